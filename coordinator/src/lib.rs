@@ -1,0 +1,14 @@
+//! Launches rounds, averages the sites' updates and reports how the model does at sites that took no part. Links
+//! no neural network.
+
+pub mod certificates;
+pub mod cli;
+pub mod driver;
+pub mod failure;
+pub mod happening;
+pub mod outcome;
+pub mod report;
+pub mod serve;
+pub mod server;
+pub mod simulate;
+pub mod store;

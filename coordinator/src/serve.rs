@@ -1,0 +1,12 @@
+//! The `serve` subcommand.
+
+use crate::failure::Failure;
+
+/// Arguments of `serve`.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs it.
+pub fn run(_args: &Args) -> Result<(), Failure> {
+    Ok(())
+}

@@ -1,0 +1,498 @@
+//! From the coordinator's TOML to checked settings. Unknown keys are refused by name.
+
+use super::*;
+use crate::sequence::MAX_SEQUENCES;
+
+/// Why settings are refused: which key, what it said, what would do.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SettingsError {
+    /// Not TOML, an unknown key, or a value of the wrong type; the text names line and key.
+    #[error("{0}")]
+    Syntax(String),
+    /// A value that cannot work.
+    #[error("{key} is {found}: {expected}")]
+    Value {
+        /// Where: `training.batch`.
+        key: &'static str,
+        /// What it says.
+        found: String,
+        /// What would do.
+        expected: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    name: String,
+    #[serde(default = "defaults::seed")]
+    seed: u64,
+    rounds: u32,
+    input: InputText,
+    #[serde(default)]
+    model: ModelText,
+    #[serde(default)]
+    dropout: DropOutText,
+    #[serde(default)]
+    training: TrainingText,
+    #[serde(default = "defaults::aggregation")]
+    aggregation: Aggregation,
+    #[serde(default)]
+    evaluation: EvaluationText,
+    #[serde(default)]
+    sites: SitesText,
+    /// Tables of the coordinator's commands may stand in the same file; they are not the federation's.
+    #[serde(default, rename = "serve")]
+    _serve: Option<serde::de::IgnoredAny>,
+    #[serde(default, rename = "simulate")]
+    _simulate: Option<serde::de::IgnoredAny>,
+}
+
+mod defaults {
+    pub(super) fn seed() -> u64 {
+        1
+    }
+    pub(super) fn aggregation() -> super::Aggregation {
+        super::Aggregation::SequenceAware
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputText {
+    sequences: Vec<String>,
+    #[serde(default = "InputText::slices")]
+    slices: usize,
+    plane: Option<usize>,
+    spacing_mm: Option<f32>,
+}
+
+impl InputText {
+    fn slices() -> usize {
+        5
+    }
+}
+
+/// Named networks: `paper` is the publication's, `tiny` trains on a laptop's processor.
+#[derive(Clone, Copy, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum Preset {
+    #[default]
+    Paper,
+    Small,
+    Tiny,
+}
+
+impl Preset {
+    fn model(self) -> (Model, usize) {
+        let paper = Model {
+            layout: Layout::ResNet50,
+            width: 64,
+            output_stride: 8,
+            rates: [12, 24, 36],
+            norm: Norm::Batch,
+            head_dropout: 0.5,
+        };
+        match self {
+            Self::Paper => (paper, 256),
+            Self::Small => (Model { layout: Layout::ResNet18, rates: [6, 12, 18], head_dropout: 0.1, ..paper }, 128),
+            Self::Tiny => {
+                let tiny = Model { layout: Layout::ResNet18, width: 16, rates: [2, 4, 6], head_dropout: 0.0, ..paper };
+                (tiny, 64)
+            }
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ModelText {
+    #[serde(default)]
+    preset: Preset,
+    layout: Option<Layout>,
+    width: Option<usize>,
+    output_stride: Option<usize>,
+    rates: Option<[usize; 3]>,
+    norm: Option<Norm>,
+    head_dropout: Option<f32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum DropOutText {
+    #[default]
+    Uniform,
+    Bernoulli(f32),
+    Fixed(Vec<String>),
+    All,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TrainingText {
+    steps: Option<u32>,
+    epochs: Option<u32>,
+    batch: usize,
+    optimiser: Optimiser,
+    learning_rate: f64,
+    schedule: Schedule,
+    weight_decay: f64,
+    clip_norm: f32,
+    positive_weight: f32,
+    dice_weight: f32,
+    lesion_oversampling: f32,
+    flips: bool,
+    turns: bool,
+    shift: usize,
+    intensity: f32,
+}
+
+impl Default for TrainingText {
+    fn default() -> Self {
+        Self {
+            steps: None,
+            epochs: None,
+            batch: 8,
+            optimiser: Optimiser::Adam,
+            learning_rate: 1e-3,
+            schedule: Schedule::Cosine { last: 0.05 },
+            weight_decay: 0.0,
+            clip_norm: 10.0,
+            positive_weight: 3.0,
+            dice_weight: 1.0,
+            lesion_oversampling: 10.0,
+            flips: true,
+            turns: false,
+            shift: 4,
+            intensity: 0.1,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EvaluationText {
+    validation_share: f32,
+    held_out_every: Option<u32>,
+}
+
+impl Default for EvaluationText {
+    fn default() -> Self {
+        Self { validation_share: 0.2, held_out_every: None }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SitesText {
+    expected: Vec<String>,
+    minimum: usize,
+    per_round: Option<usize>,
+    concurrent: Option<usize>,
+    patience_s: u32,
+}
+
+impl Default for SitesText {
+    fn default() -> Self {
+        Self { expected: Vec::new(), minimum: 1, per_round: None, concurrent: None, patience_s: 600 }
+    }
+}
+
+impl Federation {
+    /// Reads and checks settings.
+    ///
+    /// # Errors
+    /// Names the key that is unknown, missing or out of range.
+    pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
+        toml::from_str::<Text>(text).map_err(|e| SettingsError::Syntax(e.to_string()))?.resolve()?.check()
+    }
+
+    /// Checks every value's range: what came over the network is trusted no more than what was typed.
+    ///
+    /// # Errors
+    /// Names the first key that cannot work.
+    pub fn check(self) -> Result<Self, SettingsError> {
+        let (input, model, training) = (&self.input, &self.model, &self.training);
+        let names = &input.sequences;
+        let distinct = names.iter().collect::<std::collections::BTreeSet<_>>().len() == names.len();
+        let rules: [(&'static str, bool, String, &'static str); 22] = [
+            ("name", plain(&self.name), self.name.clone(), "letters, digits, '-', '_' and '.', 64 at most"),
+            ("rounds", (1..=100_000).contains(&self.rounds), self.rounds.to_string(), "between 1 and 100000"),
+            (
+                "input.sequences",
+                (1..=MAX_SEQUENCES).contains(&names.len()) && distinct && names.iter().all(|name| plain(name)),
+                format!("{names:?}"),
+                "one to eight different plain names",
+            ),
+            (
+                "input.slices",
+                input.slices % 2 == 1 && input.slices <= 31,
+                input.slices.to_string(),
+                "an odd number up to 31, so that there is a centre slice",
+            ),
+            ("input.plane", (16..=1024).contains(&input.plane), input.plane.to_string(), "pixels between 16 and 1024"),
+            (
+                "input.spacing_mm",
+                input.spacing_mm.is_none_or(|mm| (0.1..=20.0).contains(&mm)),
+                format!("{:?}", input.spacing_mm),
+                "between 0.1 and 20",
+            ),
+            ("model.width", (4..=256).contains(&model.width), model.width.to_string(), "between 4 and 256 channels"),
+            (
+                "model.output_stride",
+                [4, 8, 16].contains(&model.output_stride),
+                model.output_stride.to_string(),
+                "4, 8 or 16",
+            ),
+            (
+                "model.rates",
+                model.rates.iter().all(|rate| (1..=64).contains(rate)),
+                format!("{:?}", model.rates),
+                "three dilations between 1 and 64",
+            ),
+            (
+                "model.head_dropout",
+                (0.0..1.0).contains(&model.head_dropout),
+                model.head_dropout.to_string(),
+                "a probability below 1",
+            ),
+            ("dropout", self.dropout_works(), format!("{:?}", self.dropout), "a probability, or named sequences"),
+            (
+                "training.steps",
+                matches!(training.effort, Effort::Steps(n) | Effort::Epochs(n) if (1..=1_000_000).contains(&n)),
+                format!("{:?}", training.effort),
+                "between 1 and 1000000",
+            ),
+            ("training.batch", (1..=1024).contains(&training.batch), training.batch.to_string(), "between 1 and 1024"),
+            (
+                "training.learning_rate",
+                training.learning_rate > 0.0 && training.learning_rate <= 10.0,
+                training.learning_rate.to_string(),
+                "above 0 and at most 10",
+            ),
+            (
+                "training.weight_decay",
+                (0.0..=1.0).contains(&training.weight_decay),
+                training.weight_decay.to_string(),
+                "between 0 and 1",
+            ),
+            (
+                "training.clip_norm",
+                training.clip_norm.is_none_or(|norm| norm > 0.0 && norm.is_finite()),
+                format!("{:?}", training.clip_norm),
+                "a positive norm, or 0 for no clipping",
+            ),
+            (
+                "training.positive_weight",
+                training.positive_weight > 0.0 && training.positive_weight <= 1e4,
+                training.positive_weight.to_string(),
+                "above 0 and at most 10000",
+            ),
+            (
+                "training.dice_weight",
+                (0.0..=100.0).contains(&training.dice_weight),
+                training.dice_weight.to_string(),
+                "between 0 and 100",
+            ),
+            (
+                "training.lesion_oversampling",
+                (1.0..=1e4).contains(&training.lesion_oversampling),
+                training.lesion_oversampling.to_string(),
+                "between 1 and 10000",
+            ),
+            (
+                "training.shift",
+                training.augmentation.shift < input.plane && (0.0..1.0).contains(&training.augmentation.intensity),
+                format!("{} (intensity {})", training.augmentation.shift, training.augmentation.intensity),
+                "a shift smaller than the plane, and an intensity below 1",
+            ),
+            (
+                "evaluation.validation_share",
+                (0.0..=0.9).contains(&self.evaluation.validation_share),
+                self.evaluation.validation_share.to_string(),
+                "between 0 and 0.9",
+            ),
+            (
+                "sites",
+                self.sites.minimum >= 1
+                    && self.sites.per_round.is_none_or(|n| n >= self.sites.minimum)
+                    && self.sites.concurrent.is_none_or(|n| n >= 1)
+                    && self.sites.patience_s >= 1
+                    && self.sites.expected.iter().all(|name| plain(name))
+                    && self.evaluation.held_out_every.is_none_or(|n| n >= 1),
+                format!("{:?}", self.sites),
+                "minimum, concurrent and patience_s of at least 1, per_round of at least minimum, plain site names",
+            ),
+        ];
+        let broken = rules.into_iter().find(|rule| !rule.1);
+        match broken {
+            Some((key, _, found, expected)) => Err(SettingsError::Value { key, found, expected }),
+            None => Ok(self),
+        }
+    }
+
+    fn dropout_works(&self) -> bool {
+        match self.dropout {
+            DropOut::Uniform | DropOut::All => true,
+            DropOut::Bernoulli(keep) => keep > 0.0 && keep <= 1.0,
+            DropOut::Fixed(subset) => !subset.is_empty() && subset.is_subset(self.input.all()),
+        }
+    }
+}
+
+/// Names that are safe in a file name, a certificate and a log.
+fn plain(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=64).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with('.')
+}
+
+impl Text {
+    fn resolve(self) -> Result<Federation, SettingsError> {
+        let (preset, plane) = self.model.preset.model();
+        let dropout = self.dropout.resolve(&self.input.sequences)?;
+        let training = self.training.resolve()?;
+        Ok(Federation {
+            name: self.name,
+            seed: self.seed,
+            rounds: self.rounds,
+            input: Input {
+                sequences: self.input.sequences,
+                slices: self.input.slices,
+                plane: self.input.plane.unwrap_or(plane),
+                spacing_mm: self.input.spacing_mm,
+            },
+            model: Model {
+                layout: self.model.layout.unwrap_or(preset.layout),
+                width: self.model.width.unwrap_or(preset.width),
+                output_stride: self.model.output_stride.unwrap_or(preset.output_stride),
+                rates: self.model.rates.unwrap_or(preset.rates),
+                norm: self.model.norm.unwrap_or(preset.norm),
+                head_dropout: self.model.head_dropout.unwrap_or(preset.head_dropout),
+            },
+            dropout,
+            training,
+            aggregation: self.aggregation,
+            evaluation: Evaluation {
+                validation_share: self.evaluation.validation_share,
+                held_out_every: self.evaluation.held_out_every,
+            },
+            sites: Sites {
+                expected: self.sites.expected,
+                minimum: self.sites.minimum,
+                per_round: self.sites.per_round,
+                concurrent: self.sites.concurrent,
+                patience_s: self.sites.patience_s,
+            },
+        })
+    }
+}
+
+impl DropOutText {
+    fn resolve(self, names: &[String]) -> Result<DropOut, SettingsError> {
+        let fixed = match self {
+            Self::Uniform => return Ok(DropOut::Uniform),
+            Self::Bernoulli(keep) => return Ok(DropOut::Bernoulli(keep)),
+            Self::All => return Ok(DropOut::All),
+            Self::Fixed(fixed) => fixed,
+        };
+        let index = |wanted: &String| {
+            names.iter().position(|name| name == wanted).ok_or_else(|| SettingsError::Value {
+                key: "dropout.fixed",
+                found: wanted.clone(),
+                expected: "names that stand in input.sequences",
+            })
+        };
+        let set = fixed.iter().map(index).collect::<Result<SequenceSet, _>>()?;
+        Ok(DropOut::Fixed(set))
+    }
+}
+
+impl TrainingText {
+    fn resolve(self) -> Result<Training, SettingsError> {
+        let effort = match (self.steps, self.epochs) {
+            (Some(steps), None) => Effort::Steps(steps),
+            (None, Some(epochs)) => Effort::Epochs(epochs),
+            (None, None) => Effort::Epochs(1),
+            (Some(_), Some(_)) => {
+                return Err(SettingsError::Value {
+                    key: "training.steps",
+                    found: "given beside training.epochs".into(),
+                    expected: "one of the two",
+                });
+            }
+        };
+        Ok(Training {
+            effort,
+            batch: self.batch,
+            optimiser: self.optimiser,
+            learning_rate: self.learning_rate,
+            schedule: self.schedule,
+            weight_decay: self.weight_decay,
+            clip_norm: (self.clip_norm != 0.0).then_some(self.clip_norm),
+            positive_weight: self.positive_weight,
+            dice_weight: self.dice_weight,
+            lesion_oversampling: self.lesion_oversampling,
+            augmentation: Augmentation {
+                flips: self.flips,
+                turns: self.turns,
+                shift: self.shift,
+                intensity: self.intensity,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "name = 'demo'\nrounds = 3\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
+
+    #[test]
+    fn the_least_file_means_the_papers_network() {
+        let federation = Federation::from_toml(LEAST).unwrap();
+        assert_eq!(federation.input.channels(), 20);
+        assert_eq!(federation.input.plane, 256);
+        assert_eq!(federation.model.layout, Layout::ResNet50);
+        assert_eq!(federation.aggregation, Aggregation::SequenceAware);
+        assert_eq!(federation.dropout, DropOut::Uniform);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let error = Federation::from_toml(&format!("{LEAST}plain = 64\n")).unwrap_err();
+        assert!(error.to_string().contains("plain"), "{error}");
+    }
+
+    #[test]
+    fn a_fixed_subset_is_written_by_name() {
+        let text = LEAST.replace("[input]", "dropout = { fixed = ['bravo', 'flair'] }\n[input]");
+        let federation = Federation::from_toml(&text).unwrap();
+        assert_eq!(federation.dropout, DropOut::Fixed([0, 3].into_iter().collect()));
+        let typo = Federation::from_toml(&text.replace("'flair'] }", "'flare'] }")).unwrap_err();
+        assert!(typo.to_string().contains("flare"), "{typo}");
+    }
+
+    #[test]
+    fn values_that_cannot_work_name_their_key() {
+        for (addition, key) in [
+            ("slices = 4\n", "input.slices"),
+            ("[model]\noutput_stride = 7\n", "model.output_stride"),
+            ("[training]\nlearning_rate = nan\n", "training.learning_rate"),
+            ("[training]\nbatch = 0\n", "training.batch"),
+            ("[training]\nsteps = 1\nepochs = 1\n", "training.steps"),
+            ("[sites]\nminimum = 0\n", "sites"),
+        ] {
+            let error = Federation::from_toml(&format!("{LEAST}{addition}")).unwrap_err();
+            assert!(error.to_string().starts_with(key), "{addition}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_cosine_ends_at_its_last_factor() {
+        let schedule = Schedule::Cosine { last: 0.1 };
+        assert!((schedule.factor(1, 5) - 1.0).abs() < 1e-12);
+        assert!((schedule.factor(5, 5) - 0.1).abs() < 1e-12);
+        assert!((Schedule::Step { every: 2, factor: 0.5 }.factor(5, 9) - 0.25).abs() < 1e-12);
+    }
+}

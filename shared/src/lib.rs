@@ -1,0 +1,14 @@
+//! What every party of a federation agrees on, without IO.
+//!
+//! No socket, file, clock or neural network lives here: time and randomness are arguments, both ends of the
+//! protocol are state machines that take events and return effects in order. `coordinator` and `site-agent`
+//! depend on this crate and never on each other.
+
+pub mod case;
+pub mod dropout;
+pub mod federation;
+pub mod message;
+pub mod parameters;
+pub mod random;
+pub mod score;
+pub mod sequence;

@@ -1,0 +1,51 @@
+//! A case made ready for the model: normalised planes, the label, and the way back to the patient's grid.
+
+use shared::case::Grid;
+use shared::sequence::SequenceSet;
+
+/// A prepared case in memory.
+///
+/// Everything lies in canonical axial order (see [`Grid`]). Model planes are `[depth, plane, plane]` with as many
+/// slices as the native grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// The case's name. Never leaves the site, never in a log.
+    pub id: String,
+    /// Each of the federation's sequences: z-scored in the brain, zero outside; `None` where the case lacks it.
+    pub sequences: Vec<Option<Vec<f32>>>,
+    /// Lesion 1, other 0, on the model's planes; `None` without a reference.
+    pub label: Option<Vec<u8>>,
+    /// Height and width of the model's planes.
+    pub plane: usize,
+    /// The patient's own grid.
+    pub native: Native,
+    /// How the native planes became the model's.
+    pub placement: Placement,
+}
+
+/// What scoring needs of the patient's own grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Native {
+    /// The grid.
+    pub grid: Grid,
+    /// Brain 1, other 0.
+    pub brain: Vec<u8>,
+    /// Lesion 1, other 0; `None` without a reference.
+    pub lesion: Option<Vec<u8>>,
+}
+
+/// The in-plane map between native and model pixels, the same for height and width: model pixel `m` lies at native
+/// coordinate `(m - (plane - 1) / 2) * step + (side - 1) / 2`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placement {
+    /// Native pixels per model pixel, height and width; exactly 1 where nothing is resampled.
+    pub step: [f32; 2],
+}
+
+impl Prepared {
+    /// The sequences the case has.
+    #[must_use]
+    pub fn present(&self) -> SequenceSet {
+        (0..self.sequences.len()).filter(|&i| self.sequences[i].is_some()).collect()
+    }
+}

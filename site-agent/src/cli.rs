@@ -1,0 +1,37 @@
+//! What was typed. Each subcommand's arguments and its `run` live in the module that does the work.
+
+use crate::failure::{Failure, report};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A hospital's part in a federation. Images never leave the site.
+#[derive(Parser)]
+#[command(name = "site-agent", version, about, after_help = crate::failure::EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Join a federation and work for it until it is finished.
+    Run(crate::agent::Args),
+    /// Segment one patient with a trained model.
+    Predict(crate::predict::Args),
+    /// Score predictions against references, without any federation.
+    Score(crate::score::Args),
+    /// Write a synthetic multi-centre cohort as NIfTI files.
+    Phantom(crate::phantom::Args),
+}
+
+/// Parses the command line, runs the command, and turns its outcome into an exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome: Result<(), Failure> = match Cli::parse().command {
+        Command::Run(args) => crate::agent::run(&args),
+        Command::Predict(args) => crate::predict::run(&args),
+        Command::Score(args) => crate::score::run(&args),
+        Command::Phantom(args) => crate::phantom::run(&args),
+    };
+    report(outcome)
+}

@@ -1,0 +1,17 @@
+//! A hospital's part in the federation: reads MRI, trains and scores the DropOut DeepLabV3, and sends nothing but
+//! parameters and counts.
+
+pub mod agent;
+pub mod case;
+pub mod cli;
+pub mod data;
+pub mod device;
+pub mod evaluate;
+pub mod failure;
+pub mod link;
+pub mod model;
+pub mod nifti;
+pub mod phantom;
+pub mod predict;
+pub mod score;
+pub mod train;

@@ -1,0 +1,12 @@
+//! The `score` subcommand.
+
+use crate::failure::Failure;
+
+/// Arguments of `score`.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs it.
+pub fn run(_args: &Args) -> Result<(), Failure> {
+    Ok(())
+}
