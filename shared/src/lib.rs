@@ -9,6 +9,7 @@ pub mod case;
 pub mod dropout;
 pub mod federation;
 pub mod message;
+pub mod model_file;
 pub mod parameters;
 pub mod random;
 pub mod score;
