@@ -4,11 +4,13 @@
 //! protocol are state machines that take events and return effects in order. `coordinator` and `site-agent`
 //! depend on this crate and never on each other.
 
+pub mod architecture;
 pub mod case;
 pub mod dropout;
 pub mod federation;
 pub mod message;
 pub mod metrics;
+pub mod model_file;
 pub mod parameters;
 pub mod random;
 pub mod score;
