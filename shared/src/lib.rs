@@ -4,6 +4,7 @@
 //! protocol are state machines that take events and return effects in order. `coordinator` and `site-agent`
 //! depend on this crate and never on each other.
 
+pub mod architecture;
 pub mod case;
 pub mod dropout;
 pub mod federation;

@@ -58,3 +58,15 @@ pub fn report(outcome: Result<(), Failure>) -> ExitCode {
     }
     ExitCode::from(failure.class as u8)
 }
+
+impl From<crate::device::DeviceError> for Failure {
+    fn from(error: crate::device::DeviceError) -> Self {
+        Self::new(Class::Configuration, error).hint("device = \"cpu\" in the site's settings works everywhere")
+    }
+}
+
+impl From<crate::model::ModelError> for Failure {
+    fn from(error: crate::model::ModelError) -> Self {
+        Self::new(Class::Data, error)
+    }
+}
