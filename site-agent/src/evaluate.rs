@@ -1,7 +1,6 @@
 //! Scoring a model on a site's cases: counts and histograms, never voxels.
 
-use crate::case::Native;
-use crate::data::CachedCase;
+use crate::case::{CachedCase, CaseFileError, Native};
 use crate::device::Device;
 use crate::infer::{NO_LESION, Reader};
 use crate::model::ModelError;
@@ -22,10 +21,12 @@ pub enum EvaluateError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A prepared case could not be read back.
-    #[error("case {case} could not be read from the cache")]
+    #[error("case {case}: {reason}")]
     Unreadable {
         /// The case's place in the list.
         case: usize,
+        /// What went wrong.
+        reason: String,
     },
     /// A case without a reference mask.
     #[error("case {case} has no reference to score against")]
@@ -66,7 +67,7 @@ pub fn score_cases(
         if shown.is_empty() {
             continue;
         }
-        let unreadable = |_| EvaluateError::Unreadable { case: index };
+        let unreadable = |error: CaseFileError| EvaluateError::Unreadable { case: index, reason: error.to_string() };
         let native = case.native().map_err(unreadable)?;
         let lesion = native.lesion.as_ref().ok_or(EvaluateError::NoReference { case: index })?;
         let read = |slice: usize, slab: &mut [f32]| case.read_slab(slice, input.slices, slab);

@@ -8,6 +8,7 @@ pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod failure;
+pub(crate) mod infer;
 pub mod link;
 pub mod model;
 pub mod nifti;

@@ -8,7 +8,7 @@ mod own_norms;
 mod split;
 mod worker;
 
-use crate::data::CachedCase;
+use crate::case::CachedCase;
 use crate::device::Device;
 use crate::model::{self, DeepLabV3, ModelError};
 use batch::{Batch, Batches};
@@ -35,8 +35,8 @@ const OF_LATE: usize = 20;
 /// What to train on, and from where.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
-    /// The site's training cases. Those that lack sequences are used; those that hold nothing of a fixed subset are
-    /// left out.
+    /// The site's training cases. Those that lack sequences are used; those without a reference or anything of
+    /// a fixed subset are left out.
     pub cases: &'a [&'a CachedCase],
     /// The federation's settings.
     pub federation: &'a Federation,
@@ -80,7 +80,7 @@ pub struct Update {
     pub seconds: f32,
     /// Sequences that some example kept: what the site can teach the stem.
     pub sequences: SequenceSet,
-    /// Cases that hold nothing of the fixed subset that training is about.
+    /// Cases left out: without a reference, or without anything of the fixed subset that training is about.
     pub left_out: usize,
 }
 
@@ -88,16 +88,18 @@ pub struct Update {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TrainError {
     /// Nothing to draw slices from.
-    #[error("no case to train on ({left_out} hold none of the sequences that training is about)")]
+    #[error("no case to train on: {left_out} have no reference or none of the sequences that training is about")]
     NothingToTrainOn {
-        /// Cases left out because they hold nothing of the fixed subset.
+        /// Cases that were left out.
         left_out: usize,
     },
     /// A prepared case could not be read back.
-    #[error("training case {case} could not be read from the cache")]
+    #[error("training case {case}: {reason}")]
     Unreadable {
         /// The case's place among the usable ones.
         case: usize,
+        /// What went wrong.
+        reason: String,
     },
     /// The numbers broke.
     #[error("the {what} stopped being a finite number in step {step} of {total}")]
@@ -278,4 +280,4 @@ fn mean(losses: &[f32]) -> f32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 
 use super::augment::Change;
 use super::{Job, TrainError};
-use crate::data::CachedCase;
+use crate::case::{CachedCase, CaseFileError};
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use shared::dropout::{self, DropOut};
@@ -41,7 +41,7 @@ impl<'a> Batches<'a> {
     /// When no case holds anything that training may see.
     pub(super) fn new(job: &Job<'a>) -> Result<Self, TrainError> {
         let federation = job.federation;
-        let usable = |case: &&CachedCase| trainable(federation.dropout, case.present());
+        let usable = |case: &&CachedCase| case.has_label() && trainable(federation.dropout, case.present());
         let cases: Vec<&CachedCase> = job.cases.iter().copied().filter(usable).collect();
         let lesion_slices: Vec<&[bool]> = cases.iter().map(|case| case.lesion_slices()).collect();
         let slices = Slices::new(&lesion_slices, federation.training.lesion_oversampling);
@@ -68,7 +68,7 @@ impl<'a> Batches<'a> {
         self.slices.len()
     }
 
-    /// Cases that hold nothing that training may see.
+    /// Cases without a reference, or without anything that training may see.
     pub(super) fn left_out(&self) -> usize {
         self.left_out
     }
@@ -102,7 +102,7 @@ impl<'a> Batches<'a> {
             }
         }
         dropout::apply(slab, sequences, kept);
-        case.read_label(slice, &mut self.label).map_err(|_| TrainError::Unreadable { case: index })?;
+        case.read_label(slice, &mut self.label).map_err(unreadable(index))?;
         change.label(&mut self.label);
         label.iter_mut().zip(&self.label).for_each(|(to, &from)| *to = f32::from(from));
         Ok(kept)
@@ -117,7 +117,7 @@ impl<'a> Batches<'a> {
         for _ in 0..BLANK_DRAWS {
             drawn = self.slices.draw(&mut self.slice_draws);
             let case = self.cases[drawn.0];
-            case.read_slab(drawn.1, input.slices, slab).map_err(|_| TrainError::Unreadable { case: drawn.0 })?;
+            case.read_slab(drawn.1, input.slices, slab).map_err(unreadable(drawn.0))?;
             let mut centres = slab.chunks_exact(pixels).skip(input.slices / 2).step_by(input.slices);
             if centres.any(|plane| plane.iter().any(|&value| value != 0.0)) {
                 break;
@@ -125,6 +125,10 @@ impl<'a> Batches<'a> {
         }
         Ok(drawn)
     }
+}
+
+fn unreadable(case: usize) -> impl Fn(CaseFileError) -> TrainError {
+    move |error| TrainError::Unreadable { case, reason: error.to_string() }
 }
 
 /// Whether some draw from a case keeps something.

@@ -1,6 +1,6 @@
 //! Which of a site's cases train, and which are kept back for validation.
 
-use crate::data::CachedCase;
+use crate::case::CachedCase;
 use rand::seq::SliceRandom;
 use shared::random::{Purpose, stream};
 
