@@ -202,8 +202,10 @@ impl<'a> Learner<'a> {
     fn new(job: &Job<'a>, device: &Device, total: u32) -> Result<Self, TrainError> {
         let federation = job.federation;
         let device = device.clone().autodiff();
-        // For the dropout of features inside the network: burn draws it from the device's own generator.
-        device.seed(stream(federation.seed, job.task.round, job.site, Purpose::Features).random());
+        if federation.model.head_dropout > 0.0 {
+            // burn draws the dropout of features from the device's own generator.
+            device.seed(stream(federation.seed, job.task.round, job.site, Purpose::Features).random());
+        }
         let own = job.own.filter(|_| federation.model.norm == Norm::BatchLocal);
         let mixed = own.map(|own| with_own_norms(job.start, own));
         let training = &federation.training;

@@ -59,7 +59,8 @@ fn counts_at_a_threshold_agree_with_the_histogram() {
         );
         assert_eq!(at.lesions.reference, 1);
     }
-    let voxels: u64 = plain.outside.bins.iter().chain(&plain.brain.bins).map(|&(_, lesion, other)| lesion + other).sum();
+    let voxels: u64 =
+        plain.outside.bins.iter().chain(&plain.brain.bins).map(|&(_, lesion, other)| lesion + other).sum();
     assert_eq!(voxels as usize, case[0].native.grid.voxels());
 }
 

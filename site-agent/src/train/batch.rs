@@ -150,9 +150,10 @@ struct Slices {
 impl Slices {
     /// `cases[c][s]` says whether slice `s` of case `c` holds lesion; such slices are `oversampling` times likelier.
     fn new(cases: &[&[bool]], oversampling: f32) -> Self {
-        let all = cases.iter().enumerate().flat_map(|(case, slices)| {
-            slices.iter().enumerate().map(move |(slice, &lesion)| ((case, slice), lesion))
-        });
+        let all = cases
+            .iter()
+            .enumerate()
+            .flat_map(|(case, slices)| slices.iter().enumerate().map(move |(slice, &lesion)| ((case, slice), lesion)));
         let (lesion, other): (Vec<_>, Vec<_>) = all.partition(|&(_, lesion)| lesion);
         let [lesion, other] = [lesion, other].map(|slices| slices.into_iter().map(|(at, _)| at).collect::<Vec<_>>());
         let weight = f64::from(oversampling) * lesion.len() as f64;

@@ -58,12 +58,11 @@ mod tests {
         let fixture: Fixture = serde_json::from_str(include_str!("../../../tests/fixtures/loss.json")).unwrap();
         let device = Device::flex().autodiff();
         for case in fixture.cases {
-            let tensor = |values: &[f32]| {
-                Tensor::<4>::from_data(TensorData::new(values.to_vec(), fixture.shape), &device)
-            };
+            let tensor =
+                |values: &[f32]| Tensor::<4>::from_data(TensorData::new(values.to_vec(), fixture.shape), &device);
             let logits = tensor(&fixture.logits).require_grad();
             let found = loss(logits.clone(), tensor(&fixture.labels), case.positive_weight, case.dice_weight);
-            let gradient = logits.grad(&found.backward()).unwrap().into_data().to_vec::<f32>().unwrap();
+            let gradient = logits.grad(&found.backward()).unwrap().into_data().try_to_vec::<f32>().unwrap();
             let found = found.into_scalar::<f32>();
             assert!(close(found, case.loss), "{found} {}", case.loss);
             let worst = gradient.iter().zip(&case.gradient).find(|&(&a, &b)| !close(a, b));

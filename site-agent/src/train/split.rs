@@ -47,8 +47,7 @@ mod tests {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
         let turned: Vec<&str> = names.iter().rev().copied().collect();
         let kept = |names: &[&str]| {
-            let mut kept: Vec<String> =
-                part(names, 0.4, 3, "north").1.iter().map(|&i| names[i].to_string()).collect();
+            let mut kept: Vec<String> = part(names, 0.4, 3, "north").1.iter().map(|&i| names[i].to_string()).collect();
             kept.sort();
             kept
         };
