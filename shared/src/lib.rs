@@ -10,6 +10,7 @@ pub mod dropout;
 pub mod federation;
 pub mod message;
 pub mod metrics;
+pub mod model_file;
 pub mod parameters;
 pub mod random;
 pub mod score;

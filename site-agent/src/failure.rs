@@ -70,3 +70,9 @@ impl From<crate::model::ModelError> for Failure {
         Self::new(Class::Data, error)
     }
 }
+
+impl From<shared::model_file::ModelFileError> for Failure {
+    fn from(error: shared::model_file::ModelFileError) -> Self {
+        Self::new(Class::Data, error)
+    }
+}

@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod failure;
 pub(crate) mod infer;
 pub mod link;
+pub(crate) mod meter;
 pub mod model;
 pub mod nifti;
 pub mod phantom;
