@@ -61,9 +61,10 @@ impl HistogramBuilder {
 
 /// The bin of a logit.
 fn bin_of(logit: f32) -> usize {
-    let width = 2.0 * LOGIT_LIMIT / BINS as f32;
-    // The cast saturates: minus infinity and NaN fall in the first bin.
-    (((logit + LOGIT_LIMIT) / width) as usize).min(BINS - 1)
+    let (limit, width) = (f64::from(LOGIT_LIMIT), 2.0 * f64::from(LOGIT_LIMIT) / BINS as f64);
+    // In f64 the sum is exact, so that a logit just below an edge stays below it. The cast saturates: minus infinity
+    // and NaN fall in the first bin.
+    (((f64::from(logit) + limit) / width) as usize).min(BINS - 1)
 }
 
 /// The least probability of a bin; zero for the first, which takes every logit below it.
