@@ -6,6 +6,7 @@
 
 pub mod architecture;
 pub mod case;
+pub mod codec;
 pub mod dropout;
 pub mod federation;
 pub mod message;

@@ -2,6 +2,7 @@
 
 use crate::case::CaseFileError;
 use crate::data::{CaseError, DataError};
+use crate::link::LinkError;
 use crate::nifti::NiftiError;
 use std::io;
 use std::process::ExitCode;
@@ -115,20 +116,34 @@ pub fn report(outcome: Result<(), Failure>) -> ExitCode {
     ExitCode::from(failure.class as u8)
 }
 
-impl From<crate::device::DeviceError> for Failure {
-    fn from(error: crate::device::DeviceError) -> Self {
+
+                "`coordinator` must be a name in its certificate, and `certificates` the folder of this federation",
+            ),
+            E::Certificates { .. } | E::Address { .. } => Class::Configuration,
+            E::Incoming { .. } => Class::Disk,
+            E::Message(_) => Class::Internal,
+            E::OurCertificate { .. } => Some("ask the federation for a new certificate folder for this site"),
+            E::Protocol { .. } => Some("coordinator and site-agent must be of the same release"),
+            E::TheirCertificate { .. } => Some(
+            E::Unreachable { .. } => Some("is the coordinator running, and does the firewall let UDP through?"),
+            _ => Class::Federation,
+            _ => None,
+        Self { class, what: error.to_string(), hint: hint.map(Into::into) }
         Self::new(Class::Configuration, error).hint("device = \"cpu\" in the site's settings works everywhere")
-    }
-}
-
-impl From<crate::model::ModelError> for Failure {
+        Self::new(Class::Data, error)
+        let class = match error {
+        let hint = match error {
+        use LinkError as E;
+        };
+    fn from(error: LinkError) -> Self {
+    fn from(error: crate::device::DeviceError) -> Self {
     fn from(error: crate::model::ModelError) -> Self {
-        Self::new(Class::Data, error)
-    }
-}
-
-impl From<shared::model_file::ModelFileError> for Failure {
     fn from(error: shared::model_file::ModelFileError) -> Self {
-        Self::new(Class::Data, error)
+    }
+impl From<LinkError> for Failure {
+impl From<crate::device::DeviceError> for Failure {
+impl From<crate::model::ModelError> for Failure {
+impl From<shared::model_file::ModelFileError> for Failure {
+}
     }
 }
