@@ -166,16 +166,12 @@ impl Average<'_> {
     /// # Errors
     /// [`AggregateError::Mismatch`] for a site that stands twice or whose values are not those of its summary,
     /// [`AggregateError::Empty`] without weight, [`AggregateError::Storage`] from the sources or from `write`.
-    pub fn run<S, T>(
+    pub fn run<S: Source>(
         &self,
-        start: &mut T,
+        start: &mut dyn Source<Error = S::Error>,
         updates: Vec<(Contribution, Checked<S>)>,
-        write: &mut dyn FnMut(&[f32]) -> Result<(), S::Error>,
-    ) -> Result<(), AggregateError<S::Error>>
-    where
-        S: Source,
-        T: Source<Error = S::Error>,
-    {
+        mut write: impl FnMut(&[f32]) -> Result<(), S::Error>,
+    ) -> Result<(), AggregateError<S::Error>> {
         let mut updates = in_site_order(updates)?;
         let mut sums = vec![0.0f64; BLOCK];
         let mut values = vec![0.0f32; BLOCK];

@@ -10,6 +10,7 @@ pub mod dropout;
 pub mod federation;
 pub mod happening;
 pub mod message;
+pub mod metrics;
 pub mod outcome;
 pub mod parameters;
 pub mod random;

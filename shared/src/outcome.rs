@@ -1,10 +1,10 @@
 //! What a finished federation leaves for its report: `outcome.json` in the run folder.
 
-use serde::{Deserialize, Serialize};
 use crate::case::Role;
 use crate::federation::Federation;
 use crate::message::Inventory;
 use crate::score::CaseScore;
+use serde::{Deserialize, Serialize};
 
 /// A finished (or stopped) federation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use crate::aggregate::Contribution;
 use crate::federation::Federation;
 use crate::happening::Happening;
 use crate::message::{CoordinatorMessage, Hello, RunId, SiteMessage, TaskId, TransferHeader};
-use crate::outcome::{Outcome, SiteRecord};
+use crate::outcome::Outcome;
 use crate::parameters::ParametersId;
 use desk::Desk;
 use lineage::Lineage;

@@ -46,7 +46,7 @@ fn average(rule: Aggregation, start: &[f32], updates: Vec<(Contribution, Checked
     let mut new = Vec::new();
     let (manifest, input) = (manifest(), input());
     let average = Average { manifest: &manifest, input: &input, rule };
-    let write = &mut |values: &[f32]| {
+    let write = |values: &[f32]| {
         new.extend_from_slice(values);
         Ok(())
     };
@@ -145,7 +145,7 @@ fn a_site_counts_once_and_only_with_its_own_summary() {
     let (manifest, input) = (manifest(), input());
     let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
     let mut start = site.values.as_slice();
-    let mut run = |updates| average.run(&mut start, updates, &mut |_| Ok(()));
+    let mut run = |updates| average.run(&mut start, updates, |_| Ok(()));
     assert_eq!(run(vec![update(0, &site), update(0, &site)]), Err(AggregateError::Mismatch("site-0".into())));
     let (mut contribution, checked) = update(0, &site);
     contribution.parameters = ParametersId([9; 32]);

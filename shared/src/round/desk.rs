@@ -145,12 +145,7 @@ impl Desk {
     }
 
     /// The shell checked an update.
-    pub(super) fn stored(
-        &mut self,
-        site: &str,
-        task: TaskId,
-        result: Result<ParametersId, String>,
-    ) -> Option<Answer> {
+    pub(super) fn stored(&mut self, site: &str, task: TaskId, result: Result<ParametersId, String>) -> Option<Answer> {
         let job = self.job(site, task)?;
         match result {
             Ok(id) if job.bytes == Bytes::Checking(id) => job.bytes = Bytes::Stored(id),

@@ -93,12 +93,16 @@ impl Lineage {
     /// A task of this lineage ended.
     pub(super) fn answered(&mut self, site: &str, task: TaskId, answer: Answer) {
         match (&mut self.phase, task.kind) {
-            (Phase::Training(training), TaskKind::Train) if training.open.remove(site) => match answer {
-                Answer::Update(trained) => drop(training.updates.insert(site.into(), trained)),
-                Answer::Nothing(reason) => training.missing.push((site.into(), reason)),
-                Answer::Scores(_) => {}
-            },
-            (Phase::Scoring(scoring), TaskKind::Evaluate(cases)) if scoring.open.remove(&(site.into(), cases)) => {
+            (Phase::Training(training), TaskKind::Train) => {
+                training.open.remove(site);
+                match answer {
+                    Answer::Update(trained) => drop(training.updates.insert(site.into(), trained)),
+                    Answer::Nothing(reason) => training.missing.push((site.into(), reason)),
+                    Answer::Scores(_) => {}
+                }
+            }
+            (Phase::Scoring(scoring), TaskKind::Evaluate(cases)) => {
+                scoring.open.remove(&(site.into(), cases));
                 let scores = match cases {
                     Cases::Validation => &mut scoring.validation,
                     Cases::HeldOut => &mut scoring.held_out,
