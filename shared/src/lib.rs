@@ -8,6 +8,7 @@ pub mod case;
 pub mod dropout;
 pub mod federation;
 pub mod message;
+pub mod metrics;
 pub mod parameters;
 pub mod random;
 pub mod score;
