@@ -9,22 +9,22 @@ use shared::case::Role;
 
 /// One picture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Figure {
+pub(super) struct Figure {
     /// Its file's name without the ending.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// A heading.
-    pub title: &'static str,
+    pub(super) title: &'static str,
     /// What to see.
-    pub caption: &'static str,
+    pub(super) caption: &'static str,
     /// The picture.
-    pub svg: String,
+    pub(super) svg: String,
 }
 
 /// All pictures that the outcome has data for.
 ///
 /// # Errors
 /// [`DrawError`], which would be a fault of ours.
-pub fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, DrawError> {
+pub(super) fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, DrawError> {
     let figures = [
         comparison(report, outcome)?,
         dice_by_site(outcome)?,

@@ -1,7 +1,7 @@
 //! Pooled ROC curves from the sites' counts.
 
 use super::summary::{merged, whole_volume};
-use shared::score::{BINS, CaseScore, LOGIT_LIMIT, ScoreHistogram};
+use shared::score::{CaseScore, ScoreHistogram};
 
 /// A ROC curve from (0, 0) to (1, 1) as `(false positive rate, true positive rate)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,29 +22,13 @@ pub(super) fn of(cases: &[&CaseScore], threshold: Option<f32>) -> Vec<Curve> {
 }
 
 fn curve(name: &str, histogram: &ScoreHistogram, threshold: Option<f32>) -> Option<Curve> {
-    let (lesion, other) = histogram.bins.iter().fold((0, 0), |sum, bin| (sum.0 + bin.1, sum.1 + bin.2));
-    let auc = histogram.auc().filter(|_| lesion > 0 && other > 0)?;
-    let rate = |(hits, alarms): (u64, u64)| (alarms as f64 / other as f64, hits as f64 / lesion as f64);
-    let (mut seen, mut points, mut mark) = ((0, 0), vec![(0.0, 0.0)], None);
-    let lowest = threshold.map(bin_of);
-    for &(bin, hits, alarms) in histogram.bins.iter().rev() {
-        if lowest.is_some_and(|lowest| bin < lowest) && mark.is_none() {
-            mark = Some(rate(seen));
-        }
-        seen = (seen.0 + hits, seen.1 + alarms);
-        points.push(rate(seen));
-    }
-    let mark = mark.or(lowest.map(|_| rate(seen)));
+    let auc = histogram.auc()?;
+    let (lesions, others) = histogram.totals();
+    let rate = |hits: u64, alarms: u64| (alarms as f64 / others as f64, hits as f64 / lesions as f64);
+    let reached = histogram.points().into_iter().map(|point| rate(point.tp, point.fp));
+    let points = std::iter::once((0.0, 0.0)).chain(reached).collect();
+    let mark = threshold.map(|threshold| histogram.confusion(threshold)).map(|counts| rate(counts.tp, counts.fp));
     Some(Curve { name: format!("{name} (AUC {auc:.3})"), points, mark })
-}
-
-/// The bin whose lower edge a threshold is.
-fn bin_of(threshold: f32) -> u16 {
-    let logit = (f64::from(threshold) / (1.0 - f64::from(threshold))).ln();
-    let limit = f64::from(LOGIT_LIMIT);
-    let bin = (logit + limit) / (2.0 * limit) * BINS as f64;
-    // A threshold is a rounded edge: half a bin of slack finds the edge it was.
-    bin.round().clamp(0.0, BINS as f64) as u16
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::contract::*;
 use crate::outcome::{Outcome, RoundRecord, RunOutcome, SiteRecord, SiteScores};
 use shared::case::Role;
-use shared::metrics::voxel::Confusion;
+use shared::metrics::confusion::Confusion;
 use shared::score::{AtThreshold, CaseScore, ScoreHistogram};
 
 /// The report of an outcome. Runs without a federation lineage give one without any sites.
@@ -44,11 +44,8 @@ fn no_lineage() -> Lineage {
 }
 
 fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
-    let thresholds = Thresholds {
-        youden: run.threshold,
-        youden_per_patient: run.threshold_per_patient,
-        dice: run.threshold_dice,
-    };
+    let thresholds =
+        Thresholds { youden: run.threshold, youden_per_patient: run.threshold_per_patient, dice: run.threshold_dice };
     let names = &outcome.federation.input.sequences;
     Lineage {
         run: run.name.clone(),
@@ -92,6 +89,13 @@ fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thr
     }
 }
 
+impl Report {
+    /// The federation's lineage, then those of the sites alone.
+    pub(super) fn lineages(&self) -> impl Iterator<Item = &Lineage> {
+        std::iter::once(&self.federation).chain(&self.alone)
+    }
+}
+
 fn group(cases: &[&CaseScore], thresholds: Thresholds) -> Group {
     Group { cases: cases.len(), scores: scores(cases, thresholds) }
 }
@@ -127,14 +131,8 @@ fn at(case: &CaseScore, threshold: Option<f32>) -> Option<&AtThreshold> {
 
 /// A case's voxels at an operating point.
 pub(super) fn confusion(case: &CaseScore, threshold: Option<f32>) -> Option<Confusion> {
-    let at = at(case, threshold)?;
-    let others: u64 = case.brain.bins.iter().chain(&case.outside.bins).map(|bin| bin.2).sum();
-    Some(Confusion {
-        tp: at.true_positive,
-        fp: at.false_positive,
-        fn_: at.false_negative,
-        tn: others.saturating_sub(at.false_positive),
-    })
+    let (lesions, others) = case.whole().totals();
+    Some(at(case, threshold)?.confusion(lesions + others))
 }
 
 fn metrics(cases: &[&CaseScore], threshold: Option<f32>) -> Metrics {
@@ -146,7 +144,7 @@ fn metrics(cases: &[&CaseScore], threshold: Option<f32>) -> Metrics {
     };
     Metrics {
         auc_brain: MeanSd::of(cases.iter().map(|case| case.brain.auc())),
-        auc_volume: MeanSd::of(cases.iter().map(|case| whole_volume(&[case]).auc())),
+        auc_volume: MeanSd::of(cases.iter().map(|case| case.whole().auc())),
         dice: voxels(Confusion::dice),
         iou: voxels(Confusion::iou),
         precision: voxels(Confusion::precision),
@@ -175,7 +173,11 @@ fn round(record: &RoundRecord) -> Round {
         seconds: record.seconds,
         bytes: record.bytes,
         updates: record.updates.iter().map(update).collect(),
-        missing: record.missing.iter().map(|(site, reason)| Missing { site: site.clone(), reason: reason.clone() }).collect(),
+        missing: record
+            .missing
+            .iter()
+            .map(|(site, reason)| Missing { site: site.clone(), reason: reason.clone() })
+            .collect(),
     }
 }
 
@@ -191,6 +193,7 @@ fn update(record: &crate::outcome::UpdateRecord) -> Update {
 
 fn worst_held_out(sites: &[Site]) -> Option<Worst> {
     let held_out = sites.iter().filter(|site| site.role == Role::Evaluate);
-    let dice = held_out.filter_map(|site| Some(Worst { site: site.name.clone(), dice: site.scores.metrics.dice.mean? }));
+    let dice =
+        held_out.filter_map(|site| Some(Worst { site: site.name.clone(), dice: site.scores.metrics.dice.mean? }));
     dice.min_by(|a, b| a.dice.total_cmp(&b.dice))
 }
