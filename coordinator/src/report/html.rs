@@ -105,7 +105,13 @@ fn sites(report: &Report) -> String {
     )
 }
 
-const SCORE_HEAD: [&str; 10] = [
+/// The spread below the mean, so that many columns fit.
+fn stacked(value: MeanSd, decimals: usize) -> String {
+    let text = mean_sd(value, decimals);
+    text.split_once(" ± ").map_or(text.clone(), |(mean, sd)| format!("{mean}<br><small>± {sd}</small>"))
+}
+
+const SCORE_HEAD: [&str; 11] = [
     "",
     "Patients",
     "AUC, brain",
@@ -114,15 +120,16 @@ const SCORE_HEAD: [&str; 10] = [
     "IoU",
     "Precision",
     "Recall",
-    "False findings per patient, any size / ≥ 10 mm³",
+    "False findings per patient",
+    "of ≥ 10 mm³",
     "Lesions found",
 ];
 
 fn score_row(name: String, cases: usize, scores: &Scores) -> Vec<String> {
     let m = &scores.metrics;
     let mut row = vec![name, cases.to_string()];
-    row.extend([m.auc_brain, m.auc_volume, m.dice, m.iou, m.precision, m.recall].map(|value| mean_sd(value, 3)));
-    row.push(format!("{} / {}", mean_sd(m.fp_per_patient, 1), mean_sd(m.fp_per_patient_10mm3, 1)));
+    row.extend([m.auc_brain, m.auc_volume, m.dice, m.iou, m.precision, m.recall].map(|value| stacked(value, 3)));
+    row.extend([m.fp_per_patient, m.fp_per_patient_10mm3].map(|value| stacked(value, 1)));
     row.push(found(scores.lesions));
     row
 }
