@@ -3,7 +3,7 @@
 use super::contract::{Lineage, Report};
 use super::plot::{self, Axes, DrawError, Line, Row};
 use super::roc;
-use super::summary::confusion;
+use super::summary::{cases_of, confusion, federation_run};
 use crate::outcome::{Outcome, RunOutcome};
 use shared::case::Role;
 
@@ -90,8 +90,8 @@ fn rounds(report: &Report) -> (f64, f64) {
 }
 
 fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
-    let Some(run) = outcome.federation_run() else { return Ok(None) };
-    let curves = roc::of(&run.cases_of(Role::Evaluate), run.threshold);
+    let Some(run) = federation_run(outcome) else { return Ok(None) };
+    let curves = roc::of(&cases_of(run, Role::Evaluate), run.threshold);
     if curves.is_empty() {
         return Ok(None);
     }
@@ -106,7 +106,7 @@ fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
 }
 
 fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
-    let Some(run) = outcome.federation_run() else { return Ok(None) };
+    let Some(run) = federation_run(outcome) else { return Ok(None) };
     let mut rows = Vec::new();
     for (role, part, colour) in [(Role::Evaluate, "held out", 1), (Role::Train, "validation", 0)] {
         for scores in run.scores.iter().filter(|scores| scores.role == role) {
@@ -140,7 +140,7 @@ fn comparison(report: &Report, outcome: &Outcome) -> Result<Option<Figure>, Draw
 }
 
 fn held_out_dice(run: &RunOutcome, colour: usize) -> Row {
-    let cases = run.cases_of(Role::Evaluate);
+    let cases = cases_of(run, Role::Evaluate);
     let dice = cases.iter().filter_map(|case| confusion(case, run.threshold)?.dice());
     Row { name: plain_run(&run.name), values: dice.collect(), colour }
 }

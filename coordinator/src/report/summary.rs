@@ -9,7 +9,7 @@ use shared::score::{AtThreshold, CaseScore, ScoreHistogram};
 /// The report of an outcome. Runs without a federation lineage give one without any sites.
 #[must_use]
 pub fn summarise(outcome: &Outcome) -> Report {
-    let federation = outcome.federation_run().map_or_else(no_lineage, |run| lineage(run, outcome));
+    let federation = federation_run(outcome).map_or_else(no_lineage, |run| lineage(run, outcome));
     Report {
         version: VERSION,
         software: env!("CARGO_PKG_VERSION").into(),
@@ -22,12 +22,9 @@ pub fn summarise(outcome: &Outcome) -> Report {
     }
 }
 
-impl Outcome {
-    /// The federation's own lineage: the first.
-    #[must_use]
-    pub fn federation_run(&self) -> Option<&RunOutcome> {
-        self.runs.first()
-    }
+/// The federation's own lineage: the first.
+pub(super) fn federation_run(outcome: &Outcome) -> Option<&RunOutcome> {
+    outcome.runs.first()
 }
 
 fn no_lineage() -> Lineage {
@@ -55,19 +52,16 @@ fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
         thresholds,
         sites: outcome.sites.iter().map(|record| site(record, names, run, thresholds)).collect(),
         pooled: Pooled {
-            held_out: group(&run.cases_of(Role::Evaluate), thresholds),
-            validation: group(&run.cases_of(Role::Train), thresholds),
+            held_out: group(&cases_of(run, Role::Evaluate), thresholds),
+            validation: group(&cases_of(run, Role::Train), thresholds),
         },
         rounds: run.rounds.iter().map(round).collect(),
     }
 }
 
-impl RunOutcome {
-    /// The scored cases of all sites that play this part.
-    #[must_use]
-    pub fn cases_of(&self, role: Role) -> Vec<&CaseScore> {
-        self.scores.iter().filter(|scores| scores.role == role).flat_map(|scores| &scores.cases).collect()
-    }
+/// The scored cases of all sites that play this part.
+pub(super) fn cases_of(run: &RunOutcome, role: Role) -> Vec<&CaseScore> {
+    run.scores.iter().filter(|scores| scores.role == role).flat_map(|scores| &scores.cases).collect()
 }
 
 fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thresholds) -> Site {
