@@ -5,6 +5,7 @@
 //! depend on this crate and never on each other.
 
 pub mod case;
+pub mod codec;
 pub mod dropout;
 pub mod federation;
 pub mod message;

@@ -1,5 +1,6 @@
 //! The one place where an error becomes words for a person, a hint and an exit code.
 
+use crate::link::LinkError;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -57,4 +58,26 @@ pub fn report(outcome: Result<(), Failure>) -> ExitCode {
         eprintln!("hint: {hint}");
     }
     ExitCode::from(failure.class as u8)
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        use LinkError as E;
+        let class = match error {
+            E::Certificates { .. } | E::Address { .. } => Class::Configuration,
+            E::Incoming { .. } => Class::Disk,
+            E::Message(_) => Class::Internal,
+            _ => Class::Federation,
+        };
+        let hint = match error {
+            E::Unreachable { .. } => Some("is the coordinator running, and does the firewall let UDP through?"),
+            E::OurCertificate { .. } => Some("ask the federation for a new certificate folder for this site"),
+            E::TheirCertificate { .. } => Some(
+                "`coordinator` must be a name in its certificate, and `certificates` the folder of this federation",
+            ),
+            E::Protocol { .. } => Some("coordinator and site-agent must be of the same release"),
+            _ => None,
+        };
+        Self { class, what: error.to_string(), hint: hint.map(Into::into) }
+    }
 }
