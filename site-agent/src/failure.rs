@@ -96,6 +96,28 @@ impl From<NiftiError> for Failure {
     }
 }
 
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        use LinkError as E;
+        let class = match error {
+            E::Certificates { .. } | E::Address { .. } => Class::Configuration,
+            E::Incoming { .. } => Class::Disk,
+            E::Message(_) => Class::Internal,
+            _ => Class::Federation,
+        };
+        let hint = match error {
+            E::Unreachable { .. } => Some("is the coordinator running, and does the firewall let UDP through?"),
+            E::OurCertificate { .. } => Some("ask the federation for a new certificate folder for this site"),
+            E::TheirCertificate { .. } => Some(
+                "`coordinator` must be a name in its certificate, and `certificates` the folder of this federation",
+            ),
+            E::Protocol { .. } => Some("coordinator and site-agent must be of the same release"),
+            _ => None,
+        };
+        Self { class, what: error.to_string(), hint: hint.map(Into::into) }
+    }
+}
+
 /// What to do about a disk that refuses.
 fn disk_hint(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -116,34 +138,20 @@ pub fn report(outcome: Result<(), Failure>) -> ExitCode {
     ExitCode::from(failure.class as u8)
 }
 
-
-                "`coordinator` must be a name in its certificate, and `certificates` the folder of this federation",
-            ),
-            E::Certificates { .. } | E::Address { .. } => Class::Configuration,
-            E::Incoming { .. } => Class::Disk,
-            E::Message(_) => Class::Internal,
-            E::OurCertificate { .. } => Some("ask the federation for a new certificate folder for this site"),
-            E::Protocol { .. } => Some("coordinator and site-agent must be of the same release"),
-            E::TheirCertificate { .. } => Some(
-            E::Unreachable { .. } => Some("is the coordinator running, and does the firewall let UDP through?"),
-            _ => Class::Federation,
-            _ => None,
-        Self { class, what: error.to_string(), hint: hint.map(Into::into) }
-        Self::new(Class::Configuration, error).hint("device = \"cpu\" in the site's settings works everywhere")
-        Self::new(Class::Data, error)
-        let class = match error {
-        let hint = match error {
-        use LinkError as E;
-        };
-    fn from(error: LinkError) -> Self {
-    fn from(error: crate::device::DeviceError) -> Self {
-    fn from(error: crate::model::ModelError) -> Self {
-    fn from(error: shared::model_file::ModelFileError) -> Self {
-    }
-impl From<LinkError> for Failure {
 impl From<crate::device::DeviceError> for Failure {
-impl From<crate::model::ModelError> for Failure {
-impl From<shared::model_file::ModelFileError> for Failure {
+    fn from(error: crate::device::DeviceError) -> Self {
+        Self::new(Class::Configuration, error).hint("device = \"cpu\" in the site's settings works everywhere")
+    }
 }
+
+impl From<crate::model::ModelError> for Failure {
+    fn from(error: crate::model::ModelError) -> Self {
+        Self::new(Class::Data, error)
+    }
+}
+
+impl From<shared::model_file::ModelFileError> for Failure {
+    fn from(error: shared::model_file::ModelFileError) -> Self {
+        Self::new(Class::Data, error)
     }
 }
