@@ -1,4 +1,5 @@
 //! The network against torchvision's: `tests/fixtures/deeplab_parity.py` fills both by one formula.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::activation::{relu, sigmoid};
