@@ -1,7 +1,7 @@
 //! One case's files made ready for the model.
 
 use crate::case::{CaseFileError, Native, Placement, Prepared};
-use crate::nifti::{self, NiftiError, Source, Volume};
+use crate::nifti::{self, Form, NiftiError, Source, Volume};
 use shared::case::Grid;
 use shared::federation::Input;
 use std::path::{Path, PathBuf};
@@ -129,6 +129,9 @@ impl Contents {
 fn finite_volume(what: &str, content: &[u8], stand: &mut Option<(String, Source)>) -> Result<Vec<f32>, CaseError> {
     let parsed = nifti::parse(content).map_err(|error| CaseError::File { what: what.into(), error });
     let Volume { values, source, .. } = parsed?;
+    if source.form() == Form::Spacing {
+        tracing::warn!("a volume has neither sform nor qform: left and right are assumed, see docs/DATA.md");
+    }
     let (first, first_grid) = stand.get_or_insert_with(|| (what.into(), source.clone()));
     if !first_grid.same_place(&source) {
         return Err(CaseError::Grids {
