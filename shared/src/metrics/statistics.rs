@@ -165,6 +165,14 @@ pub fn deviation(values: &[f64]) -> Option<f64> {
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
+/// Mean and standard deviation over `n`, as z-scores use them, of values that can be gone through twice; `None`
+/// without values.
+pub fn population<I: Iterator<Item = f64>>(values: impl Fn() -> I) -> Option<(f64, f64)> {
+    let count = values().count() as f64;
+    let mean = (count > 0.0).then(|| values().sum::<f64>() / count)?;
+    Some((mean, (values().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count).sqrt()))
+}
+
 /// The value below which a share of the values lies, on straight lines between them (NumPy's default); sorts them.
 /// `None` without values.
 pub fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
