@@ -4,12 +4,20 @@
 //! protocol are state machines that take events and return effects in order. `coordinator` and `site-agent`
 //! depend on this crate and never on each other.
 
+pub mod aggregate;
+pub mod architecture;
 pub mod case;
 pub mod codec;
 pub mod dropout;
 pub mod federation;
+pub mod happening;
 pub mod message;
+pub mod metrics;
+pub mod model_file;
+pub mod outcome;
 pub mod parameters;
 pub mod random;
+pub mod round;
 pub mod score;
 pub mod sequence;
+pub mod site;
