@@ -1,5 +1,7 @@
 //! The one place where an error becomes words for a person, a hint and an exit code.
 
+use crate::certificates::CertificatesError;
+use crate::server::ServerError;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -57,4 +59,34 @@ pub fn report(outcome: Result<(), Failure>) -> ExitCode {
         eprintln!("hint: {hint}");
     }
     ExitCode::from(failure.class as u8)
+}
+
+impl From<CertificatesError> for Failure {
+    fn from(error: CertificatesError) -> Self {
+        use CertificatesError as E;
+        let class = match error {
+            E::SiteName(_) | E::CoordinatorName { .. } | E::NoCoordinatorName | E::Authority { .. } => {
+                Class::Configuration
+            }
+            E::Disk { .. } => Class::Disk,
+            E::Crypto(_) => Class::Internal,
+        };
+        let hint = match error {
+            E::NoCoordinatorName => Some("give it with --coordinator-name, such as lacuna.example.org or 10.0.0.5"),
+            E::Authority { .. } => Some("give another folder with --out to start a new federation"),
+            _ => None,
+        };
+        Self { class, what: error.to_string(), hint: hint.map(Into::into) }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let (class, hint) = match error {
+            ServerError::Certificates { .. } => (Class::Configuration, Some("`coordinator init` writes certificates")),
+            ServerError::Listen { .. } => (Class::Federation, None),
+            ServerError::Incoming { .. } => (Class::Disk, None),
+        };
+        Self { class, what: error.to_string(), hint: hint.map(Into::into) }
+    }
 }

@@ -1,1 +1,174 @@
-//! server
+//! The sites' connections: who is there, what they say, and the parameters that go to and fro.
+//!
+//! QUIC with mutual TLS 1.3. A site is who its certificate says it is, and has one connection at a time: a newer one
+//! takes the older one's place, and the numbers in [`Inbound`] tell them apart. For each connection the events come in
+//! order: `Connected`, then anything, then `Closed`; `Closed` of a replaced connection comes before `Connected` of the
+//! one that took its place. See docs/PROTOCOL.md.
+
+mod peers;
+mod quic;
+mod tls;
+mod wire;
+
+use peers::Order;
+use shared::codec::CloseCode;
+use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+
+/// Where to listen, and for what.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The UDP address; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
+    pub certificates: PathBuf,
+    /// Where verified parameters are put. One file each, named by site and connection; the receiver of
+    /// [`Inbound::Parameters`] moves or removes it.
+    pub incoming: PathBuf,
+    /// How many bytes the model's parameters take: [`shared::parameters::Manifest::bytes`].
+    pub expected_bytes: u64,
+    /// The sites that may connect; empty lets in every site that the authority signed.
+    pub expected_sites: Vec<String>,
+}
+
+/// What reaches the coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inbound {
+    /// A site said its first words: certificate, name and protocol version are good.
+    Connected {
+        /// The site.
+        site: String,
+        /// The connection's number: ascending, never used again.
+        connection: u64,
+        /// The first words.
+        hello: Hello,
+    },
+    /// A site says something.
+    Message {
+        /// The site.
+        site: String,
+        /// The connection.
+        connection: u64,
+        /// What it says.
+        message: SiteMessage,
+    },
+    /// Parameters arrived: complete, verified and synced to the disk.
+    Parameters {
+        /// The site.
+        site: String,
+        /// The connection.
+        connection: u64,
+        /// What they are.
+        header: TransferHeader,
+        /// Raw little-endian `f32`, in the incoming folder.
+        file: PathBuf,
+    },
+    /// Parameters came that were not taken; nothing is left of them.
+    ParametersRefused {
+        /// The site.
+        site: String,
+        /// The connection.
+        connection: u64,
+        /// What they should have been.
+        header: TransferHeader,
+        /// Why.
+        reason: String,
+    },
+    /// A connection ended.
+    Closed {
+        /// The site.
+        site: String,
+        /// The connection.
+        connection: u64,
+        /// Why, as far as known.
+        reason: String,
+    },
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A certificate or key is missing or does not work.
+    #[error("{path}: {reason}", path = path.display())]
+    Certificates {
+        /// The file, or the folder when the files do not fit together.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {listen}: {reason}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        reason: io::Error,
+    },
+    /// The folder for incoming parameters does not work.
+    #[error("{path}: {reason}", path = path.display())]
+    Incoming {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+}
+
+/// Why something could not be sent. Whoever sends need do nothing: the site's `Closed` is on its way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The site has no connection.
+    #[error("{0} is not connected")]
+    Absent(String),
+    /// The site does not read what it is sent; its connection was closed.
+    #[error("{0} does not read what it is sent")]
+    Overrun(String),
+}
+
+/// A listening coordinator. Dropping it ends all connections at once; [`Server::shutdown`] does so politely.
+#[derive(Debug)]
+pub struct Server {
+    endpoint: quic::Endpoint,
+}
+
+impl Server {
+    /// Starts to listen, on the current tokio runtime. Events wait for `events` to be read: a slow reader slows the
+    /// sites down and costs no memory.
+    pub async fn bind(config: ServerConfig, events: mpsc::Sender<Inbound>) -> Result<Self, ServerError> {
+        let tls = tls::configuration(&config.certificates)?;
+        let incoming = |reason| ServerError::Incoming { path: config.incoming.clone(), reason };
+        wire::sweep(&config.incoming).map_err(incoming)?;
+        Ok(Self { endpoint: quic::Endpoint::open(config, tls, events)? })
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.endpoint.local_addr()
+    }
+
+    /// Queues a message. Never waits.
+    pub fn send(&self, site: &str, message: CoordinatorMessage) -> Result<(), SendError> {
+        self.endpoint.peers().order(site, Order::Message(Box::new(message)))
+    }
+
+    /// Queues parameters, to be read from `file` when their turn comes: it must stay until the transfer or the
+    /// connection ended. Never waits. A file that cannot be read, or is not as long as `header` says, ends the
+    /// connection.
+    pub fn send_parameters(&self, site: &str, header: TransferHeader, file: PathBuf) -> Result<(), SendError> {
+        self.endpoint.peers().order(site, Order::Parameters(header, file))
+    }
+
+    /// Ends a site's connection, after what was queued before. The site reads the reason.
+    pub fn close(&self, site: &str, reason: &str) -> Result<(), SendError> {
+        self.endpoint.peers().order(site, Order::Close(CloseCode::Closed, reason.to_owned()))
+    }
+
+    /// Ends all connections, after what was queued before, and stops listening. Takes a few seconds at most.
+    pub async fn shutdown(self) {
+        self.endpoint.shutdown().await;
+    }
+}

@@ -5,7 +5,7 @@ mod text;
 use crate::dropout::DropOut;
 use crate::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
-pub use text::SettingsError;
+pub use text::{SettingsError, plain};
 
 /// The checked settings of one federation. Built by [`Federation::from_toml`]; a site that receives one over the
 /// network checks it again with [`Federation::check`].

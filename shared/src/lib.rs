@@ -5,12 +5,15 @@
 //! depend on this crate and never on each other.
 
 pub mod aggregate;
+pub mod architecture;
 pub mod case;
+pub mod codec;
 pub mod dropout;
 pub mod federation;
 pub mod happening;
 pub mod message;
 pub mod metrics;
+pub mod model_file;
 pub mod outcome;
 pub mod parameters;
 pub mod random;

@@ -1,5 +1,10 @@
 //! The one place where an error becomes words for a person, a hint and an exit code.
 
+use crate::case::CaseFileError;
+use crate::data::{CaseError, DataError};
+use crate::link::LinkError;
+use crate::nifti::NiftiError;
+use std::io;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -48,6 +53,80 @@ impl Failure {
     }
 }
 
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        let (class, hint) = match &error {
+            DataError::Root { .. } => (Class::Data, "data.root is the folder that holds the cases"),
+            DataError::NoCases { .. } => {
+                (Class::Data, "{case} in a pattern stands for the case's name; see docs/DATA.md")
+            }
+            DataError::NothingLeft { .. } => (Class::Data, "repair the files it names, or correct the [data] table"),
+            DataError::UnknownSequence { .. } | DataError::NoSequence => {
+                (Class::Configuration, "[data.sequences] says which files are which of the federation's sequences")
+            }
+            DataError::Disk { error, .. } => (Class::Disk, disk_hint(error)),
+        };
+        Self::new(class, &error).hint(hint)
+    }
+}
+
+impl From<CaseError> for Failure {
+    fn from(error: CaseError) -> Self {
+        match error {
+            CaseError::Cache(error) => error.into(),
+            error => Self::new(Class::Data, error),
+        }
+    }
+}
+
+impl From<CaseFileError> for Failure {
+    fn from(error: CaseFileError) -> Self {
+        match &error {
+            CaseFileError::Io(cause) => Self::new(Class::Disk, &error).hint(disk_hint(cause)),
+            CaseFileError::Damaged => Self::new(Class::Disk, error).hint("delete the cache folder: it is made anew"),
+            CaseFileError::NoLabel => Self::new(Class::Data, error),
+            CaseFileError::Size { .. } => Self::new(Class::Internal, error),
+        }
+    }
+}
+
+impl From<NiftiError> for Failure {
+    fn from(error: NiftiError) -> Self {
+        Self::new(Class::Data, error)
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        use LinkError as E;
+        let class = match error {
+            E::Certificates { .. } | E::Address { .. } => Class::Configuration,
+            E::Incoming { .. } => Class::Disk,
+            E::Message(_) => Class::Internal,
+            _ => Class::Federation,
+        };
+        let hint = match error {
+            E::Unreachable { .. } => Some("is the coordinator running, and does the firewall let UDP through?"),
+            E::OurCertificate { .. } => Some("ask the federation for a new certificate folder for this site"),
+            E::TheirCertificate { .. } => Some(
+                "`coordinator` must be a name in its certificate, and `certificates` the folder of this federation",
+            ),
+            E::Protocol { .. } => Some("coordinator and site-agent must be of the same release"),
+            _ => None,
+        };
+        Self { class, what: error.to_string(), hint: hint.map(Into::into) }
+    }
+}
+
+/// What to do about a disk that refuses.
+fn disk_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, or set another work_folder",
+        io::ErrorKind::PermissionDenied => "give the program's user the right to write there",
+        _ => "is the folder there, and the disk sound?",
+    }
+}
+
 /// Prints a failure, if any, and gives the exit code.
 #[must_use]
 pub fn report(outcome: Result<(), Failure>) -> ExitCode {
@@ -57,4 +136,22 @@ pub fn report(outcome: Result<(), Failure>) -> ExitCode {
         eprintln!("hint: {hint}");
     }
     ExitCode::from(failure.class as u8)
+}
+
+impl From<crate::device::DeviceError> for Failure {
+    fn from(error: crate::device::DeviceError) -> Self {
+        Self::new(Class::Configuration, error).hint("device = \"cpu\" in the site's settings works everywhere")
+    }
+}
+
+impl From<crate::model::ModelError> for Failure {
+    fn from(error: crate::model::ModelError) -> Self {
+        Self::new(Class::Data, error)
+    }
+}
+
+impl From<shared::model_file::ModelFileError> for Failure {
+    fn from(error: shared::model_file::ModelFileError) -> Self {
+        Self::new(Class::Data, error)
+    }
 }

@@ -1,1 +1,164 @@
-//! link
+//! The site's connection to its coordinator: QUIC with mutual TLS 1.3. See docs/PROTOCOL.md.
+
+mod quic;
+mod tls;
+mod wire;
+
+use shared::codec::CodecError;
+use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
+use std::io;
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+
+/// Where the coordinator is, and who we are.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// `host:port`. The coordinator's certificate must name the host.
+    pub coordinator: String,
+    /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
+    pub certificates: PathBuf,
+    /// Where verified parameters are put; the receiver of [`LinkEvent::Parameters`] moves or removes them.
+    pub incoming: PathBuf,
+}
+
+/// What reaches the site.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LinkEvent {
+    /// The coordinator says something. The first one is its `Welcome`.
+    Message(CoordinatorMessage),
+    /// Parameters arrived: complete, verified and synced to the disk.
+    Parameters {
+        /// What they are.
+        header: TransferHeader,
+        /// Raw little-endian `f32`, in the incoming folder.
+        file: PathBuf,
+    },
+    /// The connection ended; nothing comes after this.
+    Closed {
+        /// Why, as far as known.
+        reason: String,
+        /// Whether connecting again may help.
+        again: bool,
+    },
+}
+
+/// Why there is no connection, or something could not be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The coordinator's address is not one, or its name is unknown.
+    #[error("{coordinator} is no address to connect to: {reason}")]
+    Address {
+        /// What was configured.
+        coordinator: String,
+        /// Why.
+        reason: String,
+    },
+    /// A certificate or key of ours is missing or does not work.
+    #[error("{path}: {reason}", path = path.display())]
+    Certificates {
+        /// The file, or the folder when the files do not fit together.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The folder for incoming parameters does not work.
+    #[error("{path}: {reason}", path = path.display())]
+    Incoming {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+    /// Nobody answers.
+    #[error("the coordinator at {coordinator} cannot be reached: {reason}")]
+    Unreachable {
+        /// The address.
+        coordinator: String,
+        /// Why, as far as known.
+        reason: String,
+    },
+    /// The coordinator refuses our certificate.
+    #[error("the coordinator does not accept our certificate: {reason}")]
+    OurCertificate {
+        /// Why.
+        reason: String,
+    },
+    /// We refuse the coordinator's certificate.
+    #[error("the coordinator's certificate cannot be trusted: {reason}")]
+    TheirCertificate {
+        /// Why.
+        reason: String,
+    },
+    /// The other end speaks another protocol, or another version of ours.
+    #[error("the coordinator does not speak our protocol: {reason}")]
+    Protocol {
+        /// What differs.
+        reason: String,
+    },
+    /// The coordinator does not let this site in.
+    #[error("the coordinator refuses this site: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The connection ended.
+    #[error("the connection to the coordinator ended: {reason}")]
+    Closed {
+        /// Why, as far as known.
+        reason: String,
+    },
+    /// Parameters were not taken, or could not be read.
+    #[error("the parameters could not be sent: {reason}")]
+    Transfer {
+        /// Why.
+        reason: String,
+    },
+    /// The message may not travel.
+    #[error("a message that may not be sent: {0}")]
+    Message(#[from] CodecError),
+}
+
+impl LinkError {
+    /// Whether trying again later, with nothing changed here, may help.
+    #[must_use]
+    pub fn again(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Closed { .. } | Self::Transfer { .. } | Self::Address { .. })
+    }
+}
+
+/// A connection that the coordinator welcomed. Clones speak over the same connection; when the last one is dropped, the
+/// connection ends after what was queued before.
+#[derive(Clone, Debug)]
+pub struct Link {
+    connection: quic::Connection,
+    outbox: mpsc::Sender<SiteMessage>,
+}
+
+impl Link {
+    /// Connects, greets, and waits to be welcomed. Events wait to be read: a slow reader slows the coordinator's
+    /// stream down and costs no memory.
+    pub async fn connect(config: LinkConfig, hello: Hello) -> Result<(Self, mpsc::Receiver<LinkEvent>), LinkError> {
+        let tls = tls::configuration(&config.certificates)?;
+        let incoming = |reason| LinkError::Incoming { path: config.incoming.clone(), reason };
+        wire::sweep(&config.incoming).map_err(incoming)?;
+        let (connection, outbox, events) = quic::connect(config, tls, hello).await?;
+        Ok((Self { connection, outbox }, events))
+    }
+
+    /// Says how many bytes the model's parameters take ([`shared::parameters::Manifest::bytes`]), as soon as the
+    /// settings are known. Until then transfers wait, and then any other length is refused.
+    pub fn expect(&self, bytes: u64) {
+        self.connection.expect(bytes);
+    }
+
+    /// Queues a message; waits while the queue is full.
+    pub async fn send(&self, message: SiteMessage) -> Result<(), LinkError> {
+        shared::codec::Frame::check(&message)?;
+        self.outbox.send(message).await.map_err(|_| self.connection.closed())
+    }
+
+    /// Sends a file of raw little-endian `f32`; done when the coordinator has every byte.
+    pub async fn send_parameters(&self, header: TransferHeader, file: PathBuf) -> Result<(), LinkError> {
+        self.connection.send_parameters(header, file).await
+    }
+}

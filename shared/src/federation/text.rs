@@ -340,8 +340,9 @@ impl Federation {
     }
 }
 
-/// Names that are safe in a file name, a certificate and a log.
-fn plain(name: &str) -> bool {
+/// Names that are safe in a file name, a certificate and a log: ASCII letters, digits, `-`, `_` and `.`, 64 at most.
+#[must_use]
+pub fn plain(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=64).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with('.')
 }

@@ -1,0 +1,246 @@
+//! The shape of `report.json`: a contract, described in `docs/REPORT.md`. A change that a reader could trip over
+//! raises [`VERSION`].
+
+use serde::{Deserialize, Serialize};
+use shared::case::Role;
+use shared::federation::Federation;
+
+/// The contract's version. Keys may be added within a version; none is renamed, removed or given another meaning.
+pub const VERSION: u32 = 1;
+
+/// Everything in `report.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The coordinator's version.
+    pub software: String,
+    /// The federation's name.
+    pub name: String,
+    /// Seconds from start to end.
+    pub seconds: f64,
+    /// The federation's own model; its keys stand at the top level.
+    #[serde(flatten)]
+    pub federation: Lineage,
+    /// The held-out site with the lowest mean Dice.
+    pub worst_held_out: Option<Worst>,
+    /// Each training site's model trained without the others, when asked for: the comparison.
+    pub alone: Vec<Lineage>,
+    /// The settings everything ran with.
+    pub settings: Federation,
+}
+
+/// One lineage of models and how the best of them does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// `federation`, or `alone:SITE`.
+    pub run: String,
+    /// The sites that trained it.
+    pub members: Vec<String>,
+    /// The round whose model is reported.
+    pub best_round: u32,
+    /// Bytes of parameters sent and received, all rounds.
+    pub bytes: u64,
+    /// The operating points; `youden` is the headline one, at which `metrics` are.
+    pub thresholds: Thresholds,
+    /// Each site that took part, by name.
+    pub sites: Vec<Site>,
+    /// All cases of a kind together, each patient counting once.
+    pub pooled: Pooled,
+    /// What each round did.
+    pub rounds: Vec<Round>,
+}
+
+/// Operating points, as probabilities: a voxel is called lesion where its probability is at least this.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// The Youden threshold of all validation voxels together: the headline.
+    pub youden: Option<f32>,
+    /// The mean of the validation patients' own Youden thresholds.
+    pub youden_per_patient: Option<f32>,
+    /// Where the pooled validation Dice is best.
+    pub dice: Option<f32>,
+}
+
+/// One site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// Its part.
+    pub role: Role,
+    /// The sequences that at least one of its cases has.
+    pub sequences: Vec<String>,
+    /// Cases that were scored: the validation cases of a training site, all cases of a held-out one.
+    pub cases: usize,
+    /// What the site's cases were used for.
+    pub inventory: Inventory,
+    /// The scores of these cases.
+    #[serde(flatten)]
+    pub scores: Scores,
+}
+
+/// What a site's cases were used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Cases trained on.
+    pub training: u32,
+    /// Cases kept back.
+    pub validation: u32,
+    /// Cases of a site that never trains.
+    pub held_out: u32,
+    /// Cases that could not be used.
+    pub skipped: u32,
+}
+
+/// Cases of several sites together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pooled {
+    /// All cases of the sites that took no part.
+    pub held_out: Group,
+    /// All validation cases of the training sites.
+    pub validation: Group,
+}
+
+/// Cases and their scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// How many cases.
+    pub cases: usize,
+    /// Their scores.
+    #[serde(flatten)]
+    pub scores: Scores,
+}
+
+/// Scores of one group of cases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// At the headline threshold.
+    pub metrics: Metrics,
+    /// The same at the other operating points.
+    pub alternatives: Alternatives,
+    /// Lesions, summed over the cases, at the headline threshold.
+    pub lesions: Option<Lesions>,
+    /// AUC of all voxels of all cases taken as one volume, in the brain.
+    pub voxel_auc_brain: Option<f64>,
+    /// The same over the whole volume.
+    pub voxel_auc_volume: Option<f64>,
+}
+
+/// Scores at operating points other than the headline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alternatives {
+    /// At [`Thresholds::youden_per_patient`].
+    pub youden_per_patient: Metrics,
+    /// At [`Thresholds::dice`].
+    pub dice: Metrics,
+}
+
+/// Every metric is computed per patient and averaged over the patients where it is defined.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Area under the ROC curve over the voxels of the brain.
+    pub auc_brain: MeanSd,
+    /// Area under the ROC curve over all voxels of the volume.
+    pub auc_volume: MeanSd,
+    /// Dice.
+    pub dice: MeanSd,
+    /// Intersection over union.
+    pub iou: MeanSd,
+    /// Precision over voxels.
+    pub precision: MeanSd,
+    /// Recall over voxels.
+    pub recall: MeanSd,
+    /// Predicted lesions that touch none, per patient.
+    pub fp_per_patient: MeanSd,
+    /// The same, of at least 10 mm³.
+    pub fp_per_patient_10mm3: MeanSd,
+}
+
+/// A mean over patients.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct MeanSd {
+    /// The mean; null where no patient has a value.
+    pub mean: Option<f64>,
+    /// The sample standard deviation; null below two patients.
+    pub sd: Option<f64>,
+    /// Patients with a value.
+    pub n: usize,
+}
+
+impl MeanSd {
+    /// Mean and sample standard deviation of the values that are defined.
+    #[must_use]
+    pub fn of(values: impl IntoIterator<Item = Option<f64>>) -> Self {
+        let values: Vec<f64> = values.into_iter().flatten().collect();
+        let n = values.len();
+        let mean = (n > 0).then(|| values.iter().sum::<f64>() / n as f64);
+        let spread = |mean: f64| (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1) as f64).sqrt();
+        Self { mean, sd: mean.filter(|_| n > 1).map(spread), n }
+    }
+}
+
+/// Lesions, 26-connected, summed over cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lesions {
+    /// In the references.
+    pub reference: u64,
+    /// Of these, touched by a prediction.
+    pub detected: u64,
+    /// Predicted.
+    pub predicted: u64,
+    /// Of these, touching no reference lesion.
+    pub false_positive: u64,
+    /// Of these, at least 10 mm³.
+    pub false_positive_10mm3: u64,
+}
+
+/// One round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// From 1.
+    pub round: u32,
+    /// Pooled validation Dice at its best threshold.
+    pub validation_dice: Option<f64>,
+    /// Seconds.
+    pub seconds: f64,
+    /// Bytes of parameters sent and received.
+    pub bytes: u64,
+    /// Sites whose update was averaged.
+    pub updates: Vec<Update>,
+    /// Sites that were asked and gave nothing.
+    pub missing: Vec<Missing>,
+}
+
+/// One site's part in a round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+    /// The site.
+    pub site: String,
+    /// Slices seen: its weight in the average.
+    pub slices: u64,
+    /// Mean training loss over the round.
+    pub mean_loss: f32,
+    /// Mean training loss over the last tenth of the steps.
+    pub last_loss: f32,
+    /// Seconds of training.
+    pub seconds: f32,
+}
+
+/// A site that gave nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The site.
+    pub site: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The held-out site that the model serves worst.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Worst {
+    /// The site.
+    pub site: String,
+    /// Its mean per-patient Dice.
+    pub dice: f64,
+}

@@ -1,0 +1,51 @@
+//! Pooled ROC curves from the sites' counts.
+
+use super::summary::{merged, whole_volume};
+use shared::score::{CaseScore, ScoreHistogram};
+
+/// A ROC curve from (0, 0) to (1, 1) as `(false positive rate, true positive rate)`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Curve {
+    pub(super) name: String,
+    pub(super) points: Vec<(f64, f64)>,
+    /// The operating point.
+    pub(super) mark: Option<(f64, f64)>,
+}
+
+/// The curves in the brain and over the whole volume, where they are defined.
+pub(super) fn of(cases: &[&CaseScore], threshold: Option<f32>) -> Vec<Curve> {
+    let brain = merged(cases.iter().map(|case| &case.brain));
+    [("in the brain", brain), ("whole volume", whole_volume(cases))]
+        .into_iter()
+        .filter_map(|(name, histogram)| curve(name, &histogram, threshold))
+        .collect()
+}
+
+fn curve(name: &str, histogram: &ScoreHistogram, threshold: Option<f32>) -> Option<Curve> {
+    let auc = histogram.auc()?;
+    let (lesions, others) = histogram.totals();
+    let rate = |hits: u64, alarms: u64| (alarms as f64 / others as f64, hits as f64 / lesions as f64);
+    let reached = histogram.points().into_iter().map(|point| rate(point.tp, point.fp));
+    let points = std::iter::once((0.0, 0.0)).chain(reached).collect();
+    let mark = threshold.map(|threshold| histogram.confusion(threshold)).map(|counts| rate(counts.tp, counts.fp));
+    Some(Curve { name: format!("{name} (AUC {auc:.3})"), points, mark })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_splits_at_the_threshold() {
+        // Logit 0 is the middle bin's lower edge: half of the lesion and a quarter of the rest lie at or above it.
+        let histogram = ScoreHistogram { bins: vec![(1000, 1, 3), (1024, 1, 1)] };
+        let curve = curve("brain", &histogram, Some(0.5)).unwrap();
+        assert_eq!(curve.points, [(0.0, 0.0), (0.25, 0.5), (1.0, 1.0)]);
+        assert_eq!(curve.mark, Some((0.25, 0.5)));
+    }
+
+    #[test]
+    fn without_a_lesion_there_is_no_curve() {
+        assert_eq!(curve("brain", &ScoreHistogram { bins: vec![(3, 0, 9)] }, None), None);
+    }
+}

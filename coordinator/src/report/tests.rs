@@ -1,0 +1,206 @@
+//! The report of federations that never ran.
+
+use super::*;
+use crate::outcome::{RoundRecord, RunOutcome, SiteRecord, SiteScores, UpdateRecord};
+use shared::case::Role;
+use shared::federation::Federation;
+use shared::message::Inventory;
+use shared::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram};
+use shared::sequence::SequenceSet;
+
+const THRESHOLDS: [f32; 3] = [0.5, 0.25, 0.75];
+
+/// A case of 100 lesion voxels of which `hit` are found at every threshold, with `alarms` false voxels among 900.
+fn case(hit: u64, alarms: u64, false_lesions: u32) -> CaseScore {
+    let at = |threshold| AtThreshold {
+        threshold,
+        true_positive: hit,
+        false_positive: alarms,
+        false_negative: 100 - hit,
+        lesions: LesionCounts {
+            reference: 3,
+            detected: 2,
+            predicted: 2 + false_lesions,
+            false_positive: false_lesions,
+            false_positive_10mm3: false_lesions / 2,
+        },
+    };
+    CaseScore {
+        case: 0,
+        subset: SequenceSet::full(4).without(0),
+        voxel_mm3: 1.0,
+        brain: ScoreHistogram { bins: vec![(900, 100 - hit, 900 - alarms), (1100, hit, alarms)] },
+        outside: ScoreHistogram { bins: vec![(10, 0, 1000)] },
+        at: THRESHOLDS.map(at).to_vec(),
+    }
+}
+
+fn site(name: &str, role: Role, sequences: SequenceSet) -> SiteRecord {
+    let counts = if role == Role::Train { (4, 1, 0) } else { (0, 0, 3) };
+    let inventory = Inventory {
+        sequences,
+        training_cases: counts.0,
+        validation_cases: counts.1,
+        held_out_cases: counts.2,
+        skipped_cases: 1,
+        training_slices: 80,
+    };
+    SiteRecord { name: name.into(), role, inventory }
+}
+
+fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
+    let round = |round: u32| RoundRecord {
+        round,
+        updates: members
+            .iter()
+            .map(|&site| UpdateRecord {
+                site: site.into(),
+                slices: 64,
+                mean_loss: 1.0 / round as f32,
+                last_loss: 0.9 / round as f32,
+                seconds: 2.0,
+            })
+            .collect(),
+        missing: vec![("west".into(), "out of <memory>".into())],
+        validation: (round > 1).then(|| 0.5 + 0.1 * f64::from(round)),
+        seconds: 3.0,
+        bytes: 1_000_000,
+    };
+    let held_out = vec![case(quality, 10, 1), case(quality - 10, 30, 4), case(quality + 5, 0, 0)];
+    let validation = members.iter().map(|&site| SiteScores {
+        site: site.into(),
+        role: Role::Train,
+        cases: vec![case(quality + 8, 5, 0)],
+    });
+    let mut scores: Vec<_> = validation.collect();
+    scores.push(SiteScores { site: "harbour".into(), role: Role::Evaluate, cases: held_out });
+    RunOutcome {
+        name: name.into(),
+        members: members.iter().map(|&site| site.into()).collect(),
+        rounds: (1..=4).map(round).collect(),
+        best_round: 4,
+        threshold: Some(THRESHOLDS[0]),
+        threshold_per_patient: Some(THRESHOLDS[1]),
+        threshold_dice: Some(THRESHOLDS[2]),
+        scores,
+    }
+}
+
+fn outcome(with_local: bool) -> Outcome {
+    let text = "name = 'test'\nrounds = 4\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
+    let full = SequenceSet::full(4);
+    let mut runs = vec![lineage("federation", &["north", "south"], 80)];
+    if with_local {
+        runs.extend([lineage("alone:north", &["north"], 50), lineage("alone:south", &["south"], 60)]);
+    }
+    Outcome {
+        federation: Federation::from_toml(text).unwrap(),
+        sites: vec![
+            site("north", Role::Train, full.without(1)),
+            site("south", Role::Train, full.without(3)),
+            site("harbour", Role::Evaluate, full.without(0)),
+        ],
+        runs,
+        seconds: 75.0,
+    }
+}
+
+#[test]
+fn each_patient_counts_once_whatever_its_size() {
+    let report = summarise(&outcome(false));
+    let held_out = &report.federation.pooled.held_out;
+    // Dice of the three cases: 2·80/(160+10+20), 2·70/(140+30+30), 2·85/(170+0+15).
+    let dice = [160.0 / 190.0, 140.0 / 200.0, 170.0 / 185.0];
+    let mean = dice.iter().sum::<f64>() / 3.0;
+    assert!((held_out.scores.metrics.dice.mean.unwrap() - mean).abs() < 1e-12);
+    assert_eq!(held_out.scores.metrics.dice.n, 3);
+    assert_eq!(held_out.scores.metrics.fp_per_patient.mean, Some(5.0 / 3.0));
+    assert_eq!(held_out.scores.metrics.fp_per_patient_10mm3.mean, Some(2.0 / 3.0));
+    let lesions = held_out.scores.lesions.unwrap();
+    assert_eq!((lesions.reference, lesions.detected, lesions.false_positive), (9, 6, 5));
+    assert_eq!(report.worst_held_out.unwrap().site, "harbour");
+}
+
+#[test]
+fn a_lone_patient_has_a_mean_and_no_spread() {
+    let report = summarise(&outcome(false));
+    let north = &report.federation.sites[0].scores.metrics.dice;
+    assert!(north.mean.is_some() && north.sd.is_none() && north.n == 1, "{north:?}");
+}
+
+#[test]
+fn the_brain_alone_is_harder_than_the_whole_volume() {
+    let scores = summarise(&outcome(false)).federation.pooled.held_out.scores;
+    assert!(scores.voxel_auc_brain.unwrap() < scores.voxel_auc_volume.unwrap());
+    assert!(scores.metrics.auc_brain.mean.unwrap() < scores.metrics.auc_volume.mean.unwrap());
+}
+
+#[test]
+fn a_case_without_lesion_is_left_out_of_what_it_cannot_have() {
+    let mut outcome = outcome(false);
+    let empty = CaseScore {
+        brain: ScoreHistogram { bins: vec![(3, 0, 1000)] },
+        at: vec![AtThreshold { threshold: THRESHOLDS[0], ..AtThreshold::default() }],
+        ..case(0, 0, 0)
+    };
+    outcome.runs[0].scores[2].cases.push(empty);
+    let held_out = summarise(&outcome).federation.pooled.held_out;
+    assert_eq!(held_out.cases, 4);
+    let metrics = held_out.scores.metrics;
+    assert_eq!((metrics.dice.n, metrics.auc_brain.n, metrics.fp_per_patient.n), (3, 3, 4));
+    // It was not counted at the other thresholds at all.
+    assert_eq!(held_out.scores.alternatives.dice.fp_per_patient.n, 3);
+}
+
+#[test]
+fn report_json_keeps_its_contract() {
+    let report = summarise(&outcome(true));
+    let text = json(&report).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["version"], contract::VERSION);
+    assert_eq!(value["sites"][2]["name"], "harbour");
+    assert_eq!(value["sites"][2]["role"], "evaluate");
+    assert_eq!(value["sites"][2]["sequences"], serde_json::json!(["t1_pre", "t1_post", "flair"]));
+    assert_eq!(value["sites"][2]["cases"], 3);
+    let metrics = value["sites"][2]["metrics"].as_object().unwrap();
+    let names =
+        ["auc_brain", "auc_volume", "dice", "iou", "precision", "recall", "fp_per_patient", "fp_per_patient_10mm3"];
+    for name in names {
+        assert!(metrics[name]["mean"].is_f64() && metrics[name]["sd"].is_f64() && metrics[name]["n"] == 3, "{name}");
+    }
+    assert_eq!(value["sites"][0]["metrics"]["dice"]["sd"], serde_json::Value::Null);
+    assert_eq!(value["alone"][1]["run"], "alone:south");
+    assert_eq!(value["thresholds"]["youden"], 0.5);
+    let back: contract::Report = serde_json::from_str(&text).unwrap();
+    assert_eq!(back.federation.sites.len(), 3);
+    assert_eq!(back.settings, report.settings);
+}
+
+#[test]
+fn the_page_needs_nothing_else_and_leaks_no_markup() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&outcome(true), folder.path()).unwrap();
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    for forbidden in ["src=", "href=", "@import", "url(", "<script", "out of <memory>"] {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+    for figure in ["comparison", "dice", "roc", "validation", "loss"] {
+        let svg = std::fs::read_to_string(folder.path().join(format!("figures/{figure}.svg"))).unwrap();
+        assert!(page.contains(&svg), "{figure}");
+    }
+    assert!(page.contains("out of &lt;memory&gt;"));
+    assert!(
+        page.contains("In 3 patients from 1 site that took no part in training, the model found 6 of 9 (67 %) lesions")
+    );
+}
+
+#[test]
+fn a_federation_that_never_scored_anything_still_gets_a_page() {
+    let mut outcome = outcome(false);
+    outcome.runs.clear();
+    let folder = tempfile::tempdir().unwrap();
+    write(&outcome, folder.path()).unwrap();
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(page.contains("nothing can be said about new hospitals"));
+    assert!(read(folder.path()).is_err());
+}

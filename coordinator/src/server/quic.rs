@@ -1,0 +1,363 @@
+//! QUIC: the only file of this binary that names quinn.
+
+use super::peers::{Desk, Dismissal, Order, Peers};
+use super::wire::{self, WireError};
+use super::{Inbound, ServerConfig, ServerError, tls};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
+use shared::codec::CloseCode;
+use shared::codec::transfer::Receiving;
+use shared::message::{CoordinatorMessage, Hello, PROTOCOL, SiteMessage, TransferHeader};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// From the first packet to the first words.
+const GREETING: Duration = Duration::from_secs(10);
+/// The longest wait for a peer to take what was queued before its connection is closed.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Silence after which a peer is gone. Keep-alives fill the pauses of a training site.
+const IDLE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Connections at once, finished handshakes or not.
+const CONNECTIONS: usize = 1024;
+/// What one stream may have in flight: a gigabit line with 30 ms of delay stays full. The most that one site can make
+/// this process hold.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW + (256 << 10);
+const SEND_WINDOW: u64 = 8 << 20;
+/// Largest datagrams to probe for: jumbo frames and loopback.
+const DATAGRAM: u16 = 8952;
+/// What to ask the system for; it gives what it permits.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// The listening socket with its connections.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    endpoint: quinn::Endpoint,
+    local: SocketAddr,
+    house: Arc<House>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct House {
+    config: ServerConfig,
+    peers: Peers,
+    events: mpsc::Sender<Inbound>,
+}
+
+/// Why a connection ends, in words that the other end may read.
+struct Ending(CloseCode, String);
+
+impl Endpoint {
+    pub(super) fn open(
+        config: ServerConfig,
+        tls: rustls::ServerConfig,
+        events: mpsc::Sender<Inbound>,
+    ) -> Result<Self, ServerError> {
+        let folder = config.certificates.clone();
+        let crypto = QuicServerConfig::try_from(tls)
+            .map_err(|error| ServerError::Certificates { path: folder, reason: error.to_string() })?;
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        server.transport_config(Arc::new(transport())).max_incoming(CONNECTIONS);
+        let listen = config.listen;
+        let opened = socket(listen).and_then(|socket| {
+            let local = socket.local_addr()?;
+            let runtime = Arc::new(quinn::TokioRuntime);
+            Ok((quinn::Endpoint::new(endpoint_config(), Some(server), socket, runtime)?, local))
+        });
+        let (endpoint, local) = opened.map_err(|reason| ServerError::Listen { listen, reason })?;
+        let house = Arc::new(House { config, peers: Peers::default(), events });
+        tokio::spawn(listen_on(endpoint.clone(), house.clone()));
+        Ok(Self { endpoint, local, house })
+    }
+
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(super) fn peers(&self) -> &Peers {
+        &self.house.peers
+    }
+
+    pub(super) async fn shutdown(&self) {
+        self.endpoint.set_server_config(None);
+        let asked = self.house.peers.dismiss_all("the coordinator stops");
+        timeout(FAREWELL + Duration::from_secs(1), asked).await.ok();
+        self.endpoint.close(number(CloseCode::Done), b"the coordinator stops");
+        timeout(FAREWELL, self.endpoint.wait_idle()).await.ok();
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.endpoint.close(number(CloseCode::Done), b"the coordinator stopped");
+    }
+}
+
+fn transport() -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    let mut probing = quinn::MtuDiscoveryConfig::default();
+    probing.upper_bound(DATAGRAM);
+    transport
+        .max_concurrent_bidi_streams(1u8.into())
+        .max_concurrent_uni_streams(2u8.into())
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(SEND_WINDOW)
+        .datagram_receive_buffer_size(None)
+        .mtu_discovery_config(Some(probing))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(IDLE.try_into().ok());
+    transport
+}
+
+fn endpoint_config() -> quinn::EndpointConfig {
+    let mut config = quinn::EndpointConfig::default();
+    // Refused only below 1200 bytes.
+    config.max_udp_payload_size(DATAGRAM).ok();
+    config
+}
+
+fn socket(listen: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(listen), socket2::Type::DGRAM, None)?;
+    // Smaller buffers than asked for only cost speed.
+    socket.set_recv_buffer_size(SOCKET_BUFFER).ok();
+    socket.set_send_buffer_size(SOCKET_BUFFER).ok();
+    socket.bind(&listen.into())?;
+    Ok(socket.into())
+}
+
+fn number(code: CloseCode) -> VarInt {
+    VarInt::from_u32(code.number())
+}
+
+async fn listen_on(endpoint: quinn::Endpoint, house: Arc<House>) {
+    while let Some(incoming) = endpoint.accept().await {
+        if endpoint.open_connections() >= CONNECTIONS {
+            incoming.refuse();
+        } else if incoming.remote_address_validated() {
+            tokio::spawn(serve(incoming, house.clone()));
+        } else {
+            // Nobody's address is taken on trust: a forged one never answers. Fails only if it was validated.
+            incoming.retry().ok();
+        }
+    }
+}
+
+/// One connection from its first packet to its last.
+async fn serve(incoming: Incoming, house: Arc<House>) {
+    let from = incoming.remote_address();
+    let connection = match timeout(GREETING, incoming).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::warn!(%from, %error, "a connection was refused"),
+        Err(_) => return tracing::warn!(%from, "a connection never finished its handshake"),
+    };
+    let greeted = timeout(GREETING, greet(&connection, &house)).await;
+    let silent = || Err(Ending(CloseCode::Violation, "no first words".into()));
+    match greeted.unwrap_or_else(|_| silent()) {
+        Ok((site, hello, streams)) => attend(&connection, &house, site, hello, streams).await,
+        Err(Ending(code, reason)) => {
+            tracing::warn!(%from, reason, "a connection was refused");
+            connection.close(number(code), reason.as_bytes());
+        }
+    }
+}
+
+type Streams = (SendStream, RecvStream);
+
+/// Who is it, may they come in, and do they speak our language?
+async fn greet(connection: &Connection, house: &House) -> Result<(String, Hello, Streams), Ending> {
+    let site = identity(connection)
+        .ok_or_else(|| Ending(CloseCode::Stranger, "the certificate does not name one site".into()))?;
+    let expected = &house.config.expected_sites;
+    if !expected.is_empty() && !expected.contains(&site) {
+        return Err(Ending(CloseCode::Stranger, format!("{site} is not one of this federation's sites")));
+    }
+    let (sending, mut receiving) = connection.accept_bi().await.map_err(|error| lost(&error))?;
+    let Some(SiteMessage::Hello(hello)) = wire::read_frame(&mut receiving).await.map_err(broken)? else {
+        return Err(Ending(CloseCode::Violation, "the first words are not a greeting".into()));
+    };
+    if hello.protocol != PROTOCOL {
+        let reason = format!("the site speaks protocol {}, the coordinator {PROTOCOL}", hello.protocol);
+        return Err(Ending(CloseCode::Version, reason));
+    }
+    Ok((site, hello, (sending, receiving)))
+}
+
+fn identity(connection: &Connection) -> Option<String> {
+    let chain = connection.peer_identity()?.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
+    tls::site_name(chain.first()?)
+}
+
+/// A welcome site's connection, until it ends.
+async fn attend(connection: &Connection, house: &House, site: String, hello: Hello, streams: Streams) {
+    let desk = house.peers.enter(&site).await;
+    let Desk { control, transfers, mut dismissed, connection: number_of, alive } = desk;
+    let visit = Visit { site, number: number_of, connection, house };
+    visit.tell(|site, connection| Inbound::Connected { site, connection, hello }).await;
+    let (sending, receiving) = streams;
+    let Ending(code, reason) = tokio::select! {
+        ending = visit.listen(receiving) => ending,
+        ending = visit.speak(sending, control) => ending,
+        ending = visit.fetch() => ending,
+        ending = visit.deliver(transfers) => ending,
+        dismissal = dismissed.wait_for(|state| *state != Dismissal::Stay) => match dismissal.as_deref() {
+            Ok(Dismissal::Overrun) => Ending(CloseCode::Stalled, "the site does not read what it is sent".into()),
+            _ => Ending(CloseCode::Replaced, CloseCode::Replaced.meaning().into()),
+        },
+    };
+    connection.close(number(code), reason.as_bytes());
+    house.peers.leave(&visit.site, number_of);
+    visit.tell(|site, connection| Inbound::Closed { site, connection, reason }).await;
+    drop(alive);
+}
+
+/// One connection of one site.
+struct Visit<'a> {
+    site: String,
+    number: u64,
+    connection: &'a Connection,
+    house: &'a House,
+}
+
+impl Visit<'_> {
+    /// Waits for the application when it is behind: that is the backpressure.
+    async fn tell(&self, event: impl FnOnce(String, u64) -> Inbound) {
+        // Without a listener there is nobody to tell; the server is about to be dropped.
+        self.house.events.send(event(self.site.clone(), self.number)).await.ok();
+    }
+
+    /// The site's messages.
+    async fn listen(&self, mut stream: RecvStream) -> Ending {
+        loop {
+            match wire::read_frame::<SiteMessage>(&mut stream).await {
+                Ok(Some(SiteMessage::Hello(_))) => return Ending(CloseCode::Violation, "a second greeting".into()),
+                Ok(Some(message)) => {
+                    self.tell(|site, connection| Inbound::Message { site, connection, message }).await;
+                }
+                Ok(None) => return self.end_of_stream().await,
+                Err(error) => return self.explain(error).await,
+            }
+        }
+    }
+
+    /// The application's messages.
+    async fn speak(&self, mut stream: SendStream, mut orders: mpsc::Receiver<Order>) -> Ending {
+        while let Some(order) = orders.recv().await {
+            let message = match order {
+                Order::Message(message) => message,
+                Order::Close(code, reason) => {
+                    stream.finish().ok();
+                    timeout(FAREWELL, stream.stopped()).await.ok();
+                    return Ending(code, reason);
+                }
+                Order::Parameters(..) => continue,
+            };
+            if let Err(error) = wire::write_frame::<CoordinatorMessage>(&mut stream, &message).await {
+                return self.explain(error).await;
+            }
+        }
+        // Replaced: the dismissal is on its way.
+        std::future::pending().await
+    }
+
+    /// Parameters from the site, one transfer at a time.
+    async fn fetch(&self) -> Ending {
+        for transfer in 0u64.. {
+            let mut stream = match self.connection.accept_uni().await {
+                Ok(stream) => stream,
+                Err(error) => return lost(&error),
+            };
+            let header = match timeout(GREETING, wire::read_frame::<TransferHeader>(&mut stream)).await {
+                Ok(Ok(Some(header))) => header,
+                Ok(Err(error)) => return self.explain(error).await,
+                Ok(Ok(None)) | Err(_) => return Ending(CloseCode::Violation, "a stream without a header".into()),
+            };
+            let name = format!("{}-{}-{transfer}.f32", self.site, self.number);
+            let file = self.house.config.incoming.join(name);
+            let outcome = match Receiving::begin(header, self.house.config.expected_bytes) {
+                Ok(receiving) => wire::receive_file(&mut stream, receiving, file.clone()).await,
+                Err(error) => Err(error.into()),
+            };
+            match outcome {
+                Ok(header) => {
+                    self.tell(|site, connection| Inbound::Parameters { site, connection, header, file }).await
+                }
+                Err(error) => {
+                    stream.stop(number(code_of(&error))).ok();
+                    let reason = error.to_string();
+                    self.tell(|site, connection| Inbound::ParametersRefused { site, connection, header, reason }).await;
+                }
+            }
+        }
+        Ending(CloseCode::Done, String::new())
+    }
+
+    /// Parameters to the site, one transfer at a time.
+    async fn deliver(&self, mut transfers: mpsc::Receiver<(TransferHeader, std::path::PathBuf)>) -> Ending {
+        while let Some((header, file)) = transfers.recv().await {
+            let mut stream = match self.connection.open_uni().await {
+                Ok(stream) => stream,
+                Err(error) => return lost(&error),
+            };
+            if let Err(error) = wire::send_file(&mut stream, header, file).await {
+                stream.reset(number(code_of(&error))).ok();
+                return self.explain(error).await;
+            }
+            stream.finish().ok();
+        }
+        std::future::pending().await
+    }
+
+    /// A stream's failure usually means that the connection is gone, which knows better why.
+    async fn explain(&self, error: WireError) -> Ending {
+        match (error, self.connection.close_reason()) {
+            (WireError::Stream(_), Some(reason)) => lost(&reason),
+            (error, _) => broken(error),
+        }
+    }
+
+    /// A site that finishes its stream is about to close the connection.
+    async fn end_of_stream(&self) -> Ending {
+        match timeout(FAREWELL, self.connection.closed()).await {
+            Ok(reason) => lost(&reason),
+            Err(_) => Ending(CloseCode::Done, "the site hung up".into()),
+        }
+    }
+}
+
+fn broken(error: WireError) -> Ending {
+    Ending(code_of(&error), error.to_string())
+}
+
+fn code_of(error: &WireError) -> CloseCode {
+    match error {
+        WireError::Codec(_) => CloseCode::Violation,
+        WireError::Transfer(_) => CloseCode::Transfer,
+        WireError::Stream(_) => CloseCode::Closed,
+        WireError::Stalled => CloseCode::Stalled,
+        WireError::Disk(_) => CloseCode::Disk,
+    }
+}
+
+/// Why a connection is gone, as the end of "the connection ended: ...".
+fn lost(error: &quinn::ConnectionError) -> Ending {
+    let reason = match error {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            let text: String = String::from_utf8_lossy(&close.reason).chars().filter(|c| !c.is_control()).collect();
+            let meaning = CloseCode::from_number(close.error_code.into_inner()).map_or("", CloseCode::meaning);
+            if text.is_empty() {
+                format!("the site closed it: {meaning}")
+            } else {
+                format!("the site closed it: {text}")
+            }
+        }
+        quinn::ConnectionError::TimedOut => format!("nothing was heard for {} seconds", IDLE.as_secs()),
+        other => other.to_string(),
+    };
+    Ending(CloseCode::Closed, reason)
+}

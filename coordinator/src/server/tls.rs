@@ -1,0 +1,80 @@
+//! The coordinator's TLS: version 1.3 only, both sides by certificates of the federation's own authority.
+
+use super::ServerError;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use shared::federation::plain;
+use shared::message::ALPN;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// Reads `ca.pem`, `certificate.pem` and `key.pem` of a folder that `coordinator init` wrote.
+pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, ServerError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = Arc::new(authority(&folder.join("ca.pem"))?);
+    let unusable = |error: &dyn std::fmt::Display| ServerError::Certificates {
+        path: folder.to_path_buf(),
+        reason: error.to_string(),
+    };
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+        .build()
+        .map_err(|error| unusable(&error))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| unusable(&error))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
+        .map_err(|error| unusable(&error))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // Every connection shows its certificate anew, and nothing can be replayed.
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+fn authority(path: &Path) -> Result<RootCertStore, ServerError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(path)? {
+        roots.add(certificate).map_err(|error| bad(path, &error))?;
+    }
+    Ok(roots)
+}
+
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerError> {
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match found {
+        Ok(certificates) if certificates.is_empty() => Err(bad(path, &"no certificate in it")),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(bad(path, &error)),
+    }
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, ServerError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| bad(path, &error))
+}
+
+fn bad(path: &Path, reason: &dyn std::fmt::Display) -> ServerError {
+    ServerError::Certificates { path: PathBuf::from(path), reason: reason.to_string() }
+}
+
+/// The site that a verified certificate was made for: its only DNS name, or its common name if it has none. `None`
+/// when it has several, or one that is not plain.
+pub(super) fn site_name(certificate: &[u8]) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let alternatives = parsed.subject_alternative_name().ok()?;
+    let names: Vec<&str> = match alternatives {
+        Some(extension) => extension.value.general_names.iter().filter_map(dns_name).collect(),
+        None => parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect(),
+    };
+    match names[..] {
+        [name] if plain(name) => Some(name.to_owned()),
+        _ => None,
+    }
+}
+
+fn dns_name<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
+    if let GeneralName::DNSName(name) = name { Some(name) } else { None }
+}

@@ -1,0 +1,358 @@
+//! QUIC: the only file of this binary that names quinn.
+
+use super::wire::{self, WireError};
+use super::{LinkConfig, LinkError, LinkEvent};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
+use shared::codec::CloseCode;
+use shared::codec::transfer::Receiving;
+use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+/// The longest handshake with one address.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The longest wait for the coordinator's first word.
+const WELCOME: Duration = Duration::from_secs(60);
+/// The longest wait for the coordinator to take what was queued before the connection is closed.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Silence after which the coordinator is gone. Keep-alives fill the pauses of a training site.
+const IDLE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// What one stream may have in flight: a gigabit line with 30 ms of delay stays full.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW + (256 << 10);
+const SEND_WINDOW: u64 = 8 << 20;
+/// Largest datagrams to probe for: jumbo frames and loopback.
+const DATAGRAM: u16 = 8952;
+/// What to ask the system for; it gives what it permits.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// Messages and events that may wait.
+const QUEUE: usize = 64;
+
+/// A connection with a welcome.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    quic: quinn::Connection,
+    expected: Arc<watch::Sender<Option<u64>>>,
+}
+
+/// Why a connection ends at this end's wish.
+struct Ending(CloseCode, String);
+
+type Opened = (Connection, mpsc::Sender<SiteMessage>, mpsc::Receiver<LinkEvent>);
+
+pub(super) async fn connect(config: LinkConfig, tls: rustls::ClientConfig, hello: Hello) -> Result<Opened, LinkError> {
+    let crypto = QuicClientConfig::try_from(tls)
+        .map_err(|error| LinkError::Certificates { path: config.certificates.clone(), reason: error.to_string() })?;
+    let mut client = quinn::ClientConfig::new(Arc::new(crypto));
+    client.transport_config(Arc::new(transport()));
+    let (endpoint, quic) = reach(&config.coordinator, &client).await?;
+    let (mut sending, mut receiving) = quic.open_bi().await.map_err(|error| explain(&config.coordinator, &error))?;
+    let first = match greet(&mut sending, &mut receiving, &hello).await {
+        Ok(CoordinatorMessage::Refused { reason }) => return Err(LinkError::Refused { reason }),
+        Ok(message) => message,
+        Err(WireError::Codec(error)) => return Err(LinkError::Protocol { reason: error.to_string() }),
+        Err(error) => {
+            return Err(match quic.close_reason() {
+                Some(reason) => explain(&config.coordinator, &reason),
+                None => LinkError::Unreachable { coordinator: config.coordinator, reason: error.to_string() },
+            });
+        }
+    };
+    let (outbox, messages) = mpsc::channel(QUEUE);
+    let (events, inbox) = mpsc::channel(QUEUE);
+    let expected = Arc::new(watch::Sender::new(None));
+    let connection = Connection { quic, expected };
+    let session = Session { connection: connection.clone(), events, incoming: config.incoming };
+    tokio::spawn(session.run(endpoint, (sending, receiving), messages, first));
+    Ok((connection, outbox, inbox))
+}
+
+fn transport() -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    let mut probing = quinn::MtuDiscoveryConfig::default();
+    probing.upper_bound(DATAGRAM);
+    transport
+        .max_concurrent_bidi_streams(0u8.into())
+        .max_concurrent_uni_streams(2u8.into())
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(SEND_WINDOW)
+        .datagram_receive_buffer_size(None)
+        .mtu_discovery_config(Some(probing))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(IDLE.try_into().ok());
+    transport
+}
+
+/// Tries each address of the coordinator's name.
+async fn reach(
+    coordinator: &str,
+    client: &quinn::ClientConfig,
+) -> Result<(quinn::Endpoint, quinn::Connection), LinkError> {
+    let address = |reason: String| LinkError::Address { coordinator: coordinator.to_owned(), reason };
+    let (host, _) = coordinator.rsplit_once(':').ok_or_else(|| address("it is not of the form host:port".into()))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let found = tokio::net::lookup_host(coordinator).await.map_err(|error| address(error.to_string()))?;
+    let mut last = address("its name has no address".into());
+    for remote in found {
+        match shake_hands(remote, host, client).await {
+            Ok(reached) => return Ok(reached),
+            Err(Attempt::Connection(error)) => last = explain(coordinator, &error),
+            Err(Attempt::Local(reason)) => {
+                last = LinkError::Unreachable { coordinator: coordinator.to_owned(), reason };
+            }
+        }
+    }
+    Err(last)
+}
+
+enum Attempt {
+    Connection(ConnectionError),
+    Local(String),
+}
+
+async fn shake_hands(
+    remote: SocketAddr,
+    host: &str,
+    client: &quinn::ClientConfig,
+) -> Result<(quinn::Endpoint, quinn::Connection), Attempt> {
+    let local = |error: &dyn std::fmt::Display| Attempt::Local(error.to_string());
+    let socket = socket(remote).map_err(|error| local(&error))?;
+    let mut config = quinn::EndpointConfig::default();
+    // Refused only below 1200 bytes.
+    config.max_udp_payload_size(DATAGRAM).ok();
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let endpoint = quinn::Endpoint::new(config, None, socket, runtime).map_err(|error| local(&error))?;
+    let connecting = endpoint.connect_with(client.clone(), remote, host).map_err(|error| local(&error))?;
+    match timeout(HANDSHAKE, connecting).await {
+        Ok(Ok(connection)) => Ok((endpoint, connection)),
+        Ok(Err(error)) => Err(Attempt::Connection(error)),
+        Err(_) => Err(Attempt::Connection(ConnectionError::TimedOut)),
+    }
+}
+
+fn socket(remote: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(remote), socket2::Type::DGRAM, None)?;
+    // Smaller buffers than asked for only cost speed.
+    socket.set_recv_buffer_size(SOCKET_BUFFER).ok();
+    socket.set_send_buffer_size(SOCKET_BUFFER).ok();
+    let any: SocketAddr = match remote {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    socket.bind(&any.into())?;
+    Ok(socket.into())
+}
+
+/// First words, and the answer. A certificate that the coordinator does not take shows here, too: in TLS 1.3 the
+/// client's handshake ends before the server has looked at it.
+async fn greet(
+    sending: &mut SendStream,
+    receiving: &mut RecvStream,
+    hello: &Hello,
+) -> Result<CoordinatorMessage, WireError> {
+    wire::write_frame(sending, &SiteMessage::Hello(hello.clone())).await?;
+    let answer = timeout(WELCOME, wire::read_frame::<CoordinatorMessage>(receiving)).await;
+    let ended = || WireError::Stream(std::io::ErrorKind::UnexpectedEof.into());
+    answer.map_err(|_| WireError::Stream(std::io::ErrorKind::TimedOut.into()))??.ok_or_else(ended)
+}
+
+impl Connection {
+    pub(super) fn expect(&self, bytes: u64) {
+        self.expected.send_replace(Some(bytes));
+    }
+
+    pub(super) fn closed(&self) -> LinkError {
+        let reason = self.quic.close_reason().map_or_else(|| "it was closed here".into(), |error| lost(&error).0);
+        LinkError::Closed { reason }
+    }
+
+    pub(super) async fn send_parameters(&self, header: TransferHeader, file: PathBuf) -> Result<(), LinkError> {
+        let mut stream = self.quic.open_uni().await.map_err(|_| self.closed())?;
+        let sent = wire::send_file(&mut stream, header, file).await;
+        if !matches!(sent, Ok(()) | Err(WireError::Stream(_))) {
+            stream.reset(number(CloseCode::Transfer)).ok();
+        }
+        stream.finish().ok();
+        let refusal = stream.stopped().await;
+        match (sent, refusal) {
+            (_, Err(_)) => Err(self.closed()),
+            (_, Ok(Some(code))) => {
+                let meaning = CloseCode::from_number(code.into_inner()).unwrap_or(CloseCode::Transfer).meaning();
+                Err(LinkError::Transfer { reason: format!("the coordinator says that {meaning}") })
+            }
+            (Err(error), Ok(None)) => Err(LinkError::Transfer { reason: error.to_string() }),
+            (Ok(()), Ok(None)) => Ok(()),
+        }
+    }
+}
+
+/// The connection's own task.
+struct Session {
+    connection: Connection,
+    events: mpsc::Sender<LinkEvent>,
+    incoming: PathBuf,
+}
+
+impl Session {
+    async fn run(
+        self,
+        endpoint: quinn::Endpoint,
+        (sending, receiving): (SendStream, RecvStream),
+        messages: mpsc::Receiver<SiteMessage>,
+        first: CoordinatorMessage,
+    ) {
+        self.events.send(LinkEvent::Message(first)).await.ok();
+        let Ending(code, wish) = tokio::select! {
+            ending = self.listen(receiving) => ending,
+            ending = self.speak(sending, messages) => ending,
+            ending = self.fetch() => ending,
+        };
+        let quic = &self.connection.quic;
+        let (reason, again) = quic.close_reason().map_or((wish.clone(), true), |error| lost(&error));
+        quic.close(number(code), wish.as_bytes());
+        self.events.send(LinkEvent::Closed { reason, again }).await.ok();
+        timeout(FAREWELL, endpoint.wait_idle()).await.ok();
+    }
+
+    /// The coordinator's messages.
+    async fn listen(&self, mut stream: RecvStream) -> Ending {
+        loop {
+            match wire::read_frame::<CoordinatorMessage>(&mut stream).await {
+                Ok(Some(message)) => self.tell(LinkEvent::Message(message)).await,
+                Ok(None) => {
+                    // A coordinator that finishes its stream is about to close the connection, and says why.
+                    timeout(FAREWELL, self.connection.quic.closed()).await.ok();
+                    return Ending(CloseCode::Done, "the coordinator hung up".into());
+                }
+                Err(error) => return broken(&error),
+            }
+        }
+    }
+
+    /// The site's messages, until nobody is left who could say any.
+    async fn speak(&self, mut stream: SendStream, mut messages: mpsc::Receiver<SiteMessage>) -> Ending {
+        while let Some(message) = messages.recv().await {
+            if let Err(error) = wire::write_frame(&mut stream, &message).await {
+                return broken(&error);
+            }
+        }
+        stream.finish().ok();
+        timeout(FAREWELL, stream.stopped()).await.ok();
+        Ending(CloseCode::Done, "the site leaves".into())
+    }
+
+    /// Parameters from the coordinator, one transfer at a time.
+    async fn fetch(&self) -> Ending {
+        let mut expected = self.connection.expected.subscribe();
+        for transfer in 0u64.. {
+            let Ok(mut stream) = self.connection.quic.accept_uni().await else { break };
+            let header = match wire::read_frame::<TransferHeader>(&mut stream).await {
+                Ok(Some(header)) => header,
+                Ok(None) => return Ending(CloseCode::Violation, "a stream without a header".into()),
+                Err(error) => return broken(&error),
+            };
+            let Ok(bytes) = expected.wait_for(Option::is_some).await.map(|bytes| bytes.unwrap_or(0)) else { break };
+            let file = self.incoming.join(format!("{}-{transfer}.f32", header.parameters));
+            let taken = match Receiving::begin(header, bytes) {
+                Ok(receiving) => wire::receive_file(&mut stream, receiving, file.clone()).await,
+                Err(error) => Err(error.into()),
+            };
+            match taken {
+                Ok(header) => self.tell(LinkEvent::Parameters { header, file }).await,
+                Err(error) => return broken(&error),
+            }
+        }
+        Ending(CloseCode::Done, "the connection ended".into())
+    }
+
+    /// Waits for the site when it is behind: that is the backpressure.
+    async fn tell(&self, event: LinkEvent) {
+        self.events.send(event).await.ok();
+    }
+}
+
+fn number(code: CloseCode) -> VarInt {
+    VarInt::from_u32(code.number())
+}
+
+fn broken(error: &WireError) -> Ending {
+    let code = match error {
+        WireError::Codec(_) => CloseCode::Violation,
+        WireError::Transfer(_) => CloseCode::Transfer,
+        WireError::Stream(_) => CloseCode::Closed,
+        WireError::Stalled => CloseCode::Stalled,
+        WireError::Disk(_) => CloseCode::Disk,
+    };
+    Ending(code, error.to_string())
+}
+
+/// Why a connection is gone, and whether another one may fare better.
+fn lost(error: &ConnectionError) -> (String, bool) {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            let code = CloseCode::from_number(close.error_code.into_inner());
+            let text: String = String::from_utf8_lossy(&close.reason).chars().filter(|c| !c.is_control()).collect();
+            let meaning = code.map_or("no reason given", CloseCode::meaning);
+            let reason = if text.is_empty() { meaning.to_owned() } else { text };
+            (reason, !code.is_some_and(CloseCode::is_final))
+        }
+        ConnectionError::TimedOut => ("nothing was heard from the coordinator for too long".into(), true),
+        ConnectionError::LocallyClosed => ("it was closed here".into(), true),
+        other => (other.to_string(), true),
+    }
+}
+
+/// Why there is no connection.
+fn explain(coordinator: &str, error: &ConnectionError) -> LinkError {
+    let coordinator = coordinator.to_owned();
+    match error {
+        ConnectionError::ConnectionClosed(close) => match alert(close.error_code) {
+            Some(120) => LinkError::Protocol { reason: "it offers no version that we know".into() },
+            Some(number) => LinkError::OurCertificate { reason: alert_text(number) },
+            None => LinkError::Unreachable { coordinator, reason: close.to_string() },
+        },
+        ConnectionError::TransportError(error) => match alert(error.code) {
+            Some(120) => LinkError::Protocol { reason: "it offers no version that we know".into() },
+            Some(_) => LinkError::TheirCertificate { reason: error.reason.clone() },
+            None => LinkError::Unreachable { coordinator, reason: error.to_string() },
+        },
+        ConnectionError::VersionMismatch => LinkError::Protocol { reason: "it speaks another version of QUIC".into() },
+        ConnectionError::ApplicationClosed(close) => {
+            let reason = lost(error).0;
+            match CloseCode::from_number(close.error_code.into_inner()) {
+                Some(CloseCode::Version) => LinkError::Protocol { reason },
+                Some(CloseCode::Stranger) => LinkError::Refused { reason },
+                _ => LinkError::Closed { reason },
+            }
+        }
+        ConnectionError::TimedOut => LinkError::Unreachable { coordinator, reason: "no answer".into() },
+        other => LinkError::Unreachable { coordinator, reason: other.to_string() },
+    }
+}
+
+/// The TLS alert in a QUIC error code.
+fn alert(code: quinn::TransportErrorCode) -> Option<u8> {
+    u64::from(code).checked_sub(0x100).and_then(|alert| u8::try_from(alert).ok())
+}
+
+/// What a peer's alert about our certificate says (RFC 8446, section 6.2).
+fn alert_text(alert: u8) -> String {
+    match alert {
+        42 => "it is damaged".into(),
+        43 => "it is of an unsupported kind".into(),
+        44 => "it was revoked".into(),
+        45 => "it has expired, or is not valid yet".into(),
+        46 => "it cannot be used here".into(),
+        48 => "it is not from the federation's authority".into(),
+        51 => "its signature is wrong".into(),
+        116 => "none was shown".into(),
+        other => format!("TLS alert {other}"),
+    }
+}

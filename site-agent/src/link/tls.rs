@@ -1,0 +1,50 @@
+//! The site's TLS: version 1.3 only, both sides by certificates of the federation's own authority.
+
+use super::LinkError;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use shared::message::ALPN;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Reads `ca.pem`, `certificate.pem` and `key.pem` of the folder that this site was given.
+pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, LinkError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| bad(folder, &error))?
+        .with_root_certificates(authority(&folder.join("ca.pem"))?)
+        .with_client_auth_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
+        .map_err(|error| bad(folder, &error))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // Every connection shows its certificate anew, and nothing can be replayed.
+    config.resumption = rustls::client::Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(config)
+}
+
+fn authority(path: &Path) -> Result<RootCertStore, LinkError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(path)? {
+        roots.add(certificate).map_err(|error| bad(path, &error))?;
+    }
+    Ok(roots)
+}
+
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, LinkError> {
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match found {
+        Ok(certificates) if certificates.is_empty() => Err(bad(path, &"no certificate in it")),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(bad(path, &error)),
+    }
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, LinkError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| bad(path, &error))
+}
+
+fn bad(path: &Path, reason: &dyn std::fmt::Display) -> LinkError {
+    LinkError::Certificates { path: PathBuf::from(path), reason: reason.to_string() }
+}
