@@ -96,6 +96,13 @@ impl From<NiftiError> for Failure {
     }
 }
 
+impl From<crate::agent::SiteConfigError> for Failure {
+    fn from(error: crate::agent::SiteConfigError) -> Self {
+        Self::new(Class::Configuration, error)
+            .hint("configs/site-train.toml shows every key; docs/DATA.md explains [data]")
+    }
+}
+
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         use LinkError as E;
