@@ -1,5 +1,6 @@
 //! The one place where an error becomes words for a person, a hint and an exit code.
 
+use crate::phantom::PhantomError;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -45,6 +46,20 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl From<PhantomError> for Failure {
+    fn from(error: PhantomError) -> Self {
+        let class = match &error {
+            PhantomError::Settings(_) | PhantomError::Occupied(_) => Class::Configuration,
+            PhantomError::Disk { .. } | PhantomError::Volume { .. } => Class::Disk,
+        };
+        let failure = Self::new(class, &error);
+        match error {
+            PhantomError::Occupied(_) => failure.hint("name a new folder with --out, or empty this one"),
+            _ => failure,
+        }
     }
 }
 
