@@ -1,6 +1,10 @@
 //! The one place where an error becomes words for a person, a hint and an exit code.
 
+use crate::case::CaseFileError;
+use crate::data::{CaseError, DataError};
+use crate::nifti::NiftiError;
 use crate::phantom::PhantomError;
+use std::io;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -46,6 +50,58 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        let (class, hint) = match &error {
+            DataError::Root { .. } => (Class::Data, "data.root is the folder that holds the cases"),
+            DataError::NoCases { .. } => {
+                (Class::Data, "{case} in a pattern stands for the case's name; see docs/DATA.md")
+            }
+            DataError::NothingLeft { .. } => (Class::Data, "repair the files it names, or correct the [data] table"),
+            DataError::UnknownSequence { .. } | DataError::NoSequence => {
+                (Class::Configuration, "[data.sequences] says which files are which of the federation's sequences")
+            }
+            DataError::Disk { error, .. } => (Class::Disk, disk_hint(error)),
+        };
+        Self::new(class, &error).hint(hint)
+    }
+}
+
+impl From<CaseError> for Failure {
+    fn from(error: CaseError) -> Self {
+        match error {
+            CaseError::Cache(error) => error.into(),
+            error => Self::new(Class::Data, error),
+        }
+    }
+}
+
+impl From<CaseFileError> for Failure {
+    fn from(error: CaseFileError) -> Self {
+        match &error {
+            CaseFileError::Io(cause) => Self::new(Class::Disk, &error).hint(disk_hint(cause)),
+            CaseFileError::Damaged => Self::new(Class::Disk, error).hint("delete the cache folder: it is made anew"),
+            CaseFileError::NoLabel => Self::new(Class::Data, error),
+            CaseFileError::Size { .. } => Self::new(Class::Internal, error),
+        }
+    }
+}
+
+impl From<NiftiError> for Failure {
+    fn from(error: NiftiError) -> Self {
+        Self::new(Class::Data, error)
+    }
+}
+
+/// What to do about a disk that refuses.
+fn disk_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, or set another work_folder",
+        io::ErrorKind::PermissionDenied => "give the program's user the right to write there",
+        _ => "is the folder there, and the disk sound?",
     }
 }
 
