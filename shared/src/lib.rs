@@ -4,13 +4,18 @@
 //! protocol are state machines that take events and return effects in order. `coordinator` and `site-agent`
 //! depend on this crate and never on each other.
 
+pub mod aggregate;
 pub mod case;
 pub mod codec;
 pub mod dropout;
 pub mod federation;
+pub mod happening;
 pub mod message;
 pub mod metrics;
+pub mod outcome;
 pub mod parameters;
 pub mod random;
+pub mod round;
 pub mod score;
 pub mod sequence;
+pub mod site;

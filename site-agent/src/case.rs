@@ -1,5 +1,10 @@
 //! A case made ready for the model: normalised planes, the label, and the way back to the patient's grid.
 
+mod cached;
+mod placement;
+
+pub use cached::{CachedCase, CaseFileError};
+pub use placement::Placement;
 use shared::case::Grid;
 use shared::sequence::SequenceSet;
 
@@ -34,18 +39,23 @@ pub struct Native {
     pub lesion: Option<Vec<u8>>,
 }
 
-/// The in-plane map between native and model pixels, the same for height and width: model pixel `m` lies at native
-/// coordinate `(m - (plane - 1) / 2) * step + (side - 1) / 2`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Placement {
-    /// Native pixels per model pixel, height and width; exactly 1 where nothing is resampled.
-    pub step: [f32; 2],
-}
-
 impl Prepared {
     /// The sequences the case has.
     #[must_use]
     pub fn present(&self) -> SequenceSet {
         (0..self.sequences.len()).filter(|&i| self.sequences[i].is_some()).collect()
+    }
+
+    /// Slices.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.native.grid.dims[0]
+    }
+
+    /// Brings values of the model's planes, `[depth, plane, plane]`, back to the native grid: as
+    /// [`Placement::restore`].
+    #[must_use]
+    pub fn restore(&self, planes: &[f32], outside: f32) -> Vec<f32> {
+        self.placement.restore(planes, self.plane, self.native.grid.dims, outside)
     }
 }

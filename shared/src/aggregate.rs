@@ -1,0 +1,217 @@
+//! Checked updates become the next global model: in site order, range by range, never holding whole models.
+//!
+//! Sums run in `f64` over the sites in the order of their names, so neither the order of arrival nor the size of
+//! the ranges changes a bit of the result.
+
+use crate::federation::{Aggregation, Input};
+use crate::parameters::{Manifest, ParametersError, ParametersId, STEM, to_bytes};
+use crate::sequence::SequenceSet;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Values handled at a time: half a megabyte of sums, whatever the model.
+const BLOCK: usize = 1 << 16;
+
+/// Where a stored parameter vector is read from, range by range.
+pub trait Source {
+    /// Why reading failed.
+    type Error;
+
+    /// Fills `out` with the values from index `start` on.
+    ///
+    /// # Errors
+    /// Whatever the storage says.
+    fn read(&mut self, start: usize, out: &mut [f32]) -> Result<(), Self::Error>;
+}
+
+impl Source for &[f32] {
+    type Error = std::convert::Infallible;
+
+    fn read(&mut self, start: usize, out: &mut [f32]) -> Result<(), Self::Error> {
+        out.copy_from_slice(&self[start..start + out.len()]);
+        Ok(())
+    }
+}
+
+/// What a site's update counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// The site: its name is its place in the sum.
+    pub site: String,
+    /// The update's content hash.
+    pub parameters: ParametersId,
+    /// Slices seen while training: the weight.
+    pub slices: u64,
+    /// Sequences the training examples held.
+    pub sequences: SequenceSet,
+}
+
+/// A stored update whose every value was read: as long as the manifest says, finite, and hashing to its name.
+/// [`Checked::check`] is the only way to get one, so nothing unchecked is ever averaged.
+#[derive(Debug)]
+pub struct Checked<S> {
+    parameters: ParametersId,
+    source: S,
+}
+
+/// Why an update is refused, or no average can be made.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum AggregateError<E> {
+    /// A value that is no number.
+    #[error(transparent)]
+    Parameters(ParametersError),
+    /// The bytes are not what was announced.
+    #[error("the values hash to {found}, not to {expected}")]
+    Hash {
+        /// What was announced.
+        expected: ParametersId,
+        /// What the values hash to.
+        found: ParametersId,
+    },
+    /// A site's update was given twice, or under another site's summary.
+    #[error("the update of {0} does not fit its summary, or stands twice")]
+    Mismatch(String),
+    /// No update has any weight.
+    #[error("no update has any weight")]
+    Empty,
+    /// Reading or writing failed.
+    #[error("{0}")]
+    Storage(E),
+}
+
+impl<S: Source> Checked<S> {
+    /// Reads a stored update once and refuses it unless it is finite and hashes to `parameters`. Its length is
+    /// `manifest`'s, or the source fails to give the values.
+    ///
+    /// # Errors
+    /// [`AggregateError::Parameters`], [`AggregateError::Hash`] or [`AggregateError::Storage`].
+    pub fn check(
+        mut source: S,
+        manifest: &Manifest,
+        parameters: ParametersId,
+    ) -> Result<Self, AggregateError<S::Error>> {
+        let mut hasher = blake3::Hasher::new();
+        let mut values = vec![0.0f32; BLOCK.min(manifest.len())];
+        for range in blocks(0..manifest.len()) {
+            let block = &mut values[..range.len()];
+            source.read(range.start, block).map_err(AggregateError::Storage)?;
+            if let Some(bad) = block.iter().position(|value| !value.is_finite()) {
+                return Err(AggregateError::Parameters(not_finite(manifest, range.start + bad)));
+            }
+            hasher.update(&to_bytes(block));
+        }
+        let found = ParametersId(*hasher.finalize().as_bytes());
+        if found != parameters {
+            return Err(AggregateError::Hash { expected: parameters, found });
+        }
+        Ok(Self { parameters, source })
+    }
+}
+
+fn not_finite(manifest: &Manifest, at: usize) -> ParametersError {
+    let found = manifest.ranges().find(|(_, range)| range.contains(&at));
+    let (tensor, index) = found.map_or((String::new(), at), |(spec, range)| (spec.name.clone(), at - range.start));
+    ParametersError::NotFinite { tensor, index }
+}
+
+fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(BLOCK).map(move |start| start..range.end.min(start + BLOCK))
+}
+
+/// A run of values that the same sites are averaged over.
+struct Segment {
+    range: Range<usize>,
+    /// The sequence whose stem channels these are; `None` for everything that all sites teach.
+    sequence: Option<usize>,
+}
+
+/// What is averaged: the same model, and by which rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Average<'a> {
+    /// The tensors.
+    pub manifest: &'a Manifest,
+    /// Which of the stem's channels belong to which sequence.
+    pub input: &'a Input,
+    /// The rule.
+    pub rule: Aggregation,
+}
+
+impl Average<'_> {
+    fn segments(&self) -> Vec<Segment> {
+        let mut segments: Vec<Segment> = Vec::new();
+        for (spec, range) in self.manifest.ranges() {
+            let stem = self.rule == Aggregation::SequenceAware && spec.name == STEM;
+            match spec.shape.as_slice() {
+                [out, channels, height, width] if stem && *channels == self.input.channels() => {
+                    let (block, sequences) = (self.input.slices * height * width, self.input.sequences.len());
+                    segments.extend((0..out * sequences).map(|index| {
+                        let start = range.start + index * block;
+                        Segment { range: start..start + block, sequence: Some(index % sequences) }
+                    }));
+                }
+                _ => match segments.last_mut() {
+                    Some(last) if last.sequence.is_none() => last.range.end = range.end,
+                    _ => segments.push(Segment { range, sequence: None }),
+                },
+            }
+        }
+        segments
+    }
+
+    /// Averages `updates`, weighted by slices, and gives the new model to `write`, block after block in order. Where
+    /// nobody holds a sequence its stem channels stay as they are in `start`.
+    ///
+    /// The result of one update alone is that update, bit for bit.
+    ///
+    /// # Errors
+    /// [`AggregateError::Mismatch`] for a site that stands twice or whose values are not those of its summary,
+    /// [`AggregateError::Empty`] without weight, [`AggregateError::Storage`] from the sources or from `write`.
+    pub fn run<S: Source>(
+        &self,
+        start: &mut dyn Source<Error = S::Error>,
+        updates: Vec<(Contribution, Checked<S>)>,
+        mut write: impl FnMut(&[f32]) -> Result<(), S::Error>,
+    ) -> Result<(), AggregateError<S::Error>> {
+        let mut updates = in_site_order(updates)?;
+        let mut sums = vec![0.0f64; BLOCK];
+        let mut values = vec![0.0f32; BLOCK];
+        for segment in self.segments() {
+            let holds = |c: &Contribution| segment.sequence.is_none_or(|sequence| c.sequences.contains(sequence));
+            let weight: f64 = updates.iter().filter(|(c, _)| holds(c)).map(|(c, _)| c.slices as f64).sum();
+            for range in blocks(segment.range.clone()) {
+                let (sums, values) = (&mut sums[..range.len()], &mut values[..range.len()]);
+                if weight == 0.0 {
+                    start.read(range.start, values).map_err(AggregateError::Storage)?;
+                } else {
+                    sums.fill(0.0);
+                    for (contribution, update) in updates.iter_mut().filter(|(c, _)| holds(c)) {
+                        update.source.read(range.start, values).map_err(AggregateError::Storage)?;
+                        let slices = contribution.slices as f64;
+                        sums.iter_mut().zip(&*values).for_each(|(sum, value)| *sum += slices * f64::from(*value));
+                    }
+                    values.iter_mut().zip(&*sums).for_each(|(value, sum)| *value = (sum / weight) as f32);
+                }
+                write(values).map_err(AggregateError::Storage)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+type Updates<S> = Vec<(Contribution, Checked<S>)>;
+
+fn in_site_order<S: Source>(mut updates: Updates<S>) -> Result<Updates<S>, AggregateError<S::Error>> {
+    updates.sort_by(|(a, _), (b, _)| a.site.cmp(&b.site));
+    let twice = updates.windows(2).find(|pair| pair[0].0.site == pair[1].0.site).map(|pair| &pair[0]);
+    let foreign = updates.iter().find(|(contribution, update)| contribution.parameters != update.parameters);
+    if let Some((contribution, _)) = twice.or(foreign) {
+        return Err(AggregateError::Mismatch(contribution.site.clone()));
+    }
+    if updates.iter().all(|(contribution, _)| contribution.slices == 0) {
+        return Err(AggregateError::Empty);
+    }
+    Ok(updates)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,426 @@
+//! The coordinator's state machine, without IO: events and the time go in, effects come out in order.
+//!
+//! A federation is a script that stands in the [`Snapshot`], the facts that survive a restart: rounds of training,
+//! aggregation and validation, then the scores of the best model. What a phase knows beyond that lives in memory
+//! and can be asked for again. The shell obeys the effects in their order; [`Effect::Persist`] comes before any
+//! message that builds on it.
+//!
+//! Nothing is counted twice: a task is named by what it does, so a repeated or late message finds its task open,
+//! or finds nothing. A site that vanishes keeps its task until it was silent for `patience_s`; when it comes back
+//! it is asked again and sends what it has finished meanwhile.
+
+mod desk;
+mod lineage;
+mod roster;
+mod scores;
+mod snapshot;
+
+use crate::aggregate::Contribution;
+use crate::federation::Federation;
+use crate::happening::Happening;
+use crate::message::{CoordinatorMessage, Hello, RunId, SiteMessage, TaskId, TransferHeader};
+use crate::outcome::Outcome;
+use crate::parameters::ParametersId;
+use desk::Desk;
+use lineage::Lineage;
+use roster::Roster;
+pub use snapshot::{Best, RunProgress, Snapshot};
+use std::time::Duration;
+
+/// What a federation is to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The settings.
+    pub federation: Federation,
+    /// Also train each site alone, for the same rounds.
+    pub with_local: bool,
+    /// The initial model.
+    pub initial: ParametersId,
+    /// Bytes of one model.
+    pub model_bytes: u64,
+}
+
+/// A model in the coordinator's folder: what `round` of `run` produced; round 0 is the initial model of all runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelRef {
+    /// The lineage.
+    pub run: RunId,
+    /// The round.
+    pub round: u32,
+    /// Its content hash.
+    pub parameters: ParametersId,
+}
+
+/// What the shell tells the machine.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A site's connection stands and it said hello.
+    Connected {
+        /// The site, from its certificate.
+        site: String,
+        /// Counts connections; a later one of the same site replaces the earlier.
+        connection: u64,
+        /// Its first words.
+        hello: Hello,
+    },
+    /// A site's message.
+    Message {
+        /// The site.
+        site: String,
+        /// The connection it came on.
+        connection: u64,
+        /// The message.
+        message: SiteMessage,
+    },
+    /// A parameter vector arrived whole, its hash being the header's. Answered by [`Effect::Check`] or
+    /// [`Effect::Discard`] with the same `file`.
+    Received {
+        /// The site.
+        site: String,
+        /// What it is.
+        header: TransferHeader,
+        /// The shell's name for the file.
+        file: u64,
+    },
+    /// What an [`Effect::Check`] found: an update stored, or the reason to refuse it.
+    Stored {
+        /// The site.
+        site: String,
+        /// The training.
+        task: TaskId,
+        /// The update.
+        result: Result<ParametersId, String>,
+    },
+    /// A site's connection ended.
+    Disconnected {
+        /// The site.
+        site: String,
+        /// The connection.
+        connection: u64,
+        /// Why, as far as known.
+        reason: String,
+    },
+    /// What an [`Effect::Aggregate`] made is safely stored.
+    Aggregated {
+        /// The lineage.
+        run: RunId,
+        /// The round.
+        round: u32,
+        /// The new model.
+        parameters: ParametersId,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// What the shell has to do, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Send a message.
+    Send {
+        /// To whom.
+        site: String,
+        /// What.
+        message: CoordinatorMessage,
+    },
+    /// Send a stored model.
+    SendParameters {
+        /// To whom.
+        site: String,
+        /// Goes before the bytes.
+        header: TransferHeader,
+        /// Where it is stored.
+        model: ModelRef,
+    },
+    /// End a connection.
+    Close {
+        /// Whose.
+        site: String,
+        /// Why.
+        reason: String,
+    },
+    /// Check a received update and store it; answer with [`Event::Stored`].
+    Check {
+        /// The shell's name for the file.
+        file: u64,
+        /// From whom.
+        site: String,
+        /// The training it is the result of.
+        task: TaskId,
+        /// What it must be.
+        parameters: ParametersId,
+    },
+    /// Nobody asked for this file (any more).
+    Discard {
+        /// The shell's name for the file.
+        file: u64,
+    },
+    /// Average stored updates and store the result; answer with [`Event::Aggregated`].
+    Aggregate {
+        /// The lineage.
+        run: RunId,
+        /// The round.
+        round: u32,
+        /// The model the sites started from.
+        start: ModelRef,
+        /// The updates, in site order.
+        updates: Vec<Contribution>,
+    },
+    /// Store these facts before going on.
+    Persist(Box<Snapshot>),
+    /// Tell whoever watches.
+    Report(Happening),
+    /// The federation cannot go on; what was persisted stands, and a new start goes on from there.
+    Stop {
+        /// Why.
+        reason: String,
+    },
+    /// Everything is done: ask for [`Machine::outcome`].
+    Finish,
+}
+
+/// What every lineage shares.
+#[derive(Debug)]
+struct Table {
+    plan: Plan,
+    roster: Roster,
+    desk: Desk,
+}
+
+impl Table {
+    fn patience(&self) -> Duration {
+        Duration::from_secs(u64::from(self.plan.federation.sites.patience_s))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Gathering,
+    Working,
+    Over,
+    Stopped,
+}
+
+/// The coordinator's state machine. Time is the duration since any fixed moment, the same in every call.
+#[derive(Debug)]
+pub struct Machine {
+    table: Table,
+    lineages: Vec<Lineage>,
+    stage: Stage,
+    began: Duration,
+}
+
+impl Machine {
+    /// A federation that begins, or goes on from a snapshot of the same settings.
+    #[must_use]
+    pub fn new(plan: Plan, snapshot: Option<Snapshot>, now: Duration) -> Self {
+        let snapshot = snapshot.unwrap_or_default();
+        let mut lineages: Vec<Lineage> =
+            snapshot.runs.into_iter().enumerate().map(|(id, run)| Lineage::resumed(RunId(id as u16), run)).collect();
+        if lineages.is_empty() {
+            lineages.push(Lineage::new(RunId(0), "federation".into(), Vec::new()));
+        }
+        let desk = Desk::new(plan.federation.sites.concurrent, plan.model_bytes);
+        let roster = Roster::new(&plan.federation, &snapshot.sites, now);
+        Self { table: Table { plan, roster, desk }, lineages, stage: Stage::Gathering, began: now }
+    }
+
+    /// Takes an event and says what to do about it.
+    pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.take(event, now, &mut out);
+        if self.stage == Stage::Gathering {
+            self.gather(now, &mut out);
+        }
+        if self.stage == Stage::Working {
+            self.expire(now, &mut out);
+            self.work(now, &mut out);
+            self.table.desk.fill(&mut self.table.roster, now, &mut out);
+        }
+        out
+    }
+
+    /// What the federation came to.
+    #[must_use]
+    pub fn outcome(&self, now: Duration) -> Outcome {
+        let runs = self.lineages.iter().map(|lineage| lineage.progress.outcome.clone());
+        Outcome {
+            federation: self.table.plan.federation.clone(),
+            sites: self.table.roster.records(),
+            runs: runs.filter(|run| !run.rounds.is_empty()).collect(),
+            seconds: now.saturating_sub(self.began).as_secs_f64(),
+        }
+    }
+
+    /// The facts that a restart needs.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            sites: self.table.roster.records(),
+            runs: self.lineages.iter().map(|lineage| lineage.progress.clone()).collect(),
+        }
+    }
+
+    fn take(&mut self, event: Event, now: Duration, out: &mut Vec<Effect>) {
+        let Table { roster, desk, plan } = &mut self.table;
+        match event {
+            Event::Connected { site, connection, hello } => {
+                let welcomed = roster.connect(&site, connection, &hello, &plan.federation, now, out);
+                if welcomed && self.stage == Stage::Over {
+                    out.push(farewell(&site));
+                }
+            }
+            Event::Message { site, connection, message } => {
+                if roster.hears(&site, connection) {
+                    self.message(&site, message, now, out);
+                }
+            }
+            Event::Received { site, header, file } => desk.received(&site, header, file, out),
+            Event::Stored { site, task, result } => {
+                if let Some(answer) = desk.stored(&site, task, result) {
+                    self.answer(&site, task, answer, out);
+                }
+            }
+            Event::Disconnected { site, connection, reason } => roster.disconnect(&site, connection, reason, out),
+            Event::Aggregated { run, round, parameters } => {
+                let lineage = self.lineages.get_mut(usize::from(run.0));
+                if let Some(news) = lineage.and_then(|lineage| lineage.aggregated(round, parameters, now)) {
+                    out.push(Effect::Persist(Box::new(self.snapshot())));
+                    out.push(Effect::Report(news));
+                }
+            }
+            Event::Tick => {}
+        }
+    }
+
+    fn message(&mut self, site: &str, message: SiteMessage, now: Duration, out: &mut Vec<Effect>) {
+        let Table { roster, desk, plan } = &mut self.table;
+        let answered = match message {
+            // The transport keeps the first words to itself; a second hello says nothing new.
+            SiteMessage::Hello(_) => None,
+            SiteMessage::Preparing { done, total } => {
+                roster.progress(site, now);
+                out.push(Effect::Report(Happening::Preparing { site: site.into(), done, total }));
+                None
+            }
+            SiteMessage::Ready(inventory) => {
+                if roster.ready(site, inventory, &plan.federation, now, out) {
+                    desk.ask_again(site);
+                }
+                None
+            }
+            SiteMessage::Progress(progress) => {
+                if desk.progress(site, progress) {
+                    roster.progress(site, now);
+                    out.push(Effect::Report(Happening::Progress { site: site.into(), progress }));
+                }
+                None
+            }
+            SiteMessage::Trained(trained) => {
+                roster.progress(site, now);
+                desk.trained(site, trained, plan.federation.training.batch).map(|answer| (trained.task, answer))
+            }
+            SiteMessage::Scored { task, score } => {
+                roster.progress(site, now);
+                let most = roster.cases(site, task.kind);
+                desk.scored(site, task, score, most).map(|answer| (task, answer))
+            }
+            SiteMessage::Evaluated { task, cases } => desk.evaluated(site, task, cases).map(|answer| (task, answer)),
+            SiteMessage::Failed { task, reason } => desk.failed(site, task, reason).map(|answer| (task, answer)),
+        };
+        if let Some((task, answer)) = answered {
+            self.answer(site, task, answer, out);
+        }
+    }
+
+    fn answer(&mut self, site: &str, task: TaskId, answer: desk::Answer, out: &mut Vec<Effect>) {
+        match &answer {
+            desk::Answer::Update(trained) => {
+                out.push(Effect::Report(Happening::Accepted { site: site.into(), trained: *trained }));
+            }
+            desk::Answer::Nothing(reason) => {
+                out.push(Effect::Report(Happening::Failed { site: site.into(), reason: reason.clone() }));
+            }
+            desk::Answer::Scores(_) => {}
+        }
+        if let Some(lineage) = self.lineages.get_mut(usize::from(task.run.0)) {
+            lineage.answered(site, task, answer);
+        }
+    }
+
+    /// Begins when everybody expected is there, or when nobody new has come for a while and there are enough.
+    fn gather(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        let minimum = self.table.plan.federation.sites.minimum;
+        let waiting = self.table.roster.awaited();
+        let quiet = self.table.roster.silence(now) > self.table.patience();
+        let enough = self.table.roster.present_trainers() >= minimum;
+        if enough && (waiting.is_empty() || quiet) {
+            for site in waiting {
+                self.table.roster.give_up(&site);
+                let reason = "was expected and did not get ready".to_string();
+                out.push(Effect::Report(Happening::Failed { site, reason }));
+            }
+            self.stage = Stage::Working;
+            out.push(Effect::Persist(Box::new(self.snapshot())));
+        }
+    }
+
+    fn expire(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        let patience = self.table.patience();
+        for (site, task) in self.table.desk.expired(&self.table.roster, patience, now) {
+            self.table.roster.give_up(&site);
+            let reason = format!("no progress for {} s", patience.as_secs());
+            if let Some(answer) = self.table.desk.failed(&site, task, reason) {
+                self.answer(&site, task, answer, out);
+            }
+        }
+    }
+
+    /// Lets every lineage whose phase is over go on. The federation comes first; the sites' own runs follow side by
+    /// side, because each of them keeps one site busy only.
+    fn work(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        loop {
+            let federation_done = self.lineages.first().is_some_and(Lineage::is_done);
+            if federation_done && self.table.plan.with_local && self.lineages.len() == 1 {
+                self.add_local();
+            }
+            let active = if federation_done { self.lineages.len() } else { 1 };
+            let mut persist = false;
+            for lineage in &mut self.lineages[..active] {
+                match lineage.advance(&mut self.table, now, out) {
+                    Ok(durable) => persist |= durable,
+                    Err(reason) => {
+                        self.stage = Stage::Stopped;
+                        out.push(Effect::Stop { reason });
+                        return;
+                    }
+                }
+            }
+            if !persist {
+                break;
+            }
+            out.push(Effect::Persist(Box::new(self.snapshot())));
+        }
+        if self.lineages.iter().all(Lineage::is_done) {
+            self.stage = Stage::Over;
+            out.push(Effect::Report(Happening::Finished));
+            out.extend(self.table.roster.connected().map(farewell));
+            out.push(Effect::Finish);
+        }
+    }
+
+    fn add_local(&mut self) {
+        for site in self.table.roster.trainers() {
+            let id = RunId(self.lineages.len() as u16);
+            self.lineages.push(Lineage::new(id, format!("alone:{site}"), vec![site]));
+        }
+    }
+}
+
+fn farewell(site: &str) -> Effect {
+    let summary = "the federation is finished".into();
+    Effect::Send { site: site.into(), message: CoordinatorMessage::Finished { summary } }
+}
+
+#[cfg(test)]
+mod tests;

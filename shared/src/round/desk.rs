@@ -1,0 +1,232 @@
+//! Open tasks: who was asked for what, and what of the answer is here.
+
+use super::roster::Roster;
+use super::{Effect, ModelRef};
+use crate::message::{CoordinatorMessage, Progress, RunId, TaskId, TaskKind, Trained, TransferHeader};
+use crate::parameters::ParametersId;
+use crate::score::CaseScore;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// A checked and stored update.
+    Update(Trained),
+    /// All cases' scores, in the site's order.
+    Scores(Vec<CaseScore>),
+    /// Nothing, and why.
+    Nothing(String),
+}
+
+/// Where an update's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bytes {
+    Missing,
+    Checking(ParametersId),
+    Stored(ParametersId),
+}
+
+#[derive(Debug)]
+struct Job {
+    model: ModelRef,
+    thresholds: Vec<f32>,
+    asked: bool,
+    since: Duration,
+    done: u32,
+    trained: Option<Trained>,
+    bytes: Bytes,
+    scores: BTreeMap<u32, CaseScore>,
+    announced: Option<u32>,
+}
+
+/// The open tasks, in site order.
+#[derive(Debug)]
+pub(super) struct Desk {
+    jobs: BTreeMap<(String, TaskId), Job>,
+    concurrent: usize,
+    model_bytes: u64,
+    moved: BTreeMap<RunId, u64>,
+}
+
+impl Desk {
+    pub(super) fn new(concurrent: Option<usize>, model_bytes: u64) -> Self {
+        Self {
+            jobs: BTreeMap::new(),
+            concurrent: concurrent.unwrap_or(usize::MAX),
+            model_bytes,
+            moved: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a task on the desk; [`Desk::fill`] sends it when the site is free.
+    pub(super) fn add(&mut self, site: &str, task: TaskId, model: ModelRef, thresholds: &[f32], now: Duration) {
+        let job = Job {
+            model,
+            thresholds: thresholds.to_vec(),
+            asked: false,
+            since: now,
+            done: 0,
+            trained: None,
+            bytes: Bytes::Missing,
+            scores: BTreeMap::new(),
+            announced: None,
+        };
+        self.jobs.insert((site.into(), task), job);
+    }
+
+    /// Sends waiting tasks to sites that are ready and have none, as long as fewer than the limit are at work.
+    pub(super) fn fill(&mut self, roster: &mut Roster, now: Duration, out: &mut Vec<Effect>) {
+        let asked = |(key, job): (&(String, TaskId), &Job)| job.asked.then(|| key.0.clone());
+        let mut busy: Vec<String> = self.jobs.iter().filter_map(asked).collect();
+        let mut working = busy.iter().filter(|site| roster.is_ready(site)).count();
+        for ((site, task), job) in &mut self.jobs {
+            if working >= self.concurrent {
+                return;
+            }
+            if job.asked || busy.contains(site) || !roster.is_ready(site) {
+                continue;
+            }
+            (job.asked, job.since) = (true, now);
+            busy.push(site.clone());
+            working += 1;
+            out.push(Effect::Send { site: site.clone(), message: request(*task, job) });
+            let parameters = job.model.parameters;
+            if roster.hand_over(site, parameters) {
+                let header = TransferHeader { parameters, bytes: self.model_bytes, task: *task };
+                *self.moved.entry(task.run).or_default() += self.model_bytes;
+                out.push(Effect::SendParameters { site: site.clone(), header, model: job.model });
+            }
+        }
+    }
+
+    /// A site came back: whatever it was asked is asked again.
+    pub(super) fn ask_again(&mut self, site: &str) {
+        self.jobs.iter_mut().filter(|((name, _), _)| name == site).for_each(|(_, job)| job.asked = false);
+    }
+
+    /// Tasks without progress for longer than `patience`: asked ones, and waiting ones whose site is away.
+    pub(super) fn expired(&self, roster: &Roster, patience: Duration, now: Duration) -> Vec<(String, TaskId)> {
+        let silent = |site: &str, job: &Job| now.saturating_sub(job.since.max(roster.heard(site))) > patience;
+        let late = |(key, job): (&(String, TaskId), &Job)| {
+            ((job.asked || !roster.is_ready(&key.0)) && silent(&key.0, job)).then(|| key.clone())
+        };
+        self.jobs.iter().filter_map(late).collect()
+    }
+
+    /// Bytes of parameters moved for a lineage since the last call.
+    pub(super) fn take_moved(&mut self, run: RunId) -> u64 {
+        self.moved.remove(&run).unwrap_or(0)
+    }
+
+    /// Takes note of a site's progress. Returns whether there was any.
+    pub(super) fn progress(&mut self, site: &str, progress: Progress) -> bool {
+        let Some(job) = self.job(site, progress.task) else { return false };
+        let moved = progress.done > job.done;
+        job.done = job.done.max(progress.done);
+        moved
+    }
+
+    /// A parameter vector arrived: wanted once, for an open training.
+    pub(super) fn received(&mut self, site: &str, header: TransferHeader, file: u64, out: &mut Vec<Effect>) {
+        let TransferHeader { parameters, task, .. } = header;
+        let fits = |job: &Job| {
+            job.bytes == Bytes::Missing && job.trained.is_none_or(|trained| trained.parameters == parameters)
+        };
+        let bytes = self.model_bytes;
+        match self.job(site, task).filter(|job| task.kind == TaskKind::Train && fits(job)) {
+            Some(job) => {
+                job.bytes = Bytes::Checking(parameters);
+                *self.moved.entry(task.run).or_default() += bytes;
+                out.push(Effect::Check { file, site: site.into(), task, parameters });
+            }
+            None => out.push(Effect::Discard { file }),
+        }
+    }
+
+    /// The shell checked an update.
+    pub(super) fn stored(&mut self, site: &str, task: TaskId, result: Result<ParametersId, String>) -> Option<Answer> {
+        let job = self.job(site, task)?;
+        match result {
+            Ok(id) if job.bytes == Bytes::Checking(id) => job.bytes = Bytes::Stored(id),
+            Ok(_) => return None,
+            Err(reason) => return self.close(site, task, Answer::Nothing(format!("its update was refused: {reason}"))),
+        }
+        self.close_if_whole(site, task)
+    }
+
+    /// A site says that its training ended.
+    pub(super) fn trained(&mut self, site: &str, trained: Trained, batch: usize) -> Option<Answer> {
+        let task = trained.task;
+        let job = self.job(site, task).filter(|_| task.kind == TaskKind::Train)?;
+        let most = u64::from(trained.steps).saturating_mul(batch as u64);
+        if trained.slices == 0 || trained.slices > most || trained.sequences.is_empty() {
+            let reason = format!("its summary cannot be: {} slices in {} steps", trained.slices, trained.steps);
+            return self.close(site, task, Answer::Nothing(reason));
+        }
+        if !trained.mean_loss.is_finite() || !trained.last_loss.is_finite() {
+            return self.close(site, task, Answer::Nothing("its loss is not a number".into()));
+        }
+        job.trained = Some(trained);
+        self.close_if_whole(site, task)
+    }
+
+    fn close_if_whole(&mut self, site: &str, task: TaskId) -> Option<Answer> {
+        let job = self.job(site, task)?;
+        let (Some(trained), Bytes::Stored(id)) = (job.trained, job.bytes) else { return None };
+        let answer = if trained.parameters == id {
+            Answer::Update(trained)
+        } else {
+            Answer::Nothing("it announced other parameters than it sent".into())
+        };
+        self.close(site, task, answer)
+    }
+
+    /// One case of an evaluation; the site has `most` of them.
+    pub(super) fn scored(&mut self, site: &str, task: TaskId, score: CaseScore, most: u32) -> Option<Answer> {
+        let job = self.job(site, task).filter(|_| task.kind != TaskKind::Train)?;
+        let asked = job.thresholds.iter().map(|threshold| threshold.to_bits());
+        let counted = asked.eq(score.at.iter().map(|at| at.threshold.to_bits()));
+        let sound = score.brain.check().and(score.outside.check()).is_ok();
+        job.scores.insert(score.case, score);
+        if !counted || !sound || job.scores.len() > most as usize {
+            return self.close(site, task, Answer::Nothing("its scores are not what was asked for".into()));
+        }
+        self.close_if_counted(site, task)
+    }
+
+    /// A site says that its evaluation ended.
+    pub(super) fn evaluated(&mut self, site: &str, task: TaskId, cases: u32) -> Option<Answer> {
+        self.job(site, task)?.announced = Some(cases);
+        self.close_if_counted(site, task)
+    }
+
+    fn close_if_counted(&mut self, site: &str, task: TaskId) -> Option<Answer> {
+        let job = self.job(site, task)?;
+        let cases = job.announced.filter(|&cases| job.scores.len() >= cases as usize)?;
+        let scores = std::mem::take(&mut job.scores).into_values();
+        self.close(site, task, Answer::Scores(scores.take(cases as usize).collect()))
+    }
+
+    /// A task that ended badly.
+    pub(super) fn failed(&mut self, site: &str, task: TaskId, reason: String) -> Option<Answer> {
+        self.job(site, task)?;
+        self.close(site, task, Answer::Nothing(reason))
+    }
+
+    fn job(&mut self, site: &str, task: TaskId) -> Option<&mut Job> {
+        self.jobs.get_mut(&(site.to_string(), task))
+    }
+
+    fn close(&mut self, site: &str, task: TaskId, answer: Answer) -> Option<Answer> {
+        self.jobs.remove(&(site.to_string(), task)).map(|_| answer)
+    }
+}
+
+fn request(task: TaskId, job: &Job) -> CoordinatorMessage {
+    let model = job.model.parameters;
+    match task.kind {
+        TaskKind::Train => CoordinatorMessage::Train { task, model },
+        TaskKind::Evaluate(_) => CoordinatorMessage::Evaluate { task, model, thresholds: job.thresholds.clone() },
+    }
+}

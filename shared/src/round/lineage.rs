@@ -1,0 +1,353 @@
+//! One lineage of models: the federation's, or one site's alone. What comes next follows from the durable facts.
+
+use super::desk::Answer;
+use super::scores::{Scores, choose_thresholds, pooled_dice};
+use super::snapshot::{Best, RunProgress};
+use super::{Effect, ModelRef, Plan, Table};
+use crate::aggregate::Contribution;
+use crate::case::{Cases, Role};
+use crate::happening::Happening;
+use crate::message::{RunId, TaskId, TaskKind, Trained};
+use crate::outcome::{RoundRecord, SiteScores, UpdateRecord};
+use crate::parameters::ParametersId;
+use crate::random::{Purpose, stream};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What a lineage is doing; lost in a restart and asked for again.
+#[derive(Debug)]
+enum Phase {
+    /// Between phases; with the time since when too few sites are there.
+    Rest(Option<Duration>),
+    Training(Training),
+    Aggregating {
+        started: Duration,
+        record: RoundRecord,
+    },
+    Scoring(Scoring),
+}
+
+#[derive(Debug)]
+struct Training {
+    round: u32,
+    started: Duration,
+    open: BTreeSet<String>,
+    updates: BTreeMap<String, Trained>,
+    missing: Vec<(String, String)>,
+}
+
+/// Sites scoring one model, and what the scores are for.
+#[derive(Debug)]
+struct Scoring {
+    model: ModelRef,
+    aim: Aim,
+    open: BTreeSet<(String, Cases)>,
+    validation: Scores,
+    held_out: Scores,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// The score of a round's new model.
+    Validate {
+        /// Score the held-out sites too.
+        held_out: bool,
+    },
+    /// The best model's validation scores once more, because a restart lost them.
+    Choose,
+    /// The report: at the chosen thresholds, on held-out cases too.
+    Report,
+}
+
+impl Aim {
+    /// Counts at thresholds are another task than the histograms of the same model.
+    fn pass(self) -> u8 {
+        u8::from(self == Self::Report)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Lineage {
+    id: RunId,
+    pub(super) progress: RunProgress,
+    phase: Phase,
+    /// The best model's validation scores.
+    best_scores: Option<Scores>,
+    /// No further round: too few of its sites are left.
+    given_up: bool,
+}
+
+impl Lineage {
+    pub(super) fn new(id: RunId, name: String, members: Vec<String>) -> Self {
+        Self::resumed(id, RunProgress::new(name, members))
+    }
+
+    pub(super) fn resumed(id: RunId, progress: RunProgress) -> Self {
+        Self { id, progress, phase: Phase::Rest(None), best_scores: None, given_up: false }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.progress.done
+    }
+
+    /// A task of this lineage ended.
+    pub(super) fn answered(&mut self, site: &str, task: TaskId, answer: Answer) {
+        match (&mut self.phase, task.kind) {
+            (Phase::Training(training), TaskKind::Train) => {
+                training.open.remove(site);
+                match answer {
+                    Answer::Update(trained) => drop(training.updates.insert(site.into(), trained)),
+                    Answer::Nothing(reason) => training.missing.push((site.into(), reason)),
+                    Answer::Scores(_) => {}
+                }
+            }
+            (Phase::Scoring(scoring), TaskKind::Evaluate(cases)) => {
+                scoring.open.remove(&(site.into(), cases));
+                let scores = match cases {
+                    Cases::Validation => &mut scoring.validation,
+                    Cases::HeldOut => &mut scoring.held_out,
+                };
+                if let Answer::Scores(cases) = answer {
+                    scores.insert(site.into(), cases);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A round's aggregate is stored. Returns what to tell, unless this was not awaited.
+    pub(super) fn aggregated(&mut self, round: u32, parameters: ParametersId, now: Duration) -> Option<Happening> {
+        let Phase::Aggregating { started, record } = &mut self.phase else { return None };
+        if record.round != round {
+            return None;
+        }
+        record.seconds = now.saturating_sub(*started).as_secs_f64();
+        let (updates, seconds) = (record.updates.len(), record.seconds);
+        self.progress.outcome.rounds.push(record.clone());
+        self.progress.model = Some(parameters);
+        self.progress.validated = false;
+        self.phase = Phase::Rest(None);
+        Some(Happening::RoundFinished { run: self.id, round, updates, seconds })
+    }
+
+    /// Goes on as far as possible without waiting. Returns whether there is more to do at once, and facts to keep.
+    ///
+    /// # Errors
+    /// Why the whole federation cannot go on.
+    pub(super) fn advance(&mut self, table: &mut Table, now: Duration, out: &mut Vec<Effect>) -> Result<bool, String> {
+        match &self.phase {
+            Phase::Training(training) if training.open.is_empty() => self.finish_training(table, out),
+            Phase::Rest(since) if !self.progress.done => {
+                let since = *since;
+                self.begin_next(table, since, now, out)?;
+                // A scoring that nobody has cases for is over at once; so is a lineage that never had a model.
+                Ok(self.progress.done || self.finish_scoring(table, out))
+            }
+            _ => Ok(self.finish_scoring(table, out)),
+        }
+    }
+
+    fn begin_next(
+        &mut self,
+        table: &mut Table,
+        since: Option<Duration>,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), String> {
+        let done = self.progress.outcome.rounds.len() as u32;
+        let unscored = self.progress.model.filter(|_| !self.progress.validated);
+        if let Some(parameters) = unscored {
+            let every = table.plan.federation.evaluation.held_out_every.filter(|_| self.id == RunId(0));
+            let aim = Aim::Validate { held_out: every.is_some_and(|every| done.is_multiple_of(every)) };
+            self.score(table, ModelRef { run: self.id, round: done, parameters }, aim, &[], (now, out));
+        } else if done < table.plan.federation.rounds && !self.given_up {
+            self.train(table, done + 1, since, (now, out))?;
+        } else if let Some(best) = self.progress.best {
+            let model = ModelRef { run: self.id, round: best.round, parameters: best.parameters };
+            match self.best_scores.take() {
+                None => self.score(table, model, Aim::Choose, &[], (now, out)),
+                Some(scores) => {
+                    let thresholds = choose_thresholds(&scores, &mut self.progress.outcome);
+                    self.score(table, model, Aim::Report, &thresholds, (now, out));
+                }
+            }
+        } else {
+            self.progress.done = true;
+        }
+        Ok(())
+    }
+
+    /// Asks the sites of a round to train, or waits for enough of them.
+    fn train(
+        &mut self,
+        table: &mut Table,
+        round: u32,
+        since: Option<Duration>,
+        (now, out): (Duration, &mut Vec<Effect>),
+    ) -> Result<(), String> {
+        let settings = &table.plan.federation;
+        let mut candidates = self.trainers(table);
+        if candidates.len() < self.minimum(table) {
+            let since = since.unwrap_or(now);
+            self.phase = Phase::Rest(Some(since));
+            if now.saturating_sub(since) <= table.patience() {
+                return Ok(());
+            }
+            let (found, minimum) = (candidates.len(), self.minimum(table));
+            return self.stop(format!("round {round} needs {minimum} training sites and {found} are there"), out);
+        }
+        if let Some(count) = settings.sites.per_round.filter(|&count| count < candidates.len()) {
+            let mut random = stream(settings.seed, round, &self.progress.outcome.name, Purpose::Sampling);
+            let mut picks = rand::seq::index::sample(&mut random, candidates.len(), count).into_vec();
+            picks.sort_unstable();
+            candidates = picks.into_iter().map(|index| candidates[index].clone()).collect();
+        }
+        let members = &mut self.progress.outcome.members;
+        members.extend(candidates.iter().cloned());
+        members.sort_unstable();
+        members.dedup();
+        let model = self.start(&table.plan, round);
+        let task = TaskId { run: self.id, round, kind: TaskKind::Train, pass: 0 };
+        candidates.iter().for_each(|site| table.desk.add(site, task, model, &[], now));
+        out.push(Effect::Report(Happening::RoundStarted {
+            run: self.id,
+            name: self.progress.outcome.name.clone(),
+            round,
+            rounds: settings.rounds,
+            sites: candidates.clone(),
+        }));
+        let open = candidates.into_iter().collect();
+        self.phase =
+            Phase::Training(Training { round, started: now, open, updates: BTreeMap::new(), missing: Vec::new() });
+        Ok(())
+    }
+
+    /// The model that a round starts from.
+    fn start(&self, plan: &Plan, round: u32) -> ModelRef {
+        match self.progress.model {
+            Some(parameters) => ModelRef { run: self.id, round: round - 1, parameters },
+            None => ModelRef { run: RunId(0), round: 0, parameters: plan.initial },
+        }
+    }
+
+    /// The federation trains everybody, a site's own lineage that site.
+    fn trainers(&self, table: &Table) -> Vec<String> {
+        let mut sites = table.roster.available(Role::Train);
+        sites.retain(|site| self.id == RunId(0) || self.progress.outcome.members.contains(site));
+        sites
+    }
+
+    fn minimum(&self, table: &Table) -> usize {
+        if self.id == RunId(0) { table.plan.federation.sites.minimum } else { 1 }
+    }
+
+    /// Ends the federation; a site's own lineage only ends itself, with the rounds it has.
+    fn stop(&mut self, reason: String, out: &mut Vec<Effect>) -> Result<(), String> {
+        if self.id == RunId(0) {
+            return Err(reason);
+        }
+        self.given_up = true;
+        self.phase = Phase::Rest(None);
+        let site = self.progress.outcome.members.first().cloned().unwrap_or_default();
+        out.push(Effect::Report(Happening::Failed { site, reason }));
+        Ok(())
+    }
+
+    fn finish_training(&mut self, table: &mut Table, out: &mut Vec<Effect>) -> Result<bool, String> {
+        let Phase::Training(training) = std::mem::replace(&mut self.phase, Phase::Rest(None)) else { return Ok(false) };
+        let Training { round, started, updates, missing, .. } = training;
+        if updates.len() < self.minimum(table) {
+            let why: Vec<String> = missing.iter().map(|(site, reason)| format!("{site}: {reason}")).collect();
+            let (found, minimum) = (updates.len(), self.minimum(table));
+            let reason = format!("round {round} has {found} of at least {minimum} updates ({})", why.join("; "));
+            self.stop(reason, out)?;
+            return Ok(true);
+        }
+        let contributions = updates.iter().map(|(site, trained)| Contribution {
+            site: site.clone(),
+            parameters: trained.parameters,
+            slices: trained.slices,
+            sequences: trained.sequences,
+        });
+        let (start, updates_of_sites) = (self.start(&table.plan, round), contributions.collect());
+        out.push(Effect::Aggregate { run: self.id, round, start, updates: updates_of_sites });
+        let bytes = table.desk.take_moved(self.id);
+        let updates = updates.into_iter().map(|(site, trained)| record(site, &trained)).collect();
+        let record = RoundRecord { round, updates, missing, validation: None, held_out: None, seconds: 0.0, bytes };
+        self.phase = Phase::Aggregating { started, record };
+        Ok(false)
+    }
+
+    /// Asks for a model's scores.
+    fn score(
+        &mut self,
+        table: &mut Table,
+        model: ModelRef,
+        aim: Aim,
+        thresholds: &[f32],
+        (now, out): (Duration, &mut Vec<Effect>),
+    ) {
+        let mut asked: Vec<(String, Cases)> =
+            self.trainers(table).into_iter().map(|site| (site, Cases::Validation)).collect();
+        if matches!(aim, Aim::Report | Aim::Validate { held_out: true }) {
+            asked.extend(table.roster.available(Role::Evaluate).into_iter().map(|site| (site, Cases::HeldOut)));
+        }
+        asked.retain(|(site, cases)| table.roster.cases(site, TaskKind::Evaluate(*cases)) > 0);
+        for (site, cases) in &asked {
+            let task = TaskId { run: self.id, round: model.round, kind: TaskKind::Evaluate(*cases), pass: aim.pass() };
+            table.desk.add(site, task, model, thresholds, now);
+        }
+        for cases in asked.iter().map(|(_, cases)| *cases).collect::<BTreeSet<_>>() {
+            out.push(Effect::Report(Happening::Evaluating { run: self.id, round: model.round, cases }));
+        }
+        let open = asked.into_iter().collect();
+        self.phase =
+            Phase::Scoring(Scoring { model, aim, open, validation: BTreeMap::new(), held_out: BTreeMap::new() });
+    }
+
+    /// Draws the conclusions of a scoring that everybody has answered; `false` while somebody has not.
+    fn finish_scoring(&mut self, table: &mut Table, out: &mut Vec<Effect>) -> bool {
+        if !matches!(&self.phase, Phase::Scoring(scoring) if scoring.open.is_empty()) {
+            return false;
+        }
+        let Phase::Scoring(scoring) = std::mem::replace(&mut self.phase, Phase::Rest(None)) else { return false };
+        match scoring.aim {
+            Aim::Validate { .. } => self.validated(scoring, table, out),
+            Aim::Choose => self.best_scores = Some(scoring.validation),
+            Aim::Report => {
+                let outcome = &mut self.progress.outcome;
+                let all = scoring.validation.into_iter().chain(scoring.held_out);
+                let sites = all.map(|(site, cases)| SiteScores { role: table.roster.role(&site), site, cases });
+                outcome.scores = sites.collect();
+                outcome.best_round = scoring.model.round;
+                self.progress.done = true;
+            }
+        }
+        true
+    }
+
+    fn validated(&mut self, scoring: Scoring, table: &mut Table, out: &mut Vec<Effect>) {
+        let Scoring { model, validation, held_out, .. } = scoring;
+        let score = pooled_dice(&validation);
+        if let Some(record) = self.progress.outcome.rounds.last_mut() {
+            record.validation = score;
+            record.held_out = pooled_dice(&held_out);
+            record.bytes += table.desk.take_moved(self.id);
+        }
+        self.progress.validated = true;
+        // An undefined score loses against any other; of equals the later round, which has seen more, wins.
+        let rank = |score: Option<f64>| score.unwrap_or(-1.0);
+        let best = self.progress.best.is_none_or(|best| rank(score) >= rank(best.score));
+        if best {
+            self.progress.best = Some(Best { round: model.round, parameters: model.parameters, score });
+            self.progress.outcome.best_round = model.round;
+            self.best_scores = Some(validation);
+        }
+        out.push(Effect::Report(Happening::Validated { run: self.id, round: model.round, score, best }));
+    }
+}
+
+fn record(site: String, trained: &Trained) -> UpdateRecord {
+    let Trained { slices, mean_loss, last_loss, seconds, .. } = *trained;
+    UpdateRecord { site, slices, mean_loss, last_loss, seconds }
+}

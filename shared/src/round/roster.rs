@@ -1,0 +1,230 @@
+//! Who is in the federation, who is connected, and who was last heard when.
+
+use super::Effect;
+use crate::case::{Cases, Role};
+use crate::federation::Federation;
+use crate::happening::Happening;
+use crate::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskKind};
+use crate::outcome::SiteRecord;
+use crate::parameters::ParametersId;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[derive(Debug)]
+struct Site {
+    role: Role,
+    connection: Option<u64>,
+    inventory: Option<Inventory>,
+    /// Connected, with its data prepared.
+    ready: bool,
+    /// The model this connection was sent last.
+    held: Option<ParametersId>,
+    /// When it last showed progress.
+    progress: Duration,
+    /// Silent for longer than patience lasts; not asked until it is heard again.
+    given_up: bool,
+}
+
+/// The sites by name: identity, never the order of arrival.
+#[derive(Debug)]
+pub(super) struct Roster {
+    expected: Vec<String>,
+    sites: BTreeMap<String, Site>,
+    last_news: Duration,
+}
+
+impl Roster {
+    pub(super) fn new(federation: &Federation, known: &[SiteRecord], now: Duration) -> Self {
+        let site = |record: &SiteRecord| Site {
+            role: record.role,
+            connection: None,
+            inventory: Some(record.inventory),
+            ready: false,
+            held: None,
+            progress: now,
+            given_up: false,
+        };
+        let sites = known.iter().map(|record| (record.name.clone(), site(record))).collect();
+        Self { expected: federation.sites.expected.clone(), sites, last_news: now }
+    }
+
+    /// Lets a site in, or says why not. Returns whether it is in.
+    pub(super) fn connect(
+        &mut self,
+        name: &str,
+        connection: u64,
+        hello: &Hello,
+        federation: &Federation,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        if self.sites.get(name).and_then(|site| site.connection).is_some_and(|other| other > connection) {
+            return false;
+        }
+        if let Some(reason) = self.objection(name, hello, federation) {
+            refuse(name, reason, out);
+            return false;
+        }
+        let site = self.sites.entry(name.into()).or_insert(Site {
+            role: hello.role,
+            connection: None,
+            inventory: None,
+            ready: false,
+            held: None,
+            progress: now,
+            given_up: false,
+        });
+        (site.connection, site.ready, site.held) = (Some(connection), false, None);
+        (site.progress, site.given_up) = (now, false);
+        self.last_news = now;
+        out.push(Effect::Report(Happening::Joined { site: name.into(), role: hello.role }));
+        let federation = Box::new(federation.clone());
+        let message = CoordinatorMessage::Welcome { federation, site: name.into() };
+        out.push(Effect::Send { site: name.into(), message });
+        true
+    }
+
+    fn objection(&self, name: &str, hello: &Hello, federation: &Federation) -> Option<String> {
+        if hello.protocol != PROTOCOL {
+            return Some(format!("the site speaks protocol {}, the coordinator {PROTOCOL}", hello.protocol));
+        }
+        if !self.expected.is_empty() && !self.expected.iter().any(|expected| expected == name) {
+            return Some(format!("{name} is not among the federation's expected sites"));
+        }
+        if let Some(site) = self.sites.get(name).filter(|site| site.role != hello.role) {
+            return Some(format!("{name} joined with role {:?} before and now says {:?}", site.role, hello.role));
+        }
+        let wanted = &federation.input.sequences;
+        let none = !hello.sequences.iter().any(|sequence| wanted.contains(sequence));
+        none.then(|| format!("the site has {:?}, the federation wants any of {wanted:?}", hello.sequences))
+    }
+
+    /// A site's data is prepared. Returns whether it became ready by this.
+    pub(super) fn ready(
+        &mut self,
+        name: &str,
+        inventory: Inventory,
+        federation: &Federation,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(site) = self.sites.get_mut(name).filter(|site| !site.ready) else { return false };
+        let cases = match site.role {
+            Role::Train => inventory.training_cases,
+            Role::Evaluate => inventory.held_out_cases,
+        };
+        let known = inventory.sequences.is_subset(federation.input.all()) && !inventory.sequences.is_empty();
+        if cases == 0 || !known {
+            refuse(name, "the site has no case that it could work with".into(), out);
+            return false;
+        }
+        (site.inventory, site.ready, site.given_up, site.progress) = (Some(inventory), true, false, now);
+        self.last_news = now;
+        out.push(Effect::Report(Happening::Ready { site: name.into(), inventory }));
+        true
+    }
+
+    pub(super) fn disconnect(&mut self, name: &str, connection: u64, reason: String, out: &mut Vec<Effect>) {
+        if let Some(site) = self.sites.get_mut(name).filter(|site| site.connection == Some(connection)) {
+            (site.connection, site.ready, site.held) = (None, false, None);
+            out.push(Effect::Report(Happening::Left { site: name.into(), reason }));
+        }
+    }
+
+    /// Whether a message on this connection is to be listened to.
+    pub(super) fn hears(&self, name: &str, connection: u64) -> bool {
+        self.sites.get(name).is_some_and(|site| site.connection == Some(connection))
+    }
+
+    pub(super) fn progress(&mut self, name: &str, now: Duration) {
+        if let Some(site) = self.sites.get_mut(name) {
+            (site.progress, site.given_up) = (now, false);
+            self.last_news = now;
+        }
+    }
+
+    /// When the site last showed progress.
+    pub(super) fn heard(&self, name: &str) -> Duration {
+        self.sites.get(name).map_or(Duration::ZERO, |site| site.progress)
+    }
+
+    pub(super) fn is_ready(&self, name: &str) -> bool {
+        self.sites.get(name).is_some_and(|site| site.ready)
+    }
+
+    pub(super) fn give_up(&mut self, name: &str) {
+        if let Some(site) = self.sites.get_mut(name) {
+            site.given_up = true;
+        }
+    }
+
+    /// Notes that a site is being sent a model; `false` when it holds it already.
+    pub(super) fn hand_over(&mut self, name: &str, model: ParametersId) -> bool {
+        let Some(site) = self.sites.get_mut(name) else { return false };
+        site.held.replace(model) != Some(model)
+    }
+
+    /// How long nothing has been heard of anybody.
+    pub(super) fn silence(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last_news)
+    }
+
+    /// Sites that are not ready and that a beginning should wait for.
+    pub(super) fn awaited(&self) -> Vec<String> {
+        let strangers = self.expected.iter().filter(|name| !self.sites.contains_key(*name));
+        let known = self.sites.iter().filter(|(_, site)| !site.ready).map(|(name, _)| name);
+        strangers.chain(known).cloned().collect()
+    }
+
+    pub(super) fn present_trainers(&self) -> usize {
+        self.sites.values().filter(|site| site.role == Role::Train && site.ready).count()
+    }
+
+    /// Every training site that ever was ready.
+    pub(super) fn trainers(&self) -> Vec<String> {
+        self.with_role(Role::Train, |_| true)
+    }
+
+    /// Training sites that a task may be given to: also those away for a moment, not those given up.
+    pub(super) fn available(&self, role: Role) -> Vec<String> {
+        self.with_role(role, |site| !site.given_up)
+    }
+
+    fn with_role(&self, role: Role, take: impl Fn(&Site) -> bool) -> Vec<String> {
+        let fits = |site: &Site| site.role == role && site.inventory.is_some() && take(site);
+        self.sites.iter().filter(|(_, site)| fits(site)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// How many cases the site has for a kind of task.
+    pub(super) fn cases(&self, name: &str, kind: TaskKind) -> u32 {
+        let inventory = self.sites.get(name).and_then(|site| site.inventory);
+        inventory.map_or(0, |inventory| match kind {
+            TaskKind::Train => inventory.training_cases,
+            TaskKind::Evaluate(Cases::Validation) => inventory.validation_cases,
+            TaskKind::Evaluate(Cases::HeldOut) => inventory.held_out_cases,
+        })
+    }
+
+    pub(super) fn role(&self, name: &str) -> Role {
+        self.sites.get(name).map_or(Role::Evaluate, |site| site.role)
+    }
+
+    pub(super) fn connected(&self) -> impl Iterator<Item = &str> {
+        self.sites.iter().filter(|(_, site)| site.connection.is_some()).map(|(name, _)| name.as_str())
+    }
+
+    /// Every site that ever was ready, by name.
+    pub(super) fn records(&self) -> Vec<SiteRecord> {
+        let record = |(name, site): (&String, &Site)| {
+            site.inventory.map(|inventory| SiteRecord { name: name.clone(), role: site.role, inventory })
+        };
+        self.sites.iter().filter_map(record).collect()
+    }
+}
+
+fn refuse(name: &str, reason: String, out: &mut Vec<Effect>) {
+    let message = CoordinatorMessage::Refused { reason: reason.clone() };
+    out.push(Effect::Report(Happening::Failed { site: name.into(), reason: format!("refused: {reason}") }));
+    out.push(Effect::Send { site: name.into(), message });
+    out.push(Effect::Close { site: name.into(), reason });
+}

@@ -1,0 +1,56 @@
+//! The facts of a federation that survive a restart.
+
+use crate::outcome::{RunOutcome, SiteRecord};
+use crate::parameters::ParametersId;
+use serde::{Deserialize, Serialize};
+
+/// Everything a coordinator needs, beside the models themselves, to go on after the last finished round.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The sites that took part so far.
+    pub sites: Vec<SiteRecord>,
+    /// The lineages; the federation's first.
+    pub runs: Vec<RunProgress>,
+}
+
+/// How far one lineage is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunProgress {
+    /// The record so far; `rounds` holds the finished rounds.
+    pub outcome: RunOutcome,
+    /// The model of the last finished round; `None` before the first.
+    pub model: Option<ParametersId>,
+    /// Whether the last finished round's model was scored on the validation cases.
+    pub validated: bool,
+    /// The best model so far.
+    pub best: Option<Best>,
+    /// Whether the final scores are in.
+    pub done: bool,
+}
+
+/// The best model of a lineage so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The round that made it.
+    pub round: u32,
+    /// The model.
+    pub parameters: ParametersId,
+    /// Its validation score; `None` where there was no lesion to score.
+    pub score: Option<f64>,
+}
+
+impl RunProgress {
+    pub(super) fn new(name: String, members: Vec<String>) -> Self {
+        let outcome = RunOutcome {
+            name,
+            members,
+            rounds: Vec::new(),
+            best_round: 0,
+            threshold: None,
+            threshold_per_patient: None,
+            threshold_dice: None,
+            scores: Vec::new(),
+        };
+        Self { outcome, model: None, validated: false, best: None, done: false }
+    }
+}

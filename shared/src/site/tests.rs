@@ -1,0 +1,105 @@
+use super::*;
+use crate::message::RunId;
+
+fn task(round: u32) -> TaskId {
+    TaskId { run: RunId(0), round, kind: TaskKind::Train, pass: 0 }
+}
+
+fn model(byte: u8) -> ParametersId {
+    ParametersId([byte; 32])
+}
+
+fn train(round: u32, byte: u8) -> Event {
+    Event::Message(CoordinatorMessage::Train { task: task(round), model: model(byte) })
+}
+
+fn received(round: u32, byte: u8) -> Event {
+    Event::Received(TransferHeader { parameters: model(byte), bytes: 4, task: task(round) })
+}
+
+fn trained(round: u32, byte: u8) -> Trained {
+    let sequences = crate::sequence::SequenceSet::full(1);
+    let (mean_loss, last_loss, seconds) = (1.0, 1.0, 1.0);
+    Trained {
+        task: task(round),
+        parameters: model(byte),
+        slices: 1,
+        steps: 1,
+        mean_loss,
+        last_loss,
+        seconds,
+        sequences,
+    }
+}
+
+fn welcome() -> Event {
+    let text = "name = 'w'\nrounds = 1\n[input]\nsequences = ['a']\n";
+    let federation = Box::new(crate::federation::Federation::from_toml(text).unwrap());
+    Event::Message(CoordinatorMessage::Welcome { federation, site: "north".into() })
+}
+
+fn joined() -> Machine {
+    let mut machine = Machine::new(4);
+    machine.handle(welcome());
+    machine
+}
+
+#[test]
+fn work_begins_when_request_and_model_are_here_in_any_order() {
+    for events in [[train(1, 7), received(1, 7)], [received(1, 7), train(1, 7)]] {
+        let mut machine = joined();
+        let effects: Vec<Effect> = events.into_iter().flat_map(|event| machine.handle(event)).collect();
+        assert_eq!(effects, [Effect::Start(Work { task: task(1), model: model(7), thresholds: Vec::new() })]);
+    }
+}
+
+#[test]
+fn a_model_of_another_task_starts_nothing() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    assert_eq!(machine.handle(received(1, 8)), []);
+}
+
+#[test]
+fn a_repeated_request_starts_nothing_twice_and_gets_the_result_again() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    machine.handle(received(1, 7));
+    assert_eq!(machine.handle(train(1, 7)), []);
+    let told = machine.handle(Event::Trained(trained(1, 9)));
+    let header = TransferHeader { parameters: model(9), bytes: 4, task: task(1) };
+    assert_eq!(told, [Effect::Send(SiteMessage::Trained(trained(1, 9))), Effect::SendParameters(header)]);
+    assert_eq!(machine.handle(train(1, 7)), told);
+}
+
+#[test]
+fn what_ends_while_nobody_listens_is_told_when_asked_again() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    machine.handle(received(1, 7));
+    machine.handle(Event::Disconnected);
+    assert_eq!(machine.handle(Event::Trained(trained(1, 9))), []);
+    assert_eq!(machine.handle(welcome()), []);
+    assert_eq!(machine.handle(train(1, 7)).len(), 2);
+}
+
+#[test]
+fn another_task_replaces_the_running_one_whose_result_is_then_ignored() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    machine.handle(received(1, 7));
+    assert_eq!(machine.handle(train(2, 8)), [Effect::Cancel]);
+    let effects = machine.handle(Event::Trained(trained(1, 9)));
+    assert_eq!(effects, [Effect::Forget(model(9))]);
+}
+
+#[test]
+fn models_that_nobody_needs_are_forgotten() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    machine.handle(received(1, 7));
+    machine.handle(Event::Trained(trained(1, 9)));
+    assert_eq!(machine.handle(received(2, 8)), []);
+    let effects = machine.handle(train(2, 8));
+    assert!(effects.contains(&Effect::Forget(model(7))) && effects.contains(&Effect::Forget(model(9))), "{effects:?}");
+}
