@@ -3,8 +3,8 @@
 //! ```text
 //! RUN/federation.toml          the configuration it was started with
 //! RUN/pki/                     certificates of the coordinator and of each site
-//! RUN/phantoms.toml, phantoms/SITE/     what phantoms were asked for, and the cohorts
-//! RUN/sites/SITE/site.toml, agent.log, work/
+//! RUN/phantoms/SITE/           the synthetic cohorts
+//! RUN/sites/SITE/              phantom.toml, site.toml, agent.log, work/
 //! RUN/...                      what the coordinator keeps, and the report
 //! ```
 
@@ -35,6 +35,14 @@ pub enum FolderError {
     /// Certificates could not be made.
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
+    /// A phantom cohort's `data.toml` is not one.
+    #[error("{}: {source}", .path.display())]
+    Cohort {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: toml::de::Error,
+    },
     /// A site's file could not be put into words.
     #[error("cannot write a site's configuration: {0}")]
     Encode(#[from] toml::ser::Error),
@@ -92,16 +100,21 @@ impl Folder {
         self.0.join("sites").join(site)
     }
 
-    /// What phantoms are asked for.
+    /// What `site-agent phantom` is told about a site.
     #[must_use]
-    pub fn phantom_file(&self) -> PathBuf {
-        self.0.join("phantoms.toml")
+    pub fn phantom_file(&self, site: &str) -> PathBuf {
+        self.site(site).join("phantom.toml")
     }
 
     /// Where the phantoms' cohorts lie, one folder a site.
     #[must_use]
     pub fn phantoms(&self) -> PathBuf {
         self.0.join("phantoms")
+    }
+
+    /// A cohort's `[data]` table, written last: where it is, the cohort is whole.
+    fn cohort(&self, site: &str) -> PathBuf {
+        self.phantoms().join(site).join("data.toml")
     }
 
     /// Makes the certificates that are missing.
@@ -118,28 +131,39 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes what `site-agent phantom` reads.
+    /// Writes what `site-agent phantom` is told about each site without a whole cohort, and clears away the part of a
+    /// cohort that an interrupted run left. Gives the sites whose phantoms must be made.
     ///
     /// # Errors
     /// [`FolderError::Disk`].
-    pub fn write_phantoms(&self, plan: &Plan) -> Result<(), FolderError> {
-        let mut table = plan.phantom.clone();
-        table.entry("seed").or_insert(toml::Value::Integer((plan.federation.seed & i64::MAX as u64) as i64));
-        let sites = plan.phantoms().map(|(site, cases, lacks)| {
-            let mut entry = toml::Table::new();
+    pub fn write_phantoms<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p str>, FolderError> {
+        let mut wanted = Vec::new();
+        for site in &plan.sites {
+            let Images::Phantoms(phantoms) = &site.images else { continue };
+            if self.cohort(&site.name).exists() {
+                continue;
+            }
+            let part = self.phantoms().join(&site.name);
+            if part.exists() {
+                std::fs::remove_dir_all(&part).map_err(disk("clear", &part))?;
+            }
+            let mut entry = phantoms.clone();
             entry.insert("name".into(), site.name.clone().into());
-            entry.insert("cases".into(), i64::from(cases).into());
-            entry.insert("lacks".into(), lacks.to_vec().into());
-            toml::Value::Table(entry)
-        });
-        table.insert("sites".into(), toml::Value::Array(sites.collect()));
-        put(&self.phantom_file(), &toml::to_string(&table)?)
+            let mut table = toml::Table::new();
+            table.insert("cohort".into(), plan.phantom.clone().into());
+            table.insert("site".into(), toml::Value::Array(vec![entry.into()]));
+            let home = self.site(&site.name);
+            std::fs::create_dir_all(&home).map_err(disk("create", &home))?;
+            put(&self.phantom_file(&site.name), &toml::to_string(&table)?)?;
+            wanted.push(site.name.as_str());
+        }
+        Ok(wanted)
     }
 
-    /// Writes a site's configuration for a coordinator at this address.
+    /// Writes a site's configuration for a coordinator at this address. Phantoms must be there.
     ///
     /// # Errors
-    /// [`FolderError::Disk`].
+    /// [`FolderError::Disk`], or [`FolderError::Cohort`].
     pub fn write_site(&self, plan: &Plan, site: &PlannedSite, coordinator: SocketAddr) -> Result<(), FolderError> {
         let home = self.site(&site.name);
         std::fs::create_dir_all(&home).map_err(disk("create", &home))?;
@@ -151,25 +175,25 @@ impl Folder {
         table.insert("work_folder".into(), text(home.join("work")));
         table.insert("device".into(), "cpu".into());
         table.insert("threads".into(), (plan.threads as i64).into());
-        table.insert("data".into(), toml::Value::Table(self.data(plan, site)));
+        table.insert("data".into(), toml::Value::Table(self.data(site)?));
         put(&self.site_file(&site.name), &toml::to_string(&table)?)
     }
 
-    /// A site's `[data]` table.
-    fn data(&self, plan: &Plan, site: &PlannedSite) -> toml::Table {
-        let lacks = match &site.images {
-            Images::Folders(data) => return data.clone(),
-            Images::Phantoms { lacks, .. } => lacks,
+    /// A site's `[data]` table: as configured, or as the phantoms' maker left it.
+    fn data(&self, site: &PlannedSite) -> Result<toml::Table, FolderError> {
+        let path = match &site.images {
+            Images::Folders(data) => return Ok(data.clone()),
+            Images::Phantoms(_) => self.cohort(&site.name),
         };
-        let held = plan.federation.input.sequences.iter().filter(|name| !lacks.contains(name));
-        let patterns = held.map(|name| (name.clone(), format!("{{case}}/{{case}}_{name}.nii.gz").into()));
-        let mut table = toml::Table::new();
-        table.insert("root".into(), self.phantoms().join(&site.name).to_string_lossy().into_owned().into());
-        table.insert("label".into(), "{case}/{case}_seg.nii.gz".into());
-        table.insert("lesion_labels".into(), vec![toml::Value::Integer(1)].into());
-        table.insert("sequences".into(), toml::Value::Table(patterns.collect()));
-        table
+        let text = std::fs::read_to_string(&path).map_err(disk("read", &path))?;
+        let cohort: Cohort = toml::from_str(&text).map_err(|source| FolderError::Cohort { path, source })?;
+        Ok(cohort.data)
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Cohort {
+    data: toml::Table,
 }
 
 fn put(path: &Path, text: &str) -> Result<(), FolderError> {
@@ -204,20 +228,34 @@ mod tests {
     }
 
     #[test]
-    fn a_site_is_told_its_own_certificate_and_only_what_it_holds() {
+    fn a_site_is_told_its_own_certificate_and_where_its_images_are() {
         let run = tempfile::tempdir().unwrap();
         let folder = Folder::open(run.path(), &plan()).unwrap();
-        folder.write_site(&plan(), &plan().sites[0], "127.0.0.1:4433".parse().unwrap()).unwrap();
-        folder.write_phantoms(&plan()).unwrap();
         let read = |path: PathBuf| toml::from_str::<toml::Table>(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(folder.write_phantoms(&plan()).unwrap(), ["north"]);
+        let wanted = read(folder.phantom_file("north"));
+        assert_eq!(wanted["cohort"]["plane"].as_integer(), Some(32));
+        assert_eq!(wanted["cohort"]["seed"].as_integer(), Some(1));
+        assert_eq!(wanted["site"][0]["lacks"][0].as_str(), Some("flair"));
+
+        std::fs::create_dir_all(folder.phantoms().join("north")).unwrap();
+        std::fs::write(folder.cohort("north"), "[data]\nroot = '/phantoms/north'\n").unwrap();
+        assert!(folder.write_phantoms(&plan()).unwrap().is_empty());
+        folder.write_site(&plan(), &plan().sites[0], "127.0.0.1:4433".parse().unwrap()).unwrap();
         let site = read(folder.site_file("north"));
         assert_eq!(site["role"].as_str(), Some("train"));
         assert_eq!(site["coordinator"].as_str(), Some("127.0.0.1:4433"));
         assert!(site["certificates"].as_str().unwrap().ends_with("pki/north"));
-        let sequences = site["data"]["sequences"].as_table().unwrap();
-        assert_eq!(sequences.keys().collect::<Vec<_>>(), ["bravo"]);
-        let phantoms = read(folder.phantom_file());
-        assert_eq!(phantoms["plane"].as_integer(), Some(32));
-        assert_eq!(phantoms["sites"][0]["lacks"][0].as_str(), Some("flair"));
+        assert_eq!(site["data"]["root"].as_str(), Some("/phantoms/north"));
+    }
+
+    #[test]
+    fn half_a_cohort_is_made_again() {
+        let run = tempfile::tempdir().unwrap();
+        let folder = Folder::open(run.path(), &plan()).unwrap();
+        let half = folder.phantoms().join("north/north-0001");
+        std::fs::create_dir_all(&half).unwrap();
+        assert_eq!(folder.write_phantoms(&plan()).unwrap(), ["north"]);
+        assert!(!half.exists());
     }
 }
