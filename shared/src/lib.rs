@@ -5,6 +5,7 @@
 //! depend on this crate and never on each other.
 
 pub mod aggregate;
+pub mod architecture;
 pub mod case;
 pub mod codec;
 pub mod dropout;
@@ -12,6 +13,7 @@ pub mod federation;
 pub mod happening;
 pub mod message;
 pub mod metrics;
+pub mod model_file;
 pub mod outcome;
 pub mod parameters;
 pub mod random;

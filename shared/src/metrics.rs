@@ -3,4 +3,5 @@
 pub mod components;
 pub mod confusion;
 pub mod lesion;
+pub mod roc;
 pub mod voxel;

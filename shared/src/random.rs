@@ -18,6 +18,8 @@ pub enum Purpose {
     DropOut,
     /// Flips, turns, shifts and intensity jitter.
     Augmentation,
+    /// Dropout of features inside the network.
+    Features,
     /// Which sites take part in a round.
     Sampling,
     /// Synthetic cohorts.

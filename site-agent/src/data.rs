@@ -1,3 +1,172 @@
 //! A site's data: what its files are, how a case is made ready for the model, and the cache on disk.
+//!
+//! ```text
+//! DataConfig -> case names and files -> (cache hit | prepare -> store) -> CachedCase, or Skipped with its reason
+//! ```
 
+mod cache;
+mod config;
 pub mod disk;
+mod pattern;
+mod prepare;
+
+use crate::case::{CachedCase, CaseFileError};
+pub use config::{ConfigError, DataConfig};
+pub use prepare::{CaseError, Files, prepare};
+use rayon::prelude::*;
+use serde::Serialize;
+use shared::federation::Input;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The file in the work folder that names the cases left out and why. It stays at the site.
+pub const SKIPPED: &str = "skipped.json";
+
+/// What a site can work with.
+#[derive(Debug)]
+pub struct Cohort {
+    /// Usable cases, by name.
+    pub cases: Vec<CachedCase>,
+    /// Cases left out, by name.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A case left out.
+#[derive(Debug)]
+pub struct Skipped {
+    /// The case's name. Never leaves the site, never in a log.
+    pub id: String,
+    /// Why.
+    pub reason: CaseError,
+}
+
+/// Why a site has no data to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The root cannot be listed.
+    #[error("the data folder {}: {error}", .root.display())]
+    Root {
+        /// As configured.
+        root: PathBuf,
+        /// What the disk said.
+        error: io::Error,
+    },
+    /// A configured sequence that the federation does not name.
+    #[error("data.{key} names {name:?}; the federation's sequences are {}", .known.join(", "))]
+    UnknownSequence {
+        /// Where it stands.
+        key: &'static str,
+        /// As configured.
+        name: String,
+        /// The federation's.
+        known: Vec<String>,
+    },
+    /// Every sequence is left out by the configuration.
+    #[error("data.drop leaves none of the site's sequences")]
+    NoSequence,
+    /// No file matches.
+    #[error("no file under {} matches the patterns of data.sequences and data.cases", .root.display())]
+    NoCases {
+        /// As configured.
+        root: PathBuf,
+    },
+    /// All cases were skipped.
+    #[error("none of {count} cases can be used; {} says why", .report.display())]
+    NothingLeft {
+        /// How many were skipped.
+        count: usize,
+        /// The skip report.
+        report: PathBuf,
+    },
+    /// The work folder cannot be written.
+    #[error("the work folder {}: {error}", .folder.display())]
+    Disk {
+        /// As configured.
+        folder: PathBuf,
+        /// What the disk said.
+        error: io::Error,
+    },
+}
+
+/// Finds a site's cases and makes them ready, from the cache where their files and settings are unchanged.
+///
+/// Cases are prepared in parallel on the current rayon pool, which is the site's thread budget. `work` receives
+/// `cache/` and [`SKIPPED`]. `progress` hears `(done, total)` after every case. A bad case is skipped; the order of
+/// cases does not depend on threads.
+///
+/// # Errors
+/// When the settings do not fit the federation, the disk refuses, or no case is left.
+pub fn open(
+    config: &DataConfig,
+    input: &Input,
+    work: &Path,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+) -> Result<Cohort, DataError> {
+    let found = config.find(input)?;
+    let disk = |error| DataError::Disk { folder: work.into(), error };
+    let cache = cache::Cache::open(work, input, config.lesion_labels()).map_err(disk)?;
+    let (total, counter) = (found.len(), Mutex::new((0, progress)));
+    let outcomes: Vec<(String, Result<CachedCase, CaseError>)> = found
+        .into_par_iter()
+        .map(|(id, files)| {
+            let outcome = files.and_then(|files| cache.case(&id, &files));
+            let mut counter = counter.lock().unwrap_or_else(PoisonError::into_inner);
+            counter.0 += 1;
+            let done = counter.0;
+            (counter.1)(done, total);
+            match outcome {
+                Err(CaseError::Cache(CaseFileError::Io(error))) => Err(disk(error)),
+                outcome => Ok((id, outcome)),
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    let mut cohort = Cohort { cases: Vec::new(), skipped: Vec::new() };
+    for (id, outcome) in outcomes {
+        match outcome {
+            Ok(case) => cohort.cases.push(case),
+            Err(reason) => cohort.skipped.push(Skipped { id, reason }),
+        }
+    }
+    finish(cohort, work)
+}
+
+/// Writes the skip report, warns about what looks wrong, and refuses an empty cohort.
+fn finish(cohort: Cohort, work: &Path) -> Result<Cohort, DataError> {
+    let report = work.join(SKIPPED);
+    write_report(&cohort, &report).map_err(|error| DataError::Disk { folder: work.into(), error })?;
+    if cohort.cases.is_empty() {
+        return Err(DataError::NothingLeft { count: cohort.skipped.len(), report });
+    }
+    if !cohort.skipped.is_empty() {
+        tracing::warn!(skipped = cohort.skipped.len(), usable = cohort.cases.len(), "cases skipped; see {SKIPPED}");
+    }
+    let labelled = cohort.cases.iter().any(CachedCase::has_label);
+    if labelled && !cohort.cases.iter().any(|case| case.lesion_slices().contains(&true)) {
+        tracing::warn!("no case holds any of data.lesion_labels: is the label's value another one?");
+    }
+    Ok(cohort)
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    usable: usize,
+    skipped: Vec<Line<'a>>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    case: &'a str,
+    reason: String,
+}
+
+fn write_report(cohort: &Cohort, path: &Path) -> io::Result<()> {
+    let line = |skipped: &'_ Skipped| (skipped.id.clone(), skipped.reason.to_string());
+    let lines: Vec<(String, String)> = cohort.skipped.iter().map(line).collect();
+    let skipped = lines.iter().map(|(case, reason)| Line { case, reason: reason.clone() }).collect();
+    let text = serde_json::to_string_pretty(&Report { usable: cohort.cases.len(), skipped })?;
+    disk::replace(path, |file| io::Write::write_all(file, text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,10 @@
 //! The one place where an error becomes words for a person, a hint and an exit code.
 
+use crate::case::CaseFileError;
+use crate::data::{CaseError, DataError};
 use crate::link::LinkError;
+use crate::nifti::NiftiError;
+use std::io;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -49,15 +53,47 @@ impl Failure {
     }
 }
 
-/// Prints a failure, if any, and gives the exit code.
-#[must_use]
-pub fn report(outcome: Result<(), Failure>) -> ExitCode {
-    let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    eprintln!("error: {}", failure.what);
-    if let Some(hint) = failure.hint {
-        eprintln!("hint: {hint}");
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        let (class, hint) = match &error {
+            DataError::Root { .. } => (Class::Data, "data.root is the folder that holds the cases"),
+            DataError::NoCases { .. } => {
+                (Class::Data, "{case} in a pattern stands for the case's name; see docs/DATA.md")
+            }
+            DataError::NothingLeft { .. } => (Class::Data, "repair the files it names, or correct the [data] table"),
+            DataError::UnknownSequence { .. } | DataError::NoSequence => {
+                (Class::Configuration, "[data.sequences] says which files are which of the federation's sequences")
+            }
+            DataError::Disk { error, .. } => (Class::Disk, disk_hint(error)),
+        };
+        Self::new(class, &error).hint(hint)
     }
-    ExitCode::from(failure.class as u8)
+}
+
+impl From<CaseError> for Failure {
+    fn from(error: CaseError) -> Self {
+        match error {
+            CaseError::Cache(error) => error.into(),
+            error => Self::new(Class::Data, error),
+        }
+    }
+}
+
+impl From<CaseFileError> for Failure {
+    fn from(error: CaseFileError) -> Self {
+        match &error {
+            CaseFileError::Io(cause) => Self::new(Class::Disk, &error).hint(disk_hint(cause)),
+            CaseFileError::Damaged => Self::new(Class::Disk, error).hint("delete the cache folder: it is made anew"),
+            CaseFileError::NoLabel => Self::new(Class::Data, error),
+            CaseFileError::Size { .. } => Self::new(Class::Internal, error),
+        }
+    }
+}
+
+impl From<NiftiError> for Failure {
+    fn from(error: NiftiError) -> Self {
+        Self::new(Class::Data, error)
+    }
 }
 
 impl From<LinkError> for Failure {
@@ -79,5 +115,43 @@ impl From<LinkError> for Failure {
             _ => None,
         };
         Self { class, what: error.to_string(), hint: hint.map(Into::into) }
+    }
+}
+
+/// What to do about a disk that refuses.
+fn disk_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, or set another work_folder",
+        io::ErrorKind::PermissionDenied => "give the program's user the right to write there",
+        _ => "is the folder there, and the disk sound?",
+    }
+}
+
+/// Prints a failure, if any, and gives the exit code.
+#[must_use]
+pub fn report(outcome: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    eprintln!("error: {}", failure.what);
+    if let Some(hint) = failure.hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(failure.class as u8)
+}
+
+impl From<crate::device::DeviceError> for Failure {
+    fn from(error: crate::device::DeviceError) -> Self {
+        Self::new(Class::Configuration, error).hint("device = \"cpu\" in the site's settings works everywhere")
+    }
+}
+
+impl From<crate::model::ModelError> for Failure {
+    fn from(error: crate::model::ModelError) -> Self {
+        Self::new(Class::Data, error)
+    }
+}
+
+impl From<shared::model_file::ModelFileError> for Failure {
+    fn from(error: shared::model_file::ModelFileError) -> Self {
+        Self::new(Class::Data, error)
     }
 }

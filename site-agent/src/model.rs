@@ -1,1 +1,126 @@
-//! model
+//! The DropOut DeepLabV3: atrous convolutions on a ResNet, one lesion logit per pixel of the centre slice.
+//!
+//! Chen et al. 2017 (arXiv 1706.05587), layer by layer as torchvision's `deeplabv3_resnet50`, so that weights travel
+//! both ways. Where the federation's dropout of sequences happens is [`shared::dropout`]; this module only sees its
+//! result.
+
+mod backbone;
+mod head;
+mod layers;
+mod tensors;
+
+use crate::device::Device;
+use backbone::Backbone;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use head::Head;
+use shared::federation::{Input, Model};
+pub use tensors::ModelError;
+
+/// The network.
+#[derive(Module, Debug)]
+pub struct DeepLabV3 {
+    backbone: Backbone,
+    classifier: Head,
+}
+
+/// The network on a device, all weights zero until [`DeepLabV3::load`] fills them.
+///
+/// On a device with `.autodiff()` it trains: batch statistics, feature dropout, gradients. Everywhere else it infers.
+#[must_use]
+pub fn init(model: &Model, input: &Input, device: &Device) -> DeepLabV3 {
+    DeepLabV3 { backbone: Backbone::init(model, input.channels(), device), classifier: Head::init(model, device) }
+}
+
+impl DeepLabV3 {
+    /// Lesion logits.
+    ///
+    /// # Shapes
+    /// - input: `[batch, sequences * slices, height, width]`, a sequence's slices contiguous
+    /// - output: `[batch, 1, height, width]`
+    #[must_use]
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = input.dims();
+        let features = self.backbone.forward(input); // [batch, features, height / stride, width / stride]
+        layers::enlarge(self.classifier.forward(features), [height, width])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device;
+    use burn::tensor::{Distribution, Tolerance};
+    use shared::architecture::{initial, manifest};
+    use shared::federation::{Layout, Norm};
+    use shared::parameters::Parameters;
+    use std::sync::Arc;
+
+    fn narrow(layout: Layout, norm: Norm) -> (Model, Input) {
+        let model = Model { layout, width: 4, output_stride: 8, rates: [1, 2, 3], norm, head_dropout: 0.0 };
+        let sequences = ["t1", "flair"].map(String::from).to_vec();
+        (model, Input { sequences, slices: 3, plane: 32, spacing_mm: None })
+    }
+
+    fn loaded(layout: Layout, norm: Norm, device: &Device) -> (DeepLabV3, Parameters) {
+        let (model, input) = narrow(layout, norm);
+        let parameters = initial(&Arc::new(manifest(&model, &input)), 3);
+        (init(&model, &input, device).load(&parameters).unwrap(), parameters)
+    }
+
+    #[test]
+    fn every_layout_and_norm_has_the_manifests_tensors_and_no_others() {
+        let device = device::open("cpu").unwrap();
+        for layout in [Layout::ResNet18, Layout::ResNet34, Layout::ResNet50, Layout::ResNet101] {
+            for norm in [Norm::Batch, Norm::BatchLocal, Norm::Group] {
+                let (network, parameters) = loaded(layout, norm, &device);
+                assert_eq!(network.to_parameters(parameters.manifest()).as_ref(), Ok(&parameters));
+                assert_eq!(network.num_params(), parameters.values().len(), "{layout:?} {norm:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_networks_parameters_are_refused_by_name() {
+        let device = device::open("cpu").unwrap();
+        let (network, _) = loaded(Layout::ResNet18, Norm::Batch, &device);
+        let (_, other) = loaded(Layout::ResNet34, Norm::Batch, &device);
+        let error = network.clone().load(&other).unwrap_err().to_string();
+        assert!(error.contains("backbone.layer1.2.conv1.weight [4, 4, 3, 3]"), "{error}");
+        assert!(network.to_parameters(other.manifest()).is_err());
+    }
+
+    #[test]
+    fn logits_cover_the_input_at_every_stride() {
+        let device = device::open("cpu").unwrap();
+        for output_stride in [4, 8, 16] {
+            let (model, input) = narrow(Layout::ResNet18, Norm::Group);
+            let model = Model { output_stride, ..model };
+            let slabs = Tensor::ones([2, 6, 33, 47], &device);
+            assert_eq!(init(&model, &input, &device).forward(slabs).dims(), [2, 1, 33, 47]);
+        }
+    }
+
+    #[test]
+    fn training_moves_statistics_by_a_tenth_of_the_unbiased_batch_and_inference_by_nothing() {
+        let device = device::open("cpu").unwrap();
+        let (network, parameters) = loaded(Layout::ResNet18, Norm::Batch, &device.clone().autodiff());
+        let slabs = Tensor::<4>::random([2, 6, 16, 16], Distribution::Normal(0.0, 1.0), &device);
+        let stem = network.valid().backbone.stem.conv.forward(slabs.clone()); // [2, 4, 8, 8]
+        let _ = network.valid().forward(slabs.clone());
+        assert_eq!(network.to_parameters(parameters.manifest()).as_ref(), Ok(&parameters));
+
+        let _ = network.forward(Tensor::from_inner(slabs));
+        let after = network.to_parameters(parameters.manifest()).unwrap();
+        let found = |name: &str| after.tensors().find(|(spec, _)| spec.name == name).unwrap().1.to_vec();
+        let flat = stem.swap_dims(0, 1).reshape([4, 128]);
+        let (variance, mean) = flat.var_mean(1); // burn's var is the unbiased one
+        let expected_var = variance.mul_scalar(0.1).add_scalar(0.9).into_data();
+        let of = |values: Vec<f32>| burn::tensor::TensorData::new(values, [4, 1]);
+        of(found("backbone.bn1.running_var")).assert_approx_eq::<f32>(&expected_var, Tolerance::relative(1e-5));
+        let expected_mean = mean.mul_scalar(0.1).into_data();
+        of(found("backbone.bn1.running_mean")).assert_approx_eq::<f32>(&expected_mean, Tolerance::relative(1e-4));
+        let again = network.load(&parameters).unwrap();
+        assert_eq!(again.to_parameters(parameters.manifest()), Ok(parameters), "loading forgets what was pending");
+    }
+}

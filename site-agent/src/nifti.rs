@@ -185,7 +185,7 @@ fn scaled<T: DataElement + Copy>(
     let stored: Vec<T> = raw.into_nifti_typed_data()?;
     Ok(match header.scaling {
         None => walk.gather(&stored, |value| wide(value) as f32),
-        Some((slope, inter)) => walk.gather(&stored, |value| wide(value).mul_add(slope, inter) as f32),
+        Some((slope, inter)) => walk.gather(&stored, |value| (wide(value) * slope + inter) as f32),
     })
 }
 

@@ -1,12 +1,259 @@
-//! The `predict` subcommand.
+//! The `predict` subcommand: one patient, one model, a probability map and a mask.
 
-use crate::failure::Failure;
+use crate::case::Prepared;
+use crate::data::{CaseError, Files, prepare};
+use crate::device::{self, DeviceError};
+use crate::evaluate::{brain_slices, called};
+use crate::failure::{Class, Failure};
+use crate::infer::{NO_LESION, Reader};
+use crate::meter::Meter;
+use crate::model::ModelError;
+use crate::nifti::{NiftiError, Source, write_f32, write_u8};
+use crate::train::on_own_thread;
+use serde::Serialize;
+use shared::federation::Input;
+use shared::metrics::lesion::{Connectivity, components};
+use shared::metrics::voxel::sigmoid;
+use shared::model_file::{ModelCard, ModelFileError, decode};
+use shared::parameters::Parameters;
+use std::convert::Infallible;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Slices that the network looks at together.
+const BATCH: usize = 4;
 
 /// Arguments of `predict`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The model, as the coordinator keeps it (a safetensors file).
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The folder for probability.nii.gz and mask.nii.gz; made where it is missing.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// A sequence of the patient, such as t1_post=scan.nii.gz; once for each one there is.
+    #[arg(long = "sequence", value_name = "NAME=FILE", value_parser = named)]
+    sequences: Vec<(String, PathBuf)>,
+    /// A brain mask on the same grid; without it, brain is where any sequence is not zero.
+    #[arg(long, value_name = "FILE")]
+    brain: Option<PathBuf>,
+    /// The probability from which a voxel is lesion, instead of the model's own.
+    #[arg(long, value_name = "PROBABILITY")]
+    threshold: Option<f32>,
+    /// Where the network runs: cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Threads to compute with; all cores when left out.
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<usize>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn named(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.into(), path.into())),
+        _ => Err("expected NAME=FILE".into()),
+    }
+}
+
+/// Why nothing was predicted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PredictError {
+    #[error("the model {}: {error}", .path.display())]
+    ModelUnreadable { path: PathBuf, error: io::Error },
+    #[error("the model {}: {error}", .path.display())]
+    ModelFile { path: PathBuf, error: ModelFileError },
+    #[error("the model knows no sequence called {name:?}; it knows {}", .known.join(", "))]
+    UnknownSequence { name: String, known: Vec<String> },
+    #[error("the sequence {name} is given twice")]
+    Twice { name: String },
+    #[error("no sequence is given; the model takes any of {}", .known.join(", "))]
+    NoSequence { known: Vec<String> },
+    #[error("the model does not say from which probability a voxel is lesion")]
+    NoThreshold,
+    #[error("a threshold of {0} is no probability")]
+    Threshold(f32),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Case(#[from] CaseError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("{}: {error}", .path.display())]
+    Write { path: PathBuf, error: NiftiError },
+    #[error("the folder {}: {error}", .path.display())]
+    Folder { path: PathBuf, error: io::Error },
+    #[error("the work ended without a result: {0}")]
+    Lost(String),
+}
+
+impl From<PredictError> for Failure {
+    fn from(error: PredictError) -> Self {
+        use PredictError as E;
+        let (class, hint) = match &error {
+            E::ModelUnreadable { .. } => (Class::Data, Some("give the path of a model file with --model")),
+            E::ModelFile { .. } | E::Case(_) => (Class::Data, None),
+            E::UnknownSequence { .. } | E::Twice { .. } | E::NoSequence { .. } => {
+                (Class::Configuration, Some("give each sequence the patient has as --sequence NAME=FILE"))
+            }
+            E::NoThreshold | E::Threshold(_) => (Class::Configuration, Some("give one with --threshold, such as 0.5")),
+            E::Device(_) => (Class::Configuration, Some("--device cpu works everywhere")),
+            E::Write { .. } | E::Folder { .. } => (Class::Disk, None),
+            E::Model(_) | E::Lost(_) => (Class::Internal, None),
+        };
+        let failure = Self::new(class, &error);
+        if let Some(hint) = hint { failure.hint(hint) } else { failure }
+    }
+}
+
+/// What is meant: everything that predicting needs, checked.
+struct Task {
+    card: ModelCard,
+    parameters: Parameters,
+    files: Files,
+    threshold: f32,
+    device: device::Device,
+    out: PathBuf,
+}
+
+/// What came out.
+#[derive(Debug, PartialEq, Serialize)]
+struct Summary {
+    model: String,
+    round: u32,
+    /// The sequences that were used.
+    sequences: Vec<String>,
+    threshold: f32,
+    lesions: usize,
+    lesion_voxels: usize,
+    lesion_mm3: f64,
+    probability: PathBuf,
+    mask: PathBuf,
+}
 
 /// Runs it.
-pub fn run(_args: &Args) -> Result<(), Failure> {
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let task = Task::resolve(args)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let lost = |reason: String| Failure::from(PredictError::Lost(reason));
+    let work = on_own_thread(args.threads.unwrap_or(cores), move || task.run());
+    let summary = work.map_err(|error| lost(error.to_string()))?.join();
+    let summary = summary.map_err(|_| lost("a thread panicked".into()))??;
+    if args.json {
+        let text = serde_json::to_string_pretty(&summary).map_err(|error| lost(error.to_string()))?;
+        println!("{text}");
+    } else {
+        println!("{summary}");
+    }
     Ok(())
 }
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { lesions, lesion_mm3, threshold, .. } = self;
+        writeln!(f, "{lesions} lesions, {lesion_mm3:.0} mm3 in all, at a probability of {threshold} or more")?;
+        writeln!(f, "from {} by {}, round {}", self.sequences.join(", "), self.model, self.round)?;
+        writeln!(f, "{}", self.probability.display())?;
+        write!(f, "{}", self.mask.display())
+    }
+}
+
+impl Task {
+    fn resolve(args: &Args) -> Result<Self, PredictError> {
+        let path = || args.model.clone();
+        let bytes = std::fs::read(&args.model);
+        let bytes = bytes.map_err(|error| PredictError::ModelUnreadable { path: path(), error })?;
+        let (card, parameters) =
+            decode(&bytes).map_err(|error| PredictError::ModelFile { path: path(), error })?;
+        let threshold = args.threshold.or(card.threshold).ok_or(PredictError::NoThreshold)?;
+        if !(0.0..=1.0).contains(&threshold) {
+            return Err(PredictError::Threshold(threshold));
+        }
+        let sequences = by_position(&args.sequences, &card.input)?;
+        let files = Files { sequences, label: None, brain: args.brain.clone() };
+        let device = device::open(&args.device)?;
+        Ok(Self { card, parameters, files, threshold, device, out: args.out.clone() })
+    }
+
+    fn run(&self) -> Result<Summary, PredictError> {
+        let (patient, source) = prepare("patient", &self.files, &self.card.input, &[])?;
+        let logits = self.logits(&patient)?;
+        let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
+        let mask = called(&logits, self.threshold);
+        let lesions = components(&mask, patient.native.grid.dims, Connectivity::TwentySix).count();
+        let (probability, mask_path) = self.write(&probability, &mask, &source)?;
+        let lesion_voxels = mask.iter().filter(|&&voxel| voxel != 0).count();
+        let input = &self.card.input;
+        Ok(Summary {
+            model: self.card.name.clone(),
+            round: self.card.round,
+            sequences: patient.present().iter().map(|index| input.sequences[index].clone()).collect(),
+            threshold: self.threshold,
+            lesions,
+            lesion_voxels,
+            lesion_mm3: lesion_voxels as f64 * patient.native.grid.voxel_mm3(),
+            probability,
+            mask: mask_path,
+        })
+    }
+
+    /// Logits on the patient's own grid.
+    fn logits(&self, patient: &Prepared) -> Result<Vec<f32>, PredictError> {
+        let (card, slices) = (&self.card, brain_slices(&patient.native));
+        let reader = Reader::new(&self.parameters, (&card.model, &card.input), BATCH, &self.device)?;
+        let mut meter = Meter::new("slices segmented", slices.iter().filter(|&&brain| brain).count());
+        let read = |slice: usize, slab: &mut [f32]| {
+            fill_slab(patient, slice, card.input.slices, slab);
+            Ok::<(), Infallible>(())
+        };
+        let Ok(planes) = reader.logits(&slices, patient.present(), read, |done| meter.at(done));
+        Ok(patient.restore(&planes, NO_LESION))
+    }
+
+    fn write(&self, probability: &[f32], mask: &[u8], source: &Source) -> Result<(PathBuf, PathBuf), PredictError> {
+        let out = &self.out;
+        std::fs::create_dir_all(out).map_err(|error| PredictError::Folder { path: out.clone(), error })?;
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |error| PredictError::Write { path, error }
+        };
+        let (first, second) = (out.join("probability.nii.gz"), out.join("mask.nii.gz"));
+        write_f32(&first, probability, source).map_err(failed(&first))?;
+        write_u8(&second, mask, source).map_err(failed(&second))?;
+        Ok((first, second))
+    }
+}
+
+/// The given files in the model's order of sequences.
+fn by_position(given: &[(String, PathBuf)], input: &Input) -> Result<Vec<Option<PathBuf>>, PredictError> {
+    let known = || input.sequences.clone();
+    let mut files = vec![None; input.sequences.len()];
+    for (name, path) in given {
+        let unknown = || PredictError::UnknownSequence { name: name.clone(), known: known() };
+        let index = input.sequences.iter().position(|known| known == name).ok_or_else(unknown)?;
+        if files[index].replace(path.clone()).is_some() {
+            return Err(PredictError::Twice { name: name.clone() });
+        }
+    }
+    if given.is_empty() { Err(PredictError::NoSequence { known: known() }) } else { Ok(files) }
+}
+
+/// Fills the slab around a slice, `[sequences * slices, plane, plane]`, as [`crate::case::CachedCase::read_slab`].
+fn fill_slab(patient: &Prepared, centre: usize, slices: usize, slab: &mut [f32]) {
+    let area = patient.plane.pow(2);
+    for (sequence, block) in slab.chunks_exact_mut(slices * area).enumerate() {
+        for (offset, plane) in block.chunks_exact_mut(area).enumerate() {
+            let slice = (centre + offset).checked_sub(slices / 2).filter(|&slice| slice < patient.depth());
+            match (&patient.sequences[sequence], slice) {
+                (Some(values), Some(slice)) => plane.copy_from_slice(&values[slice * area..][..area]),
+                _ => plane.fill(0.0),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Voxel metrics from a site's histogram of logits: exact at the width of a bin.
 
-use super::confusion::{Confusion, ratio};
+use super::confusion::Confusion;
+pub use super::roc::Youden;
+use super::roc::{Level, Roc};
 use crate::score::{BINS, CaseScore, LOGIT_LIMIT, ScoreHistogram};
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -59,9 +61,10 @@ impl HistogramBuilder {
 
 /// The bin of a logit.
 fn bin_of(logit: f32) -> usize {
-    let width = 2.0 * LOGIT_LIMIT / BINS as f32;
-    // The cast saturates: minus infinity and NaN fall in the first bin.
-    (((logit + LOGIT_LIMIT) / width) as usize).min(BINS - 1)
+    let (limit, width) = (f64::from(LOGIT_LIMIT), 2.0 * f64::from(LOGIT_LIMIT) / BINS as f64);
+    // In f64 the sum is exact, so that a logit just below an edge stays below it. The cast saturates: minus infinity
+    // and NaN fall in the first bin.
+    (((f64::from(logit) + limit) / width) as usize).min(BINS - 1)
 }
 
 /// The least probability of a bin; zero for the first, which takes every logit below it.
@@ -77,31 +80,6 @@ fn lower_edge(bin: u16) -> f32 {
 #[must_use]
 pub fn sigmoid(logit: f32) -> f32 {
     (1.0 / (1.0 + f64::from(-logit).exp())) as f32
-}
-
-/// The operating point with the largest `tpr - fpr` (Youden 1950).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Youden {
-    /// The threshold of the rule `probability >= threshold`: the lower edge of a bin. Of equally good ones, the
-    /// highest.
-    pub threshold: f32,
-    /// `tpr - fpr`.
-    pub j: f64,
-    /// Share of lesion voxels called lesion.
-    pub tpr: f64,
-    /// Share of other voxels called lesion.
-    pub fpr: f64,
-}
-
-/// What a threshold calls lesion.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// The threshold of the rule `probability >= threshold`.
-    pub threshold: f32,
-    /// Lesion voxels called lesion.
-    pub tp: u64,
-    /// Other voxels called lesion.
-    pub fp: u64,
 }
 
 impl ScoreHistogram {
@@ -137,79 +115,42 @@ impl ScoreHistogram {
         Self { bins: sums.into_iter().map(|(bin, (lesion, other))| (bin, lesion, other)).collect() }
     }
 
+    /// The curve: thresholds are the lower edges of bins, as probabilities.
+    #[must_use]
+    pub fn roc(&self) -> Roc {
+        let level = |&(bin, lesion, other): &(u16, u64, u64)| Level { threshold: lower_edge(bin), lesion, other };
+        Roc::of_levels(self.bins.iter().rev().map(level).collect())
+    }
+
     /// How many lesion voxels and how many others there are.
     #[must_use]
     pub fn totals(&self) -> (u64, u64) {
-        self.bins.iter().fold((0, 0), |(lesions, others), &(_, lesion, other)| {
-            (lesions.saturating_add(lesion), others.saturating_add(other))
-        })
+        self.roc().totals()
     }
 
-    /// The area under the ROC curve: how often a lesion voxel scores above another, a tie counting one half (the
-    /// Mann-Whitney statistic, Hanley & McNeil 1982). `None` without both kinds of voxel.
+    /// The area under the ROC curve, see [`Roc::auc`].
     #[must_use]
     pub fn auc(&self) -> Option<f64> {
-        let (lesions, others) = self.totals();
-        let mut below = 0u64;
-        let mut won = 0.0;
-        for &(_, lesion, other) in &self.bins {
-            won += lesion as f64 * (below as f64 + 0.5 * other as f64);
-            below = below.saturating_add(other);
-        }
-        ratio(won, lesions as f64 * others as f64)
+        self.roc().auc()
     }
 
-    /// What each threshold that matters calls lesion, from the highest threshold down.
-    #[must_use]
-    pub fn points(&self) -> Vec<Point> {
-        let mut points = Vec::<Point>::with_capacity(self.bins.len());
-        let (mut tp, mut fp) = (0u64, 0u64);
-        for &(bin, lesion, other) in self.bins.iter().rev() {
-            (tp, fp) = (tp.saturating_add(lesion), fp.saturating_add(other));
-            let threshold = lower_edge(bin);
-            // Near one, neighbouring bins share an f32 probability and no threshold can part them.
-            points.pop_if(|last| last.threshold == threshold);
-            points.push(Point { threshold, tp, fp });
-        }
-        points
-    }
-
-    /// The best operating point; `None` without both kinds of voxel.
+    /// The best operating point by `tpr - fpr`, see [`Roc::youden`].
     #[must_use]
     pub fn youden(&self) -> Option<Youden> {
-        let (lesions, others) = self.totals();
-        let mut best: Option<Youden> = None;
-        for point in self.points() {
-            let (tpr, fpr) = (ratio(point.tp as f64, lesions as f64)?, ratio(point.fp as f64, others as f64)?);
-            if best.is_none_or(|best| tpr - fpr > best.j) {
-                best = Some(Youden { threshold: point.threshold, j: tpr - fpr, tpr, fpr });
-            }
-        }
-        best
+        self.roc().youden()
     }
 
-    /// The threshold with the largest Dice, and that Dice; the highest of equally good ones. `None` without lesion.
+    /// The threshold with the largest Dice, see [`Roc::best_dice`].
     #[must_use]
     pub fn best_dice(&self) -> Option<(f32, f64)> {
-        let (lesions, _) = self.totals();
-        let mut best: Option<(f32, f64)> = None;
-        for point in self.points().iter().filter(|_| lesions > 0) {
-            let dice = 2.0 * point.tp as f64 / (point.tp as f64 + point.fp as f64 + lesions as f64);
-            if best.is_none_or(|(_, highest)| dice > highest) {
-                best = Some((point.threshold, dice));
-            }
-        }
-        best
+        self.roc().best_dice()
     }
 
     /// The counts by the rule `probability >= threshold`, exact where the threshold is a bin's lower edge; a bin that
     /// the threshold cuts through counts as below it.
     #[must_use]
     pub fn confusion(&self, threshold: f32) -> Confusion {
-        let (lesions, others) = self.totals();
-        let reached = |point: &Point| point.threshold >= threshold;
-        let called = self.points().into_iter().rev().find(reached).map_or((0, 0), |point| (point.tp, point.fp));
-        Confusion { tp: called.0, fp: called.1, fn_: lesions - called.0, tn: others - called.1 }
+        self.roc().confusion(threshold)
     }
 }
 

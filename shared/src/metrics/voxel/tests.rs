@@ -49,7 +49,7 @@ fn one_kind_of_voxel_has_no_curve() {
 fn a_perfect_model_has_its_threshold_at_the_lowest_lesion() {
     let perfect = histogram(&[(-2.0, false), (-1.0, false), (1.0, true), (2.0, true)]);
     assert_eq!(perfect.auc(), Some(1.0));
-    assert_eq!(perfect.youden(), Some(Youden { threshold: sigmoid(1.0), j: 1.0, tpr: 1.0, fpr: 0.0 }));
+    assert_eq!(perfect.youden(), Some(Youden { threshold: sigmoid(1.0), j: 1.0, tpr: 1.0, fpr: 0.0, ties: 1 }));
     assert_eq!(perfect.best_dice(), Some((sigmoid(1.0), 1.0)));
 }
 

@@ -1,0 +1,221 @@
+//! One case's files made ready for the model.
+
+use crate::case::{CaseFileError, Native, Placement, Prepared};
+use crate::nifti::{self, NiftiError, Source, Volume};
+use shared::case::Grid;
+use shared::federation::Input;
+use std::path::{Path, PathBuf};
+
+/// Where one case's volumes are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Files {
+    /// One entry for each of the federation's sequences, in order; `None` where the case lacks it.
+    pub sequences: Vec<Option<PathBuf>>,
+    /// The reference segmentation.
+    pub label: Option<PathBuf>,
+    /// A brain mask: anything but zero is brain.
+    pub brain: Option<PathBuf>,
+}
+
+/// Why a case cannot be used. For people at the site: may name sequences and grids.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// A file that must be there is not.
+    #[error("no {0} file")]
+    Missing(&'static str),
+    /// A file that is no usable volume.
+    #[error("{what}: {error}")]
+    File {
+        /// Which sequence, `label` or `brain mask`.
+        what: String,
+        /// What is wrong with it.
+        error: NiftiError,
+    },
+    /// Two volumes that do not lie on one grid.
+    #[error("{first} and {second} lie on different grids: {first} has {first_grid}; {second} has {second_grid}")]
+    Grids {
+        /// The sequence that gives the case its grid.
+        first: String,
+        /// Its grid.
+        first_grid: Box<Source>,
+        /// The other volume.
+        second: String,
+        /// Its grid.
+        second_grid: Box<Source>,
+    },
+    /// NaN or infinity.
+    #[error("{0} holds values that are not finite")]
+    NotFinite(String),
+    /// No voxel of any sequence (or of the mask) is brain.
+    #[error("there is no brain: every voxel is zero")]
+    NoBrain,
+    /// One value throughout the brain: nothing to normalise by.
+    #[error("{0} has the same value in the whole brain")]
+    Constant(String),
+    /// A label that is not an integer.
+    #[error("the label holds {0}, which is not a whole number from 0 to 65535")]
+    Label(f32),
+    /// The cache file.
+    #[error("{0}")]
+    Cache(#[from] CaseFileError),
+}
+
+/// The content of one case's files.
+pub(super) struct Contents {
+    pub(super) sequences: Vec<Option<Vec<u8>>>,
+    pub(super) label: Option<Vec<u8>>,
+    pub(super) brain: Option<Vec<u8>>,
+}
+
+impl Files {
+    /// Reads the files as they are.
+    pub(super) fn read(&self, input: &Input) -> Result<Contents, CaseError> {
+        let read = |what: &str, path: &Option<PathBuf>| {
+            let content = path.as_deref().map(|path: &Path| std::fs::read(path));
+            content.transpose().map_err(|error| CaseError::File { what: what.into(), error: error.into() })
+        };
+        let named = input.sequences.iter().zip(&self.sequences);
+        Ok(Contents {
+            sequences: named.map(|(name, path)| read(name, path)).collect::<Result<_, _>>()?,
+            label: read("label", &self.label)?,
+            brain: read("brain mask", &self.brain)?,
+        })
+    }
+}
+
+/// Prepares one case: one grid, z-scores over the brain (population standard deviation), zero outside, and the
+/// model's planes. The brain is the mask where there is one, else every voxel that is not zero in some sequence.
+///
+/// Also returns how the first present sequence is stored, for results that shall lie on its grid.
+///
+/// # Errors
+/// See [`CaseError`].
+pub fn prepare(id: &str, files: &Files, input: &Input, lesion_labels: &[u16]) -> Result<(Prepared, Source), CaseError> {
+    files.read(input)?.prepare(id, input, lesion_labels)
+}
+
+impl Contents {
+    /// As [`prepare`].
+    pub(super) fn prepare(
+        self,
+        id: &str,
+        input: &Input,
+        lesion_labels: &[u16],
+    ) -> Result<(Prepared, Source), CaseError> {
+        let mut images: Vec<Option<Vec<f32>>> = Vec::with_capacity(input.sequences.len());
+        let mut stand = None;
+        for (name, content) in input.sequences.iter().zip(self.sequences) {
+            images.push(content.map(|content| finite_volume(name, &content, &mut stand)).transpose()?);
+        }
+        let label = self.label.map(|content| finite_volume("label", &content, &mut stand)).transpose()?;
+        let mask = self.brain.map(|content| finite_volume("brain mask", &content, &mut stand)).transpose()?;
+        let Some((_, source)) = stand else { return Err(CaseError::Missing("sequence")) };
+        let grid = source.grid();
+        let lesion = label.map(|values| lesion(&values, lesion_labels)).transpose()?;
+        let brain = brain(grid.voxels(), &images, mask.as_deref())?;
+        let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
+        let planes = Planes { placement, grid, plane: input.plane, brain: &brain };
+        let mut sequences = Vec::with_capacity(images.len());
+        for (name, image) in input.sequences.iter().zip(images) {
+            sequences.push(image.map(|image| planes.image(name, image)).transpose()?);
+        }
+        let label = lesion.as_ref().map(|lesion| placement.place_nearest(lesion, grid.dims, input.plane));
+        let native = Native { grid, brain, lesion };
+        Ok((Prepared { id: id.into(), sequences, label, plane: input.plane, native, placement }, source))
+    }
+}
+
+/// Reads a volume that must lie where the first one lies and hold numbers only.
+fn finite_volume(what: &str, content: &[u8], stand: &mut Option<(String, Source)>) -> Result<Vec<f32>, CaseError> {
+    let parsed = nifti::parse(content).map_err(|error| CaseError::File { what: what.into(), error });
+    let Volume { values, source, .. } = parsed?;
+    let (first, first_grid) = stand.get_or_insert_with(|| (what.into(), source.clone()));
+    if !first_grid.same_place(&source) {
+        return Err(CaseError::Grids {
+            first: first.clone(),
+            first_grid: Box::new(first_grid.clone()),
+            second: what.into(),
+            second_grid: Box::new(source),
+        });
+    }
+    if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(CaseError::NotFinite(what.into())) }
+}
+
+/// Lesion 1, other 0. A label without lesion is a case without lesion.
+fn lesion(values: &[f32], lesion_labels: &[u16]) -> Result<Vec<u8>, CaseError> {
+    let whole = |value: f32| (value - value.round()).abs() < 1e-3 && (-0.5..65535.5).contains(&value);
+    if let Some(&odd) = values.iter().find(|&&value| !whole(value)) {
+        return Err(CaseError::Label(odd));
+    }
+    Ok(values.iter().map(|&value| u8::from(lesion_labels.contains(&(value.round() as u16)))).collect())
+}
+
+/// Brain 1, other 0.
+fn brain(voxels: usize, images: &[Option<Vec<f32>>], mask: Option<&[f32]>) -> Result<Vec<u8>, CaseError> {
+    let mut brain = vec![0; voxels];
+    let images = images.iter().flatten().map(Vec::as_slice);
+    let sources: Vec<&[f32]> = mask.map_or_else(|| images.collect(), |mask| vec![mask]);
+    for values in sources {
+        brain.iter_mut().zip(values).for_each(|(brain, &value)| *brain |= u8::from(value != 0.0));
+    }
+    if brain.contains(&1) { Ok(brain) } else { Err(CaseError::NoBrain) }
+}
+
+/// How a case's native planes become the model's.
+struct Planes<'a> {
+    placement: Placement,
+    grid: Grid,
+    plane: usize,
+    brain: &'a [u8],
+}
+
+impl Planes<'_> {
+    /// A native image as z-scores on the model's planes, zero outside the brain.
+    fn image(&self, name: &str, mut image: Vec<f32>) -> Result<Vec<f32>, CaseError> {
+        let Some((mean, deviation)) = statistics(&image, self.brain) else {
+            return Err(CaseError::Constant(name.into()));
+        };
+        for (value, &brain) in image.iter_mut().zip(self.brain) {
+            *value = if brain == 1 { ((f64::from(*value) - mean) / deviation) as f32 } else { 0.0 };
+        }
+        let mut placed = self.placement.place(&image, self.grid.dims, self.plane);
+        if self.placement != Placement::WHOLE_PIXELS {
+            // Interpolation bleeds over the brain's edge.
+            let brain = self.placement.place_nearest(self.brain, self.grid.dims, self.plane);
+            placed.iter_mut().zip(brain).filter(|(_, brain)| *brain == 0).for_each(|(value, _)| *value = 0.0);
+        }
+        Ok(placed)
+    }
+}
+
+/// Mean and population standard deviation over the brain; `None` where nothing varies.
+fn statistics(image: &[f32], brain: &[u8]) -> Option<(f64, f64)> {
+    let inside = || image.iter().zip(brain).filter(|(_, brain)| **brain == 1).map(|(&value, _)| f64::from(value));
+    let (count, sum) = inside().fold((0u64, 0.0), |(count, sum), value| (count + 1, sum + value));
+    let mean = sum / count as f64;
+    let deviation = (inside().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count as f64).sqrt();
+    // What is left of a constant after rounding its mean.
+    (deviation > 1e-9 * mean.abs().max(f64::MIN_POSITIVE)).then_some((mean, deviation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_are_of_the_population_inside_the_brain() {
+        let (mean, deviation) = statistics(&[100.0, 1.0, 3.0, 5.0], &[0, 1, 1, 1]).unwrap();
+        assert_eq!(mean, 3.0);
+        assert!((deviation - (8f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert_eq!(statistics(&[7.3; 5], &[1; 5]), None);
+    }
+
+    #[test]
+    fn only_whole_labels_are_labels() {
+        assert_eq!(lesion(&[0.0, 4.0, 1.0, 3.9999], &[4]).unwrap(), [0, 1, 0, 1]);
+        assert_eq!(lesion(&[0.0, 2.0], &[4]).unwrap(), [0, 0]);
+        for odd in [0.5, -1.0, 1e9] {
+            assert!(matches!(lesion(&[0.0, odd], &[4]), Err(CaseError::Label(_))), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Drawing the examples of a round: slices, the sequences they keep, and how they are changed.
+
+use super::augment::Change;
+use super::{Job, TrainError};
+use crate::case::{CachedCase, CaseFileError};
+use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
+use shared::dropout::{self, DropOut};
+use shared::federation::Federation;
+use shared::random::{Purpose, stream};
+use shared::sequence::SequenceSet;
+
+/// How often a slice without any signal is put back before it is taken after all.
+const BLANK_DRAWS: usize = 64;
+
+/// The examples of one step.
+pub(super) struct Batch {
+    /// `[examples, sequences * slices, plane, plane]`.
+    pub(super) images: Vec<f32>,
+    /// `[examples, 1, plane, plane]`, lesion 1.
+    pub(super) labels: Vec<f32>,
+    /// Sequences that some example kept.
+    pub(super) kept: SequenceSet,
+}
+
+/// The stream of batches of one round: the same for the same seed, round, site and cases.
+pub(super) struct Batches<'a> {
+    cases: Vec<&'a CachedCase>,
+    federation: &'a Federation,
+    slices: Slices,
+    left_out: usize,
+    slice_draws: ChaCha8Rng,
+    dropout_draws: ChaCha8Rng,
+    change_draws: ChaCha8Rng,
+    scratch: Vec<f32>,
+    label: Vec<u8>,
+}
+
+impl<'a> Batches<'a> {
+    /// # Errors
+    /// When no case holds anything that training may see.
+    pub(super) fn new(job: &Job<'a>) -> Result<Self, TrainError> {
+        let federation = job.federation;
+        let usable = |case: &&CachedCase| case.has_label() && trainable(federation.dropout, case.present());
+        let cases: Vec<&CachedCase> = job.cases.iter().copied().filter(usable).collect();
+        let lesion_slices: Vec<&[bool]> = cases.iter().map(|case| case.lesion_slices()).collect();
+        let slices = Slices::new(&lesion_slices, federation.training.lesion_oversampling);
+        let left_out = job.cases.len() - cases.len();
+        if slices.len() == 0 {
+            return Err(TrainError::NothingToTrainOn { left_out });
+        }
+        let draws = |purpose| stream(federation.seed, job.task.round, job.site, purpose);
+        Ok(Self {
+            cases,
+            federation,
+            slices,
+            left_out,
+            slice_draws: draws(Purpose::Slices),
+            dropout_draws: draws(Purpose::DropOut),
+            change_draws: draws(Purpose::Augmentation),
+            scratch: Vec::new(),
+            label: vec![0; federation.input.plane.pow(2)],
+        })
+    }
+
+    /// How many slices the draws are from.
+    pub(super) fn slices(&self) -> usize {
+        self.slices.len()
+    }
+
+    /// Cases without a reference, or without anything that training may see.
+    pub(super) fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// # Errors
+    /// When a case cannot be read.
+    pub(super) fn next(&mut self) -> Result<Batch, TrainError> {
+        let (input, examples) = (&self.federation.input, self.federation.training.batch);
+        let pixels = input.plane.pow(2);
+        let mut images = vec![0.0; examples * input.channels() * pixels];
+        let mut labels = vec![0.0; examples * pixels];
+        let mut kept = SequenceSet::EMPTY;
+        let slabs = images.chunks_exact_mut(input.channels() * pixels);
+        for (slab, label) in slabs.zip(labels.chunks_exact_mut(pixels)) {
+            kept = kept.union(self.example(slab, label)?);
+        }
+        Ok(Batch { images, labels, kept })
+    }
+
+    /// Fills one example and gives the sequences it keeps.
+    fn example(&mut self, slab: &mut [f32], label: &mut [f32]) -> Result<SequenceSet, TrainError> {
+        let (input, training) = (&self.federation.input, &self.federation.training);
+        let (index, slice) = self.draw_slice(slab)?;
+        let case = self.cases[index];
+        let kept = self.federation.dropout.draw(case.present(), &mut self.dropout_draws).unwrap_or_default();
+        let sequences = input.sequences.len();
+        let change = Change::draw(&training.augmentation, input.plane, sequences, &mut self.change_draws);
+        for (sequence, slices) in slab.chunks_exact_mut(slab.len() / sequences).enumerate() {
+            if kept.contains(sequence) {
+                change.image(sequence, slices, &mut self.scratch);
+            }
+        }
+        dropout::apply(slab, sequences, kept);
+        case.read_label(slice, &mut self.label).map_err(unreadable(index))?;
+        change.label(&mut self.label);
+        label.iter_mut().zip(&self.label).for_each(|(to, &from)| *to = f32::from(from));
+        Ok(kept)
+    }
+
+    /// Draws a slice with something on it and reads its slab. Slices without any brain are never scored by the
+    /// network, and would only blur what batch normalisation remembers.
+    fn draw_slice(&mut self, slab: &mut [f32]) -> Result<(usize, usize), TrainError> {
+        let input = &self.federation.input;
+        let pixels = input.plane.pow(2);
+        let mut drawn = (0, 0);
+        for _ in 0..BLANK_DRAWS {
+            drawn = self.slices.draw(&mut self.slice_draws);
+            let case = self.cases[drawn.0];
+            case.read_slab(drawn.1, input.slices, slab).map_err(unreadable(drawn.0))?;
+            let mut centres = slab.chunks_exact(pixels).skip(input.slices / 2).step_by(input.slices);
+            if centres.any(|plane| plane.iter().any(|&value| value != 0.0)) {
+                break;
+            }
+        }
+        Ok(drawn)
+    }
+}
+
+fn unreadable(case: usize) -> impl Fn(CaseFileError) -> TrainError {
+    move |error| TrainError::Unreadable { case, reason: error.to_string() }
+}
+
+/// Whether some draw from a case keeps something.
+fn trainable(dropout: DropOut, present: SequenceSet) -> bool {
+    match dropout {
+        DropOut::Fixed(subset) => !subset.intersection(present).is_empty(),
+        DropOut::Uniform | DropOut::Bernoulli(_) | DropOut::All => !present.is_empty(),
+    }
+}
+
+/// All slices as (case, slice), those with lesion apart.
+struct Slices {
+    lesion: Vec<(usize, usize)>,
+    other: Vec<(usize, usize)>,
+    /// The probability of drawing one with lesion.
+    lesion_share: f64,
+}
+
+impl Slices {
+    /// `cases[c][s]` says whether slice `s` of case `c` holds lesion; such slices are `oversampling` times likelier.
+    fn new(cases: &[&[bool]], oversampling: f32) -> Self {
+        let all = cases
+            .iter()
+            .enumerate()
+            .flat_map(|(case, slices)| slices.iter().enumerate().map(move |(slice, &lesion)| ((case, slice), lesion)));
+        let (lesion, other): (Vec<_>, Vec<_>) = all.partition(|&(_, lesion)| lesion);
+        let [lesion, other] = [lesion, other].map(|slices| slices.into_iter().map(|(at, _)| at).collect::<Vec<_>>());
+        let weight = f64::from(oversampling) * lesion.len() as f64;
+        Self { lesion_share: weight / (weight + other.len() as f64).max(1.0), lesion, other }
+    }
+
+    fn len(&self) -> usize {
+        self.lesion.len() + self.other.len()
+    }
+
+    /// There must be a slice.
+    fn draw(&self, random: &mut impl Rng) -> (usize, usize) {
+        let group = if random.random::<f64>() < self.lesion_share { &self.lesion } else { &self.other };
+        group[random.random_range(0..group.len())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random() -> ChaCha8Rng {
+        stream(3, 1, "north", Purpose::Slices)
+    }
+
+    #[test]
+    fn lesion_slices_are_as_much_likelier_as_told() {
+        let slices = Slices::new(&[&[false, true, false], &[false, false]], 4.0);
+        let mut random = random();
+        let lesion = (0..8000).filter(|_| slices.draw(&mut random) == (0, 1)).count();
+        // Half of the draws expected, standard deviation about 45.
+        assert!((3775..4225).contains(&lesion), "{lesion}");
+    }
+
+    #[test]
+    fn a_cohort_of_one_kind_of_slice_is_drawn_from_all_the_same() {
+        for kind in [true, false] {
+            let slices = Slices::new(&[&[kind; 3]], 10.0);
+            let mut random = random();
+            let seen: std::collections::BTreeSet<_> = (0..100).map(|_| slices.draw(&mut random)).collect();
+            assert_eq!(seen.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_fixed_subset_leaves_out_cases_without_any_of_it() {
+        let fixed = DropOut::Fixed(SequenceSet::EMPTY.with(0));
+        assert!(!trainable(fixed, SequenceSet::full(4).without(0)));
+        assert!(trainable(fixed, SequenceSet::full(2)));
+        assert!(trainable(DropOut::Uniform, SequenceSet::EMPTY.with(3)));
+        assert!(!trainable(DropOut::All, SequenceSet::EMPTY));
+    }
+}

@@ -1,0 +1,202 @@
+use super::*;
+use crate::case::{Native, Placement, Prepared};
+use shared::architecture::{initial, manifest};
+use shared::case::Grid;
+use shared::message::{RunId, TaskKind};
+use shared::parameters::STEM;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const SIDE: usize = 32;
+const DEPTH: usize = 5;
+
+/// Settings of a network that trains in a moment; `more` goes into the training table.
+pub(crate) fn federation(more: &str) -> Federation {
+    let text = format!(
+        "name = 'test'\nrounds = 4\n[input]\nsequences = ['bright', 'dark']\nslices = 3\nplane = {SIDE}\n\
+         [model]\npreset = 'tiny'\nwidth = 4\n[training]\nbatch = 4\nshift = 2\n{more}"
+    );
+    Federation::from_toml(&text).unwrap()
+}
+
+/// A disc of brain with a bright square, its lesion, on all slices but the first, which is blank.
+pub(crate) fn patient(id: usize, present: [bool; 2]) -> Prepared {
+    let pixel = |at: usize| {
+        let (z, y, x) = (at / (SIDE * SIDE), at / SIDE % SIDE, at % SIDE);
+        let brain = z > 0 && (y as f32 - 15.5).hypot(x as f32 - 15.5) < 13.0;
+        let lesion = z > 1 && y.abs_diff(10 + id % 8) < 3 && x.abs_diff(18 - id % 8) < 3;
+        (brain, lesion, ((at * 2_654_435_761 + id * 97) % 1000) as f32 / 1000.0 - 0.5)
+    };
+    let image = |gain: f32| {
+        let value = |at: usize| {
+            let (brain, lesion, noise) = pixel(at);
+            if brain { noise + if lesion { gain } else { 0.0 } } else { 0.0 }
+        };
+        (0..DEPTH * SIDE * SIDE).map(value).collect::<Vec<f32>>()
+    };
+    let mask =
+        |which: fn((bool, bool, f32)) -> bool| (0..DEPTH * SIDE * SIDE).map(|at| u8::from(which(pixel(at)))).collect();
+    let lesion: Vec<u8> = mask(|pixel| pixel.1);
+    Prepared {
+        id: format!("patient {id}"),
+        sequences: vec![present[0].then(|| image(3.0)), present[1].then(|| image(-3.0))],
+        label: Some(lesion.clone()),
+        plane: SIDE,
+        native: Native {
+            grid: Grid { dims: [DEPTH, SIDE, SIDE], spacing_mm: [1.0; 3] },
+            brain: mask(|pixel| pixel.0),
+            lesion: Some(lesion),
+        },
+        placement: Placement { step: [1.0; 2] },
+    }
+}
+
+/// Stores patients and opens them again.
+pub(crate) fn cohort(patients: &[Prepared]) -> (TempDir, Vec<CachedCase>) {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |(index, patient): (usize, &Prepared)| {
+        let path = folder.path().join(index.to_string());
+        patient.store(&path).unwrap();
+        CachedCase::open(&path).unwrap()
+    };
+    let cases = patients.iter().enumerate().map(open).collect();
+    (folder, cases)
+}
+
+pub(crate) fn fresh(federation: &Federation) -> Parameters {
+    initial(&Arc::new(manifest(&federation.model, &federation.input)), federation.seed)
+}
+
+fn round(number: u32) -> TaskId {
+    TaskId { run: RunId(0), round: number, kind: TaskKind::Train, pass: 0 }
+}
+
+/// Trains in round 1 from `start`, or from fresh parameters.
+fn trained(federation: &Federation, patients: &[Prepared], own: Option<&Parameters>) -> Result<Update, TrainError> {
+    let (_folder, cases) = cohort(patients);
+    let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(federation));
+    let job = Job { cases: &cases, federation, site: "north", task: round(1), start: &start, own };
+    train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(()))
+}
+
+fn both() -> Vec<Prepared> {
+    vec![patient(1, [true, true]), patient(2, [true, false]), patient(3, [false, true])]
+}
+
+#[test]
+fn training_lowers_the_loss() {
+    let update = trained(&federation("steps = 40\nlearning_rate = 0.01"), &both(), None).unwrap();
+    assert!(update.last_loss < 0.85 * update.mean_loss, "{} {}", update.last_loss, update.mean_loss);
+    assert_eq!((update.steps, update.slices, update.left_out), (40, 160, 0));
+    assert_eq!(update.sequences, SequenceSet::full(2));
+}
+
+#[test]
+fn a_round_repeats_bit_by_bit_on_any_number_of_threads_and_changes_with_the_seed() {
+    let once = federation("steps = 3\nturns = true");
+    let run = |federation: &Federation, threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let start = fresh(&once);
+        let (_folder, cases) = cohort(&both());
+        let cases: Vec<&CachedCase> = cases.iter().collect();
+        let job = Job { cases: &cases, federation, site: "north", task: round(1), start: &start, own: None };
+        pool.install(|| train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(()))).unwrap().parameters.id()
+    };
+    let first = run(&once, 1);
+    assert_eq!(first, run(&once, 1));
+    assert_eq!(first, run(&once, 2));
+    assert_ne!(first, run(&Federation { seed: once.seed + 1, ..once.clone() }, 1));
+}
+
+#[test]
+fn features_dropped_inside_the_network_are_drawn_from_the_seed() {
+    let mut federation = federation("steps = 2");
+    federation.model.head_dropout = 0.5;
+    let ids: Vec<_> = (0..2).map(|_| trained(&federation, &both(), None).unwrap().parameters.id()).collect();
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[test]
+fn an_input_that_is_not_a_number_ends_the_round() {
+    let mut broken = patient(1, [true, false]);
+    broken.sequences[0].as_mut().unwrap()[2 * SIDE * SIDE + 500] = f32::NAN;
+    let mut settings = federation("steps = 30");
+    settings.training.augmentation.shift = 0;
+    assert!(matches!(trained(&settings, &[broken], None), Err(TrainError::NotFinite { what: "loss", total: 30, .. })));
+}
+
+#[test]
+fn the_caller_may_break_off() {
+    let federation = federation("steps = 50");
+    let (_folder, cases) = cohort(&both());
+    let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(&federation));
+    let job = Job { cases: &cases, federation: &federation, site: "north", task: round(1), start: &start, own: None };
+    let mut seen = Vec::new();
+    let outcome = train(&job, &Device::flex(), &mut |step| {
+        seen.push((step.done, step.total));
+        if step.done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(outcome, Err(TrainError::Cancelled { step: 2 }));
+    assert_eq!(seen, [(1, 50), (2, 50)]);
+}
+
+#[test]
+fn a_sequence_that_the_site_lacks_teaches_the_stem_nothing() {
+    let federation = federation("steps = 2\noptimiser = 'sgd'");
+    let update = trained(&federation, &[patient(1, [false, true])], None).unwrap();
+    assert_eq!(update.sequences, SequenceSet::EMPTY.with(1));
+    let stem = |parameters: &Parameters| {
+        let (spec, values) = parameters.tensors().find(|(spec, _)| spec.name == STEM).unwrap();
+        let block = spec.len() / spec.shape[0] / 2;
+        let first = values.chunks(block).step_by(2).flatten().copied().collect::<Vec<f32>>();
+        let second = values.chunks(block).skip(1).step_by(2).flatten().copied().collect::<Vec<f32>>();
+        (first, second)
+    };
+    let (before, after) = (stem(&fresh(&federation)), stem(&update.parameters));
+    assert_eq!(before.0, after.0);
+    assert_ne!(before.1, after.1);
+}
+
+#[test]
+fn a_fixed_subset_leaves_out_the_cases_without_it_and_needs_one_with_it() {
+    let mut federation = federation("steps = 1");
+    federation.dropout = shared::dropout::DropOut::Fixed(SequenceSet::EMPTY.with(0));
+    let update = trained(&federation, &both(), None).unwrap();
+    assert_eq!((update.left_out, update.sequences), (1, SequenceSet::EMPTY.with(0)));
+    let none = trained(&federation, &[patient(3, [false, true])], None);
+    assert_eq!(none, Err(TrainError::NothingToTrainOn { left_out: 1 }));
+}
+
+#[test]
+fn an_epoch_is_as_many_draws_as_there_are_slices() {
+    assert_eq!(steps(&federation("epochs = 2"), 5), 3);
+    assert_eq!(steps(&federation("steps = 7"), 5), 7);
+}
+
+#[test]
+fn clipping_bounds_how_far_one_step_goes() {
+    let reach = |clip: &str| {
+        let federation = federation(&format!("steps = 1\noptimiser = 'sgd'\nlearning_rate = 1.0\n{clip}"));
+        let (before, after) = (fresh(&federation), trained(&federation, &both(), None).unwrap().parameters);
+        let weight = |spec: &shared::parameters::TensorSpec| spec.kind == shared::parameters::Kind::Weight;
+        let pairs = before.tensors().zip(after.tensors()).filter(|((spec, _), _)| weight(spec));
+        let squares = pairs.flat_map(|((_, a), (_, b))| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)));
+        squares.sum::<f64>().sqrt()
+    };
+    assert!((reach("clip_norm = 0.01") - 0.01).abs() < 1e-4);
+    assert!(reach("clip_norm = 0") > 0.02);
+}
+
+#[test]
+fn local_normalisation_starts_from_the_sites_own() {
+    let mut federation = federation("steps = 1\noptimiser = 'sgd'\nlearning_rate = 1e-9");
+    federation.model.norm = Norm::BatchLocal;
+    let start = fresh(&federation);
+    let own = Parameters::new(start.manifest().clone(), vec![2.0; start.values().len()]).unwrap();
+    let weights = |own: Option<&Parameters>| {
+        let update = trained(&federation, &both(), own).unwrap();
+        update.parameters.tensors().find(|(spec, _)| spec.name == "backbone.bn1.weight").unwrap().1.to_vec()
+    };
+    assert!(weights(Some(&own)).iter().all(|weight| (weight - 2.0).abs() < 1e-3));
+    assert!(weights(None).iter().all(|weight| (weight - 1.0).abs() < 1e-3));
+}
