@@ -1,1 +1,344 @@
-//! store
+//! The run folder: everything a federation leaves on disk, each file replaced whole or not at all.
+//!
+//! ```text
+//! settings.json            the federation's settings; another federation is refused
+//! state.json               the facts a restart needs, with their checksum; state.previous.json is the one before
+//! federation/round-0000/   global.f32: the initial model
+//! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32
+//! alone-SITE/round-NNNN/   the same for a site's own lineage
+//! models/                  the best and the last model of each lineage as safetensors
+//! outcome.json             what the report is made of
+//! incoming/                updates on their way in
+//! ```
+
+mod atomic;
+mod source;
+
+use crate::outcome::Outcome;
+use atomic::{AtomicFile, write_whole};
+use shared::aggregate::{AggregateError, Average, Checked, Contribution};
+use shared::federation::Federation;
+use shared::model_file::{ModelCard, encode};
+use shared::parameters::{Manifest, Parameters, ParametersId, from_bytes, to_bytes};
+use shared::round::{RunProgress, Snapshot};
+pub use source::FileSource;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why the run folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk refuses.
+    #[error("cannot {action} {}: {error}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Another coordinator works in the folder.
+    #[error("{} is in use by another coordinator", .0.display())]
+    InUse(PathBuf),
+    /// The folder belongs to a federation with other settings.
+    #[error("{} holds a run with other settings: {}", folder.display(), differences.join("; "))]
+    Settings {
+        /// The folder.
+        folder: PathBuf,
+        /// Each key with what the folder says and what is asked for.
+        differences: Vec<String>,
+    },
+    /// A file is torn or changed.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How it shows.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Io { action, path: path.into(), error }
+    }
+}
+
+/// A run folder, held by one coordinator at a time.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    keep_updates: bool,
+    /// Released when the coordinator ends, however it ends.
+    _lock: File,
+}
+
+/// A stored model that a name leads to.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The lineage's name: `federation`, or `alone:SITE`.
+    pub run: &'a str,
+    /// The round that made it.
+    pub round: u32,
+}
+
+impl Store {
+    /// Opens a run folder, new or with a run of the same settings to go on with. With `keep_updates` every round's
+    /// models and updates stay; otherwise the last two rounds', the best model and the last round's updates do.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn open(
+        root: &Path,
+        federation: &Federation,
+        keep_updates: bool,
+    ) -> Result<(Self, Option<Snapshot>), StoreError> {
+        fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
+        let lock = lock(root)?;
+        let store = Self { root: root.into(), keep_updates, _lock: lock };
+        let settings = root.join("settings.json");
+        match fs::read(&settings) {
+            Ok(text) => store.compare_settings(&settings, &text, federation)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                write_whole(&settings, &json(federation, &settings)?)?;
+            }
+            Err(error) => return Err(StoreError::io("read", &settings)(error)),
+        }
+        let snapshot = store.read_state()?;
+        Ok((store, snapshot))
+    }
+
+    /// Where received parameters arrive: on the same disk, so that they can be moved.
+    #[must_use]
+    pub fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    /// Where a model is.
+    #[must_use]
+    pub fn model(&self, place: Place<'_>) -> PathBuf {
+        self.round(place).join("global.f32")
+    }
+
+    fn round(&self, Place { run, round }: Place<'_>) -> PathBuf {
+        self.root.join(run.replace(':', "-")).join(format!("round-{round:04}"))
+    }
+
+    /// Stores a model whole.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn put_model(&self, place: Place<'_>, parameters: &Parameters) -> Result<(), StoreError> {
+        let mut file = AtomicFile::create(&self.model(place))?;
+        parameters.values().chunks(1 << 16).try_for_each(|block| file.write(&to_bytes(block)))?;
+        file.commit().map(drop)
+    }
+
+    /// Takes a received file in as a site's update, once it is checked. A refused one is removed.
+    ///
+    /// # Errors
+    /// The outer one when the disk refuses; the inner one says why the update is refused.
+    pub fn accept(
+        &self,
+        received: &Path,
+        place: Place<'_>,
+        site: &str,
+        manifest: &Manifest,
+        parameters: ParametersId,
+    ) -> Result<Result<Checked<FileSource>, String>, StoreError> {
+        let source = FileSource::open(received, manifest)?;
+        match Checked::check(source, manifest, parameters) {
+            Ok(checked) => {
+                let target = self.round(place).join("updates").join(format!("{site}.f32"));
+                atomic::move_into(received, &target)?;
+                Ok(Ok(checked))
+            }
+            Err(AggregateError::Storage(error)) => Err(error),
+            Err(refused) => {
+                fs::remove_file(received).map_err(StoreError::io("remove", received))?;
+                Ok(Err(refused.to_string()))
+            }
+        }
+    }
+
+    /// Averages a round's updates into its model, and says who counted for what.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the updates are not what their summaries say.
+    pub fn aggregate(
+        &self,
+        average: &Average<'_>,
+        start: &Path,
+        place: Place<'_>,
+        updates: Vec<(Contribution, Checked<FileSource>)>,
+    ) -> Result<ParametersId, StoreError> {
+        let summary = self.round(place).join("updates.json");
+        let contributions: Vec<&Contribution> = updates.iter().map(|(contribution, _)| contribution).collect();
+        write_whole(&summary, &json(&contributions, &summary)?)?;
+        let mut start = FileSource::open(start, average.manifest)?;
+        let path = self.model(place);
+        let mut file = AtomicFile::create(&path)?;
+        average.run(&mut start, updates, |values| file.write(&to_bytes(values))).map_err(|error| match error {
+            AggregateError::Storage(error) => error,
+            other => StoreError::Damaged { path: summary, reason: other.to_string() },
+        })?;
+        file.commit()
+    }
+
+    /// Keeps the facts that a restart needs, then removes models that nothing leads to any more.
+    ///
+    /// # Errors
+    /// When the disk refuses; the facts kept before still stand.
+    pub fn persist(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let path = self.root.join("state.json");
+        let body = json(snapshot, &path)?;
+        let mut text = format!("{}{}{SEPARATOR}", PREFIX, blake3_hex(&body)).into_bytes();
+        text.extend_from_slice(&body);
+        text.push(b'}');
+        if path.exists() {
+            atomic::copy_whole(&path, &self.root.join("state.previous.json"))?;
+        }
+        write_whole(&path, &text)?;
+        if !self.keep_updates {
+            snapshot.runs.iter().try_for_each(|run| self.prune(run))?;
+        }
+        Ok(())
+    }
+
+    fn read_state(&self) -> Result<Option<Snapshot>, StoreError> {
+        let path = self.root.join("state.json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", &path)(error)),
+        };
+        let damaged = |reason: &str| StoreError::Damaged { path: path.clone(), reason: reason.into() };
+        let rest = text.strip_prefix(PREFIX.as_bytes()).ok_or_else(|| damaged("it does not begin as it should"))?;
+        let (sum, rest) = rest.split_at_checked(64).ok_or_else(|| damaged("it is cut off"))?;
+        let body = rest.strip_prefix(SEPARATOR.as_bytes()).and_then(|rest| rest.strip_suffix(b"}"));
+        let body = body.filter(|body| blake3_hex(body).as_bytes() == sum);
+        let body = body.ok_or_else(|| damaged("its checksum does not fit its content"))?;
+        serde_json::from_slice(body).map(Some).map_err(|error| damaged(&error.to_string()))
+    }
+
+    /// Checks that a model that a run goes on from is what it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], or [`StoreError::Io`].
+    pub fn verify(&self, place: Place<'_>, manifest: &Manifest, id: ParametersId) -> Result<(), StoreError> {
+        let path = self.model(place);
+        match Checked::check(FileSource::open(&path, manifest)?, manifest, id) {
+            Ok(_) => Ok(()),
+            Err(AggregateError::Storage(error)) => Err(error),
+            Err(error) => Err(StoreError::Damaged { path, reason: error.to_string() }),
+        }
+    }
+
+    /// Writes a model with its settings as `models/NAME.safetensors`.
+    ///
+    /// # Errors
+    /// When the model cannot be read or written.
+    pub fn export(
+        &self,
+        place: Place<'_>,
+        manifest: &Arc<Manifest>,
+        card: &ModelCard,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        let path = self.model(place);
+        let damaged = |reason: String| StoreError::Damaged { path: path.clone(), reason };
+        let bytes = fs::read(&path).map_err(StoreError::io("read", &path))?;
+        let values = from_bytes(&bytes).ok_or_else(|| damaged("it is cut off".into()))?;
+        drop(bytes);
+        let parameters = Parameters::new(manifest.clone(), values).map_err(|error| damaged(error.to_string()))?;
+        let bytes = encode(&parameters, card).map_err(|error| damaged(error.to_string()))?;
+        drop(parameters);
+        write_whole(&self.root.join("models").join(format!("{}.safetensors", name.replace(':', "-"))), &bytes)
+    }
+
+    /// Writes what the report is made of.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn put_outcome(&self, outcome: &Outcome) -> Result<(), StoreError> {
+        let path = self.root.join("outcome.json");
+        write_whole(&path, &json(outcome, &path)?)
+    }
+
+    fn compare_settings(&self, path: &Path, text: &[u8], federation: &Federation) -> Result<(), StoreError> {
+        let damaged = |error: serde_json::Error| StoreError::Damaged { path: path.into(), reason: error.to_string() };
+        let old: serde_json::Value = serde_json::from_slice(text).map_err(damaged)?;
+        let new = serde_json::to_value(federation).map_err(damaged)?;
+        let mut differences = Vec::new();
+        compare("", &old, &new, &mut differences);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Settings { folder: self.root.clone(), differences })
+    }
+
+    fn prune(&self, run: &RunProgress) -> Result<(), StoreError> {
+        let name = run.outcome.name.as_str();
+        let last = run.outcome.rounds.len() as u32;
+        let best = run.best.map_or(last, |best| best.round);
+        for round in 1..last {
+            let place = Place { run: name, round };
+            remove(&self.round(place).join("updates"), |path| fs::remove_dir_all(path))?;
+            if round + 1 < last && round != best {
+                remove(&self.model(place), |path| fs::remove_file(path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), StoreError> {
+    match how(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+const PREFIX: &str = "{\"blake3\":\"";
+const SEPARATOR: &str = "\",\"snapshot\":";
+
+fn blake3_hex(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+fn json(value: &impl serde::Serialize, path: &Path) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| StoreError::io("write", path)(io::Error::other(error)))
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join(".lock");
+    let file = File::create(&path).map_err(StoreError::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(root.into())),
+        Err(fs::TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
+    }
+}
+
+/// Every key that differs, with both values.
+fn compare(key: &str, old: &serde_json::Value, new: &serde_json::Value, differences: &mut Vec<String>) {
+    use serde_json::Value;
+    let below = |name: &str| if key.is_empty() { name.to_string() } else { format!("{key}.{name}") };
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for name in names {
+                let value = |map: &serde_json::Map<String, Value>| map.get(name).cloned().unwrap_or(Value::Null);
+                compare(&below(name), &value(old), &value(new), differences);
+            }
+        }
+        _ if old == new => {}
+        _ => differences.push(format!("{key} was {old} and is {new}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ enum Command {
     /// Segment one patient with a trained model.
     Predict(crate::predict::Args),
     /// Score predictions against references, without any federation.
-    Score(crate::score::Args),
+    Score(Box<crate::score::Args>),
     /// Write a synthetic multi-centre cohort as NIfTI files.
     Phantom(crate::phantom::Args),
 }

@@ -127,6 +127,26 @@ fn disk_hint(error: &io::Error) -> &'static str {
     }
 }
 
+impl From<crate::predict::PredictError> for Failure {
+    fn from(error: crate::predict::PredictError) -> Self {
+        use crate::predict::PredictError as E;
+        let (class, hint) = match error {
+            E::Case(error) => return error.into(),
+            E::Device(error) => return Self::from(error).hint("--device cpu works everywhere"),
+            E::ModelUnreadable { .. } => (Class::Data, "give the path of a model file with --model"),
+            E::ModelFile { .. } => (Class::Data, "the coordinator keeps models in its run folder"),
+            E::UnknownSequence { .. } | E::Twice { .. } | E::NoSequence { .. } => {
+                (Class::Configuration, "give each sequence the patient has as --sequence NAME=FILE")
+            }
+            E::NoThreshold | E::Threshold(_) => (Class::Configuration, "give one with --threshold, such as 0.5"),
+            E::Write { .. } | E::Folder { .. } => (Class::Disk, "choose another folder with --out"),
+            E::Model(error) => return error.into(),
+            E::Lost(_) => return Self::new(Class::Internal, error),
+        };
+        Self::new(class, error).hint(hint)
+    }
+}
+
 /// Prints a failure, if any, and gives the exit code.
 #[must_use]
 pub fn report(outcome: Result<(), Failure>) -> ExitCode {

@@ -1,0 +1,78 @@
+//! Files that are there whole or not at all: written beside their place, synced, renamed, and the folder synced.
+
+use super::StoreError;
+use shared::parameters::ParametersId;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A file on its way. Dropped without [`AtomicFile::commit`] it leaves nothing at its place.
+#[derive(Debug)]
+pub(super) struct AtomicFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    writer: BufWriter<File>,
+    hasher: blake3::Hasher,
+}
+
+impl AtomicFile {
+    pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
+        let folder = folder(path);
+        fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+        let temporary = beside(path);
+        let file = File::create(&temporary).map_err(StoreError::io("create", &temporary))?;
+        let writer = BufWriter::with_capacity(1 << 20, file);
+        Ok(Self { path: path.into(), temporary, writer, hasher: blake3::Hasher::new() })
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.hasher.update(bytes);
+        self.writer.write_all(bytes).map_err(StoreError::io("write", &self.temporary))
+    }
+
+    /// Puts the file in its place and gives its content hash.
+    pub(super) fn commit(mut self) -> Result<ParametersId, StoreError> {
+        self.writer.flush().map_err(StoreError::io("write", &self.temporary))?;
+        self.writer.get_ref().sync_all().map_err(StoreError::io("sync", &self.temporary))?;
+        rename(&self.temporary, &self.path)?;
+        Ok(ParametersId(*self.hasher.finalize().as_bytes()))
+    }
+}
+
+/// Writes a small file whole.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut file = AtomicFile::create(path)?;
+    file.write(bytes)?;
+    file.commit().map(drop)
+}
+
+/// Copies a file so that the copy is whole or not there.
+pub(super) fn copy_whole(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let bytes = fs::read(from).map_err(StoreError::io("read", from))?;
+    write_whole(to, &bytes)
+}
+
+/// Moves a file, synced by whoever wrote it, within one disk.
+pub(super) fn move_into(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let folder = folder(to);
+    fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+    rename(from, to)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(StoreError::io("write", to))?;
+    // A rename is only as lasting as the folder that records it.
+    File::open(folder(to)).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync", folder(to)))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".tmp");
+    path.with_file_name(name)
+}
