@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn the_examples_can_be_simulated() {
         let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
-        for name in ["demo.toml", "glioma.toml"] {
+        for name in ["demo.toml", "demo-smoke.toml", "glioma.toml"] {
             let text = std::fs::read_to_string(configs.join(name)).unwrap();
             let plan = Plan::from_toml(&text, 2).unwrap_or_else(|error| panic!("{name}: {error}"));
             let held_out = plan.sites.iter().filter(|site| site.role == shared::case::Role::Evaluate).count();
