@@ -41,6 +41,19 @@ struct Session {
     tell: mpsc::UnboundedSender<Told>,
 }
 
+/// What the loop hears.
+enum Heard {
+    Told(Told),
+    Link(LinkEvent),
+}
+
+impl Heard {
+    /// A link that says nothing more has ended.
+    fn end() -> Self {
+        Self::Link(LinkEvent::Closed { reason: "the link ended".into(), again: true })
+    }
+}
+
 /// What ends a session well.
 enum Next {
     GoOn,
@@ -57,20 +70,21 @@ pub(super) async fn work(config: SiteConfig, mut stopped: watch::Receiver<bool>)
     let (link, mut events) = connect(&config, &mut stopped).await?;
     let mut session = Session { config, link: Some(link), member: None, tell };
     loop {
-        let next = tokio::select! {
+        let event = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => return Err(interrupted()),
-            Some(told) = told.recv() => session.told(told).await?,
-            event = events.recv() => match event {
-                Some(LinkEvent::Closed { reason, again }) => {
-                    session.lost(&reason, again).await?;
-                    let (link, again) = connect(&session.config, &mut stopped).await?;
-                    (session.link, events) = (Some(link), again);
-                    session.expect();
-                    Next::GoOn
-                }
-                Some(event) => session.heard(event).await?,
-                None => session.heard(LinkEvent::Closed { reason: "no more events".into(), again: true }).await?,
-            },
+            Some(told) = told.recv() => Heard::Told(told),
+            event = events.recv() => event.map_or_else(Heard::end, Heard::Link),
+        };
+        let next = match event {
+            Heard::Told(told) => session.told(told).await?,
+            Heard::Link(LinkEvent::Closed { reason, again }) => {
+                session.lost(&reason, again).await?;
+                let (link, again) = connect(&session.config, &mut stopped).await?;
+                (session.link, events) = (Some(link), again);
+                session.expect();
+                Next::GoOn
+            }
+            Heard::Link(event) => session.heard(event).await?,
         };
         if matches!(next, Next::Over) {
             return Ok(());
