@@ -13,12 +13,15 @@ pub(super) fn pooled_dice(scores: &Scores) -> Option<f64> {
     ScoreHistogram::merged(&brains).best_dice().map(|(_, dice)| dice)
 }
 
-/// Chooses the thresholds from the validation cases: Youden's index on the pooled whole volumes, the mean of the
+/// Chooses the thresholds from the validation cases' brains: Youden's index on the pooled voxels, the mean of the
 /// patients' own Youden thresholds, and the best pooled Dice. Returns those that exist, in this order.
+///
+/// Inside the brain only: the air around the head costs no specificity, so counting it would make false positives
+/// look cheap and push Youden's threshold towards zero by the size of the field of view.
 pub(super) fn choose_thresholds(validation: &Scores, outcome: &mut RunOutcome) -> Vec<f32> {
-    let volumes: Vec<ScoreHistogram> = validation.values().flatten().map(CaseScore::whole).collect();
-    let pooled = ScoreHistogram::merged(&volumes.iter().collect::<Vec<_>>());
-    let own: Vec<f64> = volumes.iter().filter_map(|v| v.youden().map(|youden| f64::from(youden.threshold))).collect();
+    let brains: Vec<&ScoreHistogram> = validation.values().flatten().map(|case| &case.brain).collect();
+    let pooled = ScoreHistogram::merged(&brains);
+    let own: Vec<f64> = brains.iter().filter_map(|v| v.youden().map(|youden| f64::from(youden.threshold))).collect();
     outcome.threshold = pooled.youden().map(|youden| youden.threshold);
     outcome.threshold_per_patient = (!own.is_empty()).then(|| (own.iter().sum::<f64>() / own.len() as f64) as f32);
     outcome.threshold_dice = pooled.best_dice().map(|(threshold, _)| threshold);
