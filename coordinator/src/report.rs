@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub use summary::summarise;
 
 /// Where a run folder keeps its outcome.
-const OUTCOME: &str = "outcome.json";
+pub(crate) const OUTCOME: &str = "outcome.json";
 
 /// Arguments of `report`.
 #[derive(clap::Args)]

@@ -2,6 +2,13 @@
 
 pub mod components;
 pub mod confusion;
+pub mod dilate;
 pub mod lesion;
+pub mod lesionwise;
+pub mod matching;
+pub mod overlap;
 pub mod roc;
+pub mod statistics;
+pub mod surface;
 pub mod voxel;
+pub mod window;

@@ -19,9 +19,9 @@ enum Command {
     /// Segment one patient with a trained model.
     Predict(crate::predict::Args),
     /// Score predictions against references, without any federation.
-    Score(crate::score::Args),
+    Score(Box<crate::score::Args>),
     /// Write a synthetic multi-centre cohort as NIfTI files.
-    Phantom(crate::phantom::Args),
+    Phantom(Box<crate::phantom::Args>),
 }
 
 /// Parses the command line, runs the command, and turns its outcome into an exit code.

@@ -4,6 +4,7 @@ use crate::case::CaseFileError;
 use crate::data::{CaseError, DataError};
 use crate::link::LinkError;
 use crate::nifti::NiftiError;
+use crate::phantom::PhantomError;
 use std::io;
 use std::process::ExitCode;
 
@@ -96,6 +97,13 @@ impl From<NiftiError> for Failure {
     }
 }
 
+impl From<crate::agent::SiteConfigError> for Failure {
+    fn from(error: crate::agent::SiteConfigError) -> Self {
+        Self::new(Class::Configuration, error)
+            .hint("configs/site-train.toml shows every key; docs/DATA.md explains [data]")
+    }
+}
+
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         use LinkError as E;
@@ -124,6 +132,37 @@ fn disk_hint(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, or set another work_folder",
         io::ErrorKind::PermissionDenied => "give the program's user the right to write there",
         _ => "is the folder there, and the disk sound?",
+    }
+}
+
+impl From<crate::predict::PredictError> for Failure {
+    fn from(error: crate::predict::PredictError) -> Self {
+        use crate::predict::PredictError as E;
+        let (class, hint) = match error {
+            E::Case(error) => return error.into(),
+            E::Device(error) => return Self::from(error).hint("--device cpu works everywhere"),
+            E::ModelUnreadable { .. } => (Class::Data, "give the path of a model file with --model"),
+            E::ModelFile { .. } => (Class::Data, "the coordinator keeps models in its run folder"),
+            E::UnknownSequence { .. } | E::Twice { .. } | E::NoSequence { .. } => {
+                (Class::Configuration, "give each sequence the patient has as --sequence NAME=FILE")
+            }
+            E::NoThreshold | E::Threshold(_) => (Class::Configuration, "give one with --threshold, such as 0.5"),
+            E::Write { .. } | E::Folder { .. } => (Class::Disk, "choose another folder with --out"),
+            E::Model(error) => return error.into(),
+            E::Lost(_) => return Self::new(Class::Internal, error),
+        };
+        Self::new(class, error).hint(hint)
+impl From<PhantomError> for Failure {
+    fn from(error: PhantomError) -> Self {
+        let class = match &error {
+            PhantomError::Settings(_) | PhantomError::Occupied(_) => Class::Configuration,
+            PhantomError::Disk { .. } | PhantomError::Volume { .. } => Class::Disk,
+        };
+        let failure = Self::new(class, &error);
+        match error {
+            PhantomError::Occupied(_) => failure.hint("name a new folder with --out, or empty this one"),
+            _ => failure,
+        }
     }
 }
 

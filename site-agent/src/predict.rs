@@ -4,7 +4,7 @@ use crate::case::Prepared;
 use crate::data::{CaseError, Files, prepare};
 use crate::device::{self, DeviceError};
 use crate::evaluate::{brain_slices, called};
-use crate::failure::{Class, Failure};
+use crate::failure::Failure;
 use crate::infer::{NO_LESION, Reader};
 use crate::meter::Meter;
 use crate::model::ModelError;
@@ -90,25 +90,6 @@ pub(crate) enum PredictError {
     Lost(String),
 }
 
-impl From<PredictError> for Failure {
-    fn from(error: PredictError) -> Self {
-        use PredictError as E;
-        let (class, hint) = match &error {
-            E::ModelUnreadable { .. } => (Class::Data, Some("give the path of a model file with --model")),
-            E::ModelFile { .. } | E::Case(_) => (Class::Data, None),
-            E::UnknownSequence { .. } | E::Twice { .. } | E::NoSequence { .. } => {
-                (Class::Configuration, Some("give each sequence the patient has as --sequence NAME=FILE"))
-            }
-            E::NoThreshold | E::Threshold(_) => (Class::Configuration, Some("give one with --threshold, such as 0.5")),
-            E::Device(_) => (Class::Configuration, Some("--device cpu works everywhere")),
-            E::Write { .. } | E::Folder { .. } => (Class::Disk, None),
-            E::Model(_) | E::Lost(_) => (Class::Internal, None),
-        };
-        let failure = Self::new(class, &error);
-        if let Some(hint) = hint { failure.hint(hint) } else { failure }
-    }
-}
-
 /// What is meant: everything that predicting needs, checked.
 struct Task {
     card: ModelCard,
@@ -166,8 +147,7 @@ impl Task {
         let path = || args.model.clone();
         let bytes = std::fs::read(&args.model);
         let bytes = bytes.map_err(|error| PredictError::ModelUnreadable { path: path(), error })?;
-        let (card, parameters) =
-            decode(&bytes).map_err(|error| PredictError::ModelFile { path: path(), error })?;
+        let (card, parameters) = decode(&bytes).map_err(|error| PredictError::ModelFile { path: path(), error })?;
         let threshold = args.threshold.or(card.threshold).ok_or(PredictError::NoThreshold)?;
         if !(0.0..=1.0).contains(&threshold) {
             return Err(PredictError::Threshold(threshold));

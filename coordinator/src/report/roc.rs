@@ -25,7 +25,7 @@ fn curve(name: &str, histogram: &ScoreHistogram, threshold: Option<f32>) -> Opti
     let auc = histogram.auc()?;
     let (lesions, others) = histogram.totals();
     let rate = |hits: u64, alarms: u64| (alarms as f64 / others as f64, hits as f64 / lesions as f64);
-    let reached = histogram.points().into_iter().map(|point| rate(point.tp, point.fp));
+    let reached = histogram.roc().points().into_iter().map(|point| rate(point.tp, point.fp));
     let points = std::iter::once((0.0, 0.0)).chain(reached).collect();
     let mark = threshold.map(|threshold| histogram.confusion(threshold)).map(|counts| rate(counts.tp, counts.fp));
     Some(Curve { name: format!("{name} (AUC {auc:.3})"), points, mark })

@@ -63,6 +63,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
             .collect(),
         missing: vec![("west".into(), "out of <memory>".into())],
         validation: (round > 1).then(|| 0.5 + 0.1 * f64::from(round)),
+        held_out: None,
         seconds: 3.0,
         bytes: 1_000_000,
     };

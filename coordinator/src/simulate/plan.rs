@@ -14,7 +14,7 @@ pub struct Plan {
     pub text: String,
     /// Threads of each site while it works.
     pub threads: usize,
-    /// What `site-agent phantom` is told beside the sites.
+    /// What `site-agent phantom` is told about all sites.
     pub phantom: toml::Table,
     /// The sites.
     pub sites: Vec<PlannedSite>,
@@ -34,13 +34,8 @@ pub struct PlannedSite {
 /// Where a site's images come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Images {
-    /// Phantoms, made for this run.
-    Phantoms {
-        /// How many cases.
-        cases: u32,
-        /// Sequences that the site never acquires.
-        lacks: Vec<String>,
-    },
+    /// Phantoms, made for this run: what the maker is told about the site, beside its name.
+    Phantoms(toml::Table),
     /// Folders that are there: a site's `[data]` table.
     Folders(toml::Table),
 }
@@ -63,8 +58,10 @@ pub enum PlanError {
     /// A site without images, or with two kinds.
     #[error("simulate.sites: {0} needs either cases = N (phantoms) or a data table (folders)")]
     NoImages(String),
-    /// `lacks` beside folders.
-    #[error("simulate.sites: {0} has a data table: name the sequences to leave out in its data.drop, not in lacks")]
+    /// `lacks` or `scanner` beside folders.
+    #[error(
+        "simulate.sites: {0} has a data table: lacks and scanner are for phantoms (leave sequences out by data.drop)"
+    )]
     LacksFolders(String),
     /// A sequence that the federation does not have.
     #[error("simulate.sites: {site} lacks {sequence:?}, which does not stand in input.sequences")]
@@ -106,6 +103,7 @@ struct SiteText {
     cases: Option<u32>,
     #[serde(default)]
     lacks: Vec<String>,
+    scanner: Option<String>,
     data: Option<toml::Table>,
 }
 
@@ -133,35 +131,36 @@ impl Plan {
         }
         federation.sites.expected = sites.iter().map(|site| site.name.clone()).collect();
         federation.sites.concurrent.get_or_insert((cores / simulate.threads).max(1));
+        let mut phantom = simulate.phantom;
+        phantom.entry("seed").or_insert(toml::Value::Integer((federation.seed & i64::MAX as u64) as i64));
         // Site names go into folders and certificates: the same rule as for typed ones.
         let federation = federation.check()?;
-        Ok(Self { federation, text: text.into(), threads: simulate.threads, phantom: simulate.phantom, sites })
-    }
-
-    /// The sites whose phantoms must be made.
-    pub fn phantoms(&self) -> impl Iterator<Item = (&PlannedSite, u32, &[String])> {
-        self.sites.iter().filter_map(|site| match &site.images {
-            Images::Phantoms { cases, lacks } => Some((site, *cases, lacks.as_slice())),
-            Images::Folders(_) => None,
-        })
+        Ok(Self { federation, text: text.into(), threads: simulate.threads, phantom, sites })
     }
 }
 
 impl SiteText {
     fn check(self, known: &[String]) -> Result<PlannedSite, PlanError> {
+        let foreign = self.lacks.iter().find(|name| !known.contains(name));
+        if let Some(sequence) = foreign.cloned() {
+            return Err(PlanError::UnknownSequence { site: self.name, sequence });
+        }
         let images = match (self.cases, self.data) {
-            (Some(cases), None) if cases > 0 => Images::Phantoms { cases, lacks: self.lacks },
-            (None, Some(data)) if self.lacks.is_empty() => Images::Folders(data),
+            (Some(cases), None) if cases > 0 => Images::Phantoms(phantoms(cases, self.lacks, self.scanner)),
+            (None, Some(data)) if self.lacks.is_empty() && self.scanner.is_none() => Images::Folders(data),
             (None, Some(_)) => return Err(PlanError::LacksFolders(self.name)),
             _ => return Err(PlanError::NoImages(self.name)),
         };
-        if let Images::Phantoms { lacks, .. } = &images
-            && let Some(sequence) = lacks.iter().find(|name| !known.contains(name))
-        {
-            return Err(PlanError::UnknownSequence { site: self.name, sequence: sequence.clone() });
-        }
         Ok(PlannedSite { name: self.name, role: self.role, images })
     }
+}
+
+fn phantoms(cases: u32, lacks: Vec<String>, scanner: Option<String>) -> toml::Table {
+    let mut table = toml::Table::new();
+    table.insert("cases".into(), i64::from(cases).into());
+    table.insert("lacks".into(), lacks.into());
+    table.extend(scanner.map(|scanner| ("scanner".into(), scanner.into())));
+    table
 }
 
 #[cfg(test)]
@@ -181,7 +180,8 @@ mod tests {
         let plan = plan(&format!("[simulate]\nthreads = 2\n{NORTH}{folders}")).unwrap();
         assert_eq!(plan.federation.sites.expected, ["north", "south"]);
         assert_eq!(plan.federation.sites.concurrent, Some(2));
-        assert_eq!(plan.phantoms().map(|(site, cases, _)| (site.name.as_str(), cases)).collect::<Vec<_>>(), [("north", 3)]);
+        assert!(matches!(&plan.sites[0].images, Images::Phantoms(table) if table["cases"].as_integer() == Some(3)));
+        assert!(matches!(&plan.sites[1].images, Images::Folders(table) if table["root"].as_str() == Some("/x")));
     }
 
     #[test]

@@ -1,1 +1,272 @@
 use super::*;
+use crate::case::{Cases, Role};
+use crate::federation::Federation;
+use crate::message::{Hello, Inventory, Progress, RunId, TaskId, TaskKind, Trained};
+use crate::parameters::ParametersId;
+use crate::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram};
+use crate::sequence::SequenceSet;
+use proptest::prelude::*;
+
+const TASK: TaskId = TaskId { run: RunId(0), round: 300, kind: TaskKind::Evaluate(Cases::HeldOut), pass: 1 };
+
+fn score() -> CaseScore {
+    CaseScore {
+        case: 7,
+        subset: SequenceSet::full(4).without(1),
+        voxel_mm3: 0.5,
+        brain: ScoreHistogram { bins: vec![(3, 0, 70_000), (2047, 12, 1)] },
+        outside: ScoreHistogram { bins: vec![(0, 0, 5)] },
+        at: vec![AtThreshold {
+            threshold: 0.25,
+            true_positive: 11,
+            false_positive: 1,
+            false_negative: 1,
+            lesions: LesionCounts {
+                reference: 2,
+                detected: 1,
+                predicted: 3,
+                false_positive: 2,
+                false_positive_10mm3: 1,
+            },
+        }],
+    }
+}
+
+fn trained() -> Trained {
+    Trained {
+        task: TaskId { kind: TaskKind::Train, pass: 0, ..TASK },
+        parameters: ParametersId([0xab; 32]),
+        slices: 6400,
+        steps: 100,
+        mean_loss: 0.5,
+        last_loss: 0.25,
+        seconds: 12.0,
+        sequences: SequenceSet::full(3),
+    }
+}
+
+fn federation() -> Federation {
+    Federation::from_toml("name = 'demo'\nrounds = 3\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n")
+        .unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A frame's bytes may only change together with the protocol's version.
+#[test]
+fn site_messages_are_spelt_as_they_always_were() {
+    let hello = Hello {
+        protocol: 1,
+        software: "0.1.0".into(),
+        role: Role::Evaluate,
+        sequences: vec!["t1".into(), "flair".into()],
+    };
+    let inventory = Inventory {
+        sequences: SequenceSet::full(4),
+        training_cases: 20,
+        validation_cases: 4,
+        held_out_cases: 0,
+        skipped_cases: 1,
+        training_slices: 3000,
+    };
+    let progress = Progress { task: TASK, done: 5, total: 50, loss: Some(0.5), slices_per_second: 2.0 };
+    let id = "ab".repeat(32);
+    let trained_hex = format!("380000000400fb2c010000{id}fb0019640000003f0000803e0000404107");
+    let golden = [
+        (SiteMessage::Hello(hello), "13000000000105302e312e30010202743105666c616972"),
+        (SiteMessage::Ready(inventory), "09000000010f14040001fbb80b"),
+        (SiteMessage::Progress(progress), "130000000200fb2c010101010532010000003f00000040"),
+        (SiteMessage::Preparing { done: 1, total: 251 }, "050000000301fbfb00"),
+        (SiteMessage::Trained(trained()), &trained_hex),
+        (SiteMessage::Scored { task: TASK, score: score() }, SCORED),
+        (SiteMessage::Evaluated { task: TASK, cases: 9 }, "090000000600fb2c0101010109"),
+        (SiteMessage::Failed { task: TASK, reason: "no".into() }, "0b0000000700fb2c01010101026e6f"),
+    ];
+    for (message, expected) in golden {
+        assert_golden(&message, expected);
+    }
+}
+
+const SCORED: &str =
+    "300000000500fb2c01010101070d000000000000e03f020300fc70110100fbff070c0101000005010000803e0b01010201030201";
+
+#[test]
+fn coordinator_messages_and_headers_are_spelt_as_they_always_were() {
+    let model = ParametersId([0xab; 32]);
+    let id = "ab".repeat(32);
+    let evaluate = CoordinatorMessage::Evaluate { task: TASK, model, thresholds: vec![0.5, 0.25] };
+    assert_golden(&CoordinatorMessage::Refused { reason: "full".into() }, "06000000010466756c6c");
+    assert_golden(&CoordinatorMessage::Train { task: TASK, model }, &format!("280000000200fb2c01010101{id}"));
+    assert_golden(&evaluate, &format!("310000000300fb2c01010101{id}020000003f0000803e"));
+    assert_golden(&CoordinatorMessage::Finished { summary: "done".into() }, "060000000404646f6e65");
+    let header = TransferHeader { parameters: model, bytes: 160_000_000, task: TASK };
+    assert_golden(&header, &format!("2c000000{id}fc0068890900fb2c01010101"));
+}
+
+fn assert_golden<T: Frame + PartialEq + std::fmt::Debug>(value: &T, expected: &str) {
+    let frame = encode(value).unwrap();
+    assert_eq!(hex(&frame), expected, "{value:?}");
+    let (prefix, payload) = frame.split_first_chunk().unwrap();
+    assert_eq!(payload_length(*prefix), Ok(payload.len()));
+    assert_eq!(decode::<T>(payload).as_ref(), Ok(value));
+}
+
+#[test]
+fn a_welcome_carries_settings_that_work_and_no_others() {
+    let mut federation = federation();
+    let welcome = |federation: &Federation| CoordinatorMessage::Welcome {
+        federation: Box::new(federation.clone()),
+        site: "north".into(),
+    };
+    let frame = encode(&welcome(&federation)).unwrap();
+    assert_eq!(decode(&frame[PREFIX..]), Ok(welcome(&federation)));
+    federation.input.slices = 0;
+    assert!(matches!(encode(&welcome(&federation)), Err(CodecError::Settings(_))));
+}
+
+#[test]
+fn a_length_past_the_limit_is_refused_before_anything_is_read() {
+    let announced = (MAX_PAYLOAD + 1) as u32;
+    assert_eq!(payload_length(announced.to_le_bytes()), Err(CodecError::Oversized { bytes: MAX_PAYLOAD + 1 }));
+    assert_eq!(payload_length(u32::MAX.to_le_bytes()), Err(CodecError::Oversized { bytes: u32::MAX as usize }));
+    assert_eq!(payload_length((MAX_PAYLOAD as u32).to_le_bytes()), Ok(MAX_PAYLOAD));
+    let long = SiteMessage::Failed { task: TASK, reason: "x".repeat(MAX_PAYLOAD) };
+    assert!(matches!(encode(&long), Err(CodecError::Oversized { .. })));
+    assert!(MAX_PAYLOAD + PREFIX < 1 << 16);
+}
+
+#[test]
+fn bytes_after_the_message_are_refused() {
+    let mut payload = encode(&SiteMessage::Preparing { done: 1, total: 2 }).unwrap().split_off(PREFIX);
+    payload.push(0);
+    let refused = decode::<SiteMessage>(&payload);
+    assert_eq!(refused, Err(CodecError::Trailing { what: "site message", left: 1 }));
+}
+
+/// `Ready`-like lengths of 2^63 inside a small payload must fail by running out of bytes, not of memory.
+#[test]
+fn a_hostile_length_inside_a_payload_allocates_nothing() {
+    let mut reason = vec![7, 0, 1, 0, 0];
+    reason.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0x80]);
+    assert!(matches!(decode::<SiteMessage>(&reason), Err(CodecError::Malformed { .. })));
+    let mut histogram = vec![5, 0, 1, 0, 0, 7, 1];
+    histogram.extend(1f64.to_le_bytes());
+    histogram.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0x80]);
+    assert!(matches!(decode::<SiteMessage>(&histogram), Err(CodecError::Malformed { .. })));
+}
+
+/// Each change makes a well-spelt score meaningless; the payload is spelt without asking.
+#[test]
+fn scores_that_mean_nothing_are_refused() {
+    type Change = fn(&mut CaseScore);
+    let changes: [(&str, Change); 10] = [
+        ("histogram", |score| score.brain.bins.reverse()),
+        ("histogram", |score| score.brain.bins.push((2047, 1, 1))),
+        ("histogram", |score| score.brain.bins.push((2048, 1, 1))),
+        ("histogram", |score| score.outside.bins[0].2 = u64::MAX),
+        ("subset", |score| score.subset = SequenceSet::EMPTY),
+        ("voxel_mm3", |score| score.voxel_mm3 = f64::NAN),
+        ("voxel_mm3", |score| score.voxel_mm3 = 0.0),
+        ("threshold", |score| score.at[0].threshold = 1.5),
+        ("counts", |score| score.at[0].true_positive = u64::MAX),
+        ("lesions", |score| score.at[0].lesions.detected = 3),
+    ];
+    for (expected, change) in changes {
+        let mut score = score();
+        change(&mut score);
+        let message = SiteMessage::Scored { task: TASK, score };
+        let payload = bincode::serde::encode_to_vec(&message, configuration()).unwrap();
+        let field = match decode::<SiteMessage>(&payload) {
+            Err(CodecError::Meaningless { field, .. }) => field,
+            other => panic!("{expected}: {other:?}"),
+        };
+        assert_eq!(field, expected);
+        assert!(encode(&message).is_err(), "{expected} may not be sent either");
+    }
+}
+
+#[test]
+fn a_set_wider_than_any_federation_is_refused() {
+    // Ready with sequences 0x0100.
+    let refused = decode::<SiteMessage>(&[1, 0xfb, 0, 1, 0, 0, 0, 0, 0]);
+    assert!(matches!(refused, Err(CodecError::Meaningless { field: "sequence set", .. })), "{refused:?}");
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_and_text_for_a_terminal_are_refused() {
+    let nan = SiteMessage::Trained(Trained { mean_loss: f32::NAN, ..trained() });
+    assert!(matches!(encode(&nan), Err(CodecError::Meaningless { field: "loss or seconds", .. })));
+    let escape = SiteMessage::Failed { task: TASK, reason: "\u{1b}[2J".into() };
+    assert!(matches!(encode(&escape), Err(CodecError::Meaningless { field: "reason", .. })));
+}
+
+fn tasks() -> impl Strategy<Value = TaskId> {
+    let kinds = prop_oneof![
+        Just(TaskKind::Train),
+        Just(TaskKind::Evaluate(Cases::Validation)),
+        Just(TaskKind::Evaluate(Cases::HeldOut)),
+    ];
+    (any::<u16>(), any::<u32>(), kinds, any::<u8>()).prop_map(|(run, round, kind, pass)| TaskId {
+        run: RunId(run),
+        round,
+        kind,
+        pass,
+    })
+}
+
+fn histograms() -> impl Strategy<Value = ScoreHistogram> {
+    proptest::collection::btree_map(0u16..2048, (0u64..1 << 30, 0u64..1 << 30), 0..60)
+        .prop_map(|bins| ScoreHistogram { bins: bins.into_iter().map(|(bin, (a, b))| (bin, a, b)).collect() })
+}
+
+fn site_messages() -> impl Strategy<Value = SiteMessage> {
+    let scored = (tasks(), 1u16..256, 1e-3f64..1e3, histograms(), histograms()).prop_map(
+        |(task, subset, voxel_mm3, brain, outside)| SiteMessage::Scored {
+            task,
+            score: CaseScore { subset: SequenceSet::from_bits(subset), voxel_mm3, brain, outside, ..score() },
+        },
+    );
+    prop_oneof![
+        (tasks(), any::<u32>()).prop_map(|(task, cases)| SiteMessage::Evaluated { task, cases }),
+        (tasks(), "[ -~äé]{0,80}").prop_map(|(task, reason)| SiteMessage::Failed { task, reason }),
+        (any::<u32>(), any::<u32>()).prop_map(|(done, total)| SiteMessage::Preparing { done, total }),
+        (tasks(), any::<[u8; 32]>(), any::<u64>(), 0f32..1e6).prop_map(|(task, id, slices, mean_loss)| {
+            SiteMessage::Trained(Trained { task, parameters: ParametersId(id), slices, mean_loss, ..trained() })
+        }),
+        scored,
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_is_decoded(message in site_messages()) {
+        let frame = encode(&message).unwrap();
+        prop_assert_eq!(decode::<SiteMessage>(&frame[PREFIX..]), Ok(message));
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(message) = decode::<SiteMessage>(&bytes) {
+            prop_assert!(message.check().is_ok());
+        }
+        if let Ok(message) = decode::<CoordinatorMessage>(&bytes) {
+            prop_assert!(message.check().is_ok());
+        }
+        decode::<TransferHeader>(&bytes).ok();
+    }
+
+    #[test]
+    fn a_damaged_frame_is_a_sound_message_or_an_error(
+        message in site_messages(), at in any::<proptest::sample::Index>(), flip in 1u8..,
+    ) {
+        let mut payload = encode(&message).unwrap().split_off(PREFIX);
+        let at = at.index(payload.len());
+        payload[at] ^= flip;
+        if let Ok(message) = decode::<SiteMessage>(&payload) {
+            prop_assert!(message.check().is_ok());
+        }
+        prop_assert!(decode::<SiteMessage>(&payload[..at]).is_err());
+    }
+}

@@ -121,3 +121,68 @@ pub fn due(left: u64) -> usize {
 pub fn chunk_hash(chunk: &[u8]) -> [u8; HASH] {
     *blake3::hash(chunk).as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{RunId, TaskId, TaskKind};
+    use proptest::prelude::*;
+
+    fn header(content: &[u8]) -> TransferHeader {
+        TransferHeader {
+            parameters: ParametersId(chunk_hash(content)),
+            bytes: content.len() as u64,
+            task: TaskId { run: RunId(0), round: 1, kind: TaskKind::Train, pass: 0 },
+        }
+    }
+
+    fn run(header: TransferHeader, expected: u64, content: &[u8]) -> Result<TransferHeader, TransferError> {
+        let mut receiving = Receiving::begin(header, expected)?;
+        for chunk in content.chunks(CHUNK) {
+            receiving.take(&chunk_hash(chunk), chunk)?;
+        }
+        receiving.finish()
+    }
+
+    #[test]
+    fn another_length_than_the_models_is_refused_at_the_header() {
+        let content = [1; 40];
+        let refused = run(header(&content), 44, &content);
+        assert_eq!(refused, Err(TransferError::Length { expected: 44, announced: 40 }));
+    }
+
+    #[test]
+    fn a_chunk_that_is_not_its_hash_is_refused_by_number() {
+        let content = vec![7; CHUNK + 4];
+        let mut receiving = Receiving::begin(header(&content), content.len() as u64).unwrap();
+        receiving.take(&chunk_hash(&content[..CHUNK]), &content[..CHUNK]).unwrap();
+        assert_eq!(receiving.due(), 4);
+        assert_eq!(receiving.take(&chunk_hash(&[7; 4]), &[7, 7, 7, 8]), Err(TransferError::Corrupted { index: 1 }));
+    }
+
+    #[test]
+    fn sound_chunks_of_other_parameters_are_refused_at_the_end() {
+        let refused = run(header(&[1; 8]), 8, &[2; 8]);
+        assert!(matches!(refused, Err(TransferError::Content { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_chunk_too_long_a_chunk_too_many_and_an_early_end_are_refused() {
+        let content = [3; 8];
+        let mut receiving = Receiving::begin(header(&content), 8).unwrap();
+        let wrong = TransferError::Chunk { expected: 8, found: 4 };
+        assert_eq!(receiving.take(&chunk_hash(&content[..4]), &content[..4]), Err(wrong));
+        receiving.take(&chunk_hash(&content), &content).unwrap();
+        assert_eq!(receiving.take(&chunk_hash(&[]), &[]), Err(TransferError::Chunk { expected: 0, found: 0 }));
+        assert_eq!(run(header(&content), 8, &[]), Err(TransferError::Short { missing: 8 }));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn any_length_arrives_whole(length in 0usize..3 * CHUNK, fill in any::<u8>()) {
+            let content = vec![fill; length];
+            prop_assert_eq!(run(header(&content), length as u64, &content), Ok(header(&content)));
+        }
+    }
+}

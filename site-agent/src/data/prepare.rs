@@ -1,7 +1,7 @@
 //! One case's files made ready for the model.
 
 use crate::case::{CaseFileError, Native, Placement, Prepared};
-use crate::nifti::{self, NiftiError, Source, Volume};
+use crate::nifti::{self, Form, NiftiError, Source, Volume};
 use shared::case::Grid;
 use shared::federation::Input;
 use std::path::{Path, PathBuf};
@@ -129,6 +129,9 @@ impl Contents {
 fn finite_volume(what: &str, content: &[u8], stand: &mut Option<(String, Source)>) -> Result<Vec<f32>, CaseError> {
     let parsed = nifti::parse(content).map_err(|error| CaseError::File { what: what.into(), error });
     let Volume { values, source, .. } = parsed?;
+    if source.form() == Form::Spacing {
+        tracing::warn!("a volume has neither sform nor qform: left and right are assumed, see docs/DATA.md");
+    }
     let (first, first_grid) = stand.get_or_insert_with(|| (what.into(), source.clone()));
     if !first_grid.same_place(&source) {
         return Err(CaseError::Grids {
@@ -216,6 +219,52 @@ mod tests {
         assert_eq!(lesion(&[0.0, 2.0], &[4]).unwrap(), [0, 0]);
         for odd in [0.5, -1.0, 1e9] {
             assert!(matches!(lesion(&[0.0, odd], &[4]), Err(CaseError::Label(_))), "{odd}");
+        }
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Reference {
+        site: String,
+        brain_voxels: usize,
+        zscore_in_brain: std::collections::BTreeMap<String, Statistics>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Statistics {
+        mean: f64,
+        std_pop: f64,
+    }
+
+    /// Every voxel of every real case against numpy's means and standard deviations.
+    #[test]
+    fn real_cases_have_the_reference_statistics() {
+        let Some(root) = std::env::var_os("LACUNA_DATA").map(|root| Path::new(&root).join("glioma-tcga")) else {
+            eprintln!("SKIPPED: real_cases_have_the_reference_statistics needs LACUNA_DATA, the folder of glioma-tcga");
+            return;
+        };
+        #[derive(serde::Deserialize)]
+        struct Numbers {
+            cases: std::collections::BTreeMap<String, Reference>,
+        }
+        let numbers: Numbers =
+            serde_json::from_slice(&std::fs::read(root.join("reference_numbers.json")).unwrap()).unwrap();
+        assert!(!numbers.cases.is_empty());
+        let names = ["t1", "t1ce", "t2", "flair"].map(String::from).to_vec();
+        let input = Input { sequences: names, slices: 5, plane: 240, spacing_mm: None };
+        for (id, reference) in numbers.cases {
+            let file = |what: &str| root.join(&reference.site).join(&id).join(format!("{id}_{what}.nii.gz"));
+            let sequences = input.sequences.iter().map(|name| Some(file(name))).collect();
+            let files = Files { sequences, label: Some(file("seg")), brain: None };
+            let (prepared, _) = prepare(&id, &files, &input, &[4]).unwrap();
+            let brain = &prepared.native.brain;
+            assert_eq!(brain.iter().filter(|b| **b == 1).count(), reference.brain_voxels, "{id}");
+            for (name, planes) in input.sequences.iter().zip(&prepared.sequences) {
+                let (raw, wanted) = (nifti::read(&file(name)).unwrap(), &reference.zscore_in_brain[name]);
+                for ((&raw, &z), &brain) in raw.values.iter().zip(planes.as_ref().unwrap()).zip(brain) {
+                    let expected = (f64::from(raw) - wanted.mean) / wanted.std_pop * f64::from(brain);
+                    assert!((f64::from(z) - expected).abs() < 1e-5, "{id} {name}: {z} {expected}");
+                }
+            }
         }
     }
 }

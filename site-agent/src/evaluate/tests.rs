@@ -47,7 +47,9 @@ fn counts_at_a_threshold_agree_with_the_histogram() {
     let case = [patient(1, [true, true])];
     let plain = &scores(&case, &settings, &[], None)[0];
     let whole = plain.whole();
-    let thresholds: Vec<f32> = whole.points().iter().step_by(3).map(|point| point.threshold).collect();
+    // Lower edges of the bins that hold voxels, but for the lowest, which has none.
+    let edge = |bin: u16| sigmoid(f32::from(bin) / 64.0 - 16.0);
+    let thresholds: Vec<f32> = whole.bins.iter().skip(1).map(|&(bin, ..)| edge(bin)).collect();
     assert!(thresholds.len() > 3);
     for at in &scores(&case, &settings, &thresholds, None)[0].at {
         let expected = whole.confusion(at.threshold);

@@ -12,6 +12,9 @@ const MOMENTUM: f64 = 0.9;
 /// PyTorch's default for Adam; burn's is a thousand times larger.
 const EPSILON: f32 = 1e-8;
 
+/// Gradients are summed in parts of this size: over larger ones, burn's sum depends on how threads share the work.
+const PART: usize = 1 << 20;
+
 /// A fresh optimiser: its state lives for one round.
 pub(super) fn optimiser(training: &Training) -> ModuleOptimizer {
     let decay = training.weight_decay as f32;
@@ -52,7 +55,11 @@ struct Squares<'a> {
 
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-        self.sums.extend(self.gradients.get::<D>(parameter.id).map(|gradient| gradient.square().sum()));
+        let Some(gradient) = self.gradients.get::<D>(parameter.id) else { return };
+        let squares: Tensor<1> = gradient.square().flatten(0, D - 1);
+        let length = squares.dims()[0];
+        let parts = (0..length).step_by(PART).map(|start| start..length.min(start + PART));
+        self.sums.extend(parts.map(|part| squares.clone().slice([part]).sum()));
     }
 }
 
@@ -102,6 +109,15 @@ mod tests {
         assert!((norm(&gradients(&module), &module) - expected).abs() < 1e-6);
         let half = scaled(gradients(&module), &module, 0.5);
         assert!((norm(&half, &module) - expected / 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_tensor_summed_in_parts_is_summed_whole() {
+        let device = Device::flex().autodiff();
+        let line: Param<Tensor<1>> = Initializer::Constant { value: 0.0 }.init([2 * PART + 7], &device);
+        let module = Two { line, ..two(&device) };
+        let expected = (4.0f64 * 4.0 + (2 * PART + 7) as f64 * 9.0).sqrt();
+        assert!((norm(&gradients(&module), &module) / expected - 1.0).abs() < 1e-6);
     }
 
     #[test]

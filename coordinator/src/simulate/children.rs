@@ -1,0 +1,169 @@
+//! The site-agents as child processes: started with their words going into files, and ended with us.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+
+/// How many of a failed child's last lines are shown.
+const LAST_LINES: usize = 12;
+
+/// What went wrong with a child process.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// The site-agent's binary is not there.
+    #[error("there is no site-agent beside the coordinator: {} does not exist", .0.display())]
+    NoBinary(PathBuf),
+    /// A child could not be started, or its log not be written.
+    #[error("cannot start {what}: {source}")]
+    Start {
+        /// Which.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A child ended badly.
+    #[error("{what} ended with {status}; its last words ({}):\n{last}", .log.display())]
+    Ended {
+        /// Which.
+        what: String,
+        /// How.
+        status: ExitStatus,
+        /// The end of its log.
+        last: String,
+        /// The whole log.
+        log: PathBuf,
+    },
+}
+
+/// The site-agent's binary: beside the coordinator's own.
+///
+/// # Errors
+/// [`ChildError::NoBinary`].
+pub fn binary() -> Result<PathBuf, ChildError> {
+    let name = format!("site-agent{}", std::env::consts::EXE_SUFFIX);
+    let own = std::env::current_exe().map_err(|source| ChildError::Start { what: name.clone(), source })?;
+    let beside = own.with_file_name(name);
+    if beside.is_file() { Ok(beside) } else { Err(ChildError::NoBinary(beside)) }
+}
+
+/// Child processes that end with us: dropped, they are killed.
+#[derive(Default)]
+pub struct Children {
+    tasks: JoinSet<Result<(), ChildError>>,
+}
+
+impl Children {
+    /// Starts `program` with these arguments; what it says goes to the end of the file `log`.
+    ///
+    /// # Errors
+    /// [`ChildError::Start`].
+    pub fn start(&mut self, what: &str, program: &Path, arguments: &[&OsStr], log: &Path) -> Result<(), ChildError> {
+        let child = spawn(program, arguments, log).map_err(|source| ChildError::Start { what: what.into(), source })?;
+        self.tasks.spawn(watch(what.into(), log.to_owned(), child));
+        Ok(())
+    }
+
+    /// Waits until one child ends. `None` when none is left.
+    ///
+    /// # Errors
+    /// [`ChildError::Ended`] with the child's last words, when it ended badly.
+    pub async fn next(&mut self) -> Option<Result<(), ChildError>> {
+        // A task that watches a child neither panics nor is it aborted while we hold the set.
+        self.tasks.join_next().await.map(|joined| joined.unwrap_or(Ok(())))
+    }
+
+    /// Waits for the first child that ends badly, forever if none does.
+    pub async fn failure(&mut self) -> ChildError {
+        loop {
+            match self.next().await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return error,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Gives the children this long to end by themselves; then they are killed.
+    pub async fn settle(mut self, grace: Duration) {
+        let all = async { while self.next().await.is_some() {} };
+        let _ = tokio::time::timeout(grace, all).await;
+    }
+}
+
+fn spawn(program: &Path, arguments: &[&OsStr], log: &Path) -> std::io::Result<Child> {
+    if let Some(folder) = log.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let out = File::options().create(true).append(true).open(log)?;
+    let err = out.try_clone()?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(err).kill_on_drop(true).spawn()
+}
+
+async fn watch(what: String, log: PathBuf, mut child: Child) -> Result<(), ChildError> {
+    let status = child.wait().await.map_err(|source| ChildError::Start { what: what.clone(), source })?;
+    if status.success() { Ok(()) } else { Err(ChildError::Ended { what, status, last: last_lines(&log), log }) }
+}
+
+/// The end of a log; empty when there is none.
+fn last_lines(log: &Path) -> String {
+    let Ok(file) = File::open(log) else { return String::new() };
+    let mut last = VecDeque::with_capacity(LAST_LINES);
+    for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(format!("  {}", String::from_utf8_lossy(&line)));
+    }
+    Vec::from(last).join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(children: &mut Children, script: &str, log: &Path) {
+        let arguments = [OsStr::new("-c"), OsStr::new(script)];
+        children.start("the agent of north", Path::new("/bin/sh"), &arguments, log).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_child_that_fails_is_named_with_its_last_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("sites/north/agent.log");
+        let mut children = Children::default();
+        shell(&mut children, "seq 100; echo no such folder >&2; exit 4", &log);
+        let error = children.failure().await.to_string();
+        assert!(error.contains("the agent of north") && error.contains("no such folder"), "{error}");
+        assert!(error.contains("  100\n") && !error.contains("  50\n"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn children_that_go_on_are_ended_with_us() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, alive) = (folder.path().join("log"), folder.path().join("alive"));
+        let mut children = Children::default();
+        shell(&mut children, &format!("exec sleep 600 3>{}", alive.display()), &log);
+        while !alive.exists() {
+            tokio::task::yield_now().await;
+        }
+        children.settle(Duration::ZERO).await;
+        // Nobody holds the file any more once the process is gone.
+        let held = || {
+            let holders = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|process| {
+                let opened = std::fs::read_dir(process.path().join("fd")).ok()?;
+                Some(opened.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|file| file == alive)))
+            });
+            holders.into_iter().any(|held| held)
+        };
+        while held() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

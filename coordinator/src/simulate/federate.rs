@@ -1,0 +1,164 @@
+//! The simulation itself: phantoms, then agents and coordinator until the outcome.
+
+use super::children::{ChildError, Children};
+use super::folder::Folder;
+use super::plan::Plan;
+use super::view::View;
+use crate::failure::{Class, Failure};
+use crate::happening::Happening;
+use crate::outcome::Outcome;
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// How long the coordinator may take to stop, and agents to leave.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A simulation with everything it needs.
+pub(super) struct Simulation {
+    pub(super) plan: Plan,
+    pub(super) folder: Folder,
+    /// The site-agent's binary.
+    pub(super) agent: PathBuf,
+    pub(super) with_local: bool,
+}
+
+/// What the coordinator is asked to serve.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// Where it listens.
+    pub(super) listen: SocketAddr,
+    /// The coordinator's own certificate folder.
+    pub(super) certificates: PathBuf,
+    /// Its run folder.
+    pub(super) run_folder: PathBuf,
+    /// Whether each site also trains alone.
+    pub(super) with_local: bool,
+}
+
+/// A coordinator at work.
+type Serving = JoinHandle<Result<Outcome, Failure>>;
+
+impl Simulation {
+    /// Runs it to its outcome. `serve` starts a coordinator that tells what happens and heeds the stop signal.
+    ///
+    /// # Errors
+    /// A child's failure with its last words, the coordinator's, or the interruption.
+    pub(super) async fn run<S>(&self, serve: S) -> Result<Outcome, Failure>
+    where
+        S: FnOnce(Request, mpsc::UnboundedSender<Happening>, watch::Receiver<bool>) -> Serving,
+    {
+        let interrupted = interrupted();
+        tokio::pin!(interrupted);
+        self.folder.issue(&self.plan)?;
+        tokio::select! {
+            made = self.make_phantoms() => made?,
+            () = &mut interrupted => return Err(self.stopped()),
+        }
+        let (happen, mut happenings) = mpsc::unbounded_channel();
+        let (stop, stopping) = watch::channel(false);
+        let request = self.request()?;
+        let listen = request.listen;
+        let mut serving = serve(request, happen, stopping);
+        let mut children = self.start_agents(listen)?;
+        let mut view = View::new(&self.plan.federation.sites.expected);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                () = &mut interrupted => {
+                    let _ = stop.send(true);
+                    let _ = tokio::time::timeout(GRACE, &mut serving).await;
+                    break Err(self.stopped());
+                }
+                Some(happening) = happenings.recv() => view.show(&happening),
+                served = &mut serving => break served.unwrap_or_else(|error| Err(Failure::new(Class::Internal, error))),
+                error = children.failure() => {
+                    let _ = stop.send(true);
+                    let _ = tokio::time::timeout(GRACE, &mut serving).await;
+                    break Err(error.into());
+                }
+            }
+        };
+        view.clear();
+        children.settle(if outcome.is_ok() { GRACE } else { Duration::ZERO }).await;
+        outcome
+    }
+
+    fn stopped(&self) -> Failure {
+        let folder = self.folder.path().display();
+        Failure::new(Class::Interrupted, "interrupted")
+            .hint(format!("the same command with --out {folder} goes on from the last finished round"))
+    }
+
+    fn request(&self) -> Result<Request, Failure> {
+        Ok(Request {
+            listen: free_port().map_err(|e| Failure::new(Class::Federation, format!("no port on 127.0.0.1: {e}")))?,
+            certificates: self.folder.certificates().join("coordinator"),
+            run_folder: self.folder.path().to_owned(),
+            with_local: self.with_local,
+        })
+    }
+
+    /// Makes the phantoms that are missing, as many sites at once as there are cores.
+    async fn make_phantoms(&self) -> Result<(), Failure> {
+        let wanted = self.folder.write_phantoms(&self.plan)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut children = Children::default();
+        for (index, site) in wanted.iter().enumerate() {
+            if index >= cores {
+                children.next().await.transpose()?;
+            }
+            eprintln!("making the phantoms of {site} ({} of {})", index + 1, wanted.len());
+            let (config, out) = (self.folder.phantom_file(site), self.folder.phantoms());
+            let arguments =
+                ["phantom".as_ref(), "--config".as_ref(), config.as_os_str(), "--out".as_ref(), out.as_os_str()];
+            self.start(&mut children, &format!("the phantom maker of {site}"), &arguments, site)?;
+        }
+        while children.next().await.transpose()?.is_some() {}
+        Ok(())
+    }
+
+    fn start_agents(&self, coordinator: SocketAddr) -> Result<Children, Failure> {
+        let mut children = Children::default();
+        for site in &self.plan.sites {
+            self.folder.write_site(&self.plan, site, coordinator)?;
+            let config = self.folder.site_file(&site.name);
+            let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
+            self.start(&mut children, &format!("the agent of {}", site.name), &arguments, &site.name)?;
+        }
+        Ok(children)
+    }
+
+    fn start(&self, children: &mut Children, what: &str, arguments: &[&OsStr], site: &str) -> Result<(), ChildError> {
+        children.start(what, &self.agent, arguments, &self.folder.log(site))
+    }
+}
+
+/// A port nobody listens on. Agents need it in their files before the coordinator listens.
+fn free_port() -> std::io::Result<SocketAddr> {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+/// Ends with Ctrl-C or SIGTERM.
+async fn interrupted() {
+    let ctrl_c = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! { () = ctrl_c => {}, _ = terminate.recv() => {} }
+            return;
+        }
+    }
+    ctrl_c.await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! A simulation's run folder: what each party needs, written before anybody starts.
+//!
+//! ```text
+//! RUN/federation.toml          the configuration it was started with
+//! RUN/pki/                     certificates of the coordinator and of each site
+//! RUN/phantoms/SITE/           the synthetic cohorts
+//! RUN/sites/SITE/              phantom.toml, site.toml, agent.log, work/
+//! RUN/...                      what the coordinator keeps, and the report
+//! ```
+
+use super::plan::{Images, Plan, PlannedSite};
+use crate::certificates::{self, CertificatesError, Request};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Why a run folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// A file or folder.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Disk {
+        /// `read`, `write` ...
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Somebody else's folder.
+    #[error("{} is not empty and not a run of this configuration", .0.display())]
+    Foreign(PathBuf),
+    /// The run is over.
+    #[error("{} holds a finished run", .0.display())]
+    Finished(PathBuf),
+    /// Certificates could not be made.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
+    /// A phantom cohort's `data.toml` is not one.
+    #[error("{}: {source}", .path.display())]
+    Cohort {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: toml::de::Error,
+    },
+    /// A site's file could not be put into words.
+    #[error("cannot write a site's configuration: {0}")]
+    Encode(#[from] toml::ser::Error),
+}
+
+/// A run folder that belongs to this run.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the folder, or takes up an unfinished run of the same configuration. Nothing is overwritten.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn open(path: &Path, plan: &Plan) -> Result<Self, FolderError> {
+        std::fs::create_dir_all(path).map_err(disk("create", path))?;
+        let path = path.canonicalize().map_err(disk("find", path))?;
+        let copy = path.join("federation.toml");
+        let empty = std::fs::read_dir(&path).map_err(disk("read", &path))?.next().is_none();
+        if empty {
+            put(&copy, &plan.text)?;
+        } else if std::fs::read_to_string(&copy).ok().as_deref() != Some(&plan.text) {
+            return Err(FolderError::Foreign(path));
+        } else if path.join(crate::report::OUTCOME).exists() {
+            return Err(FolderError::Finished(path));
+        }
+        Ok(Self(path))
+    }
+
+    /// The folder, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Certificates for the coordinator and each site.
+    #[must_use]
+    pub fn certificates(&self) -> PathBuf {
+        self.0.join("pki")
+    }
+
+    /// What a site's agent says.
+    #[must_use]
+    pub fn log(&self, site: &str) -> PathBuf {
+        self.site(site).join("agent.log")
+    }
+
+    /// A site's configuration.
+    #[must_use]
+    pub fn site_file(&self, site: &str) -> PathBuf {
+        self.site(site).join("site.toml")
+    }
+
+    fn site(&self, site: &str) -> PathBuf {
+        self.0.join("sites").join(site)
+    }
+
+    /// What `site-agent phantom` is told about a site.
+    #[must_use]
+    pub fn phantom_file(&self, site: &str) -> PathBuf {
+        self.site(site).join("phantom.toml")
+    }
+
+    /// Where the phantoms' cohorts lie, one folder a site.
+    #[must_use]
+    pub fn phantoms(&self) -> PathBuf {
+        self.0.join("phantoms")
+    }
+
+    /// A cohort's `[data]` table, written last: where it is, the cohort is whole.
+    fn cohort(&self, site: &str) -> PathBuf {
+        self.phantoms().join(site).join("data.toml")
+    }
+
+    /// Makes the certificates that are missing.
+    ///
+    /// # Errors
+    /// [`FolderError::Certificates`].
+    pub fn issue(&self, plan: &Plan) -> Result<(), FolderError> {
+        certificates::issue(&Request {
+            out: self.certificates(),
+            coordinator_names: vec!["127.0.0.1".into(), "localhost".into()],
+            sites: plan.sites.iter().map(|site| site.name.clone()).collect(),
+            days: 30,
+        })?;
+        Ok(())
+    }
+
+    /// Writes what `site-agent phantom` is told about each site without a whole cohort, and clears away the part of a
+    /// cohort that an interrupted run left. Gives the sites whose phantoms must be made.
+    ///
+    /// # Errors
+    /// [`FolderError::Disk`].
+    pub fn write_phantoms<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p str>, FolderError> {
+        let mut wanted = Vec::new();
+        for site in &plan.sites {
+            let Images::Phantoms(phantoms) = &site.images else { continue };
+            if self.cohort(&site.name).exists() {
+                continue;
+            }
+            let part = self.phantoms().join(&site.name);
+            if part.exists() {
+                std::fs::remove_dir_all(&part).map_err(disk("clear", &part))?;
+            }
+            let mut entry = phantoms.clone();
+            entry.insert("name".into(), site.name.clone().into());
+            let mut table = toml::Table::new();
+            table.insert("cohort".into(), plan.phantom.clone().into());
+            table.insert("site".into(), toml::Value::Array(vec![entry.into()]));
+            let home = self.site(&site.name);
+            std::fs::create_dir_all(&home).map_err(disk("create", &home))?;
+            put(&self.phantom_file(&site.name), &toml::to_string(&table)?)?;
+            wanted.push(site.name.as_str());
+        }
+        Ok(wanted)
+    }
+
+    /// Writes a site's configuration for a coordinator at this address. Phantoms must be there.
+    ///
+    /// # Errors
+    /// [`FolderError::Disk`], or [`FolderError::Cohort`].
+    pub fn write_site(&self, plan: &Plan, site: &PlannedSite, coordinator: SocketAddr) -> Result<(), FolderError> {
+        let home = self.site(&site.name);
+        std::fs::create_dir_all(&home).map_err(disk("create", &home))?;
+        let text = |path: PathBuf| toml::Value::String(path.to_string_lossy().into_owned());
+        let mut table = toml::Table::new();
+        table.insert("coordinator".into(), coordinator.to_string().into());
+        table.insert("certificates".into(), text(self.certificates().join(&site.name)));
+        table.insert("role".into(), toml::Value::try_from(site.role)?);
+        table.insert("work_folder".into(), text(home.join("work")));
+        table.insert("device".into(), "cpu".into());
+        table.insert("threads".into(), (plan.threads as i64).into());
+        table.insert("data".into(), toml::Value::Table(self.data(site)?));
+        put(&self.site_file(&site.name), &toml::to_string(&table)?)
+    }
+
+    /// A site's `[data]` table: as configured, or as the phantoms' maker left it.
+    fn data(&self, site: &PlannedSite) -> Result<toml::Table, FolderError> {
+        let path = match &site.images {
+            Images::Folders(data) => return Ok(data.clone()),
+            Images::Phantoms(_) => self.cohort(&site.name),
+        };
+        let text = std::fs::read_to_string(&path).map_err(disk("read", &path))?;
+        let cohort: Cohort = toml::from_str(&text).map_err(|source| FolderError::Cohort { path, source })?;
+        Ok(cohort.data)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Cohort {
+    data: toml::Table,
+}
+
+fn put(path: &Path, text: &str) -> Result<(), FolderError> {
+    std::fs::write(path, text).map_err(disk("write", path))
+}
+
+fn disk<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> FolderError + 'a {
+    move |source| FolderError::Disk { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "name = 'x'\nrounds = 1\n[input]\nsequences = ['bravo', 'flair']\n[simulate.phantom]\nplane = 32\n\
+        [[simulate.sites]]\nname = 'north'\nrole = 'train'\ncases = 3\nlacks = ['flair']\n";
+
+    fn plan() -> Plan {
+        Plan::from_toml(CONFIG, 2).unwrap()
+    }
+
+    #[test]
+    fn an_unfinished_run_is_taken_up_and_nothing_else_is_touched() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path().join("run");
+        Folder::open(&path, &plan()).unwrap();
+        Folder::open(&path, &plan()).unwrap();
+        let other = Plan::from_toml(&CONFIG.replace("rounds = 1", "rounds = 2"), 2).unwrap();
+        assert!(matches!(Folder::open(&path, &other), Err(FolderError::Foreign(_))));
+        std::fs::write(path.join("outcome.json"), "{}").unwrap();
+        assert!(matches!(Folder::open(&path, &plan()), Err(FolderError::Finished(_))));
+    }
+
+    #[test]
+    fn a_site_is_told_its_own_certificate_and_where_its_images_are() {
+        let run = tempfile::tempdir().unwrap();
+        let folder = Folder::open(run.path(), &plan()).unwrap();
+        let read = |path: PathBuf| toml::from_str::<toml::Table>(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(folder.write_phantoms(&plan()).unwrap(), ["north"]);
+        let wanted = read(folder.phantom_file("north"));
+        assert_eq!(wanted["cohort"]["plane"].as_integer(), Some(32));
+        assert_eq!(wanted["cohort"]["seed"].as_integer(), Some(1));
+        assert_eq!(wanted["site"][0]["lacks"][0].as_str(), Some("flair"));
+
+        std::fs::create_dir_all(folder.phantoms().join("north")).unwrap();
+        std::fs::write(folder.cohort("north"), "[data]\nroot = '/phantoms/north'\n").unwrap();
+        assert!(folder.write_phantoms(&plan()).unwrap().is_empty());
+        folder.write_site(&plan(), &plan().sites[0], "127.0.0.1:4433".parse().unwrap()).unwrap();
+        let site = read(folder.site_file("north"));
+        assert_eq!(site["role"].as_str(), Some("train"));
+        assert_eq!(site["coordinator"].as_str(), Some("127.0.0.1:4433"));
+        assert!(site["certificates"].as_str().unwrap().ends_with("pki/north"));
+        assert_eq!(site["data"]["root"].as_str(), Some("/phantoms/north"));
+    }
+
+    #[test]
+    fn half_a_cohort_is_made_again() {
+        let run = tempfile::tempdir().unwrap();
+        let folder = Folder::open(run.path(), &plan()).unwrap();
+        let half = folder.phantoms().join("north/north-0001");
+        std::fs::create_dir_all(&half).unwrap();
+        assert_eq!(folder.write_phantoms(&plan()).unwrap(), ["north"]);
+        assert!(!half.exists());
+    }
+}

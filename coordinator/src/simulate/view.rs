@@ -1,0 +1,181 @@
+//! One view of a federation at work: bars in a terminal, lines elsewhere.
+
+use crate::happening::Happening;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use shared::case::Cases;
+use shared::message::{Progress, TaskKind};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+
+/// Shows what happens, on standard error.
+pub struct View {
+    bars: Option<Bars>,
+}
+
+struct Bars {
+    all: MultiProgress,
+    rounds: ProgressBar,
+    sites: BTreeMap<String, ProgressBar>,
+}
+
+impl View {
+    /// Bars when standard error is a terminal, lines otherwise.
+    #[must_use]
+    pub fn new(sites: &[String]) -> Self {
+        let bars = std::io::stderr().is_terminal().then(|| Bars::new(sites));
+        Self { bars }
+    }
+
+    /// Something happened.
+    pub fn show(&mut self, happening: &Happening) {
+        if let Some(bars) = &mut self.bars {
+            bars.show(happening);
+        } else if let Some(line) = line(happening) {
+            eprintln!("{line}");
+        }
+    }
+
+    /// A sentence between two happenings.
+    pub fn say(&self, sentence: &str) {
+        match &self.bars {
+            Some(bars) => bars.rounds.set_message(sentence.to_owned()),
+            None => eprintln!("{sentence}"),
+        }
+    }
+
+    /// Takes the bars away.
+    pub fn clear(&self) {
+        if let Some(bars) = &self.bars {
+            // A terminal that cannot be cleared changes nothing about the run.
+            let _ = bars.all.clear();
+        }
+    }
+}
+
+/// A style; one that indicatif refuses is a fault of ours and falls back to its own.
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("━╸─")
+}
+
+impl Bars {
+    fn new(names: &[String]) -> Self {
+        let all = MultiProgress::new();
+        let rounds = all.add(ProgressBar::new(1));
+        rounds.set_style(style("{elapsed_precise} {bar:32} {msg}"));
+        let width = names.iter().map(String::len).max().unwrap_or(0);
+        let sites = names.iter().map(|name| {
+            let bar = all.add(ProgressBar::new(1));
+            bar.set_style(style(&format!("  {{prefix:{width}}} {{bar:24}} {{msg}}")));
+            bar.set_prefix(name.clone());
+            bar.set_message("starting");
+            (name.clone(), bar)
+        });
+        let sites = sites.collect();
+        rounds.enable_steady_tick(std::time::Duration::from_millis(500));
+        Self { all, rounds, sites }
+    }
+
+    fn site(&self, name: &str, done: u32, total: u32, message: String) {
+        if let Some(bar) = self.sites.get(name) {
+            bar.set_length(u64::from(total.max(1)));
+            bar.set_position(u64::from(done));
+            bar.set_message(message);
+        }
+    }
+
+    fn show(&self, happening: &Happening) {
+        match happening {
+            Happening::Preparing { site, done, total } => {
+                self.site(site, *done, *total, format!("preparing case {done} of {total}"));
+            }
+            Happening::Ready { site, .. } => self.site(site, 0, 1, "ready".into()),
+            Happening::Left { site, reason } => self.site(site, 0, 1, format!("left: {reason}")),
+            Happening::Failed { site, reason } => self.site(site, 0, 1, format!("failed: {reason}")),
+            Happening::Progress { site, progress } => self.site(site, progress.done, progress.total, work(progress)),
+            Happening::Accepted { site, trained } => {
+                self.site(site, 1, 1, format!("update accepted, loss {:.3}", trained.mean_loss));
+            }
+            Happening::RoundStarted { name, round, rounds, sites, .. } => {
+                self.rounds.set_length(u64::from(*rounds));
+                self.rounds.set_position(u64::from(round.saturating_sub(1)));
+                self.rounds.set_message(format!("{name}: round {round} of {rounds}"));
+                sites.iter().for_each(|site| self.site(site, 0, 1, "waiting".into()));
+            }
+            Happening::RoundFinished { round, .. } => self.rounds.set_position(u64::from(*round)),
+            Happening::Evaluating { round, cases, .. } => self.rounds.set_message(scoring(*round, *cases)),
+            Happening::Validated { .. } => {
+                line(happening).into_iter().for_each(|line| drop(self.all.println(line)));
+            }
+            Happening::Joined { site, .. } => self.site(site, 0, 1, "connected".into()),
+            Happening::Finished => self.rounds.set_message("finished"),
+        }
+    }
+}
+
+/// What a site does: `training, loss 0.412, 88 slices/s`.
+fn work(progress: &Progress) -> String {
+    let speed = progress.slices_per_second;
+    match (progress.task.kind, progress.loss) {
+        (TaskKind::Train, Some(loss)) => format!("training, loss {loss:.3}, {speed:.0} slices/s"),
+        (TaskKind::Train, None) => "training".into(),
+        (TaskKind::Evaluate(_), _) => format!("scoring case {} of {}", progress.done, progress.total),
+    }
+}
+
+fn scoring(round: u32, cases: Cases) -> String {
+    let whose = match cases {
+        Cases::Validation => "validation",
+        Cases::HeldOut => "held-out",
+    };
+    format!("scoring the model of round {round} on {whose} cases")
+}
+
+/// What happened in one line; `None` for what happens too often to be worth one.
+fn line(happening: &Happening) -> Option<String> {
+    Some(match happening {
+        Happening::Preparing { .. } | Happening::Progress { .. } => return None,
+        Happening::Joined { site, .. } => format!("{site} connected"),
+        Happening::Ready { site, inventory } => format!(
+            "{site} is ready: {} training, {} validation, {} held-out cases, {} skipped",
+            inventory.training_cases, inventory.validation_cases, inventory.held_out_cases, inventory.skipped_cases
+        ),
+        Happening::Left { site, reason } => format!("{site} left: {reason}"),
+        Happening::RoundStarted { name, round, rounds, sites, .. } => {
+            format!("{name}: round {round} of {rounds} with {}", sites.join(", "))
+        }
+        Happening::Accepted { site, trained } => {
+            format!("{site}: update accepted, loss {:.4}, {} slices", trained.mean_loss, trained.slices)
+        }
+        Happening::Failed { site, reason } => format!("{site} failed: {reason}"),
+        Happening::RoundFinished { round, updates, seconds, .. } => {
+            format!("round {round} finished: {updates} updates, {seconds:.1} s")
+        }
+        Happening::Evaluating { round, cases, .. } => scoring(*round, *cases),
+        Happening::Validated { round, score, best, .. } => {
+            let score = score.map_or("undefined".into(), |dice| format!("{dice:.4}"));
+            format!("round {round}: validation Dice {score}{}", if *best { ", the best so far" } else { "" })
+        }
+        Happening::Finished => "the federation is finished".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::message::{RunId, TaskId};
+
+    #[test]
+    fn a_site_says_what_it_is_at() {
+        let task = |kind| TaskId { run: RunId(0), round: 2, kind, pass: 0 };
+        let progress = |kind, loss| Progress { task: task(kind), done: 3, total: 8, loss, slices_per_second: 87.6 };
+        assert_eq!(work(&progress(TaskKind::Train, Some(0.4123))), "training, loss 0.412, 88 slices/s");
+        assert_eq!(work(&progress(TaskKind::Evaluate(Cases::HeldOut), None)), "scoring case 3 of 8");
+    }
+
+    #[test]
+    fn a_score_without_lesions_is_undefined() {
+        let happening = Happening::Validated { run: RunId(0), round: 3, score: None, best: false };
+        assert_eq!(line(&happening).unwrap(), "round 3: validation Dice undefined");
+    }
+}

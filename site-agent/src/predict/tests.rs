@@ -1,0 +1,112 @@
+use super::*;
+use crate::nifti::{Form, read};
+use crate::train::tests::{federation, fresh};
+use shared::case::Grid;
+use shared::model_file::encode;
+use tempfile::TempDir;
+
+const GRID: Grid = Grid { dims: [4, 20, 24], spacing_mm: [3.0, 1.0, 1.0] };
+
+/// A folder with a model, two sequences stored left to right, back to front, upside down, and a third one whose grid
+/// differs.
+fn folder(threshold: Option<f32>) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let federation = federation("");
+    let (input, model) = (federation.input.clone(), federation.model.clone());
+    let card = ModelCard { name: "demo".into(), input, model, round: 7, threshold };
+    std::fs::write(folder.path().join("model"), encode(&fresh(&federation), &card).unwrap()).unwrap();
+    for (seed, name, grid) in
+        [(3, "bright.nii.gz", GRID), (5, "dark.nii.gz", GRID), (7, "other.nii.gz", Grid { dims: [4, 20, 23], ..GRID })]
+    {
+        let value = |at: usize| if at % 24 < 4 { 0.0 } else { (at * seed % 101) as f32 };
+        let values: Vec<f32> = (0..grid.voxels()).map(value).collect();
+        let source = Source::new(&grid, "LPI", Form::Qform).unwrap();
+        write_f32(&folder.path().join(name), &values, &source).unwrap();
+    }
+    folder
+}
+
+fn args(folder: &TempDir, sequences: &[(&str, &str)]) -> Args {
+    let path = |name: &str| folder.path().join(name);
+    Args {
+        model: path("model"),
+        out: path("new/out"),
+        sequences: sequences.iter().map(|&(name, file)| (name.into(), path(file))).collect(),
+        brain: None,
+        threshold: None,
+        device: "cpu".into(),
+        threads: Some(1),
+        json: false,
+    }
+}
+
+#[test]
+fn results_lie_on_the_patients_grid_and_agree_with_each_other() {
+    let folder = folder(Some(0.01));
+    let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap().run().unwrap();
+    let patient = read(&folder.path().join("dark.nii.gz")).unwrap();
+    let (map, mask) = (read(&summary.probability).unwrap(), read(&summary.mask).unwrap());
+    assert_eq!((&map.source, map.grid), (&patient.source, patient.grid));
+    assert_eq!((&mask.source, mask.grid), (&patient.source, patient.grid));
+    let called: Vec<f32> = map.values.iter().map(|&p| f32::from(u8::from(p >= 0.01))).collect();
+    assert_eq!(called, mask.values);
+    assert_eq!(called.iter().sum::<f32>() as usize, summary.lesion_voxels);
+    assert_eq!(summary.sequences, ["dark"]);
+    assert!((summary.lesion_mm3 - 3.0 * summary.lesion_voxels as f64).abs() < 1e-9);
+}
+
+#[test]
+fn what_a_patient_lacks_changes_the_map_and_order_does_not() {
+    let map = |sequences: &[(&str, &str)]| {
+        let folder = folder(Some(0.5));
+        let summary = Task::resolve(&args(&folder, sequences)).unwrap().run().unwrap();
+        read(&summary.probability).unwrap().values
+    };
+    let (bright, dark) = (("bright", "bright.nii.gz"), ("dark", "dark.nii.gz"));
+    assert_eq!(map(&[bright, dark]), map(&[dark, bright]));
+    assert_ne!(map(&[bright, dark]), map(&[bright]));
+}
+
+#[test]
+fn a_brain_mask_says_where_the_brain_is() {
+    let folder = folder(Some(0.5));
+    let source = Source::new(&GRID, "LPI", Form::Qform).unwrap();
+    // Only the second slice shows brain.
+    let brain: Vec<u8> = (0..GRID.voxels()).map(|at| u8::from(at / 480 == 1)).collect();
+    write_u8(&folder.path().join("brain.nii"), &brain, &source).unwrap();
+    let mut args = args(&folder, &[("dark", "dark.nii.gz")]);
+    args.brain = Some(folder.path().join("brain.nii"));
+    let summary = Task::resolve(&args).unwrap().run().unwrap();
+    let map = read(&summary.probability).unwrap().values;
+    let highest = |slice: usize| map[slice * 480..][..480].iter().copied().fold(0.0, f32::max);
+    assert!(highest(1) > 1e-4);
+    assert!([0, 2, 3].iter().all(|&slice| highest(slice) < 1e-12));
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_what_would() {
+    let folder = folder(None);
+    let refusal = |change: &dyn Fn(&mut Args)| {
+        let mut args = args(&folder, &[("dark", "dark.nii.gz")]);
+        args.threshold = Some(0.5);
+        change(&mut args);
+        let refused = Task::resolve(&args).and_then(|task| task.run()).unwrap_err();
+        Failure::from(refused).what
+    };
+    let stranger = refusal(&|args| args.sequences[0].0 = "t1".into());
+    assert!(stranger.contains("\"t1\"") && stranger.contains("bright, dark"), "{stranger}");
+    assert!(refusal(&|args| args.sequences.clear()).contains("bright, dark"));
+    assert!(refusal(&|args| args.sequences.push(args.sequences[0].clone())).contains("twice"));
+    assert!(refusal(&|args| args.threshold = None).contains("from which probability"));
+    assert!(refusal(&|args| args.threshold = Some(f32::NAN)).contains("NaN"));
+    assert!(refusal(&|args| args.model.push("none")).contains("none"));
+    assert!(refusal(&|args| args.device = "abacus".into()).contains("abacus"));
+    let grids = refusal(&|args| args.sequences.push(("bright".into(), folder.path().join("other.nii.gz"))));
+    assert!(grids.contains("24") && grids.contains("23"), "{grids}");
+}
+
+#[test]
+fn a_sequence_is_typed_as_name_and_file() {
+    assert_eq!(named("t1=a=b.nii"), Ok(("t1".into(), "a=b.nii".into())));
+    assert!(named("t1").is_err() && named("=a").is_err() && named("t1=").is_err());
+}

@@ -1,0 +1,110 @@
+//! Masks and maps from files, checked to lie on one grid.
+
+use super::error::{ScoreError, describe};
+use crate::nifti::{self, Source, Volume};
+use shared::case::Grid;
+use std::path::{Path, PathBuf};
+
+/// Which labels are lesion.
+#[derive(Clone, Debug)]
+pub(super) struct Labels {
+    pub(super) reference: Vec<u16>,
+    pub(super) prediction: Vec<u16>,
+}
+
+/// Two masks on one grid, 1 lesion and 0 other.
+pub(super) struct Pair {
+    pub(super) reference: Vec<u8>,
+    pub(super) prediction: Vec<u8>,
+    pub(super) grid: Grid,
+    source: Source,
+    path: PathBuf,
+}
+
+impl Pair {
+    pub(super) fn read(reference: &Path, prediction: &Path, labels: &Labels) -> Result<Self, ScoreError> {
+        if labels.reference.iter().chain(&labels.prediction).any(|&label| label == 0) {
+            return Err(ScoreError::BackgroundAsLesion);
+        }
+        let (reference_mask, source) = mask(reference, &labels.reference)?;
+        let (prediction_mask, predicted) = mask(prediction, &labels.prediction)?;
+        same_grid(reference, &source, prediction, &predicted)?;
+        Ok(Self {
+            reference: reference_mask,
+            prediction: prediction_mask,
+            grid: source.grid(),
+            source,
+            path: reference.to_owned(),
+        })
+    }
+}
+
+/// A map of scores on a pair's grid.
+pub(super) struct ScoreMap {
+    pub(super) values: Vec<f32>,
+    /// Brain 1, other 0; `None` if nobody said what is brain.
+    pub(super) brain: Option<Vec<u8>>,
+    /// What the file's name ends in, as in `t1ce` of `case7_t1ce.nii.gz`.
+    pub(super) name: String,
+}
+
+impl ScoreMap {
+    pub(super) fn read(path: &Path, brain: &[PathBuf], pair: &Pair) -> Result<Self, ScoreError> {
+        let map = volume(path)?;
+        same_grid(&pair.path, &pair.source, path, &map.source)?;
+        if map.values.iter().any(|value| !value.is_finite()) {
+            return Err(ScoreError::ScoreNotFinite { path: path.to_owned() });
+        }
+        let mut inside = vec![0u8; if brain.is_empty() { 0 } else { map.values.len() }];
+        for path in brain {
+            let part = volume(path)?;
+            same_grid(&pair.path, &pair.source, path, &part.source)?;
+            inside.iter_mut().zip(&part.values).for_each(|(inside, &value)| *inside |= u8::from(value != 0.0));
+        }
+        let stem = stem(path).unwrap_or_default();
+        let name = stem.rsplit('_').next().unwrap_or_default().to_owned();
+        Ok(Self { values: map.values, brain: (!brain.is_empty()).then_some(inside), name })
+    }
+}
+
+/// A NIfTI file's name without `.nii` or `.nii.gz`; `None` for other files.
+pub(super) fn stem(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_suffix(".nii.gz").or_else(|| name.strip_suffix(".nii"))
+}
+
+fn volume(path: &Path) -> Result<Volume, ScoreError> {
+    nifti::read(path).map_err(|error| ScoreError::Volume { path: path.to_owned(), error })
+}
+
+fn same_grid(first: &Path, one: &Source, second: &Path, other: &Source) -> Result<(), ScoreError> {
+    if one.same_place(other) {
+        return Ok(());
+    }
+    let (first, second) = (first.to_owned(), second.to_owned());
+    Err(ScoreError::Grids { first, second, first_grid: describe(one), second_grid: describe(other) })
+}
+
+/// Reads a mask and says which voxels have one of the labels. Without labels the mask may hold only 0 and one other
+/// value: a guess among several would be silently wrong.
+fn mask(path: &Path, labels: &[u16]) -> Result<(Vec<u8>, Source), ScoreError> {
+    let Volume { values, source, .. } = volume(path)?;
+    let mut lesion = vec![labels.is_empty(); 1 << 16];
+    lesion[0] = false;
+    labels.iter().for_each(|&label| lesion[usize::from(label)] = true);
+    let mut seen = vec![false; 1 << 16];
+    let mut inside = Vec::with_capacity(values.len());
+    for &value in &values {
+        let label = value as u16;
+        if f32::from(label) != value {
+            return Err(ScoreError::NoMask { path: path.to_owned(), value });
+        }
+        seen[usize::from(label)] = true;
+        inside.push(u8::from(lesion[usize::from(label)]));
+    }
+    let found: Vec<u16> = (1..=u16::MAX).filter(|&label| seen[usize::from(label)]).collect();
+    if labels.is_empty() && found.len() > 1 {
+        return Err(ScoreError::LabelsNeeded { path: path.to_owned(), found });
+    }
+    Ok((inside, source))
+}
