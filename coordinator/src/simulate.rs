@@ -70,8 +70,9 @@ fn serve(
 ) -> JoinHandle<Result<Outcome, Failure>> {
     tokio::spawn(async move {
         drop((happen, stop));
-        let Request { listen, .. } = request;
-        Err(Failure::new(Class::Internal, format!("nothing serves {listen}: this build has no coordinator")))
+        let Request { listen, certificates, run_folder, with_local } = request;
+        let asked = (certificates, run_folder, with_local);
+        Err(Failure::new(Class::Internal, format!("nothing serves {listen} in this build: {asked:?}")))
     })
 }
 
