@@ -21,7 +21,7 @@ enum Command {
     /// Score predictions against references, without any federation.
     Score(Box<crate::score::Args>),
     /// Write a synthetic multi-centre cohort as NIfTI files.
-    Phantom(crate::phantom::Args),
+    Phantom(Box<crate::phantom::Args>),
 }
 
 /// Parses the command line, runs the command, and turns its outcome into an exit code.

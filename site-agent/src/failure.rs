@@ -4,6 +4,7 @@ use crate::case::CaseFileError;
 use crate::data::{CaseError, DataError};
 use crate::link::LinkError;
 use crate::nifti::NiftiError;
+use crate::phantom::PhantomError;
 use std::io;
 use std::process::ExitCode;
 
@@ -96,6 +97,13 @@ impl From<NiftiError> for Failure {
     }
 }
 
+impl From<crate::agent::SiteConfigError> for Failure {
+    fn from(error: crate::agent::SiteConfigError) -> Self {
+        Self::new(Class::Configuration, error)
+            .hint("configs/site-train.toml shows every key; docs/DATA.md explains [data]")
+    }
+}
+
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         use LinkError as E;
@@ -144,6 +152,17 @@ impl From<crate::predict::PredictError> for Failure {
             E::Lost(_) => return Self::new(Class::Internal, error),
         };
         Self::new(class, error).hint(hint)
+impl From<PhantomError> for Failure {
+    fn from(error: PhantomError) -> Self {
+        let class = match &error {
+            PhantomError::Settings(_) | PhantomError::Occupied(_) => Class::Configuration,
+            PhantomError::Disk { .. } | PhantomError::Volume { .. } => Class::Disk,
+        };
+        let failure = Self::new(class, &error);
+        match error {
+            PhantomError::Occupied(_) => failure.hint("name a new folder with --out, or empty this one"),
+            _ => failure,
+        }
     }
 }
 

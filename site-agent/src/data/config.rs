@@ -126,6 +126,12 @@ fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Strin
 }
 
 impl DataConfig {
+    /// The names of the sequences that the site holds: those with a path that are not dropped.
+    #[must_use]
+    pub fn sequences(&self) -> Vec<String> {
+        self.sequences.keys().filter(|name| !self.drop.contains(name)).cloned().collect()
+    }
+
     /// The label's values that are lesion; empty without a label.
     #[must_use]
     pub fn lesion_labels(&self) -> &[u16] {

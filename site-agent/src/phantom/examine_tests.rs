@@ -82,7 +82,7 @@ fn a_case_is_the_same_alone_among_others_and_on_any_number_of_threads() {
     assert_eq!(examine(&Cohort { cases: 40, ..cohort.clone() }, 3), case);
     assert_ne!(examine(&Cohort { seed: 8, ..cohort.clone() }, 3).volumes, case.volumes);
     assert_ne!(examine(&cohort, 4).volumes, case.volumes);
-    assert_eq!(hash(&case), "pinned");
+    assert_eq!(hash(&case), "04d804f2a597bf22");
 }
 
 #[test]
@@ -149,7 +149,12 @@ fn the_label_is_where_the_lesions_are() {
 
 #[test]
 fn lesions_are_mostly_small_and_several_to_a_patient() {
-    let cohort = Cohort { disease: Disease::default(), plane: 16, slices: 8, ..cohort("sizes") };
+    let cohort = Cohort {
+        disease: Disease { lesions: [1, 4, 20], diameter_mm: [3.0, 7.0, 30.0], mimics: 1.0 },
+        plane: 16,
+        slices: 8,
+        ..cohort("sizes")
+    };
     let cases: Vec<_> = (0..60).map(|index| examine(&cohort, index).diameters_mm).collect();
     let all: Vec<f32> = cases.iter().flatten().copied().collect();
     let share = |low: f32, high: f32| all.iter().filter(|d| (low..high).contains(*d)).count() as f32 / all.len() as f32;
@@ -187,24 +192,4 @@ fn extraction_zeroes_all_but_the_brain() {
     assert!(lit as f32 > 0.99 * brain as f32);
     let litres = brain as f64 * phantom.grid.voxel_mm3() / 1e6;
     assert!((0.9..1.8).contains(&litres), "a brain of {litres} litres");
-}
-
-#[test]
-fn dump() {
-    for (plane, slices, name) in [(64, 24, "s"), (256, 150, "l")] {
-        for (i, site) in ["a", "b", "c"].iter().enumerate() {
-            let c = Cohort { scanner: ScannerChoice::Auto, plane, slices, ..cohort(site) };
-            let t = std::time::Instant::now();
-            let p = examine(&c, 0);
-            eprintln!("{name}{i} {:?} lesions {}", t.elapsed(), p.diameters_mm.len());
-            let mut bytes = Vec::new();
-            for v in p.volumes.iter().flatten() {
-                bytes.extend(v.to_le_bytes());
-            }
-            for v in p.lesion.iter().chain(&p.brain) {
-                bytes.extend(f32::from(*v).to_le_bytes());
-            }
-            std::fs::write(format!("/tmp/phantom_{name}{i}.raw"), bytes).unwrap();
-        }
-    }
 }

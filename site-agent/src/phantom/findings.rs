@@ -119,9 +119,9 @@ fn mimics(rng: &mut ChaCha8Rng, room: &mut Room, disease: &Disease, enhancement:
         let signal = blend(plain, tissue::TELANGIECTASIA, uniform(rng, 0.6, 1.0) * enhancement);
         findings.push(Finding { kind: Kind::Telangiectasia, shape: Shape::Blob(blob), signal });
     }
-    for _ in 0..times(rng, 2.0, 12.0) {
+    for _ in 0..times(rng, 4.0, 20.0) {
         let across = log_normal(rng, 5.0, 0.4, 2.5, 12.0);
-        let Some(blob) = room.blob(rng, across) else { continue };
+        let Some(blob) = room.blob(rng, across).filter(|blob| room.is_white(blob.centre)) else { continue };
         findings.push(Finding { kind: Kind::Spot, shape: Shape::Blob(blob), signal: tissue::SPOT });
     }
 }
@@ -156,6 +156,10 @@ impl Room<'_> {
             }
         }
         None
+    }
+
+    fn is_white(&self, p: Point) -> bool {
+        self.head.at(p, 2.0).mixture.share(Tissue::White) > 0.9
     }
 
     fn has(&self, middle: Point, radius: f32) -> bool {

@@ -73,7 +73,7 @@ impl Head {
     fn lay_brain(&self, mixture: &mut Mixture, p: Point, brain: f32, share: &impl Fn(f32) -> f32) {
         let depth = -brain;
         // Sulci: the zero sheets of a random field and the fissure between the hemispheres, closing with depth.
-        let sheet = (self.folds.at(p).abs() * 9.0 + (depth - 14.0).max(0.0))
+        let sheet = (self.folds.at(turned(&ASKEW, p)).abs() * 9.0 + (depth - 14.0).max(0.0))
             .min(p[0].abs() + (16.0 - p[2]).max(0.0) + (depth - 40.0).max(0.0));
         let gap = (1.5 - depth * 0.1).max(0.3);
         mixture.lay(Tissue::Grey, share(brain));
@@ -94,6 +94,10 @@ impl Head {
         mixture.lay(Tissue::Fluid, share(lateral.min(third).min(fourth)));
     }
 }
+
+/// A rotation that keeps the folds from following the head's axes.
+const ASKEW: [Point; 3] =
+    [[2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0], [-2.0 / 3.0, 1.0 / 3.0, 2.0 / 3.0], [1.0 / 3.0, -2.0 / 3.0, 2.0 / 3.0]];
 
 /// Signed distance to the brain's hull: cerebrum with a flat base, cerebellum, brain stem.
 fn brain(p: Point) -> f32 {

@@ -46,6 +46,77 @@ pub enum ScannerChoice {
     Reference,
 }
 
+/// What the cohorts of all sites share. On the command line and in a cohort file's `[cohort]` table alike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct Common {
+    /// Every draw derives from it, with the site's and the case's name.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Height and width of a slice in voxels.
+    #[arg(long, default_value_t = 64)]
+    pub plane: usize,
+    /// Axial slices of a volume.
+    #[arg(long, default_value_t = 24)]
+    pub slices: usize,
+    /// In-plane and through-plane millimetres, as `0.94,1` [default: a head fits in, sites differ by some per cent].
+    #[arg(long, value_delimiter = ',', value_name = "IN,THROUGH")]
+    pub spacing_mm: Vec<f32>,
+    /// Lesions of one patient: fewest, median, most.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 20], value_name = "FEWEST,MEDIAN,MOST")]
+    pub lesions: Vec<usize>,
+    /// Diameters of lesions in millimetres: smallest, median, largest.
+    #[arg(long, value_delimiter = ',', default_values_t = [3.0, 7.0, 30.0], value_name = "SMALLEST,MEDIAN,LARGEST")]
+    pub diameter_mm: Vec<f32>,
+    /// How much there is that resembles lesions (old blood, telangiectasia, slow veins, white-matter spots): 0 none,
+    /// 1 usual.
+    #[arg(long, default_value_t = 1.0)]
+    pub mimics: f32,
+    /// Make everything outside the brain zero.
+    #[arg(long)]
+    pub brain_extracted: bool,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            plane: 64,
+            slices: 24,
+            spacing_mm: Vec::new(),
+            lesions: vec![1, 4, 20],
+            diameter_mm: vec![3.0, 7.0, 30.0],
+            mimics: 1.0,
+            brain_extracted: false,
+        }
+    }
+}
+
+/// What is one site's own: a `[[site]]` table of a cohort file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Its name, and that of its folder.
+    pub name: String,
+    /// How many cases.
+    pub cases: usize,
+    /// The sequences it does not acquire.
+    #[serde(default)]
+    pub lacks: Vec<String>,
+    /// Its scanner.
+    #[serde(default)]
+    pub scanner: ScannerChoice,
+}
+
+/// A cohort file: `[cohort]` and one `[[site]]` for each site.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    cohort: Common,
+    site: Vec<Site>,
+}
+
 /// The lesions of a cohort and what resembles them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Disease {
@@ -53,18 +124,11 @@ pub struct Disease {
     pub lesions: [usize; 3],
     /// Diameters in millimetres: smallest, median, largest.
     pub diameter_mm: [f32; 3],
-    /// How many mimics (blood, telangiectasia, slow veins, white-matter spots) a patient has: 1 is usual, 0 none.
+    /// How many mimics a patient has: 1 is usual, 0 none.
     pub mimics: f32,
 }
 
-impl Default for Disease {
-    /// Mostly small, several per patient: most lesions under 10 mm, one to twenty of them.
-    fn default() -> Self {
-        Self { lesions: [1, 4, 20], diameter_mm: [3.0, 7.0, 30.0], mimics: 1.0 }
-    }
-}
-
-/// One site's cohort.
+/// One site's cohort, checked by [`Cohort::new`] or [`Cohort::all`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cohort {
     /// Every draw derives from it, with the site's and the case's name.
@@ -77,7 +141,7 @@ pub struct Cohort {
     pub lacks: SequenceSet,
     /// The scanner.
     pub scanner: ScannerChoice,
-    /// Voxels in-plane (height and width) and slices.
+    /// Voxels in-plane (height and width).
     pub plane: usize,
     /// How many axial slices.
     pub slices: usize,
@@ -93,26 +157,73 @@ pub struct Cohort {
 const VIEW_MM: [f32; 2] = [220.0, 158.0];
 
 impl Cohort {
-    /// Refuses what cannot be drawn.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        let name = !self.site.is_empty() && self.site.len() <= 64;
-        if !name || !self.site.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+    /// What is meant by a site's and the common settings.
+    ///
+    /// # Errors
+    /// Names the first setting that cannot be drawn.
+    pub fn new(common: &Common, site: &Site) -> Result<Self, SettingsError> {
+        let disease = Disease {
+            lesions: exactly("lesions", &common.lesions)?,
+            diameter_mm: exactly("diameter_mm", &common.diameter_mm)?,
+            mimics: common.mimics,
+        };
+        let spacing = &common.spacing_mm;
+        let spacing_mm = if spacing.is_empty() { None } else { Some(exactly("spacing_mm", spacing)?) };
+        let cohort = Self {
+            seed: common.seed,
+            site: site.name.clone(),
+            cases: site.cases,
+            lacks: sequences(&site.lacks)?,
+            scanner: site.scanner,
+            plane: common.plane,
+            slices: common.slices,
+            spacing_mm,
+            disease,
+            brain_extracted: common.brain_extracted,
+        };
+        cohort.check()?;
+        Ok(cohort)
+    }
+
+    /// The cohorts of all sites of a cohort file.
+    ///
+    /// # Errors
+    /// As [`Cohort::new`], and for text that is not such a file or names a site twice.
+    pub fn all(text: &str) -> Result<Vec<Self>, SettingsError> {
+        let file: File = toml::from_str(text).map_err(|error| SettingsError::Toml(error.to_string()))?;
+        for (n, site) in file.site.iter().enumerate() {
+            if file.site[..n].iter().any(|other| other.name == site.name) {
+                return Err(SettingsError::SameName(site.name.clone()));
+            }
+        }
+        file.site.iter().map(|site| Self::new(&file.cohort, site)).collect()
+    }
+
+    /// The sequences that are written.
+    #[must_use]
+    pub fn sequences(&self) -> SequenceSet {
+        SequenceSet::full(SEQUENCES.len()).intersection(SequenceSet::from_bits(!self.lacks.bits()))
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let named = (1..=64).contains(&self.site.len());
+        if !named || !self.site.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
             return Err(SettingsError::SiteName(self.site.clone()));
         }
-        if SequenceSet::full(SEQUENCES.len()).is_subset(self.lacks) {
+        if self.sequences().is_empty() {
             return Err(SettingsError::NoSequence(self.site.clone()));
         }
         within("cases", self.cases, (1..=9999).contains(&self.cases), "1 to 9999")?;
         within("plane", self.plane, (16..=512).contains(&self.plane), "16 to 512")?;
         within("slices", self.slices, (1..=512).contains(&self.slices), "1 to 512")?;
         let spacing = self.spacing_mm.unwrap_or([1.0; 2]);
-        within("spacing-mm", spacing, spacing.iter().all(|mm| (0.2..=20.0).contains(mm)), "0.2 to 20 each")?;
+        within("spacing_mm", spacing, spacing.iter().all(|mm| (0.2..=20.0).contains(mm)), "0.2 to 20 each")?;
         let [fewest, median, most] = self.disease.lesions;
         let lesions = fewest <= median && median <= most && median > 0 && most <= 200;
-        within("lesions", self.disease.lesions, lesions, "fewest, median, most, in order, at most 200")?;
+        within("lesions", self.disease.lesions, lesions, "fewest, median, most: ascending, at most 200")?;
         let [smallest, middle, largest] = self.disease.diameter_mm;
         let diameters = 1.0 <= smallest && smallest <= middle && middle <= largest && largest <= 60.0;
-        within("diameter-mm", self.disease.diameter_mm, diameters, "smallest, median, largest, in order, 1 to 60")?;
+        within("diameter_mm", self.disease.diameter_mm, diameters, "smallest, median, largest: ascending, 1 to 60")?;
         within("mimics", self.disease.mimics, (0.0..=10.0).contains(&self.disease.mimics), "0 to 10")
     }
 
@@ -135,12 +246,69 @@ fn within(
     if holds { Ok(()) } else { Err(SettingsError::Range { key, value: format!("{value:?}"), must }) }
 }
 
+fn exactly<T: Copy + std::fmt::Debug, const N: usize>(
+    key: &'static str,
+    values: &[T],
+) -> Result<[T; N], SettingsError> {
+    let must = if N == 2 { "two numbers" } else { "three numbers" };
+    values.try_into().map_err(|_| SettingsError::Range { key, value: format!("{values:?}"), must })
+}
+
 /// The set of sequences with these names.
-pub(super) fn sequences(names: &[String]) -> Result<SequenceSet, SettingsError> {
+fn sequences(names: &[String]) -> Result<SequenceSet, SettingsError> {
     names
         .iter()
         .map(|name| {
             SEQUENCES.iter().position(|known| known == name).ok_or_else(|| SettingsError::UnknownSequence(name.clone()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(name: &str) -> Site {
+        Site { name: name.into(), cases: 3, lacks: Vec::new(), scanner: ScannerChoice::Auto }
+    }
+
+    #[test]
+    fn the_usual_settings_hold_and_fit_a_head_in() {
+        let cohort = Cohort::new(&Common::default(), &site("north")).unwrap();
+        let grid = cohort.grid([1.0, 1.0]);
+        assert_eq!(grid.dims, [24, 64, 64]);
+        assert!((200.0..240.0).contains(&(grid.spacing_mm[2] * 64.0)));
+        assert_eq!(cohort.sequences(), SequenceSet::full(4));
+    }
+
+    #[test]
+    fn a_file_gives_each_site_the_common_settings_and_its_own() {
+        let text = "[cohort]\nseed = 5\nplane = 32\ndiameter_mm = [5, 9, 20]\n[[site]]\nname = 'a'\ncases = 2\n\
+                    lacks = ['flair', 'bravo']\n[[site]]\nname = 'b'\ncases = 1\nscanner = 'reference'\n";
+        let cohorts = Cohort::all(text).unwrap();
+        assert_eq!(cohorts.iter().map(|c| (c.site.as_str(), c.cases)).collect::<Vec<_>>(), [("a", 2), ("b", 1)]);
+        assert!(cohorts.iter().all(|c| c.seed == 5 && c.plane == 32 && c.disease.diameter_mm == [5.0, 9.0, 20.0]));
+        assert_eq!(cohorts[0].sequences(), [1, 2].into_iter().collect());
+        assert_eq!(cohorts[1].scanner, ScannerChoice::Reference);
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_named() {
+        let refused = |common: Common, site: Site| Cohort::new(&common, &site).unwrap_err().to_string();
+        let usual = Common::default;
+        assert!(refused(Common { plane: 5000, ..usual() }, site("a")).contains("plane is 5000"));
+        assert!(refused(Common { lesions: vec![5, 2, 9], ..usual() }, site("a")).contains("lesions"));
+        assert!(refused(Common { lesions: vec![5], ..usual() }, site("a")).contains("three numbers"));
+        assert!(refused(Common { spacing_mm: vec![f32::NAN, 1.0], ..usual() }, site("a")).contains("spacing_mm"));
+        assert!(refused(Common { mimics: f32::NAN, ..usual() }, site("a")).contains("mimics"));
+        assert!(refused(usual(), site("../up")).contains("../up"));
+        assert!(refused(usual(), Site { cases: 0, ..site("a") }).contains("cases is 0"));
+        assert!(refused(usual(), Site { lacks: vec!["t2".into()], ..site("a") }).contains("`t2`"));
+        let all = SEQUENCES.map(String::from).to_vec();
+        assert!(refused(usual(), Site { lacks: all, ..site("a") }).contains("lacks every sequence"));
+        let twice = "[[site]]\nname='a'\ncases=1\n[[site]]\nname='a'\ncases=1";
+        assert_eq!(Cohort::all(twice), Err(SettingsError::SameName("a".into())));
+        let typo = Cohort::all("[cohort]\nsede = 1\n[[site]]\nname='a'\ncases=1").unwrap_err();
+        assert!(typo.to_string().contains("sede"), "{typo}");
+    }
 }

@@ -1,0 +1,112 @@
+//! A site's settings: where the coordinator and the data are. Everything about the model is the coordinator's.
+
+use crate::data::DataConfig;
+use serde::Deserialize;
+use shared::case::Role;
+use std::path::{Path, PathBuf};
+
+/// A site's checked settings; relative paths are meant from the file's own folder.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteConfig {
+    /// `host:port` of the coordinator; its certificate must name the host.
+    pub coordinator: String,
+    /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
+    pub certificates: PathBuf,
+    /// Whether the site trains, or only scores.
+    pub role: Role,
+    /// Where prepared cases, models and the skip report are kept.
+    pub work_folder: PathBuf,
+    /// `cpu`, `cuda` or `cuda:N`.
+    #[serde(default = "SiteConfig::cpu")]
+    pub device: String,
+    /// Threads for preparing data and for the model; all cores when left out.
+    #[serde(default = "SiteConfig::cores")]
+    pub threads: usize,
+    /// Minutes without a coordinator after which the site gives up.
+    #[serde(default = "SiteConfig::an_hour")]
+    pub reconnect_minutes: u32,
+    /// Where the images are and what they are called.
+    pub data: DataConfig,
+}
+
+/// Why a site's settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteConfigError {
+    /// The file cannot be read.
+    #[error("{}: {error}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the disk said.
+        error: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value that cannot work; the text names line and key.
+    #[error("{}: {reason}", .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl SiteConfig {
+    fn cpu() -> String {
+        "cpu".into()
+    }
+
+    fn cores() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    fn an_hour() -> u32 {
+        60
+    }
+
+    /// Reads and checks a site's file.
+    ///
+    /// # Errors
+    /// Names the file, and the key that is unknown or wrong.
+    pub fn read(path: &Path) -> Result<Self, SiteConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| SiteConfigError::Unreadable { path: path.into(), error })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&text, folder).map_err(|reason| SiteConfigError::Syntax { path: path.into(), reason })
+    }
+
+    fn parse(text: &str, folder: &Path) -> Result<Self, String> {
+        let mut config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        if config.threads == 0 {
+            return Err("threads is 0: expected 1 or more".into());
+        }
+        config.certificates = folder.join(&config.certificates);
+        config.work_folder = folder.join(&config.work_folder);
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "coordinator = 'host:4433'\ncertificates = 'pki/north'\nrole = 'train'\nwork_folder = '/srv/work'\n\
+        [data]\nroot = '/srv/mri'\nsequences = { flair = '{case}/flair.nii.gz' }\nlabel = '{case}/seg.nii.gz'\n\
+        lesion_labels = [1]\n";
+
+    #[test]
+    fn relative_folders_are_meant_from_the_files_own() {
+        let config = SiteConfig::parse(TEXT, Path::new("/etc/site")).unwrap();
+        assert_eq!(config.certificates, Path::new("/etc/site/pki/north"));
+        assert_eq!(config.work_folder, Path::new("/srv/work"));
+        assert_eq!((config.role, config.device.as_str()), (Role::Train, "cpu"));
+    }
+
+    #[test]
+    fn unknown_keys_and_no_threads_are_refused_by_name() {
+        for (addition, word) in [("gpus = 1\n", "gpus"), ("threads = 0\n", "threads"), ("role = 'judge'\n", "role")] {
+            let error = SiteConfig::parse(&format!("{addition}{TEXT}"), Path::new("")).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

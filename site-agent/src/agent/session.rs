@@ -1,0 +1,276 @@
+//! The loop around the site's state machine: the link and the worker tell, the machine decides, this obeys.
+
+use super::config::SiteConfig;
+use super::models::Models;
+use super::worker::{Prepared, Worker};
+use crate::data::DataError;
+use crate::failure::{Class, Failure};
+use crate::link::{Link, LinkConfig, LinkError, LinkEvent};
+use rand::RngExt;
+use shared::architecture;
+use shared::federation::Federation;
+use shared::message::{CoordinatorMessage, Hello, PROTOCOL, TransferHeader};
+use shared::random::{Purpose, stream};
+use shared::site::{Effect, Event, Machine};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// What the worker's threads tell the loop.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// An event for the machine.
+    Event(Event),
+    /// The data is ready, or cannot be.
+    Prepared(Result<Box<Prepared>, DataError>),
+}
+
+/// What the site knows once it was welcomed.
+struct Member {
+    federation: Arc<Federation>,
+    machine: Machine,
+    models: Models,
+    worker: Worker,
+}
+
+struct Session {
+    config: SiteConfig,
+    link: Option<Link>,
+    member: Option<Member>,
+    tell: mpsc::UnboundedSender<Told>,
+}
+
+/// What ends a session well.
+enum Next {
+    GoOn,
+    Over,
+}
+
+/// Works for the federation until it is finished.
+///
+/// # Errors
+/// Settings, data or the coordinator refuse, or `stopped` turns true.
+pub(super) async fn work(config: SiteConfig, mut stopped: watch::Receiver<bool>) -> Result<(), Failure> {
+    std::fs::create_dir_all(&config.work_folder).map_err(|error| disk(&config.work_folder, &error))?;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (link, mut events) = connect(&config, &mut stopped).await?;
+    let mut session = Session { config, link: Some(link), member: None, tell };
+    loop {
+        let next = tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return Err(interrupted()),
+            Some(told) = told.recv() => session.told(told).await?,
+            event = events.recv() => match event {
+                Some(LinkEvent::Closed { reason, again }) => {
+                    session.lost(&reason, again).await?;
+                    let (link, again) = connect(&session.config, &mut stopped).await?;
+                    (session.link, events) = (Some(link), again);
+                    session.expect();
+                    Next::GoOn
+                }
+                Some(event) => session.heard(event).await?,
+                None => session.heard(LinkEvent::Closed { reason: "no more events".into(), again: true }).await?,
+            },
+        };
+        if matches!(next, Next::Over) {
+            return Ok(());
+        }
+    }
+}
+
+impl Session {
+    async fn heard(&mut self, event: LinkEvent) -> Result<Next, Failure> {
+        match event {
+            LinkEvent::Message(message) => {
+                if let CoordinatorMessage::Welcome { federation, site } = &message {
+                    self.welcome(federation, site)?;
+                }
+                self.handle(Event::Message(message)).await
+            }
+            LinkEvent::Parameters { header, file } => {
+                let Some(member) = &self.member else { return Ok(Next::GoOn) };
+                member.models.adopt(header.parameters, &file).map_err(|error| disk(&file, &error))?;
+                self.handle(Event::Received(header)).await
+            }
+            LinkEvent::Closed { .. } => Ok(Next::GoOn),
+        }
+    }
+
+    /// The first welcome: checks the settings, and starts preparing the data. A later one, after a broken
+    /// connection, must bring the same settings.
+    fn welcome(&mut self, federation: &Federation, site: &str) -> Result<(), Failure> {
+        if let Some(member) = &self.member {
+            return if *member.federation == *federation {
+                Ok(())
+            } else {
+                Err(Failure::new(Class::Federation, "the coordinator came back with other settings")
+                    .hint("start the site again to join the new federation"))
+            };
+        }
+        let federation = federation.clone().check().map_err(|error| {
+            Failure::new(Class::Federation, format!("the coordinator's settings cannot be used: {error}"))
+        })?;
+        tracing::info!(site, federation = %federation.name, rounds = federation.rounds, "welcome");
+        let manifest = Arc::new(architecture::manifest(&federation.model, &federation.input));
+        let bytes = manifest.bytes();
+        let work = &self.config.work_folder;
+        let models = Models::open(work, manifest).map_err(|error| disk(work, &error))?;
+        let federation = Arc::new(federation);
+        let worker = Worker::new(&self.config, site, federation.clone(), models.clone(), self.tell.clone())?;
+        worker.prepare().map_err(|error| Failure::new(Class::Internal, error))?;
+        self.member = Some(Member { federation, machine: Machine::new(bytes), models, worker });
+        self.expect();
+        Ok(())
+    }
+
+    /// Tells a fresh link how long a model is.
+    fn expect(&self) {
+        if let (Some(link), Some(member)) = (&self.link, &self.member) {
+            link.expect(member.models.manifest().bytes());
+        }
+    }
+
+    async fn told(&mut self, told: Told) -> Result<Next, Failure> {
+        match told {
+            Told::Event(event) => self.handle(event).await,
+            Told::Prepared(prepared) => {
+                let prepared = prepared?;
+                let inventory = prepared.inventory;
+                tracing::info!(
+                    training = inventory.training_cases,
+                    validation = inventory.validation_cases,
+                    held_out = inventory.held_out_cases,
+                    skipped = inventory.skipped_cases,
+                    "data ready"
+                );
+                prepared.check(self.config.role)?;
+                if let Some(member) = &self.member {
+                    member.worker.ready(*prepared);
+                }
+                self.handle(Event::Prepared(inventory)).await
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<Next, Failure> {
+        let Some(member) = &mut self.member else {
+            return match event {
+                Event::Message(CoordinatorMessage::Refused { reason }) => Err(refused(&reason)),
+                _ => Ok(Next::GoOn),
+            };
+        };
+        for effect in member.machine.handle(event) {
+            match effect {
+                Effect::Send(message) => {
+                    if let Some(link) = &self.link {
+                        // A broken link says so by itself; the machine repeats what matters after the next welcome.
+                        let _ = link.send(message).await;
+                    }
+                }
+                Effect::SendParameters(header) => send_parameters(self.link.clone(), &member.models, header),
+                Effect::Cancel => member.worker.cancel(),
+                Effect::Start(work) => {
+                    member.worker.start(work).map_err(|error| Failure::new(Class::Internal, error))?;
+                }
+                Effect::Forget(id) => member.models.forget(id),
+                Effect::Leave { summary } => {
+                    tracing::info!("finished: {summary}");
+                    return Ok(Next::Over);
+                }
+                Effect::Refused { reason } => return Err(refused(&reason)),
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    async fn lost(&mut self, reason: &str, again: bool) -> Result<(), Failure> {
+        self.link = None;
+        if !again {
+            return Err(Failure::new(Class::Federation, format!("the coordinator ended the connection: {reason}")));
+        }
+        tracing::warn!("the connection ended ({reason}); connecting again, work goes on");
+        self.handle(Event::Disconnected).await.map(|_| ())
+    }
+}
+
+/// Sends a training's result without keeping the loop from hearing messages meanwhile.
+fn send_parameters(link: Option<Link>, models: &Models, header: TransferHeader) {
+    let Some(link) = link else { return };
+    let file = models.path(header.parameters);
+    tokio::spawn(async move {
+        if let Err(error) = link.send_parameters(header, file).await {
+            tracing::warn!(%error, "the update was not taken; it is kept until the coordinator asks again");
+        }
+    });
+}
+
+/// Connects, with growing, jittered pauses between attempts.
+async fn connect(
+    config: &SiteConfig,
+    stopped: &mut watch::Receiver<bool>,
+) -> Result<(Link, mpsc::Receiver<LinkEvent>), Failure> {
+    let link = LinkConfig {
+        coordinator: config.coordinator.clone(),
+        certificates: config.certificates.clone(),
+        incoming: config.work_folder.join("incoming"),
+    };
+    let hello = Hello {
+        protocol: PROTOCOL,
+        software: env!("CARGO_PKG_VERSION").into(),
+        role: config.role,
+        sequences: config.data.sequences(),
+    };
+    let (began, limit) = (Instant::now(), Duration::from_secs(60 * u64::from(config.reconnect_minutes)));
+    for attempt in 0u32.. {
+        let error = tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return Err(interrupted()),
+            connected = Link::connect(link.clone(), hello.clone()) => match connected {
+                Ok(connected) => return Ok(connected),
+                Err(error) => error,
+            },
+        };
+        if !error.again() || began.elapsed() > limit {
+            return Err(error.into());
+        }
+        let pause = pause(attempt, std::process::id());
+        tracing::warn!(%error, seconds = pause.as_secs_f32(), "no connection yet; trying again");
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return Err(interrupted()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    Err(LinkError::Closed { reason: "out of attempts".into() }.into())
+}
+
+/// Doubles from a quarter of a second to half a minute; half of it is chance, so that sites do not come back in step.
+fn pause(attempt: u32, process: u32) -> Duration {
+    let full = (0.25 * f64::from(2u32.saturating_pow(attempt.min(16)))).min(30.0);
+    let chance: f64 = stream(u64::from(process), attempt, "", Purpose::Backoff).random();
+    Duration::from_secs_f64(full * (0.5 + 0.5 * chance))
+}
+
+fn disk(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Class::Disk, format!("{}: {error}", path.display()))
+        .hint("work_folder must be a folder that this program may write, on a disk with room for a few models")
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Class::Interrupted, "interrupted; nothing is lost, the coordinator waits for this site's return")
+}
+
+fn refused(reason: &str) -> Failure {
+    Failure::new(Class::Federation, format!("the coordinator refused this site: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_half_a_minute_and_differ_between_sites() {
+        let seconds = |attempt| pause(attempt, 7).as_secs_f64();
+        assert!((0.125..=0.25).contains(&seconds(0)));
+        assert!((15.0..=30.0).contains(&seconds(40)));
+        assert_ne!(pause(3, 7), pause(3, 8));
+    }
+}

@@ -1,0 +1,273 @@
+//! Preparing data and working on tasks, on threads of their own.
+
+use super::config::SiteConfig;
+use super::models::Models;
+use super::session::Told;
+use crate::case::CachedCase;
+use crate::data::{self, DataConfig};
+use crate::device::{self, Device};
+use crate::evaluate::score_cases;
+use crate::failure::{Class, Failure};
+use crate::meter::Meter;
+use crate::train::{self, Job, Step, on_own_thread, train, with_own_norms};
+use shared::case::{Cases, Role};
+use shared::federation::{Federation, Norm};
+use shared::message::{Inventory, Progress, RunId, TaskId, Trained};
+use shared::parameters::Parameters;
+use shared::sequence::SequenceSet;
+use shared::site::{Event, Work};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Progress goes out at most this often.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// A site's cases, and what each is for.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    cases: Vec<CachedCase>,
+    training: Vec<usize>,
+    validation: Vec<usize>,
+    pub(super) inventory: Inventory,
+}
+
+impl Prepared {
+    fn new(cohort: data::Cohort, role: Role, federation: &Federation, site: &str) -> Self {
+        let mut skipped = cohort.skipped.len();
+        let found = cohort.cases.len();
+        // Without a reference a case can neither train nor be scored.
+        let cases: Vec<CachedCase> = cohort.cases.into_iter().filter(CachedCase::has_label).collect();
+        skipped += found - cases.len();
+        let (training, validation) = match role {
+            Role::Train => train::split(&cases, federation.evaluation.validation_share, federation.seed, site),
+            Role::Evaluate => (Vec::new(), Vec::new()),
+        };
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let inventory = Inventory {
+            sequences: cases.iter().map(CachedCase::present).fold(SequenceSet::EMPTY, SequenceSet::union),
+            training_cases: count(training.len()),
+            validation_cases: count(validation.len()),
+            held_out_cases: if role == Role::Evaluate { count(cases.len()) } else { 0 },
+            skipped_cases: count(skipped),
+            training_slices: training.iter().map(|&index| cases[index].depth() as u64).sum(),
+        };
+        Self { cases, training, validation, inventory }
+    }
+
+    /// Refuses a cohort that the role can do nothing with.
+    pub(super) fn check(&self, role: Role) -> Result<(), Failure> {
+        let enough = match role {
+            Role::Train => !self.training.is_empty(),
+            Role::Evaluate => !self.cases.is_empty(),
+        };
+        let failure = || {
+            Failure::new(Class::Data, "no case has a reference segmentation").hint(
+                "data.label and data.lesion_labels say where lesions are marked; without them no case can be used",
+            )
+        };
+        enough.then_some(()).ok_or_else(failure)
+    }
+
+    fn of(&self, indices: &[usize]) -> Vec<&CachedCase> {
+        indices.iter().map(|&index| &self.cases[index]).collect()
+    }
+
+    fn scored(&self, cases: Cases) -> Vec<&CachedCase> {
+        match cases {
+            Cases::Validation => self.of(&self.validation),
+            Cases::HeldOut => self.cases.iter().collect(),
+        }
+    }
+}
+
+/// What tasks are worked with.
+#[derive(Debug)]
+struct Shop {
+    site: String,
+    role: Role,
+    federation: Arc<Federation>,
+    models: Models,
+    device: Device,
+    data: DataConfig,
+    work_folder: PathBuf,
+    tell: mpsc::UnboundedSender<Told>,
+    prepared: OnceLock<Prepared>,
+    /// The site's last own model, whose normalisation layers it keeps where the federation says so.
+    own: Mutex<Option<(RunId, Parameters)>>,
+}
+
+/// Starts work, one task at a time.
+#[derive(Debug)]
+pub(super) struct Worker {
+    shop: Arc<Shop>,
+    threads: usize,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        config: &SiteConfig,
+        site: &str,
+        federation: Arc<Federation>,
+        models: Models,
+        tell: mpsc::UnboundedSender<Told>,
+    ) -> Result<Self, Failure> {
+        let shop = Shop {
+            site: site.into(),
+            role: config.role,
+            federation,
+            models,
+            device: device::open(&config.device)?,
+            data: config.data.clone(),
+            work_folder: config.work_folder.clone(),
+            tell,
+            prepared: OnceLock::new(),
+            own: Mutex::new(None),
+        };
+        Ok(Self { shop: Arc::new(shop), threads: config.threads, cancelled: Arc::default() })
+    }
+
+    /// Begins to prepare the data; the loop hears of it.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        let shop = self.shop.clone();
+        on_own_thread(self.threads, move || {
+            let mut meter = None;
+            let tell = shop.tell.clone();
+            let mut progress = |done: usize, total: usize| {
+                meter.get_or_insert_with(|| Meter::new("cases prepared", total)).at(done);
+                let _ = tell.send(Told::Event(Event::Preparing { done: done as u32, total: total as u32 }));
+            };
+            let cohort = data::open(&shop.data, &shop.federation.input, &shop.work_folder, &mut progress);
+            let prepared = cohort.map(|cohort| Prepared::new(cohort, shop.role, &shop.federation, &shop.site));
+            let _ = shop.tell.send(Told::Prepared(prepared.map(Box::new)));
+        })
+        .map(|_| ())
+    }
+
+    /// Takes the prepared data.
+    pub(super) fn ready(&self, prepared: Prepared) {
+        let _ = self.shop.prepared.set(prepared);
+    }
+
+    /// Stops the running task at its next step.
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Begins a task; the loop hears how it gets on and ends.
+    pub(super) fn start(&mut self, work: Work) -> io::Result<()> {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        self.cancelled = cancelled.clone();
+        let (shop, tell, task) = (self.shop.clone(), self.shop.tell.clone(), work.task);
+        let running = on_own_thread(self.threads, move || {
+            if let Err(reason) = shop.work(&work, &cancelled) {
+                shop.say(Event::Failed { task, reason });
+            }
+        })?;
+        // A panic below must not leave the coordinator waiting for its patience to run out.
+        std::thread::Builder::new().name("watch".into()).spawn(move || {
+            if running.join().is_err() {
+                let reason = "the task broke off by an internal error; the site's log says more".into();
+                let _ = tell.send(Told::Event(Event::Failed { task, reason }));
+            }
+        })?;
+        Ok(())
+    }
+}
+
+impl Shop {
+    fn say(&self, event: Event) {
+        // Nobody listens when the program is ending.
+        let _ = self.tell.send(Told::Event(event));
+    }
+
+    fn work(&self, work: &Work, cancelled: &AtomicBool) -> Result<(), String> {
+        let prepared = self.prepared.get().ok_or("the site's data is not ready")?;
+        let model = self.models.load(work.model).map_err(|error| format!("the model cannot be read: {error}"))?;
+        match work.cases() {
+            None => self.train(work.task, prepared, &model, cancelled),
+            Some(cases) => self.score(work, &prepared.scored(cases), model, cancelled),
+        }
+    }
+
+    fn train(
+        &self,
+        task: TaskId,
+        prepared: &Prepared,
+        start: &Parameters,
+        cancelled: &AtomicBool,
+    ) -> Result<(), String> {
+        tracing::info!(run = task.run.0, round = task.round, "training");
+        let cases = prepared.of(&prepared.training);
+        let own = self.own(task.run);
+        let job = Job { cases: &cases, federation: &self.federation, site: &self.site, task, start, own: own.as_ref() };
+        let mut meter = None;
+        let mut last = Instant::now();
+        let mut progress = |step: Step| {
+            meter.get_or_insert_with(|| Meter::new("training steps", step.total as usize)).at(step.done as usize);
+            if last.elapsed() >= PROGRESS || step.done == step.total {
+                last = Instant::now();
+                let Step { done, total, loss, slices_per_second } = step;
+                self.say(Event::Progress(Progress { task, done, total, loss: Some(loss), slices_per_second }));
+            }
+            go_on(cancelled)
+        };
+        let update = train(&job, &self.device, &mut progress).map_err(|error| error.to_string())?;
+        let parameters = self.models.store(&update.parameters).map_err(|error| format!("the update: {error}"))?;
+        tracing::info!(loss = update.mean_loss, seconds = update.seconds, slices = update.slices, "trained");
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((task.run, update.parameters));
+        self.say(Event::Trained(Trained {
+            task,
+            parameters,
+            slices: update.slices,
+            steps: update.steps,
+            mean_loss: update.mean_loss,
+            last_loss: update.last_loss,
+            seconds: update.seconds,
+            sequences: update.sequences,
+        }));
+        Ok(())
+    }
+
+    fn score(
+        &self,
+        work: &Work,
+        cases: &[&CachedCase],
+        model: Parameters,
+        cancelled: &AtomicBool,
+    ) -> Result<(), String> {
+        let task = work.task;
+        tracing::info!(run = task.run.0, round = task.round, cases = cases.len(), "scoring");
+        let model = self.own(task.run).map_or(model.clone(), |own| with_own_norms(&model, &own));
+        let total = cases.len() as u32;
+        let mut done = 0;
+        let mut meter = Meter::new("cases scored", cases.len());
+        let mut each = |score| {
+            done += 1;
+            meter.at(done as usize);
+            self.say(Event::Scored { task, score });
+            self.say(Event::Progress(Progress { task, done, total, loss: None, slices_per_second: 0.0 }));
+            go_on(cancelled)
+        };
+        score_cases(cases, &self.federation, &model, &work.thresholds, None, &self.device, &mut each)
+            .map_err(|error| error.to_string())?;
+        self.say(Event::Evaluated(task));
+        Ok(())
+    }
+
+    /// The site's own last model of a run, where normalisation is kept local.
+    fn own(&self, run: RunId) -> Option<Parameters> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let local = self.federation.model.norm == Norm::BatchLocal;
+        own.as_ref().filter(|(of, _)| local && *of == run).map(|(_, parameters)| parameters.clone())
+    }
+}
+
+fn go_on(cancelled: &AtomicBool) -> ControlFlow<()> {
+    if cancelled.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}

@@ -1,0 +1,186 @@
+//! A cohort's files: one folder for each case, and the `[data]` table that reads them.
+
+use super::examine::{Phantom, examine};
+use super::settings::{Cohort, SettingsError};
+use super::tissue::SEQUENCES;
+use crate::nifti::{self, Form, NiftiError, Source};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Why a cohort was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum PhantomError {
+    /// Settings that cannot be drawn.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Files of another cohort could be taken for this one's.
+    #[error("{} is not empty", .0.display())]
+    Occupied(PathBuf),
+    /// A file or folder that could not be read or made.
+    #[error("{}: {source}", .path.display())]
+    Disk {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A volume that could not be written.
+    #[error("{}: {source}", .path.display())]
+    Volume {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: NiftiError,
+    },
+}
+
+/// What was written of one site. One line of JSON under `--json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Written {
+    /// The site.
+    pub site: String,
+    /// Its folder, absolute.
+    pub folder: PathBuf,
+    /// The file that holds its `[data]` table, absolute.
+    pub data: PathBuf,
+    /// How many cases.
+    pub cases: usize,
+    /// How many lesions in all of them.
+    pub lesions: usize,
+    /// The sequences that were written.
+    pub sequences: Vec<String>,
+}
+
+/// The `[data]` table of a site's file.
+#[derive(Serialize)]
+struct Snippet {
+    data: Data,
+}
+
+#[derive(Serialize)]
+struct Data {
+    root: PathBuf,
+    label: String,
+    lesion_labels: [u8; 1],
+    brain: String,
+    sequences: BTreeMap<String, String>,
+}
+
+/// Writes a site's cohort into a new or empty folder: `CASE/SEQUENCE.nii.gz`, `CASE/lesion.nii.gz`,
+/// `CASE/brain.nii.gz`, and last `data.toml`. `done` is told after each case.
+///
+/// # Errors
+/// When the folder holds something, or the disk refuses.
+pub fn write(folder: &Path, cohort: &Cohort, done: &mut dyn FnMut(usize)) -> Result<Written, PhantomError> {
+    std::fs::create_dir_all(folder).map_err(disk(folder))?;
+    if std::fs::read_dir(folder).map_err(disk(folder))?.next().is_some() {
+        return Err(PhantomError::Occupied(folder.into()));
+    }
+    let folder = folder.canonicalize().map_err(disk(folder))?;
+    let mut lesions = 0;
+    for index in 0..cohort.cases {
+        let phantom = examine(cohort, index);
+        write_case(&folder, cohort, &phantom)?;
+        lesions += phantom.diameters_mm.len();
+        done(index + 1);
+    }
+    let sequences: Vec<String> = cohort.sequences().iter().map(|s| SEQUENCES[s].to_string()).collect();
+    let data = folder.join("data.toml");
+    std::fs::write(&data, snippet(&folder, cohort, &sequences)).map_err(disk(&data))?;
+    Ok(Written { site: cohort.site.clone(), folder, data, cases: cohort.cases, lesions, sequences })
+}
+
+fn write_case(folder: &Path, cohort: &Cohort, phantom: &Phantom) -> Result<(), PhantomError> {
+    let folder = folder.join(&phantom.case);
+    std::fs::create_dir(&folder).map_err(disk(&folder))?;
+    let source = Source::new(&phantom.grid, phantom.orientation, Form::Sform).map_err(volume(&folder))?;
+    let file = |name: &str| folder.join(format!("{name}.nii.gz"));
+    let mut jobs: Vec<usize> = cohort.sequences().iter().collect();
+    jobs.extend([SEQUENCES.len(), SEQUENCES.len() + 1]);
+    jobs.into_par_iter().try_for_each(|job| match phantom.volumes.get(job) {
+        Some(values) => {
+            let path = file(SEQUENCES[job]);
+            nifti::write_f32(&path, values, &source).map_err(volume(&path))
+        }
+        None => {
+            let (name, mask) = [("lesion", &phantom.lesion), ("brain", &phantom.brain)][job - SEQUENCES.len()];
+            nifti::write_u8(&file(name), mask, &source).map_err(volume(&file(name)))
+        }
+    })
+}
+
+fn snippet(folder: &Path, cohort: &Cohort, sequences: &[String]) -> String {
+    let pattern = |name: &str| format!("{{case}}/{name}.nii.gz");
+    let data = Data {
+        root: folder.into(),
+        label: pattern("lesion"),
+        lesion_labels: [1],
+        brain: pattern("brain"),
+        sequences: sequences.iter().map(|name| (name.clone(), pattern(name))).collect(),
+    };
+    // Strings, numbers and tables always have a TOML form, unless a path is no Unicode: then the table names it.
+    let table = toml::to_string(&Snippet { data }).unwrap_or_else(|error| format!("# {error}\n"));
+    format!("# The data of the synthetic site {}: paste into its site file.\n{table}", cohort.site)
+}
+
+fn disk(path: &Path) -> impl FnOnce(std::io::Error) -> PhantomError {
+    let path = path.to_path_buf();
+    move |source| PhantomError::Disk { path, source }
+}
+
+fn volume(path: &Path) -> impl FnOnce(NiftiError) -> PhantomError {
+    let path = path.to_path_buf();
+    move |source| PhantomError::Volume { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phantom::{Common, ScannerChoice, Site};
+
+    fn cohort() -> Cohort {
+        let site = Site { name: "west".into(), cases: 2, lacks: vec!["flair".into()], scanner: ScannerChoice::Auto };
+        Cohort::new(&Common { plane: 24, slices: 9, ..Common::default() }, &site).unwrap()
+    }
+
+    #[test]
+    fn files_read_back_as_they_were_drawn_whatever_the_orientation() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = write(&folder.path().join("west"), &cohort(), &mut |_| ()).unwrap();
+        assert_eq!((written.cases, written.sequences.len()), (2, 3));
+        let phantom = examine(&cohort(), 1);
+        let case = written.folder.join("west-0002");
+        let volume = nifti::read(&case.join("t1_post.nii.gz")).unwrap();
+        assert_eq!(volume.values, phantom.volumes[2]);
+        assert_eq!(volume.grid, phantom.grid);
+        let lesion = nifti::read(&case.join("lesion.nii.gz")).unwrap();
+        assert!(lesion.values.iter().zip(&phantom.lesion).all(|(read, drawn)| *read == f32::from(*drawn)));
+        assert!(case.join("brain.nii.gz").exists() && !case.join("flair.nii.gz").exists());
+    }
+
+    #[test]
+    fn the_snippet_names_what_was_written_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = write(folder.path(), &cohort(), &mut |_| ()).unwrap();
+        let table: toml::Table = std::fs::read_to_string(&written.data).unwrap().parse().unwrap();
+        let data = &table["data"];
+        assert_eq!(data["root"].as_str(), written.folder.to_str());
+        assert_eq!(data["lesion_labels"].as_array().map(Vec::len), Some(1));
+        let sequences = data["sequences"].as_table().unwrap();
+        assert_eq!(sequences.keys().collect::<Vec<_>>(), ["bravo", "t1_post", "t1_pre"]);
+        let patterns = sequences.values().chain([&data["label"], &data["brain"]]);
+        for pattern in patterns.map(|pattern| pattern.as_str().unwrap()) {
+            assert!(written.folder.join(pattern.replace("{case}", "west-0001")).exists(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_holds_something_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+        assert!(matches!(write(folder.path(), &cohort(), &mut |_| ()), Err(PhantomError::Occupied(_))));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
