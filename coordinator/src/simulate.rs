@@ -10,8 +10,9 @@ use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
 use crate::report;
+use crate::serve::{ServeConfig, serve};
 use children::ChildError;
-use federate::{Request, Simulation};
+use federate::Simulation;
 use folder::{Folder, FolderError};
 use plan::{Plan, PlanError};
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Class::Internal, format!("cannot start threads: {error}")))?;
-    let outcome = runtime.block_on(simulation.run(serve));
+    let outcome = runtime.block_on(simulation.run(start));
     runtime.shutdown_timeout(Duration::from_secs(2));
     let outcome = outcome?;
     report::write(&outcome, simulation.folder.path())?;
@@ -63,17 +64,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Starts the coordinator in this process.
-fn serve(
-    request: Request,
+fn start(
+    config: ServeConfig,
     happen: mpsc::UnboundedSender<Happening>,
     stop: watch::Receiver<bool>,
 ) -> JoinHandle<Result<Outcome, Failure>> {
-    tokio::spawn(async move {
-        drop((happen, stop));
-        let Request { listen, certificates, run_folder, with_local } = request;
-        let asked = (certificates, run_folder, with_local);
-        Err(Failure::new(Class::Internal, format!("nothing serves {listen} in this build: {asked:?}")))
-    })
+    tokio::spawn(async move { Ok(serve(config, happen, stop).await?) })
 }
 
 /// A run folder that is not there yet: `runs/NAME-20260131-093000`, numbered when that one is.

@@ -7,6 +7,7 @@ use super::view::View;
 use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
+use crate::serve::ServeConfig;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -26,19 +27,6 @@ pub(super) struct Simulation {
     pub(super) with_local: bool,
 }
 
-/// What the coordinator is asked to serve.
-#[derive(Clone, Debug)]
-pub(super) struct Request {
-    /// Where it listens.
-    pub(super) listen: SocketAddr,
-    /// The coordinator's own certificate folder.
-    pub(super) certificates: PathBuf,
-    /// Its run folder.
-    pub(super) run_folder: PathBuf,
-    /// Whether each site also trains alone.
-    pub(super) with_local: bool,
-}
-
 /// A coordinator at work.
 type Serving = JoinHandle<Result<Outcome, Failure>>;
 
@@ -49,7 +37,7 @@ impl Simulation {
     /// A child's failure with its last words, the coordinator's, or the interruption.
     pub(super) async fn run<S>(&self, serve: S) -> Result<Outcome, Failure>
     where
-        S: FnOnce(Request, mpsc::UnboundedSender<Happening>, watch::Receiver<bool>) -> Serving,
+        S: FnOnce(ServeConfig, mpsc::UnboundedSender<Happening>, watch::Receiver<bool>) -> Serving,
     {
         let interrupted = interrupted();
         tokio::pin!(interrupted);
@@ -93,12 +81,14 @@ impl Simulation {
             .hint(format!("the same command with --out {folder} goes on from the last finished round"))
     }
 
-    fn request(&self) -> Result<Request, Failure> {
-        Ok(Request {
+    fn request(&self) -> Result<ServeConfig, Failure> {
+        Ok(ServeConfig {
+            federation: self.plan.federation.clone(),
             listen: free_port().map_err(|e| Failure::new(Class::Federation, format!("no port on 127.0.0.1: {e}")))?,
             certificates: self.folder.certificates().join("coordinator"),
             run_folder: self.folder.path().to_owned(),
             with_local: self.with_local,
+            keep_updates: false,
         })
     }
 

@@ -180,6 +180,8 @@ impl Folder {
         table.insert("work_folder".into(), text(home.join("work")));
         table.insert("device".into(), "cpu".into());
         table.insert("threads".into(), (plan.threads as i64).into());
+        // Should the coordinator be killed, its agents do not outlive it for long.
+        table.insert("reconnect_minutes".into(), 1.into());
         table.insert("data".into(), toml::Value::Table(self.data(site)?));
         put(&self.site_file(&site.name), &toml::to_string(&table)?)
     }
