@@ -7,10 +7,8 @@ mod plan;
 mod view;
 
 use crate::failure::{Class, Failure};
-use crate::happening::Happening;
-use crate::outcome::Outcome;
 use crate::report;
-use crate::serve::{ServeConfig, serve};
+use crate::serve::serve;
 use children::ChildError;
 use federate::Simulation;
 use folder::{Folder, FolderError};
@@ -18,8 +16,6 @@ use plan::{Plan, PlanError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 pub use view::View;
 
 /// Arguments of `simulate`.
@@ -56,20 +52,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Class::Internal, format!("cannot start threads: {error}")))?;
-    let outcome = runtime.block_on(simulation.run(start));
+    let outcome =
+        runtime.block_on(simulation.run(|config, happen, stop| async move { Ok(serve(config, happen, stop).await?) }));
     runtime.shutdown_timeout(Duration::from_secs(2));
     let outcome = outcome?;
     report::write(&outcome, simulation.folder.path())?;
     Ok(report::show(&outcome, simulation.folder.path(), args.json)?)
-}
-
-/// Starts the coordinator in this process.
-fn start(
-    config: ServeConfig,
-    happen: mpsc::UnboundedSender<Happening>,
-    stop: watch::Receiver<bool>,
-) -> JoinHandle<Result<Outcome, Failure>> {
-    tokio::spawn(async move { Ok(serve(config, happen, stop).await?) })
 }
 
 /// A run folder that is not there yet: `runs/NAME-20260131-093000`, numbered when that one is.

@@ -152,6 +152,9 @@ impl From<crate::predict::PredictError> for Failure {
             E::Lost(_) => return Self::new(Class::Internal, error),
         };
         Self::new(class, error).hint(hint)
+    }
+}
+
 impl From<PhantomError> for Failure {
     fn from(error: PhantomError) -> Self {
         let class = match &error {
