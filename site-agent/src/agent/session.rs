@@ -58,7 +58,7 @@ pub(super) async fn work(config: SiteConfig, mut stopped: watch::Receiver<bool>)
     let mut session = Session { config, link: Some(link), member: None, tell };
     loop {
         let next = tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => return Err(interrupted()),
+            () = asked_to_stop(&mut stopped) => return Err(interrupted()),
             Some(told) = told.recv() => session.told(told).await?,
             event = events.recv() => match event {
                 Some(LinkEvent::Closed { reason, again }) => {
@@ -260,6 +260,11 @@ fn interrupted() -> Failure {
 
 fn refused(reason: &str) -> Failure {
     Failure::new(Class::Federation, format!("the coordinator refused this site: {reason}"))
+}
+
+/// Ends when the signal is given, or can no longer be.
+async fn asked_to_stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 #[cfg(test)]
