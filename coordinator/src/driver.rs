@@ -1,232 +1,194 @@
-//! The loop around the round's state machine: sites and clock tell, the machine decides, this obeys in order.
+//! The loop around the coordinator's machine: what arrives becomes an event, effects are obeyed in their order.
 
 use crate::happening::Happening;
 use crate::outcome::Outcome;
-use crate::server::{Inbound, Server};
+use crate::server::{Inbound, SendError, Server};
 use crate::store::{FileSource, Place, Store, StoreError};
 use shared::aggregate::{Average, Checked, Contribution};
 use shared::federation::Federation;
 use shared::message::{RunId, TaskId};
 use shared::model_file::ModelCard;
 use shared::parameters::{Manifest, ParametersId};
-use shared::round::{Effect, Event, Machine, ModelRef, Snapshot};
-use std::collections::{HashMap, VecDeque};
+use shared::round::{Effect, Event, Machine, ModelRef, RunProgress, Snapshot};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// Why a federation ended before its end.
-#[derive(Debug, thiserror::Error)]
-pub enum DriveError {
-    /// The machine cannot go on.
-    #[error("the federation stopped: {0}")]
+/// How a served federation ended, other than well.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It cannot go on.
     Stopped(String),
-    /// The run folder refuses.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The stop signal.
-    #[error("interrupted")]
+    /// It was asked to stop.
     Interrupted,
+    /// The run folder refuses.
+    Store(StoreError),
 }
 
-/// Everything the loop works with.
-pub struct Driver {
-    /// What decides.
-    pub machine: Machine,
-    /// The run folder.
-    pub store: Store,
-    /// The sites' connections.
-    pub server: Server,
-    /// The settings.
-    pub federation: Federation,
-    /// The model's tensors.
-    pub manifest: Arc<Manifest>,
-    /// Whoever watches.
-    pub happen: mpsc::UnboundedSender<Happening>,
-    /// The moment that the machine's time counts from.
-    pub began: Instant,
-    runs: HashMap<RunId, String>,
+impl From<StoreError> for End {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What work beside the loop came to.
+enum Finding {
+    Checked { site: String, task: TaskId, result: Result<Result<Checked<FileSource>, String>, StoreError>, id: ParametersId },
+    Aggregated { run: RunId, round: u32, result: Result<ParametersId, StoreError> },
+}
+
+/// Everything the loop holds.
+pub(crate) struct Driver {
+    pub(crate) machine: Machine,
+    pub(crate) store: Arc<Store>,
+    pub(crate) server: Server,
+    pub(crate) federation: Arc<Federation>,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) happenings: mpsc::UnboundedSender<Happening>,
+    pub(crate) books: Books,
+}
+
+/// What the loop remembers between an event and the effect that names it.
+pub(crate) struct Books {
+    began: Instant,
     files: HashMap<u64, PathBuf>,
-    next_file: u64,
-    checked: HashMap<(String, TaskId), Checked<FileSource>>,
+    count: u64,
+    checked: BTreeMap<(TaskId, String), Checked<FileSource>>,
+    exported: BTreeMap<String, u32>,
+    findings: mpsc::UnboundedSender<Finding>,
+    outcome: Option<Outcome>,
 }
 
-/// What an effect leads to beside further events.
-enum Next {
-    GoOn,
-    Finished,
+impl Books {
+    /// Empty books; the machine's clock starts at `began`.
+    pub(crate) fn new(began: Instant) -> Self {
+        let (findings, _) = mpsc::unbounded_channel();
+        Self {
+            began,
+            files: HashMap::new(),
+            count: 0,
+            checked: BTreeMap::new(),
+            exported: BTreeMap::new(),
+            findings,
+            outcome: None,
+        }
+    }
 }
 
 impl Driver {
-    /// A loop that has not begun. `snapshot` is what the machine goes on from.
-    #[must_use]
-    pub fn new(
-        machine: Machine,
-        (store, server): (Store, Server),
-        (federation, manifest): (Federation, Arc<Manifest>),
-        happen: mpsc::UnboundedSender<Happening>,
-        began: Instant,
-        snapshot: Option<&Snapshot>,
-    ) -> Self {
-        let names = snapshot.map(|s| s.runs.iter().map(|run| run.outcome.name.clone()).collect()).unwrap_or_default();
-        let mut runs: HashMap<RunId, String> = HashMap::from([(RunId(0), "federation".into())]);
-        runs.extend(Vec::into_iter(names).enumerate().map(|(id, name)| (RunId(id as u16), name)));
-        let (files, checked) = (HashMap::new(), HashMap::new());
-        Self { machine, store, server, federation, manifest, happen, began, runs, files, next_file: 0, checked }
-    }
-
-    /// Works until the federation is finished, cannot go on, or `stop` turns true. Everything accepted so far is
-    /// stored in any case.
-    ///
-    /// # Errors
-    /// See [`DriveError`].
-    pub async fn run(
+    /// Serves until the federation ends.
+    pub(crate) async fn run(
         mut self,
         mut inbound: mpsc::Receiver<Inbound>,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<Outcome, DriveError> {
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let outcome = loop {
-            let event = tokio::select! {
-                // A sender that is gone without a signal means that nobody can stop us any more, not that we should.
-                Ok(_) = stop.wait_for(|stop| *stop) => break Err(DriveError::Interrupted),
-                Some(inbound) = inbound.recv() => self.event(inbound),
-                _ = tick.tick() => Some(Event::Tick),
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<Outcome, End> {
+        let mut clock = tokio::time::interval(Duration::from_millis(500));
+        let (findings, mut found) = mpsc::unbounded_channel();
+        self.books.findings = findings;
+        let end = loop {
+            let told = tokio::select! {
+                Ok(_) = shutdown.wait_for(|stop| *stop) => break Err(End::Interrupted),
+                Some(finding) = found.recv() => self.found(finding).await,
+                Some(arrived) = inbound.recv() => self.arrived(arrived).await,
+                _ = clock.tick() => self.tell(Event::Tick).await,
             };
-            let Some(event) = event else { continue };
-            match tokio::task::block_in_place(|| self.handle(event)) {
-                Ok(Next::GoOn) => {}
-                Ok(Next::Finished) => break Ok(self.machine.outcome(self.began.elapsed())),
-                Err(error) => break Err(error),
+            match told {
+                Err(end) => break Err(end),
+                Ok(()) => {
+                    if let Some(outcome) = self.books.outcome.take() {
+                        break Ok(outcome);
+                    }
+                }
             }
-        };
-        let outcome = match outcome {
-            Ok(outcome) => self.leave(outcome),
-            Err(error) => Err(error),
         };
         self.server.shutdown().await;
-        outcome
+        end
     }
 
-    /// Writes what a finished federation leaves: the models with their thresholds, and the outcome.
-    fn leave(&self, outcome: Outcome) -> Result<Outcome, DriveError> {
-        for run in &outcome.runs {
-            let last = run.rounds.len() as u32;
-            for (round, which) in [(run.best_round, "best"), (last, "last")] {
-                let card = ModelCard {
-                    name: self.federation.name.clone(),
-                    input: self.federation.input.clone(),
-                    model: self.federation.model.clone(),
-                    round,
-                    threshold: run.threshold.filter(|_| round == run.best_round),
-                };
-                let name = format!("{}-{which}", run.name);
-                self.store.export(Place { run: &run.name, round }, &self.manifest, &card, &name)?;
-            }
-        }
-        self.store.put_outcome(&outcome)?;
-        let _ = self.happen.send(Happening::Finished);
-        Ok(outcome)
-    }
-
-    fn event(&mut self, inbound: Inbound) -> Option<Event> {
-        Some(match inbound {
+    async fn arrived(&mut self, arrived: Inbound) -> Result<(), End> {
+        let event = match arrived {
             Inbound::Connected { site, connection, hello } => Event::Connected { site, connection, hello },
             Inbound::Message { site, connection, message } => Event::Message { site, connection, message },
             Inbound::Parameters { site, header, file, .. } => {
-                self.next_file += 1;
-                self.files.insert(self.next_file, file);
-                Event::Received { site, header, file: self.next_file }
+                self.books.count += 1;
+                self.books.files.insert(self.books.count, file);
+                Event::Received { site, header, file: self.books.count }
             }
             Inbound::ParametersRefused { site, header, reason, .. } => {
-                tracing::warn!(site, reason, "parameters refused");
                 Event::Stored { site, task: header.task, result: Err(reason) }
             }
             Inbound::Closed { site, connection, reason } => Event::Disconnected { site, connection, reason },
-        })
+        };
+        self.tell(event).await
     }
 
-    /// Obeys the effects of an event in order; events that come of them are handled before anything else.
-    fn handle(&mut self, event: Event) -> Result<Next, DriveError> {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            for effect in self.machine.handle(event, self.began.elapsed()) {
-                match effect {
-                    Effect::Check { file, site, task, parameters } => {
-                        let result = self.check(file, &site, task, parameters)?;
-                        events.push_back(Event::Stored { site, task, result });
-                    }
-                    Effect::Aggregate { run, round, start, updates } => {
-                        let parameters = self.aggregate(run, round, start, updates)?;
-                        events.push_back(Event::Aggregated { run, round, parameters });
-                    }
-                    Effect::Stop { reason } => return Err(DriveError::Stopped(reason)),
-                    Effect::Finish => return Ok(Next::Finished),
-                    effect => self.obey(effect)?,
-                }
+    async fn found(&mut self, finding: Finding) -> Result<(), End> {
+        let event = match finding {
+            Finding::Checked { site, task, result, id } => {
+                let result = result?.map(|checked| {
+                    self.books.checked.insert((task, site.clone()), checked);
+                    id
+                });
+                Event::Stored { site, task, result }
             }
-        }
-        Ok(Next::GoOn)
+            Finding::Aggregated { run, round, result } => Event::Aggregated { run, round, parameters: result? },
+        };
+        self.tell(event).await
     }
 
-    fn obey(&mut self, effect: Effect) -> Result<(), DriveError> {
-        // A site that cannot be sent to is gone: its `Closed` is on its way and the machine will hear of it.
-        match effect {
-            Effect::Send { site, message } => drop(self.server.send(&site, message)),
-            Effect::SendParameters { site, header, model } => {
-                let file = self.model(model);
-                drop(self.server.send_parameters(&site, header, file));
-            }
-            Effect::Close { site, reason } => drop(self.server.close(&site, &reason)),
-            Effect::Discard { file } => self.discard(file),
-            Effect::Persist(snapshot) => self.store.persist(&snapshot)?,
-            Effect::Report(happening) => {
-                if let Happening::RoundStarted { run, name, .. } = &happening {
-                    self.runs.insert(*run, name.clone());
-                }
-                let _ = self.happen.send(happening);
-            }
-            Effect::Check { .. } | Effect::Aggregate { .. } | Effect::Stop { .. } | Effect::Finish => {}
+    async fn tell(&mut self, event: Event) -> Result<(), End> {
+        for effect in self.machine.handle(event, self.books.began.elapsed()) {
+            self.obey(effect).await?;
         }
         Ok(())
     }
 
-    fn run_name(&self, run: RunId) -> String {
-        self.runs.get(&run).cloned().unwrap_or_else(|| format!("run-{}", run.0))
-    }
-
-    /// Where a model is: round 0 of every lineage is the one initial model.
-    fn model(&self, model: ModelRef) -> PathBuf {
-        let name = if model.round == 0 { self.run_name(RunId(0)) } else { self.run_name(model.run) };
-        self.store.model(Place { run: &name, round: model.round })
-    }
-
-    fn check(
-        &mut self,
-        file: u64,
-        site: &str,
-        task: TaskId,
-        parameters: ParametersId,
-    ) -> Result<Result<ParametersId, String>, DriveError> {
-        let Some(received) = self.files.remove(&file) else { return Ok(Err("the update's file is gone".into())) };
-        let name = self.run_name(task.run);
-        let place = Place { run: &name, round: task.round };
-        Ok(match self.store.accept(&received, place, site, &self.manifest, parameters)? {
-            Ok(checked) => {
-                self.checked.insert((site.into(), task), checked);
-                Ok(parameters)
+    async fn obey(&mut self, effect: Effect) -> Result<(), End> {
+        match effect {
+            Effect::Send { site, message } => note(self.server.send(&site, message)),
+            Effect::SendParameters { site, header, model } => {
+                note(self.server.send_parameters(&site, header, self.model(model)));
             }
-            Err(reason) => Err(reason),
-        })
+            Effect::Close { site, reason } => note(self.server.close(&site, &reason)),
+            Effect::Check { file, site, task, parameters } => self.check(file, site, task, parameters),
+            Effect::Discard { file } => {
+                if let Some(path) = self.books.files.remove(&file) {
+                    // Gone already is as good; what stays is swept at the next start.
+                    let _ = std::fs::remove_file(path);
+                }
+            }
+            Effect::Aggregate { run, round, start, updates } => self.aggregate(run, round, start, updates)?,
+            Effect::Persist(snapshot) => self.persist(*snapshot).await?,
+            Effect::Report(happening) => {
+                let _ = self.happenings.send(happening);
+            }
+            Effect::Stop { reason } => return Err(End::Stopped(reason)),
+            Effect::Finish => self.finish().await?,
+        }
+        Ok(())
     }
 
-    fn discard(&mut self, file: u64) {
-        if let Some(path) = self.files.remove(&file) {
-            // Left over, it would go at the next start.
-            let _ = std::fs::remove_file(path);
-        }
+    fn name(&self, run: RunId) -> String {
+        self.machine.run_name(run).to_string()
+    }
+
+    fn model(&self, model: ModelRef) -> PathBuf {
+        // All lineages start from the federation's initial model.
+        let run = if model.round == 0 { RunId(0) } else { model.run };
+        self.store.model(Place { run: self.machine.run_name(run), round: model.round })
+    }
+
+    fn check(&mut self, file: u64, site: String, task: TaskId, id: ParametersId) {
+        let Some(path) = self.books.files.remove(&file) else { return };
+        let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
+        let run = self.name(task.run);
+        tokio::task::spawn_blocking(move || {
+            let place = Place { run: &run, round: task.round };
+            let result = store.accept(&path, place, &site, &manifest, id);
+            let _ = findings.send(Finding::Checked { site, task, result, id });
+        });
     }
 
     fn aggregate(
@@ -235,16 +197,91 @@ impl Driver {
         round: u32,
         start: ModelRef,
         updates: Vec<Contribution>,
-    ) -> Result<ParametersId, DriveError> {
-        let (start, name) = (self.model(start), self.run_name(run));
-        let mut stored: HashMap<String, Checked<FileSource>> = std::mem::take(&mut self.checked)
-            .into_iter()
-            .filter(|((_, task), _)| task.run == run && task.round == round)
-            .map(|((site, _), checked)| (site, checked))
-            .collect();
-        let updates = updates.into_iter().filter_map(|c| stored.remove(&c.site).map(|checked| (c, checked))).collect();
-        let Federation { input, aggregation, .. } = &self.federation;
-        let average = Average { manifest: &self.manifest, input, rule: *aggregation };
-        Ok(self.store.aggregate(&average, &start, Place { run: &name, round }, updates)?)
+    ) -> Result<(), End> {
+        let of_this_round = |(task, _): &(TaskId, String)| task.run == run && task.round == round;
+        let keys: Vec<(TaskId, String)> = self.books.checked.keys().filter(|key| of_this_round(key)).cloned().collect();
+        let mut checked: BTreeMap<String, Checked<FileSource>> =
+            keys.into_iter().filter_map(|key| Some((key.1.clone(), self.books.checked.remove(&key)?))).collect();
+        let mut pairs = Vec::new();
+        for contribution in updates {
+            let missing = || End::Stopped(format!("the checked update of {} is gone", contribution.site));
+            let update = checked.remove(&contribution.site).ok_or_else(missing)?;
+            pairs.push((contribution, update));
+        }
+        let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
+        let (federation, start, name) = (self.federation.clone(), self.model(start), self.name(run));
+        tokio::task::spawn_blocking(move || {
+            let average = Average { manifest: &manifest, input: &federation.input, rule: federation.aggregation };
+            let result = store.aggregate(&average, &start, Place { run: &name, round }, pairs);
+            let _ = findings.send(Finding::Aggregated { run, round, result });
+        });
+        Ok(())
+    }
+
+    async fn persist(&mut self, snapshot: Snapshot) -> Result<(), End> {
+        let fresh: Vec<RunProgress> = snapshot.runs.iter().filter(|run| self.better(run)).cloned().collect();
+        let store = self.store.clone();
+        self.blocking(move || store.persist(&snapshot)).await?;
+        for run in fresh {
+            self.export(&run).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a lineage has a better model than the one exported.
+    fn better(&self, run: &RunProgress) -> bool {
+        run.best.is_some_and(|best| self.books.exported.get(&run.outcome.name) != Some(&best.round))
+    }
+
+    async fn export(&mut self, run: &RunProgress) -> Result<(), End> {
+        let Some(best) = run.best else { return Ok(()) };
+        self.books.exported.insert(run.outcome.name.clone(), best.round);
+        self.write_model(run, best.round, run.outcome.name.clone()).await
+    }
+
+    async fn write_model(&self, run: &RunProgress, round: u32, file: String) -> Result<(), End> {
+        let federation = &self.federation;
+        let card = ModelCard {
+            name: federation.name.clone(),
+            input: federation.input.clone(),
+            model: federation.model.clone(),
+            round,
+            threshold: run.outcome.threshold,
+        };
+        let (store, manifest, name) = (self.store.clone(), self.manifest.clone(), run.outcome.name.clone());
+        self.blocking(move || store.export(Place { run: &name, round }, &manifest, &card, &file)).await
+    }
+
+    async fn finish(&mut self) -> Result<(), End> {
+        for run in self.machine.snapshot().runs {
+            self.export(&run).await?;
+            let last = run.outcome.rounds.len() as u32;
+            if last > 0 {
+                self.write_model(&run, last, format!("{}-last", run.outcome.name)).await?;
+            }
+        }
+        let outcome = self.machine.outcome(self.books.began.elapsed());
+        let (store, copy) = (self.store.clone(), outcome.clone());
+        self.blocking(move || store.put_outcome(&copy)).await?;
+        self.books.outcome = Some(outcome);
+        Ok(())
+    }
+
+    /// Disk work that the loop waits for, off the network's threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, End> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(End::Stopped(format!("writing to the run folder broke off: {error}"))),
+        }
+    }
+}
+
+/// A site that is gone is told nothing: its `Closed` is on its way.
+fn note(sent: Result<(), SendError>) {
+    if let Err(error) = sent {
+        tracing::debug!(%error, "not sent");
     }
 }

@@ -1,6 +1,6 @@
-//! The `serve` subcommand: a federation from its first round to its report.
+//! The `serve` subcommand: a federation over the network, from its settings to its outcome.
 
-use crate::driver::{DriveError, Driver};
+use crate::driver::{Books, Driver, End};
 use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
@@ -9,31 +9,28 @@ use crate::server::{Server, ServerConfig, ServerError};
 use crate::simulate::View;
 use crate::store::{Place, Store, StoreError};
 use serde::Deserialize;
-use shared::architecture;
+use shared::architecture::{initial, manifest};
 use shared::federation::Federation;
-use shared::round::{Machine, Plan};
+use shared::parameters::{Manifest, ParametersId};
+use shared::round::{Machine, Plan, Snapshot};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use tracing_subscriber::EnvFilter;
-
-/// Events that wait for the loop; past that the sites wait.
-const INBOUND: usize = 256;
 
 /// Arguments of `serve`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The federation's settings with a [serve] table, a TOML file: see configs/coordinator.toml.
+    /// The federation's settings with a [serve] table, such as configs/coordinator.toml.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Listen here instead of at `serve.listen`.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Option<SocketAddr>,
-    /// Use this run folder instead of `serve.run_folder`. One with an unfinished run of the same settings goes on.
+    /// The run folder, instead of serve.run_folder. One that holds a run of the same settings goes on.
     #[arg(long, value_name = "DIR")]
     run_folder: Option<PathBuf>,
+    /// The UDP address to listen on, instead of serve.listen.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     /// Also train each site alone for the same rounds, and show it beside.
     #[arg(long)]
     with_local: bool,
@@ -43,100 +40,81 @@ pub struct Args {
 }
 
 /// What to serve, and where.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ServeConfig {
-    /// The settings.
+    /// The federation's settings.
     pub federation: Federation,
-    /// The UDP address.
+    /// The UDP address to listen on.
     pub listen: SocketAddr,
     /// The coordinator's certificate folder.
     pub certificates: PathBuf,
-    /// The run folder.
+    /// Where everything is kept.
     pub run_folder: PathBuf,
     /// Also train each site alone.
     pub with_local: bool,
-    /// Keep every round's models and updates, for an auditor.
+    /// Keep every round's updates and models, so that each average can be computed again.
     pub keep_updates: bool,
 }
 
-/// Why a federation was not served to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// No server.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The run folder refuses.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The federation ended early.
-    #[error(transparent)]
-    Drive(DriveError),
-}
-
-/// The `[serve]` table.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    listen: SocketAddr,
-    certificates: PathBuf,
-    run_folder: PathBuf,
-    #[serde(default)]
-    keep_updates: bool,
-}
-
-/// The one table of the file that is read here; the others are the federation's.
+/// The part of the coordinator's file that is about serving.
 #[derive(Deserialize)]
 struct File {
     serve: Option<Table>,
 }
 
-impl ServeConfig {
-    fn read(args: &Args) -> Result<Self, Failure> {
-        let wrong = |error: &dyn std::fmt::Display| {
-            Failure::new(Class::Configuration, format!("{}: {error}", args.config.display()))
-                .hint("configs/coordinator.toml shows every key")
-        };
-        let text = std::fs::read_to_string(&args.config).map_err(|error| wrong(&error))?;
-        let federation = Federation::from_toml(&text).map_err(|error| wrong(&error))?;
-        let file: File = toml::from_str(&text).map_err(|error| wrong(&error))?;
-        let table = file.serve.ok_or_else(|| wrong(&"the table [serve] is missing"))?;
-        let folder = args.config.parent().unwrap_or(Path::new("."));
-        Ok(Self {
-            federation,
-            listen: args.listen.unwrap_or(table.listen),
-            certificates: folder.join(table.certificates),
-            run_folder: args.run_folder.clone().unwrap_or_else(|| folder.join(table.run_folder)),
-            with_local: args.with_local,
-            keep_updates: table.keep_updates,
-        })
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    listen: Option<SocketAddr>,
+    certificates: Option<PathBuf>,
+    run_folder: Option<PathBuf>,
+    #[serde(default)]
+    keep_updates: bool,
+}
+
+/// Why a federation was not served to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The network refuses.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The run folder refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The federation cannot go on.
+    #[error("the federation stopped: {0}")]
+    Stopped(String),
+    /// It was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<End> for ServeError {
+    fn from(end: End) -> Self {
+        match end {
+            End::Stopped(reason) => Self::Stopped(reason),
+            End::Interrupted => Self::Interrupted,
+            End::Store(error) => Self::Store(error),
+        }
     }
 }
 
-/// Serves a federation until it is finished, or `stop` turns true. What happens goes to `happen`.
+/// Serves a federation until its outcome, which is in the run folder then, or until `shutdown` holds `true`. With the
+/// folder of a run of the same settings it goes on after that run's last finished round.
 ///
 /// # Errors
-/// See [`ServeError`]; the run folder then holds everything up to the last finished round, and the same call goes on
-/// from there.
+/// See [`ServeError`]; what was finished before stands in the run folder.
 pub async fn serve(
     config: ServeConfig,
-    happen: mpsc::UnboundedSender<Happening>,
-    stop: watch::Receiver<bool>,
+    happenings: mpsc::UnboundedSender<Happening>,
+    shutdown: watch::Receiver<bool>,
 ) -> Result<Outcome, ServeError> {
     let began = Instant::now();
-    let federation = config.federation;
-    let manifest = Arc::new(architecture::manifest(&federation.model, &federation.input));
+    let federation = Arc::new(config.federation);
+    let manifest = Arc::new(manifest(&federation.model, &federation.input));
     let (store, snapshot) = Store::open(&config.run_folder, &federation, config.keep_updates)?;
-    let initial = architecture::initial(&manifest, federation.seed);
-    let id = initial.id();
-    if snapshot.is_none() {
-        store.put_model(Place { run: "federation", round: 0 }, &initial)?;
-    }
-    drop(initial);
-    for run in snapshot.iter().flat_map(|snapshot| &snapshot.runs) {
-        let place = Place { run: &run.outcome.name, round: run.outcome.rounds.len() as u32 };
-        run.model.map(|model| store.verify(place, &manifest, model)).transpose()?;
-    }
-    let (events, inbound) = mpsc::channel(INBOUND);
+    let start = prepare(&store, &federation, &manifest, snapshot.as_ref())?;
+    let (events, inbound) = mpsc::channel(64);
     let server = ServerConfig {
         listen: config.listen,
         certificates: config.certificates,
@@ -145,51 +123,140 @@ pub async fn serve(
         expected_sites: federation.sites.expected.clone(),
     };
     let server = Server::bind(server, events).await?;
-    tracing::info!(address = %server.local_addr(), federation = %federation.name, "listening");
+    tracing::info!(address = %server.local_addr(), "listening");
     let plan = Plan {
-        federation: federation.clone(),
+        federation: (*federation).clone(),
         with_local: config.with_local,
-        initial: id,
+        initial: start,
         model_bytes: manifest.bytes(),
     };
-    let machine = Machine::new(plan, snapshot.clone(), Duration::ZERO);
-    let driver = Driver::new(machine, (store, server), (federation, manifest), happen, began, snapshot.as_ref());
-    driver.run(inbound, stop).await.map_err(ServeError::Drive)
+    let machine = Machine::new(plan, snapshot, Duration::ZERO);
+    let (store, books) = (Arc::new(store), Books::new(began));
+    let driver = Driver { machine, store, server, federation, manifest, happenings, books };
+    Ok(driver.run(inbound, shutdown).await?)
+}
+
+/// Stores the initial model, and checks the models that a resumed run goes on from.
+fn prepare(
+    store: &Store,
+    federation: &Federation,
+    manifest: &Arc<Manifest>,
+    snapshot: Option<&Snapshot>,
+) -> Result<ParametersId, StoreError> {
+    let start = initial(manifest, federation.seed);
+    store.put_model(Place { run: "federation", round: 0 }, &start)?;
+    for run in snapshot.iter().flat_map(|snapshot| &snapshot.runs) {
+        let name = run.outcome.name.as_str();
+        let last = run.model.map(|id| (run.outcome.rounds.len() as u32, id));
+        let best = run.best.map(|best| (best.round, best.parameters));
+        for (round, id) in last.into_iter().chain(best) {
+            store.verify(Place { run: name, round }, manifest, id)?;
+        }
+    }
+    Ok(start.id())
 }
 
 /// Runs it.
 ///
 /// # Errors
-/// Settings, certificates, the run folder or the federation refuse, or Ctrl-C or SIGTERM end the program.
+/// A configuration that cannot work, a network or disk that refuses, too few sites, an interruption.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    let config = ServeConfig::read(args)?;
+    let config = configure(args)?;
     let folder = config.run_folder.clone();
+    eprintln!("run folder: {}", folder.display());
+    eprintln!("listening on {}", config.listen);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Class::Internal, format!("cannot start threads: {error}")))?;
-    let outcome = runtime.block_on(async {
-        let (stop, stopping) = watch::channel(false);
-        let (happen, mut happenings) = mpsc::unbounded_channel();
-        let mut view = View::new(&config.federation.sites.expected);
-        let serving = tokio::spawn(serve(config, happen, stopping));
-        tokio::spawn(async move {
-            crate::simulate::interrupted().await;
-            stop.send_replace(true);
-            // Held for as long as the program lives.
-            std::future::pending::<()>().await;
-        });
-        while let Some(happening) = happenings.recv().await {
-            view.show(&happening);
-        }
-        view.clear();
-        serving.await
-    });
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    let outcome = outcome.map_err(|error| Failure::new(Class::Internal, error))??;
+    let outcome = runtime.block_on(watched(config))?;
     report::write(&outcome, &folder)?;
     Ok(report::show(&outcome, &folder, args.json)?)
+}
+
+fn configure(args: &Args) -> Result<ServeConfig, Failure> {
+    let shown = args.config.display();
+    let wrong = |error: String| Failure::new(Class::Configuration, format!("{shown}: {error}"));
+    let text = std::fs::read_to_string(&args.config)
+        .map_err(|error| Failure::new(Class::Configuration, format!("cannot read {shown}: {error}")))?;
+    let federation = Federation::from_toml(&text).map_err(|error| wrong(error.to_string()))?;
+    let file: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let table = file.serve.unwrap_or_default();
+    let missing = |key: &str| wrong(format!("serve.{key} is missing"));
+    Ok(ServeConfig {
+        federation,
+        listen: args.listen.or(table.listen).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 4433))),
+        certificates: table.certificates.ok_or_else(|| missing("certificates"))?,
+        run_folder: args.run_folder.clone().or(table.run_folder).ok_or_else(|| missing("run_folder"))?,
+        with_local: args.with_local,
+        keep_updates: table.keep_updates,
+    })
+}
+
+/// Serves, shows what happens, and heeds Ctrl-C and SIGTERM.
+async fn watched(config: ServeConfig) -> Result<Outcome, ServeError> {
+    let (happenings, mut happened) = mpsc::unbounded_channel();
+    let (stop, shutdown) = watch::channel(false);
+    tokio::spawn(async move {
+        interrupted().await;
+        let _ = stop.send(true);
+        // Kept until the end: a dropped sender would look like a signal.
+        std::future::pending::<()>().await;
+    });
+    let mut view = View::new(&config.federation.sites.expected);
+    let serving = serve(config, happenings, shutdown);
+    tokio::pin!(serving);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            Some(happening) = happened.recv() => view.show(&happening),
+            outcome = &mut serving => break outcome,
+        }
+    };
+    view.clear();
+    outcome
+}
+
+/// Ends with Ctrl-C or SIGTERM.
+async fn interrupted() {
+    let ctrl_c = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! { () = ctrl_c => {}, _ = terminate.recv() => {} }
+            return;
+        }
+    }
+    ctrl_c.await;
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let resume = "the same command goes on from the last finished round";
+        match error {
+            ServeError::Server(error) => error.into(),
+            ServeError::Store(error) => error.into(),
+            ServeError::Stopped(_) => Self::new(Class::Federation, error).hint(resume),
+            ServeError::Interrupted => Self::new(Class::Interrupted, error).hint(resume),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let (class, hint) = match &error {
+            StoreError::Io { .. } => (Class::Disk, "what was finished stands; free the disk and start again"),
+            StoreError::InUse(_) => (Class::Configuration, "stop it, or name another run folder"),
+            StoreError::Settings { .. } => (Class::Configuration, "name another run folder for other settings"),
+            StoreError::Damaged { .. } => {
+                (Class::Disk, "state.previous.json, put in place of state.json, goes on from the facts before")
+            }
+        };
+        Self::new(class, error).hint(hint)
+    }
 }

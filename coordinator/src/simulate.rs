@@ -7,21 +7,16 @@ mod plan;
 mod view;
 
 use crate::failure::{Class, Failure};
-use crate::happening::Happening;
-use crate::outcome::Outcome;
 use crate::report;
-use crate::serve::ServeConfig;
+use crate::serve::serve;
 use children::ChildError;
-pub(crate) use federate::interrupted;
-use federate::{Request, Simulation};
+use federate::Simulation;
 use folder::{Folder, FolderError};
 use plan::{Plan, PlanError};
 use shared::federation::Federation;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 pub use view::View;
 
 /// Arguments of `simulate`.
@@ -58,27 +53,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Class::Internal, format!("cannot start threads: {error}")))?;
-    let outcome = {
-        let federation = simulation.plan.federation.clone();
-        let serve = |request, happen, stop| serve(federation, request, happen, stop);
-        runtime.block_on(simulation.run(serve))
-    };
+    let outcome =
+        runtime.block_on(simulation.run(|config, happen, stop| async move { Ok(serve(config, happen, stop).await?) }));
     runtime.shutdown_timeout(Duration::from_secs(2));
     let outcome = outcome?;
     report::write(&outcome, simulation.folder.path())?;
     Ok(report::show(&outcome, simulation.folder.path(), args.json)?)
-}
-
-/// Starts the coordinator in this process.
-fn serve(
-    federation: Federation,
-    request: Request,
-    happen: mpsc::UnboundedSender<Happening>,
-    stop: watch::Receiver<bool>,
-) -> JoinHandle<Result<Outcome, Failure>> {
-    let Request { listen, certificates, run_folder, with_local } = request;
-    let config = ServeConfig { federation, listen, certificates, run_folder, with_local, keep_updates: false };
-    tokio::spawn(async move { Ok(crate::serve::serve(config, happen, stop).await?) })
 }
 
 /// A run folder that is not there yet: `runs/NAME-20260131-093000`, numbered when that one is.

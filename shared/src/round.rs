@@ -261,6 +261,12 @@ impl Machine {
         }
     }
 
+    /// A lineage's name: `federation`, or `alone:SITE`.
+    #[must_use]
+    pub fn run_name(&self, run: RunId) -> &str {
+        self.lineages.get(usize::from(run.0)).map_or("", |lineage| lineage.progress.outcome.name.as_str())
+    }
+
     fn take(&mut self, event: Event, now: Duration, out: &mut Vec<Effect>) {
         let Table { roster, desk, plan } = &mut self.table;
         match event {
@@ -354,7 +360,11 @@ impl Machine {
         let waiting = self.table.roster.awaited();
         let quiet = self.table.roster.silence(now) > self.table.patience();
         let enough = self.table.roster.present_trainers() >= minimum;
-        if enough && (waiting.is_empty() || quiet) {
+        let local = self.table.plan.with_local && self.lineages.len() == 1;
+        let finished = !local && self.lineages.iter().all(Lineage::is_done);
+        if finished {
+            self.stage = Stage::Working;
+        } else if enough && (waiting.is_empty() || quiet) {
             for site in waiting {
                 self.table.roster.give_up(&site);
                 let reason = "was expected and did not get ready".to_string();

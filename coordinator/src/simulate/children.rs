@@ -15,7 +15,7 @@ const LAST_LINES: usize = 12;
 
 /// What went wrong with a child process.
 #[derive(Debug, thiserror::Error)]
-pub enum ChildError {
+pub(super) enum ChildError {
     /// The site-agent's binary is not there.
     #[error("there is no site-agent beside the coordinator: {} does not exist", .0.display())]
     NoBinary(PathBuf),
@@ -45,7 +45,7 @@ pub enum ChildError {
 ///
 /// # Errors
 /// [`ChildError::NoBinary`].
-pub fn binary() -> Result<PathBuf, ChildError> {
+pub(super) fn binary() -> Result<PathBuf, ChildError> {
     let name = format!("site-agent{}", std::env::consts::EXE_SUFFIX);
     let own = std::env::current_exe().map_err(|source| ChildError::Start { what: name.clone(), source })?;
     let beside = own.with_file_name(name);
@@ -54,7 +54,7 @@ pub fn binary() -> Result<PathBuf, ChildError> {
 
 /// Child processes that end with us: dropped, they are killed.
 #[derive(Default)]
-pub struct Children {
+pub(super) struct Children {
     tasks: JoinSet<Result<(), ChildError>>,
 }
 
@@ -63,7 +63,13 @@ impl Children {
     ///
     /// # Errors
     /// [`ChildError::Start`].
-    pub fn start(&mut self, what: &str, program: &Path, arguments: &[&OsStr], log: &Path) -> Result<(), ChildError> {
+    pub(super) fn start(
+        &mut self,
+        what: &str,
+        program: &Path,
+        arguments: &[&OsStr],
+        log: &Path,
+    ) -> Result<(), ChildError> {
         let child = spawn(program, arguments, log).map_err(|source| ChildError::Start { what: what.into(), source })?;
         self.tasks.spawn(watch(what.into(), log.to_owned(), child));
         Ok(())
@@ -73,13 +79,13 @@ impl Children {
     ///
     /// # Errors
     /// [`ChildError::Ended`] with the child's last words, when it ended badly.
-    pub async fn next(&mut self) -> Option<Result<(), ChildError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<(), ChildError>> {
         // A task that watches a child neither panics nor is it aborted while we hold the set.
         self.tasks.join_next().await.map(|joined| joined.unwrap_or(Ok(())))
     }
 
     /// Waits for the first child that ends badly, forever if none does.
-    pub async fn failure(&mut self) -> ChildError {
+    pub(super) async fn failure(&mut self) -> ChildError {
         loop {
             match self.next().await {
                 Some(Ok(())) => {}
@@ -90,7 +96,7 @@ impl Children {
     }
 
     /// Gives the children this long to end by themselves; then they are killed.
-    pub async fn settle(mut self, grace: Duration) {
+    pub(super) async fn settle(mut self, grace: Duration) {
         let all = async { while self.next().await.is_some() {} };
         let _ = tokio::time::timeout(grace, all).await;
     }

@@ -7,12 +7,12 @@ use super::view::View;
 use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
+use crate::serve::ServeConfig;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
 /// How long the coordinator may take to stop, and agents to leave.
 const GRACE: Duration = Duration::from_secs(10);
@@ -26,30 +26,15 @@ pub(super) struct Simulation {
     pub(super) with_local: bool,
 }
 
-/// What the coordinator is asked to serve.
-#[derive(Clone, Debug)]
-pub(super) struct Request {
-    /// Where it listens.
-    pub(super) listen: SocketAddr,
-    /// The coordinator's own certificate folder.
-    pub(super) certificates: PathBuf,
-    /// Its run folder.
-    pub(super) run_folder: PathBuf,
-    /// Whether each site also trains alone.
-    pub(super) with_local: bool,
-}
-
-/// A coordinator at work.
-type Serving = JoinHandle<Result<Outcome, Failure>>;
-
 impl Simulation {
     /// Runs it to its outcome. `serve` starts a coordinator that tells what happens and heeds the stop signal.
     ///
     /// # Errors
     /// A child's failure with its last words, the coordinator's, or the interruption.
-    pub(super) async fn run<S>(&self, serve: S) -> Result<Outcome, Failure>
+    pub(super) async fn run<S, F>(&self, serve: S) -> Result<Outcome, Failure>
     where
-        S: FnOnce(Request, mpsc::UnboundedSender<Happening>, watch::Receiver<bool>) -> Serving,
+        S: FnOnce(ServeConfig, mpsc::UnboundedSender<Happening>, watch::Receiver<bool>) -> F,
+        F: Future<Output = Result<Outcome, Failure>>,
     {
         let interrupted = interrupted();
         tokio::pin!(interrupted);
@@ -62,7 +47,8 @@ impl Simulation {
         let (stop, stopping) = watch::channel(false);
         let request = self.request()?;
         let listen = request.listen;
-        let mut serving = serve(request, happen, stopping);
+        let serving = serve(request, happen, stopping);
+        tokio::pin!(serving);
         let mut children = self.start_agents(listen)?;
         let mut view = View::new(&self.plan.federation.sites.expected);
         let outcome = loop {
@@ -74,7 +60,7 @@ impl Simulation {
                     break Err(self.stopped());
                 }
                 Some(happening) = happenings.recv() => view.show(&happening),
-                served = &mut serving => break served.unwrap_or_else(|error| Err(Failure::new(Class::Internal, error))),
+                served = &mut serving => break served,
                 error = children.failure() => {
                     let _ = stop.send(true);
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
@@ -93,12 +79,14 @@ impl Simulation {
             .hint(format!("the same command with --out {folder} goes on from the last finished round"))
     }
 
-    fn request(&self) -> Result<Request, Failure> {
-        Ok(Request {
+    fn request(&self) -> Result<ServeConfig, Failure> {
+        Ok(ServeConfig {
+            federation: self.plan.federation.clone(),
             listen: free_port().map_err(|e| Failure::new(Class::Federation, format!("no port on 127.0.0.1: {e}")))?,
             certificates: self.folder.certificates().join("coordinator"),
             run_folder: self.folder.path().to_owned(),
             with_local: self.with_local,
+            keep_updates: false,
         })
     }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub(super) enum FolderError {
     /// A file or folder.
     #[error("cannot {action} {}: {source}", .path.display())]
     Disk {
@@ -50,14 +50,14 @@ pub enum FolderError {
 
 /// A run folder that belongs to this run.
 #[derive(Clone, Debug)]
-pub struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
     /// Makes the folder, or takes up an unfinished run of the same configuration. Nothing is overwritten.
     ///
     /// # Errors
     /// [`FolderError`].
-    pub fn open(path: &Path, plan: &Plan) -> Result<Self, FolderError> {
+    pub(super) fn open(path: &Path, plan: &Plan) -> Result<Self, FolderError> {
         std::fs::create_dir_all(path).map_err(disk("create", path))?;
         let path = path.canonicalize().map_err(disk("find", path))?;
         let copy = path.join("federation.toml");
@@ -74,25 +74,25 @@ impl Folder {
 
     /// The folder, absolute.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Certificates for the coordinator and each site.
     #[must_use]
-    pub fn certificates(&self) -> PathBuf {
+    pub(super) fn certificates(&self) -> PathBuf {
         self.0.join("pki")
     }
 
     /// What a site's agent says.
     #[must_use]
-    pub fn log(&self, site: &str) -> PathBuf {
+    pub(super) fn log(&self, site: &str) -> PathBuf {
         self.site(site).join("agent.log")
     }
 
     /// A site's configuration.
     #[must_use]
-    pub fn site_file(&self, site: &str) -> PathBuf {
+    pub(super) fn site_file(&self, site: &str) -> PathBuf {
         self.site(site).join("site.toml")
     }
 
@@ -102,13 +102,13 @@ impl Folder {
 
     /// What `site-agent phantom` is told about a site.
     #[must_use]
-    pub fn phantom_file(&self, site: &str) -> PathBuf {
+    pub(super) fn phantom_file(&self, site: &str) -> PathBuf {
         self.site(site).join("phantom.toml")
     }
 
     /// Where the phantoms' cohorts lie, one folder a site.
     #[must_use]
-    pub fn phantoms(&self) -> PathBuf {
+    pub(super) fn phantoms(&self) -> PathBuf {
         self.0.join("phantoms")
     }
 
@@ -121,7 +121,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`FolderError::Certificates`].
-    pub fn issue(&self, plan: &Plan) -> Result<(), FolderError> {
+    pub(super) fn issue(&self, plan: &Plan) -> Result<(), FolderError> {
         certificates::issue(&Request {
             out: self.certificates(),
             coordinator_names: vec!["127.0.0.1".into(), "localhost".into()],
@@ -136,7 +136,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`FolderError::Disk`].
-    pub fn write_phantoms<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p str>, FolderError> {
+    pub(super) fn write_phantoms<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p str>, FolderError> {
         let mut wanted = Vec::new();
         for site in &plan.sites {
             let Images::Phantoms(phantoms) = &site.images else { continue };
@@ -164,7 +164,12 @@ impl Folder {
     ///
     /// # Errors
     /// [`FolderError::Disk`], or [`FolderError::Cohort`].
-    pub fn write_site(&self, plan: &Plan, site: &PlannedSite, coordinator: SocketAddr) -> Result<(), FolderError> {
+    pub(super) fn write_site(
+        &self,
+        plan: &Plan,
+        site: &PlannedSite,
+        coordinator: SocketAddr,
+    ) -> Result<(), FolderError> {
         let home = self.site(&site.name);
         std::fs::create_dir_all(&home).map_err(disk("create", &home))?;
         let text = |path: PathBuf| toml::Value::String(path.to_string_lossy().into_owned());
@@ -175,6 +180,8 @@ impl Folder {
         table.insert("work_folder".into(), text(home.join("work")));
         table.insert("device".into(), "cpu".into());
         table.insert("threads".into(), (plan.threads as i64).into());
+        // Should the coordinator be killed, its agents do not outlive it for long.
+        table.insert("reconnect_minutes".into(), 1.into());
         table.insert("data".into(), toml::Value::Table(self.data(site)?));
         put(&self.site_file(&site.name), &toml::to_string(&table)?)
     }

@@ -7,33 +7,33 @@ use std::collections::BTreeSet;
 
 /// Everything that a simulation is about, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The federation's settings; its sites are those below.
-    pub federation: Federation,
+    pub(super) federation: Federation,
     /// The file it came from, as it stood.
-    pub text: String,
+    pub(super) text: String,
     /// Threads of each site while it works.
-    pub threads: usize,
+    pub(super) threads: usize,
     /// What `site-agent phantom` is told about all sites.
-    pub phantom: toml::Table,
+    pub(super) phantom: toml::Table,
     /// The sites.
-    pub sites: Vec<PlannedSite>,
+    pub(super) sites: Vec<PlannedSite>,
 }
 
 /// One site.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PlannedSite {
+pub(super) struct PlannedSite {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Its part.
-    pub role: Role,
+    pub(super) role: Role,
     /// Its images.
-    pub images: Images,
+    pub(super) images: Images,
 }
 
 /// Where a site's images come from.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Images {
+pub(super) enum Images {
     /// Phantoms, made for this run: what the maker is told about the site, beside its name.
     Phantoms(toml::Table),
     /// Folders that are there: a site's `[data]` table.
@@ -42,7 +42,7 @@ pub enum Images {
 
 /// Why a file cannot be simulated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum PlanError {
+pub(super) enum PlanError {
     /// The federation's settings.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -112,7 +112,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`PlanError`] names the key or the site.
-    pub fn from_toml(text: &str, cores: usize) -> Result<Self, PlanError> {
+    pub(super) fn from_toml(text: &str, cores: usize) -> Result<Self, PlanError> {
         let mut federation = Federation::from_toml(text)?;
         let file: File = toml::from_str(text).map_err(|error| PlanError::Syntax(error.to_string()))?;
         let missing = "there is no [simulate] table: it names the sites to simulate";

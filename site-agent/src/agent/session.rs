@@ -70,21 +70,20 @@ pub(super) async fn work(config: SiteConfig, mut stopped: watch::Receiver<bool>)
     let (link, mut events) = connect(&config, &mut stopped).await?;
     let mut session = Session { config, link: Some(link), member: None, tell };
     loop {
-        let event = tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => return Err(interrupted()),
-            Some(told) = told.recv() => Heard::Told(told),
-            event = events.recv() => event.map_or_else(Heard::end, Heard::Link),
-        };
-        let next = match event {
-            Heard::Told(told) => session.told(told).await?,
-            Heard::Link(LinkEvent::Closed { reason, again }) => {
-                session.lost(&reason, again).await?;
-                let (link, again) = connect(&session.config, &mut stopped).await?;
-                (session.link, events) = (Some(link), again);
-                session.expect();
-                Next::GoOn
-            }
-            Heard::Link(event) => session.heard(event).await?,
+        let next = tokio::select! {
+            () = asked_to_stop(&mut stopped) => return Err(interrupted()),
+            Some(told) = told.recv() => session.told(told).await?,
+            event = events.recv() => match event {
+                Some(LinkEvent::Closed { reason, again }) => {
+                    session.lost(&reason, again).await?;
+                    let (link, again) = connect(&session.config, &mut stopped).await?;
+                    (session.link, events) = (Some(link), again);
+                    session.expect();
+                    Next::GoOn
+                }
+                Some(event) => session.heard(event).await?,
+                None => session.heard(LinkEvent::Closed { reason: "no more events".into(), again: true }).await?,
+            },
         };
         if matches!(next, Next::Over) {
             return Ok(());
@@ -274,6 +273,11 @@ fn interrupted() -> Failure {
 
 fn refused(reason: &str) -> Failure {
     Failure::new(Class::Federation, format!("the coordinator refused this site: {reason}"))
+}
+
+/// Ends when the signal is given, or can no longer be.
+async fn asked_to_stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ async fn agents_learn_where_the_coordinator_is_and_the_outcome_comes_back() {
         .run(|request, _, _| {
             *seen.lock().unwrap() = Some(request.listen);
             assert!(request.with_local && request.certificates.join("key.pem").exists());
-            tokio::spawn(async { Ok(served) })
+            async { Ok(served) }
         })
         .await
         .unwrap();
@@ -53,11 +53,9 @@ async fn one_agents_failure_stops_the_coordinator_and_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let simulation = simulation(folder.path(), "case $3 in *north*) echo no cases left; exit 4;; esac\nexec sleep 600");
     let failure = simulation
-        .run(|_, _, mut stop| {
-            tokio::spawn(async move {
-                let _ = stop.wait_for(|stop| *stop).await;
-                Err(Failure::new(Class::Federation, "stopped"))
-            })
+        .run(|_, _, mut stop| async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+            Err(Failure::new(Class::Federation, "stopped"))
         })
         .await
         .unwrap_err();
