@@ -2,7 +2,7 @@
 
 pub use super::components::{Components, Connectivity, components};
 use super::confusion::ratio;
-use crate::score::LesionCounts;
+use crate::score::{CaseScore, LesionCounts};
 
 /// A false positive below this volume is left out where a size limit is asked for (Grøvik et al. 2020).
 pub const SIZE_LIMIT_MM3: f64 = 10.0;
@@ -51,6 +51,78 @@ pub fn compare(
         false_positive: false_sizes.len() as u32,
         false_positive_10mm3: false_sizes.iter().filter(|&&size| reaches_limit(size, voxel_mm3)).count() as u32,
     }
+}
+
+/// Upper ends of the size bins, mm of the diameter of a sphere of the lesion's volume; the last bin has none.
+pub const SIZE_BINS_MM: [f64; 3] = [3.0, 6.0, 10.0];
+
+/// Lesions of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Found {
+    /// How many there are.
+    pub lesions: u32,
+    /// How many of them the prediction touches.
+    pub found: u32,
+}
+
+impl Found {
+    /// The share found; `None` without lesions.
+    #[must_use]
+    pub fn sensitivity(&self) -> Option<f64> {
+        ratio(f64::from(self.found), f64::from(self.lesions))
+    }
+}
+
+/// Reference lesions and those found, below 3 mm, from 3 to below 6, from 6 to 10 and above 10 mm in diameter.
+#[must_use]
+pub fn by_size(lesions: &Components, prediction: &[u8], voxel_mm3: f64) -> [Found; 4] {
+    let mut bins = [Found::default(); 4];
+    for (&size, found) in lesions.sizes.iter().zip(lesions.touched(prediction)) {
+        let diameter_mm = (6.0 * size as f64 * voxel_mm3 / std::f64::consts::PI).cbrt();
+        let [small, medium, large] = SIZE_BINS_MM;
+        let bin = match diameter_mm {
+            d if d < small => 0,
+            d if d < medium => 1,
+            d if d <= large => 2,
+            _ => 3,
+        };
+        bins[bin].lesions += 1;
+        bins[bin].found += u32::from(found);
+    }
+    bins
+}
+
+/// A point of the free-response ROC curve (Bunch et al. 1977).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FrocPoint {
+    /// The threshold on the probability.
+    pub threshold: f32,
+    /// Lesions found, of all patients' lesions together.
+    pub sensitivity: f64,
+    /// False positive components per patient.
+    pub false_positives: f64,
+    /// The same, of at least [`SIZE_LIMIT_MM3`].
+    pub false_positives_10mm3: f64,
+}
+
+/// The free-response curve over patients that were all scored at the same thresholds, in their order. Thresholds that
+/// some patient lacks end it; `None` without patients or lesions.
+#[must_use]
+pub fn froc(cases: &[CaseScore]) -> Option<Vec<FrocPoint>> {
+    let thresholds = cases.iter().map(|case| case.at.len()).min()?;
+    let point = |i: usize| {
+        let sum =
+            |count: fn(&LesionCounts) -> u32| cases.iter().map(|case| f64::from(count(&case.at[i].lesions))).sum();
+        let (found, lesions): (f64, f64) = (sum(|counts| counts.detected), sum(|counts| counts.reference));
+        let (all, large): (f64, f64) = (sum(|counts| counts.false_positive), sum(|counts| counts.false_positive_10mm3));
+        Some(FrocPoint {
+            threshold: cases[0].at[i].threshold,
+            sensitivity: ratio(found, lesions)?,
+            false_positives: all / cases.len() as f64,
+            false_positives_10mm3: large / cases.len() as f64,
+        })
+    };
+    (0..thresholds).map(point).collect()
 }
 
 impl LesionCounts {
@@ -107,6 +179,38 @@ mod tests {
     fn nothing_to_find_and_nothing_found_is_undefined() {
         let none = count_lesions(&[0; 4], &[0; 4], [1, 2, 2], 1.0, Connectivity::TwentySix);
         assert_eq!((none.recall(), none.precision(), none.f1()), (None, None, None));
+    }
+
+    #[test]
+    fn sizes_are_diameters_of_spheres_of_the_same_volume() {
+        // 14 mm³ is a sphere of 2.99 mm, 15 mm³ one of 3.06 mm.
+        let reference = [1, 0, 1, 1, 1, 0, 1];
+        let bins = |mm3| by_size(&components(&reference, [1, 1, 7], Connectivity::Six), &[1, 0, 0, 1, 0, 0, 0], mm3);
+        let found = |bins: [Found; 4]| bins.map(|bin| (bin.found, bin.lesions));
+        assert_eq!(found(bins(14.0)), [(1, 2), (1, 1), (0, 0), (0, 0)]);
+        assert_eq!(found(bins(15.0)), [(0, 0), (2, 3), (0, 0), (0, 0)]);
+        assert_eq!(found(bins(500.0)), [(0, 0), (0, 0), (1, 2), (1, 1)]);
+        assert_eq!(Found::default().sensitivity(), None);
+    }
+
+    #[test]
+    fn the_free_response_curve_pools_lesions_and_averages_false_positives() {
+        use crate::score::{AtThreshold, ScoreHistogram};
+        let case = |found, false_positive| CaseScore {
+            case: 0,
+            subset: [0].into_iter().collect(),
+            voxel_mm3: 1.0,
+            brain: ScoreHistogram::default(),
+            outside: ScoreHistogram::default(),
+            at: vec![AtThreshold {
+                threshold: 0.5,
+                lesions: LesionCounts { reference: 4, detected: found, false_positive, ..LesionCounts::default() },
+                ..AtThreshold::default()
+            }],
+        };
+        let curve = froc(&[case(1, 3), case(4, 0)]).unwrap();
+        assert_eq!((curve.len(), curve[0].sensitivity, curve[0].false_positives), (1, 5.0 / 8.0, 1.5));
+        assert_eq!(froc(&[]), None);
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The ROC curve of scores, exact: every distinct score is a threshold.
 
 use super::confusion::{Confusion, ratio};
+use super::statistics::{deviation, mean};
 
 /// Voxels that share a score.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -170,6 +171,32 @@ impl Roc {
         }
         (lesions > 0 && others > 0).then(|| grid.iter().map(|&fpr| on_curve(&curve, fpr)).collect())
     }
+}
+
+/// The mean curve of several patients at one false positive rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Band {
+    /// The false positive rate.
+    pub fpr: f64,
+    /// The mean of the patients' true positive rates.
+    pub tpr: f64,
+    /// Lower and upper end of the mean's 95 % interval, `mean ± 1.96 sd / sqrt(n)` within 0 and 1; `None` for fewer
+    /// than two patients.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// Averages patients' curves at each false positive rate of `grid`; patients without both kinds of voxel are left
+/// out. Empty if none is left.
+#[must_use]
+pub fn mean_curve(curves: &[Roc], grid: &[f64]) -> Vec<Band> {
+    let sampled: Vec<Vec<f64>> = curves.iter().filter_map(|curve| curve.sampled(grid)).collect();
+    let band = |(i, &fpr): (usize, &f64)| {
+        let rates: Vec<f64> = sampled.iter().map(|curve| curve[i]).collect();
+        let tpr = mean(&rates)?;
+        let half = deviation(&rates).map(|deviation| 1.96 * deviation / (rates.len() as f64).sqrt());
+        Some(Band { fpr, tpr, interval: half.map(|half| [(tpr - half).max(0.0), (tpr + half).min(1.0)]) })
+    };
+    grid.iter().enumerate().filter_map(band).collect()
 }
 
 /// The height of an ascending curve at `fpr`: the top of a vertical step.

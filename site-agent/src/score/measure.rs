@@ -4,7 +4,7 @@ use super::read::{Pair, ScoreMap};
 use serde_json::{Map, Value, json};
 use shared::metrics::components::{Components, Connectivity, components};
 use shared::metrics::confusion::Confusion;
-use shared::metrics::lesion::{compare, reaches_limit};
+use shared::metrics::lesion::{by_size, compare, reaches_limit};
 use shared::metrics::lesionwise::{METASTASES, lesion_wise};
 use shared::metrics::matching::Matching;
 use shared::metrics::overlap::{dice_of_detected, overlaps};
@@ -136,6 +136,7 @@ fn lesions(cut: &Cut) -> Value {
         let pairs = cut.lesions.sizes.iter().zip(&found);
         pairs.filter(|&(&size, &found)| found == hit && reaches_limit(size, cut.voxel_mm3)).count()
     };
+    let [small, medium, big, biggest] = by_size(&cut.lesions, &cut.prediction, cut.voxel_mm3);
     let detected =
         dice_of_detected(&cut.lesions, &cut.predicted, &overlaps(&cut.lesions.labels, &cut.predicted.labels));
     json!({
@@ -154,6 +155,8 @@ fn lesions(cut: &Cut) -> Value {
         "fn_lesions_gt_ge10mm3": large(false),
         "lesion_recall": counts.recall(), "lesion_precision": counts.precision(), "lesion_f1": counts.f1(),
         "mean_dice_detected_lesions": mean(&detected),
+        "sensitivity_below_3mm": small.sensitivity(), "sensitivity_3_to_6mm": medium.sensitivity(),
+        "sensitivity_6_to_10mm": big.sensitivity(), "sensitivity_above_10mm": biggest.sensitivity(),
     })
 }
 

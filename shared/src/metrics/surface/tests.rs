@@ -1,6 +1,30 @@
 use super::*;
 use proptest::prelude::*;
 
+/// Made by `tests/fixtures/metrics/surface.py` with the reference implementation.
+const REFERENCE: &str = include_str!("../../../../tests/fixtures/metrics/surface.json");
+
+#[derive(serde::Deserialize)]
+struct Known {
+    dims: [usize; 3],
+    spacing_mm: [f64; 3],
+    reference: String,
+    prediction: String,
+    hd95_mm: f64,
+    dice_1mm: f64,
+}
+
+#[test]
+fn uneven_grids_give_the_reference_implementations_values() {
+    let mask = |text: &str| text.bytes().map(|byte| byte - b'0').collect::<Vec<u8>>();
+    for known in serde_json::from_str::<Vec<Known>>(REFERENCE).unwrap() {
+        let (reference, prediction) = (mask(&known.reference), mask(&known.prediction));
+        let between = SurfaceDistances::between(&reference, &prediction, known.dims, known.spacing_mm).unwrap();
+        assert!((between.hausdorff(0.95) - known.hd95_mm).abs() < 1e-9, "{:?}", known.spacing_mm);
+        assert!((between.dice(1.0) - known.dice_1mm).abs() < 1e-9, "{:?}", known.spacing_mm);
+    }
+}
+
 const ONE: [f64; 3] = [1.0; 3];
 
 fn masks() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, [usize; 3])> {
