@@ -35,8 +35,17 @@ impl From<StoreError> for End {
 
 /// What work beside the loop came to.
 enum Finding {
-    Checked { site: String, task: TaskId, result: Result<Result<Checked<FileSource>, String>, StoreError>, id: ParametersId },
-    Aggregated { run: RunId, round: u32, result: Result<ParametersId, StoreError> },
+    Checked {
+        site: String,
+        task: TaskId,
+        result: Result<Result<Checked<FileSource>, String>, StoreError>,
+        id: ParametersId,
+    },
+    Aggregated {
+        run: RunId,
+        round: u32,
+        result: Result<ParametersId, StoreError>,
+    },
 }
 
 /// Everything the loop holds.
@@ -191,13 +200,7 @@ impl Driver {
         });
     }
 
-    fn aggregate(
-        &mut self,
-        run: RunId,
-        round: u32,
-        start: ModelRef,
-        updates: Vec<Contribution>,
-    ) -> Result<(), End> {
+    fn aggregate(&mut self, run: RunId, round: u32, start: ModelRef, updates: Vec<Contribution>) -> Result<(), End> {
         let of_this_round = |(task, _): &(TaskId, String)| task.run == run && task.round == round;
         let keys: Vec<(TaskId, String)> = self.books.checked.keys().filter(|key| of_this_round(key)).cloned().collect();
         let mut checked: BTreeMap<String, Checked<FileSource>> =

@@ -90,36 +90,3 @@ impl From<ServerError> for Failure {
         Self { class, what: error.to_string(), hint: hint.map(Into::into) }
     }
 }
-
-impl From<crate::store::StoreError> for Failure {
-    fn from(error: crate::store::StoreError) -> Self {
-        use crate::store::StoreError as E;
-        let (class, hint) = match error {
-            E::Io { .. } => {
-                (Class::Disk, "the run folder must be writable and its disk must have room for a few models")
-            }
-            E::InUse(_) => (Class::Configuration, "end the other coordinator, or name another run folder"),
-            E::Settings { .. } => (Class::Configuration, "go on with the old settings, or name another run folder"),
-            E::Damaged { .. } => (
-                Class::Disk,
-                "state.previous.json in the run folder is the state one round before: put it in the place of state.json",
-            ),
-        };
-        Self::new(class, error).hint(hint)
-    }
-}
-
-impl From<crate::serve::ServeError> for Failure {
-    fn from(error: crate::serve::ServeError) -> Self {
-        use crate::driver::DriveError as D;
-        use crate::serve::ServeError as E;
-        match error {
-            E::Server(error) => error.into(),
-            E::Store(error) | E::Drive(D::Store(error)) => error.into(),
-            E::Drive(D::Interrupted) => Self::new(Class::Interrupted, "interrupted")
-                .hint("the same command goes on from the last finished round"),
-            E::Drive(error) => Self::new(Class::Federation, error)
-                .hint("the sites' logs say more; the same command goes on from the last finished round"),
-        }
-    }
-}

@@ -13,7 +13,6 @@ use children::ChildError;
 use federate::Simulation;
 use folder::{Folder, FolderError};
 use plan::{Plan, PlanError};
-use shared::federation::Federation;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use time::OffsetDateTime;

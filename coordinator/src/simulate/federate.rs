@@ -131,7 +131,7 @@ fn free_port() -> std::io::Result<SocketAddr> {
 }
 
 /// Ends with Ctrl-C or SIGTERM.
-pub(crate) async fn interrupted() {
+async fn interrupted() {
     let ctrl_c = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

@@ -4,8 +4,7 @@ use shared::parameters::{Kind, TensorSpec};
 use shared::sequence::SequenceSet;
 
 fn federation(batch: usize) -> Federation {
-    let text =
-        format!("name = 'x'\nrounds = 2\n[training]\nbatch = {batch}\n[input]\nsequences = ['a']\nslices = 1\n");
+    let text = format!("name = 'x'\nrounds = 2\n[training]\nbatch = {batch}\n[input]\nsequences = ['a']\nslices = 1\n");
     Federation::from_toml(&text).unwrap()
 }
 
