@@ -41,19 +41,6 @@ struct Session {
     tell: mpsc::UnboundedSender<Told>,
 }
 
-/// What the loop hears.
-enum Heard {
-    Told(Told),
-    Link(LinkEvent),
-}
-
-impl Heard {
-    /// A link that says nothing more has ended.
-    fn end() -> Self {
-        Self::Link(LinkEvent::Closed { reason: "the link ended".into(), again: true })
-    }
-}
-
 /// What ends a session well.
 enum Next {
     GoOn,
@@ -73,22 +60,26 @@ pub(super) async fn work(config: SiteConfig, mut stopped: watch::Receiver<bool>)
         let next = tokio::select! {
             () = asked_to_stop(&mut stopped) => return Err(interrupted()),
             Some(told) = told.recv() => session.told(told).await?,
-            event = events.recv() => match event {
-                Some(LinkEvent::Closed { reason, again }) => {
+            // A link that says nothing more has ended.
+            event = events.recv() => match event.unwrap_or_else(|| closed("the link ended")) {
+                LinkEvent::Closed { reason, again } => {
                     session.lost(&reason, again).await?;
                     let (link, again) = connect(&session.config, &mut stopped).await?;
                     (session.link, events) = (Some(link), again);
                     session.expect();
                     Next::GoOn
                 }
-                Some(event) => session.heard(event).await?,
-                None => session.heard(LinkEvent::Closed { reason: "no more events".into(), again: true }).await?,
+                event => session.heard(event).await?,
             },
         };
         if matches!(next, Next::Over) {
             return Ok(());
         }
     }
+}
+
+fn closed(reason: &str) -> LinkEvent {
+    LinkEvent::Closed { reason: reason.into(), again: true }
 }
 
 impl Session {
