@@ -271,7 +271,8 @@ impl Store {
     fn compare_settings(&self, path: &Path, text: &[u8], federation: &Federation) -> Result<(), StoreError> {
         let damaged = |error: serde_json::Error| StoreError::Damaged { path: path.into(), reason: error.to_string() };
         let old: serde_json::Value = serde_json::from_slice(text).map_err(damaged)?;
-        let new = serde_json::to_value(federation).map_err(damaged)?;
+        // Through text, as the folder's were: a value tree would hold an f32 with the digits of an f64.
+        let new: serde_json::Value = serde_json::from_slice(&json(federation, path)?).map_err(damaged)?;
         let mut differences = Vec::new();
         compare("", &old, &new, &mut differences);
         if differences.is_empty() {
