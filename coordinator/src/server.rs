@@ -11,7 +11,7 @@ mod tls;
 mod wire;
 
 use peers::Order;
-use shared::codec::CloseCode;
+use shared::codec::{CloseCode, CodecError, Frame, sentence};
 use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::io;
 use std::net::SocketAddr;
@@ -117,8 +117,8 @@ pub enum ServerError {
     },
 }
 
-/// Why something could not be sent. Whoever sends need do nothing: the site's `Closed` is on its way.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why something could not be sent. Where the connection is at fault, the site's `Closed` is on its way.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SendError {
     /// The site has no connection.
     #[error("{0} is not connected")]
@@ -126,6 +126,9 @@ pub enum SendError {
     /// The site does not read what it is sent; its connection was closed.
     #[error("{0} does not read what it is sent")]
     Overrun(String),
+    /// The message may not travel.
+    #[error("a message that may not be sent: {0}")]
+    Message(#[from] CodecError),
 }
 
 /// A listening coordinator. Dropping it ends all connections at once; [`Server::shutdown`] does so politely.
@@ -150,8 +153,15 @@ impl Server {
         self.endpoint.local_addr()
     }
 
-    /// Queues a message. Never waits.
-    pub fn send(&self, site: &str, message: CoordinatorMessage) -> Result<(), SendError> {
+    /// Queues a message. Never waits. Line breaks in a text for people become spaces.
+    pub fn send(&self, site: &str, mut message: CoordinatorMessage) -> Result<(), SendError> {
+        match &mut message {
+            CoordinatorMessage::Refused { reason: text } | CoordinatorMessage::Finished { summary: text } => {
+                *text = sentence(text);
+            }
+            _ => {}
+        }
+        message.check()?;
         self.endpoint.peers().order(site, Order::Message(Box::new(message)))
     }
 

@@ -14,6 +14,7 @@ pub use close::CloseCode;
 
 use crate::federation::SettingsError;
 use crate::message::{CoordinatorMessage, SiteMessage, TransferHeader};
+use crate::metrics::voxel::HistogramError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,6 +22,8 @@ use serde::de::DeserializeOwned;
 pub const PREFIX: usize = 4;
 /// The longest payload: a frame stays below 64 KiB.
 pub const MAX_PAYLOAD: usize = (1 << 16) - 1 - PREFIX;
+/// The longest [`sentence`].
+const SENTENCE: usize = 1000;
 
 /// Why bytes are not a frame, or a value is not one that may travel.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -57,6 +60,9 @@ pub enum CodecError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A score's histogram is not one.
+    #[error("a score that means nothing: {0}")]
+    Histogram(#[from] HistogramError),
     /// The federation's settings do not pass their own check.
     #[error("settings that cannot work: {0}")]
     Settings(#[from] SettingsError),
@@ -126,6 +132,12 @@ pub fn decode<T: Frame>(payload: &[u8]) -> Result<T, CodecError> {
     }
     value.check()?;
     Ok(value)
+}
+
+/// A sentence as it may travel: one line without control characters, of at most 1000 characters.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SENTENCE).collect()
 }
 
 fn configuration() -> bincode::config::Configuration<

@@ -4,7 +4,7 @@ mod quic;
 mod tls;
 mod wire;
 
-use shared::codec::CodecError;
+use shared::codec::{CodecError, Frame, sentence};
 use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::io;
 use std::path::PathBuf;
@@ -151,9 +151,12 @@ impl Link {
         self.connection.expect(bytes);
     }
 
-    /// Queues a message; waits while the queue is full.
-    pub async fn send(&self, message: SiteMessage) -> Result<(), LinkError> {
-        shared::codec::Frame::check(&message)?;
+    /// Queues a message; waits while the queue is full. A reason's line breaks become spaces.
+    pub async fn send(&self, mut message: SiteMessage) -> Result<(), LinkError> {
+        if let SiteMessage::Failed { reason, .. } = &mut message {
+            *reason = sentence(reason);
+        }
+        message.check()?;
         self.outbox.send(message).await.map_err(|_| self.connection.closed())
     }
 

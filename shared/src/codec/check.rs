@@ -2,7 +2,7 @@
 
 use super::CodecError;
 use crate::message::{CoordinatorMessage, Hello, SiteMessage, Trained};
-use crate::score::{AtThreshold, BINS, CaseScore, ScoreHistogram};
+use crate::score::{AtThreshold, CaseScore};
 use crate::sequence::{MAX_SEQUENCES, SequenceSet};
 
 type Checked = Result<(), CodecError>;
@@ -55,22 +55,9 @@ fn check_score(score: &CaseScore) -> Checked {
     ensure(!score.subset.is_empty(), SITE, "subset", "empty")?;
     let volume = score.voxel_mm3;
     ensure(volume.is_finite() && volume > 0.0, SITE, "voxel_mm3", "not a volume")?;
-    let voxels = check_histogram(&score.brain)?.checked_add(check_histogram(&score.outside)?);
-    ensure(voxels.is_some(), SITE, "histograms", "more voxels than can be counted")?;
+    score.brain.check()?;
+    score.outside.check()?;
     score.at.iter().try_for_each(check_counts)
-}
-
-/// The voxels that a histogram counts; adding histograms of as many cases as there can be then never overflows.
-fn check_histogram(histogram: &ScoreHistogram) -> Result<u64, CodecError> {
-    let bins = &histogram.bins;
-    let ascending = bins.windows(2).all(|pair| pair[0].0 < pair[1].0);
-    ensure(ascending, SITE, "histogram", "not in ascending order")?;
-    ensure(bins.last().is_none_or(|bin| usize::from(bin.0) < BINS), SITE, "histogram", "wider than its bins")?;
-    let total = bins.iter().try_fold(0u64, |sum, bin| sum.checked_add(bin.1)?.checked_add(bin.2));
-    match total {
-        Some(total) if total <= MAX_VOXELS => Ok(total),
-        _ => Err(meaningless(SITE, "histogram", "more voxels than a volume has")),
-    }
 }
 
 /// Far more than any scanner gives (16384 cubed), and few enough that sums over millions of cases stay in a `u64`.
@@ -102,9 +89,5 @@ fn is_probability(value: f32) -> bool {
 }
 
 fn ensure(holds: bool, what: &'static str, field: &'static str, reason: &'static str) -> Checked {
-    if holds { Ok(()) } else { Err(meaningless(what, field, reason)) }
-}
-
-fn meaningless(what: &'static str, field: &'static str, reason: &'static str) -> CodecError {
-    CodecError::Meaningless { what, field, reason }
+    if holds { Ok(()) } else { Err(CodecError::Meaningless { what, field, reason }) }
 }

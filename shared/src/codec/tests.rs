@@ -180,6 +180,7 @@ fn scores_that_mean_nothing_are_refused() {
         let payload = bincode::serde::encode_to_vec(&message, configuration()).unwrap();
         let field = match decode::<SiteMessage>(&payload) {
             Err(CodecError::Meaningless { field, .. }) => field,
+            Err(CodecError::Histogram(_)) => "histogram",
             other => panic!("{expected}: {other:?}"),
         };
         assert_eq!(field, expected);
@@ -202,6 +203,13 @@ fn a_loss_that_is_not_a_number_and_text_for_a_terminal_are_refused() {
     assert!(matches!(encode(&escape), Err(CodecError::Meaningless { field: "reason", .. })));
 }
 
+#[test]
+fn any_text_can_be_made_a_sentence_that_may_travel() {
+    let reason = sentence(&format!("two\nlines \u{1b}[2J{}", "é".repeat(2000)));
+    assert!(reason.starts_with("two lines  [2J") && reason.chars().count() == 1000);
+    assert!(encode(&SiteMessage::Failed { task: TASK, reason }).is_ok());
+}
+
 fn tasks() -> impl Strategy<Value = TaskId> {
     let kinds = prop_oneof![
         Just(TaskKind::Train),
@@ -217,7 +225,7 @@ fn tasks() -> impl Strategy<Value = TaskId> {
 }
 
 fn histograms() -> impl Strategy<Value = ScoreHistogram> {
-    proptest::collection::btree_map(0u16..2048, (0u64..1 << 30, 0u64..1 << 30), 0..60)
+    proptest::collection::btree_map(0u16..2048, (0u64..1 << 30, 1u64..1 << 30), 0..60)
         .prop_map(|bins| ScoreHistogram { bins: bins.into_iter().map(|(bin, (a, b))| (bin, a, b)).collect() })
 }
 
