@@ -177,6 +177,30 @@ mod tests {
     }
 
     #[test]
+    fn a_site_reads_its_phantoms_by_their_own_data_table() {
+        #[derive(serde::Deserialize)]
+        struct Site {
+            data: crate::data::DataConfig,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let written = write(&folder.path().join("west"), &cohort(), &mut |_| ()).unwrap();
+        let site: Site = toml::from_str(&std::fs::read_to_string(&written.data).unwrap()).unwrap();
+        let input = shared::federation::Input {
+            sequences: SEQUENCES.map(Into::into).into(),
+            slices: 5,
+            plane: 24,
+            spacing_mm: None,
+        };
+        let read = crate::data::open(&site.data, &input, &folder.path().join("work"), &mut |_, _| ()).unwrap();
+        assert_eq!((read.cases.len(), read.skipped.len()), (2, 0));
+        let phantom = examine(&cohort(), 0);
+        let case = &read.cases[0];
+        assert_eq!((case.id(), case.present(), case.grid()), ("west-0001", cohort().sequences(), phantom.grid));
+        let native = case.native().unwrap();
+        assert_eq!((native.brain, native.lesion), (phantom.brain, Some(phantom.lesion)));
+    }
+
+    #[test]
     fn a_folder_that_holds_something_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
