@@ -1,5 +1,7 @@
 //! A whole federation with the real binaries on loopback: three sites train for two rounds, a fourth is held out.
 
+#![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
+
 use shared::architecture::manifest;
 use shared::federation::Federation;
 use shared::parameters::{STEM, from_bytes};
