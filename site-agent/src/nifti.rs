@@ -1,7 +1,7 @@
 //! NIfTI-1 files: volumes in, volumes out, and what a hostile or broken file is refused for.
 //!
 //! The only file that imports the `nifti` crate, which decodes voxels here and nothing else: the header's bytes are
-//! checked by [`header`] before they reach it, because the crate scales after casting, trusts `bitpix` and
+//! checked by `header` before they reach it, because the crate scales after casting, trusts `bitpix` and
 //! `vox_offset`, and can panic on headers that contradict themselves. Scaling, orientation and writing are ours.
 
 mod header;
