@@ -9,14 +9,15 @@ use shared::codec::CloseCode;
 use shared::codec::transfer::Receiving;
 use shared::message::{CoordinatorMessage, Hello, PROTOCOL, SiteMessage, TransferHeader};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// From the first packet to the first words.
 const GREETING: Duration = Duration::from_secs(10);
-/// The longest wait for a peer to take what was queued before its connection is closed.
+/// The longest wait for a site to read what was queued before its connection is closed. A close that overtakes unread
+/// messages discards them, so the end of both control streams goes before it.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Silence after which a peer is gone. Keep-alives fill the pauses of a training site.
 const IDLE: Duration = Duration::from_secs(30);
@@ -30,6 +31,9 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW + (256 << 10);
 const SEND_WINDOW: u64 = 8 << 20;
 /// Largest datagrams to probe for: jumbo frames and loopback.
 const DATAGRAM: u16 = 8952;
+/// The congestion window to begin with. It must hold a probe and some full datagrams: with the default of 14,720 bytes
+/// a probe on its way keeps back the frame that says why a connection is closed, for good.
+const INITIAL_WINDOW: u64 = 4 * DATAGRAM as u64;
 /// What to ask the system for; it gives what it permits.
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -102,6 +106,8 @@ fn transport() -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     let mut probing = quinn::MtuDiscoveryConfig::default();
     probing.upper_bound(DATAGRAM);
+    let mut congestion = quinn::congestion::CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW);
     transport
         .max_concurrent_bidi_streams(1u8.into())
         .max_concurrent_uni_streams(2u8.into())
@@ -110,6 +116,7 @@ fn transport() -> quinn::TransportConfig {
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None)
         .mtu_discovery_config(Some(probing))
+        .congestion_controller_factory(Arc::new(congestion))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(IDLE.try_into().ok());
     transport
@@ -197,7 +204,7 @@ fn identity(connection: &Connection) -> Option<String> {
 async fn attend(connection: &Connection, house: &House, site: String, hello: Hello, streams: Streams) {
     let desk = house.peers.enter(&site).await;
     let Desk { control, transfers, mut dismissed, connection: number_of, alive } = desk;
-    let visit = Visit { site, number: number_of, connection, house };
+    let visit = Visit { site, number: number_of, connection, house, parting: OnceLock::new() };
     visit.tell(|site, connection| Inbound::Connected { site, connection, hello }).await;
     let (sending, receiving) = streams;
     let Ending(code, reason) = tokio::select! {
@@ -222,6 +229,8 @@ struct Visit<'a> {
     number: u64,
     connection: &'a Connection,
     house: &'a House,
+    /// What to close with, once the application asked for it.
+    parting: OnceLock<(CloseCode, String)>,
 }
 
 impl Visit<'_> {
@@ -239,7 +248,7 @@ impl Visit<'_> {
                 Ok(Some(message)) => {
                     self.tell(|site, connection| Inbound::Message { site, connection, message }).await;
                 }
-                Ok(None) => return self.end_of_stream().await,
+                Ok(None) => return self.parted(),
                 Err(error) => return self.explain(error).await,
             }
         }
@@ -251,9 +260,11 @@ impl Visit<'_> {
             let message = match order {
                 Order::Message(message) => message,
                 Order::Close(code, reason) => {
+                    self.parting.set((code, reason)).ok();
                     stream.finish().ok();
-                    timeout(FAREWELL, stream.stopped()).await.ok();
-                    return Ending(code, reason);
+                    // A site that reads answers with the end of its own stream, which ends this wait.
+                    tokio::time::sleep(FAREWELL).await;
+                    return self.parted();
                 }
                 Order::Parameters(..) => continue,
             };
@@ -321,12 +332,10 @@ impl Visit<'_> {
         }
     }
 
-    /// A site that finishes its stream is about to close the connection.
-    async fn end_of_stream(&self) -> Ending {
-        match timeout(FAREWELL, self.connection.closed()).await {
-            Ok(reason) => lost(&reason),
-            Err(_) => Ending(CloseCode::Done, "the site hung up".into()),
-        }
+    /// The site has read everything and says no more.
+    fn parted(&self) -> Ending {
+        let (code, reason) = self.parting.get().cloned().unwrap_or((CloseCode::Done, "the site left".into()));
+        Ending(code, reason)
     }
 }
 

@@ -11,14 +11,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 /// The longest handshake with one address.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The longest wait for the coordinator's first word.
 const WELCOME: Duration = Duration::from_secs(60);
-/// The longest wait for the coordinator to take what was queued before the connection is closed.
+/// The longest wait for the coordinator to read what was queued, and to close the connection. A close that overtakes
+/// unread messages discards them, so the end of both control streams goes before it.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Silence after which the coordinator is gone. Keep-alives fill the pauses of a training site.
 const IDLE: Duration = Duration::from_secs(30);
@@ -29,6 +30,9 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW + (256 << 10);
 const SEND_WINDOW: u64 = 8 << 20;
 /// Largest datagrams to probe for: jumbo frames and loopback.
 const DATAGRAM: u16 = 8952;
+/// The congestion window to begin with. It must hold a probe and some full datagrams: with the default of 14,720 bytes
+/// a probe on its way keeps back the frame that says why a connection is closed, for good.
+const INITIAL_WINDOW: u64 = 4 * DATAGRAM as u64;
 /// What to ask the system for; it gives what it permits.
 const SOCKET_BUFFER: usize = 4 << 20;
 /// Messages and events that may wait.
@@ -77,6 +81,8 @@ fn transport() -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     let mut probing = quinn::MtuDiscoveryConfig::default();
     probing.upper_bound(DATAGRAM);
+    let mut congestion = quinn::congestion::CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW);
     transport
         .max_concurrent_bidi_streams(0u8.into())
         .max_concurrent_uni_streams(2u8.into())
@@ -85,6 +91,7 @@ fn transport() -> quinn::TransportConfig {
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None)
         .mtu_discovery_config(Some(probing))
+        .congestion_controller_factory(Arc::new(congestion))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(IDLE.try_into().ok());
     transport
@@ -175,20 +182,23 @@ impl Connection {
 
     pub(super) async fn send_parameters(&self, header: TransferHeader, file: PathBuf) -> Result<(), LinkError> {
         let mut stream = self.quic.open_uni().await.map_err(|_| self.closed())?;
-        let sent = wire::send_file(&mut stream, header, file).await;
-        if !matches!(sent, Ok(()) | Err(WireError::Stream(_))) {
-            stream.reset(number(CloseCode::Transfer)).ok();
+        match wire::send_file(&mut stream, header, file).await {
+            // The coordinator stopped the stream or the connection is gone: either way `stopped` knows.
+            Ok(()) | Err(WireError::Stream(_)) => {}
+            Err(error) => {
+                // Nobody answers a reset, so there is nothing to wait for.
+                stream.reset(number(CloseCode::Transfer)).ok();
+                return Err(LinkError::Transfer { reason: error.to_string() });
+            }
         }
         stream.finish().ok();
-        let refusal = stream.stopped().await;
-        match (sent, refusal) {
-            (_, Err(_)) => Err(self.closed()),
-            (_, Ok(Some(code))) => {
+        match stream.stopped().await {
+            Ok(None) => Ok(()),
+            Ok(Some(code)) => {
                 let meaning = CloseCode::from_number(code.into_inner()).unwrap_or(CloseCode::Transfer).meaning();
                 Err(LinkError::Transfer { reason: format!("the coordinator says that {meaning}") })
             }
-            (Err(error), Ok(None)) => Err(LinkError::Transfer { reason: error.to_string() }),
-            (Ok(()), Ok(None)) => Ok(()),
+            Err(_) => Err(self.closed()),
         }
     }
 }
@@ -209,9 +219,10 @@ impl Session {
         first: CoordinatorMessage,
     ) {
         self.events.send(LinkEvent::Message(first)).await.ok();
+        let hung_up = Notify::new();
         let Ending(code, wish) = tokio::select! {
-            ending = self.listen(receiving) => ending,
-            ending = self.speak(sending, messages) => ending,
+            ending = self.listen(receiving, &hung_up) => ending,
+            ending = self.speak(sending, messages, &hung_up) => ending,
             ending = self.fetch() => ending,
         };
         let quic = &self.connection.quic;
@@ -222,29 +233,38 @@ impl Session {
     }
 
     /// The coordinator's messages.
-    async fn listen(&self, mut stream: RecvStream) -> Ending {
+    async fn listen(&self, mut stream: RecvStream, hung_up: &Notify) -> Ending {
         loop {
             match wire::read_frame::<CoordinatorMessage>(&mut stream).await {
                 Ok(Some(message)) => self.tell(LinkEvent::Message(message)).await,
                 Ok(None) => {
-                    // A coordinator that finishes its stream is about to close the connection, and says why.
-                    timeout(FAREWELL, self.connection.quic.closed()).await.ok();
-                    return Ending(CloseCode::Done, "the coordinator hung up".into());
+                    hung_up.notify_one();
+                    return std::future::pending().await;
                 }
                 Err(error) => return broken(&error),
             }
         }
     }
 
-    /// The site's messages, until nobody is left who could say any.
-    async fn speak(&self, mut stream: SendStream, mut messages: mpsc::Receiver<SiteMessage>) -> Ending {
-        while let Some(message) = messages.recv().await {
+    /// The site's messages, until nobody is left who could say any, or the coordinator says no more.
+    async fn speak(
+        &self,
+        mut stream: SendStream,
+        mut messages: mpsc::Receiver<SiteMessage>,
+        hung_up: &Notify,
+    ) -> Ending {
+        loop {
+            let message = tokio::select! {
+                message = messages.recv() => message,
+                () = hung_up.notified() => None,
+            };
+            let Some(message) = message else { break };
             if let Err(error) = wire::write_frame(&mut stream, &message).await {
                 return broken(&error);
             }
         }
         stream.finish().ok();
-        timeout(FAREWELL, stream.stopped()).await.ok();
+        timeout(FAREWELL, self.connection.quic.closed()).await.ok();
         Ending(CloseCode::Done, "the site leaves".into())
     }
 
