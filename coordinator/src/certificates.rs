@@ -124,6 +124,7 @@ pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
     if let Some(name) = request.sites.iter().find(unfit) {
         return Err(CertificatesError::SiteName(name.clone()));
     }
+    request.coordinator_names.iter().try_for_each(|name| authority::check_host(name))?;
     let out = &request.out;
     if !out.join(COORDINATOR).exists() && request.coordinator_names.is_empty() {
         return Err(CertificatesError::NoCoordinatorName);
@@ -166,3 +167,6 @@ impl Issued {
         text
     }
 }
+
+#[cfg(test)]
+mod tests;

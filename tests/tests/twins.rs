@@ -1,0 +1,8 @@
+//! Code that stands in both binaries because they may not see each other, and `shared` does no IO.
+
+#[test]
+fn both_ends_move_frames_and_files_by_the_same_words() {
+    let coordinator = include_str!("../../coordinator/src/server/wire.rs");
+    let site = include_str!("../../site-agent/src/link/wire.rs");
+    assert_eq!(coordinator, site);
+}
