@@ -1,6 +1,8 @@
 //! Moves one model of 160 MB (40 million parameters) over loopback, file to file: through link and server, and by a
 //! plain TCP copy without encryption or hashes. Both end with an fsync. `cargo bench --bench transfer`
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use coordinator::certificates::{Request, issue};
 use coordinator::server::{Inbound, Server, ServerConfig};
 use shared::case::Role;
