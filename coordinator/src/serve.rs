@@ -218,7 +218,7 @@ async fn watched(config: ServeConfig) -> Result<Outcome, ServeError> {
 }
 
 /// Ends with Ctrl-C or SIGTERM.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     let ctrl_c = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

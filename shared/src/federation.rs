@@ -1,11 +1,13 @@
 //! A federation's settings: the coordinator's file is the one truth, sites receive it when they join.
 
+mod check;
 mod text;
 
 use crate::dropout::DropOut;
 use crate::sequence::SequenceSet;
+pub use check::plain;
 use serde::{Deserialize, Serialize};
-pub use text::{SettingsError, plain};
+pub use text::SettingsError;
 
 /// The checked settings of one federation. Built by [`Federation::from_toml`]; a site that receives one over the
 /// network checks it again with [`Federation::check`].

@@ -1,1 +1,1 @@
-//! Helpers of the journeys: finding the binaries, a scratch folder, a federation on loopback.
+//! Nothing of its own: the journeys of whole federations stand in `tests/`, what crosses both binaries is timed in `benches/`.

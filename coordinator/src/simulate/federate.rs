@@ -8,6 +8,7 @@ use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
 use crate::serve::ServeConfig;
+use crate::serve::interrupted;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -128,24 +129,6 @@ impl Simulation {
 /// A port nobody listens on. Agents need it in their files before the coordinator listens.
 fn free_port() -> std::io::Result<SocketAddr> {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
-}
-
-/// Ends with Ctrl-C or SIGTERM.
-async fn interrupted() {
-    let ctrl_c = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! { () = ctrl_c => {}, _ = terminate.recv() => {} }
-            return;
-        }
-    }
-    ctrl_c.await;
 }
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ async fn connect(
     let (began, limit) = (Instant::now(), Duration::from_secs(60 * u64::from(config.reconnect_minutes)));
     for attempt in 0u32.. {
         let error = tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => return Err(interrupted()),
+            () = asked_to_stop(stopped) => return Err(interrupted()),
             connected = Link::connect(link.clone(), hello.clone()) => match connected {
                 Ok(connected) => return Ok(connected),
                 Err(error) => error,
@@ -239,7 +239,7 @@ async fn connect(
         let pause = pause(attempt, std::process::id());
         tracing::warn!(%error, seconds = pause.as_secs_f32(), "no connection yet; trying again");
         tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => return Err(interrupted()),
+            () = asked_to_stop(stopped) => return Err(interrupted()),
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -243,7 +243,10 @@ impl Shop {
     ) -> Result<(), String> {
         let task = work.task;
         tracing::info!(run = task.run.0, round = task.round, cases = cases.len(), "scoring");
-        let model = self.own(task.run).map_or(model.clone(), |own| with_own_norms(&model, &own));
+        let model = match self.own(task.run) {
+            Some(own) => with_own_norms(&model, &own),
+            None => model,
+        };
         let total = cases.len() as u32;
         let mut done = 0;
         let mut meter = Meter::new("cases scored", cases.len());
