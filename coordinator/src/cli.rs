@@ -3,6 +3,7 @@
 use crate::failure::{Failure, report};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 /// Launches the rounds of a federation and reports how its model does at sites that took no part.
 #[derive(Parser)]
@@ -27,6 +28,7 @@ enum Command {
 /// Parses the command line, runs the command, and turns its outcome into an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    log_to_stderr();
     let outcome: Result<(), Failure> = match Cli::parse().command {
         Command::Init(args) => crate::certificates::run(&args),
         Command::Serve(args) => crate::serve::run(&args),
@@ -34,4 +36,10 @@ pub fn main() -> ExitCode {
         Command::Report(args) => crate::report::run(&args),
     };
     report(outcome)
+}
+
+/// Warnings, such as a connection refused for its certificate, go to standard error; `RUST_LOG=info` shows more.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }
