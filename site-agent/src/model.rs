@@ -4,9 +4,11 @@
 //! both ways. Where the federation's dropout of sequences happens is [`shared::dropout`]; this module only sees its
 //! result.
 
+pub(crate) mod atrous;
 mod backbone;
 mod head;
 mod layers;
+pub(crate) mod normal;
 mod tensors;
 
 use crate::device::Device;
@@ -41,7 +43,7 @@ impl DeepLabV3 {
     #[must_use]
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let [_, _, height, width] = input.dims();
-        let features = self.backbone.forward(input); // [batch, features, height / stride, width / stride]
+        let features = self.backbone.forward(layers::channels_last(input)); // [batch, height / stride, .., features]
         layers::enlarge(self.classifier.forward(features), [height, width])
     }
 }

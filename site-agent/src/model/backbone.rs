@@ -1,6 +1,6 @@
 //! The ResNet that sees the slices.
 
-use super::layers::{ConvNorm, Shape};
+use super::layers::{ConvNorm, Shape, channels_first, channels_last};
 use crate::device::Device;
 use burn::module::Module;
 use burn::nn::PaddingConfig2d;
@@ -28,10 +28,11 @@ impl Backbone {
     }
 
     /// # Shapes
-    /// - input: `[batch, channels, height, width]`
-    /// - output: `[batch, features, height / stride, width / stride]`, rounded up
+    /// - input: `[batch, height, width, channels]`
+    /// - output: `[batch, height / stride, width / stride, features]`, rounded up
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let stem = self.pool.forward(relu(self.stem.forward(input))); // [batch, width, height / 4, width / 4]
+        let stem = channels_first(self.stem.forward_relu(input)); // [batch, width, height / 2, width / 2]
+        let stem = channels_last(self.pool.forward(stem)); // [batch, height / 4, width / 4, width]
         self.blocks.iter().fold(stem, |features, block| block.forward(features))
     }
 }
@@ -67,8 +68,7 @@ impl Block {
         let shortcut = self.downsample.as_ref().map_or_else(|| input.clone(), |conv| conv.forward(input.clone()));
         let last = self.convs.len() - 1;
         let residual = self.convs.iter().enumerate().fold(input, |features, (index, conv)| {
-            let features = conv.forward(features);
-            if index == last { features } else { relu(features) }
+            if index == last { conv.forward(features) } else { conv.forward_relu(features) }
         });
         relu(residual + shortcut)
     }

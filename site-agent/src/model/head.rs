@@ -1,12 +1,11 @@
 //! The atrous spatial pyramid and the classifier on top of it.
 
-use super::layers::{ConvNorm, Shape};
+use super::layers::{ConvNorm, Shape, channels_first};
 use crate::device::Device;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use shared::architecture::{features, head_channels};
 use shared::federation::Model;
 
@@ -42,21 +41,21 @@ impl Head {
     }
 
     /// # Shapes
-    /// - input: `[batch, features, height, width]`
+    /// - input: `[batch, height, width, features]`
     /// - output: `[batch, 1, height, width]`
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let pyramid = self.dropout.forward(relu(self.project.forward(self.pyramid(input))));
-        self.classifier.forward(relu(self.conv.forward(pyramid)))
+        let pyramid = self.dropout.forward(self.project.forward_relu(self.pyramid(input)));
+        self.classifier.forward(channels_first(self.conv.forward_relu(pyramid)))
     }
 
-    /// All branches side by side, `[batch, branches * channels, height, width]`.
+    /// All branches side by side, `[batch, height, width, branches * channels]`.
     fn pyramid(&self, input: Tensor<4>) -> Tensor<4> {
-        let [batch, _, height, width] = input.dims();
-        let mean = input.clone().mean_dim(2).mean_dim(3); // [batch, features, 1, 1]
-        let image = relu(self.pooling.forward(mean));
-        let [_, channels, _, _] = image.dims();
-        let mut branches: Vec<_> = self.branches.iter().map(|conv| relu(conv.forward(input.clone()))).collect();
-        branches.push(image.expand([batch, channels, height, width]));
-        Tensor::cat(branches, 1)
+        let [batch, height, width, _] = input.dims();
+        let mean = input.clone().mean_dim(1).mean_dim(2); // [batch, 1, 1, features]
+        let image = self.pooling.forward_relu(mean);
+        let [.., channels] = image.dims();
+        let mut branches: Vec<_> = self.branches.iter().map(|conv| conv.forward_relu(input.clone())).collect();
+        branches.push(image.expand([batch, height, width, channels]));
+        Tensor::cat(branches, 3)
     }
 }

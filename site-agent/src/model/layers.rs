@@ -1,10 +1,11 @@
 //! Convolution, normalisation, and the two together.
 
-use crate::device::Device;
+use crate::device::{self, Device};
 use burn::module::{Initializer, Module, Param, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, PaddingConfig2d};
 use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
 use burn::tensor::module::{batch_norm, batch_norm_train, interpolate};
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use shared::architecture;
@@ -55,9 +56,36 @@ impl ConvNorm {
         Self { conv: shape.conv(false, device), norm: Norm::init(shape.outputs, norm, device) }
     }
 
+    /// # Shapes
+    /// - input: `[batch, height, width, inputs]`
+    /// - output: `[batch, height / stride, width / stride, outputs]`, rounded up
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        self.norm.forward(self.conv.forward(input))
+        self.norm.forward(convolve(&self.conv, input), false)
     }
+
+    /// The same, rectified.
+    pub(super) fn forward_relu(&self, input: Tensor<4>) -> Tensor<4> {
+        self.norm.forward(convolve(&self.conv, input), true)
+    }
+}
+
+/// A convolution without bias, channels last: ours where there is one, burn's elsewhere.
+fn convolve(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
+    if !device::has_operators(&input.device()) {
+        return channels_last(conv.forward(channels_first(input)));
+    }
+    let padding = conv.dilation[0] * (conv.kernel_size[0] - 1) / 2;
+    device::convolve(input, conv.weight.val(), [conv.stride[0], padding, conv.dilation[0]])
+}
+
+/// `[batch, height, width, channels]` as burn's operators want it, `[batch, channels, height, width]`.
+pub(super) fn channels_first(input: Tensor<4>) -> Tensor<4> {
+    input.permute([0, 3, 1, 2])
+}
+
+/// `[batch, channels, height, width]` as the network wants it, `[batch, height, width, channels]`.
+pub(super) fn channels_last(input: Tensor<4>) -> Tensor<4> {
+    input.permute([0, 2, 3, 1])
 }
 
 /// Normalisation of features.
@@ -77,12 +105,16 @@ impl Norm {
         }
     }
 
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    fn forward(&self, input: Tensor<4>, rectified: bool) -> Tensor<4> {
         match self {
-            Self::Batch(norm) => norm.forward(input),
-            Self::Group(norm) => norm.forward(input),
+            Self::Batch(norm) => norm.forward(input, rectified),
+            Self::Group(norm) => rectify(channels_last(norm.forward(channels_first(input))), rectified),
         }
     }
+}
+
+fn rectify(values: Tensor<4>, rectified: bool) -> Tensor<4> {
+    if rectified { relu(values) } else { values }
 }
 
 /// Batch normalisation as PyTorch's: normalises by the biased variance, remembers the unbiased one (burn's own layer
@@ -105,17 +137,47 @@ impl BatchNorm {
         }
     }
 
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let (weight, bias) = (self.weight.val(), self.bias.val());
-        if !input.device().is_autodiff() {
-            return batch_norm(input, weight, bias, self.running_mean.value(), self.running_var.value(), EPSILON);
+    fn forward(&self, input: Tensor<4>, rectified: bool) -> Tensor<4> {
+        let device = input.device();
+        let own = device::has_operators(&device);
+        match (device.is_autodiff(), own) {
+            (false, false) => rectify(self.infer(input), rectified),
+            (true, false) => rectify(self.train(input), rectified),
+            (false, true) => {
+                let statistics = Tensor::stack(vec![self.running_mean.value(), self.running_var.value()], 0);
+                device::normalise(input, statistics, self.affine(), EPSILON as f32, rectified)
+            }
+            (true, true) => {
+                let statistics = device::statistics(input.clone());
+                let [mean, variance] = [0, 1].map(|row| statistics.clone().slice(row..=row).squeeze_dim::<1>(0));
+                self.remember(input.dims(), mean, variance);
+                device::normalise(input, statistics, self.affine(), EPSILON as f32, rectified)
+            }
         }
-        let [batch, _, height, width] = input.dims();
+    }
+
+    fn affine(&self) -> [Tensor<1>; 2] {
+        [self.weight.val(), self.bias.val()]
+    }
+
+    fn infer(&self, input: Tensor<4>) -> Tensor<4> {
+        let [weight, bias] = self.affine();
+        let (mean, variance) = (self.running_mean.value(), self.running_var.value());
+        channels_last(batch_norm(channels_first(input), weight, bias, mean, variance, EPSILON))
+    }
+
+    fn train(&self, input: Tensor<4>) -> Tensor<4> {
+        let ([weight, bias], shape) = (self.affine(), input.dims());
+        let normalised = batch_norm_train(channels_first(input), weight, bias, EPSILON);
+        self.remember(shape, normalised.mean, normalised.variance);
+        channels_last(normalised.output)
+    }
+
+    /// Moves the running statistics by the batch's mean and biased variance.
+    fn remember(&self, [batch, height, width, _]: [usize; 4], mean: Tensor<1>, variance: Tensor<1>) {
         let seen = (batch * height * width) as f64;
-        let normalised = batch_norm_train(input, weight, bias, EPSILON);
-        remember(&self.running_mean, normalised.mean);
-        remember(&self.running_var, normalised.variance.mul_scalar(seen / (seen - 1.0).max(1.0)));
-        normalised.output
+        remember(&self.running_mean, mean);
+        remember(&self.running_var, variance.mul_scalar(seen / (seen - 1.0).max(1.0)));
     }
 }
 

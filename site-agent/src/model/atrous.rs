@@ -1,0 +1,271 @@
+//! Atrous convolution on the CPU, forward and backward, as matrix products over gathered patches.
+//!
+//! Three things make it faster than the general convolution of the tensor library. Channels lie side by side, so that
+//! patches are gathered by the run. The gradient of a kernel is one product of the patches with the output's gradient,
+//! not a convolution with a kernel as large as the image. And where a dilation is large beside the feature map, as in
+//! the pyramid, most taps of a kernel see nothing but padding at most places: there each tap becomes a product of its
+//! own over the places where it sees the map, and the rest, which would multiply zeros, is left out.
+//!
+//! Sums run in an order that depends on shapes alone, so results do not depend on the number of threads.
+
+use crate::device::Matrix;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Floats of patches gathered at once: what stays in a core's cache.
+const PATCHES: usize = 1 << 18;
+/// The share of multiplications that must be spared before taps are worth products of their own.
+const SPARED: f64 = 0.25;
+
+/// A convolution without groups, the same along both axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    /// `[batch, height, width, inputs]` of the input.
+    pub(crate) input: [usize; 4],
+    /// `[outputs, inputs, side, side]` of the kernel.
+    pub(crate) kernel: [usize; 4],
+    /// Input pixels per output pixel.
+    pub(crate) stride: usize,
+    /// Zeros around the input.
+    pub(crate) padding: usize,
+    /// Input pixels between neighbouring taps.
+    pub(crate) dilation: usize,
+}
+
+/// Output rows and columns at which some neighbouring taps are evaluated together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    /// Places in the kernel, row by row: all of them, or one.
+    taps: Range<usize>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+/// Consecutive output rows of a group, counted through all images: `image * rows + row`.
+type Block = Range<usize>;
+
+impl Geometry {
+    /// `[batch, height, width, outputs]` of the output.
+    pub(crate) fn output(&self) -> [usize; 4] {
+        let [batch, height, width, _] = self.input;
+        let span = self.dilation * (self.kernel[2] - 1) + 1;
+        let side = |input: usize| (input + 2 * self.padding).saturating_sub(span) / self.stride + 1;
+        [batch, side(height), side(width), self.kernel[0]]
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel[2] * self.kernel[3]
+    }
+
+    /// How far a step along the kernel lies from `stride * output pixel`.
+    fn offset(&self, step: usize) -> isize {
+        (step * self.dilation) as isize - self.padding as isize
+    }
+
+    /// Output places along one axis from which a step sees the input.
+    fn seeing(&self, step: usize, input: usize, output: usize) -> Range<usize> {
+        let (offset, stride) = (self.offset(step), self.stride as isize);
+        let first = ((-offset).max(0) + stride - 1) / stride;
+        let end = (input as isize - offset + stride - 1).div_euclid(stride).clamp(0, output as isize);
+        first as usize..(end as usize).max(first as usize)
+    }
+
+    /// Taps that see the map from everywhere or nearly so are taken together, others each where they see it.
+    fn groups(&self) -> Vec<Group> {
+        let ([_, height, width, _], [_, rows, columns, _]) = (self.input, self.output());
+        let alone = |tap: usize| Group {
+            taps: tap..tap + 1,
+            rows: self.seeing(tap / self.kernel[3], height, rows),
+            columns: self.seeing(tap % self.kernel[3], width, columns),
+        };
+        let each: Vec<Group> = (0..self.taps()).map(alone).filter(|group| group.places() > 0).collect();
+        let needed: usize = each.iter().map(Group::places).sum();
+        let all = self.taps() * rows * columns;
+        if needed as f64 > (1.0 - SPARED) * all as f64 {
+            return vec![Group { taps: 0..self.taps(), rows: 0..rows, columns: 0..columns }];
+        }
+        each
+    }
+
+    /// A group's rows in blocks whose patches fit [`PATCHES`].
+    fn blocks(&self, group: &Group) -> impl Iterator<Item = Block> + use<> {
+        let row = group.taps.len() * self.kernel[1] * group.columns.len();
+        let (all, step) = (self.input[0] * group.rows.len(), (PATCHES / row.max(1)).max(1));
+        (0..all).step_by(step).map(move |from| from..(from + step).min(all))
+    }
+
+    /// Visits the runs of values that a group's taps see from the places of one output row: where a run starts
+    /// in the input, where in the row's patches, and how long it is.
+    fn runs(&self, group: &Group, (image, row): (usize, usize), mut visit: impl FnMut(usize, usize, usize)) {
+        let ([_, height, width, channels], side) = (self.input, self.kernel[3]);
+        // Neighbouring taps see neighbouring values, unless the dilation puts others between them.
+        let together = if self.dilation == 1 { side } else { 1 };
+        let length = group.taps.len() * channels;
+        for first in group.taps.clone().step_by(together) {
+            let down = self.offset(first / side);
+            let Some(row) = (row * self.stride).checked_add_signed(down).filter(|&row| row < height) else { continue };
+            let taps = together.min(group.taps.end - first);
+            for (place, column) in group.columns.clone().enumerate() {
+                let from = (column * self.stride) as isize + self.offset(first % side);
+                let skipped = (-from).clamp(0, taps as isize) as usize;
+                let end = (width as isize - from).clamp(skipped as isize, taps as isize) as usize;
+                if skipped < end {
+                    let column = from.wrapping_add_unsigned(skipped) as usize;
+                    let source = ((image * height + row) * width + column) * channels;
+                    let patch = place * length + (first - group.taps.start + skipped) * channels;
+                    visit(source, patch, (end - skipped) * channels);
+                }
+            }
+        }
+    }
+}
+
+impl Group {
+    fn places(&self) -> usize {
+        self.rows.len() * self.columns.len()
+    }
+
+    /// Image and output row of a counted row.
+    fn place(&self, counted: usize) -> (usize, usize) {
+        (counted / self.rows.len(), self.rows.start + counted % self.rows.len())
+    }
+
+    /// The block's counted rows that lie in one image, as places in the block.
+    fn of_image(&self, block: &Block, image: usize) -> Range<usize> {
+        let inside = |at: usize| at.clamp(block.start, block.end) - block.start;
+        inside(image * self.rows.len())..inside((image + 1) * self.rows.len())
+    }
+
+    /// Where a counted row's places lie in a tensor of the output's shape.
+    fn outputs(&self, counted: usize, [_, rows, columns, outputs]: [usize; 4]) -> Range<usize> {
+        let (image, row) = self.place(counted);
+        let start = (image * rows + row) * columns;
+        (start + self.columns.start) * outputs..(start + self.columns.end) * outputs
+    }
+}
+
+/// The convolution, `[batch, height, width, outputs]`.
+pub(crate) fn forward(geometry: &Geometry, input: &[f32], kernel: &[f32]) -> Vec<f32> {
+    let shape = geometry.output();
+    let kernel = by_tap(geometry, kernel);
+    let mut output = vec![0.0; shape.iter().product()];
+    for group in geometry.groups() {
+        let weights = weights(geometry, &kernel, &group).transposed(); // [taps x inputs, outputs]
+        for block in geometry.blocks(&group) {
+            let product = patches(geometry, input, &group, &block).times(&weights); // [places, outputs]
+            let rows = product.values().chunks_exact(group.columns.len() * shape[3]);
+            for (row, values) in block.zip(rows) {
+                add(&mut output[group.outputs(row, shape)], values);
+            }
+        }
+    }
+    output
+}
+
+/// Gradients with respect to the input and the kernel, as far as they are wanted.
+pub(crate) fn backward(
+    geometry: &Geometry,
+    (input, kernel): (&[f32], &[f32]),
+    gradient: &[f32],
+    [wants_input, wants_kernel]: [bool; 2],
+) -> (Option<Vec<f32>>, Option<Vec<f32>>) {
+    let kernel = by_tap(geometry, kernel);
+    let mut to_input = wants_input.then(|| vec![0.0; geometry.input.iter().product()]);
+    let mut to_kernel = wants_kernel.then(|| vec![0.0; geometry.kernel.iter().product()]);
+    for group in geometry.groups() {
+        let weights = weights(geometry, &kernel, &group); // [outputs, taps x inputs]
+        for block in geometry.blocks(&group) {
+            let gradient = places(geometry, gradient, &group, &block); // [places, outputs]
+            if let Some(to_input) = &mut to_input {
+                add_patches(geometry, to_input, &group, &block, gradient.times(&weights).values());
+            }
+            if let Some(to_kernel) = &mut to_kernel {
+                let product = gradient.transposed().times(&patches(geometry, input, &group, &block));
+                add_weights(geometry, to_kernel, &group, product.values());
+            }
+        }
+    }
+    (to_input, to_kernel.map(|kernel| by_input(geometry, &kernel)))
+}
+
+/// The kernel with its taps outside: `[outputs, taps x inputs]`.
+fn by_tap(geometry: &Geometry, kernel: &[f32]) -> Matrix {
+    let [outputs, inputs, ..] = geometry.kernel;
+    Matrix::new(turned(kernel, inputs, geometry.taps()), [outputs, geometry.taps() * inputs])
+}
+
+/// `[outputs, taps x inputs]` as a kernel again.
+fn by_input(geometry: &Geometry, kernel: &[f32]) -> Vec<f32> {
+    turned(kernel, geometry.taps(), geometry.kernel[1])
+}
+
+/// Matrices of `rows` by `columns`, one after the other, each transposed.
+fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    if rows == 1 || columns == 1 {
+        return values.to_vec();
+    }
+    let mut turned = vec![0.0; values.len()];
+    for (from, to) in values.chunks_exact(rows * columns).zip(turned.chunks_exact_mut(rows * columns)) {
+        for (column, to) in to.chunks_exact_mut(rows).enumerate() {
+            to.iter_mut().zip(from[column..].iter().step_by(columns)).for_each(|(to, &from)| *to = from);
+        }
+    }
+    turned
+}
+
+/// A group's part of the kernel, `[outputs, taps x inputs]`.
+fn weights(geometry: &Geometry, kernel: &Matrix, group: &Group) -> Matrix {
+    let inputs = geometry.kernel[1];
+    kernel.columns(group.taps.start * inputs..group.taps.end * inputs)
+}
+
+/// Adds a group's gradient, `[outputs, taps x inputs]`, to the kernel's.
+fn add_weights(geometry: &Geometry, kernel: &mut [f32], group: &Group, gradient: &[f32]) {
+    let [_, inputs, ..] = geometry.kernel;
+    let taps = group.taps.start * inputs..group.taps.end * inputs;
+    let outputs = kernel.chunks_exact_mut(geometry.taps() * inputs);
+    outputs.zip(gradient.chunks_exact(taps.len())).for_each(|(to, from)| add(&mut to[taps.clone()], from));
+}
+
+/// What the taps see from a block's places: `[places, taps x inputs]`.
+fn patches(geometry: &Geometry, input: &[f32], group: &Group, block: &Block) -> Matrix {
+    let (columns, length) = (group.columns.len(), group.taps.len() * geometry.kernel[1]);
+    let mut values = vec![0.0; block.len() * columns * length];
+    values.par_chunks_exact_mut(columns * length).enumerate().for_each(|(at, row)| {
+        geometry.runs(group, group.place(block.start + at), |from, to, length| {
+            row[to..to + length].copy_from_slice(&input[from..from + length]);
+        });
+    });
+    Matrix::new(values, [block.len() * columns, length])
+}
+
+/// Adds the gradient of what the taps saw, `[places, taps x inputs]`, to the input's.
+fn add_patches(geometry: &Geometry, input: &mut [f32], group: &Group, block: &Block, gradient: &[f32]) {
+    let row = group.columns.len() * group.taps.len() * geometry.kernel[1];
+    let image = geometry.input[1..].iter().product();
+    input.par_chunks_exact_mut(image).enumerate().for_each(|(image, input)| {
+        for at in group.of_image(block, image) {
+            let (_, place) = group.place(block.start + at);
+            let gradient = &gradient[at * row..][..row];
+            geometry.runs(group, (0, place), |to, from, length| {
+                add(&mut input[to..to + length], &gradient[from..from + length]);
+            });
+        }
+    });
+}
+
+/// A block's places of a tensor of the output's shape: `[places, outputs]`.
+fn places(geometry: &Geometry, output: &[f32], group: &Group, block: &Block) -> Matrix {
+    let shape = geometry.output();
+    let rows = block.len() * group.columns.len();
+    let mut values = Vec::with_capacity(rows * shape[3]);
+    block.clone().for_each(|row| values.extend_from_slice(&output[group.outputs(row, shape)]));
+    Matrix::new(values, [rows, shape[3]])
+}
+
+fn add(to: &mut [f32], from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+}
+
+#[cfg(test)]
+mod tests;
