@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --workspace --bench step -- SIZE [--threads N] [--repeats N] [--batch N] [--device NAME]`, with SIZE
 //! `tiny`, `small` or `full` (the layers and batches of docs/PERFORMANCE.md's comparison with PyTorch, output stride
-//! 16) or `demo` (the preset `tiny`, output stride 8). Prints one JSON line: median seconds, and the losses.
+//! 16) or `demo` (the network of configs/demo.toml, output stride 8). Prints one JSON line: median seconds, and the losses.
 
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams};
@@ -43,7 +43,7 @@ enum Size {
     Small,
     /// 2 x 20 x 256 x 256, ResNet-50 of width 64.
     Full,
-    /// 8 x 20 x 64 x 64, ResNet-18 of width 16 at output stride 8.
+    /// 6 x 20 x 128 x 128, ResNet-18 of width 8 at output stride 8.
     Demo,
 }
 
@@ -54,9 +54,9 @@ impl Size {
             Self::Tiny => (Layout::ResNet18, 16, 64, 4),
             Self::Small => (Layout::ResNet18, 64, 128, 2),
             Self::Full => (Layout::ResNet50, 64, 256, 2),
-            Self::Demo => (Layout::ResNet18, 16, 64, 8),
+            Self::Demo => (Layout::ResNet18, 8, 128, 6),
         };
-        let (output_stride, rates) = if matches!(self, Self::Demo) { (8, [2, 4, 6]) } else { (16, [6, 12, 18]) };
+        let (output_stride, rates) = if matches!(self, Self::Demo) { (8, [3, 6, 9]) } else { (16, [6, 12, 18]) };
         let model = Model { layout, width, output_stride, rates, norm: Norm::Batch, head_dropout: 0.0 };
         let sequences = ["bravo", "t1_pre", "t1_post", "flair"].map(String::from).to_vec();
         (model, Input { sequences, slices: 5, plane, spacing_mm: None }, batch)
@@ -101,9 +101,17 @@ impl Training {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// What goes wrong, on whatever thread.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
+    // Inside the pool, as the agent trains: from outside, every operation would change threads.
+    println!("{}", rayon::ThreadPoolBuilder::new().num_threads(args.threads).build()?.install(|| measured(&args))?);
+    Ok(())
+}
+
+fn measured(args: &Args) -> Result<serde_json::Value, Failure> {
     let device = device::open(&args.device)?;
     let training = device.clone().autodiff();
     let (model, input, batch) = args.size.network();
@@ -122,12 +130,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (losses, step) = Training { network, input: slabs, lesion }.run(args.repeats, &training);
     let size = args.size.to_possible_value().map(|size| size.get_name().to_owned());
     let values: usize = parameters.manifest().tensors.iter().filter(|spec| trained(spec)).map(|spec| spec.len()).sum();
-    let line = serde_json::json!({
+    Ok(serde_json::json!({
         "framework": "burn 0.22.1", "size": size, "batch": batch, "parameters": values,
         "inference_s": (inference * 1e5).round() / 1e5, "training_step_s": (step * 1e5).round() / 1e5, "losses": losses,
-    });
-    println!("{line}");
-    Ok(())
+    }))
 }
 
 fn trained(spec: &shared::parameters::TensorSpec) -> bool {

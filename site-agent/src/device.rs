@@ -90,6 +90,12 @@ impl Matrix {
         Self(Flex::float_matmul(self.0.clone(), other.0.clone()))
     }
 
+    /// The memory again, for another matrix.
+    pub(crate) fn into_buffer(self) -> Vec<f32> {
+        // Matrices hold 32-bit reals; were it otherwise, an empty buffer would serve as well.
+        self.0.into_data().try_into_vec().unwrap_or_default()
+    }
+
     /// A product's values, row by row.
     pub(crate) fn values(&self) -> &[f32] {
         self.0.storage()

@@ -94,25 +94,26 @@ impl Geometry {
         (0..all).step_by(step).map(move |from| from..(from + step).min(all))
     }
 
-    /// Visits the runs of values that a group's taps see from the places of one output row: where a run starts
-    /// in the input, where in the row's patches, and how long it is.
+    /// Visits the runs of values that a group's taps see from the places of one output row, in the order of the
+    /// row's patches: where a run starts in the input, where in the patches, and how long it is.
     fn runs(&self, group: &Group, (image, row): (usize, usize), mut visit: impl FnMut(usize, usize, usize)) {
         let ([_, height, width, channels], side) = (self.input, self.kernel[3]);
         // Neighbouring taps see neighbouring values, unless the dilation puts others between them.
         let together = if self.dilation == 1 { side } else { 1 };
-        let length = group.taps.len() * channels;
-        for first in group.taps.clone().step_by(together) {
-            let down = self.offset(first / side);
-            let Some(row) = (row * self.stride).checked_add_signed(down).filter(|&row| row < height) else { continue };
-            let taps = together.min(group.taps.end - first);
-            for (place, column) in group.columns.clone().enumerate() {
+        for (place, column) in group.columns.clone().enumerate() {
+            for first in group.taps.clone().step_by(together) {
+                let down = self.offset(first / side);
+                let Some(row) = (row * self.stride).checked_add_signed(down).filter(|&row| row < height) else {
+                    continue;
+                };
+                let taps = together.min(group.taps.end - first);
                 let from = (column * self.stride) as isize + self.offset(first % side);
                 let skipped = (-from).clamp(0, taps as isize) as usize;
                 let end = (width as isize - from).clamp(skipped as isize, taps as isize) as usize;
                 if skipped < end {
                     let column = from.wrapping_add_unsigned(skipped) as usize;
                     let source = ((image * height + row) * width + column) * channels;
-                    let patch = place * length + (first - group.taps.start + skipped) * channels;
+                    let patch = (place * group.taps.len() + first - group.taps.start + skipped) * channels;
                     visit(source, patch, (end - skipped) * channels);
                 }
             }
@@ -149,14 +150,17 @@ pub(crate) fn forward(geometry: &Geometry, input: &[f32], kernel: &[f32]) -> Vec
     let shape = geometry.output();
     let kernel = by_tap(geometry, kernel);
     let mut output = vec![0.0; shape.iter().product()];
+    let mut buffer = Vec::new();
     for group in geometry.groups() {
         let weights = weights(geometry, &kernel, &group).transposed(); // [taps x inputs, outputs]
         for block in geometry.blocks(&group) {
-            let product = patches(geometry, input, &group, &block).times(&weights); // [places, outputs]
+            let patches = patches(geometry, input, &group, &block, buffer);
+            let product = patches.times(&weights); // [places, outputs]
             let rows = product.values().chunks_exact(group.columns.len() * shape[3]);
             for (row, values) in block.zip(rows) {
                 add(&mut output[group.outputs(row, shape)], values);
             }
+            buffer = patches.into_buffer();
         }
     }
     output
@@ -172,6 +176,7 @@ pub(crate) fn backward(
     let kernel = by_tap(geometry, kernel);
     let mut to_input = wants_input.then(|| vec![0.0; geometry.input.iter().product()]);
     let mut to_kernel = wants_kernel.then(|| vec![0.0; geometry.kernel.iter().product()]);
+    let mut buffer = Vec::new();
     for group in geometry.groups() {
         let weights = weights(geometry, &kernel, &group); // [outputs, taps x inputs]
         for block in geometry.blocks(&group) {
@@ -180,8 +185,9 @@ pub(crate) fn backward(
                 add_patches(geometry, to_input, &group, &block, gradient.times(&weights).values());
             }
             if let Some(to_kernel) = &mut to_kernel {
-                let product = gradient.transposed().times(&patches(geometry, input, &group, &block));
-                add_weights(geometry, to_kernel, &group, product.values());
+                let patches = patches(geometry, input, &group, &block, buffer);
+                add_weights(geometry, to_kernel, &group, gradient.transposed().times(&patches).values());
+                buffer = patches.into_buffer();
             }
         }
     }
@@ -227,14 +233,19 @@ fn add_weights(geometry: &Geometry, kernel: &mut [f32], group: &Group, gradient:
     outputs.zip(gradient.chunks_exact(taps.len())).for_each(|(to, from)| add(&mut to[taps.clone()], from));
 }
 
-/// What the taps see from a block's places: `[places, taps x inputs]`.
-fn patches(geometry: &Geometry, input: &[f32], group: &Group, block: &Block) -> Matrix {
+/// What the taps see from a block's places, `[places, taps x inputs]`, in a buffer that served before.
+fn patches(geometry: &Geometry, input: &[f32], group: &Group, block: &Block, buffer: Vec<f32>) -> Matrix {
     let (columns, length) = (group.columns.len(), group.taps.len() * geometry.kernel[1]);
-    let mut values = vec![0.0; block.len() * columns * length];
+    let mut values = buffer;
+    values.resize(block.len() * columns * length, 0.0);
     values.par_chunks_exact_mut(columns * length).enumerate().for_each(|(at, row)| {
+        let mut filled = 0;
         geometry.runs(group, group.place(block.start + at), |from, to, length| {
+            row[filled..to].fill(0.0);
             row[to..to + length].copy_from_slice(&input[from..from + length]);
+            filled = to + length;
         });
+        row[filled..].fill(0.0);
     });
     Matrix::new(values, [block.len() * columns, length])
 }
