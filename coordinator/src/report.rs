@@ -3,7 +3,11 @@
 
 pub mod contract;
 mod figures;
+mod heat;
 mod html;
+mod look;
+mod matrix;
+mod missing;
 mod plot;
 mod roc;
 mod summary;

@@ -243,6 +243,9 @@ pub struct Evaluation {
     pub validation_share: f32,
     /// Score the held-out sites every so many rounds too, not only at the end.
     pub held_out_every: Option<u32>,
+    /// Score the final model also on every part of each case's sequences, `2^n - 1` times as much to compute.
+    #[serde(default)]
+    pub subsets: bool,
 }
 
 /// Who takes part in a round, and how long the coordinator waits.

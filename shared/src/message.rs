@@ -3,14 +3,14 @@
 use crate::case::{Cases, Role};
 use crate::federation::Federation;
 use crate::parameters::ParametersId;
-use crate::score::CaseScore;
+use crate::score::{CaseScore, SubsetScore};
 use crate::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
 
 /// The protocol's version: the ALPN name both ends must offer, and the number in [`Hello`].
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// TLS application protocol name.
-pub const ALPN: &[u8] = b"lacuna/1";
+pub const ALPN: &[u8] = b"lacuna/2";
 
 /// One training lineage: the federation itself, or one site training alone for comparison.
 ///
@@ -76,9 +76,9 @@ pub struct Inventory {
 pub struct Progress {
     /// The task.
     pub task: TaskId,
-    /// Steps or cases done.
+    /// Steps done, or cases scored; where subsets are asked for, each case counts once for each of its subsets.
     pub done: u32,
-    /// Steps or cases in all.
+    /// The same in all.
     pub total: u32,
     /// Mean training loss of late.
     pub loss: Option<f32>,
@@ -105,6 +105,17 @@ pub struct Trained {
     pub seconds: f32,
     /// Sequences that the training examples held: what the site can teach the stem.
     pub sequences: SequenceSet,
+}
+
+/// What an evaluation counts beside the histograms.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Voxels and lesions at these thresholds.
+    pub thresholds: Vec<f32>,
+    /// Lesions alone at these, with everything that a case has.
+    pub sweep: Vec<f32>,
+    /// Whether each case is also scored on every part of its sequences.
+    pub subsets: bool,
 }
 
 /// From a site to the coordinator.
@@ -146,6 +157,13 @@ pub enum SiteMessage {
         /// A sentence for people, without patient data.
         reason: String,
     },
+    /// One case of an evaluation, shown a part of its sequences.
+    SubsetScored {
+        /// The task.
+        task: TaskId,
+        /// What was counted.
+        score: SubsetScore,
+    },
 }
 
 /// From the coordinator to a site.
@@ -176,8 +194,8 @@ pub enum CoordinatorMessage {
         task: TaskId,
         /// What to score.
         model: ParametersId,
-        /// Count also at these thresholds.
-        thresholds: Vec<f32>,
+        /// What to count.
+        wanted: Wanted,
     },
     /// Everything is done; the site may leave.
     Finished {

@@ -3,7 +3,7 @@
 use crate::case::Role;
 use crate::federation::Federation;
 use crate::message::Inventory;
-use crate::score::CaseScore;
+use crate::score::{CaseScore, SubsetScore};
 use serde::{Deserialize, Serialize};
 
 /// A finished (or stopped) federation.
@@ -48,7 +48,8 @@ pub struct RunOutcome {
     /// The threshold of the best pooled validation Dice, a probability.
     pub threshold_dice: Option<f32>,
     /// Final scores by site: validation cases of training sites, all cases of held-out ones. Each case is counted
-    /// at `threshold`, `threshold_per_patient` and `threshold_dice`, in this order, as far as they exist.
+    /// at `threshold`, `threshold_per_patient` and `threshold_dice`, in this order, as far as they exist, and swept
+    /// through thresholds found on the validation cases.
     pub scores: Vec<SiteScores>,
 }
 
@@ -96,4 +97,7 @@ pub struct SiteScores {
     pub role: Role,
     /// One entry a case, in the site's order.
     pub cases: Vec<CaseScore>,
+    /// The cases shown a part of their sequences, by case and subset; empty where the settings ask for none.
+    #[serde(default)]
+    pub subsets: Vec<SubsetScore>,
 }

@@ -331,6 +331,11 @@ impl Machine {
                 let most = roster.cases(site, task.kind);
                 desk.scored(site, task, score, most).map(|answer| (task, answer))
             }
+            SiteMessage::SubsetScored { task, score } => {
+                roster.progress(site, now);
+                let most = roster.cases(site, task.kind);
+                desk.subset_scored(site, task, score, most).map(|answer| (task, answer))
+            }
             SiteMessage::Evaluated { task, cases } => desk.evaluated(site, task, cases).map(|answer| (task, answer)),
             SiteMessage::Failed { task, reason } => desk.failed(site, task, reason).map(|answer| (task, answer)),
         };

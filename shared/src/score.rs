@@ -34,6 +34,15 @@ pub struct LesionCounts {
     pub false_positive_10mm3: u32,
 }
 
+/// Lesions of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Found {
+    /// How many there are.
+    pub lesions: u32,
+    /// How many of them the prediction touches.
+    pub found: u32,
+}
+
 /// One case at one threshold, by the rule `probability >= threshold`.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct AtThreshold {
@@ -47,6 +56,13 @@ pub struct AtThreshold {
     pub false_negative: u64,
     /// The same by lesion, 26-connected.
     pub lesions: LesionCounts,
+    /// The lesions by diameter, see [`crate::metrics::lesion::SIZE_BINS_MM`].
+    #[serde(default)]
+    pub by_size: [Found; 4],
+    /// The mean over detected lesions of each one's Dice with the predicted components that touch it; `None` where
+    /// no lesion is detected.
+    #[serde(default)]
+    pub dice_detected: Option<f64>,
 }
 
 /// What a site reports about one case under one model. Holds no voxel and no name: the site alone knows which
@@ -63,6 +79,34 @@ pub struct CaseScore {
     pub brain: ScoreHistogram,
     /// Voxels outside the brain (the whole volume is both together).
     pub outside: ScoreHistogram,
+    /// Counts at each threshold that was asked for, in that order.
+    pub at: Vec<AtThreshold>,
+    /// Lesions at each threshold of the sweep that was asked for, in that order: the points of a free-response curve.
+    #[serde(default)]
+    pub sweep: Vec<SweepPoint>,
+}
+
+/// Lesions of one case at one threshold of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct SweepPoint {
+    /// The threshold, a probability.
+    pub threshold: f32,
+    /// Lesions, 26-connected.
+    pub lesions: LesionCounts,
+}
+
+/// One case under one model that was shown only a part of the case's sequences: what a missing sequence costs.
+/// Without histograms, because there are up to `2^n - 2` such parts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubsetScore {
+    /// The case's place in the site's list, as in its [`CaseScore`].
+    pub case: u32,
+    /// The sequences the model was given.
+    pub subset: SequenceSet,
+    /// Area under the ROC curve over the brain's voxels; `None` without both kinds of voxel.
+    pub auc_brain: Option<f64>,
+    /// The same over the whole volume.
+    pub auc_volume: Option<f64>,
     /// Counts at each threshold that was asked for, in that order.
     pub at: Vec<AtThreshold>,
 }

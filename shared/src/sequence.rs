@@ -93,6 +93,11 @@ impl SequenceSet {
         (1..=self.0).map(Self).filter(move |set| set.is_subset(self))
     }
 
+    /// Every non-empty subset of this set but the set itself, ascending by bit pattern: `2^len - 2` of them.
+    pub fn proper_subsets(self) -> impl Iterator<Item = Self> {
+        self.non_empty_subsets().filter(move |&set| set != self)
+    }
+
     /// The names of the set's sequences joined by `+`, or `none`.
     #[must_use]
     pub fn label(self, names: &[String]) -> String {
@@ -129,6 +134,9 @@ mod tests {
         let held = SequenceSet::full(4).without(1);
         assert_eq!(held.iter().collect::<Vec<_>>(), [0, 2, 3]);
         assert_eq!(held.non_empty_subsets().count(), 7);
+        assert_eq!(held.proper_subsets().count(), 6);
+        assert!(held.proper_subsets().all(|part| part != held));
+        assert_eq!(SequenceSet::EMPTY.with(3).proper_subsets().count(), 0);
         assert_eq!(held, [0, 2, 3].into_iter().collect());
     }
 

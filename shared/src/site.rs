@@ -5,9 +5,11 @@
 //! broken connection, or after its own restart, gets the result without the work being done twice.
 
 use crate::case::Cases;
-use crate::message::{CoordinatorMessage, Inventory, Progress, SiteMessage, TaskId, TaskKind, Trained, TransferHeader};
+use crate::message::{
+    CoordinatorMessage, Inventory, Progress, SiteMessage, TaskId, TaskKind, Trained, TransferHeader, Wanted,
+};
 use crate::parameters::ParametersId;
-use crate::score::CaseScore;
+use crate::score::{CaseScore, SubsetScore};
 use std::collections::BTreeSet;
 
 /// What the shell tells the machine.
@@ -37,6 +39,13 @@ pub enum Event {
         /// What was counted.
         score: CaseScore,
     },
+    /// The running task scored a case on a part of its sequences.
+    SubsetScored {
+        /// The task.
+        task: TaskId,
+        /// What was counted.
+        score: SubsetScore,
+    },
     /// The running training ended; its parameters are stored under their content hash.
     Trained(Trained),
     /// The running evaluation ended.
@@ -57,8 +66,8 @@ pub struct Work {
     pub task: TaskId,
     /// The model to start from or to score.
     pub model: ParametersId,
-    /// Count also at these thresholds; empty for training.
-    pub thresholds: Vec<f32>,
+    /// What to count; nothing for training.
+    pub wanted: Wanted,
 }
 
 impl Work {
@@ -112,6 +121,7 @@ struct Job {
     /// Asked again while running: scores may have been lost, so all go out once more at the end.
     repeat: bool,
     scores: Vec<CaseScore>,
+    subsets: Vec<SubsetScore>,
     outcome: Option<Outcome>,
 }
 
@@ -162,6 +172,12 @@ impl Machine {
                     self.say(SiteMessage::Scored { task, score }, &mut out);
                 }
             }
+            Event::SubsetScored { task, score } => {
+                if let Some(job) = self.running(task) {
+                    job.subsets.push(score.clone());
+                    self.say(SiteMessage::SubsetScored { task, score }, &mut out);
+                }
+            }
             Event::Trained(trained) => {
                 self.stored.insert(trained.parameters);
                 self.end(trained.task, Outcome::Trained(trained), &mut out);
@@ -180,10 +196,10 @@ impl Machine {
                 out.extend(self.inventory.map(|inventory| Effect::Send(SiteMessage::Ready(inventory))));
             }
             CoordinatorMessage::Refused { reason } => out.push(Effect::Refused { reason }),
-            CoordinatorMessage::Train { task, model } => self.asked(Work { task, model, thresholds: Vec::new() }, out),
-            CoordinatorMessage::Evaluate { task, model, thresholds } => {
-                self.asked(Work { task, model, thresholds }, out);
+            CoordinatorMessage::Train { task, model } => {
+                self.asked(Work { task, model, wanted: Wanted::default() }, out);
             }
+            CoordinatorMessage::Evaluate { task, model, wanted } => self.asked(Work { task, model, wanted }, out),
             CoordinatorMessage::Finished { summary } => {
                 self.cancel(out);
                 out.push(Effect::Leave { summary });
@@ -198,7 +214,8 @@ impl Machine {
             return self.tell(out);
         }
         self.cancel(out);
-        self.job = Some(Job { work, running: false, repeat: false, scores: Vec::new(), outcome: None });
+        let (scores, subsets) = (Vec::new(), Vec::new());
+        self.job = Some(Job { work, running: false, repeat: false, scores, subsets, outcome: None });
         self.start_if_whole(out);
     }
 
@@ -245,6 +262,8 @@ impl Machine {
             Outcome::Evaluated => {
                 let scores = job.scores.iter().filter(|_| job.repeat).cloned();
                 out.extend(scores.map(|score| Effect::Send(SiteMessage::Scored { task, score })));
+                let subsets = job.subsets.iter().filter(|_| job.repeat).cloned();
+                out.extend(subsets.map(|score| Effect::Send(SiteMessage::SubsetScored { task, score })));
                 out.push(Effect::Send(SiteMessage::Evaluated { task, cases: job.scores.len() as u32 }));
             }
             Outcome::Failed(reason) => {

@@ -52,6 +52,21 @@ impl Prepared {
         self.native.grid.dims[0]
     }
 
+    /// Fills the slab around a slice, `[sequences * slices, plane, plane]`, a sequence's slices contiguous; zero where
+    /// the case lacks the sequence and beyond the ends: as [`CachedCase::read_slab`].
+    pub(crate) fn fill_slab(&self, centre: usize, slices: usize, slab: &mut [f32]) {
+        let area = self.plane.pow(2);
+        for (sequence, block) in slab.chunks_exact_mut(slices * area).enumerate() {
+            for (offset, plane) in block.chunks_exact_mut(area).enumerate() {
+                let slice = (centre + offset).checked_sub(slices / 2).filter(|&slice| slice < self.depth());
+                match (&self.sequences[sequence], slice) {
+                    (Some(values), Some(slice)) => plane.copy_from_slice(&values[slice * area..][..area]),
+                    _ => plane.fill(0.0),
+                }
+            }
+        }
+    }
+
     /// Brings values of the model's planes, `[depth, plane, plane]`, back to the native grid: as
     /// [`Placement::restore`].
     #[must_use]

@@ -1,18 +1,21 @@
 //! Scoring a model on a site's cases: counts and histograms, never voxels.
 
+mod truth;
+
 use crate::case::{CachedCase, CaseFileError, Native};
 use crate::device::Device;
 use crate::infer::{NO_LESION, Reader};
 use crate::model::ModelError;
-use shared::case::Grid;
 use shared::dropout::DropOut;
 use shared::federation::Federation;
-use shared::metrics::lesion::{Components, Connectivity, compare, components};
-use shared::metrics::voxel::{HistogramBuilder, sigmoid};
+use shared::message::Wanted;
+use shared::metrics::voxel::sigmoid;
 use shared::parameters::Parameters;
-use shared::score::{AtThreshold, CaseScore, ScoreHistogram};
+use shared::score::{CaseScore, ScoreHistogram, SubsetScore};
 use shared::sequence::SequenceSet;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
+use truth::Truth;
 
 /// Why cases could not be scored. The words hold no patient data: they go to the coordinator.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -42,12 +45,21 @@ pub enum EvaluateError {
     },
 }
 
-/// Scores a model on cases, one after the other; `each` hears of each one as it is done and may break off.
+/// What was counted of one case.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scored {
+    /// With everything that the model may be shown of it.
+    Case(CaseScore),
+    /// With a part of that.
+    Part(SubsetScore),
+}
+
+/// Scores a model on cases, one after the other; `each` hears of each score as it is done and may break off.
 ///
-/// `subset` is what the model is shown of each case; `None` shows everything the case has, or, where the federation
-/// trains on one fixed subset, what the case has of that. A case that holds nothing to show is passed over. Each
-/// score names its case by the place in `cases`. Blocks for as long as it takes: run it through
-/// [`crate::train::on_own_thread`].
+/// The model is shown everything a case has, or, where the federation trains on one fixed subset, what the case has of
+/// that; then, where `wanted` says so, every part of that, from planes that are read once. A case that holds nothing to
+/// show is passed over. Each score names its case by the place in `cases`. Blocks for as long as it takes: run it
+/// through [`crate::train::on_own_thread`].
 ///
 /// # Errors
 /// See [`EvaluateError`].
@@ -55,45 +67,78 @@ pub fn score_cases(
     cases: &[&CachedCase],
     federation: &Federation,
     parameters: &Parameters,
-    thresholds: &[f32],
-    subset: Option<SequenceSet>,
+    wanted: &Wanted,
     device: &Device,
-    each: &mut dyn FnMut(CaseScore) -> ControlFlow<()>,
+    each: &mut dyn FnMut(Scored) -> ControlFlow<()>,
 ) -> Result<(), EvaluateError> {
     let (model, input) = (&federation.model, &federation.input);
     let reader = Reader::new(parameters, (model, input), federation.training.batch, device)?;
     for (index, case) in cases.iter().enumerate() {
-        let shown = shown(federation, subset).intersection(case.present());
+        let shown = shown(federation).intersection(case.present());
         if shown.is_empty() {
             continue;
         }
         let unreadable = |error: CaseFileError| EvaluateError::Unreadable { case: index, reason: error.to_string() };
-        let native = case.native().map_err(unreadable)?;
-        let lesion = native.lesion.as_ref().ok_or(EvaluateError::NoReference { case: index })?;
-        let read = |slice: usize, slab: &mut [f32]| case.read_slab(slice, input.slices, slab);
-        let planes = reader.logits(&brain_slices(&native), shown, read, |_| {}).map_err(unreadable)?;
-        let logits = case.restore(&planes, NO_LESION);
-        let (brain, outside) = histograms(&logits, &native.brain, lesion);
-        let score = CaseScore {
-            case: index as u32,
-            subset: shown,
-            voxel_mm3: native.grid.voxel_mm3(),
-            brain,
-            outside,
-            at: at_thresholds(&logits, lesion, native.grid, thresholds),
+        let prepared = case.load().map_err(unreadable)?;
+        let slices = brain_slices(&prepared.native);
+        let truth = Truth::of(&prepared.native).ok_or(EvaluateError::NoReference { case: index })?;
+        let logits = |kept| {
+            let read = |slice: usize, slab: &mut [f32]| {
+                prepared.fill_slab(slice, input.slices, slab);
+                Ok::<(), Infallible>(())
+            };
+            let Ok(planes) = reader.logits(&slices, kept, read, |_| {});
+            prepared.restore(&planes, NO_LESION)
         };
-        if each(score).is_break() {
-            return Err(EvaluateError::Cancelled { done: index + 1 });
+        let mut tell = |scored| match each(scored) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(EvaluateError::Cancelled { done: index + 1 }),
+        };
+        tell(Scored::Case(whole(index, shown, &truth, &logits(shown), wanted)))?;
+        for part in shown.proper_subsets().filter(|_| wanted.subsets) {
+            tell(Scored::Part(in_part(index, part, &truth, &logits(part), wanted)))?;
         }
     }
     Ok(())
 }
 
+/// How many scores [`score_cases`] will give.
+#[must_use]
+pub fn count_scores(cases: &[&CachedCase], federation: &Federation, wanted: &Wanted) -> usize {
+    let shown = cases.iter().map(|case| shown(federation).intersection(case.present()));
+    let count = |shown: SequenceSet| if wanted.subsets { shown.non_empty_subsets().count() } else { 1 };
+    shown.filter(|shown| !shown.is_empty()).map(count).sum()
+}
+
+fn whole(index: usize, subset: SequenceSet, truth: &Truth, logits: &[f32], wanted: &Wanted) -> CaseScore {
+    let (brain, outside) = truth.histograms(logits);
+    CaseScore {
+        case: index as u32,
+        subset,
+        voxel_mm3: truth.voxel_mm3(),
+        brain,
+        outside,
+        at: truth.at(logits, &wanted.thresholds),
+        sweep: truth.sweep(logits, &wanted.sweep),
+    }
+}
+
+fn in_part(index: usize, subset: SequenceSet, truth: &Truth, logits: &[f32], wanted: &Wanted) -> SubsetScore {
+    let (brain, outside) = truth.histograms(logits);
+    SubsetScore {
+        case: index as u32,
+        subset,
+        auc_brain: brain.auc(),
+        auc_volume: ScoreHistogram::merged(&[&brain, &outside]).auc(),
+        at: truth.at(logits, &wanted.thresholds),
+    }
+}
+
 /// What the model may be shown.
-fn shown(federation: &Federation, subset: Option<SequenceSet>) -> SequenceSet {
-    match (subset, federation.dropout) {
-        (Some(subset), _) | (None, DropOut::Fixed(subset)) => subset,
-        (None, DropOut::Uniform | DropOut::Bernoulli(_) | DropOut::All) => federation.input.all(),
+fn shown(federation: &Federation) -> SequenceSet {
+    match federation.dropout {
+        DropOut::Fixed(subset) => subset,
+        DropOut::Uniform | DropOut::Bernoulli(_) | DropOut::All => federation.input.all(),
     }
 }
 
@@ -101,39 +146,6 @@ fn shown(federation: &Federation, subset: Option<SequenceSet>) -> SequenceSet {
 pub(crate) fn brain_slices(native: &Native) -> Vec<bool> {
     let [_, height, width] = native.grid.dims;
     native.brain.chunks_exact(height * width).map(|slice| slice.contains(&1)).collect()
-}
-
-fn histograms(logits: &[f32], brain: &[u8], lesion: &[u8]) -> (ScoreHistogram, ScoreHistogram) {
-    let (mut inside, mut outside) = (HistogramBuilder::new(), HistogramBuilder::new());
-    for ((&logit, &brain), &lesion) in logits.iter().zip(brain).zip(lesion) {
-        let histogram = if brain != 0 { &mut inside } else { &mut outside };
-        histogram.add(logit, lesion != 0);
-    }
-    (inside.finish(), outside.finish())
-}
-
-fn at_thresholds(logits: &[f32], lesion: &[u8], grid: Grid, thresholds: &[f32]) -> Vec<AtThreshold> {
-    if thresholds.is_empty() {
-        return Vec::new();
-    }
-    let reference = components(lesion, grid.dims, Connectivity::TwentySix);
-    thresholds.iter().map(|&threshold| at_threshold(logits, lesion, &reference, grid, threshold)).collect()
-}
-
-fn at_threshold(logits: &[f32], lesion: &[u8], reference: &Components, grid: Grid, threshold: f32) -> AtThreshold {
-    let called = called(logits, threshold);
-    let count = |lesions: bool, calls: bool| {
-        lesion.iter().zip(&called).filter(|&(&lesion, &call)| (lesion != 0) == lesions && (call != 0) == calls).count()
-            as u64
-    };
-    let predicted = components(&called, grid.dims, Connectivity::TwentySix);
-    AtThreshold {
-        threshold,
-        true_positive: count(true, true),
-        false_positive: count(false, true),
-        false_negative: count(true, false),
-        lesions: compare(reference, lesion, &predicted, &called, grid.voxel_mm3()),
-    }
 }
 
 /// The mask of all voxels with a probability of at least `threshold`.

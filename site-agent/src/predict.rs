@@ -186,7 +186,7 @@ impl Task {
         let reader = Reader::new(&self.parameters, (&card.model, &card.input), BATCH, &self.device)?;
         let mut meter = Meter::new("slices segmented", slices.iter().filter(|&&brain| brain).count());
         let read = |slice: usize, slab: &mut [f32]| {
-            fill_slab(patient, slice, card.input.slices, slab);
+            patient.fill_slab(slice, card.input.slices, slab);
             Ok::<(), Infallible>(())
         };
         let Ok(planes) = reader.logits(&slices, patient.present(), read, |done| meter.at(done));
@@ -219,20 +219,6 @@ fn by_position(given: &[(String, PathBuf)], input: &Input) -> Result<Vec<Option<
         }
     }
     if given.is_empty() { Err(PredictError::NoSequence { known: known() }) } else { Ok(files) }
-}
-
-/// Fills the slab around a slice, `[sequences * slices, plane, plane]`, as [`crate::case::CachedCase::read_slab`].
-fn fill_slab(patient: &Prepared, centre: usize, slices: usize, slab: &mut [f32]) {
-    let area = patient.plane.pow(2);
-    for (sequence, block) in slab.chunks_exact_mut(slices * area).enumerate() {
-        for (offset, plane) in block.chunks_exact_mut(area).enumerate() {
-            let slice = (centre + offset).checked_sub(slices / 2).filter(|&slice| slice < patient.depth());
-            match (&patient.sequences[sequence], slice) {
-                (Some(values), Some(slice)) => plane.copy_from_slice(&values[slice * area..][..area]),
-                _ => plane.fill(0.0),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The shape of `report.json`: a contract, described in `docs/REPORT.md`. A change that a reader could trip over
 //! raises [`VERSION`].
 
+mod matrix;
+
+pub use matrix::{Cell, DiceAt, Matrix, MatrixRow, SiteCell, Without, WorstCell};
 use serde::{Deserialize, Serialize};
 use shared::case::Role;
 use shared::federation::Federation;
@@ -47,6 +50,8 @@ pub struct Lineage {
     pub sites: Vec<Site>,
     /// All cases of a kind together, each patient counting once.
     pub pooled: Pooled,
+    /// What missing sequences cost; null where nobody was asked.
+    pub matrix: Option<Matrix>,
     /// What each round did.
     pub rounds: Vec<Round>,
 }
@@ -151,6 +156,16 @@ pub struct Metrics {
     pub precision: MeanSd,
     /// Recall over voxels.
     pub recall: MeanSd,
+    /// Marked volume less true volume, as a share of the true one.
+    pub volume_error: MeanSd,
+    /// Dice of each detected lesion, averaged over the patient's.
+    pub dice_detected: MeanSd,
+    /// Share of lesions that are detected.
+    pub lesion_recall: MeanSd,
+    /// Share of predicted lesions that touch a true one.
+    pub lesion_precision: MeanSd,
+    /// F1 over lesions.
+    pub lesion_f1: MeanSd,
     /// Predicted lesions that touch none, per patient.
     pub fp_per_patient: MeanSd,
     /// The same, of at least 10 mm³.
@@ -181,7 +196,7 @@ impl MeanSd {
 }
 
 /// Lesions, 26-connected, summed over cases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Lesions {
     /// In the references.
     pub reference: u64,
@@ -193,6 +208,23 @@ pub struct Lesions {
     pub false_positive: u64,
     /// Of these, at least 10 mm³.
     pub false_positive_10mm3: u64,
+    /// Mean Dice over all detected lesions of all cases.
+    pub dice_detected: Option<f64>,
+    /// Reference lesions by diameter.
+    pub by_size: [SizeBin; 4],
+}
+
+/// Reference lesions of one range of diameters: that of a sphere of the lesion's volume.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct SizeBin {
+    /// The range's lower end, mm.
+    pub from_mm: f64,
+    /// Its upper end, mm; null where there is none.
+    pub to_mm: Option<f64>,
+    /// Lesions in the references.
+    pub reference: u64,
+    /// Of these, touched by a prediction.
+    pub detected: u64,
 }
 
 /// One round.

@@ -1,6 +1,7 @@
 //! The report's pictures: which numbers each one shows.
 
 use super::contract::{Lineage, Report};
+use super::missing;
 use super::plot::{self, Axes, DrawError, Line, Row};
 use super::roc;
 use super::summary::{cases_of, confusion, federation_run};
@@ -32,7 +33,7 @@ pub(super) fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, Dr
         validation_curve(report)?,
         loss_curve(report)?,
     ];
-    Ok(figures.into_iter().flatten().collect())
+    Ok(figures.into_iter().flatten().chain(missing::pictures(report)?).collect())
 }
 
 fn loss_curve(report: &Report) -> Result<Option<Figure>, DrawError> {

@@ -2,6 +2,7 @@
 
 use super::contract::*;
 use super::figures::{Figure, plain_run};
+use super::missing;
 use super::words::*;
 use shared::case::Role;
 
@@ -16,6 +17,7 @@ pub(super) fn page(report: &Report, figures: &[Figure]) -> String {
         sites(report),
         performance(report),
         comparison(report),
+        missing::section(report, figures),
         pictures(figures),
         operating_points(report),
         rounds(report),
@@ -65,7 +67,7 @@ fn part(role: Role) -> &'static str {
 }
 
 /// A table from a heading row and rows of cells that are already HTML; the first column is a row's heading.
-fn table(head: &[String], rows: &[Vec<String>]) -> String {
+pub(super) fn table(head: &[String], rows: &[Vec<String>]) -> String {
     let mut out = String::from("<div class=\"scroll\"><table>\n<thead><tr>");
     out.extend(head.iter().map(|cell| format!("<th scope=\"col\">{cell}</th>")));
     out.push_str("</tr></thead>\n<tbody>\n");
@@ -184,13 +186,15 @@ fn comparison(report: &Report) -> String {
 }
 
 fn pictures(figures: &[Figure]) -> String {
-    let figure = |figure: &Figure| {
-        format!(
-            "<figure id=\"{}\">\n<h2>{}</h2>\n{}<figcaption>{}</figcaption>\n</figure>",
-            figure.name, figure.title, figure.svg, figure.caption
-        )
-    };
-    figures.iter().map(figure).collect::<Vec<_>>().join("\n")
+    figures.iter().filter(|one| !missing::is_mine(one)).map(figure).collect::<Vec<_>>().join("\n")
+}
+
+/// A picture with its heading and what to see in it.
+pub(super) fn figure(figure: &Figure) -> String {
+    format!(
+        "<figure id=\"{}\">\n<h2>{}</h2>\n{}<figcaption>{}</figcaption>\n</figure>",
+        figure.name, figure.title, figure.svg, figure.caption
+    )
 }
 
 fn operating_points(report: &Report) -> String {

@@ -39,16 +39,16 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(230, 159, 0),
     RGBColor(0, 0, 0),
 ];
-const GREY: RGBColor = RGBColor(110, 110, 110);
+pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);
 /// Pictures are drawn at twice the size they are shown at, because the backend rounds to whole pixels.
-const WIDTH: u32 = 1440;
-const TEXT: u32 = 26;
+pub(super) const WIDTH: u32 = 1440;
+pub(super) const TEXT: u32 = 26;
 /// Room for the names beside a picture.
 const NAMES: u32 = 380;
 /// A box's height.
 const ROW: u32 = 84;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<
     'a,
     SVGBackend<'b>,
@@ -60,9 +60,17 @@ fn colour(index: usize) -> RGBColor {
 }
 
 fn canvas(height: u32, draw: impl FnOnce(&Area<'_>) -> Result<(), DrawError>) -> Result<String, DrawError> {
+    sheet((WIDTH, height), draw)
+}
+
+/// A white picture of any size.
+pub(super) fn sheet(
+    size: (u32, u32),
+    draw: impl FnOnce(&Area<'_>) -> Result<(), DrawError>,
+) -> Result<String, DrawError> {
     let mut svg = String::new();
     {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         root.fill(&WHITE)?;
         draw(&root)?;
         root.present()?;

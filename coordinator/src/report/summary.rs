@@ -1,10 +1,13 @@
 //! From what the sites counted to what the report says.
 
 use super::contract::*;
+use super::look::{Look, at};
+use super::matrix::matrix;
 use crate::outcome::{Outcome, RoundRecord, RunOutcome, SiteRecord, SiteScores};
 use shared::case::Role;
 use shared::metrics::confusion::Confusion;
-use shared::score::{AtThreshold, CaseScore, ScoreHistogram};
+use shared::metrics::lesion::SIZE_BINS_MM;
+use shared::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
 
 /// The report of an outcome. Runs without a federation lineage give one without any sites.
 #[must_use]
@@ -36,6 +39,7 @@ fn no_lineage() -> Lineage {
         thresholds: Thresholds::default(),
         sites: Vec::new(),
         pooled: Pooled { held_out: group(&[], Thresholds::default()), validation: group(&[], Thresholds::default()) },
+        matrix: None,
         rounds: Vec::new(),
     }
 }
@@ -55,6 +59,7 @@ fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
             held_out: group(&cases_of(run, Role::Evaluate), thresholds),
             validation: group(&cases_of(run, Role::Train), thresholds),
         },
+        matrix: matrix(run, outcome, thresholds),
         rounds: run.rounds.iter().map(round).collect(),
     }
 }
@@ -95,11 +100,12 @@ fn group(cases: &[&CaseScore], thresholds: Thresholds) -> Group {
 }
 
 fn scores(cases: &[&CaseScore], thresholds: Thresholds) -> Scores {
+    let looks: Vec<Look<'_>> = cases.iter().map(|&case| Look::from(case)).collect();
     Scores {
-        metrics: metrics(cases, thresholds.youden),
+        metrics: Metrics::at(&looks, thresholds.youden),
         alternatives: Alternatives {
-            youden_per_patient: metrics(cases, thresholds.youden_per_patient),
-            dice: metrics(cases, thresholds.dice),
+            youden_per_patient: Metrics::at(&looks, thresholds.youden_per_patient),
+            dice: Metrics::at(&looks, thresholds.dice),
         },
         lesions: lesions(cases, thresholds.youden),
         voxel_auc_brain: merged(cases.iter().map(|case| &case.brain)).auc(),
@@ -117,47 +123,36 @@ pub(super) fn merged<'a>(histograms: impl Iterator<Item = &'a ScoreHistogram>) -
     ScoreHistogram::merged(&histograms.collect::<Vec<_>>())
 }
 
-/// The counts of a case at an operating point, if the site was asked for it.
-fn at(case: &CaseScore, threshold: Option<f32>) -> Option<&AtThreshold> {
-    let threshold = threshold?;
-    case.at.iter().find(|at| (at.threshold - threshold).abs() <= threshold * 1e-6)
-}
-
 /// A case's voxels at an operating point.
 pub(super) fn confusion(case: &CaseScore, threshold: Option<f32>) -> Option<Confusion> {
     let (lesions, others) = case.whole().totals();
-    Some(at(case, threshold)?.confusion(lesions + others))
-}
-
-fn metrics(cases: &[&CaseScore], threshold: Option<f32>) -> Metrics {
-    let voxels = |value: fn(&Confusion) -> Option<f64>| {
-        MeanSd::of(cases.iter().map(|case| confusion(case, threshold).and_then(|counts| value(&counts))))
-    };
-    let lesions = |value: fn(&AtThreshold) -> u32| {
-        MeanSd::of(cases.iter().map(|case| at(case, threshold).map(|at| f64::from(value(at)))))
-    };
-    Metrics {
-        auc_brain: MeanSd::of(cases.iter().map(|case| case.brain.auc())),
-        auc_volume: MeanSd::of(cases.iter().map(|case| case.whole().auc())),
-        dice: voxels(Confusion::dice),
-        iou: voxels(Confusion::iou),
-        precision: voxels(Confusion::precision),
-        recall: voxels(Confusion::recall),
-        fp_per_patient: lesions(|at| at.lesions.false_positive),
-        fp_per_patient_10mm3: lesions(|at| at.lesions.false_positive_10mm3),
-    }
+    Some(at(&case.at, threshold)?.confusion(lesions + others))
 }
 
 fn lesions(cases: &[&CaseScore], threshold: Option<f32>) -> Option<Lesions> {
-    let counts: Vec<_> = cases.iter().filter_map(|case| at(case, threshold)).map(|at| at.lesions).collect();
-    let sum = |value: fn(&shared::score::LesionCounts) -> u32| counts.iter().map(|c| u64::from(value(c))).sum();
+    let counts: Vec<&AtThreshold> = cases.iter().filter_map(|case| at(&case.at, threshold)).collect();
+    let sum = |value: fn(&LesionCounts) -> u32| counts.iter().map(|at| u64::from(value(&at.lesions))).sum();
+    let detected: u64 = sum(|c| c.detected);
+    let dice = |at: &&AtThreshold| at.dice_detected.unwrap_or(0.0) * f64::from(at.lesions.detected);
     (!counts.is_empty()).then(|| Lesions {
         reference: sum(|c| c.reference),
-        detected: sum(|c| c.detected),
+        detected,
         predicted: sum(|c| c.predicted),
         false_positive: sum(|c| c.false_positive),
         false_positive_10mm3: sum(|c| c.false_positive_10mm3),
+        dice_detected: (detected > 0).then(|| counts.iter().map(dice).sum::<f64>() / detected as f64),
+        by_size: std::array::from_fn(|bin| size_bin(&counts, bin)),
     })
+}
+
+fn size_bin(counts: &[&AtThreshold], bin: usize) -> SizeBin {
+    let sum = |count: fn(&Found) -> u32| counts.iter().map(|at| u64::from(count(&at.by_size[bin]))).sum();
+    SizeBin {
+        from_mm: bin.checked_sub(1).map_or(0.0, |below| SIZE_BINS_MM[below]),
+        to_mm: SIZE_BINS_MM.get(bin).copied(),
+        reference: sum(|found| found.lesions),
+        detected: sum(|found| found.found),
+    }
 }
 
 fn round(record: &RoundRecord) -> Round {

@@ -1,11 +1,13 @@
 //! The report of federations that never ran.
 
+mod matrix;
+
 use super::*;
 use crate::outcome::{RoundRecord, RunOutcome, SiteRecord, SiteScores, UpdateRecord};
 use shared::case::Role;
 use shared::federation::Federation;
 use shared::message::Inventory;
-use shared::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram};
+use shared::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
 use shared::sequence::SequenceSet;
 
 const THRESHOLDS: [f32; 3] = [0.5, 0.25, 0.75];
@@ -24,6 +26,8 @@ fn case(hit: u64, alarms: u64, false_lesions: u32) -> CaseScore {
             false_positive: false_lesions,
             false_positive_10mm3: false_lesions / 2,
         },
+        by_size: [Found { lesions: 2, found: 1 }, Found::default(), Found { lesions: 1, found: 1 }, Found::default()],
+        dice_detected: Some(0.75),
     };
     CaseScore {
         case: 0,
@@ -32,6 +36,7 @@ fn case(hit: u64, alarms: u64, false_lesions: u32) -> CaseScore {
         brain: ScoreHistogram { bins: vec![(900, 100 - hit, 900 - alarms), (1100, hit, alarms)] },
         outside: ScoreHistogram { bins: vec![(10, 0, 1000)] },
         at: THRESHOLDS.map(at).to_vec(),
+        sweep: Vec::new(),
     }
 }
 
@@ -72,9 +77,10 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
         site: site.into(),
         role: Role::Train,
         cases: vec![case(quality + 8, 5, 0)],
+        subsets: Vec::new(),
     });
     let mut scores: Vec<_> = validation.collect();
-    scores.push(SiteScores { site: "harbour".into(), role: Role::Evaluate, cases: held_out });
+    scores.push(SiteScores { site: "harbour".into(), role: Role::Evaluate, cases: held_out, subsets: Vec::new() });
     RunOutcome {
         name: name.into(),
         members: members.iter().map(|&site| site.into()).collect(),
@@ -119,6 +125,18 @@ fn each_patient_counts_once_whatever_its_size() {
     assert_eq!(held_out.scores.metrics.fp_per_patient_10mm3.mean, Some(2.0 / 3.0));
     let lesions = held_out.scores.lesions.unwrap();
     assert_eq!((lesions.reference, lesions.detected, lesions.false_positive), (9, 6, 5));
+    assert_eq!(lesions.by_size.map(|bin| (bin.reference, bin.detected)), [(6, 3), (0, 0), (3, 3), (0, 0)]);
+    assert_eq!(
+        (lesions.by_size[2].from_mm, lesions.by_size[2].to_mm, lesions.by_size[3].to_mm),
+        (6.0, Some(10.0), None)
+    );
+    assert_eq!((lesions.dice_detected, held_out.scores.metrics.dice_detected.mean), (Some(0.75), Some(0.75)));
+    // 90, 100 and 85 voxels marked where 100 are lesion.
+    let volume = [-0.1, 0.0, -0.15].iter().sum::<f64>() / 3.0;
+    assert!((held_out.scores.metrics.volume_error.mean.unwrap() - volume).abs() < 1e-12);
+    // Precision over lesions 2/3, 2/6 and 2/2.
+    let precision = (2.0 / 3.0 + 1.0 / 3.0 + 1.0) / 3.0;
+    assert!((held_out.scores.metrics.lesion_precision.mean.unwrap() - precision).abs() < 1e-12);
     assert_eq!(report.worst_held_out.unwrap().site, "harbour");
 }
 
@@ -164,8 +182,22 @@ fn report_json_keeps_its_contract() {
     assert_eq!(value["sites"][2]["sequences"], serde_json::json!(["t1_pre", "t1_post", "flair"]));
     assert_eq!(value["sites"][2]["cases"], 3);
     let metrics = value["sites"][2]["metrics"].as_object().unwrap();
-    let names =
-        ["auc_brain", "auc_volume", "dice", "iou", "precision", "recall", "fp_per_patient", "fp_per_patient_10mm3"];
+    let names = [
+        "auc_brain",
+        "auc_volume",
+        "dice",
+        "iou",
+        "precision",
+        "recall",
+        "volume_error",
+        "dice_detected",
+        "lesion_recall",
+        "lesion_precision",
+        "lesion_f1",
+        "fp_per_patient",
+        "fp_per_patient_10mm3",
+    ];
+    assert_eq!(metrics.len(), names.len());
     for name in names {
         assert!(metrics[name]["mean"].is_f64() && metrics[name]["sd"].is_f64() && metrics[name]["n"] == 3, "{name}");
     }

@@ -59,7 +59,8 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-fn counted(count: usize, one: &str, many: &str) -> String {
+/// `1 site`, `3 sites`.
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 

@@ -119,7 +119,7 @@ fn work(progress: &Progress) -> String {
     match (progress.task.kind, progress.loss) {
         (TaskKind::Train, Some(loss)) => format!("training, loss {loss:.3}, {speed:.0} slices/s"),
         (TaskKind::Train, None) => "training".into(),
-        (TaskKind::Evaluate(_), _) => format!("scoring case {} of {}", progress.done, progress.total),
+        (TaskKind::Evaluate(_), _) => format!("scoring, {} of {}", progress.done, progress.total),
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
         let task = |kind| TaskId { run: RunId(0), round: 2, kind, pass: 0 };
         let progress = |kind, loss| Progress { task: task(kind), done: 3, total: 8, loss, slices_per_second: 87.6 };
         assert_eq!(work(&progress(TaskKind::Train, Some(0.4123))), "training, loss 0.412, 88 slices/s");
-        assert_eq!(work(&progress(TaskKind::Evaluate(Cases::HeldOut), None)), "scoring case 3 of 8");
+        assert_eq!(work(&progress(TaskKind::Evaluate(Cases::HeldOut), None)), "scoring, 3 of 8");
     }
 
     #[test]

@@ -1,13 +1,35 @@
 use super::*;
 use crate::case::{Cases, Role};
 use crate::federation::Federation;
-use crate::message::{Hello, Inventory, Progress, RunId, TaskId, TaskKind, Trained};
+use crate::message::{Hello, Inventory, Progress, RunId, TaskId, TaskKind, Trained, Wanted};
 use crate::parameters::ParametersId;
-use crate::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram};
+use crate::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram, SubsetScore, SweepPoint};
 use crate::sequence::SequenceSet;
 use proptest::prelude::*;
 
 const TASK: TaskId = TaskId { run: RunId(0), round: 300, kind: TaskKind::Evaluate(Cases::HeldOut), pass: 1 };
+
+fn lesions() -> LesionCounts {
+    LesionCounts { reference: 2, detected: 1, predicted: 3, false_positive: 2, false_positive_10mm3: 1 }
+}
+
+fn at() -> AtThreshold {
+    let none = Found::default();
+    AtThreshold {
+        threshold: 0.25,
+        true_positive: 11,
+        false_positive: 1,
+        false_negative: 1,
+        lesions: lesions(),
+        by_size: [Found { lesions: 1, found: 0 }, none, none, Found { lesions: 1, found: 1 }],
+        dice_detected: Some(0.5),
+    }
+}
+
+fn subset_score() -> SubsetScore {
+    let subset = SequenceSet::EMPTY.with(2);
+    SubsetScore { case: 7, subset, auc_brain: Some(0.75), auc_volume: None, at: vec![at()] }
+}
 
 fn score() -> CaseScore {
     CaseScore {
@@ -16,19 +38,8 @@ fn score() -> CaseScore {
         voxel_mm3: 0.5,
         brain: ScoreHistogram { bins: vec![(3, 0, 70_000), (2047, 12, 1)] },
         outside: ScoreHistogram { bins: vec![(0, 0, 5)] },
-        at: vec![AtThreshold {
-            threshold: 0.25,
-            true_positive: 11,
-            false_positive: 1,
-            false_negative: 1,
-            lesions: LesionCounts {
-                reference: 2,
-                detected: 1,
-                predicted: 3,
-                false_positive: 2,
-                false_positive_10mm3: 1,
-            },
-        }],
+        at: vec![at()],
+        sweep: vec![SweepPoint { threshold: 0.125, lesions: lesions() }],
     }
 }
 
@@ -83,23 +94,27 @@ fn site_messages_are_spelt_as_they_always_were() {
         (SiteMessage::Scored { task: TASK, score: score() }, SCORED),
         (SiteMessage::Evaluated { task: TASK, cases: 9 }, "090000000600fb2c0101010109"),
         (SiteMessage::Failed { task: TASK, reason: "no".into() }, "0b0000000700fb2c01010101026e6f"),
+        (SiteMessage::SubsetScored { task: TASK, score: subset_score() }, SUBSET_SCORED),
     ];
     for (message, expected) in golden {
         assert_golden(&message, expected);
     }
 }
 
-const SCORED: &str =
-    "300000000500fb2c01010101070d000000000000e03f020300fc70110100fbff070c0101000005010000803e0b01010201030201";
+const SCORED: &str = "4b0000000500fb2c01010101070d000000000000e03f020300fc70110100fbff070c0101000005010000803e0b010102010302\
+                      01010000000000010101000000000000e03f010000003e0201030201";
+const SUBSET_SCORED: &str =
+    "320000000800fb2c01010101070401000000000000e83f00010000803e0b01010201030201010000000000010101000000000000e03f";
 
 #[test]
 fn coordinator_messages_and_headers_are_spelt_as_they_always_were() {
     let model = ParametersId([0xab; 32]);
     let id = "ab".repeat(32);
-    let evaluate = CoordinatorMessage::Evaluate { task: TASK, model, thresholds: vec![0.5, 0.25] };
+    let wanted = Wanted { thresholds: vec![0.5, 0.25], sweep: vec![0.125], subsets: true };
+    let evaluate = CoordinatorMessage::Evaluate { task: TASK, model, wanted };
     assert_golden(&CoordinatorMessage::Refused { reason: "full".into() }, "06000000010466756c6c");
     assert_golden(&CoordinatorMessage::Train { task: TASK, model }, &format!("280000000200fb2c01010101{id}"));
-    assert_golden(&evaluate, &format!("310000000300fb2c01010101{id}020000003f0000803e"));
+    assert_golden(&evaluate, &format!("370000000300fb2c01010101{id}020000003f0000803e010000003e01"));
     assert_golden(&CoordinatorMessage::Finished { summary: "done".into() }, "060000000404646f6e65");
     let header = TransferHeader { parameters: model, bytes: 160_000_000, task: TASK };
     assert_golden(&header, &format!("2c000000{id}fc0068890900fb2c01010101"));
@@ -161,7 +176,7 @@ fn a_hostile_length_inside_a_payload_allocates_nothing() {
 #[test]
 fn scores_that_mean_nothing_are_refused() {
     type Change = fn(&mut CaseScore);
-    let changes: [(&str, Change); 10] = [
+    let changes: [(&str, Change); 15] = [
         ("histogram", |score| score.brain.bins.reverse()),
         ("histogram", |score| score.brain.bins.push((2047, 1, 1))),
         ("histogram", |score| score.brain.bins.push((2048, 1, 1))),
@@ -172,6 +187,11 @@ fn scores_that_mean_nothing_are_refused() {
         ("threshold", |score| score.at[0].threshold = 1.5),
         ("counts", |score| score.at[0].true_positive = u64::MAX),
         ("lesions", |score| score.at[0].lesions.detected = 3),
+        ("lesions by size", |score| score.at[0].by_size[0].found = 1),
+        ("lesions by size", |score| score.at[0].by_size[1].lesions = u32::MAX),
+        ("Dice of detected lesions", |score| score.at[0].dice_detected = Some(1.5)),
+        ("threshold", |score| score.sweep[0].threshold = f32::NAN),
+        ("lesions", |score| score.sweep[0].lesions.false_positive = 4),
     ];
     for (expected, change) in changes {
         let mut score = score();
@@ -186,6 +206,37 @@ fn scores_that_mean_nothing_are_refused() {
         assert_eq!(field, expected);
         assert!(encode(&message).is_err(), "{expected} may not be sent either");
     }
+}
+
+#[test]
+fn scores_of_subsets_that_mean_nothing_are_refused() {
+    type Change = fn(&mut SubsetScore);
+    let changes: [(&str, Change); 5] = [
+        ("subset", |score| score.subset = SequenceSet::EMPTY),
+        ("AUC", |score| score.auc_brain = Some(f64::NAN)),
+        ("AUC", |score| score.auc_volume = Some(-0.5)),
+        ("Dice of detected lesions", |score| score.at[0].dice_detected = Some(f64::INFINITY)),
+        ("lesions", |score| score.at[0].lesions.detected = 3),
+    ];
+    for (expected, change) in changes {
+        let mut score = subset_score();
+        change(&mut score);
+        let message = SiteMessage::SubsetScored { task: TASK, score };
+        let payload = bincode::serde::encode_to_vec(&message, configuration()).unwrap();
+        let refused = decode::<SiteMessage>(&payload);
+        assert!(matches!(&refused, Err(CodecError::Meaningless { field, .. }) if *field == expected), "{refused:?}");
+        assert!(encode(&message).is_err(), "{expected} may not be sent either");
+    }
+}
+
+/// A case whose histograms fill every bin, counted at many thresholds, still fits a frame.
+#[test]
+fn the_longest_score_that_a_volume_can_give_fits_a_frame() {
+    let bins: Vec<(u16, u64, u64)> = (0..2048).map(|bin| (bin, 60_000, 60_000)).collect();
+    let full = ScoreHistogram { bins };
+    let sweep = vec![SweepPoint { threshold: 0.5, lesions: lesions() }; 32];
+    let score = CaseScore { brain: full.clone(), outside: full, at: vec![at(); 3], sweep, ..score() };
+    assert!(encode(&SiteMessage::Scored { task: TASK, score }).is_ok());
 }
 
 #[test]
@@ -236,6 +287,12 @@ fn site_messages() -> impl Strategy<Value = SiteMessage> {
             score: CaseScore { subset: SequenceSet::from_bits(subset), voxel_mm3, brain, outside, ..score() },
         },
     );
+    let subset_scored = (tasks(), any::<u32>(), 1u16..256, proptest::option::of(0f64..=1.0)).prop_map(
+        |(task, case, subset, auc_brain)| SiteMessage::SubsetScored {
+            task,
+            score: SubsetScore { case, subset: SequenceSet::from_bits(subset), auc_brain, ..subset_score() },
+        },
+    );
     prop_oneof![
         (tasks(), any::<u32>()).prop_map(|(task, cases)| SiteMessage::Evaluated { task, cases }),
         (tasks(), "[ -~äé]{0,80}").prop_map(|(task, reason)| SiteMessage::Failed { task, reason }),
@@ -244,6 +301,7 @@ fn site_messages() -> impl Strategy<Value = SiteMessage> {
             SiteMessage::Trained(Trained { task, parameters: ParametersId(id), slices, mean_loss, ..trained() })
         }),
         scored,
+        subset_scored,
     ]
 }
 

@@ -173,11 +173,12 @@ impl Default for TrainingText {
 struct EvaluationText {
     validation_share: f32,
     held_out_every: Option<u32>,
+    subsets: bool,
 }
 
 impl Default for EvaluationText {
     fn default() -> Self {
-        Self { validation_share: 0.2, held_out_every: None }
+        Self { validation_share: 0.2, held_out_every: None, subsets: true }
     }
 }
 
@@ -236,6 +237,7 @@ impl Text {
             evaluation: Evaluation {
                 validation_share: self.evaluation.validation_share,
                 held_out_every: self.evaluation.held_out_every,
+                subsets: self.evaluation.subsets,
             },
             sites: Sites {
                 expected: self.sites.expected,
@@ -317,6 +319,7 @@ mod tests {
         assert_eq!(federation.model.layout, Layout::ResNet50);
         assert_eq!(federation.aggregation, Aggregation::SequenceAware);
         assert_eq!(federation.dropout, DropOut::Uniform);
+        assert!(federation.evaluation.subsets);
     }
 
     #[test]

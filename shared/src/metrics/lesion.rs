@@ -2,6 +2,7 @@
 
 pub use super::components::{Components, Connectivity, components};
 use super::confusion::ratio;
+pub use crate::score::Found;
 use crate::score::{CaseScore, LesionCounts};
 
 /// A false positive below this volume is left out where a size limit is asked for (Grøvik et al. 2020).
@@ -56,15 +57,6 @@ pub fn compare(
 /// Upper ends of the size bins, mm of the diameter of a sphere of the lesion's volume; the last bin has none.
 pub const SIZE_BINS_MM: [f64; 3] = [3.0, 6.0, 10.0];
 
-/// Lesions of one size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Found {
-    /// How many there are.
-    pub lesions: u32,
-    /// How many of them the prediction touches.
-    pub found: u32,
-}
-
 impl Found {
     /// The share found; `None` without lesions.
     #[must_use]
@@ -105,18 +97,18 @@ pub struct FrocPoint {
     pub false_positives_10mm3: f64,
 }
 
-/// The free-response curve over patients that were all scored at the same thresholds, in their order. Thresholds that
-/// some patient lacks end it; `None` without patients or lesions.
+/// The free-response curve over patients whose sweeps have the same thresholds, in their order. Thresholds that some
+/// patient lacks end it; `None` without patients or lesions.
 #[must_use]
-pub fn froc(cases: &[CaseScore]) -> Option<Vec<FrocPoint>> {
-    let thresholds = cases.iter().map(|case| case.at.len()).min()?;
+pub fn froc(cases: &[&CaseScore]) -> Option<Vec<FrocPoint>> {
+    let thresholds = cases.iter().map(|case| case.sweep.len()).min()?;
     let point = |i: usize| {
         let sum =
-            |count: fn(&LesionCounts) -> u32| cases.iter().map(|case| f64::from(count(&case.at[i].lesions))).sum();
+            |count: fn(&LesionCounts) -> u32| cases.iter().map(|case| f64::from(count(&case.sweep[i].lesions))).sum();
         let (found, lesions): (f64, f64) = (sum(|counts| counts.detected), sum(|counts| counts.reference));
         let (all, large): (f64, f64) = (sum(|counts| counts.false_positive), sum(|counts| counts.false_positive_10mm3));
         Some(FrocPoint {
-            threshold: cases[0].at[i].threshold,
+            threshold: cases[0].sweep[i].threshold,
             sensitivity: ratio(found, lesions)?,
             false_positives: all / cases.len() as f64,
             false_positives_10mm3: large / cases.len() as f64,
@@ -195,20 +187,20 @@ mod tests {
 
     #[test]
     fn the_free_response_curve_pools_lesions_and_averages_false_positives() {
-        use crate::score::{AtThreshold, ScoreHistogram};
+        use crate::score::{ScoreHistogram, SweepPoint};
         let case = |found, false_positive| CaseScore {
             case: 0,
             subset: [0].into_iter().collect(),
             voxel_mm3: 1.0,
             brain: ScoreHistogram::default(),
             outside: ScoreHistogram::default(),
-            at: vec![AtThreshold {
+            at: Vec::new(),
+            sweep: vec![SweepPoint {
                 threshold: 0.5,
                 lesions: LesionCounts { reference: 4, detected: found, false_positive, ..LesionCounts::default() },
-                ..AtThreshold::default()
             }],
         };
-        let curve = froc(&[case(1, 3), case(4, 0)]).unwrap();
+        let curve = froc(&[&case(1, 3), &case(4, 0)]).unwrap();
         assert_eq!((curve.len(), curve[0].sensitivity, curve[0].false_positives), (1, 5.0 / 8.0, 1.5));
         assert_eq!(froc(&[]), None);
     }

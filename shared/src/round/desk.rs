@@ -1,10 +1,12 @@
 //! Open tasks: who was asked for what, and what of the answer is here.
 
 use super::roster::Roster;
+use super::scores::Counted;
 use super::{Effect, ModelRef};
-use crate::message::{CoordinatorMessage, Progress, RunId, TaskId, TaskKind, Trained, TransferHeader};
+use crate::message::{CoordinatorMessage, Progress, RunId, TaskId, TaskKind, Trained, TransferHeader, Wanted};
 use crate::parameters::ParametersId;
-use crate::score::CaseScore;
+use crate::score::{CaseScore, SubsetScore};
+use crate::sequence::{MAX_SEQUENCES, SequenceSet};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ pub(super) enum Answer {
     /// A checked and stored update.
     Update(Trained),
     /// All cases' scores, in the site's order.
-    Scores(Vec<CaseScore>),
+    Scores(Counted),
     /// Nothing, and why.
     Nothing(String),
 }
@@ -30,13 +32,14 @@ enum Bytes {
 #[derive(Debug)]
 struct Job {
     model: ModelRef,
-    thresholds: Vec<f32>,
+    wanted: Wanted,
     asked: bool,
     since: Duration,
     done: u32,
     trained: Option<Trained>,
     bytes: Bytes,
     scores: BTreeMap<u32, CaseScore>,
+    subsets: BTreeMap<(u32, SequenceSet), SubsetScore>,
     announced: Option<u32>,
 }
 
@@ -60,16 +63,17 @@ impl Desk {
     }
 
     /// Puts a task on the desk; [`Desk::fill`] sends it when the site is free.
-    pub(super) fn add(&mut self, site: &str, task: TaskId, model: ModelRef, thresholds: &[f32], now: Duration) {
+    pub(super) fn add(&mut self, site: &str, task: TaskId, model: ModelRef, wanted: &Wanted, now: Duration) {
         let job = Job {
             model,
-            thresholds: thresholds.to_vec(),
+            wanted: wanted.clone(),
             asked: false,
             since: now,
             done: 0,
             trained: None,
             bytes: Bytes::Missing,
             scores: BTreeMap::new(),
+            subsets: BTreeMap::new(),
             announced: None,
         };
         self.jobs.insert((site.into(), task), job);
@@ -185,12 +189,24 @@ impl Desk {
     /// One case of an evaluation; the site has `most` of them.
     pub(super) fn scored(&mut self, site: &str, task: TaskId, score: CaseScore, most: u32) -> Option<Answer> {
         let job = self.job(site, task).filter(|_| task.kind != TaskKind::Train)?;
-        let asked = job.thresholds.iter().map(|threshold| threshold.to_bits());
-        let counted = asked.eq(score.at.iter().map(|at| at.threshold.to_bits()));
+        let counted = same(&job.wanted.thresholds, score.at.iter().map(|at| at.threshold))
+            && same(&job.wanted.sweep, score.sweep.iter().map(|point| point.threshold));
         let sound = score.brain.check().and(score.outside.check()).is_ok();
         job.scores.insert(score.case, score);
         if !counted || !sound || job.scores.len() > most as usize {
-            return self.close(site, task, Answer::Nothing("its scores are not what was asked for".into()));
+            return self.close(site, task, Answer::Nothing(NOT_ASKED_FOR.into()));
+        }
+        self.close_if_counted(site, task)
+    }
+
+    /// One case of an evaluation, shown a part of its sequences. It may come before the case's own score when a broken
+    /// connection swallowed that one.
+    pub(super) fn subset_scored(&mut self, site: &str, task: TaskId, score: SubsetScore, most: u32) -> Option<Answer> {
+        let job = self.job(site, task).filter(|_| task.kind != TaskKind::Train)?;
+        let counted = job.wanted.subsets && same(&job.wanted.thresholds, score.at.iter().map(|at| at.threshold));
+        job.subsets.insert((score.case, score.subset), score);
+        if !counted || job.subsets.len() > most as usize * MOST_PARTS {
+            return self.close(site, task, Answer::Nothing(NOT_ASKED_FOR.into()));
         }
         self.close_if_counted(site, task)
     }
@@ -203,9 +219,18 @@ impl Desk {
 
     fn close_if_counted(&mut self, site: &str, task: TaskId) -> Option<Answer> {
         let job = self.job(site, task)?;
-        let cases = job.announced.filter(|&cases| job.scores.len() >= cases as usize)?;
-        let scores = std::mem::take(&mut job.scores).into_values();
-        self.close(site, task, Answer::Scores(scores.take(cases as usize).collect()))
+        let announced = job.announced.filter(|&cases| job.scores.len() >= cases as usize)? as usize;
+        let mut parts = Vec::new();
+        for score in job.scores.values().take(announced).filter(|_| job.wanted.subsets) {
+            parts.extend(score.subset.proper_subsets().map(|part| (score.case, part)));
+        }
+        if !parts.iter().all(|part| job.subsets.contains_key(part)) {
+            return None;
+        }
+        // Whatever else the site sent belongs to no case.
+        let subsets = parts.iter().filter_map(|part| job.subsets.remove(part)).collect();
+        let cases = std::mem::take(&mut job.scores).into_values().take(announced).collect();
+        self.close(site, task, Answer::Scores(Counted { cases, subsets }))
     }
 
     /// A task that ended badly.
@@ -223,10 +248,19 @@ impl Desk {
     }
 }
 
+const NOT_ASKED_FOR: &str = "its scores are not what was asked for";
+/// The most parts of its sequences that one case can be shown.
+const MOST_PARTS: usize = (1 << MAX_SEQUENCES) - 2;
+
+/// Whether a site counted at the very thresholds that it was asked for.
+fn same(asked: &[f32], counted: impl Iterator<Item = f32>) -> bool {
+    asked.iter().map(|threshold| threshold.to_bits()).eq(counted.map(f32::to_bits))
+}
+
 fn request(task: TaskId, job: &Job) -> CoordinatorMessage {
     let model = job.model.parameters;
     match task.kind {
         TaskKind::Train => CoordinatorMessage::Train { task, model },
-        TaskKind::Evaluate(_) => CoordinatorMessage::Evaluate { task, model, thresholds: job.thresholds.clone() },
+        TaskKind::Evaluate(_) => CoordinatorMessage::Evaluate { task, model, wanted: job.wanted.clone() },
     }
 }

@@ -1,13 +1,13 @@
 //! One lineage of models: the federation's, or one site's alone. What comes next follows from the durable facts.
 
 use super::desk::Answer;
-use super::scores::{Scores, choose_thresholds, pooled_dice};
+use super::scores::{Counted, Scores, choose_sweep, choose_thresholds, pooled_dice};
 use super::snapshot::{Best, RunProgress};
 use super::{Effect, ModelRef, Plan, Table};
 use crate::aggregate::Contribution;
 use crate::case::{Cases, Role};
 use crate::happening::Happening;
-use crate::message::{RunId, TaskId, TaskKind, Trained};
+use crate::message::{RunId, TaskId, TaskKind, Trained, Wanted};
 use crate::outcome::{RoundRecord, SiteScores, UpdateRecord};
 use crate::parameters::ParametersId;
 use crate::random::{Purpose, stream};
@@ -107,8 +107,8 @@ impl Lineage {
                     Cases::Validation => &mut scoring.validation,
                     Cases::HeldOut => &mut scoring.held_out,
                 };
-                if let Answer::Scores(cases) = answer {
-                    scores.insert(site.into(), cases);
+                if let Answer::Scores(counted) = answer {
+                    scores.insert(site.into(), counted);
                 }
             }
             _ => {}
@@ -159,16 +159,19 @@ impl Lineage {
         if let Some(parameters) = unscored {
             let every = table.plan.federation.evaluation.held_out_every.filter(|_| self.id == RunId(0));
             let aim = Aim::Validate { held_out: every.is_some_and(|every| done.is_multiple_of(every)) };
-            self.score(table, ModelRef { run: self.id, round: done, parameters }, aim, &[], (now, out));
+            let model = ModelRef { run: self.id, round: done, parameters };
+            self.score(table, model, aim, &Wanted::default(), (now, out));
         } else if done < table.plan.federation.rounds && !self.given_up {
             self.train(table, done + 1, since, (now, out))?;
         } else if let Some(best) = self.progress.best {
             let model = ModelRef { run: self.id, round: best.round, parameters: best.parameters };
             match self.best_scores.take() {
-                None => self.score(table, model, Aim::Choose, &[], (now, out)),
+                None => self.score(table, model, Aim::Choose, &Wanted::default(), (now, out)),
                 Some(scores) => {
                     let thresholds = choose_thresholds(&scores, &mut self.progress.outcome);
-                    self.score(table, model, Aim::Report, &thresholds, (now, out));
+                    let subsets = table.plan.federation.evaluation.subsets;
+                    let wanted = Wanted { thresholds, sweep: choose_sweep(&scores), subsets };
+                    self.score(table, model, Aim::Report, &wanted, (now, out));
                 }
             }
         } else {
@@ -208,7 +211,7 @@ impl Lineage {
         members.dedup();
         let model = self.start(&table.plan, round);
         let task = TaskId { run: self.id, round, kind: TaskKind::Train, pass: 0 };
-        candidates.iter().for_each(|site| table.desk.add(site, task, model, &[], now));
+        candidates.iter().for_each(|site| table.desk.add(site, task, model, &Wanted::default(), now));
         out.push(Effect::Report(Happening::RoundStarted {
             run: self.id,
             name: self.progress.outcome.name.clone(),
@@ -284,7 +287,7 @@ impl Lineage {
         table: &mut Table,
         model: ModelRef,
         aim: Aim,
-        thresholds: &[f32],
+        wanted: &Wanted,
         (now, out): (Duration, &mut Vec<Effect>),
     ) {
         let mut asked: Vec<(String, Cases)> =
@@ -295,7 +298,7 @@ impl Lineage {
         asked.retain(|(site, cases)| table.roster.cases(site, TaskKind::Evaluate(*cases)) > 0);
         for (site, cases) in &asked {
             let task = TaskId { run: self.id, round: model.round, kind: TaskKind::Evaluate(*cases), pass: aim.pass() };
-            table.desk.add(site, task, model, thresholds, now);
+            table.desk.add(site, task, model, wanted, now);
         }
         for cases in asked.iter().map(|(_, cases)| *cases).collect::<BTreeSet<_>>() {
             out.push(Effect::Report(Happening::Evaluating { run: self.id, round: model.round, cases }));
@@ -317,7 +320,10 @@ impl Lineage {
             Aim::Report => {
                 let outcome = &mut self.progress.outcome;
                 let all = scoring.validation.into_iter().chain(scoring.held_out);
-                let sites = all.map(|(site, cases)| SiteScores { role: table.roster.role(&site), site, cases });
+                let sites = all.map(|(site, Counted { cases, subsets })| {
+                    let role = table.roster.role(&site);
+                    SiteScores { site, role, cases, subsets }
+                });
                 outcome.scores = sites.collect();
                 outcome.best_round = scoring.model.round;
                 self.progress.done = true;

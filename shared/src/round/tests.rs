@@ -1,7 +1,7 @@
 use super::*;
 use crate::case::Role;
-use crate::message::{Inventory, PROTOCOL, TaskKind, Trained};
-use crate::score::{AtThreshold, CaseScore, ScoreHistogram};
+use crate::message::{Inventory, PROTOCOL, TaskKind, Trained, Wanted};
+use crate::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, SubsetScore, SweepPoint};
 use crate::sequence::SequenceSet;
 use crate::site;
 use proptest::prelude::*;
@@ -68,7 +68,7 @@ fn quality(round: u32) -> u64 {
     [0, 3, 9, 5][round as usize % 4]
 }
 
-fn case(task: TaskId, index: u32, thresholds: &[f32]) -> CaseScore {
+fn case(task: TaskId, index: u32, wanted: &Wanted) -> CaseScore {
     let bins = vec![(900, 10 - quality(task.round), 90), (1200, quality(task.round), 0)];
     CaseScore {
         case: index,
@@ -76,8 +76,23 @@ fn case(task: TaskId, index: u32, thresholds: &[f32]) -> CaseScore {
         voxel_mm3: 1.0,
         brain: ScoreHistogram { bins },
         outside: ScoreHistogram::default(),
-        at: thresholds.iter().map(|&threshold| AtThreshold { threshold, ..AtThreshold::default() }).collect(),
+        at: at(wanted),
+        sweep: wanted
+            .sweep
+            .iter()
+            .map(|&threshold| SweepPoint { threshold, lesions: LesionCounts::default() })
+            .collect(),
     }
+}
+
+fn at(wanted: &Wanted) -> Vec<AtThreshold> {
+    wanted.thresholds.iter().map(|&threshold| AtThreshold { threshold, ..AtThreshold::default() }).collect()
+}
+
+/// The same case on a part of its sequences; what it says tells cases and parts apart.
+fn part(index: u32, subset: SequenceSet, wanted: &Wanted) -> SubsetScore {
+    let auc = f64::from(index) / 8.0 + f64::from(subset.bits()) / 64.0;
+    SubsetScore { case: index, subset, auc_brain: Some(auc), auc_volume: None, at: at(wanted) }
 }
 
 impl World {
@@ -233,7 +248,11 @@ impl World {
             return self.peer(name, site::Event::Trained(trained));
         }
         for index in 0..cases {
-            self.peer(name, site::Event::Scored { task, score: case(task, index, &work.thresholds) });
+            let score = case(task, index, &work.wanted);
+            let parts = score.subset.proper_subsets().filter(|_| work.wanted.subsets);
+            let parts: Vec<SubsetScore> = parts.map(|subset| part(index, subset, &work.wanted)).collect();
+            self.peer(name, site::Event::Scored { task, score });
+            parts.into_iter().for_each(|score| self.peer(name, site::Event::SubsetScored { task, score }));
         }
         self.peer(name, site::Event::Evaluated(task));
     }
@@ -317,10 +336,21 @@ fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
         let held_out = run.scores.iter().find(|scores| scores.site == "held-out").unwrap();
         assert_eq!(held_out.cases.len(), 3);
         assert_eq!(held_out.cases[0].at[0].threshold, run.threshold.unwrap());
+        assert!(!held_out.cases[0].sweep.is_empty());
+        let parts: Vec<(u32, u16)> = held_out.subsets.iter().map(|part| (part.case, part.subset.bits())).collect();
+        assert_eq!(parts, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]);
         assert_eq!(run.scores.len(), run.members.len() + 1);
     }
     let updates: Vec<&str> = outcome.runs[0].rounds[0].updates.iter().map(|update| update.site.as_str()).collect();
     assert_eq!(updates, ["site-0", "site-1", "site-2"]);
+}
+
+#[test]
+fn without_subsets_in_the_settings_nobody_is_asked_for_them() {
+    let world = undisturbed(&format!("{EXPECTED}\nevaluation = {{ subsets = false }}"), false);
+    let outcome = world.finished.unwrap();
+    assert_eq!(outcome.runs[0].scores.len(), 4);
+    assert!(outcome.runs[0].scores.iter().all(|scores| scores.subsets.is_empty() && !scores.cases.is_empty()));
 }
 
 #[test]

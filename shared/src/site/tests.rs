@@ -49,7 +49,7 @@ fn work_begins_when_request_and_model_are_here_in_any_order() {
     for events in [[train(1, 7), received(1, 7)], [received(1, 7), train(1, 7)]] {
         let mut machine = joined();
         let effects: Vec<Effect> = events.into_iter().flat_map(|event| machine.handle(event)).collect();
-        assert_eq!(effects, [Effect::Start(Work { task: task(1), model: model(7), thresholds: Vec::new() })]);
+        assert_eq!(effects, [Effect::Start(Work { task: task(1), model: model(7), wanted: Wanted::default() })]);
     }
 }
 

@@ -6,7 +6,7 @@ use super::session::Told;
 use crate::case::CachedCase;
 use crate::data::{self, DataConfig};
 use crate::device::{self, Device};
-use crate::evaluate::score_cases;
+use crate::evaluate::{Scored, count_scores, score_cases};
 use crate::failure::{Class, Failure};
 use crate::meter::Meter;
 use crate::train::{self, Job, Step, on_own_thread, train, with_own_norms};
@@ -247,17 +247,20 @@ impl Shop {
             Some(own) => with_own_norms(&model, &own),
             None => model,
         };
-        let total = cases.len() as u32;
-        let mut done = 0;
-        let mut meter = Meter::new("cases scored", cases.len());
-        let mut each = |score| {
+        let total = count_scores(cases, &self.federation, &work.wanted);
+        let mut meter = Meter::new(if work.wanted.subsets { "subsets scored" } else { "cases scored" }, total);
+        let (total, mut done) = (total as u32, 0);
+        let mut each = |scored| {
             done += 1;
             meter.at(done as usize);
-            self.say(Event::Scored { task, score });
+            self.say(match scored {
+                Scored::Case(score) => Event::Scored { task, score },
+                Scored::Part(score) => Event::SubsetScored { task, score },
+            });
             self.say(Event::Progress(Progress { task, done, total, loss: None, slices_per_second: 0.0 }));
             go_on(cancelled)
         };
-        score_cases(cases, &self.federation, &model, &work.thresholds, None, &self.device, &mut each)
+        score_cases(cases, &self.federation, &model, &work.wanted, &self.device, &mut each)
             .map_err(|error| error.to_string())?;
         self.say(Event::Evaluated(task));
         Ok(())

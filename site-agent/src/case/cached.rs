@@ -226,7 +226,6 @@ impl CachedCase {
         let (first, before) = (centre.saturating_sub(reach), reach.saturating_sub(centre));
         let held = (centre + slices - reach).min(self.depth()) - first;
         let mut bytes = vec![0; 2 * held * area];
-        let mut halves = vec![f16::ZERO; held * area];
         for (sequence, block) in out.chunks_exact_mut((slices * area).max(1)).enumerate() {
             block.fill(0.0);
             if !self.head.present.contains(sequence) {
@@ -234,12 +233,37 @@ impl CachedCase {
             }
             let image = self.head.present.iter().position(|index| index == sequence).unwrap_or_default();
             self.read_at(2 * ((image * self.depth() + first) * area) as u64, &mut bytes)?;
-            for (half, pair) in halves.iter_mut().zip(bytes.chunks_exact(2)) {
-                *half = f16::from_le_bytes([pair[0], pair[1]]);
-            }
-            halves.convert_to_f32_slice(&mut block[before * area..][..held * area]);
+            widen(&bytes, &mut block[before * area..][..held * area]);
         }
         Ok(())
+    }
+
+    /// Reads the whole case, each image once, as it was stored.
+    ///
+    /// # Errors
+    /// [`CaseFileError::Io`].
+    pub fn load(&self) -> Result<Prepared, CaseFileError> {
+        let planes = self.depth() * self.area();
+        let mut bytes = vec![0; 2 * planes];
+        let mut sequences = vec![None; self.head.sequences];
+        for (image, sequence) in self.head.present.iter().enumerate().filter(|pair| pair.1 < self.head.sequences) {
+            self.read_at((image * bytes.len()) as u64, &mut bytes)?;
+            let mut values = vec![0.0; planes];
+            widen(&bytes, &mut values);
+            sequences[sequence] = Some(values);
+        }
+        let mut label = self.has_label().then(|| vec![0; planes]);
+        if let Some(label) = &mut label {
+            self.read_at(self.images(), label)?;
+        }
+        Ok(Prepared {
+            id: self.head.id.clone(),
+            sequences,
+            label,
+            plane: self.head.plane,
+            native: self.native()?,
+            placement: Placement { step: self.head.step },
+        })
     }
 
     /// Reads the label of one slice on the model's plane, `[plane, plane]`, lesion 1, other 0.
@@ -303,6 +327,12 @@ impl CachedCase {
     }
 }
 
+/// Stored halves, little-endian, as `f32`; as many as `out` holds.
+fn widen(bytes: &[u8], out: &mut [f32]) {
+    let halves: Vec<f16> = bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]])).collect();
+    halves.convert_to_f32_slice(out);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,6 +372,13 @@ mod tests {
         assert_eq!(slab[9..27], (100..118).map(|v| v as f32).collect::<Vec<_>>());
         assert_eq!(slab[27..54], [0.0; 27]);
         assert_eq!(slab[63], 200.0);
+        let loaded = cached.load().unwrap();
+        for centre in 0..3 {
+            let (mut from_disk, mut from_memory) = (vec![f32::NAN; 81], vec![f32::NAN; 81]);
+            cached.read_slab(centre, 3, &mut from_disk).unwrap();
+            loaded.fill_slab(centre, 3, &mut from_memory);
+            assert_eq!(from_disk, from_memory, "{centre}");
+        }
         cached.read_slab(2, 3, &mut slab).unwrap();
         assert_eq!(slab[..18], (109..127).map(|v| v as f32).collect::<Vec<_>>());
         assert_eq!(slab[18..27], [0.0; 9]);
@@ -352,6 +389,7 @@ mod tests {
         let case = case();
         let (_folder, cached) = stored(&case);
         assert_eq!(cached.native().unwrap(), case.native);
+        assert_eq!(cached.load().unwrap(), case);
         assert_eq!((cached.id(), cached.present(), cached.plane()), ("patient", case.present(), 3));
         assert_eq!(cached.lesion_slices(), [false, true, false]);
         let mut label = [9; 9];
@@ -367,6 +405,7 @@ mod tests {
         (case.label, case.native.lesion) = (None, None);
         let (_folder, cached) = stored(&case);
         assert!(!cached.has_label() && cached.native().unwrap().lesion.is_none());
+        assert_eq!(cached.load().unwrap(), case);
         assert!(matches!(cached.read_label(0, &mut [0; 9]), Err(CaseFileError::NoLabel)));
     }
 

@@ -3,55 +3,68 @@ use crate::case::Prepared;
 use crate::train::tests::{cohort, federation, fresh, patient};
 use proptest::prelude::*;
 
-fn scores(
-    patients: &[Prepared],
-    federation: &Federation,
-    thresholds: &[f32],
-    subset: Option<SequenceSet>,
-) -> Vec<CaseScore> {
+fn all_scores(patients: &[Prepared], federation: &Federation, wanted: &Wanted) -> Vec<Scored> {
     let (_folder, cases) = cohort(patients);
     let cases: Vec<&CachedCase> = cases.iter().collect();
     let mut scores = Vec::new();
-    score_cases(&cases, federation, &fresh(federation), thresholds, subset, &Device::flex(), &mut |score| {
+    score_cases(&cases, federation, &fresh(federation), wanted, &Device::flex(), &mut |score| {
         scores.push(score);
         ControlFlow::Continue(())
     })
     .unwrap();
+    assert_eq!(scores.len(), count_scores(&cases, federation, wanted));
     scores
 }
 
-#[test]
-fn a_subset_is_the_same_as_zeroing_and_scaling_by_hand() {
-    let by_hand = |patient: &mut Prepared| {
-        patient.sequences[0].iter_mut().flatten().for_each(|value| *value *= 2.0);
-        patient.sequences[1].iter_mut().flatten().for_each(|value| *value = 0.0);
+/// Scores of whole cases.
+fn scores(patients: &[Prepared], federation: &Federation, thresholds: &[f32]) -> Vec<CaseScore> {
+    let wanted = Wanted { thresholds: thresholds.to_vec(), ..Wanted::default() };
+    let whole = |scored| match scored {
+        Scored::Case(score) => score,
+        Scored::Part(part) => panic!("nobody asked for {part:?}"),
     };
-    let mut zeroed = patient(1, [true, true]);
-    by_hand(&mut zeroed);
+    all_scores(patients, federation, &wanted).into_iter().map(whole).collect()
+}
+
+/// The patient as he would be with his first sequence alone.
+fn first_alone() -> Prepared {
+    let mut patient = patient(1, [true, true]);
+    patient.sequences[0].iter_mut().flatten().for_each(|value| *value *= 2.0);
+    patient.sequences[1].iter_mut().flatten().for_each(|value| *value = 0.0);
+    patient
+}
+
+#[test]
+fn a_part_is_the_same_as_zeroing_and_scaling_by_hand() {
     let settings = federation("");
-    let first = SequenceSet::EMPTY.with(0);
-    let expected = scores(&[zeroed], &settings, &[0.01], None);
-    let found = scores(&[patient(1, [true, true])], &settings, &[0.01], Some(first));
-    assert_eq!(found[0].brain, expected[0].brain);
-    assert_eq!(found[0].outside, expected[0].outside);
-    assert_eq!(found[0].at, expected[0].at);
-    assert_eq!(found[0].subset, first);
-    // And the same again as a patient who never had the other sequence.
-    assert_eq!(found, scores(&[patient(1, [true, false])], &settings, &[0.01], None));
-    assert_ne!(found[0].brain, scores(&[patient(1, [true, true])], &settings, &[], None)[0].brain);
+    let thresholds = [0.01, 0.3, 0.5, 0.7];
+    let wanted = Wanted { thresholds: thresholds.to_vec(), sweep: vec![0.4], subsets: true };
+    let found = all_scores(&[patient(1, [true, true]), patient(1, [true, false])], &settings, &wanted);
+    let [Scored::Case(both), Scored::Part(first), Scored::Part(second), Scored::Case(lone)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    let expected = &scores(&[first_alone()], &settings, &thresholds)[0];
+    assert_eq!((first.auc_brain, first.auc_volume), (expected.brain.auc(), expected.whole().auc()));
+    assert_eq!(first.at, expected.at);
+    assert_eq!((first.case, first.subset), (0, SequenceSet::EMPTY.with(0)));
+    assert_eq!((second.case, second.subset), (0, SequenceSet::EMPTY.with(1)));
+    // And the same again as a patient who never had the other sequence, and who has no part to be shown.
+    assert_eq!((lone.case, lone.subset, &lone.brain, &lone.at), (1, first.subset, &expected.brain, &expected.at));
+    assert!(both.brain != lone.brain && first.auc_brain != second.auc_brain, "the parts must differ to be told apart");
+    assert_eq!((both.sweep[0].threshold, both.sweep[0].lesions.reference), (0.4, 1));
 }
 
 #[test]
 fn counts_at_a_threshold_agree_with_the_histogram() {
     let settings = federation("");
     let case = [patient(1, [true, true])];
-    let plain = &scores(&case, &settings, &[], None)[0];
+    let plain = &scores(&case, &settings, &[])[0];
     let whole = plain.whole();
     // Lower edges of the bins that hold voxels, but for the lowest, which has none.
     let edge = |bin: u16| sigmoid(f32::from(bin) / 64.0 - 16.0);
     let thresholds: Vec<f32> = whole.bins.iter().skip(1).map(|&(bin, ..)| edge(bin)).collect();
     assert!(thresholds.len() > 3);
-    for at in &scores(&case, &settings, &thresholds, None)[0].at {
+    for at in &scores(&case, &settings, &thresholds)[0].at {
         let expected = whole.confusion(at.threshold);
         assert_eq!(
             (at.true_positive, at.false_positive, at.false_negative),
@@ -59,7 +72,11 @@ fn counts_at_a_threshold_agree_with_the_histogram() {
             "at {}",
             at.threshold
         );
-        assert_eq!(at.lesions.reference, 1);
+        assert_eq!((at.lesions.reference, at.by_size.iter().map(|bin| bin.lesions).sum::<u32>()), (1, 1));
+        // One lesion, and whatever touches it: with no false component the lesion's Dice is the patient's.
+        if at.lesions.false_positive == 0 {
+            assert_eq!(at.dice_detected, expected.dice().filter(|_| at.lesions.detected > 0));
+        }
     }
     let voxels: u64 =
         plain.outside.bins.iter().chain(&plain.brain.bins).map(|&(_, lesion, other)| lesion + other).sum();
@@ -68,7 +85,7 @@ fn counts_at_a_threshold_agree_with_the_histogram() {
 
 #[test]
 fn a_slice_without_brain_is_never_called_lesion() {
-    let score = &scores(&[patient(1, [true, true])], &federation(""), &[], None)[0];
+    let score = &scores(&[patient(1, [true, true])], &federation(""), &[])[0];
     assert_eq!(score.outside.bins[0].0, 0, "the blank slice fills the lowest bin");
     assert_eq!(score.outside.bins[0].2, 32 * 32);
 }
@@ -78,7 +95,7 @@ fn a_fixed_subset_is_all_that_its_model_is_shown() {
     let mut settings = federation("");
     settings.dropout = DropOut::Fixed(SequenceSet::EMPTY.with(1));
     let patients = [patient(1, [true, true]), patient(2, [true, false])];
-    let scores = scores(&patients, &settings, &[], None);
+    let scores = scores(&patients, &settings, &[]);
     assert_eq!(scores.len(), 1, "the second has nothing to show");
     assert_eq!((scores[0].case, scores[0].subset), (0, SequenceSet::EMPTY.with(1)));
 }
@@ -90,7 +107,7 @@ fn a_case_without_a_reference_is_refused_by_its_place() {
     let (_folder, cases) = cohort(&[patient(2, [true, true]), bare]);
     let cases: Vec<&CachedCase> = cases.iter().collect();
     let settings = federation("");
-    let outcome = score_cases(&cases, &settings, &fresh(&settings), &[], None, &Device::flex(), &mut |_| {
+    let outcome = score_cases(&cases, &settings, &fresh(&settings), &Wanted::default(), &Device::flex(), &mut |_| {
         ControlFlow::Continue(())
     });
     assert_eq!(outcome, Err(EvaluateError::NoReference { case: 1 }));

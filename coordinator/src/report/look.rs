@@ -1,0 +1,115 @@
+//! One patient under one model: each metric's value.
+
+use super::contract::{MeanSd, Metrics};
+use shared::metrics::confusion::Confusion;
+use shared::score::{AtThreshold, CaseScore, SubsetScore};
+
+/// What a patient's numbers come from, with all of his sequences or with a part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look<'a> {
+    auc_brain: Option<f64>,
+    auc_volume: Option<f64>,
+    at: &'a [AtThreshold],
+}
+
+impl<'a> From<&'a CaseScore> for Look<'a> {
+    fn from(case: &'a CaseScore) -> Self {
+        Self { auc_brain: case.brain.auc(), auc_volume: case.whole().auc(), at: &case.at }
+    }
+}
+
+impl<'a> From<&'a SubsetScore> for Look<'a> {
+    fn from(part: &'a SubsetScore) -> Self {
+        Self { auc_brain: part.auc_brain, auc_volume: part.auc_volume, at: &part.at }
+    }
+}
+
+/// The counts at an operating point, if the site was asked for it.
+pub(super) fn at(counts: &[AtThreshold], threshold: Option<f32>) -> Option<&AtThreshold> {
+    let threshold = threshold?;
+    counts.iter().find(|at| (at.threshold - threshold).abs() <= threshold * 1e-6)
+}
+
+/// How many metrics there are.
+const METRICS: usize = 13;
+
+/// A patient's value of each metric, in the order of [`Metrics`]; all but the AUC are undefined where the site did not
+/// count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Values([Option<f64>; METRICS]);
+
+impl Values {
+    pub(super) fn of(look: &Look<'_>, threshold: Option<f32>) -> Self {
+        let at = at(look.at, threshold);
+        // True negatives play no part in any of these.
+        let voxels = |metric: fn(&Confusion) -> Option<f64>| metric(&at?.confusion(0));
+        let lesions = at.map(|at| at.lesions);
+        Self([
+            look.auc_brain,
+            look.auc_volume,
+            voxels(Confusion::dice),
+            voxels(Confusion::iou),
+            voxels(Confusion::precision),
+            voxels(Confusion::recall),
+            voxels(Confusion::volume_error),
+            at.and_then(|at| at.dice_detected),
+            lesions.and_then(|counts| counts.recall()),
+            lesions.and_then(|counts| counts.precision()),
+            lesions.and_then(|counts| counts.f1()),
+            lesions.map(|counts| f64::from(counts.false_positive)),
+            lesions.map(|counts| f64::from(counts.false_positive_10mm3)),
+        ])
+    }
+
+    /// The Dice.
+    pub(super) fn dice(&self) -> Option<f64> {
+        self.0[2]
+    }
+
+    /// These less others, where both are defined.
+    pub(super) fn less(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|metric| Some(self.0[metric]? - other.0[metric]?)))
+    }
+}
+
+impl Metrics {
+    /// Each metric over the patients where it is defined.
+    pub(super) fn over(patients: &[Values]) -> Self {
+        let columns = std::array::from_fn(|metric| MeanSd::of(patients.iter().map(|values| values.0[metric])));
+        let [
+            auc_brain,
+            auc_volume,
+            dice,
+            iou,
+            precision,
+            recall,
+            volume_error,
+            dice_detected,
+            lesion_recall,
+            lesion_precision,
+            lesion_f1,
+            fp_per_patient,
+            fp_per_patient_10mm3,
+        ]: [MeanSd; METRICS] = columns;
+        Self {
+            auc_brain,
+            auc_volume,
+            dice,
+            iou,
+            precision,
+            recall,
+            volume_error,
+            dice_detected,
+            lesion_recall,
+            lesion_precision,
+            lesion_f1,
+            fp_per_patient,
+            fp_per_patient_10mm3,
+        }
+    }
+
+    /// Of these patients at a threshold.
+    pub(super) fn at(looks: &[Look<'_>], threshold: Option<f32>) -> Self {
+        Self::over(&looks.iter().map(|look| Values::of(look, threshold)).collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,109 @@
+//! What missing sequences cost, in a federation that never ran.
+
+use super::*;
+use shared::score::SubsetScore;
+
+/// Every part of every case: without `t1_post` half of what was found is missed, any other missing sequence costs five
+/// voxels, and one sequence alone adds a false finding.
+fn with_parts(mut outcome: Outcome) -> Outcome {
+    for site in outcome.runs.iter_mut().flat_map(|run| &mut run.scores) {
+        for (index, whole) in site.cases.iter_mut().enumerate() {
+            whole.case = index as u32;
+            site.subsets.extend(whole.subset.proper_subsets().map(|subset| part(whole, subset)));
+        }
+    }
+    outcome
+}
+
+fn part(whole: &CaseScore, subset: SequenceSet) -> SubsetScore {
+    let missing = whole.subset.len() - subset.len();
+    let mut hit = whole.at[0].true_positive;
+    if whole.subset.contains(2) && !subset.contains(2) {
+        hit = hit / 2 + 5;
+    }
+    hit -= 5 * missing as u64;
+    let seen = case(hit, whole.at[0].false_positive, u32::from(subset.len() == 1));
+    SubsetScore { case: whole.case, subset, auc_brain: seen.brain.auc(), auc_volume: seen.whole().auc(), at: seen.at }
+}
+
+fn dice(hit: f64, alarms: f64) -> f64 {
+    2.0 * hit / (hit + alarms + 100.0)
+}
+
+#[test]
+fn each_patient_is_compared_with_himself_on_every_subset_he_has() {
+    let matrix = summarise(&with_parts(outcome(false))).federation.matrix.unwrap();
+    assert_eq!(matrix.rows.len(), 15);
+    assert_eq!(matrix.rows[0].sequences, ["bravo", "t1_pre", "t1_post", "flair"]);
+    assert_eq!(matrix.rows[0].held_out.cases, 0, "nobody has the gradient echo");
+    assert_eq!(matrix.rows[0].held_out.metrics.dice.mean, None);
+    let row = |names: &[&str]| matrix.rows.iter().find(|row| row.sequences == names).unwrap();
+    let everything = row(&["t1_pre", "t1_post", "flair"]);
+    assert_eq!((everything.held_out.cases, everything.validation.cases), (3, 2));
+    assert_eq!(everything.held_out.change.dice.mean, Some(0.0));
+    let whole = summarise(&outcome(false)).federation.pooled.held_out.scores.metrics;
+    assert_eq!(everything.held_out.metrics, whole);
+
+    let without_contrast = row(&["t1_pre", "flair"]);
+    let harbour = without_contrast.sites.iter().find(|site| site.site == "harbour").unwrap();
+    // Of 80, 70 and 85 voxels 40, 35 and 42 are found.
+    let pairs = [(80.0, 40.0, 10.0), (70.0, 35.0, 30.0), (85.0, 42.0, 0.0)];
+    let change = pairs.map(|(all, part, alarms)| dice(part, alarms) - dice(all, alarms)).iter().sum::<f64>() / 3.0;
+    assert!((harbour.cell.change.dice.mean.unwrap() - change).abs() < 1e-12);
+    assert_eq!(harbour.cell.change.dice.n, 3);
+    assert_eq!(row(&["flair"]).held_out.metrics.fp_per_patient.mean, Some(1.0));
+}
+
+#[test]
+fn the_worst_site_and_the_worst_missing_sequence_are_named() {
+    let mut outcome = with_parts(outcome(false));
+    outcome.runs[0].scores[1].cases[0].at = case(20, 0, 0).at;
+    let report = summarise(&outcome);
+    let matrix = report.federation.matrix.as_ref().unwrap();
+    assert_eq!(matrix.worst_missing.as_deref(), Some("t1_post"));
+    assert_eq!(matrix.worst_site.as_ref().unwrap().site, "south");
+    let contrast = &matrix.without[2];
+    assert_eq!((contrast.cases, contrast.sites.join(" ")), (5, "north south harbour".into()));
+    assert_eq!((matrix.without[0].cases, matrix.without[0].change.mean), (0, None));
+    let worst = matrix.worst_cell.as_ref().unwrap();
+    let lowest = matrix.rows.iter().flat_map(|row| &row.sites).filter_map(|site| site.cell.metrics.dice.mean);
+    assert_eq!(Some(worst.dice), lowest.min_by(f64::total_cmp));
+    let words = missing::headline(&report).unwrap();
+    assert!(
+        words.contains("without is t1_post: Dice falls from") && words.contains("south is served worst"),
+        "{words}"
+    );
+}
+
+#[test]
+fn the_page_shows_the_matrix_only_where_there_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&with_parts(outcome(true)), folder.path()).unwrap();
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    let svg = std::fs::read_to_string(folder.path().join("figures/matrix-dice.svg")).unwrap();
+    assert!(page.contains(&svg) && page.matches("id=\"matrix-dice\"").count() == 1);
+    // Fifteen rows of three sites; the eight with the gradient echo are dashes.
+    assert_eq!(svg.matches("\n–\n").count(), 8 * 3);
+    write(&outcome(false), folder.path()).unwrap();
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(!page.contains("matrix-dice") && !page.contains("missing sequence costs"));
+}
+
+#[test]
+fn a_snapshot_from_before_the_matrix_is_still_read() {
+    let mut value = serde_json::to_value(outcome(false)).unwrap();
+    let evaluation = value["federation"]["evaluation"].as_object_mut().unwrap();
+    assert!(evaluation.remove("subsets").is_some());
+    for site in value["runs"][0]["scores"].as_array_mut().unwrap() {
+        assert!(site.as_object_mut().unwrap().remove("subsets").is_some());
+        for case in site["cases"].as_array_mut().unwrap() {
+            assert!(case.as_object_mut().unwrap().remove("sweep").is_some());
+            for at in case["at"].as_array_mut().unwrap() {
+                let at = at.as_object_mut().unwrap();
+                assert!(at.remove("by_size").is_some() && at.remove("dice_detected").is_some());
+            }
+        }
+    }
+    let older: Outcome = serde_json::from_value(value).unwrap();
+    assert!(summarise(&older).federation.matrix.is_none() && !older.federation.evaluation.subsets);
+}

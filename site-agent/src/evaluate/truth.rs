@@ -1,0 +1,74 @@
+//! A case's reference, and how predictions are counted against it.
+
+use super::called;
+use crate::case::Native;
+use shared::metrics::confusion::Confusion;
+use shared::metrics::lesion::{Components, Connectivity, by_size, compare, components};
+use shared::metrics::overlap::{dice_of_detected, overlaps};
+use shared::metrics::statistics::mean;
+use shared::metrics::voxel::HistogramBuilder;
+use shared::score::{AtThreshold, ScoreHistogram, SweepPoint};
+
+/// A case's masks, its lesions found once for all predictions.
+pub(super) struct Truth<'a> {
+    native: &'a Native,
+    lesion: &'a [u8],
+    lesions: Components,
+}
+
+impl<'a> Truth<'a> {
+    /// `None` without a reference.
+    pub(super) fn of(native: &'a Native) -> Option<Self> {
+        let lesion = native.lesion.as_deref()?;
+        Some(Self { native, lesion, lesions: components(lesion, native.grid.dims, Connectivity::TwentySix) })
+    }
+
+    /// The volume of one voxel, mm³.
+    pub(super) fn voxel_mm3(&self) -> f64 {
+        self.native.grid.voxel_mm3()
+    }
+
+    fn components(&self, called: &[u8]) -> Components {
+        components(called, self.native.grid.dims, Connectivity::TwentySix)
+    }
+
+    /// Voxels by logit, in the brain and outside.
+    pub(super) fn histograms(&self, logits: &[f32]) -> (ScoreHistogram, ScoreHistogram) {
+        let (mut inside, mut outside) = (HistogramBuilder::new(), HistogramBuilder::new());
+        for ((&logit, &brain), &lesion) in logits.iter().zip(&self.native.brain).zip(self.lesion) {
+            let histogram = if brain != 0 { &mut inside } else { &mut outside };
+            histogram.add(logit, lesion != 0);
+        }
+        (inside.finish(), outside.finish())
+    }
+
+    /// Voxels and lesions at each threshold.
+    pub(super) fn at(&self, logits: &[f32], thresholds: &[f32]) -> Vec<AtThreshold> {
+        thresholds.iter().map(|&threshold| self.at_one(&called(logits, threshold), threshold)).collect()
+    }
+
+    fn at_one(&self, called: &[u8], threshold: f32) -> AtThreshold {
+        let counts = Confusion::of_masks(self.lesion, called);
+        let predicted = self.components(called);
+        let shared = overlaps(&self.lesions.labels, &predicted.labels);
+        AtThreshold {
+            threshold,
+            true_positive: counts.tp,
+            false_positive: counts.fp,
+            false_negative: counts.fn_,
+            lesions: compare(&self.lesions, self.lesion, &predicted, called, self.voxel_mm3()),
+            by_size: by_size(&self.lesions, called, self.voxel_mm3()),
+            dice_detected: mean(&dice_of_detected(&self.lesions, &predicted, &shared)),
+        }
+    }
+
+    /// Lesions alone at each threshold.
+    pub(super) fn sweep(&self, logits: &[f32], thresholds: &[f32]) -> Vec<SweepPoint> {
+        let point = |&threshold: &f32| {
+            let called = called(logits, threshold);
+            let lesions = compare(&self.lesions, self.lesion, &self.components(&called), &called, self.voxel_mm3());
+            SweepPoint { threshold, lesions }
+        };
+        thresholds.iter().map(point).collect()
+    }
+}
