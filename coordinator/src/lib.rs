@@ -10,5 +10,6 @@ pub mod outcome;
 pub mod report;
 pub mod serve;
 pub mod server;
+pub mod signal;
 pub mod simulate;
 pub mod store;

@@ -100,6 +100,7 @@ impl Class {
             Some(4) => Self::Data,
             Some(6) => Self::Disk,
             Some(130) => Self::Interrupted,
+            Some(143) => Self::Terminated,
             _ => Self::Federation,
         }
     }
