@@ -4,6 +4,8 @@
 pub mod certificates;
 pub mod cli;
 pub mod driver;
+#[cfg(test)]
+mod examples;
 pub mod failure;
 pub mod happening;
 pub mod outcome;

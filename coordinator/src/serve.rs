@@ -244,3 +244,22 @@ impl From<StoreError> for Failure {
         Self::new(class, error).hint(hint)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_with_a_serve_table_can_be_served() {
+        let examples = crate::examples::with("serve");
+        assert_eq!(examples.keys().collect::<Vec<_>>(), ["coordinator.toml"]);
+        for name in examples.keys() {
+            let config = crate::examples::folder().join(name);
+            let args = Args { config, run_folder: None, listen: None, with_local: false, json: false };
+            let served = configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
+            // Relative paths are meant from where the command is started, as the file's first lines start it.
+            assert_eq!(served.certificates, std::path::Path::new("pki/coordinator"), "{name}");
+            assert!(!served.federation.sites.expected.is_empty(), "{name}");
+        }
+    }
+}
