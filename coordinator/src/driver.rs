@@ -3,6 +3,7 @@
 use crate::happening::Happening;
 use crate::outcome::Outcome;
 use crate::server::{Inbound, SendError, Server};
+use crate::signal::Signal;
 use crate::store::{FileSource, Place, Store, StoreError};
 use shared::aggregate::{Average, Checked, Contribution};
 use shared::federation::Federation;
@@ -22,7 +23,7 @@ pub(crate) enum End {
     /// It cannot go on.
     Stopped(String),
     /// It was asked to stop.
-    Interrupted,
+    Asked(Signal),
     /// The run folder refuses.
     Store(StoreError),
 }
@@ -91,14 +92,14 @@ impl Driver {
     pub(crate) async fn run(
         mut self,
         mut inbound: mpsc::Receiver<Inbound>,
-        mut shutdown: watch::Receiver<bool>,
+        mut shutdown: watch::Receiver<Option<Signal>>,
     ) -> Result<Outcome, End> {
         let mut clock = tokio::time::interval(Duration::from_millis(500));
         let (findings, mut found) = mpsc::unbounded_channel();
         self.books.findings = findings;
         let end = loop {
             let told = tokio::select! {
-                Ok(_) = shutdown.wait_for(|stop| *stop) => break Err(End::Interrupted),
+                Some(signal) = asked(&mut shutdown) => break Err(End::Asked(signal)),
                 Some(finding) = found.recv() => self.found(finding).await,
                 Some(arrived) = inbound.recv() => self.arrived(arrived).await,
                 _ = clock.tick() => self.tell(Event::Tick).await,
@@ -280,6 +281,11 @@ impl Driver {
             Err(error) => Err(End::Stopped(format!("writing to the run folder broke off: {error}"))),
         }
     }
+}
+
+/// The signal, once it comes; `None` when nobody is left to give one.
+async fn asked(shutdown: &mut watch::Receiver<Option<Signal>>) -> Option<Signal> {
+    *shutdown.wait_for(Option::is_some).await.ok()?
 }
 
 /// A site that is gone is told nothing: its `Closed` is on its way.

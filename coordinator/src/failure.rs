@@ -2,11 +2,12 @@
 
 use crate::certificates::CertificatesError;
 use crate::server::ServerError;
+use crate::signal::Signal;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad configuration, 4 bad or missing data, \
-5 federation or network, 6 disk, 130 interrupted";
+5 federation or network, 6 disk, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)";
 
 /// What kind of failure ended the program: its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +22,19 @@ pub enum Class {
     Federation = 5,
     /// Reading or writing files.
     Disk = 6,
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, SIGINT.
     Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
+}
+
+impl From<Signal> for Class {
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Interrupt => Self::Interrupted,
+            Signal::Terminate => Self::Terminated,
+        }
+    }
 }
 
 /// A failure in words: what happened and where, and what to do.
@@ -40,6 +52,11 @@ impl Failure {
     /// A failure without a hint.
     pub fn new(class: Class, what: impl std::fmt::Display) -> Self {
         Self { class, what: what.to_string(), hint: None }
+    }
+
+    /// The system tells of no signals.
+    pub(crate) fn deaf(error: std::io::Error) -> Self {
+        Self::new(Class::Internal, format!("cannot listen for signals: {error}"))
     }
 
     /// Adds what to do.

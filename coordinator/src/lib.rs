@@ -4,11 +4,14 @@
 pub mod certificates;
 pub mod cli;
 pub mod driver;
+#[cfg(test)]
+mod examples;
 pub mod failure;
 pub mod happening;
 pub mod outcome;
 pub mod report;
 pub mod serve;
 pub mod server;
+pub mod signal;
 pub mod simulate;
 pub mod store;

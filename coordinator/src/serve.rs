@@ -6,6 +6,7 @@ use crate::happening::Happening;
 use crate::outcome::Outcome;
 use crate::report;
 use crate::server::{Server, ServerConfig, ServerError};
+use crate::signal::{self, Signal};
 use crate::simulate::View;
 use crate::store::{Place, Store, StoreError};
 use serde::Deserialize;
@@ -85,21 +86,21 @@ pub enum ServeError {
     #[error("the federation stopped: {0}")]
     Stopped(String),
     /// It was asked to stop.
-    #[error("interrupted")]
-    Interrupted,
+    #[error("asked to stop")]
+    Asked(Signal),
 }
 
 impl From<End> for ServeError {
     fn from(end: End) -> Self {
         match end {
             End::Stopped(reason) => Self::Stopped(reason),
-            End::Interrupted => Self::Interrupted,
+            End::Asked(signal) => Self::Asked(signal),
             End::Store(error) => Self::Store(error),
         }
     }
 }
 
-/// Serves a federation until its outcome, which is in the run folder then, or until `shutdown` holds `true`. With the
+/// Serves a federation until its outcome, which is in the run folder then, or until `shutdown` holds a signal. With the
 /// folder of a run of the same settings it goes on after that run's last finished round.
 ///
 /// # Errors
@@ -107,7 +108,7 @@ impl From<End> for ServeError {
 pub async fn serve(
     config: ServeConfig,
     happenings: mpsc::UnboundedSender<Happening>,
-    shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<Option<Signal>>,
 ) -> Result<Outcome, ServeError> {
     let began = Instant::now();
     let federation = Arc::new(config.federation);
@@ -169,7 +170,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Class::Internal, format!("cannot start threads: {error}")))?;
-    let outcome = runtime.block_on(watched(config))?;
+    let outcome = runtime.block_on(async {
+        let signal = signal::listen().map_err(Failure::deaf)?;
+        Ok::<_, Failure>(watched(config, signal).await?)
+    })?;
     report::write(&outcome, &folder)?;
     Ok(report::show(&outcome, &folder, args.json)?)
 }
@@ -194,15 +198,13 @@ fn configure(args: &Args) -> Result<ServeConfig, Failure> {
 }
 
 /// Serves, shows what happens, and heeds Ctrl-C and SIGTERM.
-async fn watched(config: ServeConfig) -> Result<Outcome, ServeError> {
+async fn watched(
+    config: ServeConfig,
+    signal: impl Future<Output = Signal> + Send + 'static,
+) -> Result<Outcome, ServeError> {
     let (happenings, mut happened) = mpsc::unbounded_channel();
-    let (stop, shutdown) = watch::channel(false);
-    tokio::spawn(async move {
-        interrupted().await;
-        let _ = stop.send(true);
-        // Kept until the end: a dropped sender would look like a signal.
-        std::future::pending::<()>().await;
-    });
+    let (stop, shutdown) = watch::channel(None);
+    tokio::spawn(async move { stop.send(Some(signal.await)) });
     let mut view = View::new(&config.federation.sites.expected);
     let serving = serve(config, happenings, shutdown);
     tokio::pin!(serving);
@@ -217,24 +219,6 @@ async fn watched(config: ServeConfig) -> Result<Outcome, ServeError> {
     outcome
 }
 
-/// Ends with Ctrl-C or SIGTERM.
-pub(crate) async fn interrupted() {
-    let ctrl_c = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! { () = ctrl_c => {}, _ = terminate.recv() => {} }
-            return;
-        }
-    }
-    ctrl_c.await;
-}
-
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         let resume = "the same command goes on from the last finished round";
@@ -242,7 +226,7 @@ impl From<ServeError> for Failure {
             ServeError::Server(error) => error.into(),
             ServeError::Store(error) => error.into(),
             ServeError::Stopped(_) => Self::new(Class::Federation, error).hint(resume),
-            ServeError::Interrupted => Self::new(Class::Interrupted, error).hint(resume),
+            ServeError::Asked(signal) => Self::new(signal.into(), error).hint(resume),
         }
     }
 }
@@ -258,5 +242,24 @@ impl From<StoreError> for Failure {
             }
         };
         Self::new(class, error).hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_with_a_serve_table_can_be_served() {
+        let examples = crate::examples::with("serve");
+        assert_eq!(examples.keys().collect::<Vec<_>>(), ["coordinator.toml"]);
+        for name in examples.keys() {
+            let config = crate::examples::folder().join(name);
+            let args = Args { config, run_folder: None, listen: None, with_local: false, json: false };
+            let served = configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
+            // Relative paths are meant from where the command is started, as the file's first lines start it.
+            assert_eq!(served.certificates, std::path::Path::new("pki/coordinator"), "{name}");
+            assert!(!served.federation.sites.expected.is_empty(), "{name}");
+        }
     }
 }

@@ -100,6 +100,7 @@ impl Class {
             Some(4) => Self::Data,
             Some(6) => Self::Disk,
             Some(130) => Self::Interrupted,
+            Some(143) => Self::Terminated,
             _ => Self::Federation,
         }
     }
@@ -132,10 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_can_be_simulated() {
-        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
-        for name in ["demo.toml", "demo-smoke.toml", "glioma.toml"] {
-            let text = std::fs::read_to_string(configs.join(name)).unwrap();
+    fn every_example_with_a_simulate_table_can_be_simulated() {
+        let examples = crate::examples::with("simulate");
+        assert_eq!(examples.keys().collect::<Vec<_>>(), ["demo-smoke.toml", "demo.toml", "glioma.toml"]);
+        for (name, text) in examples {
             let plan = Plan::from_toml(&text, 2).unwrap_or_else(|error| panic!("{name}: {error}"));
             let held_out = plan.sites.iter().filter(|site| site.role == shared::case::Role::Evaluate).count();
             assert_eq!(held_out, 1, "{name}");

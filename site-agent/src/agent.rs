@@ -9,7 +9,9 @@ mod session;
 mod worker;
 
 use crate::failure::{Class, Failure};
+use crate::signal;
 pub use config::{SiteConfig, SiteConfigError};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -38,11 +40,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::new(Class::Internal, error))?;
     let outcome = runtime.block_on(async {
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(async move {
-            interrupted().await;
-            stop.send_replace(true);
-        });
+        let signal = signal::listen().map_err(Failure::deaf)?;
+        let (stop, stopped) = watch::channel(None);
+        tokio::spawn(async move { stop.send(Some(signal.await)) });
         session::work(config, stopped).await
     });
     // A training that is still in its last step must not hold the program back.
@@ -50,24 +50,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     outcome
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
-}
-
 fn log_to_stderr(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let log = log.with_target(false);
     if json { log.json().init() } else { log.init() }
 }

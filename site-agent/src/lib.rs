@@ -16,4 +16,5 @@ pub mod nifti;
 pub mod phantom;
 pub mod predict;
 pub mod score;
+pub mod signal;
 pub mod train;

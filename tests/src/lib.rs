@@ -1,1 +1,16 @@
-//! Nothing of its own: the journeys of whole federations stand in `tests/`, what crosses both binaries is timed in `benches/`.
+//! The journeys of whole federations stand in `tests/`, what crosses both binaries is timed in `benches/`. Here is only
+//! what the journeys share.
+
+use std::path::{Path, PathBuf};
+
+/// A binary that was built beside the running test.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let path = test.parent().and_then(Path::parent).unwrap_or(Path::new("")).join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --release` first", path.display());
+    path
+}

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
+use journeys::binary;
 use shared::architecture::manifest;
 use shared::federation::Federation;
 use shared::parameters::{STEM, from_bytes};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 const SETTINGS: &str = r#"
@@ -58,14 +59,6 @@ role = "evaluate"
 cases = 2
 lacks = ["bravo"]
 "#;
-
-/// A binary that was built beside this test.
-fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --release` first", path.display());
-    path
-}
 
 fn simulate(folder: &Path, out: &str) -> Output {
     let config = folder.join("journey.toml");

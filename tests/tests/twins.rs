@@ -6,3 +6,10 @@ fn both_ends_move_frames_and_files_by_the_same_words() {
     let site = include_str!("../../site-agent/src/link/wire.rs");
     assert_eq!(coordinator, site);
 }
+
+#[test]
+fn both_ends_heed_the_same_signals() {
+    let coordinator = include_str!("../../coordinator/src/signal.rs");
+    let site = include_str!("../../site-agent/src/signal.rs");
+    assert_eq!(coordinator, site);
+}

@@ -8,7 +8,7 @@ use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
 use crate::serve::ServeConfig;
-use crate::serve::interrupted;
+use crate::signal::{self, Signal};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -34,18 +34,18 @@ impl Simulation {
     /// A child's failure with its last words, the coordinator's, or the interruption.
     pub(super) async fn run<S, F>(&self, serve: S) -> Result<Outcome, Failure>
     where
-        S: FnOnce(ServeConfig, mpsc::UnboundedSender<Happening>, watch::Receiver<bool>) -> F,
+        S: FnOnce(ServeConfig, mpsc::UnboundedSender<Happening>, watch::Receiver<Option<Signal>>) -> F,
         F: Future<Output = Result<Outcome, Failure>>,
     {
-        let interrupted = interrupted();
-        tokio::pin!(interrupted);
+        let signal = signal::listen().map_err(Failure::deaf)?;
+        tokio::pin!(signal);
         self.folder.issue(&self.plan)?;
         tokio::select! {
             made = self.make_phantoms() => made?,
-            () = &mut interrupted => return Err(self.stopped()),
+            signal = &mut signal => return Err(self.stopped(signal)),
         }
         let (happen, mut happenings) = mpsc::unbounded_channel();
-        let (stop, stopping) = watch::channel(false);
+        let (stop, stopping) = watch::channel(None);
         let request = self.request()?;
         let listen = request.listen;
         let serving = serve(request, happen, stopping);
@@ -55,15 +55,15 @@ impl Simulation {
         let outcome = loop {
             tokio::select! {
                 biased;
-                () = &mut interrupted => {
-                    let _ = stop.send(true);
+                signal = &mut signal => {
+                    let _ = stop.send(Some(signal));
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
-                    break Err(self.stopped());
+                    break Err(self.stopped(signal));
                 }
                 Some(happening) = happenings.recv() => view.show(&happening),
                 served = &mut serving => break served,
                 error = children.failure() => {
-                    let _ = stop.send(true);
+                    let _ = stop.send(Some(Signal::Terminate));
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
                     break Err(error.into());
                 }
@@ -74,9 +74,9 @@ impl Simulation {
         outcome
     }
 
-    fn stopped(&self) -> Failure {
+    fn stopped(&self, signal: Signal) -> Failure {
         let folder = self.folder.path().display();
-        Failure::new(Class::Interrupted, "interrupted")
+        Failure::new(signal.into(), "asked to stop")
             .hint(format!("the same command with --out {folder} goes on from the last finished round"))
     }
 

@@ -6,6 +6,7 @@ use super::worker::{Prepared, Worker};
 use crate::data::DataError;
 use crate::failure::{Class, Failure};
 use crate::link::{Link, LinkConfig, LinkError, LinkEvent};
+use crate::signal::Signal;
 use rand::RngExt;
 use shared::architecture;
 use shared::federation::Federation;
@@ -50,15 +51,15 @@ enum Next {
 /// Works for the federation until it is finished.
 ///
 /// # Errors
-/// Settings, data or the coordinator refuse, or `stopped` turns true.
-pub(super) async fn work(config: SiteConfig, mut stopped: watch::Receiver<bool>) -> Result<(), Failure> {
+/// Settings, data or the coordinator refuse, or `stopped` turns to a signal.
+pub(super) async fn work(config: SiteConfig, mut stopped: watch::Receiver<Option<Signal>>) -> Result<(), Failure> {
     std::fs::create_dir_all(&config.work_folder).map_err(|error| disk(&config.work_folder, &error))?;
     let (tell, mut told) = mpsc::unbounded_channel();
     let (link, mut events) = connect(&config, &mut stopped).await?;
     let mut session = Session { config, link: Some(link), member: None, tell };
     loop {
         let next = tokio::select! {
-            () = asked_to_stop(&mut stopped) => return Err(interrupted()),
+            signal = asked_to_stop(&mut stopped) => return Err(ended(signal)),
             Some(told) = told.recv() => session.told(told).await?,
             // A link that says nothing more has ended.
             event = events.recv() => match event.unwrap_or_else(|| closed("the link ended")) {
@@ -211,7 +212,7 @@ fn send_parameters(link: Option<Link>, models: &Models, header: TransferHeader) 
 /// Connects, with growing, jittered pauses between attempts.
 async fn connect(
     config: &SiteConfig,
-    stopped: &mut watch::Receiver<bool>,
+    stopped: &mut watch::Receiver<Option<Signal>>,
 ) -> Result<(Link, mpsc::Receiver<LinkEvent>), Failure> {
     let link = LinkConfig {
         coordinator: config.coordinator.clone(),
@@ -227,7 +228,7 @@ async fn connect(
     let (began, limit) = (Instant::now(), Duration::from_secs(60 * u64::from(config.reconnect_minutes)));
     for attempt in 0u32.. {
         let error = tokio::select! {
-            () = asked_to_stop(stopped) => return Err(interrupted()),
+            signal = asked_to_stop(stopped) => return Err(ended(signal)),
             connected = Link::connect(link.clone(), hello.clone()) => match connected {
                 Ok(connected) => return Ok(connected),
                 Err(error) => error,
@@ -239,7 +240,7 @@ async fn connect(
         let pause = pause(attempt, std::process::id());
         tracing::warn!(%error, seconds = pause.as_secs_f32(), "no connection yet; trying again");
         tokio::select! {
-            () = asked_to_stop(stopped) => return Err(interrupted()),
+            signal = asked_to_stop(stopped) => return Err(ended(signal)),
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -258,17 +259,21 @@ fn disk(path: &Path, error: &std::io::Error) -> Failure {
         .hint("work_folder must be a folder that this program may write, on a disk with room for a few models")
 }
 
-fn interrupted() -> Failure {
-    Failure::new(Class::Interrupted, "interrupted; nothing is lost, the coordinator waits for this site's return")
+fn ended(signal: Signal) -> Failure {
+    Failure::new(signal.into(), "asked to stop; nothing is lost, the coordinator waits for this site's return")
 }
 
 fn refused(reason: &str) -> Failure {
     Failure::new(Class::Federation, format!("the coordinator refused this site: {reason}"))
 }
 
-/// Ends when the signal is given, or can no longer be.
-async fn asked_to_stop(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
+/// Ends when the signal is given.
+async fn asked_to_stop(stopped: &mut watch::Receiver<Option<Signal>>) -> Signal {
+    match stopped.wait_for(Option::is_some).await.map(|signal| *signal) {
+        Ok(Some(signal)) => signal,
+        // Nobody is left who could give one.
+        _ => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ async fn one_agents_failure_stops_the_coordinator_and_is_told() {
     let simulation = simulation(folder.path(), "case $3 in *north*) echo no cases left; exit 4;; esac\nexec sleep 600");
     let failure = simulation
         .run(|_, _, mut stop| async move {
-            let _ = stop.wait_for(|stop| *stop).await;
+            let _ = stop.wait_for(Option::is_some).await;
             Err(Failure::new(Class::Federation, "stopped"))
         })
         .await

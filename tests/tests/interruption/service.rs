@@ -1,0 +1,54 @@
+//! `coordinator serve` and `site-agent run`, from the examples in `configs/`.
+
+use super::stage::Program;
+use journeys::binary;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+
+fn done(name: &str, arguments: &[&str], folder: &Path) {
+    let output = Command::new(binary(name)).args(arguments).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What the examples say has to be done before, at the smallest size; gives the coordinator's address.
+fn prepare(folder: &Path) -> String {
+    let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let names = ["--coordinator-name", "localhost,127.0.0.1", "--sites", "north,harbour"];
+    done("coordinator", &[&["init", "--out", "pki"], &names[..]].concat(), folder);
+    let cohort = ["--site", "north", "--cases", "2", "--lacks", "bravo", "--slices", "8", "--plane", "32"];
+    done("site-agent", &[&["phantom", "--out", "data/north"], &cohort[..]].concat(), folder);
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let site = std::fs::read_to_string(configs.join("site-train.toml")).unwrap();
+    std::fs::write(folder.join("site.toml"), site.replace("localhost:4433", &address)).unwrap();
+    std::fs::copy(configs.join("coordinator.toml"), folder.join("coordinator.toml")).unwrap();
+    address
+}
+
+#[test]
+fn serve_and_run_end_with_the_signals_code_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = prepare(folder.path());
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let serve = ["serve", "--config", "coordinator.toml", "--listen", &address];
+        let mut coordinator = Program::start("coordinator", &serve, folder.path(), "coordinator.log");
+        let mut site = Program::start("site-agent", &["run", "--config", "site.toml"], folder.path(), "site.log");
+        coordinator.until("the site", |words| words.contains("north is ready: 1 training, 1 validation"));
+        site.signal(name);
+        assert_eq!(site.end().code(), Some(code), "{}", site.words());
+        assert!(site.words().contains("asked to stop"), "{}", site.words());
+        coordinator.until("the site's leave", |words| words.contains("north left"));
+        coordinator.signal(name);
+        assert_eq!(coordinator.end().code(), Some(code), "{}", coordinator.words());
+    }
+}
+
+#[test]
+fn a_site_without_a_coordinator_heeds_signals_too() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path());
+    let mut site = Program::start("site-agent", &["run", "--config", "site.toml"], folder.path(), "site.log");
+    site.until("the first attempt", |words| words.contains("no connection yet"));
+    site.signal("TERM");
+    assert_eq!(site.end().code(), Some(143), "{}", site.words());
+}
