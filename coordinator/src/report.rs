@@ -1,6 +1,7 @@
 //! What a finished federation is worth: `report.json` for programs, `report.html` for radiologists, and the pictures
 //! as files of their own.
 
+mod comparison;
 pub mod contract;
 mod figures;
 mod heat;
@@ -11,6 +12,7 @@ mod missing;
 mod plot;
 mod roc;
 mod summary;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod words;

@@ -69,6 +69,15 @@ pub struct Inventory {
     pub skipped_cases: u32,
     /// Slices that training draws from.
     pub training_slices: u64,
+    /// Lesions of the cases to train on, 26-connected.
+    #[serde(default)]
+    pub training_lesions: u32,
+    /// Lesions of the cases kept back.
+    #[serde(default)]
+    pub validation_lesions: u32,
+    /// Lesions of the cases of a site that only evaluates.
+    #[serde(default)]
+    pub held_out_lesions: u32,
 }
 
 /// How far a site's task is. Liveness is progress.

@@ -64,7 +64,10 @@ pub struct RoundRecord {
     pub missing: Vec<(String, String)>,
     /// The pooled validation Dice in the brain at its best threshold.
     pub validation: Option<f64>,
-    /// The same on the held-out sites, in rounds that scored them.
+    /// The same for each site that validated, on its own cases and at its own best threshold.
+    #[serde(default)]
+    pub validation_by_site: Vec<(String, Option<f64>)>,
+    /// The pooled Dice on the held-out sites, in rounds that scored them.
     #[serde(default)]
     pub held_out: Option<f64>,
     /// Seconds.

@@ -1,8 +1,10 @@
 //! The shape of `report.json`: a contract, described in `docs/REPORT.md`. A change that a reader could trip over
 //! raises [`VERSION`].
 
+mod comparison;
 mod matrix;
 
+pub use comparison::{Arm, Comparison, Intervals, Test};
 pub use matrix::{Cell, DiceAt, Matrix, MatrixRow, SiteCell, Without, WorstCell};
 use serde::{Deserialize, Serialize};
 use shared::case::Role;
@@ -27,6 +29,8 @@ pub struct Report {
     pub federation: Lineage,
     /// The held-out site with the lowest mean Dice.
     pub worst_held_out: Option<Worst>,
+    /// All models on the same held-out cases; null without any.
+    pub comparison: Option<Comparison>,
     /// Each training site's model trained without the others, when asked for: the comparison.
     pub alone: Vec<Lineage>,
     /// The settings everything ran with.
@@ -96,6 +100,12 @@ pub struct Inventory {
     pub held_out: u32,
     /// Cases that could not be used.
     pub skipped: u32,
+    /// Lesions of the cases trained on.
+    pub training_lesions: u32,
+    /// Lesions of the cases kept back.
+    pub validation_lesions: u32,
+    /// Lesions of the cases of a site that never trains.
+    pub held_out_lesions: u32,
 }
 
 /// Cases of several sites together.
@@ -234,6 +244,8 @@ pub struct Round {
     pub round: u32,
     /// Pooled validation Dice at its best threshold.
     pub validation_dice: Option<f64>,
+    /// The same for each site, on its own cases and at its own best threshold.
+    pub validation_sites: Vec<SiteDice>,
     /// Seconds.
     pub seconds: f64,
     /// Bytes of parameters sent and received.
@@ -242,6 +254,15 @@ pub struct Round {
     pub updates: Vec<Update>,
     /// Sites that were asked and gave nothing.
     pub missing: Vec<Missing>,
+}
+
+/// A site's validation Dice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteDice {
+    /// The site.
+    pub site: String,
+    /// Null without a lesion to find.
+    pub dice: Option<f64>,
 }
 
 /// One site's part in a round.

@@ -1,12 +1,16 @@
 //! The report's pictures: which numbers each one shows.
 
-use super::contract::{Lineage, Report};
+mod learning;
+
+use super::contract::{Lesions, Report, SizeBin};
+use super::look::{Look, Values};
 use super::missing;
-use super::plot::{self, Axes, DrawError, Line, Row};
+use super::plot::{self, Axes, Bar, DrawError, Line, Row};
 use super::roc;
-use super::summary::{cases_of, confusion, federation_run};
+use super::summary::{cases_of, federation_run};
 use crate::outcome::{Outcome, RunOutcome};
 use shared::case::Role;
+use shared::metrics::lesion::{FrocPoint, froc};
 
 /// One picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,67 +31,21 @@ pub(super) struct Figure {
 /// [`DrawError`], which would be a fault of ours.
 pub(super) fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, DrawError> {
     let figures = [
-        comparison(report, outcome)?,
+        comparison(outcome)?,
         dice_by_site(outcome)?,
+        false_findings(outcome)?,
+        mean_roc(outcome)?,
         roc_curve(outcome)?,
-        validation_curve(report)?,
-        loss_curve(report)?,
+        free_response(outcome)?,
+        by_size(report)?,
     ];
-    Ok(figures.into_iter().flatten().chain(missing::pictures(report)?).collect())
-}
-
-fn loss_curve(report: &Report) -> Result<Option<Figure>, DrawError> {
-    let lines: Vec<Line> = report.federation.members.iter().map(|site| loss_of(&report.federation, site)).collect();
-    let highest = lines.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
-    if highest <= 0.0 {
-        return Ok(None);
-    }
-    let axes = Axes { x: rounds(report), y: (0.0, highest * 1.05), x_name: "round", y_name: "training loss" };
-    Ok(Some(Figure {
-        name: "loss",
-        title: "Training loss at each site",
-        caption: "Mean loss of each round at each site. Lower is better; sites differ because their images do.",
-        svg: plot::lines(&axes, &lines)?,
-    }))
-}
-
-fn loss_of(lineage: &Lineage, site: &str) -> Line {
-    let points = lineage.rounds.iter().filter_map(|round| {
-        let update = round.updates.iter().find(|update| update.site == site)?;
-        Some((f64::from(round.round), f64::from(update.mean_loss)))
-    });
-    Line { name: site.into(), points: points.collect() }
-}
-
-fn validation_curve(report: &Report) -> Result<Option<Figure>, DrawError> {
-    let lines: Vec<Line> = report.lineages().map(validation_of).filter(|line| !line.points.is_empty()).collect();
-    if lines.is_empty() {
-        return Ok(None);
-    }
-    let axes = Axes { x: rounds(report), y: (0.0, 1.0), x_name: "round", y_name: "validation Dice" };
-    Ok(Some(Figure {
-        name: "validation",
-        title: "Learning curve",
-        caption: "Dice over all validation voxels at its best threshold, after each round. The round with the highest \
-                  value gives the reported model. A site that trains alone is validated on its own patients only.",
-        svg: plot::lines(&axes, &lines)?,
-    }))
-}
-
-fn validation_of(lineage: &Lineage) -> Line {
-    let points = lineage.rounds.iter().filter_map(|r| Some((f64::from(r.round), r.validation_dice?)));
-    Line { name: plain_run(&lineage.run), points: points.collect() }
+    let figures = figures.into_iter().flatten().chain(learning::curves(report)?);
+    Ok(figures.chain(missing::pictures(report)?).collect())
 }
 
 /// A run's name for people: `alone:north` is "north alone".
 pub(super) fn plain_run(run: &str) -> String {
     run.strip_prefix("alone:").map_or_else(|| run.to_owned(), |site| format!("{site} alone"))
-}
-
-/// An axis that gives each round's point half a round of air.
-fn rounds(report: &Report) -> (f64, f64) {
-    let last = report.lineages().flat_map(|lineage| &lineage.rounds).map(|round| round.round).max();
-    (0.5, f64::from(last.unwrap_or(1)) + 0.5)
 }
 
 fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
@@ -98,11 +56,33 @@ fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     }
     Ok(Some(Figure {
         name: "roc",
-        title: "ROC at the sites that took no part",
+        title: "ROC of all voxels together",
         caption: "All voxels of all held-out patients together. The circle is the operating point: the threshold \
                   chosen on validation patients of the training sites. The whole volume looks better than the brain \
                   because the air around the head is easy.",
         svg: plot::roc(&curves)?,
+    }))
+}
+
+fn mean_roc(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
+    let lone = outcome.runs.len() == 1;
+    let in_brain = |run: &RunOutcome| {
+        let name = if lone { "in the brain".into() } else { plain_run(&run.name) };
+        roc::mean_in_brain(&name, &cases_of(run, Role::Evaluate))
+    };
+    let mut curves: Vec<roc::Mean> = outcome.runs.iter().filter_map(in_brain).collect();
+    if let Some(run) = federation_run(outcome).filter(|_| lone) {
+        curves.extend(roc::mean_in_volume("whole volume", &cases_of(run, Role::Evaluate)));
+    }
+    if curves.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Figure {
+        name: "roc-mean",
+        title: "ROC at the sites that took no part, mean over patients",
+        caption: "Each held-out patient's own curve, averaged at each false positive rate; in the brain unless it says \
+                  otherwise. The band is the 95 % interval of the mean over patients.",
+        svg: plot::mean_roc(&curves)?,
     }))
 }
 
@@ -111,11 +91,11 @@ fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     let mut rows = Vec::new();
     for (role, part, colour) in [(Role::Evaluate, "held out", 1), (Role::Train, "validation", 0)] {
         for scores in run.scores.iter().filter(|scores| scores.role == role) {
-            let dice = scores.cases.iter().filter_map(|case| confusion(case, run.threshold)?.dice());
+            let dice = scores.cases.iter().filter_map(|case| Values::of(&Look::from(case), run.threshold).dice());
             rows.push(Row { name: format!("{} ({part})", scores.site), values: dice.collect(), colour });
         }
     }
-    let svg = plot::boxes("Dice", rows)?;
+    let svg = plot::boxes("Dice", 1.0, rows)?;
     Ok(svg.map(|svg| Figure {
         name: "dice",
         title: "Dice of each patient, by site",
@@ -125,12 +105,13 @@ fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     }))
 }
 
-fn comparison(report: &Report, outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
-    if report.alone.is_empty() {
+fn comparison(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
+    if outcome.runs.len() < 2 {
         return Ok(None);
     }
-    let rows = outcome.runs.iter().enumerate().map(|(index, run)| held_out_dice(run, usize::from(index == 0)));
-    let svg = plot::boxes("Dice at the sites that took no part", rows.collect())?;
+    let rows = outcome.runs.iter().enumerate();
+    let rows = rows.map(|(index, run)| held_out(run, "dice", plain_run(&run.name), usize::from(index == 0)));
+    let svg = plot::boxes("Dice at the sites that took no part", 1.0, rows.collect())?;
     Ok(svg.map(|svg| Figure {
         name: "comparison",
         title: "Training together against training alone",
@@ -140,8 +121,82 @@ fn comparison(report: &Report, outcome: &Outcome) -> Result<Option<Figure>, Draw
     }))
 }
 
-fn held_out_dice(run: &RunOutcome, colour: usize) -> Row {
+/// Every model's false findings, without and with the size limit.
+fn false_findings(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
+    let pair = |run: &RunOutcome| {
+        let name = plain_run(&run.name);
+        [
+            held_out(run, "fp_per_patient", format!("{name}, all"), 0),
+            held_out(run, "fp_per_patient_10mm3", format!("{name}, ≥ 10 mm³"), 1),
+        ]
+    };
+    let rows = outcome.runs.iter().flat_map(pair).collect();
+    let svg = plot::boxes("false findings in a patient", 1.0, rows)?;
+    Ok(svg.map(|svg| Figure {
+        name: "false-findings",
+        title: "False findings in each patient, without and with a size limit",
+        caption: "Marked regions that touch no lesion, at the sites that took no part: all of them, and those of at \
+                  least 10 mm³. Each point is a patient.",
+        svg,
+    }))
+}
+
+fn held_out(run: &RunOutcome, metric: &str, name: String, colour: usize) -> Row {
     let cases = cases_of(run, Role::Evaluate);
-    let dice = cases.iter().filter_map(|case| confusion(case, run.threshold)?.dice());
-    Row { name: plain_run(&run.name), values: dice.collect(), colour }
+    let values = cases.iter().filter_map(|&case| Values::of(&Look::from(case), run.threshold).named(metric));
+    Row { name, values: values.collect(), colour }
+}
+
+fn free_response(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
+    let mut lines = Vec::new();
+    for (index, run) in outcome.runs.iter().enumerate() {
+        let Some(curve) = froc(&cases_of(run, Role::Evaluate)).filter(|curve| !curve.is_empty()) else { continue };
+        let line = |name: String, x: fn(&FrocPoint) -> f64| Line {
+            name,
+            points: curve.iter().map(|point| (x(point), point.sensitivity)).collect(),
+        };
+        lines.push(line(plain_run(&run.name), |point| point.false_positives));
+        let differ = curve.iter().any(|point| point.false_positives != point.false_positives_10mm3);
+        if index == 0 && differ {
+            lines.push(line("the same, ≥ 10 mm³".into(), |point| point.false_positives_10mm3));
+        }
+    }
+    let furthest = lines.iter().flat_map(|line| &line.points).map(|point| point.0).fold(1.0, f64::max);
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let (x_name, y_name) = ("false findings per patient", "share of lesions found");
+    let axes = Axes { x: (0.0, furthest * 1.03), y: (0.0, 1.03), x_name, y_name };
+    Ok(Some(Figure {
+        name: "froc",
+        title: "Lesions found against false findings (FROC)",
+        caption: "Each point is a threshold found on validation patients; lesions of all held-out patients together. \
+                  Up is more lesions found, left is fewer false findings. A curve turns back where false regions grow \
+                  together or into a lesion. A line for those of at least 10 mm³ is drawn where it differs.",
+        svg: plot::lines(&axes, &lines)?,
+    }))
+}
+
+fn by_size(report: &Report) -> Result<Option<Figure>, DrawError> {
+    let lesions = report.federation.pooled.held_out.scores.lesions;
+    let Some(Lesions { by_size, .. }) = lesions.filter(|all| all.by_size.iter().any(|bin| bin.reference > 0)) else {
+        return Ok(None);
+    };
+    Ok(Some(Figure {
+        name: "sizes",
+        title: "Lesions found, by size",
+        caption: "Lesions of all held-out patients together. The diameter is that of a ball of the lesion's volume.",
+        svg: plot::bars("share of lesions found", &by_size.map(|bin| bar(&bin)))?,
+    }))
+}
+
+fn bar(bin: &SizeBin) -> Bar {
+    let name = match (bin.from_mm, bin.to_mm) {
+        (_, None) => format!("above {:.0} mm", bin.from_mm),
+        (0.0, Some(to)) => format!("below {to:.0} mm"),
+        (from, Some(to)) => format!("{from:.0} to {to:.0} mm"),
+    };
+    let share = (bin.reference > 0).then(|| bin.detected as f64 / bin.reference as f64);
+    let words = if bin.reference > 0 { format!("{} of {}", bin.detected, bin.reference) } else { "none".into() };
+    Bar { name, share, words }
 }

@@ -1,8 +1,9 @@
 //! `report.html`: one file that needs nothing else, for people who read images rather than code.
 
 use super::contract::*;
-use super::figures::{Figure, plain_run};
+use super::figures::Figure;
 use super::missing;
+use super::tables;
 use super::words::*;
 use shared::case::Role;
 
@@ -14,9 +15,10 @@ pub(super) fn page(report: &Report, figures: &[Figure]) -> String {
     let name = escape(&report.name);
     let sections = [
         summary(report),
-        sites(report),
+        tables::cohort(report),
+        tables::sequences(report),
+        tables::arms(report),
         performance(report),
-        comparison(report),
         missing::section(report, figures),
         pictures(figures),
         operating_points(report),
@@ -59,7 +61,7 @@ fn held_out_sites(report: &Report) -> usize {
     report.federation.sites.iter().filter(|site| site.role == Role::Evaluate).count()
 }
 
-fn part(role: Role) -> &'static str {
+pub(super) fn part(role: Role) -> &'static str {
     match role {
         Role::Train => "trains",
         Role::Evaluate => "held out",
@@ -80,31 +82,8 @@ pub(super) fn table(head: &[String], rows: &[Vec<String>]) -> String {
     out + "</tbody></table></div>"
 }
 
-fn words(cells: &[&str]) -> Vec<String> {
+pub(super) fn words(cells: &[&str]) -> Vec<String> {
     cells.iter().map(|&cell| cell.to_owned()).collect()
-}
-
-fn sites(report: &Report) -> String {
-    let sequences = &report.settings.input.sequences;
-    let mut head = words(&["Site", "Part"]);
-    head.extend(sequences.iter().map(|name| escape(name)));
-    head.extend(words(&["Training", "Validation", "Held out", "Skipped"]));
-    let row = |site: &Site| {
-        let held =
-            |name: &String| if site.sequences.contains(name) { "✓" } else { "<span class=\"lacks\">lacks</span>" };
-        let counts = site.inventory;
-        let counts = [counts.training, counts.validation, counts.held_out, counts.skipped];
-        let mut row = vec![escape(&site.name), part(site.role).to_owned()];
-        row.extend(sequences.iter().map(|name| held(name).to_owned()));
-        row.extend(counts.map(|count| if count == 0 { "·".into() } else { count.to_string() }));
-        row
-    };
-    let rows: Vec<_> = report.federation.sites.iter().map(row).collect();
-    format!(
-        "<h2>Sites and their sequences</h2>\n{}<p class=\"note\">Numbers are patients. Skipped patients could not be \
-         read; the site's own skip report names them.</p>",
-        table(&head, &rows)
-    )
 }
 
 /// The spread below the mean, so that many columns fit.
@@ -167,22 +146,6 @@ fn use_of(role: Role) -> &'static str {
         Role::Train => "validation",
         Role::Evaluate => "held out",
     }
-}
-
-fn comparison(report: &Report) -> String {
-    if report.alone.is_empty() {
-        return String::new();
-    }
-    let row = |lineage: &Lineage| {
-        let group = &lineage.pooled.held_out;
-        score_row(escape(&plain_run(&lineage.run)), group.cases, &group.scores)
-    };
-    let rows: Vec<_> = report.lineages().map(row).collect();
-    format!(
-        "<h2>Together or alone</h2>\n{}<p class=\"note\">The same held-out patients under each model. A site alone \
-         trained with the same settings and as many rounds, and chose its threshold on its own validation patients.</p>",
-        table(&words(&SCORE_HEAD), &rows)
-    )
 }
 
 fn pictures(figures: &[Figure]) -> String {

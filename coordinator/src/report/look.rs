@@ -33,6 +33,23 @@ pub(super) fn at(counts: &[AtThreshold], threshold: Option<f32>) -> Option<&AtTh
 /// How many metrics there are.
 const METRICS: usize = 13;
 
+/// Their keys in [`Metrics`], in its order.
+pub(super) const METRIC_NAMES: [&str; METRICS] = [
+    "auc_brain",
+    "auc_volume",
+    "dice",
+    "iou",
+    "precision",
+    "recall",
+    "volume_error",
+    "dice_detected",
+    "lesion_recall",
+    "lesion_precision",
+    "lesion_f1",
+    "fp_per_patient",
+    "fp_per_patient_10mm3",
+];
+
 /// A patient's value of each metric, in the order of [`Metrics`]; all but the AUC are undefined where the site did not
 /// count.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,9 +78,14 @@ impl Values {
         ])
     }
 
+    /// The value of a metric by its key.
+    pub(super) fn named(&self, name: &str) -> Option<f64> {
+        METRIC_NAMES.iter().position(|&metric| metric == name).and_then(|index| self.0[index])
+    }
+
     /// The Dice.
     pub(super) fn dice(&self) -> Option<f64> {
-        self.0[2]
+        self.named("dice")
     }
 
     /// These less others, where both are defined.

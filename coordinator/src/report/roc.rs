@@ -1,6 +1,7 @@
 //! Pooled ROC curves from the sites' counts.
 
 use super::summary::{merged, whole_volume};
+use shared::metrics::roc::{Band, Roc, mean_curve};
 use shared::score::{CaseScore, ScoreHistogram};
 
 /// A ROC curve from (0, 0) to (1, 1) as `(false positive rate, true positive rate)`.
@@ -10,6 +11,31 @@ pub(super) struct Curve {
     pub(super) points: Vec<(f64, f64)>,
     /// The operating point.
     pub(super) mark: Option<(f64, f64)>,
+}
+
+/// The mean of patients' own curves.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Mean {
+    pub(super) name: String,
+    pub(super) bands: Vec<Band>,
+}
+
+/// The patients' mean curve in the brain; `None` where it is defined for no patient.
+pub(super) fn mean_in_brain(name: &str, cases: &[&CaseScore]) -> Option<Mean> {
+    mean(name, cases.iter().map(|case| case.brain.roc()).collect())
+}
+
+/// The same over the whole volume.
+pub(super) fn mean_in_volume(name: &str, cases: &[&CaseScore]) -> Option<Mean> {
+    mean(name, cases.iter().map(|case| case.whole().roc()).collect())
+}
+
+fn mean(name: &str, curves: Vec<Roc>) -> Option<Mean> {
+    // Curves rise fastest near zero, so the grid is densest there.
+    let grid: Vec<f64> = (0..=200).map(|step| (f64::from(step) / 200.0).powi(3)).collect();
+    let bands = mean_curve(&curves, &grid);
+    let patients = curves.iter().filter(|curve| curve.auc().is_some()).count();
+    (!bands.is_empty()).then(|| Mean { name: format!("{name} ({patients} patients)"), bands })
 }
 
 /// The curves in the brain and over the whole volume, where they are defined.

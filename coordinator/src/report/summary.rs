@@ -1,11 +1,11 @@
 //! From what the sites counted to what the report says.
 
+use super::comparison::comparison;
 use super::contract::*;
 use super::look::{Look, at};
 use super::matrix::matrix;
 use crate::outcome::{Outcome, RoundRecord, RunOutcome, SiteRecord, SiteScores};
 use shared::case::Role;
-use shared::metrics::confusion::Confusion;
 use shared::metrics::lesion::SIZE_BINS_MM;
 use shared::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
 
@@ -19,6 +19,7 @@ pub fn summarise(outcome: &Outcome) -> Report {
         name: outcome.federation.name.clone(),
         seconds: outcome.seconds,
         worst_held_out: worst_held_out(&federation.sites),
+        comparison: comparison(outcome),
         federation,
         alone: outcome.runs.iter().skip(1).map(|run| lineage(run, outcome)).collect(),
         settings: outcome.federation.clone(),
@@ -83,6 +84,9 @@ fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thr
             validation: held.validation_cases,
             held_out: held.held_out_cases,
             skipped: held.skipped_cases,
+            training_lesions: held.training_lesions,
+            validation_lesions: held.validation_lesions,
+            held_out_lesions: held.held_out_lesions,
         },
         scores: scores(&cases, thresholds),
     }
@@ -123,12 +127,6 @@ pub(super) fn merged<'a>(histograms: impl Iterator<Item = &'a ScoreHistogram>) -
     ScoreHistogram::merged(&histograms.collect::<Vec<_>>())
 }
 
-/// A case's voxels at an operating point.
-pub(super) fn confusion(case: &CaseScore, threshold: Option<f32>) -> Option<Confusion> {
-    let (lesions, others) = case.whole().totals();
-    Some(at(&case.at, threshold)?.confusion(lesions + others))
-}
-
 fn lesions(cases: &[&CaseScore], threshold: Option<f32>) -> Option<Lesions> {
     let counts: Vec<&AtThreshold> = cases.iter().filter_map(|case| at(&case.at, threshold)).collect();
     let sum = |value: fn(&LesionCounts) -> u32| counts.iter().map(|at| u64::from(value(&at.lesions))).sum();
@@ -159,6 +157,11 @@ fn round(record: &RoundRecord) -> Round {
     Round {
         round: record.round,
         validation_dice: record.validation,
+        validation_sites: record
+            .validation_by_site
+            .iter()
+            .map(|(site, dice)| SiteDice { site: site.clone(), dice: *dice })
+            .collect(),
         seconds: record.seconds,
         bytes: record.bytes,
         updates: record.updates.iter().map(update).collect(),

@@ -1,5 +1,6 @@
 //! The report of federations that never ran.
 
+mod comparison;
 mod matrix;
 
 use super::*;
@@ -7,9 +8,23 @@ use crate::outcome::{RoundRecord, RunOutcome, SiteRecord, SiteScores, UpdateReco
 use shared::case::Role;
 use shared::federation::Federation;
 use shared::message::Inventory;
-use shared::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
+use shared::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram, SweepPoint};
 use shared::sequence::SequenceSet;
 
+const FIGURES: [&str; 12] = [
+    "comparison",
+    "dice",
+    "false-findings",
+    "roc-mean",
+    "roc",
+    "froc",
+    "sizes",
+    "validation",
+    "validation-sites",
+    "loss",
+    "time",
+    "traffic",
+];
 const THRESHOLDS: [f32; 3] = [0.5, 0.25, 0.75];
 
 /// A case of 100 lesion voxels of which `hit` are found at every threshold, with `alarms` false voxels among 900.
@@ -36,7 +51,7 @@ fn case(hit: u64, alarms: u64, false_lesions: u32) -> CaseScore {
         brain: ScoreHistogram { bins: vec![(900, 100 - hit, 900 - alarms), (1100, hit, alarms)] },
         outside: ScoreHistogram { bins: vec![(10, 0, 1000)] },
         at: THRESHOLDS.map(at).to_vec(),
-        sweep: Vec::new(),
+        sweep: [0.75, 0.25].map(|threshold| SweepPoint { threshold, lesions: at(threshold).lesions }).to_vec(),
     }
 }
 
@@ -49,6 +64,9 @@ fn site(name: &str, role: Role, sequences: SequenceSet) -> SiteRecord {
         held_out_cases: counts.2,
         skipped_cases: 1,
         training_slices: 80,
+        training_lesions: 3 * counts.0,
+        validation_lesions: 3 * counts.1,
+        held_out_lesions: 3 * counts.2,
     };
     SiteRecord { name: name.into(), role, inventory }
 }
@@ -68,11 +86,13 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
             .collect(),
         missing: vec![("west".into(), "out of <memory>".into())],
         validation: (round > 1).then(|| 0.5 + 0.1 * f64::from(round)),
+        validation_by_site: members.iter().map(|&site| (site.into(), Some(0.1 * f64::from(round)))).collect(),
         held_out: None,
         seconds: 3.0,
         bytes: 1_000_000,
     };
-    let held_out = vec![case(quality, 10, 1), case(quality - 10, 30, 4), case(quality + 5, 0, 0)];
+    let mut held_out = vec![case(quality, 10, 1), case(quality - 10, 30, 4), case(quality + 5, 0, 0)];
+    held_out.iter_mut().zip(0..).for_each(|(case, place)| case.case = place);
     let validation = members.iter().map(|&site| SiteScores {
         site: site.into(),
         role: Role::Train,
@@ -162,7 +182,7 @@ fn a_case_without_lesion_is_left_out_of_what_it_cannot_have() {
         at: vec![AtThreshold { threshold: THRESHOLDS[0], ..AtThreshold::default() }],
         ..case(0, 0, 0)
     };
-    outcome.runs[0].scores[2].cases.push(empty);
+    outcome.runs[0].scores[2].cases.push(CaseScore { case: 3, ..empty });
     let held_out = summarise(&outcome).federation.pooled.held_out;
     assert_eq!(held_out.cases, 4);
     let metrics = held_out.scores.metrics;
@@ -217,7 +237,7 @@ fn the_page_needs_nothing_else_and_leaks_no_markup() {
     for forbidden in ["src=", "href=", "@import", "url(", "<script", "out of <memory>"] {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
-    for figure in ["comparison", "dice", "roc", "validation", "loss"] {
+    for figure in FIGURES {
         let svg = std::fs::read_to_string(folder.path().join(format!("figures/{figure}.svg"))).unwrap();
         assert!(page.contains(&svg), "{figure}");
     }

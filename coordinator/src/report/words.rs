@@ -2,6 +2,7 @@
 
 use super::contract::{Lesions, Lineage, MeanSd, Report, Scores};
 use super::figures::plain_run;
+use super::missing;
 use shared::case::Role;
 
 /// Text made safe inside HTML.
@@ -106,6 +107,7 @@ pub(super) fn verdict(report: &Report) -> Option<String> {
 pub(super) fn table(report: &Report) -> String {
     let mut lines = vec![headline(report)];
     lines.extend(verdict(report));
+    lines.extend(missing::headline(report));
     lines.push(String::new());
     lines.push(terminal_row(&["site", "part", "cases", "AUC brain", "AUC volume", "Dice", "lesions found"]));
     for site in report.federation.sites.iter().filter(|site| site.cases > 0) {

@@ -35,6 +35,7 @@ fn snapshot(rounds: u32) -> Snapshot {
             updates: Vec::new(),
             missing: Vec::new(),
             validation: None,
+            validation_by_site: Vec::new(),
             held_out: None,
             seconds: 0.0,
             bytes: 0,

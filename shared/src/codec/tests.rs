@@ -81,13 +81,16 @@ fn site_messages_are_spelt_as_they_always_were() {
         held_out_cases: 0,
         skipped_cases: 1,
         training_slices: 3000,
+        training_lesions: 60,
+        validation_lesions: 300,
+        held_out_lesions: 0,
     };
     let progress = Progress { task: TASK, done: 5, total: 50, loss: Some(0.5), slices_per_second: 2.0 };
     let id = "ab".repeat(32);
     let trained_hex = format!("380000000400fb2c010000{id}fb0019640000003f0000803e0000404107");
     let golden = [
         (SiteMessage::Hello(hello), "13000000000105302e312e30010202743105666c616972"),
-        (SiteMessage::Ready(inventory), "09000000010f14040001fbb80b"),
+        (SiteMessage::Ready(inventory), "0e000000010f14040001fbb80b3cfb2c0100"),
         (SiteMessage::Progress(progress), "130000000200fb2c010101010532010000003f00000040"),
         (SiteMessage::Preparing { done: 1, total: 251 }, "050000000301fbfb00"),
         (SiteMessage::Trained(trained()), &trained_hex),
@@ -242,7 +245,7 @@ fn the_longest_score_that_a_volume_can_give_fits_a_frame() {
 #[test]
 fn a_set_wider_than_any_federation_is_refused() {
     // Ready with sequences 0x0100.
-    let refused = decode::<SiteMessage>(&[1, 0xfb, 0, 1, 0, 0, 0, 0, 0]);
+    let refused = decode::<SiteMessage>(&[1, 0xfb, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(refused, Err(CodecError::Meaningless { field: "sequence set", .. })), "{refused:?}");
 }
 

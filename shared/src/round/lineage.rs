@@ -1,7 +1,7 @@
 //! One lineage of models: the federation's, or one site's alone. What comes next follows from the durable facts.
 
 use super::desk::Answer;
-use super::scores::{Counted, Scores, choose_sweep, choose_thresholds, pooled_dice};
+use super::scores::{Counted, Scores, choose_sweep, choose_thresholds, dice_by_site, pooled_dice};
 use super::snapshot::{Best, RunProgress};
 use super::{Effect, ModelRef, Plan, Table};
 use crate::aggregate::Contribution;
@@ -276,7 +276,9 @@ impl Lineage {
         out.push(Effect::Aggregate { run: self.id, round, start, updates: updates_of_sites });
         let bytes = table.desk.take_moved(self.id);
         let updates = updates.into_iter().map(|(site, trained)| record(site, &trained)).collect();
-        let record = RoundRecord { round, updates, missing, validation: None, held_out: None, seconds: 0.0, bytes };
+        let (validation, validation_by_site, held_out) = (None, Vec::new(), None);
+        let record =
+            RoundRecord { round, updates, missing, validation, validation_by_site, held_out, seconds: 0.0, bytes };
         self.phase = Phase::Aggregating { started, record };
         Ok(false)
     }
@@ -337,6 +339,7 @@ impl Lineage {
         let score = pooled_dice(&validation);
         if let Some(record) = self.progress.outcome.rounds.last_mut() {
             record.validation = score;
+            record.validation_by_site = dice_by_site(&validation);
             record.held_out = pooled_dice(&held_out);
             record.bytes += table.desk.take_moved(self.id);
         }

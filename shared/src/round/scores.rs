@@ -28,6 +28,15 @@ pub(super) fn pooled_dice(scores: &Scores) -> Option<f64> {
     ScoreHistogram::merged(&brains(scores).collect::<Vec<_>>()).best_dice().map(|(_, dice)| dice)
 }
 
+/// The same for each site alone, in site order.
+pub(super) fn dice_by_site(scores: &Scores) -> Vec<(String, Option<f64>)> {
+    let own = |counted: &Counted| {
+        let brains: Vec<&ScoreHistogram> = counted.cases.iter().map(|case| &case.brain).collect();
+        ScoreHistogram::merged(&brains).best_dice().map(|(_, dice)| dice)
+    };
+    scores.iter().map(|(site, counted)| (site.clone(), own(counted))).collect()
+}
+
 /// Chooses the thresholds from the validation cases' brains: Youden's index on the pooled voxels, the mean of the
 /// patients' own Youden thresholds, and the best pooled Dice. Returns those that exist, in this order.
 ///

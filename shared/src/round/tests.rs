@@ -189,6 +189,9 @@ impl World {
                 held_out_cases: u32::from(evaluates) * 3,
                 skipped_cases: 0,
                 training_slices: 10,
+                training_lesions: 6,
+                validation_lesions: 3,
+                held_out_lesions: 0,
             }),
         );
     }
@@ -335,6 +338,9 @@ fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
         assert!(run.threshold.is_some() && run.threshold_per_patient.is_some() && run.threshold_dice.is_some());
         let held_out = run.scores.iter().find(|scores| scores.site == "held-out").unwrap();
         assert_eq!(held_out.cases.len(), 3);
+        let validated: Vec<&String> = run.rounds[0].validation_by_site.iter().map(|(site, _)| site).collect();
+        assert_eq!(validated, run.members.iter().collect::<Vec<_>>());
+        assert!(run.rounds[0].validation_by_site.iter().all(|(_, dice)| *dice == run.rounds[0].validation));
         assert_eq!(held_out.cases[0].at[0].threshold, run.threshold.unwrap());
         assert!(!held_out.cases[0].sweep.is_empty());
         let parts: Vec<(u32, u16)> = held_out.subsets.iter().map(|part| (part.case, part.subset.bits())).collect();

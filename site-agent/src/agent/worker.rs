@@ -48,13 +48,18 @@ impl Prepared {
             Role::Evaluate => (Vec::new(), Vec::new()),
         };
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let lesions = |indices: &[usize]| count(indices.iter().map(|&index| cases[index].count_lesions()).sum());
+        let held_out: Vec<usize> = if role == Role::Evaluate { (0..cases.len()).collect() } else { Vec::new() };
         let inventory = Inventory {
             sequences: cases.iter().map(CachedCase::present).fold(SequenceSet::EMPTY, SequenceSet::union),
             training_cases: count(training.len()),
             validation_cases: count(validation.len()),
-            held_out_cases: if role == Role::Evaluate { count(cases.len()) } else { 0 },
+            held_out_cases: count(held_out.len()),
             skipped_cases: count(skipped),
             training_slices: training.iter().map(|&index| cases[index].depth() as u64).sum(),
+            training_lesions: lesions(&training),
+            validation_lesions: lesions(&validation),
+            held_out_lesions: lesions(&held_out),
         };
         Self { cases, training, validation, inventory }
     }

@@ -10,6 +10,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use serde::{Deserialize, Serialize};
 use shared::case::Grid;
+use shared::metrics::components::{Connectivity, components};
 use shared::sequence::SequenceSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -293,6 +294,14 @@ impl CachedCase {
         Ok(Native { grid: self.head.grid, brain: masks, lesion })
     }
 
+    /// How many lesions the reference has, 26-connected; none where the masks cannot be read, which shows again when
+    /// the case is used.
+    #[must_use]
+    pub fn count_lesions(&self) -> usize {
+        let lesion = self.native().ok().and_then(|native| native.lesion);
+        lesion.map_or(0, |mask| components(&mask, self.head.grid.dims, Connectivity::TwentySix).count())
+    }
+
     /// Brings values of the model's planes, `[depth, plane, plane]`, back to the native grid: as
     /// [`Placement::restore`].
     #[must_use]
@@ -390,6 +399,7 @@ mod tests {
         let (_folder, cached) = stored(&case);
         assert_eq!(cached.native().unwrap(), case.native);
         assert_eq!(cached.load().unwrap(), case);
+        assert_eq!(cached.count_lesions(), 1);
         assert_eq!((cached.id(), cached.present(), cached.plane()), ("patient", case.present(), 3));
         assert_eq!(cached.lesion_slices(), [false, true, false]);
         let mut label = [9; 9];
@@ -405,6 +415,7 @@ mod tests {
         (case.label, case.native.lesion) = (None, None);
         let (_folder, cached) = stored(&case);
         assert!(!cached.has_label() && cached.native().unwrap().lesion.is_none());
+        assert_eq!(cached.count_lesions(), 0);
         assert_eq!(cached.load().unwrap(), case);
         assert!(matches!(cached.read_label(0, &mut [0; 9]), Err(CaseFileError::NoLabel)));
     }

@@ -1,0 +1,85 @@
+//! Models side by side on the same held-out patients: intervals and tests.
+
+use super::contract::{Arm, Comparison, Intervals, MeanSd, Metrics, Test};
+use super::look::{Look, METRIC_NAMES, Values};
+use crate::outcome::{Outcome, RunOutcome};
+use shared::case::Role;
+use shared::metrics::statistics::{bootstrap, holm, mean, rank_sum, signed_rank};
+use std::collections::BTreeMap;
+
+/// Draws of the bootstrap.
+const DRAWS: usize = 10_000;
+/// What is tested; the other metrics follow from these or are shown without a test.
+pub(super) const TESTED: [&str; 7] =
+    ["auc_brain", "dice", "precision", "recall", "lesion_recall", "fp_per_patient", "fp_per_patient_10mm3"];
+
+/// Held-out patients by site and place: the same patient in every arm.
+type Patients = BTreeMap<(String, u32), Values>;
+
+/// All arms; without any held-out case there is nothing to compare.
+pub(super) fn comparison(outcome: &Outcome) -> Option<Comparison> {
+    let seed = outcome.federation.seed;
+    let arms: Vec<(&RunOutcome, Patients)> = outcome.runs.iter().map(|run| (run, held_out(run))).collect();
+    let (_, federation) = arms.first().filter(|(_, patients)| !patients.is_empty())?;
+    let mut tests: Vec<Test> = Vec::new();
+    for (run, patients) in &arms[1..] {
+        tests.extend(TESTED.iter().map(|&metric| test(run, metric, federation, patients, seed)));
+    }
+    correct(&mut tests);
+    Some(Comparison { arms: arms.iter().map(|(run, patients)| arm(run, patients, seed)).collect(), tests })
+}
+
+fn held_out(run: &RunOutcome) -> Patients {
+    let sites = run.scores.iter().filter(|site| site.role == Role::Evaluate);
+    let patients = sites.flat_map(|site| {
+        site.cases.iter().map(|case| ((site.site.clone(), case.case), Values::of(&Look::from(case), run.threshold)))
+    });
+    patients.collect()
+}
+
+fn arm(run: &RunOutcome, patients: &Patients, seed: u64) -> Arm {
+    let values: Vec<Values> = patients.values().copied().collect();
+    let interval = |name: &str| {
+        let defined: Vec<f64> = values.iter().filter_map(|values| values.named(name)).collect();
+        interval(&defined, seed)
+    };
+    let intervals: Intervals = METRIC_NAMES.iter().map(|&name| (name.to_owned(), interval(name))).collect();
+    Arm { run: run.name.clone(), cases: values.len(), metrics: Metrics::over(&values), intervals }
+}
+
+fn interval(values: &[f64], seed: u64) -> Option<[f64; 2]> {
+    bootstrap(values, mean, DRAWS, seed).map(|interval| [interval.low, interval.high])
+}
+
+fn test(run: &RunOutcome, metric: &str, federation: &Patients, other: &Patients, seed: u64) -> Test {
+    let pairs = federation
+        .iter()
+        .filter_map(|(patient, values)| Some((values.named(metric)?, other.get(patient)?.named(metric)?)));
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.unzip();
+    let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
+    Test {
+        run: run.name.clone(),
+        metric: metric.to_owned(),
+        difference: MeanSd::of(differences.iter().copied().map(Some)),
+        interval: interval(&differences, seed),
+        signed_rank: signed_rank(&ours, &theirs).map(|test| test.p),
+        signed_rank_holm: None,
+        rank_sum: rank_sum(&ours, &theirs).map(|test| test.p),
+        rank_sum_holm: None,
+    }
+}
+
+/// Corrects each kind of test for all tests of that kind that could be made.
+fn correct(tests: &mut [Test]) {
+    let corrected = |p: fn(&Test) -> Option<f64>, tests: &[Test]| {
+        let defined: Vec<usize> = (0..tests.len()).filter(|&i| p(&tests[i]).is_some()).collect();
+        let holm = holm(&defined.iter().filter_map(|&i| p(&tests[i])).collect::<Vec<_>>());
+        defined.into_iter().zip(holm).collect::<Vec<_>>()
+    };
+    for (index, p) in corrected(|test| test.signed_rank, tests) {
+        tests[index].signed_rank_holm = Some(p);
+    }
+    for (index, p) in corrected(|test| test.rank_sum, tests) {
+        tests[index].rank_sum_holm = Some(p);
+    }
+}

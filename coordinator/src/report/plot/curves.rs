@@ -1,0 +1,58 @@
+//! Curves with bands, and curves with marks.
+
+use super::{Axes, DrawError, GREY, NAMES, canvas, colour, legend, mesh};
+use crate::report::roc::{Curve, Mean};
+use plotters::prelude::*;
+
+const ROC: Axes = Axes {
+    x: (0.0, 1.0),
+    y: (0.0, 1.0),
+    x_name: "false positive rate (1 - specificity)",
+    y_name: "true positive rate (sensitivity)",
+};
+
+/// ROC curves with their operating points.
+pub(in crate::report) fn roc(curves: &[Curve]) -> Result<String, DrawError> {
+    canvas(860, |root| {
+        let mut chart = square(root)?;
+        for (index, curve) in curves.iter().enumerate() {
+            chart.draw_series(LineSeries::new(curve.points.iter().copied(), colour(index).stroke_width(5)))?;
+            chart.draw_series(curve.mark.iter().map(|&at| Circle::new(at, 13, WHITE.filled())))?;
+            chart.draw_series(curve.mark.iter().map(|&at| Circle::new(at, 13, colour(index).stroke_width(5))))?;
+        }
+        legend(root, curves.iter().map(|curve| curve.name.as_str()))
+    })
+}
+
+/// Mean ROC curves, each in its band.
+pub(in crate::report) fn mean_roc(curves: &[Mean]) -> Result<String, DrawError> {
+    canvas(860, |root| {
+        let mut chart = square(root)?;
+        for (index, curve) in curves.iter().enumerate() {
+            let ends = || curve.bands.iter().filter_map(|band| Some((band.fpr, band.interval?)));
+            let low = ends().map(|(fpr, [low, _])| (fpr, low));
+            let outline: Vec<(f64, f64)> = low.chain(ends().rev().map(|(fpr, [_, high])| (fpr, high))).collect();
+            if !outline.is_empty() {
+                chart.draw_series([Polygon::new(outline, colour(index).mix(0.18))])?;
+            }
+        }
+        for (index, curve) in curves.iter().enumerate() {
+            let points = curve.bands.iter().map(|band| (band.fpr, band.tpr));
+            chart.draw_series(LineSeries::new(points, colour(index).stroke_width(5)))?;
+        }
+        legend(root, curves.iter().map(|curve| curve.name.as_str()))
+    })
+}
+
+/// Axes for rates, with the diagonal of chance.
+fn square<'a, 'b>(root: &'a super::Area<'b>) -> Result<super::Chart<'a, 'b>, DrawError> {
+    let mut chart = ChartBuilder::on(root)
+        .margin(20)
+        .margin_right(NAMES + 100)
+        .x_label_area_size(80)
+        .y_label_area_size(120)
+        .build_cartesian_2d(ROC.x.0..ROC.x.1, ROC.y.0..ROC.y.1)?;
+    mesh(&mut chart, &ROC, (6, 6))?;
+    chart.draw_series(LineSeries::new([(0.0, 0.0), (1.0, 1.0)], GREY.mix(0.6).stroke_width(2)))?;
+    Ok(chart)
+}

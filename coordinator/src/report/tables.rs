@@ -1,0 +1,151 @@
+//! The publication's three tables: the cohort, who has which sequence, the models side by side.
+
+use super::contract::{Arm, Comparison, MeanSd, Metrics, Report, Site, Test};
+use super::figures::plain_run;
+use super::html::{part, table, words};
+use super::words::escape;
+
+/// Patients and lesions at each site.
+pub(super) fn cohort(report: &Report) -> String {
+    let row = |site: &Site| {
+        let held = site.inventory;
+        let mut row = vec![escape(&site.name), part(site.role).to_owned()];
+        row.extend(counts([held.training, held.validation, held.held_out, held.skipped]));
+        row.extend(counts([held.training_lesions, held.validation_lesions, held.held_out_lesions]));
+        row
+    };
+    let mut rows: Vec<_> = report.federation.sites.iter().map(row).collect();
+    let sum = |count: fn(&Site) -> u32| report.federation.sites.iter().map(count).sum::<u32>();
+    let mut all = words(&["<strong>All</strong>", ""]);
+    all.extend(counts([
+        sum(|site| site.inventory.training),
+        sum(|site| site.inventory.validation),
+        sum(|site| site.inventory.held_out),
+        sum(|site| site.inventory.skipped),
+        sum(|site| site.inventory.training_lesions),
+        sum(|site| site.inventory.validation_lesions),
+        sum(|site| site.inventory.held_out_lesions),
+    ]));
+    rows.push(all);
+    let head = words(&[
+        "Site",
+        "Part",
+        "Patients: training",
+        "validation",
+        "held out",
+        "skipped",
+        "Lesions: training",
+        "validation",
+        "held out",
+    ]);
+    format!(
+        "<h2>Table 1. Patients and lesions</h2>\n{}<p class=\"note\">Lesions are connected regions of the reference (corners \
+         count). Skipped patients could not be read; the site's own skip report names them.</p>",
+        table(&head, &rows)
+    )
+}
+
+fn counts<const N: usize>(numbers: [u32; N]) -> [String; N] {
+    numbers.map(|number| if number == 0 { "·".into() } else { number.to_string() })
+}
+
+/// Which site has which sequence.
+pub(super) fn sequences(report: &Report) -> String {
+    let sequences = &report.settings.input.sequences;
+    let mut head = words(&["Site", "Part"]);
+    head.extend(sequences.iter().map(|name| escape(name)));
+    let row = |site: &Site| {
+        let held =
+            |name: &String| if site.sequences.contains(name) { "✓" } else { "<span class=\"lacks\">lacks</span>" };
+        let mut row = vec![escape(&site.name), part(site.role).to_owned()];
+        row.extend(sequences.iter().map(|name| held(name).to_owned()));
+        row
+    };
+    let rows: Vec<_> = report.federation.sites.iter().map(row).collect();
+    format!("<h2>Table 2. Sequences at each site</h2>\n{}", table(&head, &rows))
+}
+
+/// A metric: its heading, its key, where it stands, and its decimals.
+type Metric = (&'static str, &'static str, fn(&Metrics) -> MeanSd, usize);
+
+const METRICS: [Metric; 13] = [
+    ("AUC, brain", "auc_brain", |m| m.auc_brain, 3),
+    ("AUC, volume", "auc_volume", |m| m.auc_volume, 3),
+    ("Dice", "dice", |m| m.dice, 3),
+    ("IoU", "iou", |m| m.iou, 3),
+    ("Precision", "precision", |m| m.precision, 3),
+    ("Recall", "recall", |m| m.recall, 3),
+    ("Volume error", "volume_error", |m| m.volume_error, 2),
+    ("Dice over detected lesions", "dice_detected", |m| m.dice_detected, 3),
+    ("Lesion recall", "lesion_recall", |m| m.lesion_recall, 3),
+    ("Lesion precision", "lesion_precision", |m| m.lesion_precision, 3),
+    ("Lesion F1", "lesion_f1", |m| m.lesion_f1, 3),
+    ("False findings per patient", "fp_per_patient", |m| m.fp_per_patient, 1),
+    ("of ≥ 10 mm³", "fp_per_patient_10mm3", |m| m.fp_per_patient_10mm3, 1),
+];
+
+/// All models on the held-out patients; empty without any.
+pub(super) fn arms(report: &Report) -> String {
+    let Some(comparison) = &report.comparison else { return String::new() };
+    let row = |metric: &Metric| {
+        let mut row = vec![metric.0.to_owned()];
+        row.extend(comparison.arms.iter().map(|arm| cell(arm, metric, comparison)));
+        row
+    };
+    let rows: Vec<_> = METRICS.iter().map(row).collect();
+    let mut head = words(&[""]);
+    head.extend(comparison.arms.iter().map(|arm| escape(&plain_run(&arm.run))));
+    let tests = if comparison.tests.is_empty() {
+        ""
+    } else {
+        " p against the federation, two-sided: Wilcoxon's signed-rank test, which knows that the patients are the same, / \
+         rank-sum test, the publication's; each corrected (Holm) for all the p values of its kind shown here. A site alone \
+         trained with the same settings and as many rounds, and chose its threshold on its own validation patients."
+    };
+    let patients = comparison.arms.first().map_or(0, |arm| arm.cases);
+    format!(
+        "<h2>Table 3. Models on the held-out patients</h2>\n{}<p class=\"note\">{patients} patients. Mean ± standard deviation \
+         over patients; in brackets the 95 % interval of the mean (bootstrap over patients).{tests}</p>",
+        table(&head, &rows)
+    )
+}
+
+fn cell(arm: &Arm, &(_, key, value, decimals): &Metric, comparison: &Comparison) -> String {
+    let MeanSd { mean: Some(mean), sd, .. } = value(&arm.metrics) else { return "–".into() };
+    let spread = sd.map(|sd| format!(" ± {sd:.decimals$}")).unwrap_or_default();
+    let interval = arm.intervals.get(key).copied().flatten();
+    let interval = interval.map(|[low, high]| format!("<br><small>[{low:.decimals$}, {high:.decimals$}]</small>"));
+    let test = comparison.tests.iter().find(|test| test.run == arm.run && test.metric == key);
+    let test = test.map(|test| format!("<br><small>{}</small>", p_values(test)));
+    format!("{mean:.decimals$}{spread}{}{}", interval.unwrap_or_default(), test.unwrap_or_default())
+}
+
+fn p_values(test: &Test) -> String {
+    let [paired, grouped] = [test.signed_rank_holm, test.rank_sum_holm].map(p_value);
+    format!("p {paired} / {grouped}")
+}
+
+/// `0.034`, `&lt; 0.001`, or a dash.
+fn p_value(p: Option<f64>) -> String {
+    match p {
+        None => "–".into(),
+        Some(p) if p < 0.001 => "&lt; 0.001".into(),
+        Some(p) => format!("{p:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::look::METRIC_NAMES;
+
+    #[test]
+    fn every_metric_of_the_contract_has_a_row() {
+        assert_eq!(METRICS.map(|metric| metric.1), METRIC_NAMES);
+    }
+
+    #[test]
+    fn small_p_values_are_not_rounded_to_none() {
+        assert_eq!([Some(0.0341), Some(0.0004), None].map(p_value), ["0.034", "&lt; 0.001", "–"]);
+    }
+}
