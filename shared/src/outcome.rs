@@ -41,14 +41,14 @@ pub struct RunOutcome {
     pub rounds: Vec<RoundRecord>,
     /// The round whose model is reported: the best by validation.
     pub best_round: u32,
-    /// The Youden threshold of the pooled whole-volume validation histogram, a probability.
+    /// The mean of the validation patients' own Youden thresholds, a probability: the headline.
     pub threshold: Option<f32>,
-    /// The mean of the validation patients' own Youden thresholds, a probability.
-    pub threshold_per_patient: Option<f32>,
+    /// The Youden threshold of all validation voxels together, a probability.
+    pub threshold_pooled: Option<f32>,
     /// The threshold of the best pooled validation Dice, a probability.
     pub threshold_dice: Option<f32>,
     /// Final scores by site: validation cases of training sites, all cases of held-out ones. Each case is counted
-    /// at `threshold`, `threshold_per_patient` and `threshold_dice`, in this order, as far as they exist, and swept
+    /// at `threshold`, `threshold_pooled` and `threshold_dice`, in this order, as far as they exist, and swept
     /// through thresholds found on the validation cases.
     pub scores: Vec<SiteScores>,
 }

@@ -11,7 +11,7 @@ use shared::case::Role;
 use shared::federation::Federation;
 
 /// The contract's version. Keys may be added within a version; none is renamed, removed or given another meaning.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything in `report.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,10 +63,10 @@ pub struct Lineage {
 /// Operating points, as probabilities: a voxel is called lesion where its probability is at least this.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// The Youden threshold of all validation voxels together: the headline.
+    /// The mean of the validation patients' own Youden thresholds: the headline.
     pub youden: Option<f32>,
-    /// The mean of the validation patients' own Youden thresholds.
-    pub youden_per_patient: Option<f32>,
+    /// The Youden threshold of all validation voxels together.
+    pub youden_pooled: Option<f32>,
     /// Where the pooled validation Dice is best.
     pub dice: Option<f32>,
 }
@@ -145,8 +145,8 @@ pub struct Scores {
 /// Scores at operating points other than the headline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alternatives {
-    /// At [`Thresholds::youden_per_patient`].
-    pub youden_per_patient: Metrics,
+    /// At [`Thresholds::youden_pooled`].
+    pub youden_pooled: Metrics,
     /// At [`Thresholds::dice`].
     pub dice: Metrics,
 }

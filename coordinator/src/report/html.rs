@@ -164,11 +164,11 @@ fn operating_points(report: &Report) -> String {
     let scores = &report.federation.pooled.held_out.scores;
     let thresholds = report.federation.thresholds;
     let points = [
-        ("Youden, all validation voxels together (used above)", thresholds.youden, &scores.metrics),
+        ("Youden, mean over validation patients (used above)", thresholds.youden, &scores.metrics),
         (
-            "Youden, mean over validation patients",
-            thresholds.youden_per_patient,
-            &scores.alternatives.youden_per_patient,
+            "Youden, all validation voxels together",
+            thresholds.youden_pooled,
+            &scores.alternatives.youden_pooled,
         ),
         ("Best validation Dice", thresholds.dice, &scores.alternatives.dice),
     ];

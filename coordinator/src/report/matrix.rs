@@ -79,7 +79,7 @@ impl Table<'_> {
             cases: looks.len(),
             metrics: Metrics::at(&looks, self.thresholds.youden),
             dice_at: DiceAt {
-                youden_per_patient: dice(self.thresholds.youden_per_patient),
+                youden_pooled: dice(self.thresholds.youden_pooled),
                 dice: dice(self.thresholds.dice),
             },
             change: Metrics::over(&pairs.iter().map(change).collect::<Vec<_>>()),

@@ -47,7 +47,7 @@ fn no_lineage() -> Lineage {
 
 fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
     let thresholds =
-        Thresholds { youden: run.threshold, youden_per_patient: run.threshold_per_patient, dice: run.threshold_dice };
+        Thresholds { youden: run.threshold, youden_pooled: run.threshold_pooled, dice: run.threshold_dice };
     let names = &outcome.federation.input.sequences;
     Lineage {
         run: run.name.clone(),
@@ -108,7 +108,7 @@ fn scores(cases: &[&CaseScore], thresholds: Thresholds) -> Scores {
     Scores {
         metrics: Metrics::at(&looks, thresholds.youden),
         alternatives: Alternatives {
-            youden_per_patient: Metrics::at(&looks, thresholds.youden_per_patient),
+            youden_pooled: Metrics::at(&looks, thresholds.youden_pooled),
             dice: Metrics::at(&looks, thresholds.dice),
         },
         lesions: lesions(cases, thresholds.youden),

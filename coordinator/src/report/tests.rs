@@ -107,7 +107,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
         rounds: (1..=4).map(round).collect(),
         best_round: 4,
         threshold: Some(THRESHOLDS[0]),
-        threshold_per_patient: Some(THRESHOLDS[1]),
+        threshold_pooled: Some(THRESHOLDS[1]),
         threshold_dice: Some(THRESHOLDS[2]),
         scores,
     }

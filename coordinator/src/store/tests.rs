@@ -26,7 +26,7 @@ const FIRST: Place<'_> = Place { run: "federation", round: 1 };
 
 fn snapshot(rounds: u32) -> Snapshot {
     let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
-        "threshold":null,"threshold_per_patient":null,"threshold_dice":null,"scores":[]},
+        "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},
         "model":null,"validated":false,"best":null,"done":false}]}"#;
     let mut snapshot: Snapshot = serde_json::from_str(text).unwrap();
     snapshot.runs[0].outcome.rounds = (1..=rounds)

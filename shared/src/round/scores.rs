@@ -37,8 +37,8 @@ pub(super) fn dice_by_site(scores: &Scores) -> Vec<(String, Option<f64>)> {
     scores.iter().map(|(site, counted)| (site.clone(), own(counted))).collect()
 }
 
-/// Chooses the thresholds from the validation cases' brains: Youden's index on the pooled voxels, the mean of the
-/// patients' own Youden thresholds, and the best pooled Dice. Returns those that exist, in this order.
+/// Chooses the thresholds from the validation cases' brains: the mean of the patients' own Youden thresholds,
+/// Youden's index on the pooled voxels, and the best pooled Dice. Returns those that exist, in this order.
 ///
 /// Inside the brain only: the air around the head costs no specificity, so counting it would make false positives
 /// look cheap and push Youden's threshold towards zero by the size of the field of view.
@@ -46,10 +46,10 @@ pub(super) fn choose_thresholds(validation: &Scores, outcome: &mut RunOutcome) -
     let brains: Vec<&ScoreHistogram> = brains(validation).collect();
     let pooled = ScoreHistogram::merged(&brains);
     let own: Vec<f64> = brains.iter().filter_map(|v| v.youden().map(|youden| f64::from(youden.threshold))).collect();
-    outcome.threshold = pooled.youden().map(|youden| youden.threshold);
-    outcome.threshold_per_patient = (!own.is_empty()).then(|| (own.iter().sum::<f64>() / own.len() as f64) as f32);
+    outcome.threshold = (!own.is_empty()).then(|| (own.iter().sum::<f64>() / own.len() as f64) as f32);
+    outcome.threshold_pooled = pooled.youden().map(|youden| youden.threshold);
     outcome.threshold_dice = pooled.best_dice().map(|(threshold, _)| threshold);
-    [outcome.threshold, outcome.threshold_per_patient, outcome.threshold_dice].into_iter().flatten().collect()
+    [outcome.threshold, outcome.threshold_pooled, outcome.threshold_dice].into_iter().flatten().collect()
 }
 
 /// Thresholds for a free-response curve, from the highest down: those that find every share of the validation cases'
@@ -81,6 +81,22 @@ mod tests {
             sweep: Vec::new(),
         };
         Scores::from([("north".into(), Counted { cases: vec![case], subsets: Vec::new() })])
+    }
+
+    #[test]
+    fn the_headline_is_the_mean_of_the_patients_own_youden_thresholds() {
+        let (clear, faint) = (scores(vec![(400, 0, 90), (1500, 10, 0)]), scores(vec![(400, 0, 90), (800, 10, 0)]));
+        let both = Scores::from([("north".into(), clear["north"].clone()), ("south".into(), faint["north"].clone())]);
+        let chosen = |scores: &Scores| {
+            let mut outcome = super::super::snapshot::RunProgress::new(String::new(), Vec::new()).outcome;
+            let all = choose_thresholds(scores, &mut outcome);
+            assert_eq!(all.len(), 3);
+            (outcome.threshold.unwrap(), outcome.threshold_pooled.unwrap())
+        };
+        let ((clear, _), (faint, _), (mean, pooled)) = (chosen(&clear), chosen(&faint), chosen(&both));
+        assert!(faint < 0.1 && clear > 0.9);
+        assert!((mean - (clear + faint) / 2.0).abs() < 1e-6);
+        assert_eq!(pooled, faint, "all lesions are called without a single other voxel");
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl RunProgress {
             rounds: Vec::new(),
             best_round: 0,
             threshold: None,
-            threshold_per_patient: None,
+            threshold_pooled: None,
             threshold_dice: None,
             scores: Vec::new(),
         };

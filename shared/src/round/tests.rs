@@ -335,7 +335,7 @@ fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
     for run in &outcome.runs {
         assert_eq!(run.rounds.len(), 3, "{}", run.name);
         assert_eq!(run.best_round, 2, "the round with the best validation score");
-        assert!(run.threshold.is_some() && run.threshold_per_patient.is_some() && run.threshold_dice.is_some());
+        assert!(run.threshold.is_some() && run.threshold_pooled.is_some() && run.threshold_dice.is_some());
         let held_out = run.scores.iter().find(|scores| scores.site == "held-out").unwrap();
         assert_eq!(held_out.cases.len(), 3);
         let validated: Vec<&String> = run.rounds[0].validation_by_site.iter().map(|(site, _)| site).collect();

@@ -60,8 +60,8 @@ pub struct Cell {
 /// Dice at operating points other than the headline.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DiceAt {
-    /// At [`super::Thresholds::youden_per_patient`].
-    pub youden_per_patient: MeanSd,
+    /// At [`super::Thresholds::youden_pooled`].
+    pub youden_pooled: MeanSd,
     /// At [`super::Thresholds::dice`].
     pub dice: MeanSd,
 }
