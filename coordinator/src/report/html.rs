@@ -165,11 +165,7 @@ fn operating_points(report: &Report) -> String {
     let thresholds = report.federation.thresholds;
     let points = [
         ("Youden, mean over validation patients (used above)", thresholds.youden, &scores.metrics),
-        (
-            "Youden, all validation voxels together",
-            thresholds.youden_pooled,
-            &scores.alternatives.youden_pooled,
-        ),
+        ("Youden, all validation voxels together", thresholds.youden_pooled, &scores.alternatives.youden_pooled),
         ("Best validation Dice", thresholds.dice, &scores.alternatives.dice),
     ];
     let rows: Vec<_> = points

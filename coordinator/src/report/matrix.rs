@@ -78,10 +78,7 @@ impl Table<'_> {
         Cell {
             cases: looks.len(),
             metrics: Metrics::at(&looks, self.thresholds.youden),
-            dice_at: DiceAt {
-                youden_pooled: dice(self.thresholds.youden_pooled),
-                dice: dice(self.thresholds.dice),
-            },
+            dice_at: DiceAt { youden_pooled: dice(self.thresholds.youden_pooled), dice: dice(self.thresholds.dice) },
             change: Metrics::over(&pairs.iter().map(change).collect::<Vec<_>>()),
         }
     }
