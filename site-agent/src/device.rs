@@ -1,5 +1,5 @@
 //! Where the network runs: the only file that names burn's backends, and so the one that gives the processor
-//! operators of our own ([`crate::model::atrous`], [`crate::model::normal`]).
+//! operators of our own (`model::atrous`, `model::normal`).
 
 use crate::model::atrous::{self, Geometry};
 use crate::model::normal::{self, Normal};
