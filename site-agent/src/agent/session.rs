@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
+/// How long leaving may take: a little more than the link's own farewell.
+const GOODBYE: Duration = Duration::from_secs(4);
+
 /// What the worker's threads tell the loop.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -57,26 +60,12 @@ pub(super) async fn work(config: SiteConfig, mut stopped: watch::Receiver<Option
     let (tell, mut told) = mpsc::unbounded_channel();
     let (link, mut events) = connect(&config, &mut stopped).await?;
     let mut session = Session { config, link: Some(link), member: None, tell };
-    loop {
-        let next = tokio::select! {
-            signal = asked_to_stop(&mut stopped) => return Err(ended(signal)),
-            Some(told) = told.recv() => session.told(told).await?,
-            // A link that says nothing more has ended.
-            event = events.recv() => match event.unwrap_or_else(|| closed("the link ended")) {
-                LinkEvent::Closed { reason, again } => {
-                    session.lost(&reason, again).await?;
-                    let (link, again) = connect(&session.config, &mut stopped).await?;
-                    (session.link, events) = (Some(link), again);
-                    session.expect();
-                    Next::GoOn
-                }
-                event => session.heard(event).await?,
-            },
-        };
-        if matches!(next, Next::Over) {
-            return Ok(());
-        }
-    }
+    let outcome = session.run(&mut told, &mut events, &mut stopped).await;
+    // Dropping the link says goodbye, which takes a moment; without it the coordinator would wait out the silence.
+    drop(session);
+    let goodbye = async { while !matches!(events.recv().await, None | Some(LinkEvent::Closed { .. })) {} };
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    outcome
 }
 
 fn closed(reason: &str) -> LinkEvent {
@@ -84,6 +73,34 @@ fn closed(reason: &str) -> LinkEvent {
 }
 
 impl Session {
+    async fn run(
+        &mut self,
+        told: &mut mpsc::UnboundedReceiver<Told>,
+        events: &mut mpsc::Receiver<LinkEvent>,
+        stopped: &mut watch::Receiver<Option<Signal>>,
+    ) -> Result<(), Failure> {
+        loop {
+            let next = tokio::select! {
+                signal = asked_to_stop(stopped) => return Err(ended(signal)),
+                Some(told) = told.recv() => self.told(told).await?,
+                // A link that says nothing more has ended.
+                event = events.recv() => match event.unwrap_or_else(|| closed("the link ended")) {
+                    LinkEvent::Closed { reason, again } => {
+                        self.lost(&reason, again).await?;
+                        let (link, again) = connect(&self.config, stopped).await?;
+                        (self.link, *events) = (Some(link), again);
+                        self.expect();
+                        Next::GoOn
+                    }
+                    event => self.heard(event).await?,
+                },
+            };
+            if matches!(next, Next::Over) {
+                return Ok(());
+            }
+        }
+    }
+
     async fn heard(&mut self, event: LinkEvent) -> Result<Next, Failure> {
         match event {
             LinkEvent::Message(message) => {

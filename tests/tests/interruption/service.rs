@@ -5,6 +5,7 @@ use journeys::binary;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 fn done(name: &str, arguments: &[&str], folder: &Path) {
     let output = Command::new(binary(name)).args(arguments).current_dir(folder).output().unwrap();
@@ -37,7 +38,9 @@ fn serve_and_run_end_with_the_signals_code_and_come_back() {
         site.signal(name);
         assert_eq!(site.end().code(), Some(code), "{}", site.words());
         assert!(site.words().contains("asked to stop"), "{}", site.words());
+        let asked = Instant::now();
         coordinator.until("the site's leave", |words| words.contains("north left"));
+        assert!(asked.elapsed() < Duration::from_secs(10), "the site left without a word");
         coordinator.signal(name);
         assert_eq!(coordinator.end().code(), Some(code), "{}", coordinator.words());
     }
@@ -48,7 +51,8 @@ fn a_site_without_a_coordinator_heeds_signals_too() {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path());
     let mut site = Program::start("site-agent", &["run", "--config", "site.toml"], folder.path(), "site.log");
-    site.until("the first attempt", |words| words.contains("no connection yet"));
+    // Made when it already listens for signals, just before the first attempt, which takes ten seconds to fail.
+    site.until("its work folder", |_| folder.path().join("work/north").exists());
     site.signal("TERM");
     assert_eq!(site.end().code(), Some(143), "{}", site.words());
 }

@@ -21,7 +21,7 @@ preset = "tiny"
 width = 4
 
 [training]
-steps = 40
+steps = 20
 batch = 4
 
 [evaluation]
