@@ -33,7 +33,7 @@ impl Shape {
 
     /// The convolution, padded so that stride 1 keeps the resolution; zero until loaded.
     pub(super) fn conv(self, bias: bool, device: &Device) -> Conv2d {
-        let padding = self.dilation * (self.side - 1) / 2;
+        let padding = padding(self.side, self.dilation);
         Conv2dConfig::new([self.inputs, self.outputs], [self.side, self.side])
             .with_stride([self.stride, self.stride])
             .with_dilation([self.dilation, self.dilation])
@@ -42,6 +42,11 @@ impl Shape {
             .with_initializer(Initializer::Zeros)
             .init(device)
     }
+}
+
+/// Zeros around the input that keep its resolution at stride 1.
+fn padding(side: usize, dilation: usize) -> usize {
+    dilation * (side - 1) / 2
 }
 
 /// A convolution and its normalisation.
@@ -74,7 +79,7 @@ fn convolve(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
     if !device::has_operators(&input.device()) {
         return channels_last(conv.forward(channels_first(input)));
     }
-    let padding = conv.dilation[0] * (conv.kernel_size[0] - 1) / 2;
+    let padding = padding(conv.kernel_size[0], conv.dilation[0]);
     device::convolve(input, conv.weight.val(), [conv.stride[0], padding, conv.dilation[0]])
 }
 

@@ -25,9 +25,14 @@ impl Normal {
         Self { mean: mean.to_vec(), precision }
     }
 
+    /// What a deviation from the mean is multiplied by.
+    fn scale(&self, weight: &[f32]) -> Vec<f32> {
+        self.precision.iter().zip(weight).map(|(precision, weight)| precision * weight).collect()
+    }
+
     /// Normal values times `weight` plus `bias`, and no less than zero if `rectified`.
     pub(crate) fn forward(&self, input: &[f32], weight: &[f32], bias: &[f32], rectified: bool) -> Vec<f32> {
-        let scale: Vec<f32> = self.precision.iter().zip(weight).map(|(precision, weight)| precision * weight).collect();
+        let scale = self.scale(weight);
         let shift: Vec<f32> =
             bias.iter().zip(&self.mean).zip(&scale).map(|((bias, mean), scale)| bias - mean * scale).collect();
         let floor = if rectified { 0.0 } else { f32::NEG_INFINITY };
@@ -66,7 +71,7 @@ impl Normal {
         let samples = (input.len() / channels) as f64;
         let mean = |sums: &[f64]| -> Vec<f32> { sums.iter().map(|sum| (sum / samples) as f32).collect() };
         let (shift, tilt) = (mean(&to_bias), mean(&to_weight));
-        let scale: Vec<f32> = self.precision.iter().zip(weight).map(|(precision, weight)| precision * weight).collect();
+        let scale = self.scale(weight);
         let slab = slab(channels);
         gradient.par_chunks_mut(slab).zip(input.par_chunks(slab)).for_each(|(gradient, input)| {
             for (gradient, input) in gradient.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
