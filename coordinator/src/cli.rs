@@ -22,7 +22,9 @@ enum Command {
     Serve(crate::serve::Args),
     /// Run a whole federation on this machine: phantoms or folders, sites as child processes, one report.
     Simulate(crate::simulate::Args),
-    /// Write the report of a run folder again.
+    /// Train the same model in several ways, each with several seeds, and compare them on the same patients.
+    Experiment(crate::experiment::Args),
+    /// Write the report of a run folder, or of an experiment's folder, again.
     Report(crate::report::Args),
 }
 
@@ -34,6 +36,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => crate::certificates::run(&args),
         Command::Serve(args) => crate::serve::run(&args),
         Command::Simulate(args) => crate::simulate::run(&args),
+        Command::Experiment(args) => crate::experiment::run(&args),
         Command::Report(args) => crate::report::run(&args),
     };
     report(outcome)

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod driver;
 #[cfg(test)]
 mod examples;
+pub mod experiment;
 pub mod failure;
 pub mod happening;
 pub mod outcome;

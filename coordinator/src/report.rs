@@ -3,6 +3,7 @@
 
 mod comparison;
 pub mod contract;
+pub(crate) mod experiment;
 mod figures;
 mod heat;
 mod html;
@@ -29,7 +30,7 @@ pub(crate) const OUTCOME: &str = "outcome.json";
 /// Arguments of `report`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The run folder, with its outcome.json.
+    /// The run folder, with its outcome.json; or an experiment's folder.
     run_folder: PathBuf,
     /// Write the report here instead of into the run folder.
     #[arg(long, value_name = "DIR")]
@@ -44,8 +45,11 @@ pub struct Args {
 /// # Errors
 /// The run folder holds no outcome, or the report cannot be written.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let outcome = read(&args.run_folder)?;
     let out = args.out.as_deref().unwrap_or(&args.run_folder);
+    if args.run_folder.join(crate::experiment::FILE).exists() {
+        return crate::experiment::report(&args.run_folder, out, args.json);
+    }
+    let outcome = read(&args.run_folder)?;
     write(&outcome, out)?;
     Ok(show(&outcome, out, args.json)?)
 }

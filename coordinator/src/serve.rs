@@ -12,10 +12,11 @@ use crate::store::{Place, Store, StoreError};
 use serde::Deserialize;
 use shared::architecture::{initial, manifest};
 use shared::federation::Federation;
-use shared::parameters::{Manifest, ParametersId};
+use shared::model_file::{ModelFileError, import_state_dict};
+use shared::parameters::{Manifest, Parameters, ParametersId};
 use shared::round::{Machine, Plan, Snapshot};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -32,9 +33,13 @@ pub struct Args {
     /// The UDP address to listen on, instead of serve.listen.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Also train each site alone for the same rounds, and show it beside.
+    /// Also train each site alone for the same rounds, and show it and the consensus of all of them beside.
     #[arg(long)]
     with_local: bool,
+    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's state dict as
+    /// safetensors.
+    #[arg(long, value_name = "FILE")]
+    start: Option<PathBuf>,
     /// Print report.json at the end instead of a table.
     #[arg(long)]
     json: bool,
@@ -53,6 +58,8 @@ pub struct ServeConfig {
     pub run_folder: PathBuf,
     /// Also train each site alone.
     pub with_local: bool,
+    /// The weights to begin from; random ones from the federation's seed where there is no file.
+    pub start: Option<PathBuf>,
     /// Keep every round's updates and models, so that each average can be computed again.
     pub keep_updates: bool,
 }
@@ -88,6 +95,22 @@ pub enum ServeError {
     /// It was asked to stop.
     #[error("asked to stop")]
     Asked(Signal),
+    /// The weights to begin from cannot be read.
+    #[error("the weights {}: {error}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the disk said.
+        error: std::io::Error,
+    },
+    /// The weights to begin from are not of this network.
+    #[error("the weights {}: {error}", .path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        error: ModelFileError,
+    },
 }
 
 impl From<End> for ServeError {
@@ -114,7 +137,11 @@ pub async fn serve(
     let federation = Arc::new(config.federation);
     let manifest = Arc::new(manifest(&federation.model, &federation.input));
     let (store, snapshot) = Store::open(&config.run_folder, &federation, config.keep_updates)?;
-    let start = prepare(&store, &federation, &manifest, snapshot.as_ref())?;
+    let start = match &config.start {
+        Some(file) => read_weights(file, &federation)?,
+        None => initial(&manifest, federation.seed),
+    };
+    let start = prepare(&store, &start, &manifest, snapshot.as_ref())?;
     let (events, inbound) = mpsc::channel(64);
     let server = ServerConfig {
         listen: config.listen,
@@ -137,15 +164,24 @@ pub async fn serve(
     Ok(driver.run(inbound, shutdown).await?)
 }
 
+fn read_weights(file: &Path, federation: &Federation) -> Result<Parameters, ServeError> {
+    let bytes = std::fs::read(file).map_err(|error| ServeError::Unreadable { path: file.into(), error })?;
+    import_state_dict(&bytes, &federation.model, &federation.input)
+        .map_err(|error| ServeError::Weights { path: file.into(), error })
+}
+
 /// Stores the initial model, and checks the models that a resumed run goes on from.
 fn prepare(
     store: &Store,
-    federation: &Federation,
+    start: &Parameters,
     manifest: &Arc<Manifest>,
     snapshot: Option<&Snapshot>,
 ) -> Result<ParametersId, StoreError> {
-    let start = initial(manifest, federation.seed);
-    store.put_model(Place { run: "federation", round: 0 }, &start)?;
+    let place = Place { run: "federation", round: 0 };
+    match snapshot {
+        Some(_) => store.same_start(place, manifest, start.id())?,
+        None => store.put_model(place, start)?,
+    }
     for run in snapshot.iter().flat_map(|snapshot| &snapshot.runs) {
         let name = run.outcome.name.as_str();
         let last = run.model.map(|id| (run.outcome.rounds.len() as u32, id));
@@ -193,6 +229,7 @@ fn configure(args: &Args) -> Result<ServeConfig, Failure> {
         certificates: table.certificates.ok_or_else(|| missing("certificates"))?,
         run_folder: args.run_folder.clone().or(table.run_folder).ok_or_else(|| missing("run_folder"))?,
         with_local: args.with_local,
+        start: args.start.clone(),
         keep_updates: table.keep_updates,
     })
 }
@@ -227,6 +264,9 @@ impl From<ServeError> for Failure {
             ServeError::Store(error) => error.into(),
             ServeError::Stopped(_) => Self::new(Class::Federation, error).hint(resume),
             ServeError::Asked(signal) => Self::new(signal.into(), error).hint(resume),
+            ServeError::Unreadable { .. } => Self::new(Class::Disk, error),
+            ServeError::Weights { .. } => Self::new(Class::Configuration, error)
+                .hint("they must be of the network that [model] and [input] describe; docs/ARCHITECTURE.md says how to save one"),
         }
     }
 }
@@ -255,7 +295,7 @@ mod tests {
         assert_eq!(examples.keys().collect::<Vec<_>>(), ["coordinator.toml"]);
         for name in examples.keys() {
             let config = crate::examples::folder().join(name);
-            let args = Args { config, run_folder: None, listen: None, with_local: false, json: false };
+            let args = Args { config, run_folder: None, listen: None, with_local: false, start: None, json: false };
             let served = configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
             // Relative paths are meant from where the command is started, as the file's first lines start it.
             assert_eq!(served.certificates, std::path::Path::new("pki/coordinator"), "{name}");

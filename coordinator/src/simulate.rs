@@ -2,11 +2,12 @@
 
 mod children;
 mod federate;
-mod folder;
-mod plan;
+pub(crate) mod folder;
+pub(crate) mod plan;
 mod view;
 
 use crate::failure::{Class, Failure};
+use crate::outcome::Outcome;
 use crate::report;
 use crate::serve::serve;
 use children::ChildError;
@@ -23,9 +24,13 @@ pub use view::View;
 pub struct Args {
     /// The federation's settings with a [simulate] table, such as configs/demo.toml.
     config: PathBuf,
-    /// Also train each site alone for the same rounds, and show it beside.
+    /// Also train each site alone for the same rounds, and show it and the consensus of all of them beside.
     #[arg(long)]
     with_local: bool,
+    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's state dict as
+    /// safetensors.
+    #[arg(long, value_name = "FILE")]
+    start: Option<PathBuf>,
     /// The run folder [default: runs/NAME-DATE]. One that holds an unfinished run of the same file goes on.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -42,11 +47,26 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let text = std::fs::read_to_string(&args.config).map_err(|error| unreadable(&args.config, &error))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan::from_toml(&text, cores).map_err(|error| named(&args.config, &error))?;
-    let agent = children::binary()?;
-    let out = args.out.clone().unwrap_or_else(|| fresh(&plan.federation.name));
-    let folder = Folder::open(&out, &plan)?;
-    eprintln!("run folder: {}", folder.path().display());
-    let simulation = Simulation { plan, folder, agent, with_local: args.with_local };
+    children::binary()?;
+    let out = args.out.clone().unwrap_or_else(|| fresh(Path::new("runs"), &plan.federation.name));
+    let folder = Folder::open(&out, &plan, None)?;
+    let out = folder.path().to_owned();
+    eprintln!("run folder: {}", out.display());
+    let outcome = execute(plan, folder, args.with_local, args.start.clone())?;
+    Ok(report::show(&outcome, &out, args.json)?)
+}
+
+/// Runs a plan to its outcome, and writes the report into its folder.
+///
+/// # Errors
+/// A child process that fails, an interruption, a disk that refuses.
+pub(crate) fn execute(
+    plan: Plan,
+    folder: Folder,
+    with_local: bool,
+    start: Option<PathBuf>,
+) -> Result<Outcome, Failure> {
+    let simulation = Simulation { plan, folder, agent: children::binary()?, with_local, start };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -57,27 +77,27 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     runtime.shutdown_timeout(Duration::from_secs(2));
     let outcome = outcome?;
     report::write(&outcome, simulation.folder.path())?;
-    Ok(report::show(&outcome, simulation.folder.path(), args.json)?)
+    Ok(outcome)
 }
 
-/// A run folder that is not there yet: `runs/NAME-20260131-093000`, numbered when that one is.
-fn fresh(name: &str) -> PathBuf {
+/// A folder that is not there yet: `PARENT/NAME-20260131-093000`, numbered when that one is.
+pub(crate) fn fresh(parent: &Path, name: &str) -> PathBuf {
     let now = OffsetDateTime::now_utc();
     let (date, clock) = (now.date(), now.time());
     let day = format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
     let now = format!("{day}-{:02}{:02}{:02}", clock.hour(), clock.minute(), clock.second());
     let base = format!("{name}-{now}");
     let names = std::iter::once(base.clone()).chain((2..).map(|number| format!("{base}-{number}")));
-    let mut paths = names.map(|name| Path::new("runs").join(name));
-    paths.find(|path| !path.exists()).unwrap_or_else(|| Path::new("runs").join(base))
+    let mut paths = names.map(|name| parent.join(name));
+    paths.find(|path| !path.exists()).unwrap_or_else(|| parent.join(base))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()))
         .hint("configs/demo.toml is an example that runs as it stands")
 }
 
-fn named(path: &Path, error: &PlanError) -> Failure {
+pub(crate) fn named(path: &Path, error: &PlanError) -> Failure {
     Failure::new(Class::Configuration, format!("{}: {error}", path.display()))
 }
 
@@ -126,16 +146,19 @@ mod tests {
 
     #[test]
     fn a_fresh_run_folder_is_named_after_the_federation() {
-        let path = fresh("demo");
+        let path = fresh(Path::new("runs"), "demo");
         assert!(path.starts_with("runs") && !path.exists());
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(name.starts_with("demo-20") && name.len() == "demo-20260131-093000".len(), "{name}");
     }
 
+    const EXAMPLES: [&str; 6] =
+        ["demo-smoke.toml", "demo.toml", "glioma.toml", "lacking.toml", "paper-small.toml", "paper.toml"];
+
     #[test]
     fn every_example_with_a_simulate_table_can_be_simulated() {
         let examples = crate::examples::with("simulate");
-        assert_eq!(examples.keys().collect::<Vec<_>>(), ["demo-smoke.toml", "demo.toml", "glioma.toml"]);
+        assert_eq!(examples.keys().collect::<Vec<_>>(), EXAMPLES);
         for (name, text) in examples {
             let plan = Plan::from_toml(&text, 2).unwrap_or_else(|error| panic!("{name}: {error}"));
             let held_out = plan.sites.iter().filter(|site| site.role == shared::case::Role::Evaluate).count();

@@ -237,6 +237,22 @@ impl Store {
         }
     }
 
+    /// Checks that a run that goes on began from this very model.
+    ///
+    /// # Errors
+    /// [`StoreError::Settings`] when it did not, or as [`Store::verify`] when that model cannot be read.
+    pub fn same_start(&self, place: Place<'_>, manifest: &Manifest, id: ParametersId) -> Result<(), StoreError> {
+        let path = self.model(place);
+        match Checked::check(FileSource::open(&path, manifest)?, manifest, id) {
+            Ok(_) => Ok(()),
+            Err(AggregateError::Storage(error)) => Err(error),
+            Err(_) => {
+                let differences = vec!["it began from other weights (--start)".into()];
+                Err(StoreError::Settings { folder: self.root.clone(), differences })
+            }
+        }
+    }
+
     /// Writes a model with its settings as `models/NAME.safetensors`.
     ///
     /// # Errors

@@ -34,13 +34,26 @@ pub enum Role {
     Train,
     /// Never trains: the global model is scored on its cases.
     Evaluate,
+    /// Never trains: its cases help to choose thresholds and models.
+    Validate,
+}
+
+impl Role {
+    /// What the scores of such a site's cases are: of cases that helped to choose, or of held-out ones.
+    #[must_use]
+    pub fn judges(self) -> Cases {
+        match self {
+            Self::Train | Self::Validate => Cases::Validation,
+            Self::Evaluate => Cases::HeldOut,
+        }
+    }
 }
 
 /// Which of a site's cases a task is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cases {
-    /// The cases a training site keeps back to choose thresholds and models by.
+    /// The cases to choose thresholds and models by: what a training site keeps back, all that a validating site has.
     Validation,
     /// The cases of a site that takes no part in training.
     HeldOut,

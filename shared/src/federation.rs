@@ -246,6 +246,18 @@ pub struct Evaluation {
     /// Score the final model also on every part of each case's sequences, `2^n - 1` times as much to compute.
     #[serde(default)]
     pub subsets: bool,
+    /// Which cases are kept back follows from this instead of the federation's seed: federations that differ in their
+    /// seed can share one split.
+    #[serde(default)]
+    pub split_seed: Option<u64>,
+}
+
+impl Evaluation {
+    /// What the split is drawn from, in a federation of this seed.
+    #[must_use]
+    pub fn split_seed(&self, seed: u64) -> u64 {
+        self.split_seed.unwrap_or(seed)
+    }
 }
 
 /// Who takes part in a round, and how long the coordinator waits.

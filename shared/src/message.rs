@@ -8,11 +8,14 @@ use crate::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
 
 /// The protocol's version: the ALPN name both ends must offer, and the number in [`Hello`].
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// TLS application protocol name.
-pub const ALPN: &[u8] = b"lacuna/2";
+pub const ALPN: &[u8] = b"lacuna/3";
 
-/// One training lineage: the federation itself, or one site training alone for comparison.
+/// The most models whose consensus a site is asked to score.
+pub const MAX_MODELS: usize = 64;
+
+/// One lineage of models: the federation's, one site's that trains alone for comparison, or the consensus of the latter.
 ///
 /// Number 0 is always the federation; its runs' names and members stand in the coordinator's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -197,12 +200,12 @@ pub enum CoordinatorMessage {
         /// Where to start from: sent on a stream of its own unless the site was sent it before.
         model: ParametersId,
     },
-    /// Score this model.
+    /// Score a model, or the consensus of several: the mean of their probabilities.
     Evaluate {
         /// The task.
         task: TaskId,
-        /// What to score.
-        model: ParametersId,
+        /// What to score: [`MAX_MODELS`] at most.
+        models: Vec<ParametersId>,
         /// What to count.
         wanted: Wanted,
     },

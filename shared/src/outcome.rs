@@ -13,7 +13,7 @@ pub struct Outcome {
     pub federation: Federation,
     /// Every site that took part, by name.
     pub sites: Vec<SiteRecord>,
-    /// The federation's lineage first, then each site's own, when `--with-local` asked for them.
+    /// The federation's lineage first, then each site's own and their consensus, when `--with-local` asked for them.
     pub runs: Vec<RunOutcome>,
     /// Seconds from start to end.
     pub seconds: f64,
@@ -33,13 +33,13 @@ pub struct SiteRecord {
 /// One lineage of models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOutcome {
-    /// `federation`, or `alone:SITE`.
+    /// `federation`, `alone:SITE`, or `consensus`: the mean of the probabilities of the latter.
     pub name: String,
     /// The training sites.
     pub members: Vec<String>,
     /// What each round did.
     pub rounds: Vec<RoundRecord>,
-    /// The round whose model is reported: the best by validation.
+    /// The round whose model is reported: the best by validation. 0 for the consensus, which never trains.
     pub best_round: u32,
     /// The mean of the validation patients' own Youden thresholds, a probability: the headline.
     pub threshold: Option<f32>,

@@ -18,7 +18,7 @@ mod snapshot;
 use crate::aggregate::Contribution;
 use crate::federation::Federation;
 use crate::happening::Happening;
-use crate::message::{CoordinatorMessage, Hello, RunId, SiteMessage, TaskId, TransferHeader};
+use crate::message::{CoordinatorMessage, Hello, MAX_MODELS, RunId, SiteMessage, TaskId, TransferHeader};
 use crate::outcome::Outcome;
 use crate::parameters::ParametersId;
 use desk::Desk;
@@ -32,7 +32,7 @@ use std::time::Duration;
 pub struct Plan {
     /// The settings.
     pub federation: Federation,
-    /// Also train each site alone, for the same rounds.
+    /// Also train each site alone, for the same rounds, and score the consensus of what they learn.
     pub with_local: bool,
     /// The initial model.
     pub initial: ParametersId,
@@ -247,7 +247,7 @@ impl Machine {
         Outcome {
             federation: self.table.plan.federation.clone(),
             sites: self.table.roster.records(),
-            runs: runs.filter(|run| !run.rounds.is_empty()).collect(),
+            runs: runs.filter(|run| !run.rounds.is_empty() || !run.scores.is_empty()).collect(),
             seconds: now.saturating_sub(self.began).as_secs_f64(),
         }
     }
@@ -261,7 +261,7 @@ impl Machine {
         }
     }
 
-    /// A lineage's name: `federation`, or `alone:SITE`.
+    /// A lineage's name: `federation`, `alone:SITE` or `consensus`.
     #[must_use]
     pub fn run_name(&self, run: RunId) -> &str {
         self.lineages.get(usize::from(run.0)).map_or("", |lineage| lineage.progress.outcome.name.as_str())
@@ -401,7 +401,12 @@ impl Machine {
             }
             let active = if federation_done { self.lineages.len() } else { 1 };
             let mut persist = false;
+            let voters = self.voters();
             for lineage in &mut self.lineages[..active] {
+                if lineage.is_consensus() {
+                    let Some(voters) = &voters else { continue };
+                    lineage.voters.clone_from(voters);
+                }
                 match lineage.advance(&mut self.table, now, out) {
                     Ok(durable) => persist |= durable,
                     Err(reason) => {
@@ -425,10 +430,20 @@ impl Machine {
     }
 
     fn add_local(&mut self) {
-        for site in self.table.roster.trainers() {
+        let trainers = self.table.roster.trainers();
+        for site in &trainers {
             let id = RunId(self.lineages.len() as u16);
-            self.lineages.push(Lineage::new(id, format!("alone:{site}"), vec![site]));
+            self.lineages.push(Lineage::new(id, format!("alone:{site}"), vec![site.clone()]));
         }
+        if (2..=MAX_MODELS).contains(&trainers.len()) {
+            self.lineages.push(Lineage::consensus(RunId(self.lineages.len() as u16), trainers));
+        }
+    }
+
+    /// What each site learnt alone, once all of them have.
+    fn voters(&self) -> Option<Vec<ModelRef>> {
+        let mut alone = self.lineages.iter().skip(1).filter(|lineage| !lineage.is_consensus());
+        alone.clone().all(Lineage::is_done).then(|| alone.by_ref().filter_map(Lineage::best).collect())
     }
 }
 

@@ -1,6 +1,6 @@
 //! A site's state machine, without IO: the same shape as [`crate::round`].
 //!
-//! One task at a time. A task needs its model: work starts when both the request and the parameters are here, in
+//! One task at a time. A task needs its models: work starts when both the request and the parameters are here, in
 //! any order. What a task came to is kept until another one is asked for, so a coordinator that asks again after a
 //! broken connection, or after its own restart, gets the result without the work being done twice.
 
@@ -64,8 +64,8 @@ pub enum Event {
 pub struct Work {
     /// The task.
     pub task: TaskId,
-    /// The model to start from or to score.
-    pub model: ParametersId,
+    /// The model to start from or to score; several for the consensus of all of them.
+    pub models: Vec<ParametersId>,
     /// What to count; nothing for training.
     pub wanted: Wanted,
 }
@@ -131,8 +131,8 @@ pub struct Machine {
     welcomed: bool,
     inventory: Option<Inventory>,
     job: Option<Job>,
-    /// The model that was received last.
-    model: Option<ParametersId>,
+    /// Models that came since the last task was asked for: of that task, or of the next one.
+    received: BTreeSet<ParametersId>,
     /// Every parameter vector the shell has stored.
     stored: BTreeSet<ParametersId>,
     model_bytes: u64,
@@ -142,7 +142,14 @@ impl Machine {
     /// A site that has not joined yet; one model of the federation takes `model_bytes`.
     #[must_use]
     pub fn new(model_bytes: u64) -> Self {
-        Self { welcomed: false, inventory: None, job: None, model: None, stored: BTreeSet::new(), model_bytes }
+        Self {
+            welcomed: false,
+            inventory: None,
+            job: None,
+            received: BTreeSet::new(),
+            stored: BTreeSet::new(),
+            model_bytes,
+        }
     }
 
     /// Takes an event and says what to do about it.
@@ -151,7 +158,7 @@ impl Machine {
         match event {
             Event::Message(message) => self.message(message, &mut out),
             Event::Received(header) => {
-                self.model = Some(header.parameters);
+                self.received.insert(header.parameters);
                 self.stored.insert(header.parameters);
                 self.start_if_whole(&mut out);
             }
@@ -197,9 +204,9 @@ impl Machine {
             }
             CoordinatorMessage::Refused { reason } => out.push(Effect::Refused { reason }),
             CoordinatorMessage::Train { task, model } => {
-                self.asked(Work { task, model, wanted: Wanted::default() }, out);
+                self.asked(Work { task, models: vec![model], wanted: Wanted::default() }, out);
             }
-            CoordinatorMessage::Evaluate { task, model, wanted } => self.asked(Work { task, model, wanted }, out),
+            CoordinatorMessage::Evaluate { task, models, wanted } => self.asked(Work { task, models, wanted }, out),
             CoordinatorMessage::Finished { summary } => {
                 self.cancel(out);
                 out.push(Effect::Leave { summary });
@@ -214,6 +221,7 @@ impl Machine {
             return self.tell(out);
         }
         self.cancel(out);
+        self.received.retain(|model| work.models.contains(model));
         let (scores, subsets) = (Vec::new(), Vec::new());
         self.job = Some(Job { work, running: false, repeat: false, scores, subsets, outcome: None });
         self.start_if_whole(out);
@@ -227,7 +235,9 @@ impl Machine {
 
     fn start_if_whole(&mut self, out: &mut Vec<Effect>) {
         let stored = &self.stored;
-        let waits = |job: &&mut Job| !job.running && job.outcome.is_none() && stored.contains(&job.work.model);
+        let waits = |job: &&mut Job| {
+            !job.running && job.outcome.is_none() && job.work.models.iter().all(|model| stored.contains(model))
+        };
         if let Some(job) = self.job.as_mut().filter(waits) {
             job.running = true;
             out.push(Effect::Start(job.work.clone()));
@@ -285,9 +295,10 @@ impl Machine {
             Some(Outcome::Trained(trained)) => Some(trained.parameters),
             _ => None,
         });
-        let used = [self.model, job.map(|job| job.work.model), update];
+        let received = &self.received;
         self.stored.retain(|id| {
-            let keep = used.contains(&Some(*id));
+            let needed = job.is_some_and(|job| job.work.models.contains(id));
+            let keep = needed || received.contains(id) || update == Some(*id);
             out.extend((!keep).then_some(Effect::Forget(*id)));
             keep
         });

@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let work = folder.path().join("work");
     let timed = |what: &str| -> Result<(), DataError> {
         let start = Instant::now();
-        let cohort: Cohort = pool.install(|| open(&config, &input, &work, &mut |_, _| {}))?;
+        let cohort: Cohort = pool.install(|| open(&config.clone().into(), &input, &work, &mut |_, _| {}))?;
         println!("{what}: {:.2} s, {} case", start.elapsed().as_secs_f64(), cohort.cases.len());
         Ok(())
     };

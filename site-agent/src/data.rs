@@ -11,7 +11,7 @@ mod pattern;
 mod prepare;
 
 use crate::case::{CachedCase, CaseFileError};
-pub use config::{ConfigError, DataConfig};
+pub use config::{Archives, ConfigError, DataConfig};
 pub use prepare::{CaseError, Files, prepare};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -26,8 +26,10 @@ pub const SKIPPED: &str = "skipped.json";
 /// What a site can work with.
 #[derive(Debug)]
 pub struct Cohort {
-    /// Usable cases, by name.
+    /// Usable cases, archive by archive, by name.
     pub cases: Vec<CachedCase>,
+    /// Of each case, the name of the archive it came from; `None` where the site has one only.
+    pub archives: Vec<Option<String>>,
     /// Cases left out, by name.
     pub skipped: Vec<Skipped>,
 }
@@ -35,7 +37,7 @@ pub struct Cohort {
 /// A case left out.
 #[derive(Debug)]
 pub struct Skipped {
-    /// The case's name. Never leaves the site, never in a log.
+    /// The case's name, below its archive's. Never leaves the site, never in a log.
     pub id: String,
     /// Why.
     pub reason: CaseError,
@@ -98,34 +100,45 @@ pub enum DataError {
 /// # Errors
 /// When the settings do not fit the federation, the disk refuses, or no case is left.
 pub fn open(
-    config: &DataConfig,
+    archives: &Archives,
     input: &Input,
     work: &Path,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Cohort, DataError> {
-    let found = config.find(input)?;
     let disk = |error| DataError::Disk { folder: work.into(), error };
-    let cache = cache::Cache::open(work, input, config.lesion_labels()).map_err(disk)?;
+    let mut found = Vec::new();
+    for archive in archives.iter() {
+        let cases = archive.find(input)?;
+        found.extend(cases.into_iter().map(|(id, files)| (archive, id, files)));
+    }
+    let cache = cache::Cache::open(work, input).map_err(disk)?;
     let (total, counter) = (found.len(), Mutex::new((0, progress)));
-    let outcomes: Vec<(String, Result<CachedCase, CaseError>)> = found
+    let outcomes: Vec<(&DataConfig, String, Result<CachedCase, CaseError>)> = found
         .into_par_iter()
-        .map(|(id, files)| {
-            let outcome = files.and_then(|files| cache.case(&id, &files));
+        .map(|(archive, id, files)| {
+            let outcome = files.and_then(|files| cache.case(&id, &files, archive.lesion_labels()));
             let mut counter = counter.lock().unwrap_or_else(PoisonError::into_inner);
             counter.0 += 1;
             let done = counter.0;
             (counter.1)(done, total);
             match outcome {
                 Err(CaseError::Cache(CaseFileError::Io(error))) => Err(disk(error)),
-                outcome => Ok((id, outcome)),
+                outcome => Ok((archive, id, outcome)),
             }
         })
         .collect::<Result<_, _>>()?;
-    let mut cohort = Cohort { cases: Vec::new(), skipped: Vec::new() };
-    for (id, outcome) in outcomes {
+    let mut cohort = Cohort { cases: Vec::new(), archives: Vec::new(), skipped: Vec::new() };
+    for (archive, id, outcome) in outcomes {
+        let name = archive.name();
         match outcome {
-            Ok(case) => cohort.cases.push(case),
-            Err(reason) => cohort.skipped.push(Skipped { id, reason }),
+            Ok(case) => {
+                cohort.cases.push(case);
+                cohort.archives.push(name.map(str::to_owned));
+            }
+            Err(reason) => {
+                let id = name.map_or(id.clone(), |name| format!("{name}/{id}"));
+                cohort.skipped.push(Skipped { id, reason });
+            }
         }
     }
     finish(cohort, work)

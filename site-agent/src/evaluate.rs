@@ -54,7 +54,7 @@ pub enum Scored {
     Part(SubsetScore),
 }
 
-/// Scores a model on cases, one after the other; `each` hears of each score as it is done and may break off.
+/// Scores a model, or the consensus of several, on cases, one after the other; `each` hears of each score as it is done and may break off.
 ///
 /// The model is shown everything a case has, or, where the federation trains on one fixed subset, what the case has of
 /// that; then, where `wanted` says so, every part of that, from planes that are read once. A case that holds nothing to
@@ -66,13 +66,13 @@ pub enum Scored {
 pub fn score_cases(
     cases: &[&CachedCase],
     federation: &Federation,
-    parameters: &Parameters,
+    models: &[Parameters],
     wanted: &Wanted,
     device: &Device,
     each: &mut dyn FnMut(Scored) -> ControlFlow<()>,
 ) -> Result<(), EvaluateError> {
     let (model, input) = (&federation.model, &federation.input);
-    let reader = Reader::new(parameters, (model, input), federation.training.batch, device)?;
+    let reader = Reader::new(models, (model, input), federation.training.batch, device)?;
     for (index, case) in cases.iter().enumerate() {
         let shown = shown(federation).intersection(case.present());
         if shown.is_empty() {

@@ -12,25 +12,26 @@ use shared::sequence::SequenceSet;
 /// The logit of a voxel that the network is not asked about, because no brain is near: a probability of 1e-14.
 pub(crate) const NO_LESION: f32 = -2.0 * LOGIT_LIMIT;
 
-/// A trained network, ready to look at cases.
+/// A trained network, or several whose consensus counts, ready to look at cases.
 pub(crate) struct Reader {
-    network: DeepLabV3,
+    networks: Vec<DeepLabV3>,
     input: Input,
     device: Device,
     batch: usize,
 }
 
 impl Reader {
-    /// Loads parameters for inference, `batch` slices at a time.
+    /// Loads one model or more for inference, `batch` slices at a time.
     pub(crate) fn new(
-        parameters: &Parameters,
+        models: &[Parameters],
         (model, input): (&Model, &Input),
         batch: usize,
         device: &Device,
     ) -> Result<Self, ModelError> {
         let device = device.clone().without_autodiff();
-        let network = model::init(model, input, &device).load(parameters)?;
-        Ok(Self { network, input: input.clone(), device, batch: batch.max(1) })
+        let networks = models.iter().map(|parameters| model::init(model, input, &device).load(parameters));
+        let networks = networks.collect::<Result<_, _>>()?;
+        Ok(Self { networks, input: input.clone(), device, batch: batch.max(1) })
     }
 
     /// Logits on the model's planes, `[depth, plane, plane]`, from the sequences in `kept` alone.
@@ -56,8 +57,9 @@ impl Reader {
                 dropout::apply(image, self.input.sequences.len(), kept);
             }
             let shape = [group.len(), self.input.channels(), self.input.plane, self.input.plane];
-            let out = self.network.forward(Tensor::from_data(TensorData::new(images, shape), &self.device)).into_data();
-            let out: Vec<f32> = out.iter::<f32>().collect();
+            let images = Tensor::from_data(TensorData::new(images, shape), &self.device);
+            let look = |network: &DeepLabV3| network.forward(images.clone()).into_data().iter::<f32>().collect();
+            let out = consensus(self.networks.iter().map(look).collect());
             for (&slice, plane) in group.iter().zip(out.chunks_exact(pixels)) {
                 logits[slice * pixels..][..pixels].copy_from_slice(plane);
             }
@@ -65,5 +67,36 @@ impl Reader {
             after(done);
         }
         Ok(logits)
+    }
+}
+
+/// The logits of the mean of the networks' probabilities; those of a lone network as they are.
+fn consensus(mut opinions: Vec<Vec<f32>>) -> Vec<f32> {
+    let Some(mut first) = opinions.pop().filter(|first| !first.is_empty()) else { return Vec::new() };
+    if opinions.is_empty() {
+        return first;
+    }
+    let sigmoid = |logit: f32| 1.0 / (1.0 + (-f64::from(logit)).exp());
+    for (voxel, logit) in first.iter_mut().enumerate() {
+        let all = opinions.iter().map(|opinion| opinion[voxel]).chain([*logit]);
+        // The means of p and of 1 - p, each exact where it is small.
+        let (yes, no) = all.fold((0.0, 0.0), |(yes, no), logit| (yes + sigmoid(logit), no + sigmoid(-logit)));
+        *logit = (yes / no).ln() as f32;
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consensus_is_the_mean_of_probabilities() {
+        let logit = |p: f64| (p / (1.0 - p)).ln() as f32;
+        let both = consensus(vec![vec![logit(0.2), -40.0], vec![logit(0.6), -40.0]]);
+        assert!((both[0] - logit(0.4)).abs() < 1e-6 && (both[1] + 40.0).abs() < 1e-5, "{both:?}");
+        assert_eq!(consensus(vec![vec![0.3, -200.0]]), [0.3, -200.0]);
+        let sure = consensus(vec![vec![-200.0, 200.0], vec![-200.0, 200.0]]);
+        assert!(sure.iter().all(|logit| logit.is_finite()), "{sure:?}");
     }
 }

@@ -44,8 +44,8 @@ pub struct Args {
     /// Sequences that the site does not acquire, of bravo, t1_pre, t1_post, flair.
     #[arg(long, value_delimiter = ',')]
     lacks: Vec<String>,
-    /// The site's scanner.
-    #[arg(long, value_enum, default_value_t)]
+    /// The site's scanner: auto, reference, or "like SITE".
+    #[arg(long, default_value_t)]
     scanner: ScannerChoice,
     #[command(flatten)]
     common: Common,
@@ -79,7 +79,7 @@ fn cohorts(args: &Args) -> Result<Vec<(PathBuf, Cohort)>, PhantomError> {
         name: args.site.clone().unwrap_or_default(),
         cases: args.cases.unwrap_or_default(),
         lacks: args.lacks.clone(),
-        scanner: args.scanner,
+        scanner: args.scanner.clone(),
     };
     Ok(vec![(args.out.clone(), Cohort::new(&args.common, &site)?)])
 }

@@ -183,7 +183,8 @@ impl Task {
     /// Logits on the patient's own grid.
     fn logits(&self, patient: &Prepared) -> Result<Vec<f32>, PredictError> {
         let (card, slices) = (&self.card, brain_slices(&patient.native));
-        let reader = Reader::new(&self.parameters, (&card.model, &card.input), BATCH, &self.device)?;
+        let reader =
+            Reader::new(std::slice::from_ref(&self.parameters), (&card.model, &card.input), BATCH, &self.device)?;
         let mut meter = Meter::new("slices segmented", slices.iter().filter(|&&brain| brain).count());
         let read = |slice: usize, slab: &mut [f32]| {
             patient.fill_slab(slice, card.input.slices, slab);

@@ -61,8 +61,10 @@ fn what_a_simulation_hands_on_is_taken_by_run_and_phantom() {
         }
     }
     handed_on.dedup();
-    let kinds = [("demo-smoke.toml", "phantoms"), ("demo.toml", "phantoms"), ("glioma.toml", "folders")];
-    assert_eq!(handed_on, kinds.map(|(name, kind)| (name.to_owned(), kind)));
+    let folders: Vec<&str> = handed_on.iter().filter(|(_, kind)| *kind == "folders").map(|(name, _)| &**name).collect();
+    assert_eq!(folders, ["glioma.toml"]);
+    let files: Vec<&str> = handed_on.iter().map(|(name, _)| &**name).collect();
+    assert!(["demo-smoke.toml", "demo.toml", "paper.toml"].iter().all(|name| files.contains(name)), "{files:?}");
 }
 
 fn folders(name: &str, data: &Value) -> &'static str {

@@ -14,22 +14,27 @@ pub(super) const TESTED: [&str; 7] =
     ["auc_brain", "dice", "precision", "recall", "lesion_recall", "fp_per_patient", "fp_per_patient_10mm3"];
 
 /// Held-out patients by site and place: the same patient in every arm.
-type Patients = BTreeMap<(String, u32), Values>;
+pub(super) type Patients = BTreeMap<(String, u32), Values>;
 
-/// All arms; without any held-out case there is nothing to compare.
+/// All lineages of a federation; without any held-out case there is nothing to compare.
 pub(super) fn comparison(outcome: &Outcome) -> Option<Comparison> {
-    let seed = outcome.federation.seed;
-    let arms: Vec<(&RunOutcome, Patients)> = outcome.runs.iter().map(|run| (run, held_out(run))).collect();
-    let (_, federation) = arms.first().filter(|(_, patients)| !patients.is_empty())?;
-    let mut tests: Vec<Test> = Vec::new();
-    for (run, patients) in &arms[1..] {
-        tests.extend(TESTED.iter().map(|&metric| test(run, metric, federation, patients, seed)));
-    }
-    correct(&mut tests);
-    Some(Comparison { arms: arms.iter().map(|(run, patients)| arm(run, patients, seed)).collect(), tests })
+    let arms: Vec<_> = outcome.runs.iter().map(|run| (run.name.clone(), held_out(run))).collect();
+    compare(&arms, outcome.federation.seed)
 }
 
-fn held_out(run: &RunOutcome) -> Patients {
+/// The first arm, and every other one against it.
+pub(super) fn compare(arms: &[(String, Patients)], seed: u64) -> Option<Comparison> {
+    let (_, first) = arms.first().filter(|(_, patients)| !patients.is_empty())?;
+    let mut tests: Vec<Test> = Vec::new();
+    for (name, patients) in &arms[1..] {
+        tests.extend(TESTED.iter().map(|&metric| test(name, metric, first, patients, seed)));
+    }
+    correct(&mut tests);
+    Some(Comparison { arms: arms.iter().map(|(name, patients)| arm(name, patients, seed)).collect(), tests })
+}
+
+/// A lineage's held-out patients at its headline threshold.
+pub(super) fn held_out(run: &RunOutcome) -> Patients {
     let sites = run.scores.iter().filter(|site| site.role == Role::Evaluate);
     let patients = sites.flat_map(|site| {
         site.cases.iter().map(|case| ((site.site.clone(), case.case), Values::of(&Look::from(case), run.threshold)))
@@ -37,28 +42,28 @@ fn held_out(run: &RunOutcome) -> Patients {
     patients.collect()
 }
 
-fn arm(run: &RunOutcome, patients: &Patients, seed: u64) -> Arm {
+fn arm(name: &str, patients: &Patients, seed: u64) -> Arm {
     let values: Vec<Values> = patients.values().copied().collect();
     let interval = |name: &str| {
         let defined: Vec<f64> = values.iter().filter_map(|values| values.named(name)).collect();
         interval(&defined, seed)
     };
     let intervals: Intervals = METRIC_NAMES.iter().map(|&name| (name.to_owned(), interval(name))).collect();
-    Arm { run: run.name.clone(), cases: values.len(), metrics: Metrics::over(&values), intervals }
+    Arm { run: name.to_owned(), cases: values.len(), metrics: Metrics::over(&values), intervals }
 }
 
 fn interval(values: &[f64], seed: u64) -> Option<[f64; 2]> {
     bootstrap(values, mean, DRAWS, seed).map(|interval| [interval.low, interval.high])
 }
 
-fn test(run: &RunOutcome, metric: &str, federation: &Patients, other: &Patients, seed: u64) -> Test {
+fn test(name: &str, metric: &str, federation: &Patients, other: &Patients, seed: u64) -> Test {
     let pairs = federation
         .iter()
         .filter_map(|(patient, values)| Some((values.named(metric)?, other.get(patient)?.named(metric)?)));
     let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.unzip();
     let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
     Test {
-        run: run.name.clone(),
+        run: name.to_owned(),
         metric: metric.to_owned(),
         difference: MeanSd::of(differences.iter().copied().map(Some)),
         interval: interval(&differences, seed),

@@ -2,9 +2,11 @@
 //! raises [`VERSION`].
 
 mod comparison;
+mod experiment;
 mod matrix;
 
 pub use comparison::{Arm, Comparison, Intervals, Test};
+pub use experiment::{EXPERIMENT_VERSION, Experiment, Model, SeedRun};
 pub use matrix::{Cell, DiceAt, Matrix, MatrixRow, SiteCell, Without, WorstCell};
 use serde::{Deserialize, Serialize};
 use shared::case::Role;
@@ -33,6 +35,8 @@ pub struct Report {
     pub comparison: Option<Comparison>,
     /// Each training site's model trained without the others, when asked for: the comparison.
     pub alone: Vec<Lineage>,
+    /// The consensus of those: the mean of their probabilities, without any federation; null where nobody trained alone.
+    pub consensus: Option<Lineage>,
     /// The settings everything ran with.
     pub settings: Federation,
 }
@@ -40,11 +44,11 @@ pub struct Report {
 /// One lineage of models and how the best of them does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lineage {
-    /// `federation`, or `alone:SITE`.
+    /// `federation`, `alone:SITE`, or `consensus`.
     pub run: String,
     /// The sites that trained it.
     pub members: Vec<String>,
-    /// The round whose model is reported.
+    /// The round whose model is reported; 0 for the consensus.
     pub best_round: u32,
     /// Bytes of parameters sent and received, all rounds.
     pub bytes: u64,

@@ -9,7 +9,7 @@ use super::plot::{self, Axes, Bar, DrawError, Line, Row};
 use super::roc;
 use super::summary::{cases_of, federation_run};
 use crate::outcome::{Outcome, RunOutcome};
-use shared::case::Role;
+use shared::case::Cases;
 use shared::metrics::lesion::{FrocPoint, froc};
 
 /// One picture.
@@ -45,12 +45,16 @@ pub(super) fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, Dr
 
 /// A run's name for people: `alone:north` is "north alone".
 pub(super) fn plain_run(run: &str) -> String {
-    run.strip_prefix("alone:").map_or_else(|| run.to_owned(), |site| format!("{site} alone"))
+    match run.strip_prefix("alone:") {
+        Some(site) => format!("{site} alone"),
+        None if run == "consensus" => "consensus of the sites alone".into(),
+        None => run.to_owned(),
+    }
 }
 
 fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     let Some(run) = federation_run(outcome) else { return Ok(None) };
-    let curves = roc::of(&cases_of(run, Role::Evaluate), run.threshold);
+    let curves = roc::of(&cases_of(run, Cases::HeldOut), run.threshold);
     if curves.is_empty() {
         return Ok(None);
     }
@@ -68,11 +72,11 @@ fn mean_roc(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     let lone = outcome.runs.len() == 1;
     let in_brain = |run: &RunOutcome| {
         let name = if lone { "in the brain".into() } else { plain_run(&run.name) };
-        roc::mean_in_brain(&name, &cases_of(run, Role::Evaluate))
+        roc::mean_in_brain(&name, &cases_of(run, Cases::HeldOut))
     };
     let mut curves: Vec<roc::Mean> = outcome.runs.iter().filter_map(in_brain).collect();
     if let Some(run) = federation_run(outcome).filter(|_| lone) {
-        curves.extend(roc::mean_in_volume("whole volume", &cases_of(run, Role::Evaluate)));
+        curves.extend(roc::mean_in_volume("whole volume", &cases_of(run, Cases::HeldOut)));
     }
     if curves.is_empty() {
         return Ok(None);
@@ -89,8 +93,8 @@ fn mean_roc(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
 fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     let Some(run) = federation_run(outcome) else { return Ok(None) };
     let mut rows = Vec::new();
-    for (role, part, colour) in [(Role::Evaluate, "held out", 1), (Role::Train, "validation", 0)] {
-        for scores in run.scores.iter().filter(|scores| scores.role == role) {
+    for (cases, part, colour) in [(Cases::HeldOut, "held out", 1), (Cases::Validation, "validation", 0)] {
+        for scores in run.scores.iter().filter(|scores| scores.role.judges() == cases) {
             let dice = scores.cases.iter().filter_map(|case| Values::of(&Look::from(case), run.threshold).dice());
             rows.push(Row { name: format!("{} ({part})", scores.site), values: dice.collect(), colour });
         }
@@ -142,7 +146,7 @@ fn false_findings(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
 }
 
 fn held_out(run: &RunOutcome, metric: &str, name: String, colour: usize) -> Row {
-    let cases = cases_of(run, Role::Evaluate);
+    let cases = cases_of(run, Cases::HeldOut);
     let values = cases.iter().filter_map(|&case| Values::of(&Look::from(case), run.threshold).named(metric));
     Row { name, values: values.collect(), colour }
 }
@@ -150,7 +154,7 @@ fn held_out(run: &RunOutcome, metric: &str, name: String, colour: usize) -> Row 
 fn free_response(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     let mut lines = Vec::new();
     for (index, run) in outcome.runs.iter().enumerate() {
-        let Some(curve) = froc(&cases_of(run, Role::Evaluate)).filter(|curve| !curve.is_empty()) else { continue };
+        let Some(curve) = froc(&cases_of(run, Cases::HeldOut)).filter(|curve| !curve.is_empty()) else { continue };
         let line = |name: String, x: fn(&FrocPoint) -> f64| Line {
             name,
             points: curve.iter().map(|point| (x(point), point.sensitivity)).collect(),

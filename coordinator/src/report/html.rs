@@ -5,14 +5,13 @@ use super::figures::Figure;
 use super::missing;
 use super::tables;
 use super::words::*;
-use shared::case::Role;
+use shared::case::{Cases, Role};
 
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 #[must_use]
 pub(super) fn page(report: &Report, figures: &[Figure]) -> String {
-    let name = escape(&report.name);
     let sections = [
         summary(report),
         tables::cohort(report),
@@ -26,14 +25,19 @@ pub(super) fn page(report: &Report, figures: &[Figure]) -> String {
         glossary().to_owned(),
         settings(report),
     ];
+    let footer = "The numbers stand in report.json beside this file. No image and no patient's name left a site: sites sent \
+                  model parameters and counts.";
+    document(&report.name, &report.software, &sections.join("\n"), footer)
+}
+
+/// A page that needs nothing else. `body` and `footer` are HTML already.
+pub(super) fn document(name: &str, software: &str, body: &str, footer: &str) -> String {
+    let (name, software) = (escape(name), escape(software));
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{name}: report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n{}\n\
-         <footer>Written by coordinator {}. The numbers stand in report.json beside this file. No image and no patient's \
-         name left a site: sites sent model parameters and counts.</footer>\n</main>\n</body>\n</html>\n",
-        sections.join("\n"),
-        escape(&report.software),
+         <title>{name}: report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n{body}\n\
+         <footer>Written by coordinator {software}. {footer}</footer>\n</main>\n</body>\n</html>\n"
     )
 }
 
@@ -64,6 +68,7 @@ fn held_out_sites(report: &Report) -> usize {
 pub(super) fn part(role: Role) -> &'static str {
     match role {
         Role::Train => "trains",
+        Role::Validate => "validates",
         Role::Evaluate => "held out",
     }
 }
@@ -118,13 +123,13 @@ fn score_row(name: String, cases: usize, scores: &Scores) -> Vec<String> {
 fn performance(report: &Report) -> String {
     let federation = &report.federation;
     let mut rows = Vec::new();
-    for (role, title, group) in [
-        (Role::Evaluate, "All held-out sites", &federation.pooled.held_out),
-        (Role::Train, "All validation patients", &federation.pooled.validation),
+    for (cases, title, group) in [
+        (Cases::HeldOut, "All held-out sites", &federation.pooled.held_out),
+        (Cases::Validation, "All validation patients", &federation.pooled.validation),
     ] {
-        let own = federation.sites.iter().filter(|site| site.role == role && site.cases > 0);
+        let own = federation.sites.iter().filter(|site| site.role.judges() == cases && site.cases > 0);
         let own: Vec<_> = own
-            .map(|site| score_row(format!("{} ({})", escape(&site.name), use_of(role)), site.cases, &site.scores))
+            .map(|site| score_row(format!("{} ({})", escape(&site.name), use_of(site.role)), site.cases, &site.scores))
             .collect();
         if own.len() > 1 {
             rows.push(score_row(format!("<strong>{title}</strong>"), group.cases, &group.scores));
@@ -143,7 +148,7 @@ fn performance(report: &Report) -> String {
 
 fn use_of(role: Role) -> &'static str {
     match role {
-        Role::Train => "validation",
+        Role::Train | Role::Validate => "validation",
         Role::Evaluate => "held out",
     }
 }

@@ -78,6 +78,11 @@ impl Values {
         ])
     }
 
+    /// Those of the same patient under several models, averaged where they are defined.
+    pub(super) fn mean(of: &[Self]) -> Self {
+        Self(std::array::from_fn(|metric| MeanSd::of(of.iter().map(|values| values.0[metric])).mean))
+    }
+
     /// The value of a metric by its key.
     pub(super) fn named(&self, name: &str) -> Option<f64> {
         METRIC_NAMES.iter().position(|&metric| metric == name).and_then(|index| self.0[index])
@@ -91,6 +96,28 @@ impl Values {
     /// These less others, where both are defined.
     pub(super) fn less(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|metric| Some(self.0[metric]? - other.0[metric]?)))
+    }
+}
+
+impl From<&Metrics> for Values {
+    /// The means.
+    fn from(of: &Metrics) -> Self {
+        let means = [
+            of.auc_brain,
+            of.auc_volume,
+            of.dice,
+            of.iou,
+            of.precision,
+            of.recall,
+            of.volume_error,
+            of.dice_detected,
+            of.lesion_recall,
+            of.lesion_precision,
+            of.lesion_f1,
+            of.fp_per_patient,
+            of.fp_per_patient_10mm3,
+        ];
+        Self(means.map(|value| value.mean))
     }
 }
 

@@ -4,7 +4,7 @@ use super::contract::{Cell, DiceAt, Matrix, MatrixRow, MeanSd, Metrics, SiteCell
 use super::contract::{Worst, WorstCell};
 use super::look::{Look, Values};
 use crate::outcome::{Outcome, RunOutcome, SiteScores};
-use shared::case::Role;
+use shared::case::{Cases, Role};
 use shared::sequence::SequenceSet;
 use std::collections::BTreeMap;
 
@@ -64,8 +64,8 @@ impl Table<'_> {
         MatrixRow {
             sequences: set.iter().filter_map(|index| names.get(index)).cloned().collect(),
             sites: sites.iter().map(site).filter(|site| site.cell.cases > 0).collect(),
-            held_out: self.cell(set, |patient| patient.role == Role::Evaluate),
-            validation: self.cell(set, |patient| patient.role == Role::Train),
+            held_out: self.cell(set, |patient| patient.role.judges() == Cases::HeldOut),
+            validation: self.cell(set, |patient| patient.role.judges() == Cases::Validation),
         }
     }
 
@@ -121,7 +121,7 @@ impl<'a> Patient<'a> {
     }
 }
 
-fn worst_cell(rows: &[MatrixRow]) -> Option<WorstCell> {
+pub(super) fn worst_cell(rows: &[MatrixRow]) -> Option<WorstCell> {
     let cells = rows.iter().flat_map(|row| row.sites.iter().map(move |site| (row, site)));
     let worst = cells.filter_map(|(row, site)| {
         let dice = site.cell.metrics.dice.mean?;

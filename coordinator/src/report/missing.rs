@@ -6,7 +6,7 @@ use super::heat::{self, Heat, HeatCell, HeatRow, signed};
 use super::html::{figure, table};
 use super::plot::DrawError;
 use super::words::{counted, escape, mean_sd};
-use shared::case::Role;
+use shared::case::{Cases, Role};
 
 /// Subsets up to which all are drawn; of more, those with all, all but one, and one alone.
 const MOST_ROWS: usize = 31;
@@ -49,10 +49,10 @@ fn heat_of(matrix: &Matrix, report: &Report, metric: fn(&Metrics) -> MeanSd, wha
     let names = &report.settings.input.sequences;
     let all = matrix.rows.len() <= MOST_ROWS;
     let drawn = |row: &&MatrixRow| all || row.sequences.len() + 1 >= names.len() || row.sequences.len() == 1;
-    let part = |role| if role == Role::Train { "validation" } else { "held out" };
+    let part = |role: Role| if role.judges() == Cases::Validation { "validation" } else { "held out" };
     // Held-out sites first.
-    let of = |role| report.federation.sites.iter().filter(move |site| site.role == role && site.cases > 0);
-    let sites: Vec<&Site> = of(Role::Evaluate).chain(of(Role::Train)).collect();
+    let of = |cases| report.federation.sites.iter().filter(move |site| site.role.judges() == cases && site.cases > 0);
+    let sites: Vec<&Site> = of(Cases::HeldOut).chain(of(Cases::Validation)).collect();
     Heat {
         what,
         sequences: names.clone(),

@@ -30,12 +30,31 @@ pub(super) fn mean_in_volume(name: &str, cases: &[&CaseScore]) -> Option<Mean> {
     mean(name, cases.iter().map(|case| case.whole().roc()).collect())
 }
 
+/// The patients' mean curve in the brain under models that differ in their seed: each patient's curves are averaged
+/// first. `seeds` holds the same patients each time.
+pub(super) fn mean_over_seeds(name: &str, seeds: &[Vec<&CaseScore>]) -> Option<Mean> {
+    let patients = seeds.iter().map(Vec::len).min()?;
+    let patient = |index: usize| {
+        let curves: Vec<Vec<f64>> =
+            seeds.iter().filter_map(|cases| cases[index].brain.roc().sampled(&grid())).collect();
+        let average = |place: usize| curves.iter().map(|curve| curve[place]).sum::<f64>() / curves.len() as f64;
+        (!curves.is_empty()).then(|| (0..grid().len()).map(average).collect())
+    };
+    banded(name, &(0..patients).filter_map(patient).collect::<Vec<_>>())
+}
+
+/// Curves rise fastest near zero, so the grid is densest there.
+fn grid() -> Vec<f64> {
+    (0..=200).map(|step| (f64::from(step) / 200.0).powi(3)).collect()
+}
+
 fn mean(name: &str, curves: Vec<Roc>) -> Option<Mean> {
-    // Curves rise fastest near zero, so the grid is densest there.
-    let grid: Vec<f64> = (0..=200).map(|step| (f64::from(step) / 200.0).powi(3)).collect();
-    let bands = mean_curve(&curves, &grid);
-    let patients = curves.iter().filter(|curve| curve.auc().is_some()).count();
-    (!bands.is_empty()).then(|| Mean { name: format!("{name} ({patients} patients)"), bands })
+    banded(name, &curves.iter().filter_map(|curve| curve.sampled(&grid())).collect::<Vec<_>>())
+}
+
+fn banded(name: &str, curves: &[Vec<f64>]) -> Option<Mean> {
+    let bands = mean_curve(curves, &grid());
+    (!bands.is_empty()).then(|| Mean { name: format!("{name} ({} patients)", curves.len()), bands })
 }
 
 /// The curves in the brain and over the whole volume, where they are defined.

@@ -5,7 +5,7 @@ use super::contract::*;
 use super::look::{Look, at};
 use super::matrix::matrix;
 use crate::outcome::{Outcome, RoundRecord, RunOutcome, SiteRecord, SiteScores};
-use shared::case::Role;
+use shared::case::{Cases, Role};
 use shared::metrics::lesion::SIZE_BINS_MM;
 use shared::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
 
@@ -13,6 +13,13 @@ use shared::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram}
 #[must_use]
 pub fn summarise(outcome: &Outcome) -> Report {
     let federation = federation_run(outcome).map_or_else(no_lineage, |run| lineage(run, outcome));
+    let (consensus, alone): (Vec<_>, Vec<_>) = outcome
+        .runs
+        .iter()
+        .skip(1)
+        .map(|run| lineage(run, outcome))
+        // Only the consensus never trained.
+        .partition(|lineage| lineage.rounds.is_empty());
     Report {
         version: VERSION,
         software: env!("CARGO_PKG_VERSION").into(),
@@ -21,7 +28,8 @@ pub fn summarise(outcome: &Outcome) -> Report {
         worst_held_out: worst_held_out(&federation.sites),
         comparison: comparison(outcome),
         federation,
-        alone: outcome.runs.iter().skip(1).map(|run| lineage(run, outcome)).collect(),
+        alone,
+        consensus: consensus.into_iter().next(),
         settings: outcome.federation.clone(),
     }
 }
@@ -57,17 +65,17 @@ fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
         thresholds,
         sites: outcome.sites.iter().map(|record| site(record, names, run, thresholds)).collect(),
         pooled: Pooled {
-            held_out: group(&cases_of(run, Role::Evaluate), thresholds),
-            validation: group(&cases_of(run, Role::Train), thresholds),
+            held_out: group(&cases_of(run, Cases::HeldOut), thresholds),
+            validation: group(&cases_of(run, Cases::Validation), thresholds),
         },
         matrix: matrix(run, outcome, thresholds),
         rounds: run.rounds.iter().map(round).collect(),
     }
 }
 
-/// The scored cases of all sites that play this part.
-pub(super) fn cases_of(run: &RunOutcome, role: Role) -> Vec<&CaseScore> {
-    run.scores.iter().filter(|scores| scores.role == role).flat_map(|scores| &scores.cases).collect()
+/// The scored cases of this kind, of all sites.
+pub(super) fn cases_of(run: &RunOutcome, cases: Cases) -> Vec<&CaseScore> {
+    run.scores.iter().filter(|scores| scores.role.judges() == cases).flat_map(|scores| &scores.cases).collect()
 }
 
 fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thresholds) -> Site {
@@ -93,9 +101,9 @@ fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thr
 }
 
 impl Report {
-    /// The federation's lineage, then those of the sites alone.
+    /// The federation's lineage, then those of the sites alone, then their consensus.
     pub(super) fn lineages(&self) -> impl Iterator<Item = &Lineage> {
-        std::iter::once(&self.federation).chain(&self.alone)
+        std::iter::once(&self.federation).chain(&self.alone).chain(&self.consensus)
     }
 }
 

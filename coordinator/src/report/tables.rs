@@ -87,6 +87,28 @@ const METRICS: [Metric; 13] = [
 /// All models on the held-out patients; empty without any.
 pub(super) fn arms(report: &Report) -> String {
     let Some(comparison) = &report.comparison else { return String::new() };
+    let named: Vec<String> = comparison.arms.iter().map(|arm| plain_run(&arm.run)).collect();
+    let tests = if comparison.tests.is_empty() {
+        String::new()
+    } else {
+        p_note("the federation")
+            + " A site alone trained with the same settings and as many rounds, and chose its threshold on its own \
+               validation patients; the consensus is the mean of the probabilities of all of those."
+    };
+    side_by_side(comparison, &named, &tests)
+}
+
+/// What the p values of a comparison are.
+pub(super) fn p_note(reference: &str) -> String {
+    format!(
+        " p against {}, two-sided: Wilcoxon's signed-rank test, which knows that the patients are the same, / rank-sum test, \
+         the publication's; each corrected (Holm) for all the p values of its kind shown here.",
+        escape(reference)
+    )
+}
+
+/// Models as columns, metrics as rows.
+pub(super) fn side_by_side(comparison: &Comparison, named: &[String], note: &str) -> String {
     let row = |metric: &Metric| {
         let mut row = vec![metric.0.to_owned()];
         row.extend(comparison.arms.iter().map(|arm| cell(arm, metric, comparison)));
@@ -94,18 +116,11 @@ pub(super) fn arms(report: &Report) -> String {
     };
     let rows: Vec<_> = METRICS.iter().map(row).collect();
     let mut head = words(&[""]);
-    head.extend(comparison.arms.iter().map(|arm| escape(&plain_run(&arm.run))));
-    let tests = if comparison.tests.is_empty() {
-        ""
-    } else {
-        " p against the federation, two-sided: Wilcoxon's signed-rank test, which knows that the patients are the same, / \
-         rank-sum test, the publication's; each corrected (Holm) for all the p values of its kind shown here. A site alone \
-         trained with the same settings and as many rounds, and chose its threshold on its own validation patients."
-    };
+    head.extend(named.iter().map(|name| escape(name)));
     let patients = comparison.arms.first().map_or(0, |arm| arm.cases);
     format!(
         "<h2>Table 3. Models on the held-out patients</h2>\n{}<p class=\"note\">{patients} patients. Mean ± standard deviation \
-         over patients; in brackets the 95 % interval of the mean (bootstrap over patients).{tests}</p>",
+         over patients; in brackets the 95 % interval of the mean (bootstrap over patients).{note}</p>",
         table(&head, &rows)
     )
 }
@@ -126,7 +141,7 @@ fn p_values(test: &Test) -> String {
 }
 
 /// `0.034`, `&lt; 0.001`, or a dash.
-fn p_value(p: Option<f64>) -> String {
+pub(super) fn p_value(p: Option<f64>) -> String {
     match p {
         None => "–".into(),
         Some(p) if p < 0.001 => "&lt; 0.001".into(),

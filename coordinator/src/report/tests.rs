@@ -113,7 +113,12 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
     }
 }
 
-fn outcome(with_local: bool) -> Outcome {
+/// A federation whose model is of this quality.
+pub(super) fn outcome_of(quality: u64) -> Outcome {
+    Outcome { runs: vec![lineage("federation", &["north", "south"], quality)], ..outcome(false) }
+}
+
+pub(super) fn outcome(with_local: bool) -> Outcome {
     let text = "name = 'test'\nrounds = 4\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
     let full = SequenceSet::full(4);
     let mut runs = vec![lineage("federation", &["north", "south"], 80)];

@@ -3,7 +3,7 @@
 use super::contract::{Lesions, Lineage, MeanSd, Report, Scores};
 use super::figures::plain_run;
 use super::missing;
-use shared::case::Role;
+use shared::case::{Cases, Role};
 
 /// Text made safe inside HTML.
 pub(super) fn escape(text: &str) -> String {
@@ -113,7 +113,7 @@ pub(super) fn table(report: &Report) -> String {
     for site in report.federation.sites.iter().filter(|site| site.cases > 0) {
         lines.push(scores_row(&site.name, site.role, site.cases, &site.scores));
     }
-    for lineage in &report.alone {
+    for lineage in report.alone.iter().chain(&report.consensus) {
         let group = &lineage.pooled.held_out;
         lines.push(scores_row(&plain_run(&lineage.run), Role::Evaluate, group.cases, &group.scores));
     }
@@ -121,7 +121,7 @@ pub(super) fn table(report: &Report) -> String {
 }
 
 fn scores_row(name: &str, role: Role, cases: usize, scores: &Scores) -> String {
-    let part = if role == Role::Train { "validation" } else { "held out" };
+    let part = if role.judges() == Cases::Validation { "validation" } else { "held out" };
     let m = &scores.metrics;
     let [brain, volume, dice] = [m.auc_brain, m.auc_volume, m.dice].map(|value| mean_sd(value, 3));
     terminal_row(&[name, part, &cases.to_string(), &brain, &volume, &dice, &found(scores.lesions)])

@@ -25,6 +25,8 @@ pub(super) struct Simulation {
     /// The site-agent's binary.
     pub(super) agent: PathBuf,
     pub(super) with_local: bool,
+    /// The weights to begin from.
+    pub(super) start: Option<PathBuf>,
 }
 
 impl Simulation {
@@ -87,6 +89,7 @@ impl Simulation {
             certificates: self.folder.certificates().join("coordinator"),
             run_folder: self.folder.path().to_owned(),
             with_local: self.with_local,
+            start: self.start.clone(),
             keep_updates: false,
         })
     }

@@ -4,7 +4,7 @@
 //! RUN/federation.toml          the configuration it was started with
 //! RUN/pki/                     certificates of the coordinator and of each site
 //! RUN/phantoms/SITE/           the synthetic cohorts
-//! RUN/sites/SITE/              phantom.toml, site.toml, agent.log, work/
+//! RUN/sites/SITE/              phantom.toml, site.toml, agent.log, work/ (prepared cases)
 //! RUN/...                      what the coordinator keeps, and the report
 //! ```
 
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FolderError {
+pub(crate) enum FolderError {
     /// A file or folder.
     #[error("cannot {action} {}: {source}", .path.display())]
     Disk {
@@ -50,14 +50,19 @@ pub(super) enum FolderError {
 
 /// A run folder that belongs to this run.
 #[derive(Clone, Debug)]
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder {
+    root: PathBuf,
+    /// Where phantoms and prepared cases are: the run folder itself, or one that several runs share.
+    store: PathBuf,
+}
 
 impl Folder {
-    /// Makes the folder, or takes up an unfinished run of the same configuration. Nothing is overwritten.
+    /// Makes the folder, or takes up an unfinished run of the same configuration. Nothing is overwritten. Phantoms and
+    /// prepared cases go into `store`, where there is one.
     ///
     /// # Errors
     /// [`FolderError`].
-    pub(super) fn open(path: &Path, plan: &Plan) -> Result<Self, FolderError> {
+    pub(crate) fn open(path: &Path, plan: &Plan, store: Option<&Path>) -> Result<Self, FolderError> {
         std::fs::create_dir_all(path).map_err(disk("create", path))?;
         let path = path.canonicalize().map_err(disk("find", path))?;
         let copy = path.join("federation.toml");
@@ -69,47 +74,54 @@ impl Folder {
         } else if path.join(crate::report::OUTCOME).exists() {
             return Err(FolderError::Finished(path));
         }
-        Ok(Self(path))
+        let store = match store {
+            Some(store) => {
+                std::fs::create_dir_all(store).map_err(disk("create", store))?;
+                store.canonicalize().map_err(disk("find", store))?
+            }
+            None => path.clone(),
+        };
+        Ok(Self { root: path, store })
     }
 
     /// The folder, absolute.
     #[must_use]
-    pub(super) fn path(&self) -> &Path {
-        &self.0
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
     }
 
     /// Certificates for the coordinator and each site.
     #[must_use]
-    pub(super) fn certificates(&self) -> PathBuf {
-        self.0.join("pki")
+    pub(crate) fn certificates(&self) -> PathBuf {
+        self.root.join("pki")
     }
 
     /// What a site's agent says.
     #[must_use]
-    pub(super) fn log(&self, site: &str) -> PathBuf {
+    pub(crate) fn log(&self, site: &str) -> PathBuf {
         self.site(site).join("agent.log")
     }
 
     /// A site's configuration.
     #[must_use]
-    pub(super) fn site_file(&self, site: &str) -> PathBuf {
+    pub(crate) fn site_file(&self, site: &str) -> PathBuf {
         self.site(site).join("site.toml")
     }
 
     fn site(&self, site: &str) -> PathBuf {
-        self.0.join("sites").join(site)
+        self.root.join("sites").join(site)
     }
 
     /// What `site-agent phantom` is told about a site.
     #[must_use]
-    pub(super) fn phantom_file(&self, site: &str) -> PathBuf {
+    pub(crate) fn phantom_file(&self, site: &str) -> PathBuf {
         self.site(site).join("phantom.toml")
     }
 
     /// Where the phantoms' cohorts lie, one folder a site.
     #[must_use]
-    pub(super) fn phantoms(&self) -> PathBuf {
-        self.0.join("phantoms")
+    pub(crate) fn phantoms(&self) -> PathBuf {
+        self.store.join("phantoms")
     }
 
     /// A cohort's `[data]` table, written last: where it is, the cohort is whole.
@@ -121,7 +133,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`FolderError::Certificates`].
-    pub(super) fn issue(&self, plan: &Plan) -> Result<(), FolderError> {
+    pub(crate) fn issue(&self, plan: &Plan) -> Result<(), FolderError> {
         certificates::issue(&Request {
             out: self.certificates(),
             coordinator_names: vec!["127.0.0.1".into(), "localhost".into()],
@@ -136,26 +148,25 @@ impl Folder {
     ///
     /// # Errors
     /// [`FolderError::Disk`].
-    pub(super) fn write_phantoms<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p str>, FolderError> {
+    pub(crate) fn write_phantoms<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p str>, FolderError> {
         let mut wanted = Vec::new();
-        for site in &plan.sites {
-            let Images::Phantoms(phantoms) = &site.images else { continue };
-            if self.cohort(&site.name).exists() {
+        for (name, phantoms) in plan.cohorts() {
+            if self.cohort(name).exists() {
                 continue;
             }
-            let part = self.phantoms().join(&site.name);
+            let part = self.phantoms().join(name);
             if part.exists() {
                 std::fs::remove_dir_all(&part).map_err(disk("clear", &part))?;
             }
             let mut entry = phantoms.clone();
-            entry.insert("name".into(), site.name.clone().into());
+            entry.insert("name".into(), name.into());
             let mut table = toml::Table::new();
             table.insert("cohort".into(), plan.phantom.clone().into());
             table.insert("site".into(), toml::Value::Array(vec![entry.into()]));
-            let home = self.site(&site.name);
+            let home = self.site(name);
             std::fs::create_dir_all(&home).map_err(disk("create", &home))?;
-            put(&self.phantom_file(&site.name), &toml::to_string(&table)?)?;
-            wanted.push(site.name.as_str());
+            put(&self.phantom_file(name), &toml::to_string(&table)?)?;
+            wanted.push(name);
         }
         Ok(wanted)
     }
@@ -164,7 +175,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`FolderError::Disk`], or [`FolderError::Cohort`].
-    pub(super) fn write_site(
+    pub(crate) fn write_site(
         &self,
         plan: &Plan,
         site: &PlannedSite,
@@ -177,24 +188,34 @@ impl Folder {
         table.insert("coordinator".into(), coordinator.to_string().into());
         table.insert("certificates".into(), text(self.certificates().join(&site.name)));
         table.insert("role".into(), toml::Value::try_from(site.role)?);
-        table.insert("work_folder".into(), text(home.join("work")));
-        table.insert("device".into(), "cpu".into());
-        table.insert("threads".into(), (plan.threads as i64).into());
+        table.insert("work_folder".into(), text(self.store.join("sites").join(&site.name).join("work")));
+        table.insert("device".into(), plan.device.clone().into());
+        table.insert("threads".into(), (plan.threads_of(site.role) as i64).into());
         // Should the coordinator be killed, its agents do not outlive it for long.
         table.insert("reconnect_minutes".into(), 1.into());
-        table.insert("data".into(), toml::Value::Table(self.data(site)?));
+        table.insert("data".into(), self.data(&site.name, &site.images)?);
         put(&self.site_file(&site.name), &toml::to_string(&table)?)
     }
 
-    /// A site's `[data]` table: as configured, or as the phantoms' maker left it.
-    fn data(&self, site: &PlannedSite) -> Result<toml::Table, FolderError> {
-        let path = match &site.images {
-            Images::Folders(data) => return Ok(data.clone()),
-            Images::Phantoms(_) => self.cohort(&site.name),
+    /// A site's `[data]` table: as configured, or as the phantoms' maker left it; several where images are pooled.
+    fn data(&self, site: &str, images: &Images) -> Result<toml::Value, FolderError> {
+        let path = match images {
+            Images::Folders(data) => return Ok(data.clone().into()),
+            Images::Phantoms(_) => self.cohort(site),
+            Images::Pooled(all) => {
+                let archives = all.iter().map(|(name, images)| {
+                    let mut archive = self.data(name, images)?;
+                    if let Some(table) = archive.as_table_mut() {
+                        table.insert("name".into(), name.clone().into());
+                    }
+                    Ok(archive)
+                });
+                return Ok(toml::Value::Array(archives.collect::<Result<_, FolderError>>()?));
+            }
         };
         let text = std::fs::read_to_string(&path).map_err(disk("read", &path))?;
         let cohort: Cohort = toml::from_str(&text).map_err(|source| FolderError::Cohort { path, source })?;
-        Ok(cohort.data)
+        Ok(cohort.data.into())
     }
 }
 
@@ -226,18 +247,18 @@ mod tests {
     fn an_unfinished_run_is_taken_up_and_nothing_else_is_touched() {
         let run = tempfile::tempdir().unwrap();
         let path = run.path().join("run");
-        Folder::open(&path, &plan()).unwrap();
-        Folder::open(&path, &plan()).unwrap();
+        Folder::open(&path, &plan(), None).unwrap();
+        Folder::open(&path, &plan(), None).unwrap();
         let other = Plan::from_toml(&CONFIG.replace("rounds = 1", "rounds = 2"), 2).unwrap();
-        assert!(matches!(Folder::open(&path, &other), Err(FolderError::Foreign(_))));
+        assert!(matches!(Folder::open(&path, &other, None), Err(FolderError::Foreign(_))));
         std::fs::write(path.join("outcome.json"), "{}").unwrap();
-        assert!(matches!(Folder::open(&path, &plan()), Err(FolderError::Finished(_))));
+        assert!(matches!(Folder::open(&path, &plan(), None), Err(FolderError::Finished(_))));
     }
 
     #[test]
     fn a_site_is_told_its_own_certificate_and_where_its_images_are() {
         let run = tempfile::tempdir().unwrap();
-        let folder = Folder::open(run.path(), &plan()).unwrap();
+        let folder = Folder::open(run.path(), &plan(), None).unwrap();
         let read = |path: PathBuf| toml::from_str::<toml::Table>(&std::fs::read_to_string(path).unwrap()).unwrap();
         assert_eq!(folder.write_phantoms(&plan()).unwrap(), ["north"]);
         let wanted = read(folder.phantom_file("north"));
@@ -259,7 +280,7 @@ mod tests {
     #[test]
     fn half_a_cohort_is_made_again() {
         let run = tempfile::tempdir().unwrap();
-        let folder = Folder::open(run.path(), &plan()).unwrap();
+        let folder = Folder::open(run.path(), &plan(), None).unwrap();
         let half = folder.phantoms().join("north/north-0001");
         std::fs::create_dir_all(&half).unwrap();
         assert_eq!(folder.write_phantoms(&plan()).unwrap(), ["north"]);

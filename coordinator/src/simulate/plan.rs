@@ -2,47 +2,54 @@
 
 use serde::Deserialize;
 use shared::case::Role;
-use shared::federation::{Federation, SettingsError};
+use shared::federation::{Effort, Federation, SettingsError};
 use std::collections::BTreeSet;
 
 /// Everything that a simulation is about, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The federation's settings; its sites are those below.
-    pub(super) federation: Federation,
+    pub(crate) federation: Federation,
     /// The file it came from, as it stood.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Threads of each site while it works.
-    pub(super) threads: usize,
+    pub(crate) threads: usize,
+    /// What each site computes on.
+    pub(crate) device: String,
     /// What `site-agent phantom` is told about all sites.
-    pub(super) phantom: toml::Table,
+    pub(crate) phantom: toml::Table,
     /// The sites.
-    pub(super) sites: Vec<PlannedSite>,
+    pub(crate) sites: Vec<PlannedSite>,
 }
+
+/// The site that has the images of all training sites.
+const POOLED: &str = "pooled";
 
 /// One site.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct PlannedSite {
+pub(crate) struct PlannedSite {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its part.
-    pub(super) role: Role,
+    pub(crate) role: Role,
     /// Its images.
-    pub(super) images: Images,
+    pub(crate) images: Images,
 }
 
 /// Where a site's images come from.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Images {
+pub(crate) enum Images {
     /// Phantoms, made for this run: what the maker is told about the site, beside its name.
     Phantoms(toml::Table),
     /// Folders that are there: a site's `[data]` table.
     Folders(toml::Table),
+    /// Those of several sites in one place, by the sites' names.
+    Pooled(Vec<(String, Images)>),
 }
 
 /// Why a file cannot be simulated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub(super) enum PlanError {
+pub(crate) enum PlanError {
     /// The federation's settings.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -86,6 +93,8 @@ struct File {
 struct Text {
     #[serde(default = "one")]
     threads: usize,
+    #[serde(default = "cpu")]
+    device: String,
     #[serde(default)]
     phantom: toml::Table,
     sites: Vec<SiteText>,
@@ -93,6 +102,10 @@ struct Text {
 
 fn one() -> usize {
     1
+}
+
+fn cpu() -> String {
+    "cpu".into()
 }
 
 #[derive(Deserialize)]
@@ -108,11 +121,49 @@ struct SiteText {
 }
 
 impl Plan {
+    /// Puts the images of all training sites at one site called `pooled`, which does the work of all of them: as many
+    /// steps, on all their threads.
+    pub(crate) fn pooled(mut self) -> Self {
+        let (train, mut rest): (Vec<_>, Vec<_>) = self.sites.into_iter().partition(|site| site.role == Role::Train);
+        let count = train.len();
+        let images = Images::Pooled(train.into_iter().map(|site| (site.name, site.images)).collect());
+        rest.insert(0, PlannedSite { name: POOLED.into(), role: Role::Train, images });
+        self.sites = rest;
+        if let Effort::Steps(steps) = &mut self.federation.training.effort {
+            *steps = steps.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        }
+        let sites = &mut self.federation.sites;
+        sites.expected = self.sites.iter().map(|site| site.name.clone()).collect();
+        self.threads *= sites.concurrent.unwrap_or(1);
+        (sites.minimum, sites.per_round, sites.concurrent) = (1, None, Some(1));
+        self
+    }
+
+    /// How many threads a site of this part has. One that only scores mostly works while nobody else does.
+    pub(crate) fn threads_of(&self, role: Role) -> usize {
+        match role {
+            Role::Train => self.threads,
+            Role::Evaluate | Role::Validate => self.threads * self.federation.sites.concurrent.unwrap_or(1),
+        }
+    }
+
+    /// Every cohort of phantoms to make: whose it is, and what the maker is told beside the name.
+    pub(crate) fn cohorts(&self) -> impl Iterator<Item = (&str, &toml::Table)> {
+        let own = self.sites.iter().flat_map(|site| match &site.images {
+            Images::Pooled(all) => all.iter().map(|(name, images)| (name.as_str(), images)).collect(),
+            images => vec![(site.name.as_str(), images)],
+        });
+        own.filter_map(|(name, images)| match images {
+            Images::Phantoms(table) => Some((name, table)),
+            Images::Folders(_) | Images::Pooled(_) => None,
+        })
+    }
+
     /// Reads and checks a federation's file with its `[simulate]` table, for a machine with so many cores.
     ///
     /// # Errors
     /// [`PlanError`] names the key or the site.
-    pub(super) fn from_toml(text: &str, cores: usize) -> Result<Self, PlanError> {
+    pub(crate) fn from_toml(text: &str, cores: usize) -> Result<Self, PlanError> {
         let mut federation = Federation::from_toml(text)?;
         let file: File = toml::from_str(text).map_err(|error| PlanError::Syntax(error.to_string()))?;
         let missing = "there is no [simulate] table: it names the sites to simulate";
@@ -135,7 +186,7 @@ impl Plan {
         phantom.entry("seed").or_insert(toml::Value::Integer((federation.seed & i64::MAX as u64) as i64));
         // Site names go into folders and certificates: the same rule as for typed ones.
         let federation = federation.check()?;
-        Ok(Self { federation, text: text.into(), threads: simulate.threads, phantom, sites })
+        Ok(Self { federation, text: text.into(), threads: simulate.threads, device: simulate.device, phantom, sites })
     }
 }
 
@@ -180,8 +231,24 @@ mod tests {
         let plan = plan(&format!("[simulate]\nthreads = 2\n{NORTH}{folders}")).unwrap();
         assert_eq!(plan.federation.sites.expected, ["north", "south"]);
         assert_eq!(plan.federation.sites.concurrent, Some(2));
+        assert_eq!([Role::Train, Role::Evaluate].map(|role| plan.threads_of(role)), [2, 4]);
         assert!(matches!(&plan.sites[0].images, Images::Phantoms(table) if table["cases"].as_integer() == Some(3)));
         assert!(matches!(&plan.sites[1].images, Images::Folders(table) if table["root"].as_str() == Some("/x")));
+    }
+
+    #[test]
+    fn a_pooled_site_has_everybodys_images_and_does_everybodys_work() {
+        let south = NORTH.replace("north", "south");
+        let held_out = NORTH.replace("north", "harbour").replace("train", "evaluate");
+        let text = format!("[training]\nsteps = 30\n[simulate]\n{NORTH}{south}{held_out}");
+        let apart = plan(&text).unwrap();
+        let names: Vec<String> = apart.cohorts().map(|(name, _)| name.to_owned()).collect();
+        let pooled = apart.pooled();
+        assert_eq!(pooled.federation.sites.expected, ["pooled", "harbour"]);
+        assert_eq!(pooled.federation.training.effort, Effort::Steps(60));
+        assert_eq!((pooled.threads, pooled.federation.sites.concurrent), (4, Some(1)));
+        assert_eq!(pooled.cohorts().map(|(name, _)| name.to_owned()).collect::<Vec<_>>(), names);
+        assert!(matches!(&pooled.sites[0].images, Images::Pooled(all) if all.len() == 2));
     }
 
     #[test]

@@ -123,12 +123,16 @@ fn work(progress: &Progress) -> String {
     }
 }
 
+/// Round 0 is nobody's: the consensus of what the sites learnt alone.
 fn scoring(round: u32, cases: Cases) -> String {
     let whose = match cases {
         Cases::Validation => "validation",
         Cases::HeldOut => "held-out",
     };
-    format!("scoring the model of round {round} on {whose} cases")
+    match round {
+        0 => format!("scoring the consensus of the sites' own models on {whose} cases"),
+        round => format!("scoring the model of round {round} on {whose} cases"),
+    }
 }
 
 /// What happened in one line; `None` for what happens too often to be worth one.

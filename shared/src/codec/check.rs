@@ -1,7 +1,7 @@
 //! What a well-spelt message must also fulfil. Messages come from machines that may be broken or hostile.
 
 use super::CodecError;
-use crate::message::{CoordinatorMessage, Hello, SiteMessage, Trained, Wanted};
+use crate::message::{CoordinatorMessage, Hello, MAX_MODELS, SiteMessage, Trained, Wanted};
 use crate::score::{AtThreshold, CaseScore, Found, LesionCounts, SubsetScore};
 use crate::sequence::{MAX_SEQUENCES, SequenceSet};
 
@@ -32,7 +32,8 @@ pub(super) fn coordinator_message(message: &CoordinatorMessage) -> Checked {
         CoordinatorMessage::Refused { reason } => check_text(COORDINATOR, "reason", reason),
         CoordinatorMessage::Finished { summary } => check_text(COORDINATOR, "summary", summary),
         CoordinatorMessage::Train { .. } => Ok(()),
-        CoordinatorMessage::Evaluate { wanted: Wanted { thresholds, sweep, .. }, .. } => {
+        CoordinatorMessage::Evaluate { models, wanted: Wanted { thresholds, sweep, .. }, .. } => {
+            ensure((1..=MAX_MODELS).contains(&models.len()), COORDINATOR, "models", "too few or too many")?;
             let sound = thresholds.iter().chain(sweep).all(|&threshold| is_probability(threshold));
             ensure(sound, COORDINATOR, "thresholds", "not all probabilities")
         }

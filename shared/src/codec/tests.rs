@@ -114,10 +114,10 @@ fn coordinator_messages_and_headers_are_spelt_as_they_always_were() {
     let model = ParametersId([0xab; 32]);
     let id = "ab".repeat(32);
     let wanted = Wanted { thresholds: vec![0.5, 0.25], sweep: vec![0.125], subsets: true };
-    let evaluate = CoordinatorMessage::Evaluate { task: TASK, model, wanted };
+    let evaluate = CoordinatorMessage::Evaluate { task: TASK, models: vec![model], wanted };
     assert_golden(&CoordinatorMessage::Refused { reason: "full".into() }, "06000000010466756c6c");
     assert_golden(&CoordinatorMessage::Train { task: TASK, model }, &format!("280000000200fb2c01010101{id}"));
-    assert_golden(&evaluate, &format!("370000000300fb2c01010101{id}020000003f0000803e010000003e01"));
+    assert_golden(&evaluate, &format!("380000000300fb2c0101010101{id}020000003f0000803e010000003e01"));
     assert_golden(&CoordinatorMessage::Finished { summary: "done".into() }, "060000000404646f6e65");
     let header = TransferHeader { parameters: model, bytes: 160_000_000, task: TASK };
     assert_golden(&header, &format!("2c000000{id}fc0068890900fb2c01010101"));

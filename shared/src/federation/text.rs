@@ -45,6 +45,8 @@ struct Text {
     _serve: Option<serde::de::IgnoredAny>,
     #[serde(default, rename = "simulate")]
     _simulate: Option<serde::de::IgnoredAny>,
+    #[serde(default, rename = "experiment")]
+    _experiment: Option<serde::de::IgnoredAny>,
 }
 
 mod defaults {
@@ -174,11 +176,12 @@ struct EvaluationText {
     validation_share: f32,
     held_out_every: Option<u32>,
     subsets: bool,
+    split_seed: Option<u64>,
 }
 
 impl Default for EvaluationText {
     fn default() -> Self {
-        Self { validation_share: 0.2, held_out_every: None, subsets: true }
+        Self { validation_share: 0.2, held_out_every: None, subsets: true, split_seed: None }
     }
 }
 
@@ -238,6 +241,7 @@ impl Text {
                 validation_share: self.evaluation.validation_share,
                 held_out_every: self.evaluation.held_out_every,
                 subsets: self.evaluation.subsets,
+                split_seed: self.evaluation.split_seed,
             },
             sites: Sites {
                 expected: self.sites.expected,

@@ -185,11 +185,10 @@ pub struct Band {
     pub interval: Option<[f64; 2]>,
 }
 
-/// Averages patients' curves at each false positive rate of `grid`; patients without both kinds of voxel are left
-/// out. Empty if none is left.
+/// Averages patients' curves, each sampled at every false positive rate of `grid` ([`Roc::sampled`]). Empty without
+/// any.
 #[must_use]
-pub fn mean_curve(curves: &[Roc], grid: &[f64]) -> Vec<Band> {
-    let sampled: Vec<Vec<f64>> = curves.iter().filter_map(|curve| curve.sampled(grid)).collect();
+pub fn mean_curve(sampled: &[Vec<f64>], grid: &[f64]) -> Vec<Band> {
     let band = |(i, &fpr): (usize, &f64)| {
         let rates: Vec<f64> = sampled.iter().map(|curve| curve[i]).collect();
         let tpr = mean(&rates)?;

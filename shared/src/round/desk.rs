@@ -31,7 +31,7 @@ enum Bytes {
 
 #[derive(Debug)]
 struct Job {
-    model: ModelRef,
+    models: Vec<ModelRef>,
     wanted: Wanted,
     asked: bool,
     since: Duration,
@@ -63,9 +63,9 @@ impl Desk {
     }
 
     /// Puts a task on the desk; [`Desk::fill`] sends it when the site is free.
-    pub(super) fn add(&mut self, site: &str, task: TaskId, model: ModelRef, wanted: &Wanted, now: Duration) {
+    pub(super) fn add(&mut self, site: &str, task: TaskId, models: &[ModelRef], wanted: &Wanted, now: Duration) {
         let job = Job {
-            model,
+            models: models.to_vec(),
             wanted: wanted.clone(),
             asked: false,
             since: now,
@@ -94,12 +94,11 @@ impl Desk {
             (job.asked, job.since) = (true, now);
             busy.push(site.clone());
             working += 1;
-            out.push(Effect::Send { site: site.clone(), message: request(*task, job) });
-            let parameters = job.model.parameters;
-            if roster.hand_over(site, parameters) {
-                let header = TransferHeader { parameters, bytes: self.model_bytes, task: *task };
+            out.extend(request(*task, job).map(|message| Effect::Send { site: site.clone(), message }));
+            for model in roster.hand_over(site, &job.models) {
+                let header = TransferHeader { parameters: model.parameters, bytes: self.model_bytes, task: *task };
                 *self.moved.entry(task.run).or_default() += self.model_bytes;
-                out.push(Effect::SendParameters { site: site.clone(), header, model: job.model });
+                out.push(Effect::SendParameters { site: site.clone(), header, model });
             }
         }
     }
@@ -257,10 +256,13 @@ fn same(asked: &[f32], counted: impl Iterator<Item = f32>) -> bool {
     asked.iter().map(|threshold| threshold.to_bits()).eq(counted.map(f32::to_bits))
 }
 
-fn request(task: TaskId, job: &Job) -> CoordinatorMessage {
-    let model = job.model.parameters;
-    match task.kind {
-        TaskKind::Train => CoordinatorMessage::Train { task, model },
-        TaskKind::Evaluate(_) => CoordinatorMessage::Evaluate { task, model, wanted: job.wanted.clone() },
-    }
+/// The request for a task; a training without its one model cannot be asked for.
+fn request(task: TaskId, job: &Job) -> Option<CoordinatorMessage> {
+    let mut models = job.models.iter().map(|model| model.parameters);
+    Some(match task.kind {
+        TaskKind::Train => CoordinatorMessage::Train { task, model: models.next()? },
+        TaskKind::Evaluate(_) => {
+            CoordinatorMessage::Evaluate { task, models: models.collect(), wanted: job.wanted.clone() }
+        }
+    })
 }

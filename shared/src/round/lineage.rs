@@ -1,4 +1,5 @@
-//! One lineage of models: the federation's, or one site's alone. What comes next follows from the durable facts.
+//! One lineage of models: the federation's, one site's alone, or the consensus of those. What comes next follows from
+//! the durable facts.
 
 use super::desk::Answer;
 use super::scores::{Counted, Scores, choose_sweep, choose_thresholds, dice_by_site, pooled_dice};
@@ -39,7 +40,8 @@ struct Training {
 /// Sites scoring one model, and what the scores are for.
 #[derive(Debug)]
 struct Scoring {
-    model: ModelRef,
+    round: u32,
+    models: Vec<ModelRef>,
     aim: Aim,
     open: BTreeSet<(String, Cases)>,
     validation: Scores,
@@ -75,7 +77,12 @@ pub(super) struct Lineage {
     best_scores: Option<Scores>,
     /// No further round: too few of its sites are left.
     given_up: bool,
+    /// The models whose consensus this is; empty for a lineage that trains.
+    pub(super) voters: Vec<ModelRef>,
 }
+
+/// The name of the lineage that never trains: its predictions are the mean of the sites' own models'.
+const CONSENSUS: &str = "consensus";
 
 impl Lineage {
     pub(super) fn new(id: RunId, name: String, members: Vec<String>) -> Self {
@@ -83,11 +90,25 @@ impl Lineage {
     }
 
     pub(super) fn resumed(id: RunId, progress: RunProgress) -> Self {
-        Self { id, progress, phase: Phase::Rest(None), best_scores: None, given_up: false }
+        Self { id, progress, phase: Phase::Rest(None), best_scores: None, given_up: false, voters: Vec::new() }
+    }
+
+    /// The consensus of what these sites learn alone.
+    pub(super) fn consensus(id: RunId, members: Vec<String>) -> Self {
+        Self::new(id, CONSENSUS.into(), members)
+    }
+
+    pub(super) fn is_consensus(&self) -> bool {
+        self.progress.outcome.name == CONSENSUS
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.progress.done
+    }
+
+    /// The model that the report is about; `None` before there is one.
+    pub(super) fn best(&self) -> Option<ModelRef> {
+        self.progress.best.map(|best| ModelRef { run: self.id, round: best.round, parameters: best.parameters })
     }
 
     /// A task of this lineage ended.
@@ -160,24 +181,29 @@ impl Lineage {
             let every = table.plan.federation.evaluation.held_out_every.filter(|_| self.id == RunId(0));
             let aim = Aim::Validate { held_out: every.is_some_and(|every| done.is_multiple_of(every)) };
             let model = ModelRef { run: self.id, round: done, parameters };
-            self.score(table, model, aim, &Wanted::default(), (now, out));
-        } else if done < table.plan.federation.rounds && !self.given_up {
+            self.score(table, vec![model], aim, &Wanted::default(), (now, out));
+        } else if done < table.plan.federation.rounds && !self.given_up && !self.is_consensus() {
             self.train(table, done + 1, since, (now, out))?;
-        } else if let Some(best) = self.progress.best {
-            let model = ModelRef { run: self.id, round: best.round, parameters: best.parameters };
+        } else if let Some(models) = self.reported() {
             match self.best_scores.take() {
-                None => self.score(table, model, Aim::Choose, &Wanted::default(), (now, out)),
+                None => self.score(table, models, Aim::Choose, &Wanted::default(), (now, out)),
                 Some(scores) => {
                     let thresholds = choose_thresholds(&scores, &mut self.progress.outcome);
                     let subsets = table.plan.federation.evaluation.subsets;
                     let wanted = Wanted { thresholds, sweep: choose_sweep(&scores), subsets };
-                    self.score(table, model, Aim::Report, &wanted, (now, out));
+                    self.score(table, models, Aim::Report, &wanted, (now, out));
                 }
             }
         } else {
             self.progress.done = true;
         }
         Ok(())
+    }
+
+    /// The models that the report is about: the best one, or all whose consensus it is.
+    fn reported(&self) -> Option<Vec<ModelRef>> {
+        let models = if self.is_consensus() { self.voters.clone() } else { self.best().into_iter().collect() };
+        (!models.is_empty()).then_some(models)
     }
 
     /// Asks the sites of a round to train, or waits for enough of them.
@@ -211,7 +237,7 @@ impl Lineage {
         members.dedup();
         let model = self.start(&table.plan, round);
         let task = TaskId { run: self.id, round, kind: TaskKind::Train, pass: 0 };
-        candidates.iter().for_each(|site| table.desk.add(site, task, model, &Wanted::default(), now));
+        candidates.iter().for_each(|site| table.desk.add(site, task, &[model], &Wanted::default(), now));
         out.push(Effect::Report(Happening::RoundStarted {
             run: self.id,
             name: self.progress.outcome.name.clone(),
@@ -283,31 +309,32 @@ impl Lineage {
         Ok(false)
     }
 
-    /// Asks for a model's scores.
+    /// Asks for the scores of a model, or of a consensus.
     fn score(
         &mut self,
         table: &mut Table,
-        model: ModelRef,
+        models: Vec<ModelRef>,
         aim: Aim,
         wanted: &Wanted,
         (now, out): (Duration, &mut Vec<Effect>),
     ) {
-        let mut asked: Vec<(String, Cases)> =
-            self.trainers(table).into_iter().map(|site| (site, Cases::Validation)).collect();
+        let round = if self.is_consensus() { 0 } else { models.first().map_or(0, |model| model.round) };
+        let judges = self.trainers(table).into_iter().chain(table.roster.available(Role::Validate));
+        let mut asked: Vec<(String, Cases)> = judges.map(|site| (site, Cases::Validation)).collect();
         if matches!(aim, Aim::Report | Aim::Validate { held_out: true }) {
             asked.extend(table.roster.available(Role::Evaluate).into_iter().map(|site| (site, Cases::HeldOut)));
         }
         asked.retain(|(site, cases)| table.roster.cases(site, TaskKind::Evaluate(*cases)) > 0);
         for (site, cases) in &asked {
-            let task = TaskId { run: self.id, round: model.round, kind: TaskKind::Evaluate(*cases), pass: aim.pass() };
-            table.desk.add(site, task, model, wanted, now);
+            let task = TaskId { run: self.id, round, kind: TaskKind::Evaluate(*cases), pass: aim.pass() };
+            table.desk.add(site, task, &models, wanted, now);
         }
         for cases in asked.iter().map(|(_, cases)| *cases).collect::<BTreeSet<_>>() {
-            out.push(Effect::Report(Happening::Evaluating { run: self.id, round: model.round, cases }));
+            out.push(Effect::Report(Happening::Evaluating { run: self.id, round, cases }));
         }
         let open = asked.into_iter().collect();
-        self.phase =
-            Phase::Scoring(Scoring { model, aim, open, validation: BTreeMap::new(), held_out: BTreeMap::new() });
+        let (validation, held_out) = (BTreeMap::new(), BTreeMap::new());
+        self.phase = Phase::Scoring(Scoring { round, models, aim, open, validation, held_out });
     }
 
     /// Draws the conclusions of a scoring that everybody has answered; `false` while somebody has not.
@@ -327,7 +354,7 @@ impl Lineage {
                     SiteScores { site, role, cases, subsets }
                 });
                 outcome.scores = sites.collect();
-                outcome.best_round = scoring.model.round;
+                outcome.best_round = scoring.round;
                 self.progress.done = true;
             }
         }
@@ -335,7 +362,7 @@ impl Lineage {
     }
 
     fn validated(&mut self, scoring: Scoring, table: &mut Table, out: &mut Vec<Effect>) {
-        let Scoring { model, validation, held_out, .. } = scoring;
+        let Scoring { models, validation, held_out, .. } = scoring;
         let score = pooled_dice(&validation);
         if let Some(record) = self.progress.outcome.rounds.last_mut() {
             record.validation = score;
@@ -346,6 +373,7 @@ impl Lineage {
         self.progress.validated = true;
         // An undefined score loses against any other; of equals the later round, which has seen more, wins.
         let rank = |score: Option<f64>| score.unwrap_or(-1.0);
+        let Some(model) = models.first() else { return };
         let best = self.progress.best.is_none_or(|best| rank(score) >= rank(best.score));
         if best {
             self.progress.best = Some(Best { round: model.round, parameters: model.parameters, score });

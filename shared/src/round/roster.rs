@@ -1,6 +1,6 @@
 //! Who is in the federation, who is connected, and who was last heard when.
 
-use super::Effect;
+use super::{Effect, ModelRef};
 use crate::case::{Cases, Role};
 use crate::federation::Federation;
 use crate::happening::Happening;
@@ -17,8 +17,8 @@ struct Site {
     inventory: Option<Inventory>,
     /// Connected, with its data prepared.
     ready: bool,
-    /// The model this connection was sent last.
-    held: Option<ParametersId>,
+    /// The models of the task that this connection was given last.
+    held: Vec<ParametersId>,
     /// When it last showed progress.
     progress: Duration,
     /// Silent for longer than patience lasts; not asked until it is heard again.
@@ -40,7 +40,7 @@ impl Roster {
             connection: None,
             inventory: Some(record.inventory),
             ready: false,
-            held: None,
+            held: Vec::new(),
             progress: now,
             given_up: false,
         };
@@ -70,11 +70,11 @@ impl Roster {
             connection: None,
             inventory: None,
             ready: false,
-            held: None,
+            held: Vec::new(),
             progress: now,
             given_up: false,
         });
-        (site.connection, site.ready, site.held) = (Some(connection), false, None);
+        (site.connection, site.ready, site.held) = (Some(connection), false, Vec::new());
         (site.progress, site.given_up) = (now, false);
         self.last_news = now;
         out.push(Effect::Report(Happening::Joined { site: name.into(), role: hello.role }));
@@ -112,6 +112,7 @@ impl Roster {
         let cases = match site.role {
             Role::Train => inventory.training_cases,
             Role::Evaluate => inventory.held_out_cases,
+            Role::Validate => inventory.validation_cases,
         };
         let known = inventory.sequences.is_subset(federation.input.all()) && !inventory.sequences.is_empty();
         if cases == 0 || !known {
@@ -126,7 +127,7 @@ impl Roster {
 
     pub(super) fn disconnect(&mut self, name: &str, connection: u64, reason: String, out: &mut Vec<Effect>) {
         if let Some(site) = self.sites.get_mut(name).filter(|site| site.connection == Some(connection)) {
-            (site.connection, site.ready, site.held) = (None, false, None);
+            (site.connection, site.ready, site.held) = (None, false, Vec::new());
             out.push(Effect::Report(Happening::Left { site: name.into(), reason }));
         }
     }
@@ -158,10 +159,11 @@ impl Roster {
         }
     }
 
-    /// Notes that a site is being sent a model; `false` when it holds it already.
-    pub(super) fn hand_over(&mut self, name: &str, model: ParametersId) -> bool {
-        let Some(site) = self.sites.get_mut(name) else { return false };
-        site.held.replace(model) != Some(model)
+    /// Notes that a site is given a task on these models; gives those that it does not hold yet.
+    pub(super) fn hand_over(&mut self, name: &str, models: &[ModelRef]) -> Vec<ModelRef> {
+        let Some(site) = self.sites.get_mut(name) else { return Vec::new() };
+        let held = std::mem::replace(&mut site.held, models.iter().map(|model| model.parameters).collect());
+        models.iter().filter(|model| !held.contains(&model.parameters)).copied().collect()
     }
 
     /// How long nothing has been heard of anybody.

@@ -63,9 +63,9 @@ fn settings(extra: &str) -> Federation {
     Federation::from_toml(&text).unwrap()
 }
 
-/// The better the later the round, except round 2, which is best.
+/// The better the later the round, except round 2, which is best. The consensus has round 0.
 fn quality(round: u32) -> u64 {
-    [0, 3, 9, 5][round as usize % 4]
+    [7, 3, 9, 5][round as usize % 4]
 }
 
 fn case(task: TaskId, index: u32, wanted: &Wanted) -> CaseScore {
@@ -111,6 +111,9 @@ impl World {
         let mut peers: BTreeMap<String, Peer> =
             (0..trainers).map(|i| (format!("site-{i}"), peer(Role::Train))).collect();
         peers.insert("held-out".into(), peer(Role::Evaluate));
+        if extra.contains("'judge'") {
+            peers.insert("judge".into(), peer(Role::Validate));
+        }
         let coordinator = Machine::new(plan.clone(), None, Duration::ZERO);
         let (now, shell) = (Duration::ZERO, VecDeque::new());
         Self { plan, now, coordinator, snapshot: None, peers, shell, connections: 0, finished: None, stopped: None }
@@ -179,14 +182,14 @@ impl World {
         let sequences = vec!["a".to_string()];
         let hello = Hello { protocol: PROTOCOL, software: "test".into(), role: peer.role, sequences };
         self.tell(Event::Connected { site: name.into(), connection: self.connections, hello });
-        let evaluates = self.peers[name].role == Role::Evaluate;
+        let (role, count) = (self.peers[name].role, |of, cases| if self.peers[name].role == of { cases } else { 0 });
         self.peer(
             name,
             site::Event::Prepared(Inventory {
                 sequences: SequenceSet::full(1),
-                training_cases: u32::from(!evaluates) * 4,
-                validation_cases: u32::from(!evaluates) * 2,
-                held_out_cases: u32::from(evaluates) * 3,
+                training_cases: count(Role::Train, 4),
+                validation_cases: if role == Role::Validate { 3 } else { count(Role::Train, 2) },
+                held_out_cases: count(Role::Evaluate, 3),
                 skipped_cases: 0,
                 training_slices: 10,
                 training_lesions: 6,
@@ -244,7 +247,7 @@ impl World {
         if task.kind == TaskKind::Train {
             assert!(!peer.trained.contains(&task), "{name} trains {task:?} twice");
             peer.trained.push(task);
-            let parameters = hash(&[name.as_bytes(), &work.model.0, &task.round.to_le_bytes()]);
+            let parameters = hash(&[name.as_bytes(), &work.models[0].0, &task.round.to_le_bytes()]);
             let sequences = SequenceSet::full(1);
             let (slices, steps, mean_loss, last_loss, seconds) = (8, 1, 1.0, 0.5, 1.0);
             let trained = Trained { task, parameters, slices, steps, mean_loss, last_loss, seconds, sequences };
@@ -331,8 +334,8 @@ fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
     let world = undisturbed(EXPECTED, true);
     let outcome = world.finished.unwrap();
     let names: Vec<&str> = outcome.runs.iter().map(|run| run.name.as_str()).collect();
-    assert_eq!(names, ["federation", "alone:site-0", "alone:site-1", "alone:site-2"]);
-    for run in &outcome.runs {
+    assert_eq!(names, ["federation", "alone:site-0", "alone:site-1", "alone:site-2", "consensus"]);
+    for run in &outcome.runs[..4] {
         assert_eq!(run.rounds.len(), 3, "{}", run.name);
         assert_eq!(run.best_round, 2, "the round with the best validation score");
         assert!(run.threshold.is_some() && run.threshold_pooled.is_some() && run.threshold_dice.is_some());
@@ -349,6 +352,52 @@ fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
     }
     let updates: Vec<&str> = outcome.runs[0].rounds[0].updates.iter().map(|update| update.site.as_str()).collect();
     assert_eq!(updates, ["site-0", "site-1", "site-2"]);
+}
+
+#[test]
+fn the_consensus_is_scored_with_the_best_model_of_every_site_alone() {
+    let mut world = World::new(EXPECTED, true, 3);
+    let mut asked = BTreeMap::new();
+    for name in world.names() {
+        world.connect(&name);
+    }
+    while world.finished.is_none() {
+        for name in world.names() {
+            for stream in [true, false] {
+                world.deliver_down(&name, stream, false);
+                world.deliver_up(&name, stream, false);
+            }
+            if let Some(work) = world.peers[&name].work.clone().filter(|work| work.models.len() > 1) {
+                asked.insert((name.clone(), work.task), work.models);
+            }
+            world.work(&name);
+        }
+        world.shell_step();
+    }
+    let snapshot = world.coordinator.snapshot();
+    let best: Vec<ParametersId> = snapshot.runs[1..4].iter().map(|run| run.best.unwrap().parameters).collect();
+    // Three sites choose the thresholds, then all four score.
+    assert_eq!(asked.len(), 7);
+    assert!(asked.values().all(|models| *models == best));
+    let consensus = world.finished.unwrap().runs.pop().unwrap();
+    assert_eq!((consensus.members.len(), consensus.rounds.len(), consensus.best_round), (3, 0, 0));
+    assert!(consensus.threshold.is_some());
+    assert_eq!(consensus.scores.iter().map(|scores| scores.cases.len()).collect::<Vec<_>>(), [2, 2, 2, 3]);
+}
+
+#[test]
+fn a_validating_site_helps_to_choose_and_never_trains() {
+    let extra = "sites = { expected = ['site-0', 'site-1', 'judge', 'held-out'] }";
+    let mut world = World::new(extra, true, 2);
+    world.calm();
+    let outcome = world.finished.unwrap();
+    for run in &outcome.runs {
+        assert!(!run.members.contains(&"judge".to_string()), "{}", run.name);
+        assert!(run.rounds.iter().all(|round| round.validation_by_site.iter().any(|(site, _)| site == "judge")));
+        let judged = run.scores.iter().find(|scores| scores.site == "judge").unwrap();
+        assert_eq!((judged.role, judged.cases.len()), (Role::Validate, 3));
+    }
+    assert!(world.peers["judge"].trained.is_empty());
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn work_begins_when_request_and_model_are_here_in_any_order() {
     for events in [[train(1, 7), received(1, 7)], [received(1, 7), train(1, 7)]] {
         let mut machine = joined();
         let effects: Vec<Effect> = events.into_iter().flat_map(|event| machine.handle(event)).collect();
-        assert_eq!(effects, [Effect::Start(Work { task: task(1), model: model(7), wanted: Wanted::default() })]);
+        assert_eq!(effects, [Effect::Start(Work { task: task(1), models: vec![model(7)], wanted: Wanted::default() })]);
     }
 }
 
@@ -88,7 +88,7 @@ fn another_task_replaces_the_running_one_whose_result_is_then_ignored() {
     let mut machine = joined();
     machine.handle(train(1, 7));
     machine.handle(received(1, 7));
-    assert_eq!(machine.handle(train(2, 8)), [Effect::Cancel]);
+    assert_eq!(machine.handle(train(2, 8)), [Effect::Cancel, Effect::Forget(model(7))]);
     let effects = machine.handle(Event::Trained(trained(1, 9)));
     assert_eq!(effects, [Effect::Forget(model(9))]);
 }
@@ -102,4 +102,20 @@ fn models_that_nobody_needs_are_forgotten() {
     assert_eq!(machine.handle(received(2, 8)), []);
     let effects = machine.handle(train(2, 8));
     assert!(effects.contains(&Effect::Forget(model(7))) && effects.contains(&Effect::Forget(model(9))), "{effects:?}");
+}
+
+#[test]
+fn a_consensus_waits_for_all_its_models_which_may_come_before_the_request() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    machine.handle(received(1, 7));
+    machine.handle(Event::Trained(trained(1, 9)));
+    assert_eq!(machine.handle(received(2, 3)), []);
+    assert_eq!(machine.handle(received(2, 4)), []);
+    let task = TaskId { kind: TaskKind::Evaluate(crate::case::Cases::Validation), ..task(2) };
+    let (models, wanted) = (vec![model(3), model(4), model(5)], Wanted::default());
+    let ask = CoordinatorMessage::Evaluate { task, models: models.clone(), wanted: wanted.clone() };
+    let effects = machine.handle(Event::Message(ask));
+    assert_eq!(effects, [Effect::Forget(model(7)), Effect::Forget(model(9))]);
+    assert_eq!(machine.handle(received(2, 5)), [Effect::Start(Work { task, models, wanted })]);
 }

@@ -1,6 +1,6 @@
 //! A site's settings: where the coordinator and the data are. Everything about the model is the coordinator's.
 
-use crate::data::DataConfig;
+use crate::data::Archives;
 use serde::Deserialize;
 use shared::case::Role;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct SiteConfig {
     #[serde(default = "SiteConfig::an_hour")]
     pub reconnect_minutes: u32,
     /// Where the images are and what they are called.
-    pub data: DataConfig,
+    pub data: Archives,
 }
 
 /// Why a site's settings cannot be used.

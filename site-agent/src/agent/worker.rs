@@ -4,14 +4,14 @@ use super::config::SiteConfig;
 use super::models::Models;
 use super::session::Told;
 use crate::case::CachedCase;
-use crate::data::{self, DataConfig};
+use crate::data::{self, Archives};
 use crate::device::{self, Device};
 use crate::evaluate::{Scored, count_scores, score_cases};
 use crate::failure::{Class, Failure};
 use crate::meter::Meter;
 use crate::train::{self, Job, Step, on_own_thread, train, with_own_norms};
 use shared::case::{Cases, Role};
-use shared::federation::{Federation, Norm};
+use shared::federation::{Evaluation, Federation, Norm};
 use shared::message::{Inventory, Progress, RunId, TaskId, Trained};
 use shared::parameters::Parameters;
 use shared::sequence::SequenceSet;
@@ -41,15 +41,24 @@ impl Prepared {
         let mut skipped = cohort.skipped.len();
         let found = cohort.cases.len();
         // Without a reference a case can neither train nor be scored.
-        let cases: Vec<CachedCase> = cohort.cases.into_iter().filter(CachedCase::has_label).collect();
+        let labelled = cohort.cases.into_iter().zip(cohort.archives).filter(|(case, _)| case.has_label());
+        let (cases, archives): (Vec<CachedCase>, Vec<Option<String>>) = labelled.unzip();
         skipped += found - cases.len();
-        let (training, validation) = match role {
-            Role::Train => train::split(&cases, federation.evaluation.validation_share, federation.seed, site),
-            Role::Evaluate => (Vec::new(), Vec::new()),
+        let all: Vec<usize> = (0..cases.len()).collect();
+        let (training, validation, held_out) = match role {
+            Role::Train => {
+                let origins = archives.iter().map(|archive| archive.as_deref().unwrap_or(site));
+                let Evaluation { validation_share, .. } = federation.evaluation;
+                let seed = federation.evaluation.split_seed(federation.seed);
+                let (training, validation) =
+                    train::split(&origins.zip(&cases).collect::<Vec<_>>(), validation_share, seed);
+                (training, validation, Vec::new())
+            }
+            Role::Validate => (Vec::new(), all, Vec::new()),
+            Role::Evaluate => (Vec::new(), Vec::new(), all),
         };
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let lesions = |indices: &[usize]| count(indices.iter().map(|&index| cases[index].count_lesions()).sum());
-        let held_out: Vec<usize> = if role == Role::Evaluate { (0..cases.len()).collect() } else { Vec::new() };
         let inventory = Inventory {
             sequences: cases.iter().map(CachedCase::present).fold(SequenceSet::EMPTY, SequenceSet::union),
             training_cases: count(training.len()),
@@ -68,7 +77,7 @@ impl Prepared {
     pub(super) fn check(&self, role: Role) -> Result<(), Failure> {
         let enough = match role {
             Role::Train => !self.training.is_empty(),
-            Role::Evaluate => !self.cases.is_empty(),
+            Role::Evaluate | Role::Validate => !self.cases.is_empty(),
         };
         let failure = || {
             Failure::new(Class::Data, "no case has a reference segmentation").hint(
@@ -98,7 +107,7 @@ struct Shop {
     federation: Arc<Federation>,
     models: Models,
     device: Device,
-    data: DataConfig,
+    data: Archives,
     work_folder: PathBuf,
     tell: mpsc::UnboundedSender<Told>,
     prepared: OnceLock<Prepared>,
@@ -193,10 +202,12 @@ impl Shop {
 
     fn work(&self, work: &Work, cancelled: &AtomicBool) -> Result<(), String> {
         let prepared = self.prepared.get().ok_or("the site's data is not ready")?;
-        let model = self.models.load(work.model).map_err(|error| format!("the model cannot be read: {error}"))?;
-        match work.cases() {
-            None => self.train(work.task, prepared, &model, cancelled),
-            Some(cases) => self.score(work, &prepared.scored(cases), model, cancelled),
+        let load = |&id| self.models.load(id).map_err(|error| format!("the model cannot be read: {error}"));
+        let models = work.models.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        match (work.cases(), models.first()) {
+            (None, Some(model)) => self.train(work.task, prepared, model, cancelled),
+            (Some(cases), Some(_)) => self.score(work, &prepared.scored(cases), models, cancelled),
+            (_, None) => Err("the coordinator named no model".into()),
         }
     }
 
@@ -243,15 +254,14 @@ impl Shop {
         &self,
         work: &Work,
         cases: &[&CachedCase],
-        model: Parameters,
+        mut models: Vec<Parameters>,
         cancelled: &AtomicBool,
     ) -> Result<(), String> {
         let task = work.task;
         tracing::info!(run = task.run.0, round = task.round, cases = cases.len(), "scoring");
-        let model = match self.own(task.run) {
-            Some(own) => with_own_norms(&model, &own),
-            None => model,
-        };
+        if let Some(own) = self.own(task.run) {
+            models.iter_mut().for_each(|model| *model = with_own_norms(model, &own));
+        }
         let total = count_scores(cases, &self.federation, &work.wanted);
         let mut meter = Meter::new(if work.wanted.subsets { "subsets scored" } else { "cases scored" }, total);
         let (total, mut done) = (total as u32, 0);
@@ -265,7 +275,7 @@ impl Shop {
             self.say(Event::Progress(Progress { task, done, total, loss: None, slices_per_second: 0.0 }));
             go_on(cancelled)
         };
-        score_cases(cases, &self.federation, &model, &work.wanted, &self.device, &mut each)
+        score_cases(cases, &self.federation, &models, &work.wanted, &self.device, &mut each)
             .map_err(|error| error.to_string())?;
         self.say(Event::Evaluated(task));
         Ok(())

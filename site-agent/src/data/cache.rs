@@ -13,21 +13,20 @@ const VERSION: u32 = 1;
 pub(super) struct Cache<'a> {
     folder: PathBuf,
     input: &'a Input,
-    lesion_labels: &'a [u16],
 }
 
 impl<'a> Cache<'a> {
     /// Makes the folder where it is missing.
-    pub(super) fn open(work: &Path, input: &'a Input, lesion_labels: &'a [u16]) -> io::Result<Self> {
+    pub(super) fn open(work: &Path, input: &'a Input) -> io::Result<Self> {
         let folder = work.join("cache");
         std::fs::create_dir_all(&folder)?;
-        Ok(Self { folder, input, lesion_labels })
+        Ok(Self { folder, input })
     }
 
     /// The prepared case, from the cache or made now. A damaged file is made anew.
-    pub(super) fn case(&self, id: &str, files: &Files) -> Result<CachedCase, CaseError> {
+    pub(super) fn case(&self, id: &str, files: &Files, lesion_labels: &[u16]) -> Result<CachedCase, CaseError> {
         let contents = files.read(self.input)?;
-        let mut key = self.key(id);
+        let mut key = self.key(id, lesion_labels);
         let of_case = [&contents.label, &contents.brain];
         for content in contents.sequences.iter().chain(of_case) {
             match content {
@@ -43,15 +42,15 @@ impl<'a> Cache<'a> {
             Err(CaseFileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        let (prepared, _) = contents.prepare(id, self.input, self.lesion_labels)?;
+        let (prepared, _) = contents.prepare(id, self.input, lesion_labels)?;
         prepared.store(&path)?;
         Ok(CachedCase::open(&path)?)
     }
 
     /// What of the settings a prepared case depends on. Slices per slab are not among it.
-    fn key(&self, id: &str) -> blake3::Hasher {
+    fn key(&self, id: &str, lesion_labels: &[u16]) -> blake3::Hasher {
         let Input { sequences, plane, spacing_mm, slices: _ } = self.input;
-        let settings = format!("{VERSION} {id:?} {sequences:?} {plane} {spacing_mm:?} {:?}", self.lesion_labels);
+        let settings = format!("{VERSION} {id:?} {sequences:?} {plane} {spacing_mm:?} {lesion_labels:?}");
         let mut key = blake3::Hasher::new();
         key.update(blake3::hash(settings.as_bytes()).as_bytes());
         key

@@ -2,15 +2,22 @@
 
 use super::pattern::{Pattern, fits, is_wildcard};
 use super::{CaseError, DataError, Files};
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use shared::federation::Input;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// A site's checked `[data]` table.
+/// Where a site's images are: one archive, `[data]`, or several, `[[data]]` each with a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Archives(Vec<DataConfig>);
+
+/// One archive's checked `[data]` table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Text")]
 pub struct DataConfig {
+    name: Option<String>,
     root: PathBuf,
     cases: Vec<String>,
     sequences: BTreeMap<String, Vec<Pattern>>,
@@ -35,6 +42,7 @@ pub struct ConfigError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
+    name: Option<String>,
     root: String,
     #[serde(default)]
     cases: Names,
@@ -100,6 +108,7 @@ impl TryFrom<Text> for DataConfig {
             return Err(wrong("lesion_labels", found, expected));
         }
         Ok(Self {
+            name: text.name,
             root: root.into(),
             cases: text.cases.several(),
             sequences,
@@ -125,7 +134,61 @@ fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Strin
     if expanded.is_empty() { Err(wrong("a folder")) } else { Ok(expanded) }
 }
 
+impl From<DataConfig> for Archives {
+    fn from(only: DataConfig) -> Self {
+        Self(vec![only])
+    }
+}
+
+impl<'de> Deserialize<'de> for Archives {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrSeveral)
+    }
+}
+
+/// By hand, because an untagged enum would forget which key of which archive is wrong.
+struct OneOrSeveral;
+
+impl<'de> Visitor<'de> for OneOrSeveral {
+    type Value = Archives;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a [data] table, or several [[data]]")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Archives, A::Error> {
+        DataConfig::deserialize(MapAccessDeserializer::new(map)).map(Archives::from)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Archives, A::Error> {
+        let archives: Vec<DataConfig> = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
+        let names: BTreeSet<&Option<String>> = archives.iter().map(|archive| &archive.name).collect();
+        if archives.is_empty() || names.len() < archives.len() || names.contains(&None) {
+            return Err(serde::de::Error::custom("each of several [[data]] needs a name of its own"));
+        }
+        Ok(Archives(archives))
+    }
+}
+
+impl Archives {
+    /// The names of the sequences that at least one archive holds.
+    #[must_use]
+    pub fn sequences(&self) -> Vec<String> {
+        self.0.iter().flat_map(DataConfig::sequences).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The archives, in the order of the file.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &DataConfig> {
+        self.0.iter()
+    }
+}
+
 impl DataConfig {
+    /// The archive's name; `None` for the only one of its site.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The names of the sequences that the site holds: those with a path that are not dropped.
     #[must_use]
     pub fn sequences(&self) -> Vec<String> {
@@ -220,6 +283,26 @@ mod tests {
         }
         let error = toml::from_str::<DataConfig>(&LEAST.replace("{case}.nii", "x.nii")).unwrap_err().to_string();
         assert!(error.contains("sequences.flair"), "{error}");
+    }
+
+    #[test]
+    fn several_archives_have_names_and_a_wrong_key_is_still_named() {
+        #[derive(Debug, Deserialize)]
+        struct File {
+            data: Archives,
+        }
+        let archive = |name: &str, case: &str| {
+            format!("[[data]]\n{name}\nroot = '{case}'\n[data.sequences]\n{case} = '{{case}}.nii'\n")
+        };
+        let read = |text: &str| toml::from_str::<File>(text).map(|file| file.data).map_err(|error| error.to_string());
+        let both = read(&[archive("name = 'a'", "t1"), archive("name = 'b'", "flair")].concat()).unwrap();
+        assert_eq!(both.sequences(), ["flair", "t1"]);
+        assert_eq!(both.iter().map(DataConfig::name).collect::<Vec<_>>(), [Some("a"), Some("b")]);
+        assert!(read(&archive("", "t1")).unwrap_err().contains("name of its own"));
+        assert!(read(&[archive("name = 'a'", "t1"), archive("name = 'a'", "t1")].concat()).is_err());
+        assert!(read(&archive("names = 'a'", "t1")).unwrap_err().contains("names"));
+        let one = read(&format!("[data]\n{}", LEAST.replace("[sequences]", "[data.sequences]"))).unwrap();
+        assert_eq!(one.sequences(), ["flair"]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Site {
     }
 
     fn open(&self, more: &str) -> Result<Cohort, DataError> {
-        open(&self.config(more), &input(), &self.0.path().join("work"), &mut |_, _| {})
+        open(&self.config(more).into(), &input(), &self.0.path().join("work"), &mut |_, _| {})
     }
 
     fn reasons(&self) -> BTreeMap<String, String> {

@@ -7,7 +7,7 @@ fn all_scores(patients: &[Prepared], federation: &Federation, wanted: &Wanted) -
     let (_folder, cases) = cohort(patients);
     let cases: Vec<&CachedCase> = cases.iter().collect();
     let mut scores = Vec::new();
-    score_cases(&cases, federation, &fresh(federation), wanted, &Device::flex(), &mut |score| {
+    score_cases(&cases, federation, &[fresh(federation)], wanted, &Device::flex(), &mut |score| {
         scores.push(score);
         ControlFlow::Continue(())
     })
@@ -107,7 +107,7 @@ fn a_case_without_a_reference_is_refused_by_its_place() {
     let (_folder, cases) = cohort(&[patient(2, [true, true]), bare]);
     let cases: Vec<&CachedCase> = cases.iter().collect();
     let settings = federation("");
-    let outcome = score_cases(&cases, &settings, &fresh(&settings), &Wanted::default(), &Device::flex(), &mut |_| {
+    let outcome = score_cases(&cases, &settings, &[fresh(&settings)], &Wanted::default(), &Device::flex(), &mut |_| {
         ControlFlow::Continue(())
     });
     assert_eq!(outcome, Err(EvaluateError::NoReference { case: 1 }));

@@ -42,7 +42,7 @@ struct Canvas {
 /// any number of threads.
 #[must_use]
 pub fn examine(cohort: &Cohort, index: usize) -> Phantom {
-    let scanner = Scanner::of(cohort.scanner, cohort.seed, &cohort.site);
+    let scanner = Scanner::of(&cohort.scanner, cohort.seed, &cohort.site);
     let grid = cohort.grid(scanner.stretch);
     let case = format!("{}-{:04}", cohort.site, index + 1);
     let mut rng = stream(cohort.seed, 0, &format!("{}/{case}", cohort.site), Purpose::Phantom);

@@ -169,7 +169,7 @@ fn lesions_are_mostly_small_and_several_to_a_patient() {
 
 #[test]
 fn sites_differ_as_scanners_do_and_the_reference_does_not() {
-    let of = |site: &str, scanner| examine(&Cohort { scanner, ..cohort(site) }, 0);
+    let of = |site: &str, scanner: ScannerChoice| examine(&Cohort { scanner, ..cohort(site) }, 0);
     let phantoms: Vec<_> = ["a", "b", "c", "d", "e", "f"].map(|s| of(s, ScannerChoice::Auto)).into();
     let brightest = |p: &Phantom| p.volumes[BRAVO].iter().copied().fold(0.0, f32::max);
     let spread: Vec<f32> = phantoms.iter().map(brightest).collect();
@@ -178,6 +178,9 @@ fn sites_differ_as_scanners_do_and_the_reference_does_not() {
     assert!(phantoms.iter().any(|p| p.orientation != phantoms[0].orientation));
     assert!(phantoms.iter().any(|p| p.grid.spacing_mm != phantoms[0].grid.spacing_mm));
     assert_eq!(of("a", ScannerChoice::Reference).grid, of("b", ScannerChoice::Reference).grid);
+    let like = of("g", "like a".parse().unwrap());
+    assert_eq!((like.grid, like.orientation), (phantoms[0].grid, phantoms[0].orientation));
+    assert_ne!(like.volumes, phantoms[0].volumes, "other patients of the same hospital");
 }
 
 #[test]

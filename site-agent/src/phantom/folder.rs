@@ -180,7 +180,7 @@ mod tests {
     fn a_site_reads_its_phantoms_by_their_own_data_table() {
         #[derive(serde::Deserialize)]
         struct Site {
-            data: crate::data::DataConfig,
+            data: crate::data::Archives,
         }
         let folder = tempfile::tempdir().unwrap();
         let written = write(&folder.path().join("west"), &cohort(), &mut |_| ()).unwrap();

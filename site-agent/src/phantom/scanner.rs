@@ -32,10 +32,11 @@ const ORIENTATIONS: [&str; 4] = ["RAS", "LPS", "LAS", "PSR"];
 
 impl Scanner {
     /// The scanner of a site.
-    pub(super) fn of(choice: ScannerChoice, seed: u64, site: &str) -> Self {
+    pub(super) fn of(choice: &ScannerChoice, seed: u64, site: &str) -> Self {
         match choice {
             ScannerChoice::Reference => Self::reference(),
             ScannerChoice::Auto => Self::draw(&mut stream(seed, 0, site, Purpose::Phantom)),
+            ScannerChoice::Like(other) => Self::draw(&mut stream(seed, 0, other, Purpose::Phantom)),
         }
     }
 

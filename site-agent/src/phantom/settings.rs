@@ -4,6 +4,7 @@ use super::tissue::SEQUENCES;
 use serde::{Deserialize, Serialize};
 use shared::case::Grid;
 use shared::sequence::SequenceSet;
+use std::str::FromStr;
 
 /// Why phantoms cannot be made as asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum SettingsError {
     /// Names become folders.
     #[error("site name `{0}` must be 1 to 64 letters, digits, `-` or `_`")]
     SiteName(String),
+    /// A scanner that cannot be chosen.
+    #[error("scanner is `{0}`: must be auto, reference, or like SITE")]
+    Scanner(String),
     /// Two sites of one name.
     #[error("two sites are called `{0}`")]
     SameName(String),
@@ -35,15 +39,54 @@ pub enum SettingsError {
     Toml(String),
 }
 
-/// How a site's scanner is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+/// How a site's scanner is chosen: `auto`, `reference`, or `like SITE`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum ScannerChoice {
     /// Drawn from the seed and the site's name.
     #[default]
     Auto,
     /// No bias field, straight intensities, little noise, RAS.
     Reference,
+    /// The one that `auto` draws for this site: two sites are two groups of one hospital's patients.
+    Like(String),
+}
+
+impl FromStr for ScannerChoice {
+    type Err = SettingsError;
+
+    fn from_str(text: &str) -> Result<Self, SettingsError> {
+        match (text, text.strip_prefix("like ")) {
+            ("auto", _) => Ok(Self::Auto),
+            ("reference", _) => Ok(Self::Reference),
+            (_, Some(site)) if !site.trim().is_empty() => Ok(Self::Like(site.trim().into())),
+            _ => Err(SettingsError::Scanner(text.into())),
+        }
+    }
+}
+
+impl TryFrom<String> for ScannerChoice {
+    type Error = SettingsError;
+
+    fn try_from(text: String) -> Result<Self, SettingsError> {
+        text.parse()
+    }
+}
+
+impl std::fmt::Display for ScannerChoice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Reference => formatter.write_str("reference"),
+            Self::Like(site) => write!(formatter, "like {site}"),
+        }
+    }
+}
+
+impl From<ScannerChoice> for String {
+    fn from(choice: ScannerChoice) -> Self {
+        choice.to_string()
+    }
 }
 
 /// What the cohorts of all sites share. On the command line and in a cohort file's `[cohort]` table alike.
@@ -174,7 +217,7 @@ impl Cohort {
             site: site.name.clone(),
             cases: site.cases,
             lacks: sequences(&site.lacks)?,
-            scanner: site.scanner,
+            scanner: site.scanner.clone(),
             plane: common.plane,
             slices: common.slices,
             spacing_mm,

@@ -3,14 +3,30 @@
 use crate::case::CachedCase;
 use rand::seq::SliceRandom;
 use shared::random::{Purpose, stream};
+use std::collections::BTreeMap;
 
-/// Parts a site's cases into those to train on and those kept back for validation, as indices, ascending.
+/// Parts cases into those to train on and those kept back for validation, as indices, ascending; `origin` names the
+/// site or archive that each case comes from, and each is parted by itself.
 ///
 /// `share` of the cases is kept back, but one at least where there are two, and never all; nothing is kept back
-/// for a share of zero. The choice depends on the cases' names, not on the order in which they were found.
+/// for a share of zero. The choice depends on the names of origins and cases, not on the order in which they were found:
+/// cases that are pooled are parted as they are at the sites they come from.
 #[must_use]
-pub fn split(cases: &[CachedCase], share: f32, seed: u64, site: &str) -> (Vec<usize>, Vec<usize>) {
-    part(&cases.iter().map(CachedCase::id).collect::<Vec<_>>(), share, seed, site)
+pub fn split(cases: &[(&str, &CachedCase)], share: f32, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let mut origins: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, (origin, _)) in cases.iter().enumerate() {
+        origins.entry(origin).or_default().push(index);
+    }
+    let (mut training, mut validation) = (Vec::new(), Vec::new());
+    for (origin, own) in origins {
+        let names: Vec<&str> = own.iter().map(|&index| cases[index].1.id()).collect();
+        let (train, kept) = part(&names, share, seed, origin);
+        training.extend(train.into_iter().map(|index| own[index]));
+        validation.extend(kept.into_iter().map(|index| own[index]));
+    }
+    training.sort_unstable();
+    validation.sort_unstable();
+    (training, validation)
 }
 
 fn part(names: &[&str], share: f32, seed: u64, site: &str) -> (Vec<usize>, Vec<usize>) {

@@ -15,7 +15,7 @@ pub struct Comparison {
 /// One model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Arm {
-    /// `federation`, or `alone:SITE`.
+    /// `federation`, `alone:SITE`, or `consensus`.
     pub run: String,
     /// Held-out cases that it was scored on.
     pub cases: usize,

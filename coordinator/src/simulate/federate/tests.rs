@@ -17,8 +17,8 @@ fn simulation(folder: &std::path::Path, run: &str) -> Simulation {
     std::fs::write(&agent, script).unwrap();
     std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();
     let plan = Plan::from_toml(CONFIG, 2).unwrap();
-    let folder = Folder::open(&folder.join("run"), &plan).unwrap();
-    Simulation { plan, folder, agent, with_local: true }
+    let folder = Folder::open(&folder.join("run"), &plan, None).unwrap();
+    Simulation { plan, folder, agent, with_local: true, start: None }
 }
 
 fn outcome(simulation: &Simulation) -> Outcome {

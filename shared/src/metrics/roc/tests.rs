@@ -23,15 +23,15 @@ fn the_curve_is_straight_between_points_and_takes_the_top_of_a_step() {
 }
 
 #[test]
-fn the_mean_curve_leaves_out_patients_without_lesion() {
+fn the_mean_curve_has_a_band_from_two_patients_on() {
     let (perfect, chance) = (Roc::of_scores(vec![1.0], vec![0.0]), Roc::of_scores(vec![1.0], vec![1.0]));
-    let none = Roc::of_scores(vec![], vec![1.0]);
-    let band = mean_curve(&[perfect.clone(), chance, none.clone()], &[0.5]);
+    let [perfect, chance] = [perfect, chance].map(|roc| roc.sampled(&[0.5]).unwrap());
+    let band = mean_curve(&[perfect.clone(), chance], &[0.5]);
     assert_eq!((band.len(), band[0].tpr), (1, 0.75));
     let half = 1.96 * 0.125f64.sqrt() / 2f64.sqrt();
     assert_eq!(band[0].interval, Some([0.75 - half, 1.0]));
-    assert_eq!(mean_curve(&[perfect], &[0.0])[0].interval, None);
-    assert_eq!(mean_curve(&[none], &[0.0]), []);
+    assert_eq!(mean_curve(&[perfect], &[0.5])[0].interval, None);
+    assert_eq!(mean_curve(&[], &[0.5]), []);
 }
 
 proptest! {

@@ -1,0 +1,209 @@
+//! The `experiment` subcommand: the arms of an experiment, one simulated federation after the other, and their
+//! comparison.
+//!
+//! ```text
+//! OUT/experiment.toml          the configuration it was started with
+//! OUT/phantoms, OUT/sites/     images and prepared cases that all runs share
+//! OUT/arms/ARM/seed-N/         each run's own folder, with its own report
+//! OUT/experiment.json, .html   the comparison, written anew after every run
+//! ```
+
+mod plan;
+
+use crate::failure::{Class, Failure};
+use crate::outcome::Outcome;
+use crate::report::{self, experiment::Finished, experiment::Written};
+use crate::simulate::{self, folder::Folder};
+use plan::{Arm, Experiment, ExperimentError};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The configuration in an experiment's folder: what makes it one.
+pub(crate) const FILE: &str = "experiment.toml";
+
+/// Arguments of `experiment`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The experiment's settings, with [simulate] and [experiment] tables, such as configs/paper-small.toml.
+    config: PathBuf,
+    /// The folder of the experiment [default: runs/NAME-DATE]. One that holds an unfinished one of the same file goes on.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print experiment.json at the end instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A configuration that cannot work, a run that fails, an interruption, a disk that refuses.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(&args.config).map_err(|error| simulate::unreadable(&args.config, &error))?;
+    let experiment = Experiment::from_toml(&text).map_err(|error| refused(&args.config, &error))?;
+    let out = args.out.clone().unwrap_or_else(|| simulate::fresh(Path::new("runs"), &experiment.name));
+    open(&out, &experiment)?;
+    eprintln!("experiment's folder: {}", out.display());
+    let runs: Vec<(&Arm, u64)> =
+        experiment.seeds.iter().flat_map(|&seed| experiment.arms.iter().map(move |arm| (arm, seed))).collect();
+    let mut clock = Clock { began: Instant::now(), done: Vec::new() };
+    for (index, &(arm, seed)) in runs.iter().enumerate() {
+        if finished(&out, arm, seed)?.is_some() {
+            continue;
+        }
+        let left = clock.left(&runs[index..]).map(|left| format!(", about {left} left")).unwrap_or_default();
+        eprintln!("run {} of {}: {} with seed {seed}{left}", index + 1, runs.len(), arm.name);
+        let outcome = work(&experiment, arm, seed, &out)?;
+        clock.done.push((arm.name.clone(), outcome.seconds));
+        write(&experiment, &out, &out)?;
+    }
+    show(&experiment, &out, &out, args.json)
+}
+
+/// Writes the report of an experiment's folder again, on the runs that are finished.
+///
+/// # Errors
+/// The folder is not an experiment's, or the report cannot be written.
+pub(crate) fn report(folder: &Path, out: &Path, json: bool) -> Result<(), Failure> {
+    let path = folder.join(FILE);
+    let text = std::fs::read_to_string(&path).map_err(|error| simulate::unreadable(&path, &error))?;
+    let experiment = Experiment::from_toml(&text).map_err(|error| refused(&path, &error))?;
+    show(&experiment, folder, out, json)
+}
+
+/// Makes the folder, or takes up an experiment of the same configuration.
+fn open(out: &Path, experiment: &Experiment) -> Result<(), Failure> {
+    let disk = |error: std::io::Error| Failure::new(Class::Disk, format!("{}: {error}", out.display()));
+    std::fs::create_dir_all(out).map_err(disk)?;
+    let copy = out.join(FILE);
+    if std::fs::read_dir(out).map_err(disk)?.next().is_none() {
+        return std::fs::write(&copy, &experiment.text).map_err(disk);
+    }
+    if std::fs::read_to_string(&copy).ok().as_ref() == Some(&experiment.text) {
+        return Ok(());
+    }
+    let what = format!("{} is not empty and not an experiment of this configuration", out.display());
+    Err(Failure::new(Class::Configuration, what).hint("name another folder with --out"))
+}
+
+fn place(arm: &Arm, seed: u64) -> PathBuf {
+    Path::new("arms").join(&arm.name).join(format!("seed-{seed}"))
+}
+
+/// What a run came to; `None` while it is not finished.
+fn finished(out: &Path, arm: &Arm, seed: u64) -> Result<Option<Outcome>, Failure> {
+    let folder = out.join(place(arm, seed));
+    Ok(if folder.join(report::OUTCOME).exists() { Some(report::read(&folder)?) } else { None })
+}
+
+/// One run, to its end; an interrupted one goes on.
+fn work(experiment: &Experiment, arm: &Arm, seed: u64, out: &Path) -> Result<Outcome, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let plan = experiment.plan(arm, seed, cores).map_err(|error| Failure::new(Class::Configuration, error))?;
+    let folder = Folder::open(&out.join(place(arm, seed)), &plan, Some(out))?;
+    simulate::execute(plan, folder, arm.with_local, None).map_err(|failure| {
+        let hint = format!("the same command with --out {} goes on; finished runs stand", out.display());
+        failure.hint(hint)
+    })
+}
+
+/// The runs that are finished, arm by arm.
+fn all_finished(experiment: &Experiment, out: &Path) -> Result<Vec<Finished>, Failure> {
+    let mut all = Vec::new();
+    for arm in &experiment.arms {
+        for &seed in &experiment.seeds {
+            let folder = place(arm, seed).to_string_lossy().into_owned();
+            let outcome = finished(out, arm, seed)?;
+            all.extend(outcome.map(|outcome| Finished { arm: arm.name.clone(), seed, folder, outcome }));
+        }
+    }
+    Ok(all)
+}
+
+fn write(experiment: &Experiment, folder: &Path, out: &Path) -> Result<Option<Written>, Failure> {
+    Ok(report::experiment::write(&experiment.name, &all_finished(experiment, folder)?, out)?)
+}
+
+fn show(experiment: &Experiment, folder: &Path, out: &Path, json: bool) -> Result<(), Failure> {
+    let Some(Written { json: machine, words }) = write(experiment, folder, out)? else {
+        return Err(Failure::new(Class::Data, format!("no run of {} is finished yet", folder.display())));
+    };
+    if json {
+        print!("{machine}");
+    } else {
+        println!("{words}\nreport: {}", out.join("experiment.html").display());
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, error: &ExperimentError) -> Failure {
+    Failure::new(Class::Configuration, format!("{}: {error}", path.display()))
+}
+
+/// How long runs take.
+struct Clock {
+    began: Instant,
+    /// Arms and seconds of the runs since the start.
+    done: Vec<(String, f64)>,
+}
+
+impl Clock {
+    /// How long the runs that are left will take, for people: as long as those of the same arm did, or as all did.
+    fn left(&self, runs: &[(&Arm, u64)]) -> Option<String> {
+        let mean = |of: &dyn Fn(&str) -> bool| {
+            let seconds: Vec<f64> = self.done.iter().filter(|(arm, _)| of(arm)).map(|(_, seconds)| *seconds).collect();
+            (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64)
+        };
+        let all = mean(&|_| true)?;
+        let seconds: f64 = runs.iter().map(|(arm, _)| mean(&|name| name == arm.name).unwrap_or(all)).sum();
+        // Finished runs count what they say themselves; making phantoms and the like is beside it.
+        let said: f64 = self.done.iter().map(|(_, seconds)| seconds).sum();
+        let overhead = (self.began.elapsed().as_secs_f64() / said.max(1.0)).max(1.0);
+        Some(format!("{} min", (seconds * overhead / 60.0).ceil()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_another_configuration_is_left_alone() {
+        let text = |name: &str| {
+            format!(
+                "name = '{name}'\nrounds = 1\n[input]\nsequences = ['a']\n[[simulate.sites]]\nname = 'n'\nrole = 'train'\n\
+                 cases = 2\n[experiment]\nseeds = [1]\narms = [{{ name = 'one' }}]\n"
+            )
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (text("one"), text("other"));
+        let [one, other] = [one, other].map(|text| Experiment::from_toml(&text).unwrap());
+        open(folder.path(), &one).unwrap();
+        open(folder.path(), &one).unwrap();
+        assert_eq!(open(folder.path(), &other).unwrap_err().class, Class::Configuration);
+        let nothing = show(&one, folder.path(), folder.path(), false).unwrap_err();
+        assert!(nothing.what.contains("no run"), "{}", nothing.what);
+    }
+
+    #[test]
+    fn what_is_left_is_told_from_what_was() {
+        let text = "name = 'x'\nrounds = 1\n[input]\nsequences = ['a']\n[[simulate.sites]]\nname = 'n'\nrole = 'train'\n\
+            cases = 2\n[experiment]\nseeds = [1, 2]\narms = [{ name = 'one' }, { name = 'two' }]\n";
+        let experiment = Experiment::from_toml(text).unwrap();
+        let runs: Vec<(&Arm, u64)> = experiment.arms.iter().map(|arm| (arm, 2)).collect();
+        let mut clock = Clock { began: Instant::now(), done: Vec::new() };
+        assert_eq!(clock.left(&runs), None);
+        clock.done.push(("one".into(), 600.0));
+        assert_eq!(clock.left(&runs).unwrap(), "20 min");
+        clock.done.push(("two".into(), 60.0));
+        assert_eq!(clock.left(&runs).unwrap(), "11 min");
+    }
+
+    #[test]
+    fn every_example_with_an_experiment_table_can_be_run() {
+        for (name, text) in crate::examples::with("experiment") {
+            let experiment = Experiment::from_toml(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(experiment.arms.len() > 1, "{name}");
+        }
+    }
+}

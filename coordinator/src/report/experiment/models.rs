@@ -1,0 +1,173 @@
+//! Every model of an experiment: each arm's lineages, over all seeds.
+
+use super::super::comparison::{Patients, compare, held_out};
+use super::super::contract::{
+    Cell, DiceAt, EXPERIMENT_VERSION, Experiment, Matrix, MatrixRow, MeanSd, Metrics, Model, SeedRun, SiteCell,
+    Thresholds, Without, Worst,
+};
+use super::super::figures::plain_run;
+use super::super::look::Values;
+use super::super::matrix::{matrix, worst_cell};
+use super::Finished;
+use crate::outcome::RunOutcome;
+
+/// One lineage of an arm, with every seed that is finished.
+pub(super) struct Lineage<'f> {
+    pub(super) name: String,
+    pub(super) runs: Vec<(&'f Finished, &'f RunOutcome)>,
+}
+
+/// In the order of the arms: an arm's federation, then what it has beside it.
+pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
+    let mut models: Vec<Lineage<'_>> = Vec::new();
+    for one in finished {
+        for run in &one.outcome.runs {
+            let federation = one.outcome.runs.first().is_some_and(|first| first.name == run.name);
+            let name = if federation { one.arm.clone() } else { format!("{} ({})", plain_run(&run.name), one.arm) };
+            match models.iter_mut().find(|model| model.name == name) {
+                Some(model) => model.runs.push((one, run)),
+                None => models.push(Lineage { name, runs: vec![(one, run)] }),
+            }
+        }
+    }
+    models
+}
+
+impl Lineage<'_> {
+    /// Whether this is the arm's main model.
+    pub(super) fn is_federation(&self) -> bool {
+        self.runs.first().is_some_and(|(finished, _)| finished.arm == self.name)
+    }
+
+    /// Each held-out patient's mean over the seeds.
+    pub(super) fn patients(&self) -> Patients {
+        let seeds: Vec<Patients> = self.runs.iter().map(|(_, run)| held_out(run)).collect();
+        let names = seeds.iter().flat_map(|patients| patients.keys().cloned());
+        let names: std::collections::BTreeSet<_> = names.collect();
+        let mean = |name: (String, u32)| {
+            let values: Vec<Values> = seeds.iter().filter_map(|patients| patients.get(&name).copied()).collect();
+            (name, Values::mean(&values))
+        };
+        names.into_iter().map(mean).collect()
+    }
+
+    fn summary(&self, patients: &Patients, comparison: &super::super::contract::Comparison) -> Option<Model> {
+        let (first, run) = self.runs.first()?;
+        let seeds: Vec<SeedRun> = self.runs.iter().map(|(finished, run)| seed_run(finished, run)).collect();
+        let of_seeds: Vec<Values> = seeds.iter().map(|seed| Values::from(&seed.metrics)).collect();
+        let matrices: Option<Vec<Matrix>> = self.runs.iter().map(|(finished, run)| matrix_of(finished, run)).collect();
+        let arm = comparison.arms.iter().find(|arm| arm.run == self.name);
+        Some(Model {
+            name: self.name.clone(),
+            arm: first.arm.clone(),
+            run: run.name.clone(),
+            metrics: Metrics::over(&patients.values().copied().collect::<Vec<_>>()),
+            intervals: arm.map(|arm| arm.intervals.clone()).unwrap_or_default(),
+            between_seeds: Metrics::over(&of_seeds),
+            matrix: matrices.and_then(|matrices| averaged(&matrices)),
+            seeds,
+        })
+    }
+}
+
+/// The whole `experiment.json`.
+pub(super) fn summary(name: &str, models: &[Lineage<'_>], seed: u64) -> Experiment {
+    let patients: Vec<(String, Patients)> = models.iter().map(|model| (model.name.clone(), model.patients())).collect();
+    let nothing = || super::super::contract::Comparison { arms: Vec::new(), tests: Vec::new() };
+    let comparison = compare(&patients, seed).unwrap_or_else(nothing);
+    Experiment {
+        version: EXPERIMENT_VERSION,
+        software: env!("CARGO_PKG_VERSION").into(),
+        name: name.into(),
+        cases: patients.first().map_or(0, |(_, first)| first.len()),
+        models: models
+            .iter()
+            .zip(&patients)
+            .filter_map(|(model, (_, patients))| model.summary(patients, &comparison))
+            .collect(),
+        tests: comparison.tests,
+    }
+}
+
+fn seed_run(finished: &Finished, run: &RunOutcome) -> SeedRun {
+    SeedRun {
+        seed: finished.seed,
+        folder: finished.folder.clone(),
+        seconds: finished.outcome.seconds,
+        bytes: run.rounds.iter().map(|round| round.bytes).sum(),
+        best_round: run.best_round,
+        threshold: run.threshold,
+        metrics: Metrics::over(&held_out(run).into_values().collect::<Vec<_>>()),
+    }
+}
+
+fn matrix_of(finished: &Finished, run: &RunOutcome) -> Option<Matrix> {
+    let thresholds =
+        Thresholds { youden: run.threshold, youden_pooled: run.threshold_pooled, dice: run.threshold_dice };
+    matrix(run, &finished.outcome, thresholds)
+}
+
+/// Matrices of the same sites and subsets, averaged over seeds.
+fn averaged(seeds: &[Matrix]) -> Option<Matrix> {
+    let first = seeds.first()?;
+    let row = |(index, own): (usize, &MatrixRow)| {
+        let rows: Vec<&MatrixRow> = seeds.iter().filter_map(|matrix| matrix.rows.get(index)).collect();
+        let site = |site: &SiteCell| {
+            let own = rows.iter().filter_map(|row| row.sites.iter().find(|other| other.site == site.site));
+            let cells: Vec<&Cell> = own.map(|site| &site.cell).collect();
+            SiteCell { site: site.site.clone(), role: site.role, cell: mean_cell(&cells) }
+        };
+        MatrixRow {
+            sequences: own.sequences.clone(),
+            sites: own.sites.iter().map(site).collect(),
+            held_out: mean_cell(&rows.iter().map(|row| &row.held_out).collect::<Vec<_>>()),
+            validation: mean_cell(&rows.iter().map(|row| &row.validation).collect::<Vec<_>>()),
+        }
+    };
+    let rows: Vec<MatrixRow> = first.rows.iter().enumerate().map(row).collect();
+    let without = first.without.iter().enumerate().map(|(index, one)| mean_without(one, seeds, index));
+    let without: Vec<Without> = without.collect();
+    let change = without.iter().filter_map(|one| Some((one.change.mean?, &one.sequence)));
+    let worst_missing = change.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, sequence)| sequence.clone());
+    let worst = |site: &Worst| {
+        let own = seeds.iter().filter_map(|matrix| matrix.worst_site.as_ref().filter(|worst| worst.site == site.site));
+        Worst { site: site.site.clone(), dice: MeanSd::of(own.map(|worst| Some(worst.dice))).mean.unwrap_or(site.dice) }
+    };
+    Some(Matrix {
+        worst_site: seeds.iter().filter_map(|matrix| matrix.worst_site.as_ref()).map(worst).min_by(lower),
+        worst_cell: worst_cell(&rows),
+        worst_missing,
+        rows,
+        without,
+    })
+}
+
+fn lower(a: &Worst, b: &Worst) -> std::cmp::Ordering {
+    a.dice.total_cmp(&b.dice)
+}
+
+fn mean_cell(seeds: &[&Cell]) -> Cell {
+    let metrics =
+        |of: fn(&Cell) -> &Metrics| Metrics::over(&seeds.iter().map(|cell| Values::from(of(cell))).collect::<Vec<_>>());
+    let dice = |of: fn(&Cell) -> MeanSd| MeanSd::of(seeds.iter().map(|cell| of(cell).mean));
+    Cell {
+        cases: seeds.first().map_or(0, |cell| cell.cases),
+        metrics: metrics(|cell| &cell.metrics),
+        dice_at: DiceAt {
+            youden_pooled: dice(|cell| cell.dice_at.youden_pooled),
+            dice: dice(|cell| cell.dice_at.dice),
+        },
+        change: metrics(|cell| &cell.change),
+    }
+}
+
+fn mean_without(first: &Without, seeds: &[Matrix], index: usize) -> Without {
+    let own = || seeds.iter().filter_map(|matrix| matrix.without.get(index));
+    let of = |value: fn(&Without) -> MeanSd| MeanSd::of(own().map(|one| value(one).mean));
+    Without {
+        dice: of(|one| one.dice),
+        dice_without: of(|one| one.dice_without),
+        change: of(|one| one.change),
+        ..first.clone()
+    }
+}

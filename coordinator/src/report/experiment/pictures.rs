@@ -1,0 +1,127 @@
+//! The experiment's pictures.
+
+use super::super::contract::{Experiment, MeanSd, Metrics, Model};
+use super::super::figures::Figure;
+use super::super::look::Values;
+use super::super::plot::{self, Axes, DrawError, Line, Row};
+use super::super::summary::{cases_of, summarise};
+use super::super::{missing, roc};
+use super::models::Lineage;
+use shared::case::Cases;
+use std::collections::BTreeMap;
+
+/// All pictures that there is data for.
+///
+/// # Errors
+/// [`DrawError`], which would be a fault of ours.
+pub(super) fn draw(experiment: &Experiment, models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
+    let figures = [mean_roc(models)?, dice(models)?, false_findings(models)?, learning(models)?];
+    let missing = match (experiment.models.first(), models.first().and_then(|model| model.runs.first())) {
+        (Some(Model { matrix: Some(matrix), .. }), Some((finished, _))) => {
+            let mut report = summarise(&finished.outcome);
+            report.federation.matrix = Some(matrix.clone());
+            missing::pictures(&report)?
+        }
+        _ => Vec::new(),
+    };
+    Ok(figures.into_iter().flatten().chain(missing).collect())
+}
+
+/// The arms' own models and the consensus: with the sites alone there would be too many bands.
+fn mean_roc(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
+    let alone = |model: &&Lineage<'_>| model.runs.iter().any(|(_, run)| run.name.starts_with("alone:"));
+    let curves = models.iter().filter(|model| !alone(model)).filter_map(|model| {
+        let seeds: Vec<_> = model.runs.iter().map(|(_, run)| cases_of(run, Cases::HeldOut)).collect();
+        roc::mean_over_seeds(&model.name, &seeds)
+    });
+    let curves: Vec<roc::Mean> = curves.collect();
+    if curves.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Figure {
+        name: "roc-mean",
+        title: "ROC in the brain at the sites that took no part, mean over patients",
+        caption: "Each held-out patient's own curves, averaged over seeds and then over patients at each false positive \
+                  rate. The band is the 95 % interval of the mean over patients.",
+        svg: plot::mean_roc(&curves)?,
+    }))
+}
+
+fn dice(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
+    let rows = models.iter().map(|model| row(model, "dice", model.name.clone(), usize::from(!model.is_federation())));
+    let svg = plot::boxes("Dice at the sites that took no part", 1.0, rows.collect())?;
+    Ok(svg.map(|svg| Figure {
+        name: "dice",
+        title: "Dice of each held-out patient",
+        caption: "Each point is a patient, averaged over seeds. The box holds the middle half of the patients, its line \
+                  is the median, the whiskers reach the lowest and the highest. Arms are blue, what they are measured \
+                  against within an arm is orange.",
+        svg,
+    }))
+}
+
+fn false_findings(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
+    let rows = models.iter().flat_map(|model| {
+        [
+            row(model, "fp_per_patient", format!("{}, all", model.name), 0),
+            row(model, "fp_per_patient_10mm3", format!("{}, ≥ 10 mm³", model.name), 1),
+        ]
+    });
+    let svg = plot::boxes("false findings in a patient", 1.0, rows.collect())?;
+    Ok(svg.map(|svg| Figure {
+        name: "false-findings",
+        title: "False findings in each held-out patient, without and with a size limit",
+        caption: "Marked regions that touch no lesion: all of them, and those of at least 10 mm³. Each point is a \
+                  patient, averaged over seeds.",
+        svg,
+    }))
+}
+
+fn row(model: &Lineage<'_>, metric: &str, name: String, colour: usize) -> Row {
+    let values = model.patients().into_values().filter_map(|values: Values| values.named(metric));
+    Row { name, values: values.collect(), colour }
+}
+
+/// Validation Dice after each round, the mean over seeds, of the arms' own models.
+fn learning(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
+    let line = |model: &Lineage<'_>| {
+        let mut rounds: BTreeMap<u32, Vec<Option<f64>>> = BTreeMap::new();
+        for round in model.runs.iter().flat_map(|(_, run)| &run.rounds) {
+            rounds.entry(round.round).or_default().push(round.validation);
+        }
+        let mean = |(round, values)| Some((f64::from(round), MeanSd::of(values).mean?));
+        Line { name: model.name.clone(), points: rounds.into_iter().filter_map(mean).collect() }
+    };
+    let lines: Vec<Line> = models.iter().filter(|model| model.is_federation()).map(line).collect();
+    let lines: Vec<Line> = lines.into_iter().filter(|line| !line.points.is_empty()).collect();
+    let last = lines.iter().flat_map(|line| &line.points).map(|point| point.0).fold(1.0, f64::max);
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let axes = Axes { x: (0.5, last + 0.5), y: (0.0, 1.0), x_name: "round", y_name: "validation Dice" };
+    Ok(Some(Figure {
+        name: "validation",
+        title: "Learning curves",
+        caption: "Dice over all validation voxels at its best threshold, after each round; the mean over seeds. Arms \
+                  that pool their data or set another dropout see other inputs, so compare shapes rather than heights.",
+        svg: plot::lines(&axes, &lines)?,
+    }))
+}
+
+/// The mean of a metric with every subset, of the arms' own models on held-out patients.
+pub(super) fn by_subset(
+    experiment: &Experiment,
+    metric: fn(&Metrics) -> MeanSd,
+) -> Vec<(Vec<String>, usize, Vec<MeanSd>)> {
+    let arms: Vec<&Model> = experiment.models.iter().filter(|model| model.name == model.arm).collect();
+    let Some(matrix) = arms.first().and_then(|model| model.matrix.as_ref()) else { return Vec::new() };
+    let rows = matrix.rows.iter().filter(|row| row.held_out.cases > 0).map(|row| {
+        let of = |model: &&Model| {
+            let rows = model.matrix.iter().flat_map(|matrix| &matrix.rows);
+            let own = rows.into_iter().find(|other| other.sequences == row.sequences);
+            own.map(|row| metric(&row.held_out.metrics)).unwrap_or_default()
+        };
+        (row.sequences.clone(), row.held_out.cases, arms.iter().map(of).collect())
+    });
+    rows.collect()
+}
