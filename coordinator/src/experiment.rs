@@ -13,7 +13,7 @@ mod plan;
 use crate::failure::{Class, Failure};
 use crate::outcome::Outcome;
 use crate::report::{self, experiment::Finished, experiment::Written};
-use crate::simulate::{self, folder::Folder};
+use crate::simulate::{self, folder, folder::Folder};
 use plan::{Arm, Experiment, ExperimentError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub(crate) const FILE: &str = "experiment.toml";
 pub struct Args {
     /// The experiment's settings, with [simulate] and [experiment] tables, such as configs/paper-small.toml.
     config: PathBuf,
-    /// The folder of the experiment [default: runs/NAME-DATE]. One that holds an unfinished one of the same file goes on.
+    /// The folder of the experiment [default: runs/NAME-DATE]. One that was begun goes on, also with more arms or seeds.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print experiment.json at the end instead of a table.
@@ -71,19 +71,26 @@ pub(crate) fn report(folder: &Path, out: &Path, json: bool) -> Result<(), Failur
     show(&experiment, folder, out, json)
 }
 
-/// Makes the folder, or takes up an experiment of the same configuration.
+/// Makes the folder, or takes up an experiment that was begun. Arms and seeds may have come since; runs that are there
+/// must be what the configuration says.
 fn open(out: &Path, experiment: &Experiment) -> Result<(), Failure> {
     let disk = |error: std::io::Error| Failure::new(Class::Disk, format!("{}: {error}", out.display()));
+    let other = |what: String| Failure::new(Class::Configuration, what).hint("name another folder with --out");
     std::fs::create_dir_all(out).map_err(disk)?;
     let copy = out.join(FILE);
-    if std::fs::read_dir(out).map_err(disk)?.next().is_none() {
-        return std::fs::write(&copy, &experiment.text).map_err(disk);
+    if !copy.exists() && std::fs::read_dir(out).map_err(disk)?.next().is_some() {
+        return Err(other(format!("{} is not empty and not an experiment's folder", out.display())));
     }
-    if std::fs::read_to_string(&copy).ok().as_ref() == Some(&experiment.text) {
-        return Ok(());
+    for arm in &experiment.arms {
+        for &seed in &experiment.seeds {
+            let settings = out.join(place(arm, seed)).join(folder::SETTINGS);
+            let plan = experiment.plan(arm, seed, 1).map_err(|error| Failure::new(Class::Configuration, error))?;
+            if std::fs::read_to_string(&settings).is_ok_and(|text| text != plan.text) {
+                return Err(other(format!("{} was begun with other settings", out.join(place(arm, seed)).display())));
+            }
+        }
     }
-    let what = format!("{} is not empty and not an experiment of this configuration", out.display());
-    Err(Failure::new(Class::Configuration, what).hint("name another folder with --out"))
+    std::fs::write(&copy, &experiment.text).map_err(disk)
 }
 
 fn place(arm: &Arm, seed: u64) -> PathBuf {
@@ -168,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_another_configuration_is_left_alone() {
+    fn a_begun_experiment_may_grow_and_another_one_is_left_alone() {
         let text = |name: &str| {
             format!(
                 "name = '{name}'\nrounds = 1\n[input]\nsequences = ['a']\n[[simulate.sites]]\nname = 'n'\nrole = 'train'\n\
@@ -176,11 +183,16 @@ mod tests {
             )
         };
         let folder = tempfile::tempdir().unwrap();
-        let (one, other) = (text("one"), text("other"));
-        let [one, other] = [one, other].map(|text| Experiment::from_toml(&text).unwrap());
+        let more = text("one").replace("{ name = 'one' }", "{ name = 'one' }, { name = 'two' }");
+        let [one, more, other] = [text("one"), more, text("other")].map(|text| Experiment::from_toml(&text).unwrap());
         open(folder.path(), &one).unwrap();
+        let begun = folder.path().join(place(&one.arms[0], 1));
+        std::fs::create_dir_all(&begun).unwrap();
+        std::fs::write(begun.join(folder::SETTINGS), one.plan(&one.arms[0], 1, 2).unwrap().text).unwrap();
         open(folder.path(), &one).unwrap();
+        open(folder.path(), &more).unwrap();
         assert_eq!(open(folder.path(), &other).unwrap_err().class, Class::Configuration);
+        assert_eq!(open(&folder.path().join("arms"), &one).unwrap_err().class, Class::Configuration);
         let nothing = show(&one, folder.path(), folder.path(), false).unwrap_err();
         assert!(nothing.what.contains("no run"), "{}", nothing.what);
     }

@@ -121,8 +121,11 @@ fn check(table: &Text) -> Result<(), ExperimentError> {
     }
     let mut names = BTreeSet::new();
     for arm in &table.arms {
-        if !plain(&arm.name) || !names.insert(&arm.name) {
-            return wrong(format!("arms: {:?}", arm.name), "each arm needs a plain name of its own");
+        if !plain(&arm.name) || arm.name == "consensus" || !names.insert(&arm.name) {
+            return wrong(
+                format!("arms: {:?}", arm.name),
+                "each arm needs a plain name of its own, other than consensus",
+            );
         }
         if arm.pool && !table.may_pool {
             let reason = "pool puts all sites' images in one place; say experiment.may_pool = true if that is allowed";

@@ -34,22 +34,18 @@ pub(super) fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, Dr
         comparison(outcome)?,
         dice_by_site(outcome)?,
         false_findings(outcome)?,
-        mean_roc(outcome)?,
         roc_curve(outcome)?,
         free_response(outcome)?,
         by_size(report)?,
     ];
-    let figures = figures.into_iter().flatten().chain(learning::curves(report)?);
+    let figures = mean_roc(outcome)?.into_iter().chain(figures.into_iter().flatten());
+    let figures = figures.chain(learning::curves(report)?);
     Ok(figures.chain(missing::pictures(report)?).collect())
 }
 
 /// A run's name for people: `alone:north` is "north alone".
 pub(super) fn plain_run(run: &str) -> String {
-    match run.strip_prefix("alone:") {
-        Some(site) => format!("{site} alone"),
-        None if run == "consensus" => "consensus of the sites alone".into(),
-        None => run.to_owned(),
-    }
+    run.strip_prefix("alone:").map_or_else(|| run.to_owned(), |site| format!("{site} alone"))
 }
 
 fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
@@ -68,7 +64,7 @@ fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     }))
 }
 
-fn mean_roc(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
+fn mean_roc(outcome: &Outcome) -> Result<Vec<Figure>, DrawError> {
     let lone = outcome.runs.len() == 1;
     let in_brain = |run: &RunOutcome| {
         let name = if lone { "in the brain".into() } else { plain_run(&run.name) };
@@ -78,16 +74,33 @@ fn mean_roc(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     if let Some(run) = federation_run(outcome).filter(|_| lone) {
         curves.extend(roc::mean_in_volume("whole volume", &cases_of(run, Cases::HeldOut)));
     }
-    if curves.is_empty() {
-        return Ok(None);
+    roc_pair(
+        &curves,
+        "Each held-out patient's own curve, averaged at each false positive rate; in the brain unless it says otherwise. \
+         The band is the 95 % interval of the mean over patients.",
+    )
+}
+
+/// Mean curves as a whole, and closer at low false positive rates where they crowd there.
+pub(super) fn roc_pair(curves: &[roc::Mean], caption: &'static str) -> Result<Vec<Figure>, DrawError> {
+    let mut pair = Vec::new();
+    if !curves.is_empty() {
+        pair.push(Figure {
+            name: "roc-mean",
+            title: "ROC at the sites that took no part, mean over patients",
+            caption,
+            svg: plot::mean_roc(curves, 1.0)?,
+        });
+        if let Some(end) = plot::corner(curves) {
+            pair.push(Figure {
+                name: "roc-mean-corner",
+                title: "The same at low false positive rates",
+                caption: "The left edge of the picture above.",
+                svg: plot::mean_roc(curves, end)?,
+            });
+        }
     }
-    Ok(Some(Figure {
-        name: "roc-mean",
-        title: "ROC at the sites that took no part, mean over patients",
-        caption: "Each held-out patient's own curve, averaged at each false positive rate; in the brain unless it says \
-                  otherwise. The band is the 95 % interval of the mean over patients.",
-        svg: plot::mean_roc(&curves)?,
-    }))
+    Ok(pair)
 }
 
 fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {

@@ -75,7 +75,8 @@ pub(super) fn part(role: Role) -> &'static str {
 
 /// A table from a heading row and rows of cells that are already HTML; the first column is a row's heading.
 pub(super) fn table(head: &[String], rows: &[Vec<String>]) -> String {
-    let mut out = String::from("<div class=\"scroll\"><table>\n<thead><tr>");
+    let size = if head.len() > 7 { " class=\"many\"" } else { "" };
+    let mut out = format!("<div class=\"scroll\"><table{size}>\n<thead><tr>");
     out.extend(head.iter().map(|cell| format!("<th scope=\"col\">{cell}</th>")));
     out.push_str("</tr></thead>\n<tbody>\n");
     for row in rows {

@@ -6,7 +6,7 @@ mod curves;
 
 pub(super) use bars::{Bar, bars};
 pub(super) use boxes::{Row, boxes};
-pub(super) use curves::{mean_roc, roc};
+pub(super) use curves::{corner, mean_roc, roc};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -76,7 +76,12 @@ pub(super) fn sheet(
 
 fn mesh(chart: &mut Chart<'_, '_>, axes: &Axes, labels: (usize, usize)) -> Result<(), DrawError> {
     let rounds = axes.x_name == "round";
-    let x_decimals = if axes.x.1 > 20.0 { 0 } else { 1 };
+    let x_decimals = match axes.x.1 {
+        end if end > 20.0 => 0,
+        end if end > 0.5 => 1,
+        end if end > 0.1 => 2,
+        _ => 3,
+    };
     let x_label = |x: &f64| if rounds { whole(*x) } else { format!("{x:.x_decimals$}") };
     let decimals = match axes.y.1 {
         top if top > 20.0 => 0,
@@ -122,6 +127,12 @@ pub(super) fn lines(axes: &Axes, lines: &[Line]) -> Result<String, DrawError> {
     })
 }
 
+/// A name that fits into so many pixels: a sans-serif letter is about 0.52 of its height wide.
+fn fitting(name: &str, room: i32) -> String {
+    let most = (f64::from(room) / (0.52 * f64::from(TEXT))) as usize;
+    if name.chars().count() <= most { name.to_owned() } else { name.chars().take(most - 1).chain(['…']).collect() }
+}
+
 /// Names beside their colours, at the picture's right.
 fn legend<'n>(root: &Area<'_>, names: impl Iterator<Item = &'n str>) -> Result<(), DrawError> {
     let left = (WIDTH - NAMES) as i32 + 30;
@@ -130,7 +141,7 @@ fn legend<'n>(root: &Area<'_>, names: impl Iterator<Item = &'n str>) -> Result<(
         let y = 50 + 44 * index as i32;
         root.draw(&PathElement::new([(left, y), (left + 44, y)], colour(index).stroke_width(6)))?;
         root.draw(&Circle::new((left + 22, y), 8, colour(index).filled()))?;
-        root.draw(&Text::new(name.to_owned(), (left + 60, y), style.clone()))?;
+        root.draw(&Text::new(fitting(name, NAMES as i32 - 90), (left + 60, y), style.clone()))?;
     }
     Ok(())
 }

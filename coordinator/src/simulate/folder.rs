@@ -13,6 +13,9 @@ use crate::certificates::{self, CertificatesError, Request};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+/// The configuration that a run was started with, in its folder.
+pub(crate) const SETTINGS: &str = "federation.toml";
+
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
@@ -65,7 +68,7 @@ impl Folder {
     pub(crate) fn open(path: &Path, plan: &Plan, store: Option<&Path>) -> Result<Self, FolderError> {
         std::fs::create_dir_all(path).map_err(disk("create", path))?;
         let path = path.canonicalize().map_err(disk("find", path))?;
-        let copy = path.join("federation.toml");
+        let copy = path.join(SETTINGS);
         let empty = std::fs::read_dir(&path).map_err(disk("read", &path))?.next().is_none();
         if empty {
             put(&copy, &plan.text)?;

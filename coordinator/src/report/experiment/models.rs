@@ -10,6 +10,7 @@ use super::super::look::Values;
 use super::super::matrix::{matrix, worst_cell};
 use super::Finished;
 use crate::outcome::RunOutcome;
+use std::collections::BTreeSet;
 
 /// One lineage of an arm, with every seed that is finished.
 pub(super) struct Lineage<'f> {
@@ -20,10 +21,18 @@ pub(super) struct Lineage<'f> {
 /// In the order of the arms: an arm's federation, then what it has beside it.
 pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
     let mut models: Vec<Lineage<'_>> = Vec::new();
+    let arms = |run: &str| {
+        let with = finished.iter().filter(|one| one.outcome.runs.iter().any(|other| other.name == run));
+        with.map(|one| one.arm.as_str()).collect::<BTreeSet<_>>().len()
+    };
     for one in finished {
         for run in &one.outcome.runs {
             let federation = one.outcome.runs.first().is_some_and(|first| first.name == run.name);
-            let name = if federation { one.arm.clone() } else { format!("{} ({})", plain_run(&run.name), one.arm) };
+            let name = match (federation, arms(&run.name)) {
+                (true, _) => one.arm.clone(),
+                (false, 1) => plain_run(&run.name),
+                (false, _) => format!("{} ({})", plain_run(&run.name), one.arm),
+            };
             match models.iter_mut().find(|model| model.name == name) {
                 Some(model) => model.runs.push((one, run)),
                 None => models.push(Lineage { name, runs: vec![(one, run)] }),
@@ -43,7 +52,7 @@ impl Lineage<'_> {
     pub(super) fn patients(&self) -> Patients {
         let seeds: Vec<Patients> = self.runs.iter().map(|(_, run)| held_out(run)).collect();
         let names = seeds.iter().flat_map(|patients| patients.keys().cloned());
-        let names: std::collections::BTreeSet<_> = names.collect();
+        let names: BTreeSet<_> = names.collect();
         let mean = |name: (String, u32)| {
             let values: Vec<Values> = seeds.iter().filter_map(|patients| patients.get(&name).copied()).collect();
             (name, Values::mean(&values))

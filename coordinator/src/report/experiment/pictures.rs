@@ -1,7 +1,7 @@
 //! The experiment's pictures.
 
 use super::super::contract::{Experiment, MeanSd, Metrics, Model};
-use super::super::figures::Figure;
+use super::super::figures::{Figure, roc_pair};
 use super::super::look::Values;
 use super::super::plot::{self, Axes, DrawError, Line, Row};
 use super::super::summary::{cases_of, summarise};
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// # Errors
 /// [`DrawError`], which would be a fault of ours.
 pub(super) fn draw(experiment: &Experiment, models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
-    let figures = [mean_roc(models)?, dice(models)?, false_findings(models)?, learning(models)?];
+    let figures = [dice(models)?, false_findings(models)?, learning(models)?].into_iter().flatten();
     let missing = match (experiment.models.first(), models.first().and_then(|model| model.runs.first())) {
         (Some(Model { matrix: Some(matrix), .. }), Some((finished, _))) => {
             let mut report = summarise(&finished.outcome);
@@ -24,27 +24,21 @@ pub(super) fn draw(experiment: &Experiment, models: &[Lineage<'_>]) -> Result<Ve
         }
         _ => Vec::new(),
     };
-    Ok(figures.into_iter().flatten().chain(missing).collect())
+    Ok(mean_roc(models)?.into_iter().chain(figures).chain(missing).collect())
 }
 
 /// The arms' own models and the consensus: with the sites alone there would be too many bands.
-fn mean_roc(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
+fn mean_roc(models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
     let alone = |model: &&Lineage<'_>| model.runs.iter().any(|(_, run)| run.name.starts_with("alone:"));
     let curves = models.iter().filter(|model| !alone(model)).filter_map(|model| {
         let seeds: Vec<_> = model.runs.iter().map(|(_, run)| cases_of(run, Cases::HeldOut)).collect();
         roc::mean_over_seeds(&model.name, &seeds)
     });
-    let curves: Vec<roc::Mean> = curves.collect();
-    if curves.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Figure {
-        name: "roc-mean",
-        title: "ROC in the brain at the sites that took no part, mean over patients",
-        caption: "Each held-out patient's own curves, averaged over seeds and then over patients at each false positive \
-                  rate. The band is the 95 % interval of the mean over patients.",
-        svg: plot::mean_roc(&curves)?,
-    }))
+    roc_pair(
+        &curves.collect::<Vec<_>>(),
+        "In the brain. Each held-out patient's own curves, averaged over seeds and then over patients at each false \
+         positive rate. The band is the 95 % interval of the mean over patients.",
+    )
 }
 
 fn dice(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {

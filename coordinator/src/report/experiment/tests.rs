@@ -55,7 +55,7 @@ fn an_arm_that_also_trained_alone_gives_several_models() {
     local.outcome = outcome(true);
     let experiment = summary(&[local, finished("fixed", 1, 60)]);
     let names: Vec<&str> = experiment.models.iter().map(|model| model.name.as_str()).collect();
-    assert_eq!(names, ["dropout", "north alone (dropout)", "south alone (dropout)", "fixed"]);
+    assert_eq!(names, ["dropout", "north alone", "south alone", "fixed"]);
     assert_eq!(experiment.models[1].run, "alone:north");
 }
 

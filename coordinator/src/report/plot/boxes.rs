@@ -1,6 +1,6 @@
 //! Box plots.
 
-use super::{Area, Axes, Chart, DrawError, NAMES, TEXT, canvas, colour, mesh};
+use super::{Area, Axes, Chart, DrawError, NAMES, TEXT, canvas, colour, fitting, mesh};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use shared::metrics::statistics::quantile;
@@ -46,7 +46,7 @@ pub(in crate::report) fn boxes(what: &'static str, top: f64, mut rows: Vec<Row>)
 /// A name left of a row whose axis crosses at `at`.
 pub(super) fn name(root: &Area<'_>, name: &str, at: (i32, i32)) -> Result<(), DrawError> {
     let style = ("sans-serif", TEXT).into_text_style(root).pos(Pos::new(HPos::Right, VPos::Center));
-    root.draw(&Text::new(name.to_owned(), (at.0 - 16, at.1), style))
+    root.draw(&Text::new(fitting(name, at.0 - 30), (at.0 - 16, at.1), style))
 }
 
 fn draw_box(chart: &mut Chart<'_, '_>, row: &Row, y: f64) -> Result<(), DrawError> {

@@ -14,7 +14,7 @@ const ROC: Axes = Axes {
 /// ROC curves with their operating points.
 pub(in crate::report) fn roc(curves: &[Curve]) -> Result<String, DrawError> {
     canvas(860, |root| {
-        let mut chart = square(root)?;
+        let mut chart = square(root, 1.0)?;
         for (index, curve) in curves.iter().enumerate() {
             chart.draw_series(LineSeries::new(curve.points.iter().copied(), colour(index).stroke_width(5)))?;
             chart.draw_series(curve.mark.iter().map(|&at| Circle::new(at, 13, WHITE.filled())))?;
@@ -24,12 +24,23 @@ pub(in crate::report) fn roc(curves: &[Curve]) -> Result<String, DrawError> {
     })
 }
 
-/// Mean ROC curves, each in its band.
-pub(in crate::report) fn mean_roc(curves: &[Mean]) -> Result<String, DrawError> {
+/// The least false positive rate by which all curves have all but reached the top, where it is worth a closer look.
+pub(in crate::report) fn corner(curves: &[Mean]) -> Option<f64> {
+    let there = |end: &f64| {
+        curves.iter().all(|curve| curve.bands.iter().find(|band| band.fpr >= *end).is_some_and(|band| band.tpr >= 0.95))
+    };
+    [0.02, 0.05, 0.1, 0.2].into_iter().find(there)
+}
+
+/// Mean ROC curves up to a false positive rate, each in its band.
+pub(in crate::report) fn mean_roc(curves: &[Mean], end: f64) -> Result<String, DrawError> {
     canvas(860, |root| {
-        let mut chart = square(root)?;
+        let mut chart = square(root, end)?;
         for (index, curve) in curves.iter().enumerate() {
-            let ends = || curve.bands.iter().filter_map(|band| Some((band.fpr, band.interval?)));
+            let ends = || {
+                let shown = curve.bands.iter().filter(|band| band.fpr <= end);
+                shown.filter_map(|band| Some((band.fpr, band.interval?)))
+            };
             let low = ends().map(|(fpr, [low, _])| (fpr, low));
             let outline: Vec<(f64, f64)> = low.chain(ends().rev().map(|(fpr, [_, high])| (fpr, high))).collect();
             if !outline.is_empty() {
@@ -37,22 +48,22 @@ pub(in crate::report) fn mean_roc(curves: &[Mean]) -> Result<String, DrawError> 
             }
         }
         for (index, curve) in curves.iter().enumerate() {
-            let points = curve.bands.iter().map(|band| (band.fpr, band.tpr));
+            let points = curve.bands.iter().filter(|band| band.fpr <= end).map(|band| (band.fpr, band.tpr));
             chart.draw_series(LineSeries::new(points, colour(index).stroke_width(5)))?;
         }
         legend(root, curves.iter().map(|curve| curve.name.as_str()))
     })
 }
 
-/// Axes for rates, with the diagonal of chance.
-fn square<'a, 'b>(root: &'a super::Area<'b>) -> Result<super::Chart<'a, 'b>, DrawError> {
+/// Axes for rates up to a false positive rate, with the diagonal of chance.
+fn square<'a, 'b>(root: &'a super::Area<'b>, end: f64) -> Result<super::Chart<'a, 'b>, DrawError> {
     let mut chart = ChartBuilder::on(root)
         .margin(20)
         .margin_right(NAMES + 100)
         .x_label_area_size(80)
         .y_label_area_size(120)
-        .build_cartesian_2d(ROC.x.0..ROC.x.1, ROC.y.0..ROC.y.1)?;
-    mesh(&mut chart, &ROC, (6, 6))?;
-    chart.draw_series(LineSeries::new([(0.0, 0.0), (1.0, 1.0)], GREY.mix(0.6).stroke_width(2)))?;
+        .build_cartesian_2d(ROC.x.0..end, ROC.y.0..ROC.y.1)?;
+    mesh(&mut chart, &Axes { x: (0.0, end), ..ROC }, (6, 6))?;
+    chart.draw_series(LineSeries::new([(0.0, 0.0), (end, end)], GREY.mix(0.6).stroke_width(2)))?;
     Ok(chart)
 }
