@@ -3,15 +3,17 @@
 use super::contract::*;
 use super::figures::Figure;
 use super::missing;
+use super::overlays;
 use super::tables;
 use super::words::*;
+use crate::outcome::Outcome;
 use shared::case::Role;
 
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 #[must_use]
-pub(super) fn page(report: &Report, figures: &[Figure]) -> String {
+pub(super) fn page(report: &Report, figures: &[Figure], outcome: &Outcome) -> String {
     let name = escape(&report.name);
     let sections = [
         summary(report),
@@ -19,6 +21,7 @@ pub(super) fn page(report: &Report, figures: &[Figure]) -> String {
         tables::sequences(report),
         tables::arms(report),
         performance(report),
+        overlays::section(outcome),
         missing::section(report, figures),
         pictures(figures),
         operating_points(report),
@@ -30,11 +33,20 @@ pub(super) fn page(report: &Report, figures: &[Figure]) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{name}: report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n{}\n\
-         <footer>Written by coordinator {}. The numbers stand in report.json beside this file. No image and no patient's \
-         name left a site: sites sent model parameters and counts.</footer>\n</main>\n</body>\n</html>\n",
+         <footer>Written by coordinator {}. The numbers stand in report.json beside this file. {}</footer>\n</main>\n</body>\n</html>\n",
         sections.join("\n"),
         escape(&report.software),
+        left(outcome),
     )
+}
+
+/// What left the sites.
+fn left(outcome: &Outcome) -> &'static str {
+    if overlays::any(outcome) {
+        "No patient's name left a site: sites sent model parameters and counts, and pictures where they permit it."
+    } else {
+        "No image and no patient's name left a site: sites sent model parameters and counts."
+    }
 }
 
 fn summary(report: &Report) -> String {
@@ -141,7 +153,7 @@ fn performance(report: &Report) -> String {
     )
 }
 
-fn use_of(role: Role) -> &'static str {
+pub(super) fn use_of(role: Role) -> &'static str {
     match role {
         Role::Train => "validation",
         Role::Evaluate => "held out",

@@ -2,6 +2,7 @@
 
 mod comparison;
 mod matrix;
+mod overlays;
 
 use super::*;
 use crate::outcome::{RoundRecord, RunOutcome, SiteRecord, SiteScores, UpdateRecord};
