@@ -10,6 +10,7 @@ mod html;
 mod look;
 mod matrix;
 mod missing;
+mod overlays;
 mod plot;
 mod roc;
 mod summary;
@@ -118,7 +119,7 @@ pub fn write(outcome: &Outcome, out: &Path) -> Result<(), ReportError> {
         put(&folder.join(format!("{}.svg", figure.name)), &figure.svg)?;
     }
     put(&out.join("report.json"), &json(&report)?)?;
-    put(&out.join("report.html"), &html::page(&report, &figures))
+    put(&out.join("report.html"), &html::page(&report, &figures, outcome))
 }
 
 fn json(report: &contract::Report) -> Result<String, ReportError> {

@@ -2,6 +2,7 @@
 
 use crate::case::{Cases, Role};
 use crate::federation::Federation;
+use crate::overlay::Overlay;
 use crate::parameters::ParametersId;
 use crate::score::{CaseScore, SubsetScore};
 use crate::sequence::SequenceSet;
@@ -175,6 +176,13 @@ pub enum SiteMessage {
         task: TaskId,
         /// What was counted.
         score: SubsetScore,
+    },
+    /// A picture of a representative case of the federation's report, from a site that permits it.
+    Overlay {
+        /// The task.
+        task: TaskId,
+        /// The picture.
+        overlay: Overlay,
     },
 }
 

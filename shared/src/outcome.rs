@@ -3,6 +3,7 @@
 use crate::case::Role;
 use crate::federation::Federation;
 use crate::message::Inventory;
+use crate::overlay::Overlay;
 use crate::score::{CaseScore, SubsetScore};
 use serde::{Deserialize, Serialize};
 
@@ -103,4 +104,8 @@ pub struct SiteScores {
     /// The cases shown a part of their sequences, by case and subset; empty where the settings ask for none.
     #[serde(default)]
     pub subsets: Vec<SubsetScore>,
+    /// Pictures of the federation's representative cases, from sites that permit it: [`crate::overlay::MOST`] at most,
+    /// of 64 kB as text each, less than the histograms of a few cases.
+    #[serde(default)]
+    pub overlays: Vec<Overlay>,
 }

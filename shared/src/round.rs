@@ -336,6 +336,11 @@ impl Machine {
                 let most = roster.cases(site, task.kind);
                 desk.subset_scored(site, task, score, most).map(|answer| (task, answer))
             }
+            SiteMessage::Overlay { task, overlay } => {
+                roster.progress(site, now);
+                desk.drawn(site, task, overlay);
+                None
+            }
             SiteMessage::Evaluated { task, cases } => desk.evaluated(site, task, cases).map(|answer| (task, answer)),
             SiteMessage::Failed { task, reason } => desk.failed(site, task, reason).map(|answer| (task, answer)),
         };

@@ -8,6 +8,7 @@ use crate::case::Cases;
 use crate::message::{
     CoordinatorMessage, Inventory, Progress, SiteMessage, TaskId, TaskKind, Trained, TransferHeader, Wanted,
 };
+use crate::overlay::Overlay;
 use crate::parameters::ParametersId;
 use crate::score::{CaseScore, SubsetScore};
 use std::collections::BTreeSet;
@@ -45,6 +46,13 @@ pub enum Event {
         task: TaskId,
         /// What was counted.
         score: SubsetScore,
+    },
+    /// The running task drew a case's picture, and the site permits to send it.
+    Drawn {
+        /// The task.
+        task: TaskId,
+        /// The picture.
+        overlay: Overlay,
     },
     /// The running training ended; its parameters are stored under their content hash.
     Trained(Trained),
@@ -122,6 +130,7 @@ struct Job {
     repeat: bool,
     scores: Vec<CaseScore>,
     subsets: Vec<SubsetScore>,
+    overlays: Vec<Overlay>,
     outcome: Option<Outcome>,
 }
 
@@ -185,6 +194,12 @@ impl Machine {
                     self.say(SiteMessage::SubsetScored { task, score }, &mut out);
                 }
             }
+            Event::Drawn { task, overlay } => {
+                if let Some(job) = self.running(task) {
+                    job.overlays.push(overlay.clone());
+                    self.say(SiteMessage::Overlay { task, overlay }, &mut out);
+                }
+            }
             Event::Trained(trained) => {
                 self.stored.insert(trained.parameters);
                 self.end(trained.task, Outcome::Trained(trained), &mut out);
@@ -222,8 +237,8 @@ impl Machine {
         }
         self.cancel(out);
         self.received.retain(|model| work.models.contains(model));
-        let (scores, subsets) = (Vec::new(), Vec::new());
-        self.job = Some(Job { work, running: false, repeat: false, scores, subsets, outcome: None });
+        let (scores, subsets, overlays) = (Vec::new(), Vec::new(), Vec::new());
+        self.job = Some(Job { work, running: false, repeat: false, scores, subsets, overlays, outcome: None });
         self.start_if_whole(out);
     }
 
@@ -274,6 +289,8 @@ impl Machine {
                 out.extend(scores.map(|score| Effect::Send(SiteMessage::Scored { task, score })));
                 let subsets = job.subsets.iter().filter(|_| job.repeat).cloned();
                 out.extend(subsets.map(|score| Effect::Send(SiteMessage::SubsetScored { task, score })));
+                let overlays = job.overlays.iter().filter(|_| job.repeat).cloned();
+                out.extend(overlays.map(|overlay| Effect::Send(SiteMessage::Overlay { task, overlay })));
                 out.push(Effect::Send(SiteMessage::Evaluated { task, cases: job.scores.len() as u32 }));
             }
             Outcome::Failed(reason) => {

@@ -135,7 +135,7 @@ fn in_part(index: usize, subset: SequenceSet, truth: &Truth, logits: &[f32], wan
 }
 
 /// What the model may be shown.
-fn shown(federation: &Federation) -> SequenceSet {
+pub(crate) fn shown(federation: &Federation) -> SequenceSet {
     match federation.dropout {
         DropOut::Fixed(subset) => subset,
         DropOut::Uniform | DropOut::Bernoulli(_) | DropOut::All => federation.input.all(),

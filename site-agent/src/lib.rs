@@ -1,5 +1,5 @@
 //! A hospital's part in the federation: reads MRI, trains and scores the DropOut DeepLabV3, and sends nothing but
-//! parameters and counts.
+//! parameters and counts, and pictures of a few cases where the site permits it.
 
 pub mod agent;
 pub mod case;
@@ -13,6 +13,7 @@ pub mod link;
 pub(crate) mod meter;
 pub mod model;
 pub mod nifti;
+pub mod overlay;
 pub mod phantom;
 pub mod predict;
 pub mod score;

@@ -116,10 +116,30 @@ fn a_federation_trains_is_averaged_as_written_and_repeats_bit_for_bit() {
     let html = std::fs::read_to_string(folder.path().join("first/report.html")).unwrap();
     assert!(html.contains("<svg") && !html.contains("harbour-0001"), "a case's name has no place in the report");
 
+    pictures(&folder.path().join("first"), &html);
+
     let second = simulate(folder.path(), "second");
     assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
     let again = folder.path().join("second/federation/round-0002/global.f32");
     assert_eq!(std::fs::read(round.join("global.f32")).unwrap(), std::fs::read(again).unwrap());
+}
+
+/// A simulation's sites send what they draw: one picture of a lone validation case with a lesion, two of the two held out.
+fn pictures(run: &Path, html: &str) {
+    let mut sent = 0;
+    let outcome = json(&run.join("outcome.json"));
+    for scores in outcome["runs"][0]["scores"].as_array().unwrap() {
+        let own = run.join("sites").join(scores["site"].as_str().unwrap()).join("work/overlays");
+        let index = json(&own.join("overlays.json"));
+        let overlays = scores["overlays"].as_array().unwrap();
+        assert_eq!(index["pictures"].as_array().unwrap().len(), overlays.len());
+        for overlay in overlays {
+            assert!(own.join(format!("case-{:03}.png", overlay["case"].as_u64().unwrap())).exists());
+            assert!(html.contains(&format!("data:image/jpeg;base64,{}\"", overlay["picture"].as_str().unwrap())));
+        }
+        sent += overlays.len();
+    }
+    assert_eq!((sent, html.matches("<img").count()), (5, 5));
 }
 
 /// The stored model is what anybody gets from the stored updates with a pencil.

@@ -3,21 +3,24 @@
 use super::contract::*;
 use super::figures::Figure;
 use super::missing;
+use super::overlays;
 use super::tables;
 use super::words::*;
+use crate::outcome::Outcome;
 use shared::case::{Cases, Role};
 
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 #[must_use]
-pub(super) fn page(report: &Report, figures: &[Figure]) -> String {
+pub(super) fn page(report: &Report, figures: &[Figure], outcome: &Outcome) -> String {
     let sections = [
         summary(report),
         tables::cohort(report),
         tables::sequences(report),
         tables::arms(report),
         performance(report),
+        overlays::section(outcome),
         missing::section(report, figures),
         pictures(figures),
         operating_points(report),
@@ -25,9 +28,8 @@ pub(super) fn page(report: &Report, figures: &[Figure]) -> String {
         glossary().to_owned(),
         settings(report),
     ];
-    let footer = "The numbers stand in report.json beside this file. No image and no patient's name left a site: sites sent \
-                  model parameters and counts.";
-    document(&report.name, &report.software, &sections.join("\n"), footer)
+    let footer = format!("The numbers stand in report.json beside this file. {}", left(outcome));
+    document(&report.name, &report.software, &sections.join("\n"), &footer)
 }
 
 /// A page that needs nothing else. `body` and `footer` are HTML already.
@@ -39,6 +41,15 @@ pub(super) fn document(name: &str, software: &str, body: &str, footer: &str) -> 
          <title>{name}: report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n{body}\n\
          <footer>Written by coordinator {software}. {footer}</footer>\n</main>\n</body>\n</html>\n"
     )
+}
+
+/// What left the sites.
+fn left(outcome: &Outcome) -> &'static str {
+    if overlays::any(outcome) {
+        "No patient's name left a site: sites sent model parameters and counts, and pictures where they permit it."
+    } else {
+        "No image and no patient's name left a site: sites sent model parameters and counts."
+    }
 }
 
 fn summary(report: &Report) -> String {
@@ -147,7 +158,7 @@ fn performance(report: &Report) -> String {
     )
 }
 
-fn use_of(role: Role) -> &'static str {
+pub(super) fn use_of(role: Role) -> &'static str {
     match role {
         Role::Train | Role::Validate => "validation",
         Role::Evaluate => "held out",

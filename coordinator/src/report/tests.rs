@@ -2,6 +2,7 @@
 
 mod comparison;
 mod matrix;
+mod overlays;
 
 use super::*;
 use crate::outcome::{RoundRecord, RunOutcome, SiteRecord, SiteScores, UpdateRecord};
@@ -98,9 +99,16 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
         role: Role::Train,
         cases: vec![case(quality + 8, 5, 0)],
         subsets: Vec::new(),
+        overlays: Vec::new(),
     });
     let mut scores: Vec<_> = validation.collect();
-    scores.push(SiteScores { site: "harbour".into(), role: Role::Evaluate, cases: held_out, subsets: Vec::new() });
+    scores.push(SiteScores {
+        site: "harbour".into(),
+        role: Role::Evaluate,
+        cases: held_out,
+        subsets: Vec::new(),
+        overlays: Vec::new(),
+    });
     RunOutcome {
         name: name.into(),
         members: members.iter().map(|&site| site.into()).collect(),

@@ -196,6 +196,8 @@ impl Folder {
         table.insert("threads".into(), (plan.threads_of(site.role) as i64).into());
         // Should the coordinator be killed, its agents do not outlive it for long.
         table.insert("reconnect_minutes".into(), 1.into());
+        // Everything is on this machine already.
+        table.insert("overlays".into(), "send".into());
         table.insert("data".into(), self.data(&site.name, &site.images)?);
         put(&self.site_file(&site.name), &toml::to_string(&table)?)
     }
@@ -275,6 +277,7 @@ mod tests {
         folder.write_site(&plan(), &plan().sites[0], "127.0.0.1:4433".parse().unwrap()).unwrap();
         let site = read(folder.site_file("north"));
         assert_eq!(site["role"].as_str(), Some("train"));
+        assert_eq!(site["overlays"].as_str(), Some("send"));
         assert_eq!(site["coordinator"].as_str(), Some("127.0.0.1:4433"));
         assert!(site["certificates"].as_str().unwrap().ends_with("pki/north"));
         assert_eq!(site["data"]["root"].as_str(), Some("/phantoms/north"));

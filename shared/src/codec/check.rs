@@ -18,6 +18,8 @@ pub(super) fn site_message(message: &SiteMessage) -> Checked {
         SiteMessage::Scored { score, .. } => check_score(score),
         SiteMessage::SubsetScored { score, .. } => check_subset_score(score),
         SiteMessage::Failed { reason, .. } => check_text(SITE, "reason", reason),
+        // A picture is valid by type.
+        SiteMessage::Overlay { .. } => Ok(()),
         SiteMessage::Progress(_) | SiteMessage::Preparing { .. } | SiteMessage::Evaluated { .. } => Ok(()),
     }
 }

@@ -2,7 +2,10 @@ use super::*;
 use crate::case::{Cases, Role};
 use crate::federation::Federation;
 use crate::message::{Hello, Inventory, Progress, RunId, TaskId, TaskKind, Trained, Wanted};
+use crate::overlay::Overlay;
 use crate::parameters::ParametersId;
+use crate::picture::Picture;
+use crate::picture::tests::bones;
 use crate::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram, SubsetScore, SweepPoint};
 use crate::sequence::SequenceSet;
 use proptest::prelude::*;
@@ -56,6 +59,10 @@ fn trained() -> Trained {
     }
 }
 
+fn overlay(case: u32, data: &[u8]) -> Overlay {
+    Overlay { case, picture: Picture::new(bones(data)).unwrap() }
+}
+
 fn federation() -> Federation {
     Federation::from_toml("name = 'demo'\nrounds = 3\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n")
         .unwrap()
@@ -98,6 +105,7 @@ fn site_messages_are_spelt_as_they_always_were() {
         (SiteMessage::Evaluated { task: TASK, cases: 9 }, "090000000600fb2c0101010109"),
         (SiteMessage::Failed { task: TASK, reason: "no".into() }, "0b0000000700fb2c01010101026e6f"),
         (SiteMessage::SubsetScored { task: TASK, score: subset_score() }, SUBSET_SCORED),
+        (SiteMessage::Overlay { task: TASK, overlay: overlay(7, &[1]) }, OVERLAY),
     ];
     for (message, expected) in golden {
         assert_golden(&message, expected);
@@ -108,6 +116,8 @@ const SCORED: &str = "4b0000000500fb2c01010101070d000000000000e03f020300fc701101
                       01010000000000010101000000000000e03f010000003e0201030201";
 const SUBSET_SCORED: &str =
     "320000000800fb2c01010101070401000000000000e83f00010000803e0b01010201030201010000000000010101000000000000e03f";
+
+const OVERLAY: &str = "260000000900fb2c01010101071cffd8ffc0000b080003000201011100ffda0008010100003f0001ffd9";
 
 #[test]
 fn coordinator_messages_and_headers_are_spelt_as_they_always_were() {
@@ -173,6 +183,19 @@ fn a_hostile_length_inside_a_payload_allocates_nothing() {
     histogram.extend(1f64.to_le_bytes());
     histogram.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0x80]);
     assert!(matches!(decode::<SiteMessage>(&histogram), Err(CodecError::Malformed { .. })));
+    let mut picture = vec![9, 0, 1, 0, 0, 7];
+    picture.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0x80]);
+    assert!(matches!(decode::<SiteMessage>(&picture), Err(CodecError::Malformed { .. })));
+}
+
+#[test]
+fn a_picture_that_is_none_is_refused() {
+    let sound = encode(&SiteMessage::Overlay { task: TASK, overlay: overlay(7, &[1, 2, 3]) }).unwrap();
+    let mut payload = sound[PREFIX..].to_vec();
+    // The second 0xff of its end becomes the start of something else.
+    *payload.last_mut().unwrap() = 0xda;
+    let refused = decode::<SiteMessage>(&payload);
+    assert!(matches!(&refused, Err(CodecError::Malformed { reason, .. }) if reason.contains("JPEG")), "{refused:?}");
 }
 
 /// Each change makes a well-spelt score meaningless; the payload is spelt without asking.
@@ -296,7 +319,11 @@ fn site_messages() -> impl Strategy<Value = SiteMessage> {
             score: SubsetScore { case, subset: SequenceSet::from_bits(subset), auc_brain, ..subset_score() },
         },
     );
+    let data = proptest::collection::vec(0u8..0xff, 0..40);
+    let drawn = (tasks(), any::<u32>(), data)
+        .prop_map(|(task, case, data)| SiteMessage::Overlay { task, overlay: overlay(case, &data) });
     prop_oneof![
+        drawn,
         (tasks(), any::<u32>()).prop_map(|(task, cases)| SiteMessage::Evaluated { task, cases }),
         (tasks(), "[ -~äé]{0,80}").prop_map(|(task, reason)| SiteMessage::Failed { task, reason }),
         (any::<u32>(), any::<u32>()).prop_map(|(done, total)| SiteMessage::Preparing { done, total }),

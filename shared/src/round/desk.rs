@@ -4,7 +4,9 @@ use super::roster::Roster;
 use super::scores::Counted;
 use super::{Effect, ModelRef};
 use crate::message::{CoordinatorMessage, Progress, RunId, TaskId, TaskKind, Trained, TransferHeader, Wanted};
+use crate::overlay::{self, Overlay};
 use crate::parameters::ParametersId;
+use crate::picture::Picture;
 use crate::score::{CaseScore, SubsetScore};
 use crate::sequence::{MAX_SEQUENCES, SequenceSet};
 use std::collections::BTreeMap;
@@ -40,6 +42,7 @@ struct Job {
     bytes: Bytes,
     scores: BTreeMap<u32, CaseScore>,
     subsets: BTreeMap<(u32, SequenceSet), SubsetScore>,
+    overlays: BTreeMap<u32, Picture>,
     announced: Option<u32>,
 }
 
@@ -74,6 +77,7 @@ impl Desk {
             bytes: Bytes::Missing,
             scores: BTreeMap::new(),
             subsets: BTreeMap::new(),
+            overlays: BTreeMap::new(),
             announced: None,
         };
         self.jobs.insert((site.into(), task), job);
@@ -210,6 +214,16 @@ impl Desk {
         self.close_if_counted(site, task)
     }
 
+    /// A picture of a case. Only the federation's report shows any, and no more than a site has representative cases;
+    /// others are dropped, because a report without them is whole.
+    pub(super) fn drawn(&mut self, site: &str, task: TaskId, Overlay { case, picture }: Overlay) {
+        let wanted = |job: &&mut Job| task.run == RunId(0) && !job.wanted.thresholds.is_empty();
+        let Some(job) = self.job(site, task).filter(wanted) else { return };
+        if job.overlays.len() < overlay::MOST || job.overlays.contains_key(&case) {
+            job.overlays.insert(case, picture);
+        }
+    }
+
     /// A site says that its evaluation ended.
     pub(super) fn evaluated(&mut self, site: &str, task: TaskId, cases: u32) -> Option<Answer> {
         self.job(site, task)?.announced = Some(cases);
@@ -229,7 +243,9 @@ impl Desk {
         // Whatever else the site sent belongs to no case.
         let subsets = parts.iter().filter_map(|part| job.subsets.remove(part)).collect();
         let cases = std::mem::take(&mut job.scores).into_values().take(announced).collect();
-        self.close(site, task, Answer::Scores(Counted { cases, subsets }))
+        let overlays = std::mem::take(&mut job.overlays).into_iter();
+        let overlays = overlays.map(|(case, picture)| Overlay { case, picture }).collect();
+        self.close(site, task, Answer::Scores(Counted { cases, subsets, overlays }))
     }
 
     /// A task that ended badly.
@@ -266,3 +282,6 @@ fn request(task: TaskId, job: &Job) -> Option<CoordinatorMessage> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -349,9 +349,9 @@ impl Lineage {
             Aim::Report => {
                 let outcome = &mut self.progress.outcome;
                 let all = scoring.validation.into_iter().chain(scoring.held_out);
-                let sites = all.map(|(site, Counted { cases, subsets })| {
+                let sites = all.map(|(site, Counted { cases, subsets, overlays })| {
                     let role = table.roster.role(&site);
-                    SiteScores { site, role, cases, subsets }
+                    SiteScores { site, role, cases, subsets, overlays }
                 });
                 outcome.scores = sites.collect();
                 outcome.best_round = scoring.round;

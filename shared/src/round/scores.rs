@@ -1,6 +1,7 @@
 //! From the cases' counts to a round's validation score and the thresholds of the report.
 
 use crate::outcome::RunOutcome;
+use crate::overlay::Overlay;
 use crate::score::{CaseScore, ScoreHistogram, SubsetScore};
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ pub(super) struct Counted {
     pub(super) cases: Vec<CaseScore>,
     /// The cases shown a part of their sequences, by case and subset.
     pub(super) subsets: Vec<SubsetScore>,
+    /// Pictures that the site sent along.
+    pub(super) overlays: Vec<Overlay>,
 }
 
 /// What the sites counted, by name.
@@ -80,7 +83,7 @@ mod tests {
             at: Vec::new(),
             sweep: Vec::new(),
         };
-        Scores::from([("north".into(), Counted { cases: vec![case], subsets: Vec::new() })])
+        Scores::from([("north".into(), Counted { cases: vec![case], ..Counted::default() })])
     }
 
     #[test]

@@ -1,6 +1,10 @@
 use super::*;
 use crate::case::Role;
 use crate::message::{Inventory, PROTOCOL, TaskKind, Trained, Wanted};
+use crate::outcome::SiteScores;
+use crate::overlay::Overlay;
+use crate::picture::Picture;
+use crate::picture::tests::bones;
 use crate::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, SubsetScore, SweepPoint};
 use crate::sequence::SequenceSet;
 use crate::site;
@@ -260,6 +264,11 @@ impl World {
             self.peer(name, site::Event::Scored { task, score });
             parts.into_iter().for_each(|score| self.peer(name, site::Event::SubsetScored { task, score }));
         }
+        // Every site draws for every task; only the federation's report has asked for it.
+        for case in 0..2 {
+            let picture = Picture::new(bones(&[case, name.len() as u8])).unwrap();
+            self.peer(name, site::Event::Drawn { task, overlay: Overlay { case: case.into(), picture } });
+        }
         self.peer(name, site::Event::Evaluated(task));
     }
 
@@ -349,6 +358,9 @@ fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
         let parts: Vec<(u32, u16)> = held_out.subsets.iter().map(|part| (part.case, part.subset.bits())).collect();
         assert_eq!(parts, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]);
         assert_eq!(run.scores.len(), run.members.len() + 1);
+        let drawn = |scores: &SiteScores| scores.overlays.iter().map(|overlay| overlay.case).collect::<Vec<_>>();
+        let expected: &[u32] = if run.name == "federation" { &[0, 1] } else { &[] };
+        assert!(run.scores.iter().all(|scores| drawn(scores) == expected), "{}", run.name);
     }
     let updates: Vec<&str> = outcome.runs[0].rounds[0].updates.iter().map(|update| update.site.as_str()).collect();
     assert_eq!(updates, ["site-0", "site-1", "site-2"]);

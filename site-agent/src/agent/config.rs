@@ -1,6 +1,7 @@
 //! A site's settings: where the coordinator and the data are. Everything about the model is the coordinator's.
 
 use crate::data::Archives;
+use crate::overlay::Overlays;
 use serde::Deserialize;
 use shared::case::Role;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,9 @@ pub struct SiteConfig {
     /// Minutes without a coordinator after which the site gives up.
     #[serde(default = "SiteConfig::an_hour")]
     pub reconnect_minutes: u32,
+    /// What may be made of pictures of representative cases; they stay at the site when left out.
+    #[serde(default)]
+    pub overlays: Overlays,
     /// Where the images are and what they are called.
     pub data: Archives,
 }
@@ -100,6 +104,16 @@ mod tests {
         assert_eq!(config.certificates, Path::new("/etc/site/pki/north"));
         assert_eq!(config.work_folder, Path::new("/srv/work"));
         assert_eq!((config.role, config.device.as_str()), (Role::Train, "cpu"));
+    }
+
+    #[test]
+    fn pictures_leave_only_where_the_site_says_so() {
+        let read =
+            |line: &str| SiteConfig::parse(&format!("{line}{TEXT}"), Path::new("")).map(|config| config.overlays);
+        assert_eq!(read(""), Ok(Overlays::Keep));
+        let said = ["off", "keep", "send"].map(|word| read(&format!("overlays = '{word}'\n")));
+        assert_eq!(said, [Overlays::Off, Overlays::Keep, Overlays::Send].map(Ok));
+        assert!(read("overlays = true\n").unwrap_err().contains("overlays"));
     }
 
     #[test]

@@ -9,11 +9,13 @@ use crate::device::{self, Device};
 use crate::evaluate::{Scored, count_scores, score_cases};
 use crate::failure::{Class, Failure};
 use crate::meter::Meter;
+use crate::overlay::{Overlays, Scene};
 use crate::train::{self, Job, Step, on_own_thread, train, with_own_norms};
 use shared::case::{Cases, Role};
 use shared::federation::{Evaluation, Federation, Norm};
 use shared::message::{Inventory, Progress, RunId, TaskId, Trained};
 use shared::parameters::Parameters;
+use shared::score::AtThreshold;
 use shared::sequence::SequenceSet;
 use shared::site::{Event, Work};
 use std::io;
@@ -109,6 +111,7 @@ struct Shop {
     device: Device,
     data: Archives,
     work_folder: PathBuf,
+    overlays: Overlays,
     tell: mpsc::UnboundedSender<Told>,
     prepared: OnceLock<Prepared>,
     /// The site's last own model, whose normalisation layers it keeps where the federation says so.
@@ -139,6 +142,7 @@ impl Worker {
             device: device::open(&config.device)?,
             data: config.data.clone(),
             work_folder: config.work_folder.clone(),
+            overlays: config.overlays,
             tell,
             prepared: OnceLock::new(),
             own: Mutex::new(None),
@@ -265,9 +269,13 @@ impl Shop {
         let total = count_scores(cases, &self.federation, &work.wanted);
         let mut meter = Meter::new(if work.wanted.subsets { "subsets scored" } else { "cases scored" }, total);
         let (total, mut done) = (total as u32, 0);
+        let mut counted = Vec::new();
         let mut each = |scored| {
             done += 1;
             meter.at(done as usize);
+            if let Scored::Case(score) = &scored {
+                counted.extend(score.at.first().map(|at| (score.case, *at)));
+            }
             self.say(match scored {
                 Scored::Case(score) => Event::Scored { task, score },
                 Scored::Part(score) => Event::SubsetScored { task, score },
@@ -277,8 +285,20 @@ impl Shop {
         };
         score_cases(cases, &self.federation, &models, &work.wanted, &self.device, &mut each)
             .map_err(|error| error.to_string())?;
+        if let Some(&threshold) = work.wanted.thresholds.first().filter(|_| task.run == RunId(0)) {
+            let (federation, device) = (&self.federation, &self.device);
+            self.draw(task, &Scene { cases, federation, models: &models, threshold, device }, &counted);
+        }
         self.say(Event::Evaluated(task));
         Ok(())
+    }
+
+    /// Pictures for the federation's report. They are extra: scores are reported without them too.
+    fn draw(&self, task: TaskId, scene: &Scene<'_>, counted: &[(u32, AtThreshold)]) {
+        match scene.draw(counted, self.overlays, &self.work_folder) {
+            Ok(overlays) => overlays.into_iter().for_each(|overlay| self.say(Event::Drawn { task, overlay })),
+            Err(error) => tracing::warn!(%error, "no pictures of representative cases"),
+        }
     }
 
     /// The site's own last model of a run, where normalisation is kept local.
