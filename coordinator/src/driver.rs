@@ -49,6 +49,9 @@ enum Finding {
     },
 }
 
+/// Checked updates of rounds that are being trained, by task and site.
+pub(crate) type Accepted = BTreeMap<(TaskId, String), Checked<FileSource>>;
+
 /// Everything the loop holds.
 pub(crate) struct Driver {
     pub(crate) machine: Machine,
@@ -65,25 +68,17 @@ pub(crate) struct Books {
     began: Instant,
     files: HashMap<u64, PathBuf>,
     count: u64,
-    checked: BTreeMap<(TaskId, String), Checked<FileSource>>,
+    checked: Accepted,
     exported: BTreeMap<String, u32>,
     findings: mpsc::UnboundedSender<Finding>,
     outcome: Option<Outcome>,
 }
 
 impl Books {
-    /// Empty books; the machine's clock starts at `began`.
-    pub(crate) fn new(began: Instant) -> Self {
+    /// Books with nothing in them but what was accepted before a restart; the machine's clock starts at `began`.
+    pub(crate) fn new(began: Instant, checked: Accepted) -> Self {
         let (findings, _) = mpsc::unbounded_channel();
-        Self {
-            began,
-            files: HashMap::new(),
-            count: 0,
-            checked: BTreeMap::new(),
-            exported: BTreeMap::new(),
-            findings,
-            outcome: None,
-        }
+        Self { began, files: HashMap::new(), count: 0, checked, exported: BTreeMap::new(), findings, outcome: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The `serve` subcommand: a federation over the network, from its settings to its outcome.
 
-use crate::driver::{Books, Driver, End};
+use crate::driver::{Accepted, Books, Driver, End};
 use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
@@ -12,6 +12,7 @@ use crate::store::{Place, Store, StoreError};
 use serde::Deserialize;
 use shared::architecture::{initial, manifest};
 use shared::federation::Federation;
+use shared::message::{RunId, TaskId, TaskKind};
 use shared::model_file::{ModelFileError, import_state_dict};
 use shared::parameters::{Manifest, Parameters, ParametersId};
 use shared::round::{Machine, Plan, Snapshot};
@@ -124,7 +125,7 @@ impl From<End> for ServeError {
 }
 
 /// Serves a federation until its outcome, which is in the run folder then, or until `shutdown` holds a signal. With the
-/// folder of a run of the same settings it goes on after that run's last finished round.
+/// folder of a run of the same settings it goes on where that run stopped, with the updates that were accepted.
 ///
 /// # Errors
 /// See [`ServeError`]; what was finished before stands in the run folder.
@@ -136,7 +137,8 @@ pub async fn serve(
     let began = Instant::now();
     let federation = Arc::new(config.federation);
     let manifest = Arc::new(manifest(&federation.model, &federation.input));
-    let (store, snapshot) = Store::open(&config.run_folder, &federation, config.keep_updates)?;
+    let (store, mut snapshot) = Store::open(&config.run_folder, &federation, config.keep_updates)?;
+    let accepted = snapshot.as_mut().map(|snapshot| recover(&store, &manifest, snapshot)).unwrap_or_default();
     let start = match &config.start {
         Some(file) => read_weights(file, &federation)?,
         None => initial(&manifest, federation.seed),
@@ -159,9 +161,31 @@ pub async fn serve(
         model_bytes: manifest.bytes(),
     };
     let machine = Machine::new(plan, snapshot, Duration::ZERO);
-    let (store, books) = (Arc::new(store), Books::new(began));
+    let (store, books) = (Arc::new(store), Books::new(began, accepted));
     let driver = Driver { machine, store, server, federation, manifest, happenings, books };
     Ok(driver.run(inbound, shutdown).await?)
+}
+
+/// The updates that were accepted before a restart. One whose file is lost or damaged is asked for again.
+fn recover(store: &Store, manifest: &Manifest, snapshot: &mut Snapshot) -> Accepted {
+    let mut accepted = Accepted::new();
+    for (index, run) in snapshot.runs.iter_mut().enumerate() {
+        let (name, id) = (run.outcome.name.clone(), RunId(u16::try_from(index).unwrap_or(u16::MAX)));
+        let Some(open) = &mut run.open else { continue };
+        let (place, round) = (Place { run: &name, round: open.round }, open.round);
+        open.updates.retain(|site, trained| match store.accepted(place, site, manifest, trained.parameters) {
+            Ok(checked) => {
+                let task = TaskId { run: id, round, kind: TaskKind::Train, pass: 0 };
+                accepted.insert((task, site.clone()), checked);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, site, "an accepted update is asked for again");
+                false
+            }
+        });
+    }
+    accepted
 }
 
 fn read_weights(file: &Path, federation: &Federation) -> Result<Parameters, ServeError> {
@@ -258,7 +282,7 @@ async fn watched(
 
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
-        let resume = "the same command goes on from the last finished round";
+        let resume = "the same command goes on where it stopped";
         match error {
             ServeError::Server(error) => error.into(),
             ServeError::Store(error) => error.into(),

@@ -152,7 +152,7 @@ impl Store {
         let source = FileSource::open(received, manifest)?;
         match Checked::check(source, manifest, parameters) {
             Ok(checked) => {
-                let target = self.round(place).join("updates").join(format!("{site}.f32"));
+                let target = self.update(place, site);
                 atomic::move_into(received, &target)?;
                 Ok(Ok(checked))
             }
@@ -161,6 +161,31 @@ impl Store {
                 fs::remove_file(received).map_err(StoreError::io("remove", received))?;
                 Ok(Err(refused.to_string()))
             }
+        }
+    }
+
+    /// Checks that an update that was accepted before a restart is what it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], or [`StoreError::Io`].
+    pub fn accepted(
+        &self,
+        place: Place<'_>,
+        site: &str,
+        manifest: &Manifest,
+        id: ParametersId,
+    ) -> Result<Checked<FileSource>, StoreError> {
+        Self::checked(&self.update(place, site), manifest, id)
+    }
+
+    fn update(&self, place: Place<'_>, site: &str) -> PathBuf {
+        self.round(place).join("updates").join(format!("{site}.f32"))
+    }
+
+    fn checked(path: &Path, manifest: &Manifest, id: ParametersId) -> Result<Checked<FileSource>, StoreError> {
+        match Checked::check(FileSource::open(path, manifest)?, manifest, id) {
+            Err(AggregateError::Storage(error)) => Err(error),
+            other => other.map_err(|error| StoreError::Damaged { path: path.into(), reason: error.to_string() }),
         }
     }
 
@@ -229,12 +254,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`], or [`StoreError::Io`].
     pub fn verify(&self, place: Place<'_>, manifest: &Manifest, id: ParametersId) -> Result<(), StoreError> {
-        let path = self.model(place);
-        match Checked::check(FileSource::open(&path, manifest)?, manifest, id) {
-            Ok(_) => Ok(()),
-            Err(AggregateError::Storage(error)) => Err(error),
-            Err(error) => Err(StoreError::Damaged { path, reason: error.to_string() }),
-        }
+        Self::checked(&self.model(place), manifest, id).map(drop)
     }
 
     /// Checks that a run that goes on began from this very model.
@@ -242,15 +262,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Settings`] when it did not, or as [`Store::verify`] when that model cannot be read.
     pub fn same_start(&self, place: Place<'_>, manifest: &Manifest, id: ParametersId) -> Result<(), StoreError> {
-        let path = self.model(place);
-        match Checked::check(FileSource::open(&path, manifest)?, manifest, id) {
-            Ok(_) => Ok(()),
-            Err(AggregateError::Storage(error)) => Err(error),
-            Err(_) => {
+        self.verify(place, manifest, id).map_err(|error| match error {
+            StoreError::Damaged { .. } => {
                 let differences = vec!["it began from other weights (--start)".into()];
-                Err(StoreError::Settings { folder: self.root.clone(), differences })
+                StoreError::Settings { folder: self.root.clone(), differences }
             }
-        }
+            other => other,
+        })
     }
 
     /// Writes a model with its settings as `models/NAME.safetensors`.

@@ -1,8 +1,8 @@
 //! The coordinator's state machine, without IO: events and the time go in, effects come out in order.
 //!
-//! A federation is a script that stands in the [`Snapshot`], the facts that survive a restart: rounds of training,
-//! aggregation and validation, then the scores of the best model. What a phase knows beyond that lives in memory
-//! and can be asked for again. The shell obeys the effects in their order; [`Effect::Persist`] comes before any
+//! A federation is a script that stands in the [`Snapshot`], the facts that survive a restart: rounds of training with
+//! every accepted update, aggregation and validation, then the scores of the best model. What a phase knows beyond that
+//! lives in memory and can be asked for again. The shell obeys the effects in their order; [`Effect::Persist`] comes before any
 //! message that builds on it.
 //!
 //! Nothing is counted twice: a task is named by what it does, so a repeated or late message finds its task open,
@@ -24,7 +24,7 @@ use crate::parameters::ParametersId;
 use desk::Desk;
 use lineage::Lineage;
 use roster::Roster;
-pub use snapshot::{Best, RunProgress, Snapshot};
+pub use snapshot::{Best, OpenRound, RunProgress, Snapshot};
 use std::time::Duration;
 
 /// What a federation is to do.
@@ -350,18 +350,16 @@ impl Machine {
     }
 
     fn answer(&mut self, site: &str, task: TaskId, answer: desk::Answer, out: &mut Vec<Effect>) {
-        match &answer {
-            desk::Answer::Update(trained) => {
-                out.push(Effect::Report(Happening::Accepted { site: site.into(), trained: *trained }));
-            }
-            desk::Answer::Nothing(reason) => {
-                out.push(Effect::Report(Happening::Failed { site: site.into(), reason: reason.clone() }));
-            }
-            desk::Answer::Scores(_) => {}
+        let news = match &answer {
+            desk::Answer::Update(trained) => Some(Happening::Accepted { site: site.into(), trained: *trained }),
+            desk::Answer::Nothing(reason) => Some(Happening::Failed { site: site.into(), reason: reason.clone() }),
+            desk::Answer::Scores(_) => None,
+        };
+        let lineage = self.lineages.get_mut(usize::from(task.run.0));
+        if lineage.is_some_and(|lineage| lineage.answered(site, task, answer)) {
+            out.push(Effect::Persist(Box::new(self.snapshot())));
         }
-        if let Some(lineage) = self.lineages.get_mut(usize::from(task.run.0)) {
-            lineage.answered(site, task, answer);
-        }
+        out.extend(news.map(Effect::Report));
     }
 
     /// Begins when everybody expected is there, or when nobody new has come for a while and there are enough.

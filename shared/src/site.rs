@@ -11,6 +11,7 @@ use crate::message::{
 use crate::overlay::Overlay;
 use crate::parameters::ParametersId;
 use crate::score::{CaseScore, SubsetScore};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// What the shell tells the machine.
@@ -68,7 +69,7 @@ pub enum Event {
 }
 
 /// What to work on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     /// The task.
     pub task: TaskId,
@@ -89,9 +90,20 @@ impl Work {
     }
 }
 
+/// A training that ended well: what survives a restart, so that it is not done twice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// What was asked for.
+    pub work: Work,
+    /// What came of it; the parameters are stored under their content hash.
+    pub trained: Trained,
+}
+
 /// What the shell has to do, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
+    /// Store this in place of what was stored before, and go on when it is safe.
+    Persist(Finished),
     /// Send a message.
     Send(SiteMessage),
     /// Send the stored result of a training.
@@ -161,6 +173,16 @@ impl Machine {
         }
     }
 
+    /// A site that comes back after its program ended, and has the result of its last training.
+    #[must_use]
+    pub fn resumed(model_bytes: u64, finished: Finished) -> Self {
+        let Finished { work, trained } = finished;
+        let (scores, subsets, overlays) = (Vec::new(), Vec::new(), Vec::new());
+        let outcome = Some(Outcome::Trained(trained));
+        let job = Job { work, running: false, repeat: false, scores, subsets, overlays, outcome };
+        Self { job: Some(job), stored: BTreeSet::from([trained.parameters]), ..Self::new(model_bytes) }
+    }
+
     /// Takes an event and says what to do about it.
     pub fn handle(&mut self, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
@@ -202,6 +224,8 @@ impl Machine {
             }
             Event::Trained(trained) => {
                 self.stored.insert(trained.parameters);
+                let work = self.running(trained.task).map(|job| job.work.clone());
+                out.extend(work.map(|work| Effect::Persist(Finished { work, trained })));
                 self.end(trained.task, Outcome::Trained(trained), &mut out);
             }
             Event::Evaluated(task) => self.end(task, Outcome::Evaluated, &mut out),

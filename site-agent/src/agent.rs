@@ -4,6 +4,7 @@
 //! site's state machine ([`shared::site`]) how they get on. What the machine says is done in order.
 
 mod config;
+mod journal;
 mod models;
 mod session;
 mod worker;

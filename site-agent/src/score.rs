@@ -56,8 +56,9 @@ impl Args {
     }
 
     fn labels(&self) -> Labels {
-        let prediction = if self.prediction_labels.is_empty() { &self.labels } else { &self.prediction_labels };
-        Labels { reference: self.labels.clone(), prediction: prediction.clone() }
+        let assumed = self.prediction_labels.is_empty() && !self.labels.is_empty();
+        let prediction = if assumed { &self.labels } else { &self.prediction_labels };
+        Labels { reference: self.labels.clone(), prediction: prediction.clone(), assumed }
     }
 }
 

@@ -79,7 +79,7 @@ impl Simulation {
     fn stopped(&self, signal: Signal) -> Failure {
         let folder = self.folder.path().display();
         Failure::new(signal.into(), "asked to stop")
-            .hint(format!("the same command with --out {folder} goes on from the last finished round"))
+            .hint(format!("the same command with --out {folder} goes on where it stopped"))
     }
 
     fn request(&self) -> Result<ServeConfig, Failure> {

@@ -3,7 +3,7 @@
 
 use super::desk::Answer;
 use super::scores::{Counted, Scores, choose_sweep, choose_thresholds, dice_by_site, pooled_dice};
-use super::snapshot::{Best, RunProgress};
+use super::snapshot::{Best, OpenRound, RunProgress};
 use super::{Effect, ModelRef, Plan, Table};
 use crate::aggregate::Contribution;
 use crate::case::{Cases, Role};
@@ -20,21 +20,15 @@ use std::time::Duration;
 enum Phase {
     /// Between phases; with the time since when too few sites are there.
     Rest(Option<Duration>),
-    Training(Training),
+    /// What is asked and answered stands among the durable facts.
+    Training {
+        started: Duration,
+    },
     Aggregating {
         started: Duration,
         record: RoundRecord,
     },
     Scoring(Scoring),
-}
-
-#[derive(Debug)]
-struct Training {
-    round: u32,
-    started: Duration,
-    open: BTreeSet<String>,
-    updates: BTreeMap<String, Trained>,
-    missing: Vec<(String, String)>,
 }
 
 /// Sites scoring one model, and what the scores are for.
@@ -111,16 +105,17 @@ impl Lineage {
         self.progress.best.map(|best| ModelRef { run: self.id, round: best.round, parameters: best.parameters })
     }
 
-    /// A task of this lineage ended.
-    pub(super) fn answered(&mut self, site: &str, task: TaskId, answer: Answer) {
+    /// A task of this lineage ended. Returns whether there are facts to keep.
+    pub(super) fn answered(&mut self, site: &str, task: TaskId, answer: Answer) -> bool {
         match (&mut self.phase, task.kind) {
-            (Phase::Training(training), TaskKind::Train) => {
-                training.open.remove(site);
-                match answer {
-                    Answer::Update(trained) => drop(training.updates.insert(site.into(), trained)),
-                    Answer::Nothing(reason) => training.missing.push((site.into(), reason)),
-                    Answer::Scores(_) => {}
+            (Phase::Training { .. }, TaskKind::Train) => {
+                let open = self.progress.open.as_mut().filter(|open| open.waiting().contains(site));
+                match (open, answer) {
+                    (Some(open), Answer::Update(trained)) => drop(open.updates.insert(site.into(), trained)),
+                    (Some(open), Answer::Nothing(reason)) => open.missing.push((site.into(), reason)),
+                    (None, _) | (_, Answer::Scores(_)) => return false,
                 }
+                return true;
             }
             (Phase::Scoring(scoring), TaskKind::Evaluate(cases)) => {
                 scoring.open.remove(&(site.into(), cases));
@@ -134,6 +129,7 @@ impl Lineage {
             }
             _ => {}
         }
+        false
     }
 
     /// A round's aggregate is stored. Returns what to tell, unless this was not awaited.
@@ -146,6 +142,7 @@ impl Lineage {
         let (updates, seconds) = (record.updates.len(), record.seconds);
         self.progress.outcome.rounds.push(record.clone());
         self.progress.model = Some(parameters);
+        self.progress.open = None;
         self.progress.validated = false;
         self.phase = Phase::Rest(None);
         Some(Happening::RoundFinished { run: self.id, round, updates, seconds })
@@ -157,15 +154,23 @@ impl Lineage {
     /// Why the whole federation cannot go on.
     pub(super) fn advance(&mut self, table: &mut Table, now: Duration, out: &mut Vec<Effect>) -> Result<bool, String> {
         match &self.phase {
-            Phase::Training(training) if training.open.is_empty() => self.finish_training(table, out),
+            Phase::Training { started } if self.nobody_waits() => {
+                let started = *started;
+                self.finish_training(started, table, out)
+            }
             Phase::Rest(since) if !self.progress.done => {
                 let since = *since;
                 self.begin_next(table, since, now, out)?;
+                let began = matches!(self.phase, Phase::Training { .. });
                 // A scoring that nobody has cases for is over at once; so is a lineage that never had a model.
-                Ok(self.progress.done || self.finish_scoring(table, out))
+                Ok(began || self.progress.done || self.finish_scoring(table, out))
             }
             _ => Ok(self.finish_scoring(table, out)),
         }
+    }
+
+    fn nobody_waits(&self) -> bool {
+        self.progress.open.as_ref().is_none_or(|open| open.waiting().is_empty())
     }
 
     fn begin_next(
@@ -214,16 +219,49 @@ impl Lineage {
         since: Option<Duration>,
         (now, out): (Duration, &mut Vec<Effect>),
     ) -> Result<(), String> {
+        if self.progress.open.as_ref().is_none_or(|open| open.round != round) {
+            let Some(asked) = self.sample(table, round, since, now, out)? else { return Ok(()) };
+            self.progress.open = Some(OpenRound { round, asked, ..OpenRound::default() });
+        }
+        let Some(open) = &self.progress.open else { return Ok(()) };
+        let members = &mut self.progress.outcome.members;
+        members.extend(open.asked.iter().cloned());
+        members.sort_unstable();
+        members.dedup();
+        let (waiting, model) = (open.waiting(), self.start(&table.plan, round));
+        let task = TaskId { run: self.id, round, kind: TaskKind::Train, pass: 0 };
+        waiting.iter().for_each(|site| table.desk.add(site, task, &[model], &Wanted::default(), now));
+        out.push(Effect::Report(Happening::RoundStarted {
+            run: self.id,
+            name: self.progress.outcome.name.clone(),
+            round,
+            rounds: table.plan.federation.rounds,
+            sites: waiting.into_iter().collect(),
+        }));
+        self.phase = Phase::Training { started: now };
+        Ok(())
+    }
+
+    /// Chooses the sites of a round; `None` while there are too few.
+    fn sample(
+        &mut self,
+        table: &Table,
+        round: u32,
+        since: Option<Duration>,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> Result<Option<BTreeSet<String>>, String> {
         let settings = &table.plan.federation;
         let mut candidates = self.trainers(table);
         if candidates.len() < self.minimum(table) {
             let since = since.unwrap_or(now);
             self.phase = Phase::Rest(Some(since));
             if now.saturating_sub(since) <= table.patience() {
-                return Ok(());
+                return Ok(None);
             }
             let (found, minimum) = (candidates.len(), self.minimum(table));
-            return self.stop(format!("round {round} needs {minimum} training sites and {found} are there"), out);
+            self.stop(format!("round {round} needs {minimum} training sites and {found} are there"), out)?;
+            return Ok(None);
         }
         if let Some(count) = settings.sites.per_round.filter(|&count| count < candidates.len()) {
             let mut random = stream(settings.seed, round, &self.progress.outcome.name, Purpose::Sampling);
@@ -231,24 +269,7 @@ impl Lineage {
             picks.sort_unstable();
             candidates = picks.into_iter().map(|index| candidates[index].clone()).collect();
         }
-        let members = &mut self.progress.outcome.members;
-        members.extend(candidates.iter().cloned());
-        members.sort_unstable();
-        members.dedup();
-        let model = self.start(&table.plan, round);
-        let task = TaskId { run: self.id, round, kind: TaskKind::Train, pass: 0 };
-        candidates.iter().for_each(|site| table.desk.add(site, task, &[model], &Wanted::default(), now));
-        out.push(Effect::Report(Happening::RoundStarted {
-            run: self.id,
-            name: self.progress.outcome.name.clone(),
-            round,
-            rounds: settings.rounds,
-            sites: candidates.clone(),
-        }));
-        let open = candidates.into_iter().collect();
-        self.phase =
-            Phase::Training(Training { round, started: now, open, updates: BTreeMap::new(), missing: Vec::new() });
-        Ok(())
+        Ok(Some(candidates.into_iter().collect()))
     }
 
     /// The model that a round starts from.
@@ -276,19 +297,22 @@ impl Lineage {
             return Err(reason);
         }
         self.given_up = true;
+        self.progress.open = None;
         self.phase = Phase::Rest(None);
         let site = self.progress.outcome.members.first().cloned().unwrap_or_default();
         out.push(Effect::Report(Happening::Failed { site, reason }));
         Ok(())
     }
 
-    fn finish_training(&mut self, table: &mut Table, out: &mut Vec<Effect>) -> Result<bool, String> {
-        let Phase::Training(training) = std::mem::replace(&mut self.phase, Phase::Rest(None)) else { return Ok(false) };
-        let Training { round, started, updates, missing, .. } = training;
+    fn finish_training(&mut self, started: Duration, table: &mut Table, out: &mut Vec<Effect>) -> Result<bool, String> {
+        self.phase = Phase::Rest(None);
+        let Some(OpenRound { round, updates, missing, .. }) = self.progress.open.clone() else { return Ok(false) };
         if updates.len() < self.minimum(table) {
             let why: Vec<String> = missing.iter().map(|(site, reason)| format!("{site}: {reason}")).collect();
             let (found, minimum) = (updates.len(), self.minimum(table));
             let reason = format!("round {round} has {found} of at least {minimum} updates ({})", why.join("; "));
+            // A later start asks once more those that gave nothing.
+            self.progress.open = None;
             self.stop(reason, out)?;
             return Ok(true);
         }

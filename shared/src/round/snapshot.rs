@@ -1,8 +1,10 @@
 //! The facts of a federation that survive a restart.
 
+use crate::message::Trained;
 use crate::outcome::{RunOutcome, SiteRecord};
 use crate::parameters::ParametersId;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything a coordinator needs, beside the models themselves, to go on after the last finished round.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -26,6 +28,31 @@ pub struct RunProgress {
     pub best: Option<Best>,
     /// Whether the final scores are in.
     pub done: bool,
+    /// The round that is being trained.
+    #[serde(default)]
+    pub open: Option<OpenRound>,
+}
+
+/// A round that has begun: a restart goes on within it.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct OpenRound {
+    /// The round.
+    pub round: u32,
+    /// The sites that were asked to train, by name.
+    pub asked: BTreeSet<String>,
+    /// Accepted updates, by site; each is stored.
+    pub updates: BTreeMap<String, Trained>,
+    /// Sites that gave nothing, with the reason.
+    pub missing: Vec<(String, String)>,
+}
+
+impl OpenRound {
+    /// The sites that have not answered yet.
+    pub(super) fn waiting(&self) -> BTreeSet<String> {
+        let gave_nothing = |site: &String| self.missing.iter().any(|(other, _)| other == site);
+        let asked = self.asked.iter().filter(|site| !self.updates.contains_key(*site) && !gave_nothing(site));
+        asked.cloned().collect()
+    }
 }
 
 /// The best model of a lineage so far.
@@ -51,6 +78,6 @@ impl RunProgress {
             threshold_dice: None,
             scores: Vec::new(),
         };
-        Self { outcome, model: None, validated: false, best: None, done: false }
+        Self { outcome, model: None, validated: false, best: None, done: false, open: None }
     }
 }

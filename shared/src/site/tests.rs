@@ -66,7 +66,8 @@ fn a_repeated_request_starts_nothing_twice_and_gets_the_result_again() {
     machine.handle(train(1, 7));
     machine.handle(received(1, 7));
     assert_eq!(machine.handle(train(1, 7)), []);
-    let told = machine.handle(Event::Trained(trained(1, 9)));
+    let mut told = machine.handle(Event::Trained(trained(1, 9)));
+    assert!(matches!(told.remove(0), Effect::Persist(_)));
     let header = TransferHeader { parameters: model(9), bytes: 4, task: task(1) };
     assert_eq!(told, [Effect::Send(SiteMessage::Trained(trained(1, 9))), Effect::SendParameters(header)]);
     assert_eq!(machine.handle(train(1, 7)), told);
@@ -78,7 +79,7 @@ fn what_ends_while_nobody_listens_is_told_when_asked_again() {
     machine.handle(train(1, 7));
     machine.handle(received(1, 7));
     machine.handle(Event::Disconnected);
-    assert_eq!(machine.handle(Event::Trained(trained(1, 9))), []);
+    assert!(matches!(machine.handle(Event::Trained(trained(1, 9)))[..], [Effect::Persist(_)]));
     assert_eq!(machine.handle(welcome()), []);
     assert_eq!(machine.handle(train(1, 7)).len(), 2);
 }
@@ -118,4 +119,23 @@ fn a_consensus_waits_for_all_its_models_which_may_come_before_the_request() {
     let effects = machine.handle(Event::Message(ask));
     assert_eq!(effects, [Effect::Forget(model(7)), Effect::Forget(model(9))]);
     assert_eq!(machine.handle(received(2, 5)), [Effect::Start(Work { task, models, wanted })]);
+}
+
+#[test]
+fn a_finished_training_is_kept_before_it_is_told_and_told_again_after_a_restart() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    machine.handle(received(1, 7));
+    let effects = machine.handle(Event::Trained(trained(1, 9)));
+    let Effect::Persist(finished) = &effects[0] else { panic!("{effects:?}") };
+    assert!(matches!(effects[1], Effect::Send(SiteMessage::Trained(_))));
+
+    let mut restarted = Machine::resumed(4, finished.clone());
+    restarted.handle(welcome());
+    let effects = restarted.handle(train(1, 7));
+    assert!(matches!(effects[..], [Effect::Send(SiteMessage::Trained(_)), Effect::SendParameters(_)]), "{effects:?}");
+    // The same round of another model is another task.
+    let mut other = Machine::resumed(4, finished.clone());
+    other.handle(welcome());
+    assert_eq!(other.handle(train(1, 8)), [Effect::Forget(model(9))]);
 }

@@ -14,14 +14,19 @@ pub(super) struct Models {
 }
 
 impl Models {
-    /// Opens the folder; what an earlier run left there is of no use and goes.
-    pub(super) fn open(work: &Path, manifest: Arc<Manifest>) -> io::Result<Self> {
-        let folder = work.join("models");
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
+    /// Opens the folder. Of what an earlier run left there only the vector `kept` is of use; the rest goes. Gives back
+    /// whether that vector is there and sound.
+    pub(super) fn open(work: &Path, manifest: Arc<Manifest>, kept: Option<ParametersId>) -> io::Result<(Self, bool)> {
+        let models = Self { folder: work.join("models"), manifest };
+        std::fs::create_dir_all(&models.folder)?;
+        let sound = kept.filter(|&id| models.load(id).is_ok()).map(|id| models.path(id));
+        for entry in std::fs::read_dir(&models.folder)? {
+            let path = entry?.path();
+            if sound.as_ref() != Some(&path) {
+                std::fs::remove_file(path)?;
+            }
         }
-        std::fs::create_dir_all(&folder)?;
-        Ok(Self { folder, manifest })
+        Ok((models, sound.is_some()))
     }
 
     pub(super) fn manifest(&self) -> &Arc<Manifest> {

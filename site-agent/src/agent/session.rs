@@ -1,6 +1,7 @@
 //! The loop around the site's state machine: the link and the worker tell, the machine decides, this obeys.
 
 use super::config::SiteConfig;
+use super::journal::Journal;
 use super::models::Models;
 use super::worker::{Prepared, Worker};
 use crate::data::DataError;
@@ -35,6 +36,7 @@ struct Member {
     federation: Arc<Federation>,
     machine: Machine,
     models: Models,
+    journal: Journal,
     worker: Worker,
 }
 
@@ -136,11 +138,18 @@ impl Session {
         let manifest = Arc::new(architecture::manifest(&federation.model, &federation.input));
         let bytes = manifest.bytes();
         let work = &self.config.work_folder;
-        let models = Models::open(work, manifest).map_err(|error| disk(work, &error))?;
+        let journal = Journal::new(work, &federation);
+        let finished = journal.read();
+        let kept = finished.as_ref().map(|finished| finished.trained.parameters);
+        let (models, sound) = Models::open(work, manifest, kept).map_err(|error| disk(work, &error))?;
+        let machine = match finished.filter(|_| sound) {
+            Some(finished) => Machine::resumed(bytes, finished),
+            None => Machine::new(bytes),
+        };
         let federation = Arc::new(federation);
         let worker = Worker::new(&self.config, site, federation.clone(), models.clone(), self.tell.clone())?;
         worker.prepare().map_err(|error| Failure::new(Class::Internal, error))?;
-        self.member = Some(Member { federation, machine: Machine::new(bytes), models, worker });
+        self.member = Some(Member { federation, machine, models, journal, worker });
         self.expect();
         Ok(())
     }
@@ -187,6 +196,11 @@ impl Session {
                     if let Some(link) = &self.link {
                         // A broken link says so by itself; the machine repeats what matters after the next welcome.
                         let _ = link.send(message).await;
+                    }
+                }
+                Effect::Persist(finished) => {
+                    if let Err(error) = member.journal.keep(&finished) {
+                        tracing::warn!(%error, "a restart would train this round again: journal.json");
                     }
                 }
                 Effect::SendParameters(header) => send_parameters(self.link.clone(), &member.models, header),

@@ -38,18 +38,18 @@ impl Site {
         write_f32(&self.path(case, what), &values, &Source::new(&GRID, "RAS", Form::Sform).unwrap()).unwrap();
     }
 
-    fn config(&self, more: &str) -> DataConfig {
+    fn config(&self, more: &str) -> Archives {
         let root = self.0.path().join("root");
         let text = format!(
             "root = '{}'\nlabel = '{{case}}/{{case}}_seg.nii.gz'\nlesion_labels = [4]\n{more}\n[sequences]\n\
              t1 = '{{case}}/{{case}}_t1.nii.gz'\nflair = ['{{case}}/FLAIR.nii', '{{case}}/{{case}}_flair.nii.gz']\n",
             root.display()
         );
-        toml::from_str(&text).unwrap()
+        toml::from_str::<DataConfig>(&text).unwrap().into()
     }
 
     fn open(&self, more: &str) -> Result<Cohort, DataError> {
-        open(&self.config(more).into(), &input(), &self.0.path().join("work"), &mut |_, _| {})
+        open(&self.config(more), &input(), &self.0.path().join("work"), &mut |_, _| {})
     }
 
     fn reasons(&self) -> BTreeMap<String, String> {

@@ -215,13 +215,14 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// Removes what transfers that a crash cut short left in a folder, and makes the folder if there is none.
+/// Removes what transfers left in a folder before a crash, whole or cut short, and makes the folder if there is none:
+/// what was received and not taken in yet is sent again.
 pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == PART) {
-            std::fs::remove_file(path)?;
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Labels {
     pub(super) reference: Vec<u16>,
     pub(super) prediction: Vec<u16>,
+    /// The prediction's labels were not given: they are taken to be the reference's.
+    pub(super) assumed: bool,
 }
 
 /// Two masks on one grid, 1 lesion and 0 other.
@@ -26,8 +28,16 @@ impl Pair {
         if labels.reference.iter().chain(&labels.prediction).any(|&label| label == 0) {
             return Err(ScoreError::BackgroundAsLesion);
         }
-        let (reference_mask, source) = mask(reference, &labels.reference)?;
-        let (prediction_mask, predicted) = mask(prediction, &labels.prediction)?;
+        let (reference_mask, source, _) = mask(reference, &labels.reference)?;
+        let (prediction_mask, predicted, found) = mask(prediction, &labels.prediction)?;
+        if labels.assumed && !found.is_empty() && !found.iter().any(|label| labels.prediction.contains(label)) {
+            // A prediction without lesion is possible; one in another spelling is likelier.
+            let (found, wanted) = (listed(&found), listed(&labels.prediction));
+            eprintln!(
+                "warning: {} holds the labels {found} and none of {wanted}: --prediction-labels says which are lesion",
+                prediction.display()
+            );
+        }
         same_grid(reference, &source, prediction, &predicted)?;
         Ok(Self {
             reference: reference_mask,
@@ -87,7 +97,8 @@ fn same_grid(first: &Path, one: &Source, second: &Path, other: &Source) -> Resul
 
 /// Reads a mask and says which voxels have one of the labels. Without labels the mask may hold only 0 and one other
 /// value: a guess among several would be silently wrong.
-fn mask(path: &Path, labels: &[u16]) -> Result<(Vec<u8>, Source), ScoreError> {
+/// Gives the labels that occur, too.
+fn mask(path: &Path, labels: &[u16]) -> Result<(Vec<u8>, Source, Vec<u16>), ScoreError> {
     let Volume { values, source, .. } = volume(path)?;
     let mut lesion = vec![labels.is_empty(); 1 << 16];
     lesion[0] = false;
@@ -106,5 +117,9 @@ fn mask(path: &Path, labels: &[u16]) -> Result<(Vec<u8>, Source), ScoreError> {
     if labels.is_empty() && found.len() > 1 {
         return Err(ScoreError::LabelsNeeded { path: path.to_owned(), found });
     }
-    Ok((inside, source))
+    Ok((inside, source, found))
+}
+
+fn listed(labels: &[u16]) -> String {
+    labels.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -121,7 +121,7 @@ fn interrupted_federation_goes_on(name: &str, code: i32) {
     let mut stopped = run.interrupt(name);
     let words = stopped.words();
     assert_eq!(stopped.end().code(), Some(code), "{words}");
-    assert!(words.contains("goes on from the last finished round"), "{words}");
+    assert!(words.contains("goes on where it stopped"), "{words}");
     assert!(run.is_finished(1) && !run.is_finished(2), "it was stopped in the second round");
 
     let mut resumed = run.start();

@@ -1,0 +1,108 @@
+//! The result of the site's last training, kept so that a site whose program was killed does not train it again.
+
+use crate::data::disk;
+use serde::{Deserialize, Serialize};
+use shared::federation::Federation;
+use shared::site::Finished;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The file in the work folder.
+const FILE: &str = "journal.json";
+
+/// The journal of one federation.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    settings: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Page {
+    /// Of the federation: a result belongs to its settings, whatever its round.
+    settings: String,
+    /// Of `finished` as it stands here.
+    blake3: String,
+    finished: String,
+}
+
+impl Journal {
+    pub(super) fn new(work: &Path, federation: &Federation) -> Self {
+        // Settings came over the network as the same values; their text is the same on both sides of a restart.
+        let settings = serde_json::to_vec(federation).unwrap_or_default();
+        Self { path: work.join(FILE), settings: hex(&settings) }
+    }
+
+    /// Writes a result down, in place of the one before.
+    pub(super) fn keep(&self, finished: &Finished) -> io::Result<()> {
+        let finished = serde_json::to_string(finished)?;
+        let page = Page { settings: self.settings.clone(), blake3: hex(finished.as_bytes()), finished };
+        let text = serde_json::to_vec(&page)?;
+        disk::replace(&self.path, |file| io::Write::write_all(file, &text))
+    }
+
+    /// The result that stands there; `None` when there is none, it is another federation's, or the file is damaged.
+    pub(super) fn read(&self) -> Option<Finished> {
+        let text = match std::fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            text => text.ok(),
+        };
+        let page = text.and_then(|text| serde_json::from_slice::<Page>(&text).ok());
+        let sound = page.filter(|page| page.blake3 == hex(page.finished.as_bytes()));
+        let Some(page) = sound else {
+            tracing::warn!("{FILE} is damaged; the last training is done again if it is asked for");
+            return None;
+        };
+        serde_json::from_str(&page.finished).ok().filter(|_| page.settings == self.settings)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::message::{RunId, TaskId, TaskKind, Trained, Wanted};
+    use shared::parameters::ParametersId;
+    use shared::sequence::SequenceSet;
+    use shared::site::Work;
+
+    fn federation(name: &str) -> Federation {
+        Federation::from_toml(&format!("name = '{name}'\nrounds = 1\n[input]\nsequences = ['a']\n")).unwrap()
+    }
+
+    #[test]
+    fn a_result_is_read_back_by_its_own_federation_only_and_never_when_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path(), &federation("x"));
+        assert_eq!(journal.read(), None);
+        let task = TaskId { run: RunId(0), round: 3, kind: TaskKind::Train, pass: 0 };
+        let trained = Trained {
+            task,
+            parameters: ParametersId([9; 32]),
+            slices: 8,
+            steps: 2,
+            mean_loss: 0.1,
+            last_loss: 0.3,
+            seconds: 1.5,
+            sequences: SequenceSet::full(1),
+        };
+        let work = Work { task, models: vec![ParametersId([7; 32])], wanted: Wanted::default() };
+        let finished = Finished { work, trained };
+        journal.keep(&finished).unwrap();
+        assert_eq!(journal.read().as_ref(), Some(&finished));
+        assert_eq!(Journal::new(folder.path(), &federation("y")).read(), None);
+        let path = folder.path().join(FILE);
+        let sound = std::fs::read(&path).unwrap();
+        for at in 0..sound.len() {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            assert!(journal.read().is_none_or(|read| read == finished), "byte {at}");
+            std::fs::write(&path, &sound[..at]).unwrap();
+            assert_eq!(journal.read(), None, "cut at {at}");
+        }
+    }
+}
