@@ -137,6 +137,10 @@ impl Lineage {
     pub(super) fn advance(&mut self, table: &mut Table, now: Duration, out: &mut Vec<Effect>) -> Result<bool, String> {
         match &self.phase {
             Phase::Training(training) if training.open.is_empty() => self.finish_training(table, out),
+            Phase::Rest(_) if table.is_held() => {
+                self.phase = Phase::Rest(None);
+                Ok(false)
+            }
             Phase::Rest(since) if !self.progress.done => {
                 let since = *since;
                 self.begin_next(table, since, now, out)?;
