@@ -9,6 +9,7 @@ use crate::happening::Happening;
 use crate::outcome::Outcome;
 use crate::serve::ServeConfig;
 use crate::signal::{self, Signal};
+use crate::status::{self, Page, StatusAddress};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -88,7 +89,15 @@ impl Simulation {
             run_folder: self.folder.path().to_owned(),
             with_local: self.with_local,
             keep_updates: false,
+            status: self.page()?,
         })
+    }
+
+    /// A page of this machine alone, wherever there is a place for it.
+    fn page(&self) -> Result<Option<Page>, Failure> {
+        let page = status::bind(Some(StatusAddress::At((Ipv4Addr::LOCALHOST, 0).into())), None)?;
+        page.iter().for_each(|page| eprintln!("{}", page.greeting(self.folder.path())));
+        Ok(page)
     }
 
     /// Makes the phantoms that are missing, as many sites at once as there are cores.
