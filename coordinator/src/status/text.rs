@@ -17,7 +17,7 @@ pub(super) fn write(status: &Status, address: Option<SocketAddr>) -> String {
         Some(address) => add(&mut text, format_args!("page: http://{address}/")),
         None => add(&mut text, format_args!("no coordinator runs it; this is what its run folder says")),
     }
-    table(&mut text, &["site", "role", "at", "slices/s", "loss", "last heard", "sequences"], site_rows(status));
+    table(&mut text, &["site", "role", "at", "slices/s", "loss", "last progress", "sequences"], site_rows(status));
     for run in status.runs.iter().filter(|run| !run.rounds.is_empty()) {
         add(&mut text, format_args!("\n{}", run.name));
         table(&mut text, &["round", "time", "moved", "validation", "mean loss", "missing"], round_rows(run));

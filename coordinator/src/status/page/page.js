@@ -69,7 +69,7 @@ function site([name, site, now]) {
   const facts = make("dl"), say = (name, text) => facts.append(make("dt", name), make("dd", text));
   if (site.state === "training") say("speed", `${fixed(site.slices_per_second, 0)} slices/s`);
   if (site.loss !== null) say("loss", fixed(site.loss, 4));
-  if (site.last_progress !== null) say("last heard", `${duration(now - site.last_progress)} ago`);
+  if (site.last_progress !== null) say("last progress", `${duration(now - site.last_progress)} ago`);
   if (site.sequences) say("sequences", site.sequences.join(", "));
   const cases = site.cases && Object.entries(site.cases).filter(([, count]) => count > 0);
   if (cases) say("cases", cases.map(([kind, count]) => `${count} ${kind.replace("_", "-")}`).join(", "));
@@ -77,12 +77,15 @@ function site([name, site, now]) {
   return card;
 }
 
+// A site has one look in all curves, whether it has a line in each or not.
 function lines(run, all, bySite) {
-  const names = [...new Set(run.rounds.flatMap(round => Object.keys(bySite(round))))].sort();
-  const line = (name, value) => ({
-    name, points: run.rounds.map(round => [round.round, value(round)]).filter(([, value]) => Number.isFinite(value)),
+  const given = run.rounds.flatMap(round => Object.keys(round.losses).concat(Object.keys(round.validation_by_site)));
+  const names = [...new Set(given)].sort();
+  const line = (name, value, look) => ({
+    name, look,
+    points: run.rounds.map(round => [round.round, value(round)]).filter(([, value]) => Number.isFinite(value)),
   });
-  return [line("all sites", all), ...names.map(name => line(name, round => bySite(round)[name]))];
+  return [line("all sites", all, 0), ...names.map((name, index) => line(name, round => bySite(round)[name], index + 1))];
 }
 
 function mean(values) {

@@ -63,9 +63,6 @@ async fn the_page_shows_the_federation_and_follows_it() {
         });
     };
     let (dom, ()) = tokio::join!(document(&program, stage.address), change);
-    if let Some(kept) = std::env::var_os("LACUNA_KEEP_PAGE") {
-        std::fs::write(kept, &dom).unwrap();
-    }
     for wanted in [
         "<h1 id=\"name\">metastases</h1>",
         "round 3 of 6, training",
