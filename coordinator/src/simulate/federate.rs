@@ -53,6 +53,7 @@ impl Simulation {
         tokio::pin!(serving);
         let mut children = self.start_agents(listen)?;
         let mut view = View::new(&self.plan.federation.sites.expected);
+        let mut dropped = Vec::new();
         let outcome = loop {
             tokio::select! {
                 biased;
@@ -61,9 +62,15 @@ impl Simulation {
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
                     break Err(self.stopped(signal));
                 }
-                Some(happening) = happenings.recv() => view.show(&happening),
+                Some(happening) = happenings.recv() => {
+                    view.show(&happening);
+                    if let Happening::Dropped { site } = happening {
+                        dropped.push(agent(&site));
+                    }
+                }
                 served = &mut serving => break served,
-                error = children.failure() => {
+                // The agent of a site that the operator dropped ends with a complaint, as it should.
+                error = children.failure() => if !error.is_of(&dropped) {
                     let _ = stop.send(Some(Signal::Terminate));
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
                     break Err(error.into());
@@ -125,7 +132,7 @@ impl Simulation {
             self.folder.write_site(&self.plan, site, coordinator)?;
             let config = self.folder.site_file(&site.name);
             let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
-            self.start(&mut children, &format!("the agent of {}", site.name), &arguments, &site.name)?;
+            self.start(&mut children, &agent(&site.name), &arguments, &site.name)?;
         }
         Ok(children)
     }
@@ -133,6 +140,11 @@ impl Simulation {
     fn start(&self, children: &mut Children, what: &str, arguments: &[&OsStr], site: &str) -> Result<(), ChildError> {
         children.start(what, &self.agent, arguments, &self.folder.log(site))
     }
+}
+
+/// What a site's process is called.
+fn agent(site: &str) -> String {
+    format!("the agent of {site}")
 }
 
 /// A port nobody listens on. Agents need it in their files before the coordinator listens.
