@@ -26,6 +26,16 @@ enum Command {
     Experiment(crate::experiment::Args),
     /// Write the report of a run folder, or of an experiment's folder, again.
     Report(crate::report::Args),
+    /// Show how a federation is, whether a coordinator runs it or not.
+    Status(crate::status::StatusArgs),
+    /// Ask a running coordinator to stop: what is at work in it is finished, the same command goes on later.
+    Stop(crate::status::Where),
+    /// Ask a running coordinator to hand out no new task; what runs goes on.
+    Pause(crate::status::Where),
+    /// Ask a paused coordinator to hand out tasks again.
+    Resume(crate::status::Where),
+    /// Shut a site out of a running federation, for good in this run.
+    Drop(crate::status::DropArgs),
 }
 
 /// Parses the command line, runs the command, and turns its outcome into an exit code.
@@ -38,6 +48,11 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => crate::simulate::run(&args),
         Command::Experiment(args) => crate::experiment::run(&args),
         Command::Report(args) => crate::report::run(&args),
+        Command::Status(args) => crate::status::show(&args),
+        Command::Stop(place) => crate::status::stop(&place),
+        Command::Pause(place) => crate::status::pause(&place),
+        Command::Resume(place) => crate::status::resume(&place),
+        Command::Drop(args) => crate::status::drop_site(&args),
     };
     report(outcome)
 }

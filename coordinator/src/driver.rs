@@ -1,9 +1,12 @@
 //! The loop around the coordinator's machine: what arrives becomes an event, effects are obeyed in their order.
 
+mod steer;
+
 use crate::happening::Happening;
 use crate::outcome::Outcome;
 use crate::server::{Inbound, SendError, Server};
 use crate::signal::Signal;
+use crate::status::{self, Command, Status};
 use crate::store::{FileSource, Place, Store, StoreError};
 use shared::aggregate::{Average, Checked, Contribution};
 use shared::federation::Federation;
@@ -60,7 +63,15 @@ pub(crate) struct Driver {
     pub(crate) federation: Arc<Federation>,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) happenings: mpsc::UnboundedSender<Happening>,
+    pub(crate) picture: watch::Sender<Status>,
     pub(crate) books: Books,
+}
+
+/// What the loop listens to.
+pub(crate) struct Inlets {
+    pub(crate) inbound: mpsc::Receiver<Inbound>,
+    pub(crate) control: mpsc::Receiver<Command>,
+    pub(crate) shutdown: watch::Receiver<Option<Signal>>,
 }
 
 /// What the loop remembers between an event and the effect that names it.
@@ -72,40 +83,55 @@ pub(crate) struct Books {
     exported: BTreeMap<String, u32>,
     findings: mpsc::UnboundedSender<Finding>,
     outcome: Option<Outcome>,
+    /// Findings that are still to come.
+    awaited: usize,
+    /// Who asked to stop, and when work beside the loop is waited for no longer.
+    draining: Option<(Signal, Instant)>,
 }
 
 impl Books {
     /// Books with nothing in them but what was accepted before a restart; the machine's clock starts at `began`.
     pub(crate) fn new(began: Instant, checked: Accepted) -> Self {
         let (findings, _) = mpsc::unbounded_channel();
-        Self { began, files: HashMap::new(), count: 0, checked, exported: BTreeMap::new(), findings, outcome: None }
+        Self {
+            began,
+            files: HashMap::new(),
+            count: 0,
+            checked,
+            exported: BTreeMap::new(),
+            findings,
+            outcome: None,
+            awaited: 0,
+            draining: None,
+        }
     }
 }
 
 impl Driver {
-    /// Serves until the federation ends.
-    pub(crate) async fn run(
-        mut self,
-        mut inbound: mpsc::Receiver<Inbound>,
-        mut shutdown: watch::Receiver<Option<Signal>>,
-    ) -> Result<Outcome, End> {
+    /// Serves until the federation ends, or until it was asked to stop and what was at work here is done.
+    pub(crate) async fn run(mut self, inlets: Inlets) -> Result<Outcome, End> {
+        let Inlets { mut inbound, mut control, mut shutdown } = inlets;
         let mut clock = tokio::time::interval(Duration::from_millis(500));
         let (findings, mut found) = mpsc::unbounded_channel();
         self.books.findings = findings;
         let end = loop {
+            if let Some(outcome) = self.books.outcome.take() {
+                break Ok(outcome);
+            }
+            let draining = self.books.draining;
+            let drained = |until: Instant| self.books.awaited == 0 || until <= Instant::now();
+            if let Some((signal, _)) = draining.filter(|&(_, until)| drained(until)) {
+                break Err(End::Asked(signal));
+            }
             let told = tokio::select! {
-                Some(signal) = asked(&mut shutdown) => break Err(End::Asked(signal)),
+                Some(signal) = asked(&mut shutdown), if draining.is_none() => self.drain(signal).await,
+                Some(command) = control.recv(), if draining.is_none() => self.steer(command).await,
                 Some(finding) = found.recv() => self.found(finding).await,
                 Some(arrived) = inbound.recv() => self.arrived(arrived).await,
                 _ = clock.tick() => self.tell(Event::Tick).await,
             };
-            match told {
-                Err(end) => break Err(end),
-                Ok(()) => {
-                    if let Some(outcome) = self.books.outcome.take() {
-                        break Ok(outcome);
-                    }
-                }
+            if let Err(end) = told {
+                break Err(end);
             }
         };
         self.server.shutdown().await;
@@ -130,6 +156,7 @@ impl Driver {
     }
 
     async fn found(&mut self, finding: Finding) -> Result<(), End> {
+        self.books.awaited -= 1;
         let event = match finding {
             Finding::Checked { site, task, result, id } => {
                 let result = result?.map(|checked| {
@@ -167,6 +194,7 @@ impl Driver {
             Effect::Aggregate { run, round, start, updates } => self.aggregate(run, round, start, updates)?,
             Effect::Persist(snapshot) => self.persist(*snapshot).await?,
             Effect::Report(happening) => {
+                self.picture.send_modify(|picture| picture.hear(&happening, status::now()));
                 let _ = self.happenings.send(happening);
             }
             Effect::Stop { reason } => return Err(End::Stopped(reason)),
@@ -189,6 +217,7 @@ impl Driver {
         let Some(path) = self.books.files.remove(&file) else { return };
         let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
         let run = self.name(task.run);
+        self.books.awaited += 1;
         tokio::task::spawn_blocking(move || {
             let place = Place { run: &run, round: task.round };
             let result = store.accept(&path, place, &site, &manifest, id);
@@ -209,6 +238,7 @@ impl Driver {
         }
         let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
         let (federation, start, name) = (self.federation.clone(), self.model(start), self.name(run));
+        self.books.awaited += 1;
         tokio::task::spawn_blocking(move || {
             let average = Average { manifest: &manifest, input: &federation.input, rule: federation.aggregation };
             let result = store.aggregate(&average, &start, Place { run: &name, round }, pairs);
@@ -219,8 +249,9 @@ impl Driver {
 
     async fn persist(&mut self, snapshot: Snapshot) -> Result<(), End> {
         let fresh: Vec<RunProgress> = snapshot.runs.iter().filter(|run| self.better(run)).cloned().collect();
-        let store = self.store.clone();
-        self.blocking(move || store.persist(&snapshot)).await?;
+        let (store, facts) = (self.store.clone(), snapshot.clone());
+        self.blocking(move || store.persist(&facts)).await?;
+        self.picture.send_modify(|picture| picture.keep(&snapshot));
         for run in fresh {
             self.export(&run).await?;
         }

@@ -3,6 +3,7 @@
 use crate::certificates::CertificatesError;
 use crate::server::ServerError;
 use crate::signal::Signal;
+use crate::status::{ClientError, StatusError, TokenError};
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -105,5 +106,32 @@ impl From<ServerError> for Failure {
             ServerError::Incoming { .. } => (Class::Disk, None),
         };
         Self { class, what: error.to_string(), hint: hint.map(Into::into) }
+    }
+}
+
+impl From<StatusError> for Failure {
+    fn from(error: StatusError) -> Self {
+        let (class, hint) = match &error {
+            StatusError::Listen { .. } => {
+                (Class::Configuration, Some("name another address in serve.status or with --status, or say \"off\""))
+            }
+            StatusError::Token(TokenError::File { .. }) => (
+                Class::Configuration,
+                Some("serve.status_token_file names it; without that key it lies in the run folder"),
+            ),
+            StatusError::Token(TokenError::Unusable(_)) => (
+                Class::Configuration,
+                Some("remove the file and name none in serve.status_token_file: a token is made"),
+            ),
+            StatusError::Token(TokenError::Random) => (Class::Internal, None),
+            StatusError::Beacon { .. } => (Class::Disk, None),
+        };
+        Self { class, what: error.to_string(), hint: hint.map(Into::into) }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::new(Class::Federation, error)
     }
 }

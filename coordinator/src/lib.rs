@@ -15,4 +15,5 @@ pub mod serve;
 pub mod server;
 pub mod signal;
 pub mod simulate;
+pub mod status;
 pub mod store;

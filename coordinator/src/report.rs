@@ -17,7 +17,7 @@ mod summary;
 mod tables;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use crate::failure::{Class, Failure};
 use crate::outcome::Outcome;

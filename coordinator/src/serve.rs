@@ -1,6 +1,8 @@
 //! The `serve` subcommand: a federation over the network, from its settings to its outcome.
 
-use crate::driver::{Accepted, Books, Driver, End};
+mod configure;
+
+use crate::driver::{Accepted, Books, Driver, End, Inlets};
 use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
@@ -8,8 +10,9 @@ use crate::report;
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::signal::{self, Signal};
 use crate::simulate::View;
+use crate::status::{self, Page, Status, StatusAddress, StatusError, Web};
 use crate::store::{Place, Store, StoreError};
-use serde::Deserialize;
+pub(crate) use configure::run_folder;
 use shared::architecture::{initial, manifest};
 use shared::federation::Federation;
 use shared::message::{RunId, TaskId, TaskKind};
@@ -34,6 +37,9 @@ pub struct Args {
     /// The UDP address to listen on, instead of serve.listen.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// The status page's TCP address, or `off`, instead of serve.status.
+    #[arg(long, value_name = "ADDRESS")]
+    status: Option<StatusAddress>,
     /// Also train each site alone for the same rounds, and show it and the consensus of all of them beside.
     #[arg(long)]
     with_local: bool,
@@ -63,22 +69,8 @@ pub struct ServeConfig {
     pub start: Option<PathBuf>,
     /// Keep every round's updates and models, so that each average can be computed again.
     pub keep_updates: bool,
-}
-
-/// The part of the coordinator's file that is about serving.
-#[derive(Deserialize)]
-struct File {
-    serve: Option<Table>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    listen: Option<SocketAddr>,
-    certificates: Option<PathBuf>,
-    run_folder: Option<PathBuf>,
-    #[serde(default)]
-    keep_updates: bool,
+    /// The status page, if there is to be one.
+    pub status: Option<Page>,
 }
 
 /// Why a federation was not served to its end.
@@ -90,6 +82,9 @@ pub enum ServeError {
     /// The run folder refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The status page cannot be shown.
+    #[error(transparent)]
+    Status(#[from] StatusError),
     /// The federation cannot go on.
     #[error("the federation stopped: {0}")]
     Stopped(String),
@@ -135,6 +130,7 @@ pub async fn serve(
     shutdown: watch::Receiver<Option<Signal>>,
 ) -> Result<Outcome, ServeError> {
     let began = Instant::now();
+    let mut picture = Status::new(&config.federation, status::now());
     let federation = Arc::new(config.federation);
     let manifest = Arc::new(manifest(&federation.model, &federation.input));
     let (store, mut snapshot) = Store::open(&config.run_folder, &federation, config.keep_updates)?;
@@ -144,6 +140,10 @@ pub async fn serve(
         None => initial(&manifest, federation.seed),
     };
     let start = prepare(&store, &start, &manifest, snapshot.as_ref())?;
+    picture.keep(&snapshot.clone().unwrap_or_default());
+    let (picture, looked_at) = watch::channel(picture);
+    let (commands, control) = mpsc::channel(16);
+    let web = config.status.map(|page| Web::open(page, &config.run_folder, looked_at, commands)).transpose()?;
     let (events, inbound) = mpsc::channel(64);
     let server = ServerConfig {
         listen: config.listen,
@@ -162,8 +162,12 @@ pub async fn serve(
     };
     let machine = Machine::new(plan, snapshot, Duration::ZERO);
     let (store, books) = (Arc::new(store), Books::new(began, accepted));
-    let driver = Driver { machine, store, server, federation, manifest, happenings, books };
-    Ok(driver.run(inbound, shutdown).await?)
+    let driver = Driver { machine, store, server, federation, manifest, happenings, picture, books };
+    let ended = driver.run(Inlets { inbound, control, shutdown }).await;
+    if let Some(web) = web {
+        web.close().await;
+    }
+    Ok(ended?)
 }
 
 /// The updates that were accepted before a restart. One whose file is lost or damaged is asked for again.
@@ -222,10 +226,11 @@ fn prepare(
 /// # Errors
 /// A configuration that cannot work, a network or disk that refuses, too few sites, an interruption.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = configure(args)?;
+    let config = configure::configure(args)?;
     let folder = config.run_folder.clone();
     eprintln!("run folder: {}", folder.display());
     eprintln!("listening on {}", config.listen);
+    config.status.iter().for_each(|page| eprintln!("{}", page.greeting(&folder)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -233,45 +238,35 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         let signal = signal::listen().map_err(Failure::deaf)?;
         Ok::<_, Failure>(watched(config, signal).await?)
-    })?;
+    });
+    // Who was asked to stop twice does not wait for work on the disk that nobody will look at.
+    runtime.shutdown_background();
+    let outcome = outcome?;
     report::write(&outcome, &folder)?;
     Ok(report::show(&outcome, &folder, args.json)?)
 }
 
-fn configure(args: &Args) -> Result<ServeConfig, Failure> {
-    let shown = args.config.display();
-    let wrong = |error: String| Failure::new(Class::Configuration, format!("{shown}: {error}"));
-    let text = std::fs::read_to_string(&args.config)
-        .map_err(|error| Failure::new(Class::Configuration, format!("cannot read {shown}: {error}")))?;
-    let federation = Federation::from_toml(&text).map_err(|error| wrong(error.to_string()))?;
-    let file: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    let table = file.serve.unwrap_or_default();
-    let missing = |key: &str| wrong(format!("serve.{key} is missing"));
-    Ok(ServeConfig {
-        federation,
-        listen: args.listen.or(table.listen).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 4433))),
-        certificates: table.certificates.ok_or_else(|| missing("certificates"))?,
-        run_folder: args.run_folder.clone().or(table.run_folder).ok_or_else(|| missing("run_folder"))?,
-        with_local: args.with_local,
-        start: args.start.clone(),
-        keep_updates: table.keep_updates,
-    })
-}
-
-/// Serves, shows what happens, and heeds Ctrl-C and SIGTERM.
+/// Serves, shows what happens, and heeds Ctrl-C and SIGTERM: the first drains, the second ends at once.
 async fn watched(
     config: ServeConfig,
     signal: impl Future<Output = Signal> + Send + 'static,
 ) -> Result<Outcome, ServeError> {
     let (happenings, mut happened) = mpsc::unbounded_channel();
     let (stop, shutdown) = watch::channel(None);
-    tokio::spawn(async move { stop.send(Some(signal.await)) });
+    let (hurry, mut hurried) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let _ = stop.send(Some(signal.await));
+        if let Ok(second) = signal::listen() {
+            let _ = hurry.send(second.await).await;
+        }
+    });
     let mut view = View::new(&config.federation.sites.expected);
     let serving = serve(config, happenings, shutdown);
     tokio::pin!(serving);
     let outcome = loop {
         tokio::select! {
             biased;
+            Some(signal) = hurried.recv() => break Err(ServeError::Asked(signal)),
             Some(happening) = happened.recv() => view.show(&happening),
             outcome = &mut serving => break outcome,
         }
@@ -286,6 +281,7 @@ impl From<ServeError> for Failure {
         match error {
             ServeError::Server(error) => error.into(),
             ServeError::Store(error) => error.into(),
+            ServeError::Status(error) => error.into(),
             ServeError::Stopped(_) => Self::new(Class::Federation, error).hint(resume),
             ServeError::Asked(signal) => Self::new(signal.into(), error).hint(resume),
             ServeError::Unreadable { .. } => Self::new(Class::Disk, error),
@@ -319,8 +315,10 @@ mod tests {
         assert_eq!(examples.keys().collect::<Vec<_>>(), ["coordinator.toml"]);
         for name in examples.keys() {
             let config = crate::examples::folder().join(name);
-            let args = Args { config, run_folder: None, listen: None, with_local: false, start: None, json: false };
-            let served = configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
+            let status = Some(StatusAddress::Off);
+            let args =
+                Args { config, run_folder: None, listen: None, status, with_local: false, start: None, json: false };
+            let served = configure::configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
             // Relative paths are meant from where the command is started, as the file's first lines start it.
             assert_eq!(served.certificates, std::path::Path::new("pki/coordinator"), "{name}");
             assert!(!served.federation.sites.expected.is_empty(), "{name}");

@@ -9,13 +9,18 @@
 //! models/                  the best and the last model of each lineage as safetensors
 //! outcome.json             what the report is made of
 //! incoming/                updates on their way in
+//! status-page.json, status-token   where the status page is while a coordinator works here, and who may steer
 //! ```
 
 mod atomic;
+mod facts;
+mod lock;
 mod source;
 
 use crate::outcome::Outcome;
 use atomic::{AtomicFile, write_whole};
+pub use facts::peek;
+pub use lock::is_held;
 use shared::aggregate::{AggregateError, Average, Checked, Contribution};
 use shared::federation::Federation;
 use shared::model_file::{ModelCard, encode};
@@ -97,7 +102,7 @@ impl Store {
         keep_updates: bool,
     ) -> Result<(Self, Option<Snapshot>), StoreError> {
         fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
-        let lock = lock(root)?;
+        let lock = lock::lock(root)?;
         let store = Self { root: root.into(), keep_updates, _lock: lock };
         let settings = root.join("settings.json");
         match fs::read(&settings) {
@@ -107,7 +112,7 @@ impl Store {
             }
             Err(error) => return Err(StoreError::io("read", &settings)(error)),
         }
-        let snapshot = store.read_state()?;
+        let snapshot = facts::read(root)?;
         Ok((store, snapshot))
     }
 
@@ -218,35 +223,11 @@ impl Store {
     /// # Errors
     /// When the disk refuses; the facts kept before still stand.
     pub fn persist(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let path = self.root.join("state.json");
-        let body = json(snapshot, &path)?;
-        let mut text = format!("{}{}{SEPARATOR}", PREFIX, blake3_hex(&body)).into_bytes();
-        text.extend_from_slice(&body);
-        text.push(b'}');
-        if path.exists() {
-            atomic::copy_whole(&path, &self.root.join("state.previous.json"))?;
-        }
-        write_whole(&path, &text)?;
+        facts::write(&self.root, snapshot)?;
         if !self.keep_updates {
             snapshot.runs.iter().try_for_each(|run| self.prune(run))?;
         }
         Ok(())
-    }
-
-    fn read_state(&self) -> Result<Option<Snapshot>, StoreError> {
-        let path = self.root.join("state.json");
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("read", &path)(error)),
-        };
-        let damaged = |reason: &str| StoreError::Damaged { path: path.clone(), reason: reason.into() };
-        let rest = text.strip_prefix(PREFIX.as_bytes()).ok_or_else(|| damaged("it does not begin as it should"))?;
-        let (sum, rest) = rest.split_at_checked(64).ok_or_else(|| damaged("it is cut off"))?;
-        let body = rest.strip_prefix(SEPARATOR.as_bytes()).and_then(|rest| rest.strip_suffix(b"}"));
-        let body = body.filter(|body| blake3_hex(body).as_bytes() == sum);
-        let body = body.ok_or_else(|| damaged("its checksum does not fit its content"))?;
-        serde_json::from_slice(body).map(Some).map_err(|error| damaged(&error.to_string()))
     }
 
     /// Checks that a model that a run goes on from is what it was.
@@ -337,25 +318,8 @@ fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), Stor
     }
 }
 
-const PREFIX: &str = "{\"blake3\":\"";
-const SEPARATOR: &str = "\",\"snapshot\":";
-
-fn blake3_hex(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex().to_string()
-}
-
 fn json(value: &impl serde::Serialize, path: &Path) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(value).map_err(|error| StoreError::io("write", path)(io::Error::other(error)))
-}
-
-fn lock(root: &Path) -> Result<File, StoreError> {
-    let path = root.join(".lock");
-    let file = File::create(&path).map_err(StoreError::io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(root.into())),
-        Err(fs::TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
-    }
 }
 
 /// Every key that differs, with both values.

@@ -101,6 +101,17 @@ pub enum Happening {
         /// Whether it is the best so far.
         best: bool,
     },
+    /// A site was shut out of this run by the operator.
+    Dropped {
+        /// The site.
+        site: String,
+    },
+    /// No new task is handed out until further notice; what runs goes on.
+    Paused,
+    /// Tasks are handed out again.
+    Resumed,
+    /// The coordinator was asked to stop: what is at work in it is finished, nothing new begins.
+    Stopping,
     /// Everything is done.
     Finished,
 }

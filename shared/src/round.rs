@@ -8,7 +8,10 @@
 //! Nothing is counted twice: a task is named by what it does, so a repeated or late message finds its task open,
 //! or finds nothing. A site that vanishes keeps its task until it was silent for `patience_s`; when it comes back
 //! it is asked again and sends what it has finished meanwhile.
+//!
+//! The operator's part, pausing, dropping a site and draining, stands in `control`.
 
+mod control;
 mod desk;
 mod lineage;
 mod roster;
@@ -21,6 +24,7 @@ use crate::happening::Happening;
 use crate::message::{CoordinatorMessage, Hello, MAX_MODELS, RunId, SiteMessage, TaskId, TransferHeader};
 use crate::outcome::Outcome;
 use crate::parameters::ParametersId;
+use control::Hold;
 use desk::Desk;
 use lineage::Lineage;
 use roster::Roster;
@@ -109,6 +113,17 @@ pub enum Event {
         /// The new model.
         parameters: ParametersId,
     },
+    /// Hand out no new task; what runs goes on.
+    Pause,
+    /// Hand out tasks again.
+    Resume,
+    /// Shut a site out of this run.
+    Drop {
+        /// The site.
+        site: String,
+    },
+    /// Begin nothing new: the shell is about to end.
+    Drain,
     /// Time passed.
     Tick,
 }
@@ -185,6 +200,7 @@ struct Table {
     plan: Plan,
     roster: Roster,
     desk: Desk,
+    hold: Hold,
 }
 
 impl Table {
@@ -215,27 +231,30 @@ impl Machine {
     #[must_use]
     pub fn new(plan: Plan, snapshot: Option<Snapshot>, now: Duration) -> Self {
         let snapshot = snapshot.unwrap_or_default();
+        let roster = Roster::new(&plan.federation, &snapshot, now);
         let mut lineages: Vec<Lineage> =
             snapshot.runs.into_iter().enumerate().map(|(id, run)| Lineage::resumed(RunId(id as u16), run)).collect();
         if lineages.is_empty() {
             lineages.push(Lineage::new(RunId(0), "federation".into(), Vec::new()));
         }
         let desk = Desk::new(plan.federation.sites.concurrent, plan.model_bytes);
-        let roster = Roster::new(&plan.federation, &snapshot.sites, now);
-        Self { table: Table { plan, roster, desk }, lineages, stage: Stage::Gathering, began: now }
+        let table = Table { plan, roster, desk, hold: Hold::No };
+        Self { table, lineages, stage: Stage::Gathering, began: now }
     }
 
     /// Takes an event and says what to do about it.
     pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Effect> {
         let mut out = Vec::new();
         self.take(event, now, &mut out);
-        if self.stage == Stage::Gathering {
+        if self.stage == Stage::Gathering && !self.table.is_held() {
             self.gather(now, &mut out);
         }
         if self.stage == Stage::Working {
             self.expire(now, &mut out);
             self.work(now, &mut out);
-            self.table.desk.fill(&mut self.table.roster, now, &mut out);
+            if !self.table.is_held() {
+                self.table.desk.fill(&mut self.table.roster, now, &mut out);
+            }
         }
         out
     }
@@ -258,6 +277,7 @@ impl Machine {
         Snapshot {
             sites: self.table.roster.records(),
             runs: self.lineages.iter().map(|lineage| lineage.progress.clone()).collect(),
+            dropped: self.table.roster.dropped(),
         }
     }
 
@@ -268,7 +288,7 @@ impl Machine {
     }
 
     fn take(&mut self, event: Event, now: Duration, out: &mut Vec<Effect>) {
-        let Table { roster, desk, plan } = &mut self.table;
+        let Table { roster, desk, plan, .. } = &mut self.table;
         match event {
             Event::Connected { site, connection, hello } => {
                 let welcomed = roster.connect(&site, connection, &hello, &plan.federation, now, out);
@@ -295,12 +315,16 @@ impl Machine {
                     out.push(Effect::Report(news));
                 }
             }
+            Event::Pause => self.pause(out),
+            Event::Resume => self.resume(now, out),
+            Event::Drop { site } => self.dismiss(&site, out),
+            Event::Drain => self.drain(out),
             Event::Tick => {}
         }
     }
 
     fn message(&mut self, site: &str, message: SiteMessage, now: Duration, out: &mut Vec<Effect>) {
-        let Table { roster, desk, plan } = &mut self.table;
+        let Table { roster, desk, plan, .. } = &mut self.table;
         let answered = match message {
             // The transport keeps the first words to itself; a second hello says nothing new.
             SiteMessage::Hello(_) => None,
@@ -385,7 +409,7 @@ impl Machine {
 
     fn expire(&mut self, now: Duration, out: &mut Vec<Effect>) {
         let patience = self.table.patience();
-        for (site, task) in self.table.desk.expired(&self.table.roster, patience, now) {
+        for (site, task) in self.table.expired(now) {
             self.table.roster.give_up(&site);
             let reason = format!("no progress for {} s", patience.as_secs());
             if let Some(answer) = self.table.desk.failed(&site, task, reason) {

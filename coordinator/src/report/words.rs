@@ -41,7 +41,7 @@ pub(super) fn found(lesions: Option<Lesions>) -> String {
 }
 
 /// `3.1 MB`.
-pub(super) fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     let count = count as f64;
     match count {
         c if c >= 1e9 => format!("{:.1} GB", c / 1e9),
@@ -51,7 +51,7 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// `4 min 12 s`.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match (whole / 3600, whole / 60 % 60, whole % 60) {
         (0, 0, _) => format!("{seconds:.1} s"),

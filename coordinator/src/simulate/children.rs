@@ -41,6 +41,13 @@ pub(super) enum ChildError {
     },
 }
 
+impl ChildError {
+    /// Whether it is the end of one of these children.
+    pub(super) fn is_of(&self, children: &[String]) -> bool {
+        matches!(self, Self::Ended { what, .. } if children.contains(what))
+    }
+}
+
 /// The site-agent's binary: beside the coordinator's own.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use crate::happening::Happening;
 use crate::outcome::Outcome;
 use crate::serve::ServeConfig;
 use crate::signal::{self, Signal};
+use crate::status::{self, Page, StatusAddress};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -54,6 +55,7 @@ impl Simulation {
         tokio::pin!(serving);
         let mut children = self.start_agents(listen)?;
         let mut view = View::new(&self.plan.federation.sites.expected);
+        let mut dropped = Vec::new();
         let outcome = loop {
             tokio::select! {
                 biased;
@@ -62,9 +64,15 @@ impl Simulation {
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
                     break Err(self.stopped(signal));
                 }
-                Some(happening) = happenings.recv() => view.show(&happening),
+                Some(happening) = happenings.recv() => {
+                    view.show(&happening);
+                    if let Happening::Dropped { site } = happening {
+                        dropped.push(agent(&site));
+                    }
+                }
                 served = &mut serving => break served,
-                error = children.failure() => {
+                // The agent of a site that the operator dropped ends with a complaint, as it should.
+                error = children.failure() => if !error.is_of(&dropped) {
                     let _ = stop.send(Some(Signal::Terminate));
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
                     break Err(error.into());
@@ -91,7 +99,15 @@ impl Simulation {
             with_local: self.with_local,
             start: self.start.clone(),
             keep_updates: false,
+            status: self.page()?,
         })
+    }
+
+    /// A page of this machine alone, wherever there is a place for it.
+    fn page(&self) -> Result<Option<Page>, Failure> {
+        let page = status::bind(Some(StatusAddress::At((Ipv4Addr::LOCALHOST, 0).into())), None)?;
+        page.iter().for_each(|page| eprintln!("{}", page.greeting(self.folder.path())));
+        Ok(page)
     }
 
     /// Makes the phantoms that are missing, as many sites at once as there are cores.
@@ -119,7 +135,7 @@ impl Simulation {
             self.folder.write_site(&self.plan, site, coordinator)?;
             let config = self.folder.site_file(&site.name);
             let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
-            self.start(&mut children, &format!("the agent of {}", site.name), &arguments, &site.name)?;
+            self.start(&mut children, &agent(&site.name), &arguments, &site.name)?;
         }
         Ok(children)
     }
@@ -127,6 +143,11 @@ impl Simulation {
     fn start(&self, children: &mut Children, what: &str, arguments: &[&OsStr], site: &str) -> Result<(), ChildError> {
         children.start(what, &self.agent, arguments, &self.folder.log(site))
     }
+}
+
+/// What a site's process is called.
+fn agent(site: &str) -> String {
+    format!("the agent of {site}")
 }
 
 /// A port nobody listens on. Agents need it in their files before the coordinator listens.

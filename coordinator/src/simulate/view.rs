@@ -108,7 +108,10 @@ impl Bars {
                 line(happening).into_iter().for_each(|line| drop(self.all.println(line)));
             }
             Happening::Joined { site, .. } => self.site(site, 0, 1, "connected".into()),
-            Happening::Finished => self.rounds.set_message("finished"),
+            Happening::Dropped { site } => self.site(site, 0, 1, "dropped".into()),
+            Happening::Paused | Happening::Resumed | Happening::Stopping | Happening::Finished => {
+                self.rounds.set_message(line(happening).unwrap_or_default());
+            }
         }
     }
 }
@@ -160,6 +163,10 @@ fn line(happening: &Happening) -> Option<String> {
             let score = score.map_or("undefined".into(), |dice| format!("{dice:.4}"));
             format!("round {round}: validation Dice {score}{}", if *best { ", the best so far" } else { "" })
         }
+        Happening::Dropped { site } => format!("{site} was dropped by the operator"),
+        Happening::Paused => "paused: no new task is handed out".into(),
+        Happening::Resumed => "tasks are handed out again".into(),
+        Happening::Stopping => "stopping: what is at work here is finished first".into(),
         Happening::Finished => "the federation is finished".into(),
     })
 }

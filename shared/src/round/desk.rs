@@ -112,6 +112,20 @@ impl Desk {
         self.jobs.iter_mut().filter(|((name, _), _)| name == site).for_each(|(_, job)| job.asked = false);
     }
 
+    /// A site's open tasks.
+    pub(super) fn tasks(&self, site: &str) -> Vec<TaskId> {
+        self.jobs.keys().filter(|(name, _)| name == site).map(|(_, task)| *task).collect()
+    }
+
+    pub(super) fn is_asked(&self, site: &str, task: TaskId) -> bool {
+        self.jobs.get(&(site.to_string(), task)).is_some_and(|job| job.asked)
+    }
+
+    /// Tasks that nobody was asked for yet have waited since `now` only.
+    pub(super) fn wait_anew(&mut self, now: Duration) {
+        self.jobs.values_mut().filter(|job| !job.asked).for_each(|job| job.since = now);
+    }
+
     /// Tasks without progress for longer than `patience`: asked ones, and waiting ones whose site is away.
     pub(super) fn expired(&self, roster: &Roster, patience: Duration, now: Duration) -> Vec<(String, TaskId)> {
         let silent = |site: &str, job: &Job| now.saturating_sub(job.since.max(roster.heard(site))) > patience;

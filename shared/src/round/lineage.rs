@@ -158,6 +158,10 @@ impl Lineage {
                 let started = *started;
                 self.finish_training(started, table, out)
             }
+            Phase::Rest(_) if table.is_held() => {
+                self.phase = Phase::Rest(None);
+                Ok(false)
+            }
             Phase::Rest(since) if !self.progress.done => {
                 let since = *since;
                 self.begin_next(table, since, now, out)?;

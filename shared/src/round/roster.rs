@@ -1,13 +1,14 @@
 //! Who is in the federation, who is connected, and who was last heard when.
 
-use super::{Effect, ModelRef};
+use super::control::DROPPED;
+use super::{Effect, ModelRef, Snapshot};
 use crate::case::{Cases, Role};
 use crate::federation::Federation;
 use crate::happening::Happening;
 use crate::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskKind};
 use crate::outcome::SiteRecord;
 use crate::parameters::ParametersId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -30,11 +31,13 @@ struct Site {
 pub(super) struct Roster {
     expected: Vec<String>,
     sites: BTreeMap<String, Site>,
+    /// Shut out by the operator.
+    dropped: BTreeSet<String>,
     last_news: Duration,
 }
 
 impl Roster {
-    pub(super) fn new(federation: &Federation, known: &[SiteRecord], now: Duration) -> Self {
+    pub(super) fn new(federation: &Federation, before: &Snapshot, now: Duration) -> Self {
         let site = |record: &SiteRecord| Site {
             role: record.role,
             connection: None,
@@ -44,8 +47,9 @@ impl Roster {
             progress: now,
             given_up: false,
         };
-        let sites = known.iter().map(|record| (record.name.clone(), site(record))).collect();
-        Self { expected: federation.sites.expected.clone(), sites, last_news: now }
+        let sites = before.sites.iter().map(|record| (record.name.clone(), site(record))).collect();
+        let dropped = before.dropped.iter().cloned().collect();
+        Self { expected: federation.sites.expected.clone(), sites, dropped, last_news: now }
     }
 
     /// Lets a site in, or says why not. Returns whether it is in.
@@ -90,6 +94,9 @@ impl Roster {
         }
         if !self.expected.is_empty() && !self.expected.iter().any(|expected| expected == name) {
             return Some(format!("{name} is not among the federation's expected sites"));
+        }
+        if self.dropped.contains(name) {
+            return Some(format!("{name} was {DROPPED}"));
         }
         if let Some(site) = self.sites.get(name).filter(|site| site.role != hello.role) {
             return Some(format!("{name} joined with role {:?} before and now says {:?}", site.role, hello.role));
@@ -175,14 +182,14 @@ impl Roster {
     pub(super) fn awaited(&self) -> Vec<String> {
         let strangers = self.expected.iter().filter(|name| !self.sites.contains_key(*name));
         let known = self.sites.iter().filter(|(_, site)| !site.ready).map(|(name, _)| name);
-        strangers.chain(known).cloned().collect()
+        strangers.chain(known).filter(|name| !self.dropped.contains(*name)).cloned().collect()
     }
 
     pub(super) fn present_trainers(&self) -> usize {
         self.sites.values().filter(|site| site.role == Role::Train && site.ready).count()
     }
 
-    /// Every training site that ever was ready.
+    /// Every training site that ever was ready and may still take part.
     pub(super) fn trainers(&self) -> Vec<String> {
         self.with_role(Role::Train, |_| true)
     }
@@ -194,7 +201,8 @@ impl Roster {
 
     fn with_role(&self, role: Role, take: impl Fn(&Site) -> bool) -> Vec<String> {
         let fits = |site: &Site| site.role == role && site.inventory.is_some() && take(site);
-        self.sites.iter().filter(|(_, site)| fits(site)).map(|(name, _)| name.clone()).collect()
+        let fits = |(name, site): &(&String, &Site)| fits(site) && !self.dropped.contains(*name);
+        self.sites.iter().filter(fits).map(|(name, _)| name.clone()).collect()
     }
 
     /// How many cases the site has for a kind of task.
@@ -213,6 +221,29 @@ impl Roster {
 
     pub(super) fn connected(&self) -> impl Iterator<Item = &str> {
         self.sites.iter().filter(|(_, site)| site.connection.is_some()).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether the site is expected or was ever here.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.sites.contains_key(name) || self.expected.iter().any(|expected| expected == name)
+    }
+
+    /// Shuts a site out. `false` when there is no such site, or it is out already.
+    pub(super) fn shut_out(&mut self, name: &str) -> bool {
+        if let Some(site) = self.sites.get_mut(name) {
+            (site.connection, site.ready, site.held) = (None, false, Vec::new());
+        }
+        self.knows(name) && self.dropped.insert(name.into())
+    }
+
+    /// The sites that were shut out.
+    pub(super) fn dropped(&self) -> Vec<String> {
+        self.dropped.iter().cloned().collect()
+    }
+
+    /// From `now` on, as if the last news had just come.
+    pub(super) fn wait_anew(&mut self, now: Duration) {
+        self.last_news = now;
     }
 
     /// Every site that ever was ready, by name.

@@ -13,6 +13,9 @@ pub struct Snapshot {
     pub sites: Vec<SiteRecord>,
     /// The lineages; the federation's first.
     pub runs: Vec<RunProgress>,
+    /// The sites that the operator shut out.
+    #[serde(default)]
+    pub dropped: Vec<String>,
 }
 
 /// How far one lineage is.

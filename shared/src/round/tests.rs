@@ -11,6 +11,8 @@ use crate::site;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 
+mod control;
+
 /// What lies on one direction of a connection: messages in order, parameter streams in order, but the two kinds
 /// overtake one another.
 struct Line<M> {

@@ -13,7 +13,7 @@ fn done(name: &str, arguments: &[&str], folder: &Path) {
 }
 
 /// What the examples say has to be done before, at the smallest size; gives the coordinator's address.
-fn prepare(folder: &Path) -> String {
+pub(crate) fn prepare(folder: &Path) -> String {
     let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let names = ["--coordinator-name", "localhost,127.0.0.1", "--sites", "north,harbour"];
     done("coordinator", &[&["init", "--out", "pki"], &names[..]].concat(), folder);
@@ -31,7 +31,7 @@ fn serve_and_run_end_with_the_signals_code_and_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let address = prepare(folder.path());
     for (name, code) in [("INT", 130), ("TERM", 143)] {
-        let serve = ["serve", "--config", "coordinator.toml", "--listen", &address];
+        let serve = ["serve", "--config", "coordinator.toml", "--listen", &address, "--status", "off"];
         let mut coordinator = Program::start("coordinator", &serve, folder.path(), "coordinator.log");
         let mut site = Program::start("site-agent", &["run", "--config", "site.toml"], folder.path(), "site.log");
         coordinator.until("the site", |words| words.contains("north is ready: 1 training, 1 validation"));

@@ -62,3 +62,17 @@ async fn one_agents_failure_stops_the_coordinator_and_is_told() {
     assert_eq!(failure.class, Class::Data);
     assert!(failure.what.contains("the agent of north") && failure.what.contains("no cases left"), "{}", failure.what);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_dropped_sites_agent_ends_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulation = simulation(folder.path(), "case $3 in *north*) exit 5;; esac");
+    let expected = outcome(&simulation);
+    let served = expected.clone();
+    let ran = simulation.run(|_, happen, _| async move {
+        happen.send(Happening::Dropped { site: "north".into() }).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok(served)
+    });
+    assert_eq!(ran.await.unwrap(), expected);
+}

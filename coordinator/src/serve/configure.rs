@@ -1,0 +1,77 @@
+//! What the command line and the coordinator's file say, checked once.
+
+use super::{Args, ServeConfig};
+use crate::failure::{Class, Failure};
+use crate::status::{self, StatusAddress};
+use serde::Deserialize;
+use shared::federation::Federation;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The part of the coordinator's file that is about serving.
+#[derive(Deserialize)]
+struct File {
+    serve: Option<Table>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    listen: Option<SocketAddr>,
+    certificates: Option<PathBuf>,
+    run_folder: Option<PathBuf>,
+    #[serde(default)]
+    keep_updates: bool,
+    status: Option<StatusAddress>,
+    status_token_file: Option<PathBuf>,
+}
+
+/// A file that was read, for whatever is still to be said about it.
+struct Read<'a> {
+    path: &'a Path,
+    text: String,
+    table: Table,
+}
+
+impl<'a> Read<'a> {
+    fn new(path: &'a Path) -> Result<Self, Failure> {
+        let unreadable = |error| Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()));
+        let mut read = Self { path, text: std::fs::read_to_string(path).map_err(unreadable)?, table: Table::default() };
+        let file: File = toml::from_str(&read.text).map_err(|error| read.wrong(error))?;
+        read.table = file.serve.unwrap_or_default();
+        Ok(read)
+    }
+
+    fn wrong(&self, error: impl std::fmt::Display) -> Failure {
+        Failure::new(Class::Configuration, format!("{}: {error}", self.path.display()))
+    }
+
+    fn missing(&self, key: &str) -> Failure {
+        self.wrong(format!("serve.{key} is missing"))
+    }
+}
+
+pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
+    let read = Read::new(&args.config)?;
+    let federation = Federation::from_toml(&read.text).map_err(|error| read.wrong(error))?;
+    let table = &read.table;
+    let run_folder = args.run_folder.clone().or_else(|| table.run_folder.clone());
+    Ok(ServeConfig {
+        federation,
+        listen: args.listen.or(table.listen).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 4433))),
+        certificates: table.certificates.clone().ok_or_else(|| read.missing("certificates"))?,
+        run_folder: run_folder.ok_or_else(|| read.missing("run_folder"))?,
+        with_local: args.with_local,
+        start: args.start.clone(),
+        keep_updates: table.keep_updates,
+        // Last, so that nothing is listened to when something else is wrong.
+        status: status::bind(args.status.or(table.status), table.status_token_file.clone())?,
+    })
+}
+
+/// The run folder that a coordinator's file names.
+pub(crate) fn run_folder(config: &Path) -> Result<PathBuf, Failure> {
+    let read = Read::new(config)?;
+    let missing = || read.missing("run_folder").hint("name the folder with --run-folder");
+    read.table.run_folder.clone().ok_or_else(missing)
+}

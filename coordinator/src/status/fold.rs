@@ -1,0 +1,209 @@
+//! How the picture follows from what happens, and from the facts that are kept. Rounds come from the facts alone, so
+//! that they look the same while the federation runs, after a restart, and when nobody runs it.
+
+use super::picture::{CaseCounts, Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
+use crate::happening::Happening;
+use shared::federation::Federation;
+use shared::message::{Inventory, Progress, RunId, TaskKind};
+use shared::outcome::RoundRecord;
+use shared::round::Snapshot;
+use std::collections::{BTreeMap, VecDeque};
+
+/// How many troubles are remembered.
+const TROUBLES: usize = 100;
+
+impl Status {
+    /// A federation of which nothing is known but its settings.
+    #[must_use]
+    pub fn new(federation: &Federation, now: f64) -> Self {
+        let expected = federation.sites.expected.iter();
+        Self {
+            federation: federation.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            phase: Phase::Gathering,
+            paused: false,
+            rounds: federation.rounds,
+            began: now,
+            now,
+            runs: Vec::new(),
+            sites: expected.map(|name| (name.clone(), SiteStatus::default())).collect(),
+            troubles: VecDeque::new(),
+            sequences: federation.input.sequences.clone(),
+        }
+    }
+
+    /// These facts are kept from now on.
+    pub fn keep(&mut self, facts: &Snapshot) {
+        for (id, run) in facts.runs.iter().enumerate() {
+            let status = self.run(RunId(id as u16), &run.outcome.name);
+            status.rounds = run.outcome.rounds.iter().map(RoundStatus::from).collect();
+            status.best_round = run.best.map(|best| best.round);
+            status.best_validation = run.best.and_then(|best| best.score);
+            status.done = run.done;
+            if run.done {
+                status.task = None;
+            }
+        }
+        for record in &facts.sites {
+            let (sequences, cases) = self.holds(&record.inventory);
+            let site = self.site(&record.name);
+            (site.role, site.sequences, site.cases) = (Some(record.role), Some(sequences), Some(cases));
+        }
+        for name in &facts.dropped {
+            let site = self.site(name);
+            (site.state, site.connected) = (SiteState::Dropped, false);
+        }
+    }
+
+    /// Something happened.
+    pub fn hear(&mut self, happening: &Happening, now: f64) {
+        match happening {
+            Happening::Joined { site, role } => {
+                let site = self.enters(site, SiteState::Connected, now);
+                (site.role, site.connected, site.done, site.total) = (Some(*role), true, 0, 0);
+            }
+            Happening::Preparing { site, done, total } => {
+                let site = self.enters(site, SiteState::Preparing, now);
+                (site.done, site.total) = (*done, *total);
+            }
+            Happening::Ready { site, inventory } => {
+                let (sequences, cases) = self.holds(inventory);
+                let site = self.enters(site, SiteState::Ready, now);
+                (site.sequences, site.cases) = (Some(sequences), Some(cases));
+            }
+            Happening::Progress { site, progress } => self.progress(site, progress, now),
+            Happening::Accepted { site, trained } => {
+                let site = self.enters(site, SiteState::Ready, now);
+                (site.loss, site.done) = (Some(trained.mean_loss), site.total);
+                site.updates += 1;
+            }
+            Happening::Left { site, reason } => self.parts(site, SiteState::Left, reason, now),
+            Happening::Failed { site, reason } => {
+                self.site(site).failures += 1;
+                self.parts(site, SiteState::Failed, reason, now);
+            }
+            Happening::Dropped { site } => self.parts(site, SiteState::Dropped, "dropped by the operator", now),
+            Happening::Paused => self.paused = true,
+            Happening::Resumed => self.paused = false,
+            Happening::Stopping => self.phase = Phase::Stopping,
+            Happening::Finished => self.finished(),
+            _ => self.turns(happening, now),
+        }
+    }
+
+    /// A lineage goes on to its next task.
+    fn turns(&mut self, happening: &Happening, now: f64) {
+        if self.phase == Phase::Gathering {
+            self.phase = Phase::Working;
+        }
+        let (run, task) = match happening {
+            Happening::RoundStarted { run, name, round, sites, .. } => {
+                self.run(*run, name);
+                (run, Some(Task { work: SiteState::Training, round: *round, since: now, sites: sites.clone() }))
+            }
+            Happening::Evaluating { run, round, .. } => {
+                (run, Some(Task { work: SiteState::Scoring, round: *round, since: now, sites: Vec::new() }))
+            }
+            Happening::RoundFinished { run, .. } | Happening::Validated { run, .. } => (run, None),
+            _ => return,
+        };
+        if task.is_none() {
+            self.rest();
+        }
+        if let Some(run) = self.runs.get_mut(usize::from(run.0)) {
+            run.task = task;
+        }
+    }
+
+    fn progress(&mut self, site: &str, progress: &Progress, now: f64) {
+        let training = progress.task.kind == TaskKind::Train;
+        let site = self.enters(site, if training { SiteState::Training } else { SiteState::Scoring }, now);
+        (site.done, site.total) = (progress.done, progress.total);
+        if training {
+            (site.loss, site.slices_per_second) = (progress.loss.or(site.loss), Some(progress.slices_per_second));
+        }
+    }
+
+    fn finished(&mut self) {
+        self.phase = Phase::Finished;
+        self.rest();
+        self.runs.iter_mut().for_each(|run| run.task = None);
+    }
+
+    /// Nobody says that he has scored his last case: whoever did so waits when the scores are drawn together.
+    fn rest(&mut self) {
+        let scoring = self.sites.values_mut().filter(|site| site.state == SiteState::Scoring);
+        scoring.for_each(|site| site.state = SiteState::Ready);
+    }
+
+    /// A site is heard of.
+    fn enters(&mut self, name: &str, state: SiteState, now: f64) -> &mut SiteStatus {
+        let site = self.site(name);
+        if site.state != SiteState::Dropped {
+            (site.state, site.reason) = (state, None);
+        }
+        site.last_progress = Some(now);
+        site
+    }
+
+    /// Something ends for a site, with a reason. Who leaves a finished federation, or is out already, is no trouble.
+    fn parts(&mut self, name: &str, state: SiteState, reason: &str, now: f64) {
+        let over = self.phase == Phase::Finished;
+        let site = self.site(name);
+        if state != SiteState::Failed {
+            site.connected = false;
+        }
+        if site.state == SiteState::Dropped {
+            return;
+        }
+        (site.state, site.reason) = (state, Some(reason.into()));
+        if !over {
+            let reason = format!("{}: {reason}", state.word());
+            self.troubles.push_back(Trouble { at: now, site: name.into(), reason });
+            let surplus = self.troubles.len().saturating_sub(TROUBLES);
+            self.troubles.drain(..surplus);
+        }
+    }
+
+    fn site(&mut self, name: &str) -> &mut SiteStatus {
+        self.sites.entry(name.into()).or_default()
+    }
+
+    fn run(&mut self, id: RunId, name: &str) -> &mut RunStatus {
+        let index = usize::from(id.0);
+        if self.runs.len() <= index {
+            self.runs.resize(index + 1, RunStatus::default());
+        }
+        let run = &mut self.runs[index];
+        run.name = name.into();
+        run
+    }
+
+    fn holds(&self, inventory: &Inventory) -> (Vec<String>, CaseCounts) {
+        let names = inventory.sequences.iter().filter_map(|index| self.sequences.get(index).cloned());
+        let cases = CaseCounts {
+            training: inventory.training_cases,
+            validation: inventory.validation_cases,
+            held_out: inventory.held_out_cases,
+            skipped: inventory.skipped_cases,
+        };
+        (names.collect(), cases)
+    }
+}
+
+impl From<&RoundRecord> for RoundStatus {
+    fn from(record: &RoundRecord) -> Self {
+        let losses: BTreeMap<String, f32> =
+            record.updates.iter().map(|update| (update.site.clone(), update.mean_loss)).collect();
+        Self {
+            round: record.round,
+            seconds: record.seconds,
+            bytes: record.bytes,
+            losses,
+            missing: record.missing.iter().cloned().collect(),
+            validation: record.validation,
+            validation_by_site: record.validation_by_site.iter().cloned().collect(),
+            held_out: record.held_out,
+        }
+    }
+}

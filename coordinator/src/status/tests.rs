@@ -1,0 +1,126 @@
+//! The picture, and the page over a real socket.
+
+mod browser;
+mod metrics;
+mod picture;
+mod web;
+
+use super::picture::Status;
+use super::settings::{Page, StatusAddress, bind};
+use super::web::{Command, Web};
+use crate::happening::Happening;
+use shared::case::Role;
+use shared::federation::Federation;
+use shared::message::{Inventory, Progress, RunId, TaskId, TaskKind};
+use shared::outcome::{RoundRecord, UpdateRecord};
+use shared::round::Snapshot;
+use shared::sequence::SequenceSet;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+
+fn federation() -> Federation {
+    let text = "name = 'metastases'\nrounds = 6\n[input]\nsequences = ['bravo', 'flair']\n\
+        [sites]\nexpected = ['north', 'south', 'harbour']\n";
+    Federation::from_toml(text).unwrap()
+}
+
+fn inventory() -> Inventory {
+    Inventory {
+        sequences: SequenceSet::EMPTY.with(1),
+        training_cases: 4,
+        validation_cases: 2,
+        held_out_cases: 0,
+        skipped_cases: 1,
+        training_slices: 90,
+        training_lesions: 5,
+        validation_lesions: 2,
+        held_out_lesions: 0,
+    }
+}
+
+/// The facts after so many rounds: better and better.
+fn facts(rounds: u32) -> Snapshot {
+    let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
+        "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},
+        "model":null,"validated":false,"best":null,"done":false}]}"#;
+    let mut facts: Snapshot = serde_json::from_str(text).unwrap();
+    let update = |site: &str, round: u32, factor: f32| UpdateRecord {
+        site: site.into(),
+        slices: 90,
+        mean_loss: factor / round as f32,
+        last_loss: 0.1,
+        seconds: 1.0,
+    };
+    facts.runs[0].outcome.rounds = (1..=rounds)
+        .map(|round| RoundRecord {
+            round,
+            updates: vec![update("north", round, 1.0), update("south", round, 0.75)],
+            missing: vec![("harbour".into(), "no progress for 600 s".into())],
+            validation: Some(0.4 - 0.3 / f64::from(round)),
+            validation_by_site: vec![("north".into(), Some(0.5 - 0.3 / f64::from(round))), ("south".into(), None)],
+            held_out: None,
+            seconds: 12.5,
+            bytes: 4_000_000,
+        })
+        .collect();
+    facts
+}
+
+fn progress(kind: TaskKind, done: u32) -> Progress {
+    let task = TaskId { run: RunId(0), round: 3, kind, pass: 0 };
+    Progress { task, done, total: 8, loss: Some(0.25), slices_per_second: 88.4 }
+}
+
+/// Two rounds are done, the third is trained; one site is not here, another failed before.
+fn busy() -> Status {
+    let mut status = Status::new(&federation(), 1000.0);
+    let site = "north".to_string();
+    status.hear(&Happening::Joined { site: site.clone(), role: Role::Train }, 1001.0);
+    status.hear(&Happening::Ready { site: site.clone(), inventory: inventory() }, 1002.0);
+    status.hear(&Happening::Failed { site: "south".into(), reason: "the <b>loss</b> is not a number".into() }, 1003.0);
+    status.keep(&facts(2));
+    let (name, sites) = ("federation".to_string(), vec![site.clone(), "south".into()]);
+    status.hear(&Happening::RoundStarted { run: RunId(0), name, round: 3, rounds: 6, sites }, 1004.0);
+    status.hear(&Happening::Progress { site, progress: progress(TaskKind::Train, 3) }, 1006.0);
+    status.now = 1010.0;
+    status
+}
+
+/// A page with nobody behind it but the test.
+struct Stage {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    status: watch::Sender<Status>,
+    commands: mpsc::Receiver<Command>,
+    web: Web,
+}
+
+impl Stage {
+    /// A page at a free port; `far` treats it as one that others can reach.
+    fn open(far: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ip = if far { "0.0.0.0:0" } else { "127.0.0.1:0" };
+        let page: Page = bind(Some(StatusAddress::At(ip.parse().unwrap())), None).unwrap().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], page.address.port()));
+        let (status, looked_at) = watch::channel(busy());
+        let (sender, commands) = mpsc::channel(1);
+        let web = Web::open(page, folder.path(), looked_at, sender).unwrap();
+        Self { folder, address, status, commands, web }
+    }
+
+    fn token(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("status-token")).unwrap().trim_end().to_owned()
+    }
+
+    /// Asks with these header lines besides the end; gives the whole answer.
+    async fn ask(&self, request: &str, headers: &[&str]) -> String {
+        let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let request = format!("{request} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}

@@ -1,0 +1,123 @@
+//! The page in a real browser: headless Chromium, from `LACUNA_CHROMIUM` or the path. Without one these tests say so
+//! and check nothing.
+
+use super::*;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+fn chromium() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("LACUNA_CHROMIUM") {
+        return Some(named.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+    let places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let found =
+        names.iter().flat_map(|name| places.iter().map(move |place| place.join(name))).find(|file| file.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: there is no Chromium; install one or set LACUNA_CHROMIUM to test the page in a browser");
+    }
+    found
+}
+
+/// Starts the browser without a window and in a profile of its own.
+fn browser(program: &Path, profile: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    let profile = format!("--user-data-dir={}", profile.display());
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", &profile]).args(arguments);
+    command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// The document after the page has asked a few times.
+async fn document(program: &Path, address: SocketAddr) -> String {
+    let profile = tempfile::tempdir().unwrap();
+    let url = format!("http://{address}/");
+    let arguments = ["--virtual-time-budget=6000", "--dump-dom", &url];
+    let run = browser(program, profile.path(), &arguments).output();
+    let output = timeout(Duration::from_secs(120), run).await.unwrap().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_the_federation_and_follows_it() {
+    let Some(program) = chromium() else { return };
+    let stage = Stage::open(false);
+    let site = "<img src=x onerror=alert(1)>".to_string();
+    stage.status.send_modify(|status| {
+        status.sites.insert(site.clone(), status.sites["north"].clone());
+    });
+    // While the browser looks, a third round is finished and a site is dropped.
+    let change = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        stage.status.send_modify(|status| {
+            status.keep(&facts(3));
+            status.hear(&Happening::Dropped { site: "harbour".into() }, 1012.0);
+        });
+    };
+    let (dom, ()) = tokio::join!(document(&program, stage.address), change);
+    for wanted in [
+        "<h1 id=\"name\">metastases</h1>",
+        "round 3 of 6, training",
+        "▶ training 3 of 8",
+        "<dd>88 slices/s</dd>",
+        "⊘ dropped",
+        "failed: the &lt;b&gt;loss&lt;/b&gt; is not a number",
+        "<td>3</td><td>13 s</td><td>4.0 MB</td><td>0.3000</td>",
+        "<polyline",
+        "<span>all sites</span>",
+    ] {
+        assert!(dom.contains(wanted), "{wanted:?} is not in\n{dom}");
+    }
+    assert!(dom.contains("&lt;img src=x") && !dom.contains("<img"), "a site's name is text");
+    assert!(dom.contains("<p id=\"lost\" role=\"alert\" hidden"), "the connection stands");
+}
+
+/// Stands between browser and page until the page has asked so many times, then is gone for good.
+async fn passage(listener: TcpListener, page: SocketAddr, times: usize) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut passing = JoinSet::new();
+    while asked.load(Ordering::Relaxed) < times {
+        let Ok(Ok((mut browser, _))) = timeout(Duration::from_millis(50), listener.accept()).await else { continue };
+        let asked = asked.clone();
+        passing.spawn(async move {
+            let mut page = tokio::net::TcpStream::connect(page).await.unwrap();
+            let (mut questions, mut answers) = browser.split();
+            let (mut back, mut forth) = page.split();
+            let counted = async {
+                let mut buffer = vec![0; 4096];
+                while let Ok(read @ 1..) = questions.read(&mut buffer).await {
+                    let hits = String::from_utf8_lossy(&buffer[..read]).matches("GET /status.json").count();
+                    asked.fetch_add(hits, Ordering::Relaxed);
+                    forth.write_all(&buffer[..read]).await.unwrap();
+                }
+            };
+            tokio::join!(counted, tokio::io::copy(&mut back, &mut answers)).1.unwrap();
+        });
+    }
+    // The third question is on its way; the two before were answered.
+    passing.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_when_the_coordinator_is_gone() {
+    let Some(program) = chromium() else { return };
+    let stage = Stage::open(false);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let passed = tokio::spawn(passage(listener, stage.address, 3));
+    let dom = document(&program, address).await;
+    passed.await.unwrap();
+    assert!(dom.contains("No connection to the coordinator. What is shown is of "), "{dom}");
+    assert!(
+        dom.contains("<body class=\"lost\"") && dom.contains("<h1 id=\"name\">metastases</h1>"),
+        "what was known stays"
+    );
+}

@@ -1,0 +1,121 @@
+//! The token: who knows it may steer the federation and, where the page is not local, look at it.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Where a run folder keeps its own.
+pub(super) const FILE: &str = "status-token";
+/// As short as a token may be: what was generated has twice that.
+const SHORTEST: usize = 32;
+
+/// Why a token cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// A file.
+    #[error("cannot {action} the status page's token {}: {reason}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// Not a token.
+    #[error("{} holds no token: {SHORTEST} or more letters, digits, '-' or '_' on one line", .0.display())]
+    Unusable(PathBuf),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+}
+
+/// A token. It is compared by its hash, in constant time, and never shown.
+#[derive(Clone)]
+pub(super) struct Token {
+    text: String,
+    hash: blake3::Hash,
+    cookie: String,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Token")
+    }
+}
+
+impl Token {
+    fn new(text: String) -> Self {
+        // What a browser keeps lets it look and is no token: it steers nothing.
+        let cookie = blake3::Hash::from_bytes(blake3::derive_key("lacuna 2026 status page cookie", text.as_bytes()));
+        Self { hash: blake3::hash(text.as_bytes()), cookie: cookie.to_hex().to_string(), text }
+    }
+
+    /// Reads a token that is there.
+    pub(super) fn read(path: &Path) -> Result<Self, TokenError> {
+        let text = std::fs::read_to_string(path).map_err(file("read", path))?;
+        let text = text.trim_end();
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if text.len() < SHORTEST || !text.bytes().all(fits) {
+            return Err(TokenError::Unusable(path.into()));
+        }
+        Ok(Self::new(text.into()))
+    }
+
+    /// Reads the run folder's token, or makes one that its owner alone can read.
+    pub(super) fn of_folder(folder: &Path) -> Result<Self, TokenError> {
+        let path = folder.join(FILE);
+        if path.exists() {
+            return Self::read(&path);
+        }
+        let token = Self::new(random()?);
+        let written = create(&path).and_then(|mut file| {
+            writeln!(file, "{}", token.text)?;
+            file.sync_all()
+        });
+        written.map_err(file("write", &path)).map(|()| token)
+    }
+
+    /// What is sent with a request.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether this is it.
+    pub(super) fn is(&self, given: &str) -> bool {
+        blake3::hash(given.as_bytes()) == self.hash
+    }
+
+    /// What a browser that showed the token may keep.
+    pub(super) fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
+    /// Whether this is the cookie.
+    pub(super) fn is_cookie(&self, given: &str) -> bool {
+        blake3::hash(given.as_bytes()) == blake3::hash(self.cookie.as_bytes())
+    }
+}
+
+/// 256 random bits as text.
+pub(super) fn random() -> Result<String, TokenError> {
+    let mut bytes = [0; 32];
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.secure_random.fill(&mut bytes).map_err(|_| TokenError::Random)?;
+    Ok(blake3::Hash::from_bytes(bytes).to_hex().to_string())
+}
+
+fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TokenError {
+    move |reason| TokenError::File { action, path: path.into(), reason }
+}
+
+#[cfg(unix)]
+fn create(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn create(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}

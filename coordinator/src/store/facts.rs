@@ -1,0 +1,57 @@
+//! `state.json`: the facts that a restart needs behind their checksum, so that a torn file is noticed; and a look at
+//! them by somebody who does not hold the folder.
+
+use super::{StoreError, atomic, json};
+use shared::federation::Federation;
+use shared::round::Snapshot;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+const PREFIX: &str = "{\"blake3\":\"";
+const SEPARATOR: &str = "\",\"snapshot\":";
+
+/// Writes the facts, and keeps those before as `state.previous.json`.
+pub(super) fn write(root: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
+    let path = root.join("state.json");
+    let body = json(snapshot, &path)?;
+    let mut text = format!("{}{}{SEPARATOR}", PREFIX, blake3_hex(&body)).into_bytes();
+    text.extend_from_slice(&body);
+    text.push(b'}');
+    if path.exists() {
+        atomic::copy_whole(&path, &root.join("state.previous.json"))?;
+    }
+    atomic::write_whole(&path, &text)
+}
+
+/// Reads the facts; `None` before there are any.
+pub(super) fn read(root: &Path) -> Result<Option<Snapshot>, StoreError> {
+    let path = root.join("state.json");
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", &path)(error)),
+    };
+    let damaged = |reason: &str| StoreError::Damaged { path: path.clone(), reason: reason.into() };
+    let rest = text.strip_prefix(PREFIX.as_bytes()).ok_or_else(|| damaged("it does not begin as it should"))?;
+    let (sum, rest) = rest.split_at_checked(64).ok_or_else(|| damaged("it is cut off"))?;
+    let body = rest.strip_prefix(SEPARATOR.as_bytes()).and_then(|rest| rest.strip_suffix(b"}"));
+    let body = body.filter(|body| blake3_hex(body).as_bytes() == sum);
+    let body = body.ok_or_else(|| damaged("its checksum does not fit its content"))?;
+    serde_json::from_slice(body).map(Some).map_err(|error| damaged(&error.to_string()))
+}
+
+/// The settings and the facts of a folder, held by somebody or not.
+///
+/// # Errors
+/// When there is no run in it, or a damaged one.
+pub fn peek(root: &Path) -> Result<(Federation, Option<Snapshot>), StoreError> {
+    let path = root.join("settings.json");
+    let text = fs::read(&path).map_err(StoreError::io("read", &path))?;
+    let damaged = |error: serde_json::Error| StoreError::Damaged { path: path.clone(), reason: error.to_string() };
+    Ok((serde_json::from_slice(&text).map_err(damaged)?, read(root)?))
+}
+
+fn blake3_hex(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}

@@ -1,0 +1,86 @@
+//! What the operator may do to a running federation: hold it, let it go on, shut a site out, and let it run dry.
+
+use super::{Effect, Machine, Table};
+use crate::happening::Happening;
+use crate::message::{CoordinatorMessage, TaskId};
+use std::time::Duration;
+
+/// Why a dropped site is refused, and what stands in its place where it was asked for something.
+pub(super) const DROPPED: &str = "dropped by the operator";
+
+/// Whether new tasks are handed out. Held, nothing new begins; what was asked for is finished, and averaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// They are.
+    No,
+    /// Not until the operator says so.
+    Paused,
+    /// Never again in this process.
+    Draining,
+}
+
+impl Table {
+    pub(super) fn is_held(&self) -> bool {
+        self.hold != Hold::No
+    }
+
+    /// Tasks whose site was silent for too long. Held, only asked ones: who is not asked cannot be late.
+    pub(super) fn expired(&self, now: Duration) -> Vec<(String, TaskId)> {
+        let mut expired = self.desk.expired(&self.roster, self.patience(), now);
+        expired.retain(|(site, task)| !self.is_held() || self.desk.is_asked(site, *task));
+        expired
+    }
+}
+
+impl Machine {
+    /// Whether the federation expects this site, or has seen it.
+    #[must_use]
+    pub fn knows(&self, site: &str) -> bool {
+        self.table.roster.knows(site)
+    }
+
+    pub(super) fn pause(&mut self, out: &mut Vec<Effect>) {
+        if self.table.hold == Hold::No {
+            self.table.hold = Hold::Paused;
+            out.push(Effect::Report(Happening::Paused));
+        }
+    }
+
+    /// Whoever was waited for is waited for anew: nobody is late for a time in which nothing was asked.
+    pub(super) fn resume(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        if self.table.hold == Hold::Paused {
+            self.table.hold = Hold::No;
+            self.table.roster.wait_anew(now);
+            self.table.desk.wait_anew(now);
+            out.push(Effect::Report(Happening::Resumed));
+        }
+    }
+
+    pub(super) fn drain(&mut self, out: &mut Vec<Effect>) {
+        if self.table.hold != Hold::Draining {
+            self.table.hold = Hold::Draining;
+            out.push(Effect::Report(Happening::Stopping));
+        }
+    }
+
+    /// Shuts a site out for the rest of this run, also over restarts. What it gave before stays counted.
+    pub(super) fn dismiss(&mut self, site: &str, out: &mut Vec<Effect>) {
+        let connected = self.table.roster.connected().any(|name| name == site);
+        if !self.table.roster.shut_out(site) {
+            return;
+        }
+        out.push(Effect::Persist(Box::new(self.snapshot())));
+        out.push(Effect::Report(Happening::Dropped { site: site.into() }));
+        if connected {
+            let reason = format!("{site} was {DROPPED}");
+            let message = CoordinatorMessage::Refused { reason: reason.clone() };
+            out.push(Effect::Send { site: site.into(), message });
+            out.push(Effect::Close { site: site.into(), reason });
+        }
+        for task in self.table.desk.tasks(site) {
+            if let Some(answer) = self.table.desk.failed(site, task, DROPPED.into()) {
+                self.answer(site, task, answer, out);
+            }
+        }
+    }
+}
