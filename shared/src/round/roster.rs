@@ -229,7 +229,7 @@ impl Roster {
     /// Shuts a site out. `false` when there is no such site, or it is out already.
     pub(super) fn shut_out(&mut self, name: &str) -> bool {
         if let Some(site) = self.sites.get_mut(name) {
-            (site.connection, site.ready, site.held) = (None, false, None);
+            (site.connection, site.ready) = (None, false);
         }
         self.knows(name) && self.dropped.insert(name.into())
     }
