@@ -66,7 +66,7 @@ async fn one_agents_failure_stops_the_coordinator_and_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_dropped_sites_agent_ends_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let simulation = simulation(folder.path(), "case $3 in *north*) exit 5;; esac");
+    let simulation = simulation(folder.path(), "case $3 in *north*) sleep 0.1; exit 5;; esac");
     let expected = outcome(&simulation);
     let served = expected.clone();
     let ran = simulation.run(|_, happen, _| async move {

@@ -4,11 +4,11 @@
 use super::*;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -46,6 +46,57 @@ async fn document(program: &Path, address: SocketAddr) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Stands between browser and page, and is told before each question for the status which one it is. When it is told
+/// not to go on it is gone, with the question unanswered.
+async fn passage(listener: TcpListener, page: SocketAddr, before: impl FnMut(usize) -> bool + Send + 'static) {
+    let (asked, gone) = (Arc::new(Mutex::new((0, before))), Arc::new(Notify::new()));
+    let mut passing = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = gone.notified() => return,
+            accepted = listener.accept() => passing.spawn(pass(accepted.unwrap().0, page, asked.clone(), gone.clone())),
+        };
+    }
+}
+
+async fn pass<F>(mut browser: TcpStream, page: SocketAddr, asked: Arc<Mutex<(usize, F)>>, gone: Arc<Notify>)
+where
+    F: FnMut(usize) -> bool,
+{
+    let mut page = TcpStream::connect(page).await.unwrap();
+    let (mut questions, mut answers) = browser.split();
+    let (mut back, mut forth) = page.split();
+    let goes_on = || {
+        let (count, before) = &mut *asked.lock().unwrap();
+        *count += 1;
+        before(*count)
+    };
+    let asking = async {
+        let mut buffer = vec![0; 4096];
+        while let Ok(read @ 1..) = questions.read(&mut buffer).await {
+            if String::from_utf8_lossy(&buffer[..read]).contains("GET /status.json") && !goes_on() {
+                gone.notify_one();
+                return std::future::pending().await;
+            }
+            forth.write_all(&buffer[..read]).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        _ = tokio::io::copy(&mut back, &mut answers) => {}
+    }
+}
+
+/// The document at the end, when a passage that is told so stood before the page.
+async fn seen_through(stage: &Stage, program: &Path, before: impl FnMut(usize) -> bool + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let passage = tokio::spawn(passage(listener, stage.address, before));
+    let dom = document(program, address).await;
+    passage.abort();
+    dom
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_the_federation_and_follows_it() {
     let Some(program) = chromium() else { return };
@@ -54,15 +105,18 @@ async fn the_page_shows_the_federation_and_follows_it() {
     stage.status.send_modify(|status| {
         status.sites.insert(site.clone(), status.sites["north"].clone());
     });
-    // While the browser looks, a third round is finished and a site is dropped.
-    let change = async {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        stage.status.send_modify(|status| {
-            status.keep(&facts(3));
-            status.hear(&Happening::Dropped { site: "harbour".into() }, 1012.0);
-        });
+    // Between the first look and the second a third round is finished, and a site is dropped.
+    let status = stage.status.clone();
+    let change = move |question| {
+        if question == 2 {
+            status.send_modify(|status| {
+                status.keep(&facts(3));
+                status.hear(&Happening::Dropped { site: "harbour".into() }, 1012.0);
+            });
+        }
+        true
     };
-    let (dom, ()) = tokio::join!(document(&program, stage.address), change);
+    let dom = seen_through(&stage, &program, change).await;
     for wanted in [
         "<h1 id=\"name\">metastases</h1>",
         "round 3 of 6, training",
@@ -80,44 +134,12 @@ async fn the_page_shows_the_federation_and_follows_it() {
     assert!(dom.contains("<p id=\"lost\" role=\"alert\" hidden"), "the connection stands");
 }
 
-/// Stands between browser and page until the page has asked so many times, then is gone for good.
-async fn passage(listener: TcpListener, page: SocketAddr, times: usize) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let mut passing = JoinSet::new();
-    while asked.load(Ordering::Relaxed) < times {
-        let Ok(Ok((mut browser, _))) = timeout(Duration::from_millis(50), listener.accept()).await else { continue };
-        let asked = asked.clone();
-        passing.spawn(async move {
-            let mut page = tokio::net::TcpStream::connect(page).await.unwrap();
-            let (mut questions, mut answers) = browser.split();
-            let (mut back, mut forth) = page.split();
-            let counted = async {
-                let mut buffer = vec![0; 4096];
-                while let Ok(read @ 1..) = questions.read(&mut buffer).await {
-                    let hits = String::from_utf8_lossy(&buffer[..read]).matches("GET /status.json").count();
-                    asked.fetch_add(hits, Ordering::Relaxed);
-                    forth.write_all(&buffer[..read]).await.unwrap();
-                }
-            };
-            tokio::join!(counted, tokio::io::copy(&mut back, &mut answers)).1.unwrap();
-        });
-    }
-    // The third question is on its way; the two before were answered.
-    passing.shutdown().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_says_when_the_coordinator_is_gone() {
     let Some(program) = chromium() else { return };
     let stage = Stage::open(false);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let passed = tokio::spawn(passage(listener, stage.address, 3));
-    let dom = document(&program, address).await;
-    passed.await.unwrap();
-    assert!(dom.contains("No connection to the coordinator. What is shown is of "), "{dom}");
-    assert!(
-        dom.contains("<body class=\"lost\"") && dom.contains("<h1 id=\"name\">metastases</h1>"),
-        "what was known stays"
-    );
+    let dom = seen_through(&stage, &program, |question| question < 3).await;
+    let said = "role=\"alert\">No connection to the coordinator. What is shown is of ";
+    assert!(dom.contains(said) && dom.contains("<body class=\"lost\""), "{dom}");
+    assert!(dom.contains("<h1 id=\"name\">metastases</h1>"), "what was known stays");
 }
