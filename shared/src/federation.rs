@@ -202,6 +202,10 @@ pub struct Training {
     pub weight_decay: f64,
     /// Gradients with a larger euclidean norm are scaled down to it.
     pub clip_norm: Option<f32>,
+    /// How strongly weights are drawn back to those that the round began from (FedProx's mu, Li et al. 2020, arXiv
+    /// 1812.06127): the loss gains `mu / 2 * |w - w_start|^2`. 0 leaves it out.
+    #[serde(default)]
+    pub proximal: f64,
     /// Weight of lesion voxels in the cross entropy.
     pub positive_weight: f32,
     /// Weight of the soft Dice loss beside the cross entropy.

@@ -194,6 +194,8 @@ struct Learner<'a> {
     device: Device,
     model: DeepLabV3,
     optimiser: ModuleOptimizer,
+    /// The weights that the round began from, where the loss draws back to them.
+    anchor: Option<optimiser::Anchor>,
     rate: f64,
     total: u32,
 }
@@ -209,10 +211,12 @@ impl<'a> Learner<'a> {
         let own = job.own.filter(|_| federation.model.norm == Norm::BatchLocal);
         let mixed = own.map(|own| with_own_norms(job.start, own));
         let training = &federation.training;
+        let model = model::init(&federation.model, &federation.input, &device);
+        let model = model.load(mixed.as_ref().unwrap_or(job.start))?;
         Ok(Self {
             federation,
-            model: model::init(&federation.model, &federation.input, &device)
-                .load(mixed.as_ref().unwrap_or(job.start))?,
+            anchor: (training.proximal > 0.0).then(|| optimiser::Anchor::of(&model)),
+            model,
             device,
             optimiser: optimiser::optimiser(training),
             rate: training.learning_rate * training.schedule.factor(job.task.round, federation.rounds),
@@ -235,6 +239,9 @@ impl<'a> Learner<'a> {
             return Err(broken("loss"));
         }
         let mut gradients = GradientsParams::from_grads(loss.backward(), &self.model);
+        if let Some(anchor) = &self.anchor {
+            gradients = anchor.draw_back(gradients, &self.model, training.proximal);
+        }
         let norm = optimiser::norm(&gradients, &self.model);
         if !norm.is_finite() {
             return Err(broken("gradient"));

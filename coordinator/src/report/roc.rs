@@ -40,7 +40,7 @@ pub(super) fn mean_over_seeds(name: &str, seeds: &[Vec<&CaseScore>]) -> Option<M
         let average = |place: usize| curves.iter().map(|curve| curve[place]).sum::<f64>() / curves.len() as f64;
         (!curves.is_empty()).then(|| (0..grid().len()).map(average).collect())
     };
-    banded(name, &(0..patients).filter_map(patient).collect::<Vec<_>>())
+    banded(name.to_owned(), &(0..patients).filter_map(patient).collect::<Vec<_>>())
 }
 
 /// Curves rise fastest near zero, so the grid is densest there.
@@ -49,12 +49,13 @@ fn grid() -> Vec<f64> {
 }
 
 fn mean(name: &str, curves: Vec<Roc>) -> Option<Mean> {
-    banded(name, &curves.iter().filter_map(|curve| curve.sampled(&grid())).collect::<Vec<_>>())
+    let sampled: Vec<Vec<f64>> = curves.iter().filter_map(|curve| curve.sampled(&grid())).collect();
+    banded(format!("{name} ({} patients)", sampled.len()), &sampled)
 }
 
-fn banded(name: &str, curves: &[Vec<f64>]) -> Option<Mean> {
+fn banded(name: String, curves: &[Vec<f64>]) -> Option<Mean> {
     let bands = mean_curve(curves, &grid());
-    (!bands.is_empty()).then(|| Mean { name: format!("{name} ({} patients)", curves.len()), bands })
+    (!bands.is_empty()).then_some(Mean { name, bands })
 }
 
 /// The curves in the brain and over the whole volume, where they are defined.

@@ -114,7 +114,7 @@ fn model_rules(model: &Model) -> [Rule; 4] {
     ]
 }
 
-fn training_rules(training: &Training, plane: usize) -> [Rule; 9] {
+fn training_rules(training: &Training, plane: usize) -> [Rule; 10] {
     [
         (
             "training.steps",
@@ -140,6 +140,12 @@ fn training_rules(training: &Training, plane: usize) -> [Rule; 9] {
             training.clip_norm.is_none_or(|norm| norm > 0.0 && norm.is_finite()),
             format!("{:?}", training.clip_norm),
             "a positive norm, or 0 for no clipping",
+        ),
+        (
+            "training.proximal",
+            (0.0..=100.0).contains(&training.proximal),
+            training.proximal.to_string(),
+            "between 0 (left out) and 100",
         ),
         (
             "training.positive_weight",

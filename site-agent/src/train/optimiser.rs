@@ -1,11 +1,12 @@
 //! The optimiser of one round, and gradient clipping by the norm over all parameters.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::Tensor;
 use shared::federation::{Optimiser, Training};
+use std::collections::HashMap;
 
 /// Momentum of stochastic gradient descent; without dampening, as PyTorch's default.
 const MOMENTUM: f64 = 0.9;
@@ -46,6 +47,51 @@ pub(super) fn scaled<M: Module>(gradients: GradientsParams, module: &M, factor: 
     let mut scale = Scale { from: gradients, to: GradientsParams::new(), factor };
     module.visit(&mut scale);
     scale.to
+}
+
+/// The parameters of a moment, to draw later ones back to.
+pub(super) struct Anchor(HashMap<ParamId, Tensor<1>>);
+
+impl Anchor {
+    pub(super) fn of<M: Module>(module: &M) -> Self {
+        let mut held = Self(HashMap::new());
+        module.visit(&mut held);
+        held
+    }
+
+    /// Gradients of the loss with `mu / 2` times the squared distance from here added: they grow by `mu * (w - start)`.
+    pub(super) fn draw_back<M: Module>(&self, gradients: GradientsParams, module: &M, mu: f64) -> GradientsParams {
+        let mut pull = Pull { from: gradients, to: GradientsParams::new(), anchor: self, mu };
+        module.visit(&mut pull);
+        pull.to
+    }
+}
+
+impl ModuleVisitor for Anchor {
+    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+        self.0.insert(parameter.id, parameter.val().inner().flatten(0, D - 1));
+    }
+}
+
+struct Pull<'a> {
+    from: GradientsParams,
+    to: GradientsParams,
+    anchor: &'a Anchor,
+    mu: f64,
+}
+
+impl ModuleVisitor for Pull<'_> {
+    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+        let Some(gradient) = self.from.remove::<D>(parameter.id) else { return };
+        let gradient = match self.anchor.0.get(&parameter.id) {
+            Some(start) => {
+                let start = start.clone().reshape(gradient.dims());
+                gradient + (parameter.val().inner() - start).mul_scalar(self.mu)
+            }
+            None => gradient,
+        };
+        self.to.register(parameter.id, gradient);
+    }
 }
 
 struct Squares<'a> {
@@ -100,6 +146,22 @@ mod tests {
     fn gradients(module: &Two) -> GradientsParams {
         let sum = module.plane.val().sum().mul_scalar(2.0) + module.line.val().sum().mul_scalar(3.0);
         GradientsParams::from_grads(sum.backward(), module)
+    }
+
+    #[test]
+    fn drawing_back_adds_mu_times_the_way_gone() {
+        let device = Device::flex().autodiff();
+        let start = two(&device);
+        let anchor = Anchor::of(&start);
+        let mut plain: ModuleOptimizer = SgdConfig::new().init();
+        let gone = plain.step(0.5, start.clone(), gradients(&start));
+        // One step of 0.5 along gradients of 2 and 3: the ways gone are -1 and -1.5.
+        let drawn = anchor.draw_back(gradients(&gone), &gone, 0.1);
+        let of = |tensor: Tensor<1>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
+        let plane = of(drawn.get::<2>(gone.plane.id).unwrap().flatten(0, 1));
+        assert!(plane.iter().all(|value| (value - 1.9).abs() < 1e-6), "{plane:?}");
+        let line = of(drawn.get::<1>(gone.line.id).unwrap());
+        assert!(line.iter().all(|value| (value - 2.85).abs() < 1e-6), "{line:?}");
     }
 
     #[test]

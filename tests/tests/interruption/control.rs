@@ -78,7 +78,7 @@ fn an_operator_looks_drops_pauses_stops_and_nothing_accepted_is_lost() {
     serving.until("an update", |words| accepted(words) > before);
     done(folder, &["stop"]);
     assert_eq!(serving.end().code(), Some(143), "{}", serving.words());
-    assert!(serving.words().contains("stopping") && serving.words().contains("goes on from the last finished round"));
+    assert!(serving.words().contains("stopping") && serving.words().contains("goes on where it stopped"));
     assert_eq!(rounds(folder), accepted(&serving.words()), "{}", serving.words());
     assert!(done(folder, &["status"]).contains("no coordinator runs it"));
     let nobody = coordinator(folder, &["pause"]);
