@@ -51,7 +51,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         if finished(&out, arm, seed)?.is_some() {
             continue;
         }
-        let left = clock.left(&runs[index..]).map(|left| format!(", about {left} left")).unwrap_or_default();
+        let open: Vec<_> = runs[index..].iter().filter(|(arm, seed)| !is_finished(&out, arm, *seed)).copied().collect();
+        let left = clock.left(&open).map(|left| format!(", about {left} left")).unwrap_or_default();
         eprintln!("run {} of {}: {} with seed {seed}{left}", index + 1, runs.len(), arm.name);
         let outcome = work(&experiment, arm, seed, &out)?;
         clock.done.push((arm.name.clone(), outcome.seconds));
@@ -100,7 +101,19 @@ fn place(arm: &Arm, seed: u64) -> PathBuf {
 /// What a run came to; `None` while it is not finished.
 fn finished(out: &Path, arm: &Arm, seed: u64) -> Result<Option<Outcome>, Failure> {
     let folder = out.join(place(arm, seed));
-    Ok(if folder.join(report::OUTCOME).exists() { Some(report::read(&folder)?) } else { None })
+    if !is_finished(out, arm, seed) {
+        return Ok(None);
+    }
+    let outcome = report::read(&folder)?;
+    if !folder.join("report.html").exists() {
+        // Killed in between.
+        report::write(&outcome, &folder)?;
+    }
+    Ok(Some(outcome))
+}
+
+fn is_finished(out: &Path, arm: &Arm, seed: u64) -> bool {
+    out.join(place(arm, seed)).join(report::OUTCOME).exists()
 }
 
 /// One run, to its end; an interrupted one goes on.

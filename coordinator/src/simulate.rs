@@ -130,7 +130,9 @@ impl From<FolderError> for Failure {
     fn from(error: FolderError) -> Self {
         match &error {
             FolderError::Disk { .. } => Self::new(Class::Disk, &error),
-            FolderError::Foreign(_) => Self::new(Class::Configuration, &error).hint("name another folder with --out"),
+            FolderError::Foreign(_) | FolderError::OtherPhantoms(_) => {
+                Self::new(Class::Configuration, &error).hint("name another folder with --out")
+            }
             FolderError::Finished(path) => Self::new(Class::Configuration, &error)
                 .hint(format!("write its report again with: coordinator report {}", path.display())),
             FolderError::Certificates(_) | FolderError::Encode(_) | FolderError::Cohort { .. } => {

@@ -243,13 +243,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Settings`] when it did not, or as [`Store::verify`] when that model cannot be read.
     pub fn same_start(&self, place: Place<'_>, manifest: &Manifest, id: ParametersId) -> Result<(), StoreError> {
-        self.verify(place, manifest, id).map_err(|error| match error {
-            StoreError::Damaged { .. } => {
+        let path = self.model(place);
+        match Checked::check(FileSource::open(&path, manifest)?, manifest, id) {
+            // Sound, and of another hash.
+            Err(AggregateError::Hash { .. }) => {
                 let differences = vec!["it began from other weights (--start)".into()];
-                StoreError::Settings { folder: self.root.clone(), differences }
+                Err(StoreError::Settings { folder: self.root.clone(), differences })
             }
-            other => other,
-        })
+            _ => self.verify(place, manifest, id),
+        }
     }
 
     /// Writes a model with its settings as `models/NAME.safetensors`.
@@ -285,9 +287,11 @@ impl Store {
 
     fn compare_settings(&self, path: &Path, text: &[u8], federation: &Federation) -> Result<(), StoreError> {
         let damaged = |error: serde_json::Error| StoreError::Damaged { path: path.into(), reason: error.to_string() };
-        let old: serde_json::Value = serde_json::from_slice(text).map_err(damaged)?;
-        // Through text, as the folder's were: a value tree would hold an f32 with the digits of an f64.
-        let new: serde_json::Value = serde_json::from_slice(&json(federation, path)?).map_err(damaged)?;
+        // The folder's may lack keys that came since: they had the defaults that they are read with.
+        let old: Federation = serde_json::from_slice(text).map_err(damaged)?;
+        // Through text: a value tree would hold an f32 with the digits of an f64.
+        let tree = |settings: &Federation| serde_json::from_slice(&json(settings, path)?).map_err(damaged);
+        let (old, new): (serde_json::Value, serde_json::Value) = (tree(&old)?, tree(federation)?);
         let mut differences = Vec::new();
         compare("", &old, &new, &mut differences);
         if differences.is_empty() {

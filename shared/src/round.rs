@@ -394,9 +394,12 @@ impl Machine {
         let enough = self.table.roster.present_trainers() >= minimum;
         let local = self.table.plan.with_local && self.lineages.len() == 1;
         let finished = !local && self.lineages.iter().all(Lineage::is_done);
+        // With too few left of those who were not dropped nobody is waited for: what can be done without is done, and
+        // the next round says what is missing.
+        let bereft = waiting.is_empty() && quiet && !self.table.roster.dropped().is_empty();
         if finished {
             self.stage = Stage::Working;
-        } else if enough && (waiting.is_empty() || quiet) {
+        } else if bereft || enough && (waiting.is_empty() || quiet) {
             for site in waiting {
                 self.table.roster.give_up(&site);
                 let reason = "was expected and did not get ready".to_string();
@@ -438,6 +441,7 @@ impl Machine {
                     Ok(durable) => persist |= durable,
                     Err(reason) => {
                         self.stage = Stage::Stopped;
+                        out.push(Effect::Persist(Box::new(self.snapshot())));
                         out.push(Effect::Stop { reason });
                         return;
                     }

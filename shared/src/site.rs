@@ -253,9 +253,11 @@ impl Machine {
         }
     }
 
-    /// The same task again: its result, if there is one, goes out again. Another one replaces it.
+    /// The same task again: its result, if there is one, goes out again; one that failed is tried anew, since what was in
+    /// its way may be gone. Another one replaces it.
     fn asked(&mut self, work: Work, out: &mut Vec<Effect>) {
-        if let Some(job) = self.job.as_mut().filter(|job| job.work == work) {
+        let failed = |job: &Job| matches!(job.outcome, Some(Outcome::Failed(_)));
+        if let Some(job) = self.job.as_mut().filter(|job| job.work == work && !failed(job)) {
             job.repeat = true;
             return self.tell(out);
         }

@@ -106,8 +106,17 @@ impl Experiment {
         table.insert("name".into(), format!("{}-{}", self.name, arm.name).into());
         table.insert("seed".into(), toml::Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)));
         let text = toml::to_string(&table).map_err(|error| wrong(PlanError::Syntax(error.to_string())))?;
-        let plan = Plan::from_toml(&text, cores).map_err(wrong)?;
-        Ok(if arm.pool { plan.pooled() } else { plan })
+        let mut plan = Plan::from_toml(&text, cores).map_err(wrong)?;
+        if arm.pool {
+            plan = plan.pooled();
+            let names: BTreeSet<&str> = plan.sites.iter().map(|site| site.name.as_str()).collect();
+            if names.len() < plan.sites.len() {
+                return Err(wrong(PlanError::SameName(plan.sites[0].name.clone())));
+            }
+        }
+        // What the table does not say must be part of what a begun run is compared with.
+        plan.text.insert_str(0, &format!("# pool = {}, with_local = {}\n", arm.pool, arm.with_local));
+        Ok(plan)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::summary::{merged, whole_volume};
 use shared::metrics::roc::{Band, Roc, mean_curve};
 use shared::score::{CaseScore, ScoreHistogram};
+use std::collections::BTreeMap;
 
 /// A ROC curve from (0, 0) to (1, 1) as `(false positive rate, true positive rate)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,16 +32,20 @@ pub(super) fn mean_in_volume(name: &str, cases: &[&CaseScore]) -> Option<Mean> {
 }
 
 /// The patients' mean curve in the brain under models that differ in their seed: each patient's curves are averaged
-/// first. `seeds` holds the same patients each time.
-pub(super) fn mean_over_seeds(name: &str, seeds: &[Vec<&CaseScore>]) -> Option<Mean> {
-    let patients = seeds.iter().map(Vec::len).min()?;
-    let patient = |index: usize| {
-        let curves: Vec<Vec<f64>> =
-            seeds.iter().filter_map(|cases| cases[index].brain.roc().sampled(&grid())).collect();
-        let average = |place: usize| curves.iter().map(|curve| curve[place]).sum::<f64>() / curves.len() as f64;
-        (!curves.is_empty()).then(|| (0..grid().len()).map(average).collect())
+/// first. Patients are named by site and place.
+pub(super) fn mean_over_seeds<'c>(
+    name: &str,
+    cases: impl Iterator<Item = ((&'c str, u32), &'c CaseScore)>,
+) -> Option<Mean> {
+    let mut patients: BTreeMap<(&str, u32), Vec<Vec<f64>>> = BTreeMap::new();
+    for (patient, case) in cases {
+        patients.entry(patient).or_default().extend(case.brain.roc().sampled(&grid()));
+    }
+    let average = |curves: &Vec<Vec<f64>>| {
+        let at = |place: usize| curves.iter().map(|curve| curve[place]).sum::<f64>() / curves.len() as f64;
+        (!curves.is_empty()).then(|| (0..grid().len()).map(at).collect())
     };
-    banded(name.to_owned(), &(0..patients).filter_map(patient).collect::<Vec<_>>())
+    banded(name.to_owned(), &patients.values().filter_map(average).collect::<Vec<_>>())
 }
 
 /// Curves rise fastest near zero, so the grid is densest there.

@@ -10,6 +10,7 @@ use crate::outcome::Outcome;
 use crate::serve::ServeConfig;
 use crate::signal::{self, Signal};
 use crate::status::{self, Page, StatusAddress};
+use crate::store;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -53,7 +54,9 @@ impl Simulation {
         let listen = request.listen;
         let serving = serve(request, happen, stopping);
         tokio::pin!(serving);
-        let mut children = self.start_agents(listen)?;
+        // Dropped before an interruption, a site stays dropped.
+        let gone = store::peek(self.folder.path()).ok().and_then(|(_, facts)| facts).unwrap_or_default().dropped;
+        let mut children = self.start_agents(listen, &gone)?;
         let mut view = View::new(&self.plan.federation.sites.expected);
         let mut dropped = Vec::new();
         let outcome = loop {
@@ -129,9 +132,9 @@ impl Simulation {
         Ok(())
     }
 
-    fn start_agents(&self, coordinator: SocketAddr) -> Result<Children, Failure> {
+    fn start_agents(&self, coordinator: SocketAddr, gone: &[String]) -> Result<Children, Failure> {
         let mut children = Children::default();
-        for site in &self.plan.sites {
+        for site in self.plan.sites.iter().filter(|site| !gone.contains(&site.name)) {
             self.folder.write_site(&self.plan, site, coordinator)?;
             let config = self.folder.site_file(&site.name);
             let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];

@@ -35,6 +35,9 @@ pub(crate) enum FolderError {
     /// The run is over.
     #[error("{} holds a finished run", .0.display())]
     Finished(PathBuf),
+    /// Phantoms that were asked for in another way.
+    #[error("{} holds phantoms that were made with other settings", .0.display())]
+    OtherPhantoms(PathBuf),
     /// Certificates could not be made.
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
@@ -154,21 +157,27 @@ impl Folder {
     pub(crate) fn write_phantoms<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p str>, FolderError> {
         let mut wanted = Vec::new();
         for (name, phantoms) in plan.cohorts() {
+            let mut entry = phantoms.clone();
+            entry.insert("name".into(), name.into());
+            let mut table = toml::Table::new();
+            table.insert("cohort".into(), plan.phantom.clone().into());
+            table.insert("site".into(), toml::Value::Array(vec![entry.into()]));
+            let (text, asked) = (toml::to_string(&table)?, self.phantoms().join(format!("{name}.toml")));
             if self.cohort(name).exists() {
+                if std::fs::read_to_string(&asked).is_ok_and(|old| old != text) {
+                    return Err(FolderError::OtherPhantoms(self.phantoms().join(name)));
+                }
                 continue;
             }
             let part = self.phantoms().join(name);
             if part.exists() {
                 std::fs::remove_dir_all(&part).map_err(disk("clear", &part))?;
             }
-            let mut entry = phantoms.clone();
-            entry.insert("name".into(), name.into());
-            let mut table = toml::Table::new();
-            table.insert("cohort".into(), plan.phantom.clone().into());
-            table.insert("site".into(), toml::Value::Array(vec![entry.into()]));
-            let home = self.site(name);
-            std::fs::create_dir_all(&home).map_err(disk("create", &home))?;
-            put(&self.phantom_file(name), &toml::to_string(&table)?)?;
+            for folder in [self.site(name), self.phantoms()] {
+                std::fs::create_dir_all(&folder).map_err(disk("create", &folder))?;
+            }
+            put(&asked, &text)?;
+            put(&self.phantom_file(name), &text)?;
             wanted.push(name);
         }
         Ok(wanted)

@@ -107,9 +107,13 @@ impl Desk {
         }
     }
 
-    /// A site came back: whatever it was asked is asked again.
+    /// A site came back: whatever it was asked is asked again. It may have to begin anew, so what it did before is no
+    /// measure of its progress.
     pub(super) fn ask_again(&mut self, site: &str) {
-        self.jobs.iter_mut().filter(|((name, _), _)| name == site).for_each(|(_, job)| job.asked = false);
+        self.jobs
+            .iter_mut()
+            .filter(|((name, _), _)| name == site)
+            .for_each(|(_, job)| (job.asked, job.done) = (false, 0));
     }
 
     /// A site's open tasks.
@@ -128,7 +132,9 @@ impl Desk {
 
     /// Tasks without progress for longer than `patience`: asked ones, and waiting ones whose site is away.
     pub(super) fn expired(&self, roster: &Roster, patience: Duration, now: Duration) -> Vec<(String, TaskId)> {
-        let silent = |site: &str, job: &Job| now.saturating_sub(job.since.max(roster.heard(site))) > patience;
+        // Nothing is heard of a site while it receives models and looks at its first case with each of them.
+        let allowed = |job: &Job| patience.saturating_mul(u32::try_from(job.models.len().max(1)).unwrap_or(u32::MAX));
+        let silent = |site: &str, job: &Job| now.saturating_sub(job.since.max(roster.heard(site))) > allowed(job);
         let late = |(key, job): (&(String, TaskId), &Job)| {
             ((job.asked || !roster.is_ready(&key.0)) && silent(&key.0, job)).then(|| key.clone())
         };

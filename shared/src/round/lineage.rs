@@ -1,6 +1,7 @@
 //! One lineage of models: the federation's, one site's alone, or the consensus of those. What comes next follows from
 //! the durable facts.
 
+use super::control::DROPPED;
 use super::desk::Answer;
 use super::scores::{Counted, Scores, choose_sweep, choose_thresholds, dice_by_site, pooled_dice};
 use super::snapshot::{Best, OpenRound, RunProgress};
@@ -227,7 +228,10 @@ impl Lineage {
             let Some(asked) = self.sample(table, round, since, now, out)? else { return Ok(()) };
             self.progress.open = Some(OpenRound { round, asked, ..OpenRound::default() });
         }
-        let Some(open) = &self.progress.open else { return Ok(()) };
+        let Some(open) = &mut self.progress.open else { return Ok(()) };
+        // Those who were asked before a restart and shut out since.
+        let gone = open.waiting().into_iter().filter(|site| table.roster.is_dropped(site));
+        open.missing.extend(gone.map(|site| (site, DROPPED.into())));
         let members = &mut self.progress.outcome.members;
         members.extend(open.asked.iter().cloned());
         members.sort_unstable();
@@ -315,8 +319,8 @@ impl Lineage {
             let why: Vec<String> = missing.iter().map(|(site, reason)| format!("{site}: {reason}")).collect();
             let (found, minimum) = (updates.len(), self.minimum(table));
             let reason = format!("round {round} has {found} of at least {minimum} updates ({})", why.join("; "));
-            // A later start asks once more those that gave nothing.
-            self.progress.open = None;
+            // A later start asks once more those that gave nothing, and keeps what was accepted.
+            self.progress.open.iter_mut().for_each(|open| open.missing.clear());
             self.stop(reason, out)?;
             return Ok(true);
         }

@@ -236,6 +236,10 @@ impl Roster {
         self.knows(name) && self.dropped.insert(name.into())
     }
 
+    pub(super) fn is_dropped(&self, name: &str) -> bool {
+        self.dropped.contains(name)
+    }
+
     /// The sites that were shut out.
     pub(super) fn dropped(&self) -> Vec<String> {
         self.dropped.iter().cloned().collect()

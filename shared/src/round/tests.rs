@@ -284,6 +284,14 @@ impl World {
         self.peer(name, site::Event::Evaluated(task));
     }
 
+    /// Whatever a site works at fails.
+    fn fail(&mut self, name: &str) {
+        if let Some(work) = self.peers.get_mut(name).unwrap().work.take() {
+            let reason = "the loss is not a number".into();
+            self.peer(name, site::Event::Failed { task: work.task, reason });
+        }
+    }
+
     fn restart(&mut self) {
         for name in self.names() {
             let peer = self.peers.get_mut(&name).unwrap();
@@ -509,13 +517,75 @@ fn too_few_updates_stop_the_federation_with_the_sites_reasons() {
                 world.deliver_down(&name, stream, false);
                 world.deliver_up(&name, stream, false);
             }
-            if let Some(task) = world.peers[&name].work.as_ref().map(|work| work.task) {
-                world.peer(&name, site::Event::Failed { task, reason: "the loss is not a number".into() });
-            }
+            world.fail(&name);
         }
     }
-    let reason = world.stopped.unwrap();
+    let reason = world.stopped.take().unwrap();
     assert!(reason.contains("round 1 has 0 of at least 2") && reason.contains("site-1: the loss"), "{reason}");
+    // The same command goes on: those that gave nothing are asked once more.
+    world.restart();
+    world.calm();
+    assert_eq!(world.finished.unwrap().runs[0].rounds.len(), 3);
+}
+
+#[test]
+fn a_stopped_round_keeps_what_was_accepted_of_it() {
+    let mut world = World::new(EXPECTED, false, 3);
+    for _ in 0..200 {
+        for name in world.names() {
+            world.connect(&name);
+            for stream in [false, true] {
+                world.deliver_down(&name, stream, false);
+                world.deliver_up(&name, stream, false);
+            }
+            match name.as_str() {
+                "site-1" => world.work(&name),
+                _ => world.fail(&name),
+            }
+        }
+        world.shell_step();
+    }
+    assert!(world.stopped.take().is_some_and(|reason| reason.contains("round 1 has 1 of at least 2")));
+    world.restart();
+    world.calm();
+    // `obey` and `work` would have noticed an update that is asked for again, or a training that is done again.
+    assert_eq!(world.finished.unwrap().runs[0].rounds[0].updates.len(), 3);
+}
+
+#[test]
+fn a_site_that_begins_anew_after_a_restart_shows_progress_from_its_first_step_on() {
+    let mut world = World::new(EXPECTED, false, 3);
+    world.names().iter().for_each(|name| world.connect(name));
+    for _ in 0..4 {
+        for name in world.names() {
+            world.deliver_down(&name, false, false);
+            world.deliver_up(&name, false, false);
+        }
+    }
+    let name = "site-0";
+    world.deliver_down(name, true, false);
+    let task = world.peers[name].work.as_ref().unwrap().task;
+    let progress = |done| {
+        site::Event::Progress(crate::message::Progress { task, done, total: 1000, loss: None, slices_per_second: 1.0 })
+    };
+    world.peer(name, progress(900));
+    world.deliver_up(name, false, false);
+    world.restart_site(name);
+    world.connect(name);
+    for _ in 0..8 {
+        for stream in [false, true] {
+            world.deliver_up(name, stream, false);
+            world.deliver_down(name, stream, false);
+        }
+    }
+    for done in 1..=3 {
+        world.now += Duration::from_secs(300);
+        world.peer(name, progress(done));
+        world.deliver_up(name, false, false);
+        world.tell(Event::Tick);
+    }
+    let open = world.coordinator.snapshot().runs[0].open.clone().unwrap();
+    assert!(!open.missing.iter().any(|(site, _)| site == name), "{:?}", open.missing);
 }
 
 #[test]

@@ -139,3 +139,12 @@ fn a_finished_training_is_kept_before_it_is_told_and_told_again_after_a_restart(
     other.handle(welcome());
     assert_eq!(other.handle(train(1, 8)), [Effect::Forget(model(9))]);
 }
+
+#[test]
+fn a_failed_task_that_is_asked_for_again_is_tried_again() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    machine.handle(received(1, 7));
+    machine.handle(Event::Failed { task: task(1), reason: "the disk is full".into() });
+    assert!(matches!(machine.handle(train(1, 7))[..], [Effect::Start(_)]));
+}

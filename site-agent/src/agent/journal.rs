@@ -1,6 +1,6 @@
 //! The result of the site's last training, kept so that a site whose program was killed does not train it again.
 
-use crate::data::disk;
+use crate::data::{Archives, disk};
 use serde::{Deserialize, Serialize};
 use shared::federation::Federation;
 use shared::site::Finished;
@@ -19,7 +19,6 @@ pub(super) struct Journal {
 
 #[derive(Serialize, Deserialize)]
 struct Page {
-    /// Of the federation: a result belongs to its settings, whatever its round.
     settings: String,
     /// Of `finished` as it stands here.
     blake3: String,
@@ -27,10 +26,12 @@ struct Page {
 }
 
 impl Journal {
-    pub(super) fn new(work: &Path, federation: &Federation) -> Self {
+    /// A result belongs to the federation's settings and to the site's own `data` table: who mends that wants another
+    /// training.
+    pub(super) fn new(work: &Path, federation: &Federation, data: &Archives) -> Self {
         // Settings came over the network as the same values; their text is the same on both sides of a restart.
-        let settings = serde_json::to_vec(federation).unwrap_or_default();
-        Self { path: work.join(FILE), settings: hex(&settings) }
+        let settings = serde_json::to_string(federation).unwrap_or_default();
+        Self { path: work.join(FILE), settings: hex(format!("{settings}\n{data:?}").as_bytes()) }
     }
 
     /// Writes a result down, in place of the one before.
@@ -76,7 +77,11 @@ mod tests {
     #[test]
     fn a_result_is_read_back_by_its_own_federation_only_and_never_when_damaged() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::new(folder.path(), &federation("x"));
+        let data = |root: &str| -> Archives {
+            let text = format!("root = '{root}'\nsequences = {{ a = '{{case}}.nii' }}");
+            toml::from_str::<crate::data::DataConfig>(&text).unwrap().into()
+        };
+        let journal = Journal::new(folder.path(), &federation("x"), &data("/mri"));
         assert_eq!(journal.read(), None);
         let task = TaskId { run: RunId(0), round: 3, kind: TaskKind::Train, pass: 0 };
         let trained = Trained {
@@ -93,7 +98,8 @@ mod tests {
         let finished = Finished { work, trained };
         journal.keep(&finished).unwrap();
         assert_eq!(journal.read().as_ref(), Some(&finished));
-        assert_eq!(Journal::new(folder.path(), &federation("y")).read(), None);
+        assert_eq!(Journal::new(folder.path(), &federation("y"), &data("/mri")).read(), None);
+        assert_eq!(Journal::new(folder.path(), &federation("x"), &data("/other")).read(), None);
         let path = folder.path().join(FILE);
         let sound = std::fs::read(&path).unwrap();
         for at in 0..sound.len() {

@@ -138,7 +138,7 @@ impl Session {
         let manifest = Arc::new(architecture::manifest(&federation.model, &federation.input));
         let bytes = manifest.bytes();
         let work = &self.config.work_folder;
-        let journal = Journal::new(work, &federation);
+        let journal = Journal::new(work, &federation, &self.config.data);
         let finished = journal.read();
         let kept = finished.as_ref().map(|finished| finished.trained.parameters);
         let (models, sound) = Models::open(work, manifest, kept).map_err(|error| disk(work, &error))?;

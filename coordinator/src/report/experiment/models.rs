@@ -18,7 +18,8 @@ pub(super) struct Lineage<'f> {
     pub(super) runs: Vec<(&'f Finished, &'f RunOutcome)>,
 }
 
-/// In the order of the arms: an arm's federation, then what it has beside it.
+/// In the order of the arms: an arm's federation, then what it has beside it. Where all have some seeds in common, only
+/// those count, so that an experiment that is not finished compares like with like.
 pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
     let mut models: Vec<Lineage<'_>> = Vec::new();
     let arms = |run: &str| {
@@ -38,6 +39,11 @@ pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
                 None => models.push(Lineage { name, runs: vec![(one, run)] }),
             }
         }
+    }
+    let seeds = |model: &Lineage<'_>| model.runs.iter().map(|(one, _)| one.seed).collect::<BTreeSet<_>>();
+    let common = models.iter().map(seeds).reduce(|a, b| &a & &b).filter(|common| !common.is_empty());
+    for model in &mut models {
+        model.runs.retain(|(one, _)| common.as_ref().is_none_or(|common| common.contains(&one.seed)));
     }
     models
 }

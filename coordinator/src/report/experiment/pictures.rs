@@ -4,7 +4,7 @@ use super::super::contract::{Experiment, MeanSd, Metrics, Model};
 use super::super::figures::{Figure, roc_pair};
 use super::super::look::Values;
 use super::super::plot::{self, Axes, DrawError, Line, Row};
-use super::super::summary::{cases_of, summarise};
+use super::super::summary::summarise;
 use super::super::{missing, roc};
 use super::models::Lineage;
 use shared::case::Cases;
@@ -31,8 +31,10 @@ pub(super) fn draw(experiment: &Experiment, models: &[Lineage<'_>]) -> Result<Ve
 fn mean_roc(models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
     let alone = |model: &&Lineage<'_>| model.runs.iter().any(|(_, run)| run.name.starts_with("alone:"));
     let curves = models.iter().filter(|model| !alone(model)).filter_map(|model| {
-        let seeds: Vec<_> = model.runs.iter().map(|(_, run)| cases_of(run, Cases::HeldOut)).collect();
-        roc::mean_over_seeds(&model.name, &seeds)
+        let sites = model.runs.iter().flat_map(|(_, run)| &run.scores);
+        let held_out = sites.filter(|site| site.role.judges() == Cases::HeldOut);
+        let cases = held_out.flat_map(|site| site.cases.iter().map(|case| ((site.site.as_str(), case.case), case)));
+        roc::mean_over_seeds(&model.name, cases)
     });
     roc_pair(
         &curves.collect::<Vec<_>>(),
