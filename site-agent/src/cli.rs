@@ -16,6 +16,8 @@ struct Cli {
 enum Command {
     /// Join a federation and work for it until it is finished.
     Run(crate::agent::Args),
+    /// Check what this site needs before it joins: certificates, the way to the coordinator, disk, device, data.
+    Doctor(crate::doctor::Args),
     /// Segment one patient with a trained model.
     Predict(crate::predict::Args),
     /// Score predictions against references, without any federation.
@@ -29,6 +31,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome: Result<(), Failure> = match Cli::parse().command {
         Command::Run(args) => crate::agent::run(&args),
+        Command::Doctor(args) => crate::doctor::run(&args),
         Command::Predict(args) => crate::predict::run(&args),
         Command::Score(args) => crate::score::run(&args),
         Command::Phantom(args) => crate::phantom::run(&args),

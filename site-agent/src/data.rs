@@ -11,6 +11,7 @@ mod pattern;
 mod prepare;
 
 use crate::case::{CachedCase, CaseFileError};
+use crate::nifti::{self, NiftiError};
 pub use config::{Archives, ConfigError, DataConfig};
 pub use prepare::{CaseError, Files, prepare};
 use rayon::prelude::*;
@@ -142,6 +143,49 @@ pub fn open(
         }
     }
     finish(cohort, work)
+}
+
+/// What an archive holds, as far as file names and the first file tell.
+#[derive(Debug)]
+pub struct Survey {
+    /// Its name; `None` for the only one of its site.
+    pub archive: Option<String>,
+    /// Cases that any file belongs to.
+    pub cases: usize,
+    /// Of each sequence, how many cases have it.
+    pub sequences: Vec<(String, usize)>,
+    /// Usable cases with a reference.
+    pub labelled: usize,
+    /// Cases that lack something they must have.
+    pub unusable: usize,
+    /// Whether the first image can be read; `None` without any.
+    pub first: Option<Result<(), NiftiError>>,
+}
+
+/// Looks at what the patterns find, without a federation and without preparing anything.
+///
+/// # Errors
+/// As [`open`], where the folder or the patterns are wrong.
+pub fn survey(archives: &Archives) -> Result<Vec<Survey>, DataError> {
+    archives.iter().map(survey_one).collect()
+}
+
+fn survey_one(archive: &DataConfig) -> Result<Survey, DataError> {
+    let sequences = archive.names();
+    let input = Input { sequences: sequences.clone(), slices: 1, plane: 16, spacing_mm: None };
+    let found = archive.find(&input)?;
+    let usable: Vec<&Files> = found.values().flatten().collect();
+    let have = |index: usize| usable.iter().filter(|files| files.sequences[index].is_some()).count();
+    let first = usable.iter().find_map(|files| files.sequences.iter().flatten().next());
+    let held = sequences.into_iter().enumerate().map(|(index, name)| (name, have(index)));
+    Ok(Survey {
+        archive: archive.name().map(str::to_owned),
+        cases: found.len(),
+        sequences: held.filter(|(name, _)| archive.sequences().contains(name)).collect(),
+        labelled: usable.iter().filter(|files| files.label.is_some()).count(),
+        unusable: found.len() - usable.len(),
+        first: first.map(|path| nifti::read(path).map(drop)),
+    })
 }
 
 /// Writes the skip report, warns about what looks wrong, and refuses an empty cohort.

@@ -6,6 +6,7 @@ pub mod case;
 pub mod cli;
 pub mod data;
 pub mod device;
+pub mod doctor;
 pub mod evaluate;
 pub mod failure;
 pub(crate) mod infer;

@@ -7,7 +7,7 @@ mod wire;
 use shared::codec::{CodecError, Frame, sentence};
 use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 /// Where the coordinator is, and who we are.
@@ -143,6 +143,24 @@ impl Link {
         wire::sweep(&config.incoming).map_err(incoming)?;
         let (connection, outbox, events) = quic::connect(config, tls, hello).await?;
         Ok((Self { connection, outbox }, events))
+    }
+
+    /// Whether a folder holds the certificates and the key that a site needs, fitting each other.
+    ///
+    /// # Errors
+    /// [`LinkError::Certificates`].
+    pub fn check(certificates: &Path) -> Result<(), LinkError> {
+        tls::configuration(certificates).map(drop)
+    }
+
+    /// Whether the coordinator answers, and both ends accept each other's certificates. Nobody is greeted: a site that is
+    /// at work meanwhile is not disturbed.
+    ///
+    /// # Errors
+    /// As [`Link::connect`], as far as it gets.
+    pub async fn probe(config: LinkConfig) -> Result<(), LinkError> {
+        let tls = tls::configuration(&config.certificates)?;
+        quic::probe(&config, tls).await
     }
 
     /// Says how many bytes the model's parameters take ([`shared::parameters::Manifest::bytes`]), as soon as the

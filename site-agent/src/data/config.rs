@@ -189,6 +189,11 @@ impl DataConfig {
         self.name.as_deref()
     }
 
+    /// The names of all sequences that have a path, dropped ones too.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.sequences.keys().cloned().collect()
+    }
+
     /// The names of the sequences that the site holds: those with a path that are not dropped.
     #[must_use]
     pub fn sequences(&self) -> Vec<String> {

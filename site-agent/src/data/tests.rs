@@ -204,3 +204,19 @@ fn threads_change_nothing() {
     assert_eq!(names(&pool.install(|| site.open("")).unwrap()), ["a", "b", "c", "d"]);
     assert_eq!(cache(&site), several);
 }
+
+#[test]
+fn a_survey_counts_what_the_patterns_find_and_reads_the_first_file() {
+    let site = Site::new(&["a", "b"]);
+    fs::remove_file(site.path("b", "flair")).unwrap();
+    fs::create_dir_all(site.0.path().join("root/c")).unwrap();
+    site.image("c", "t1", 1.0);
+    let survey = |more: &str| survey(&site.config(more)).unwrap().remove(0);
+    let found = survey("");
+    assert_eq!((found.cases, found.labelled, found.unusable), (3, 2, 1), "c has no label");
+    assert_eq!(found.sequences, [("flair".to_owned(), 1), ("t1".to_owned(), 2)]);
+    assert!(matches!(found.first, Some(Ok(()))));
+    assert_eq!(survey("drop = ['flair']").sequences, [("t1".to_owned(), 2)]);
+    fs::write(site.path("a", "flair"), b"no image").unwrap();
+    assert!(matches!(survey("").first, Some(Err(_))));
+}

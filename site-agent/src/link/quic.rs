@@ -16,6 +16,8 @@ use tokio::time::timeout;
 
 /// The longest handshake with one address.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a refusal of our certificate may take to arrive.
+const REFUSAL: Duration = Duration::from_secs(2);
 /// The longest wait for the coordinator's first word.
 const WELCOME: Duration = Duration::from_secs(60);
 /// The longest wait for the coordinator to read what was queued, and to close the connection. A close that overtakes
@@ -51,12 +53,26 @@ struct Ending(CloseCode, String);
 
 type Opened = (Connection, mpsc::Sender<SiteMessage>, mpsc::Receiver<LinkEvent>);
 
-pub(super) async fn connect(config: LinkConfig, tls: rustls::ClientConfig, hello: Hello) -> Result<Opened, LinkError> {
+fn client(config: &LinkConfig, tls: rustls::ClientConfig) -> Result<quinn::ClientConfig, LinkError> {
     let crypto = QuicClientConfig::try_from(tls)
         .map_err(|error| LinkError::Certificates { path: config.certificates.clone(), reason: error.to_string() })?;
     let mut client = quinn::ClientConfig::new(Arc::new(crypto));
     client.transport_config(Arc::new(transport()));
-    let (endpoint, quic) = reach(&config.coordinator, &client).await?;
+    Ok(client)
+}
+
+/// Shakes hands and leaves without a word.
+pub(super) async fn probe(config: &LinkConfig, tls: rustls::ClientConfig) -> Result<(), LinkError> {
+    let (endpoint, quic) = reach(&config.coordinator, &client(config, tls)?).await?;
+    // Whether our certificate is accepted is known only after our end has finished.
+    let refused = timeout(REFUSAL, quic.closed()).await;
+    quic.close(VarInt::from_u32(0), b"");
+    endpoint.wait_idle().await;
+    refused.map_or(Ok(()), |reason| Err(explain(&config.coordinator, &reason)))
+}
+
+pub(super) async fn connect(config: LinkConfig, tls: rustls::ClientConfig, hello: Hello) -> Result<Opened, LinkError> {
+    let (endpoint, quic) = reach(&config.coordinator, &client(&config, tls)?).await?;
     let (mut sending, mut receiving) = quic.open_bi().await.map_err(|error| explain(&config.coordinator, &error))?;
     let first = match greet(&mut sending, &mut receiving, &hello).await {
         Ok(CoordinatorMessage::Refused { reason }) => return Err(LinkError::Refused { reason }),

@@ -46,6 +46,33 @@ fn serve_and_run_end_with_the_signals_code_and_come_back() {
     }
 }
 
+/// What `doctor` says of the site, and its exit code.
+fn examined(folder: &Path) -> (String, Option<i32>) {
+    let arguments = ["doctor", "--config", "site.toml"];
+    let output = Command::new(binary("site-agent")).args(arguments).current_dir(folder).output().unwrap();
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
+}
+
+#[test]
+fn a_doctor_finds_what_is_missing_and_does_not_disturb_a_site_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = prepare(folder.path());
+    let (words, code) = examined(folder.path());
+    assert_eq!(code, Some(5), "{words}");
+    assert!(words.contains("FAIL  coordinator") && words.contains("send UDP"), "{words}");
+    let serve = ["serve", "--config", "coordinator.toml", "--listen", &address];
+    let coordinator = Program::start("coordinator", &serve, folder.path(), "coordinator.log");
+    let _site = Program::start("site-agent", &["run", "--config", "site.toml"], folder.path(), "site.log");
+    coordinator.until("the site", |words| words.contains("north is ready"));
+    let (words, code) = examined(folder.path());
+    assert_eq!(code, Some(0), "{words}");
+    assert!(words.contains("ok    coordinator") && words.contains("2 with a reference"), "{words}");
+    assert!(!coordinator.words().contains("north left"), "{}", coordinator.words());
+    std::fs::remove_file(folder.path().join("pki/north/key.pem")).unwrap();
+    let (words, code) = examined(folder.path());
+    assert!(code == Some(3) && words.contains("FAIL  certificates") && words.contains("key.pem"), "{words}");
+}
+
 #[test]
 fn a_site_without_a_coordinator_heeds_signals_too() {
     let folder = tempfile::tempdir().unwrap();
