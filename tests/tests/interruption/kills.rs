@@ -1,22 +1,15 @@
 //! Programs that are killed without a word, again and again, at any moment: the federation ends with the very model of an
 //! undisturbed one.
 
-use super::stage::Program;
-use journeys::binary;
+use super::stage::{Program, done};
 use std::net::UdpSocket;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 const KILLS: usize = 100;
 const SITES: [&str; 3] = ["north", "south", "harbour"];
 /// Longer than a federation takes that nobody disturbs any more.
 const LONG: Duration = Duration::from_secs(300);
-
-fn done(name: &str, arguments: &[&str], folder: &Path) {
-    let output = Command::new(binary(name)).args(arguments).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// Certificates and phantoms, used by every federation of the test.
 fn prepare(folder: &Path) {

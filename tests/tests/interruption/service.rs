@@ -1,16 +1,11 @@
 //! `coordinator serve` and `site-agent run`, from the examples in `configs/`.
 
-use super::stage::Program;
+use super::stage::{Program, done};
 use journeys::binary;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-fn done(name: &str, arguments: &[&str], folder: &Path) {
-    let output = Command::new(binary(name)).args(arguments).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// What the examples say has to be done before, at the smallest size; gives the coordinator's address.
 pub(crate) fn prepare(folder: &Path) -> String {

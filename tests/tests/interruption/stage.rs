@@ -8,6 +8,12 @@ use std::time::{Duration, Instant};
 /// Longer than any step of a journey takes on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
 
+/// Runs a binary in a folder to its good end.
+pub(crate) fn done(name: &str, arguments: &[&str], folder: &Path) {
+    let output = Command::new(binary(name)).args(arguments).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A running binary of ours. Dropped, it is killed.
 pub(crate) struct Program {
     child: Child,
