@@ -55,7 +55,7 @@ fn a_doctor_finds_what_is_missing_and_does_not_disturb_a_site_at_work() {
     let (words, code) = examined(folder.path());
     assert_eq!(code, Some(5), "{words}");
     assert!(words.contains("FAIL  coordinator") && words.contains("send UDP"), "{words}");
-    let serve = ["serve", "--config", "coordinator.toml", "--listen", &address];
+    let serve = ["serve", "--config", "coordinator.toml", "--listen", &address, "--status", "off"];
     let coordinator = Program::start("coordinator", &serve, folder.path(), "coordinator.log");
     let _site = Program::start("site-agent", &["run", "--config", "site.toml"], folder.path(), "site.log");
     coordinator.until("the site", |words| words.contains("north is ready"));
