@@ -1,6 +1,6 @@
 //! The shape of `experiment.json`: a contract like that of `report.json`.
 
-use super::{Intervals, Matrix, Metrics, Test};
+use super::{DiceAt, Intervals, Matrix, Metrics, Test};
 use serde::{Deserialize, Serialize};
 
 /// The contract's version. Keys may be added within a version; none is renamed, removed or given another meaning.
@@ -36,6 +36,8 @@ pub struct Model {
     pub metrics: Metrics,
     /// The 95 % interval of each of these means, by bootstrap over patients.
     pub intervals: Intervals,
+    /// Dice at the other operating points, likewise.
+    pub dice_at: DiceAt,
     /// Each seed's mean over patients, averaged over seeds: `sd` is between seeds and `n` counts them.
     pub between_seeds: Metrics,
     /// What missing sequences cost: every `mean` is over seeds of means over patients, `sd` between seeds.

@@ -1,6 +1,6 @@
 //! Every model of an experiment: each arm's lineages, over all seeds.
 
-use super::super::comparison::{Patients, compare, held_out};
+use super::super::comparison::{Patients, compare, held_out, held_out_at};
 use super::super::contract::{
     Cell, DiceAt, EXPERIMENT_VERSION, Experiment, Matrix, MatrixRow, MeanSd, Metrics, Model, SeedRun, SiteCell,
     Thresholds, Without, Worst,
@@ -54,9 +54,17 @@ impl Lineage<'_> {
         self.runs.first().is_some_and(|(finished, _)| finished.arm == self.name)
     }
 
-    /// Each held-out patient's mean over the seeds.
+    /// Each held-out patient's mean over the seeds, at the headline threshold.
     pub(super) fn patients(&self) -> Patients {
-        let seeds: Vec<Patients> = self.runs.iter().map(|(_, run)| held_out(run)).collect();
+        self.patients_at(|run| run.threshold)
+    }
+
+    fn dice_at(&self, threshold: fn(&RunOutcome) -> Option<f32>) -> MeanSd {
+        MeanSd::of(self.patients_at(threshold).values().map(Values::dice))
+    }
+
+    fn patients_at(&self, threshold: fn(&RunOutcome) -> Option<f32>) -> Patients {
+        let seeds: Vec<Patients> = self.runs.iter().map(|(_, run)| held_out_at(run, threshold(run))).collect();
         let names = seeds.iter().flat_map(|patients| patients.keys().cloned());
         let names: BTreeSet<_> = names.collect();
         let mean = |name: (String, u32)| {
@@ -78,6 +86,10 @@ impl Lineage<'_> {
             run: run.name.clone(),
             metrics: Metrics::over(&patients.values().copied().collect::<Vec<_>>()),
             intervals: arm.map(|arm| arm.intervals.clone()).unwrap_or_default(),
+            dice_at: DiceAt {
+                youden_pooled: self.dice_at(|run| run.threshold_pooled),
+                dice: self.dice_at(|run| run.threshold_dice),
+            },
             between_seeds: Metrics::over(&of_seeds),
             matrix: matrices.and_then(|matrices| averaged(&matrices)),
             seeds,

@@ -96,13 +96,24 @@ fn seeds(experiment: &Experiment) -> String {
         row.push(model.seeds.iter().map(seed_link).collect::<Vec<_>>().join(" "));
         row.push(mean_sd(model.between_seeds.auc_brain, 3));
         row.push(mean_sd(model.between_seeds.fp_per_patient, 1));
+        row.push(mean_sd(model.dice_at.dice, 3));
+        row.push(mean_sd(model.dice_at.youden_pooled, 3));
         row
     };
     let rows: Vec<_> = experiment.models.iter().map(row).collect();
-    let head = words(&["Model", "Dice, seeds", "each seed's run", "AUC, brain", "False findings per patient"]);
+    let head = words(&[
+        "Model",
+        "Dice, seeds",
+        "each seed's run",
+        "AUC, brain",
+        "False findings per patient",
+        "Dice at the best validation Dice",
+        "Dice at the pooled Youden",
+    ]);
     format!(
         "<h2>How far the seeds lie apart</h2>\n{}<p class=\"note\">Mean ± standard deviation over seeds of the mean over \
-         held-out patients. A seed changes the initial weights, the order of examples, dropout and augmentation; \
+         held-out patients; the last two columns are each patient's mean over seeds, ± over patients, at the report's other \
+         operating points. A seed changes the initial weights, the order of examples, dropout and augmentation; \
          patients and split stay.</p>",
         html_table(&head, &rows)
     )
@@ -162,18 +173,19 @@ pub(super) fn table(experiment: &Experiment) -> String {
     lines.push(String::new());
     let width = experiment.models.iter().map(|model| model.name.chars().count()).max().unwrap_or(0).max(5);
     lines.push(format!(
-        "{:<width$}  {:>15}  {:>15}  {:>15}  {:>12}  {:>15}",
-        "model", "Dice", "between seeds", "AUC brain", "false/patient", "p (signed rank)"
+        "{:<width$}  {:>15}  {:>15}  {:>15}  {:>15}  {:>13}  {:>15}",
+        "model", "Dice", "between seeds", "at best Dice", "AUC brain", "false/patient", "p (signed rank)"
     ));
     for model in &experiment.models {
         let test = experiment.tests.iter().find(|test| test.run == model.name && test.metric == "dice");
         let p = |test: &Test| p_value(test.signed_rank_holm).replace("&lt;", "<");
         let (m, between) = (&model.metrics, &model.between_seeds);
         lines.push(format!(
-            "{:<width$}  {:>15}  {:>15}  {:>15}  {:>12}  {:>15}",
+            "{:<width$}  {:>15}  {:>15}  {:>15}  {:>15}  {:>13}  {:>15}",
             model.name,
             mean_sd(m.dice, 3),
             mean_sd(between.dice, 3),
+            mean_sd(model.dice_at.dice, 3),
             mean_sd(m.auc_brain, 3),
             mean_sd(m.fp_per_patient, 1),
             test.map(p).unwrap_or_default()

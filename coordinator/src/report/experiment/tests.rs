@@ -36,6 +36,8 @@ fn each_patient_is_averaged_over_seeds_before_patients_are() {
     assert!((first.between_seeds.dice.sd.unwrap() - between).abs() < 1e-12 && first.between_seeds.dice.n == 2);
     assert_eq!(first.seeds.iter().map(|seed| seed.metrics.dice.mean.unwrap()).collect::<Vec<_>>(), seeds);
     assert_eq!(experiment.models[1].between_seeds.dice.sd, Some(0.0), "equal seeds");
+    // The helper's cases count the same at every threshold.
+    assert_eq!((first.dice_at.dice, first.dice_at.youden_pooled), (first.metrics.dice, first.metrics.dice));
 }
 
 #[test]
