@@ -127,9 +127,9 @@ pub(super) fn lines(axes: &Axes, lines: &[Line]) -> Result<String, DrawError> {
     })
 }
 
-/// A name that fits into so many pixels: a sans-serif letter is about 0.52 of its height wide.
+/// A name that fits into so many pixels: words in a sans-serif take about 0.42 of their height for each letter.
 fn fitting(name: &str, room: i32) -> String {
-    let most = (f64::from(room) / (0.52 * f64::from(TEXT))) as usize;
+    let most = (f64::from(room) / (0.42 * f64::from(TEXT))) as usize;
     if name.chars().count() <= most { name.to_owned() } else { name.chars().take(most - 1).chain(['…']).collect() }
 }
 
