@@ -299,6 +299,12 @@ impl Visit<'_> {
                 Ok(header) => {
                     self.tell(|site, connection| Inbound::Parameters { site, connection, header, file }).await
                 }
+                // The line failed, not the update: the site comes back, is asked again and has it still. A stream that
+                // the site itself broke off on a sound line is another matter: it cannot send.
+                Err(error) if matches!(error, WireError::Stalled) || self.connection.close_reason().is_some() => {
+                    stream.stop(number(code_of(&error))).ok();
+                    return self.explain(error).await;
+                }
                 Err(error) => {
                     stream.stop(number(code_of(&error))).ok();
                     let reason = error.to_string();
