@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         experiment.seeds.iter().flat_map(|&seed| experiment.arms.iter().map(move |arm| (arm, seed))).collect();
     let mut clock = Clock { began: Instant::now(), done: Vec::new() };
     for (index, &(arm, seed)) in runs.iter().enumerate() {
-        if finished(&out, arm, seed)?.is_some() {
+        if is_finished(&out, arm, seed) {
             continue;
         }
         let open: Vec<_> = runs[index..].iter().filter(|(arm, seed)| !is_finished(&out, arm, *seed)).copied().collect();
@@ -56,7 +56,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         eprintln!("run {} of {}: {} with seed {seed}{left}", index + 1, runs.len(), arm.name);
         let outcome = work(&experiment, arm, seed, &out)?;
         clock.done.push((arm.name.clone(), outcome.seconds));
-        write(&experiment, &out, &out)?;
+        // After the last run it is written to be shown.
+        if open.len() > 1 {
+            write(&experiment, &out, &out)?;
+        }
     }
     show(&experiment, &out, &out, args.json)
 }

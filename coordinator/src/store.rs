@@ -188,10 +188,7 @@ impl Store {
     }
 
     fn checked(path: &Path, manifest: &Manifest, id: ParametersId) -> Result<Checked<FileSource>, StoreError> {
-        match Checked::check(FileSource::open(path, manifest)?, manifest, id) {
-            Err(AggregateError::Storage(error)) => Err(error),
-            other => other.map_err(|error| StoreError::Damaged { path: path.into(), reason: error.to_string() }),
-        }
+        Checked::check(FileSource::open(path, manifest)?, manifest, id).map_err(|error| unsound(path, error))
     }
 
     /// Averages a round's updates into its model, and says who counted for what.
@@ -245,12 +242,13 @@ impl Store {
     pub fn same_start(&self, place: Place<'_>, manifest: &Manifest, id: ParametersId) -> Result<(), StoreError> {
         let path = self.model(place);
         match Checked::check(FileSource::open(&path, manifest)?, manifest, id) {
+            Ok(_) => Ok(()),
             // Sound, and of another hash.
             Err(AggregateError::Hash { .. }) => {
                 let differences = vec!["it began from other weights (--start)".into()];
                 Err(StoreError::Settings { folder: self.root.clone(), differences })
             }
-            _ => self.verify(place, manifest, id),
+            Err(error) => Err(unsound(&path, error)),
         }
     }
 
@@ -312,6 +310,14 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+/// A stored vector that is not what it was, or a disk that refuses.
+fn unsound(path: &Path, error: AggregateError<StoreError>) -> StoreError {
+    match error {
+        AggregateError::Storage(error) => error,
+        error => StoreError::Damaged { path: path.into(), reason: error.to_string() },
     }
 }
 

@@ -473,8 +473,8 @@ impl Machine {
 
     /// What each site learnt alone, once all of them have.
     fn voters(&self) -> Option<Vec<ModelRef>> {
-        let mut alone = self.lineages.iter().skip(1).filter(|lineage| !lineage.is_consensus());
-        alone.clone().all(Lineage::is_done).then(|| alone.by_ref().filter_map(Lineage::best).collect())
+        let alone = self.lineages.iter().skip(1).filter(|lineage| !lineage.is_consensus());
+        alone.clone().all(Lineage::is_done).then(|| alone.filter_map(Lineage::best).collect())
     }
 }
 

@@ -37,13 +37,14 @@ pub(super) fn mean_over_seeds<'c>(
     name: &str,
     cases: impl Iterator<Item = ((&'c str, u32), &'c CaseScore)>,
 ) -> Option<Mean> {
+    let grid = grid();
     let mut patients: BTreeMap<(&str, u32), Vec<Vec<f64>>> = BTreeMap::new();
     for (patient, case) in cases {
-        patients.entry(patient).or_default().extend(case.brain.roc().sampled(&grid()));
+        patients.entry(patient).or_default().extend(case.brain.roc().sampled(&grid));
     }
     let average = |curves: &Vec<Vec<f64>>| {
         let at = |place: usize| curves.iter().map(|curve| curve[place]).sum::<f64>() / curves.len() as f64;
-        (!curves.is_empty()).then(|| (0..grid().len()).map(at).collect())
+        (!curves.is_empty()).then(|| (0..grid.len()).map(at).collect())
     };
     banded(name.to_owned(), &patients.values().filter_map(average).collect::<Vec<_>>())
 }
@@ -54,7 +55,8 @@ fn grid() -> Vec<f64> {
 }
 
 fn mean(name: &str, curves: Vec<Roc>) -> Option<Mean> {
-    let sampled: Vec<Vec<f64>> = curves.iter().filter_map(|curve| curve.sampled(&grid())).collect();
+    let grid = grid();
+    let sampled: Vec<Vec<f64>> = curves.iter().filter_map(|curve| curve.sampled(&grid)).collect();
     banded(format!("{name} ({} patients)", sampled.len()), &sampled)
 }
 

@@ -53,9 +53,14 @@ fn no_lineage() -> Lineage {
     }
 }
 
+impl From<&RunOutcome> for Thresholds {
+    fn from(run: &RunOutcome) -> Self {
+        Self { youden: run.threshold, youden_pooled: run.threshold_pooled, dice: run.threshold_dice }
+    }
+}
+
 fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
-    let thresholds =
-        Thresholds { youden: run.threshold, youden_pooled: run.threshold_pooled, dice: run.threshold_dice };
+    let thresholds = Thresholds::from(run);
     let names = &outcome.federation.input.sequences;
     Lineage {
         run: run.name.clone(),

@@ -338,6 +338,14 @@ impl World {
         self.tell(event);
     }
 
+    /// A message and a stream each way, as far as there are any.
+    fn exchange(&mut self, name: &str) {
+        for stream in [false, true] {
+            self.deliver_down(name, stream, false);
+            self.deliver_up(name, stream, false);
+        }
+    }
+
     /// From now on nothing breaks.
     fn calm(&mut self) {
         for _ in 0..2000 {
@@ -346,10 +354,7 @@ impl World {
             }
             for name in self.names() {
                 self.connect(&name);
-                for stream in [false, true] {
-                    self.deliver_down(&name, stream, false);
-                    self.deliver_up(&name, stream, false);
-                }
+                self.exchange(&name);
                 self.work(&name);
             }
             self.shell_step();
@@ -488,10 +493,7 @@ fn a_silent_site_is_given_up_and_may_come_back() {
     world.cut("site-0");
     for _ in 0..10 {
         for name in ["site-1", "site-2"] {
-            for stream in [false, true] {
-                world.deliver_down(name, stream, false);
-                world.deliver_up(name, stream, false);
-            }
+            world.exchange(name);
             world.work(name);
         }
         world.shell_step();
@@ -513,10 +515,7 @@ fn too_few_updates_stop_the_federation_with_the_sites_reasons() {
     for _ in 0..200 {
         for name in world.names() {
             world.connect(&name);
-            for stream in [false, true] {
-                world.deliver_down(&name, stream, false);
-                world.deliver_up(&name, stream, false);
-            }
+            world.exchange(&name);
             world.fail(&name);
         }
     }
@@ -534,10 +533,7 @@ fn a_stopped_round_keeps_what_was_accepted_of_it() {
     for _ in 0..200 {
         for name in world.names() {
             world.connect(&name);
-            for stream in [false, true] {
-                world.deliver_down(&name, stream, false);
-                world.deliver_up(&name, stream, false);
-            }
+            world.exchange(&name);
             match name.as_str() {
                 "site-1" => world.work(&name),
                 _ => world.fail(&name),

@@ -129,9 +129,7 @@ fn seed_run(finished: &Finished, run: &RunOutcome) -> SeedRun {
 }
 
 fn matrix_of(finished: &Finished, run: &RunOutcome) -> Option<Matrix> {
-    let thresholds =
-        Thresholds { youden: run.threshold, youden_pooled: run.threshold_pooled, dice: run.threshold_dice };
-    matrix(run, &finished.outcome, thresholds)
+    matrix(run, &finished.outcome, Thresholds::from(run))
 }
 
 /// Matrices of the same sites and subsets, averaged over seeds.

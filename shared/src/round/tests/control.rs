@@ -8,10 +8,7 @@ const HOURS: Duration = Duration::from_secs(7200);
 fn arrive(world: &mut World) {
     for _ in 0..8 {
         for name in world.names() {
-            for stream in [false, true] {
-                world.deliver_down(&name, stream, false);
-                world.deliver_up(&name, stream, false);
-            }
+            world.exchange(&name);
         }
         world.shell_step();
     }
