@@ -9,6 +9,7 @@ use crate::signal::Signal;
 use crate::status::{self, Command, Status};
 use crate::store::{FileSource, Place, Store, StoreError};
 use shared::aggregate::{Average, Checked, Contribution};
+use shared::codec::transfer::Arrived;
 use shared::federation::Federation;
 use shared::message::{RunId, TaskId};
 use shared::model_file::ModelCard;
@@ -77,7 +78,7 @@ pub(crate) struct Inlets {
 /// What the loop remembers between an event and the effect that names it.
 pub(crate) struct Books {
     began: Instant,
-    files: HashMap<u64, PathBuf>,
+    files: HashMap<u64, (PathBuf, Arrived)>,
     count: u64,
     checked: Accepted,
     exported: BTreeMap<String, u32>,
@@ -142,10 +143,14 @@ impl Driver {
         let event = match arrived {
             Inbound::Connected { site, connection, hello } => Event::Connected { site, connection, hello },
             Inbound::Message { site, connection, message } => Event::Message { site, connection, message },
-            Inbound::Parameters { site, header, file, .. } => {
+            Inbound::Parameters { site, arrived, file, .. } => {
                 self.books.count += 1;
-                self.books.files.insert(self.books.count, file);
-                Event::Received { site, header, file: self.books.count }
+                self.books.files.insert(self.books.count, (file, arrived));
+                Event::Received { site, header: arrived.header(), file: self.books.count }
+            }
+            Inbound::DiskFailed { reason } => {
+                let (path, error) = (self.store.incoming(), std::io::Error::other(reason));
+                return Err(StoreError::Io { action: "use", path, error }.into());
             }
             Inbound::ParametersRefused { site, header, reason, .. } => {
                 Event::Stored { site, task: header.task, result: Err(reason) }
@@ -184,9 +189,9 @@ impl Driver {
                 note(self.server.send_parameters(&site, header, self.model(model)));
             }
             Effect::Close { site, reason } => note(self.server.close(&site, &reason)),
-            Effect::Check { file, site, task, parameters } => self.check(file, site, task, parameters),
+            Effect::Check { file, site, task, .. } => self.check(file, site, task),
             Effect::Discard { file } => {
-                if let Some(path) = self.books.files.remove(&file) {
+                if let Some((path, _)) = self.books.files.remove(&file) {
                     // Gone already is as good; what stays is swept at the next start.
                     let _ = std::fs::remove_file(path);
                 }
@@ -213,15 +218,15 @@ impl Driver {
         self.store.model(Place { run: self.machine.run_name(run), round: model.round })
     }
 
-    fn check(&mut self, file: u64, site: String, task: TaskId, id: ParametersId) {
-        let Some(path) = self.books.files.remove(&file) else { return };
+    fn check(&mut self, file: u64, site: String, task: TaskId) {
+        let Some((path, arrived)) = self.books.files.remove(&file) else { return };
         let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
         let run = self.name(task.run);
         self.books.awaited += 1;
         tokio::task::spawn_blocking(move || {
             let place = Place { run: &run, round: task.round };
-            let result = store.accept(&path, place, &site, &manifest, id);
-            let _ = findings.send(Finding::Checked { site, task, result, id });
+            let result = store.accept(&path, place, &site, &manifest, arrived);
+            let _ = findings.send(Finding::Checked { site, task, result, id: arrived.header().parameters });
         });
     }
 

@@ -149,7 +149,7 @@ pub async fn serve(
         listen: config.listen,
         certificates: config.certificates,
         incoming: store.incoming(),
-        expected_bytes: manifest.bytes(),
+        expected_bytes: store.update_bytes(&manifest),
         expected_sites: federation.sites.expected.clone(),
     };
     let server = Server::bind(server, events).await?;
@@ -159,6 +159,7 @@ pub async fn serve(
         with_local: config.with_local,
         initial: start,
         model_bytes: manifest.bytes(),
+        update_bytes: store.update_bytes(&manifest),
     };
     let machine = Machine::new(plan, snapshot, Duration::ZERO);
     let (store, books) = (Arc::new(store), Books::new(began, accepted));

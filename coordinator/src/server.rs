@@ -11,6 +11,7 @@ mod tls;
 mod wire;
 
 use peers::Order;
+use shared::codec::transfer::Arrived;
 use shared::codec::{CloseCode, CodecError, Frame, sentence};
 use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::io;
@@ -25,10 +26,10 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
     pub certificates: PathBuf,
-    /// Where verified parameters are put. One file each, named by site and connection; the receiver of
-    /// [`Inbound::Parameters`] moves or removes it.
+    /// Where verified parameters are put, in a folder for each site; the receiver of [`Inbound::Parameters`] moves or removes
+    /// them. What a broken connection brought is kept there for the next one: at most one model for each site.
     pub incoming: PathBuf,
-    /// How many bytes the model's parameters take: [`shared::parameters::Manifest::bytes`].
+    /// How many bytes a site's update takes.
     pub expected_bytes: u64,
     /// The sites that may connect; empty lets in every site that the authority signed.
     pub expected_sites: Vec<String>,
@@ -61,10 +62,15 @@ pub enum Inbound {
         site: String,
         /// The connection.
         connection: u64,
-        /// What they are.
-        header: TransferHeader,
+        /// What they are, and that they are it.
+        arrived: Arrived,
         /// Raw little-endian `f32`, in the incoming folder.
         file: PathBuf,
+    },
+    /// This end's disk failed in a transfer: no site is to blame, and no other one will fare better.
+    DiskFailed {
+        /// What the system says.
+        reason: String,
     },
     /// Parameters came that were not taken; nothing is left of them.
     ParametersRefused {

@@ -154,8 +154,15 @@ mod tests {
         assert!(name.starts_with("demo-20") && name.len() == "demo-20260131-093000".len(), "{name}");
     }
 
-    const EXAMPLES: [&str; 6] =
-        ["demo-smoke.toml", "demo.toml", "glioma.toml", "lacking.toml", "paper-small.toml", "paper.toml"];
+    const EXAMPLES: [&str; 7] = [
+        "compressed.toml",
+        "demo-smoke.toml",
+        "demo.toml",
+        "glioma.toml",
+        "lacking.toml",
+        "paper-small.toml",
+        "paper.toml",
+    ];
 
     #[test]
     fn every_example_with_a_simulate_table_can_be_simulated() {

@@ -4,7 +4,7 @@
 //! settings.json            the federation's settings; another federation is refused
 //! state.json               the facts a restart needs, with their checksum; state.previous.json is the one before
 //! federation/round-0000/   global.f32: the initial model
-//! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32
+//! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8
 //! alone-SITE/round-NNNN/   the same for a site's own lineage
 //! models/                  the best and the last model of each lineage as safetensors
 //! outcome.json             what the report is made of
@@ -22,7 +22,11 @@ use atomic::{AtomicFile, write_whole};
 pub use facts::peek;
 pub use lock::is_held;
 use shared::aggregate::{AggregateError, Average, Checked, Contribution};
-use shared::federation::Federation;
+use shared::architecture::manifest;
+use shared::codec::transfer::Arrived;
+use shared::delta::Encoding;
+use shared::federation::{Federation, Precision};
+use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
 use shared::model_file::{ModelCard, encode};
 use shared::parameters::{Manifest, Parameters, ParametersId, from_bytes, to_bytes};
 use shared::round::{RunProgress, Snapshot};
@@ -77,6 +81,9 @@ impl StoreError {
 pub struct Store {
     root: PathBuf,
     keep_updates: bool,
+    /// How updates are stored; `None` as vectors.
+    encoding: Option<Arc<Encoding>>,
+    precision: Precision,
     /// Released when the coordinator ends, however it ends.
     _lock: File,
 }
@@ -103,7 +110,9 @@ impl Store {
     ) -> Result<(Self, Option<Snapshot>), StoreError> {
         fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
         let lock = lock::lock(root)?;
-        let store = Self { root: root.into(), keep_updates, _lock: lock };
+        let network = manifest(&federation.model, &federation.input);
+        let encoding = Encoding::new(&network, federation.updates).map(Arc::new);
+        let store = Self { root: root.into(), keep_updates, encoding, precision: federation.updates, _lock: lock };
         let settings = root.join("settings.json");
         match fs::read(&settings) {
             Ok(text) => store.compare_settings(&settings, &text, federation)?,
@@ -142,7 +151,7 @@ impl Store {
         file.commit().map(drop)
     }
 
-    /// Takes a received file in as a site's update, once it is checked. A refused one is removed.
+    /// Takes a received file in as a site's update, unless it is none. A refused one is removed.
     ///
     /// # Errors
     /// The outer one when the disk refuses; the inner one says why the update is refused.
@@ -152,10 +161,9 @@ impl Store {
         place: Place<'_>,
         site: &str,
         manifest: &Manifest,
-        parameters: ParametersId,
+        arrived: Arrived,
     ) -> Result<Result<Checked<FileSource>, String>, StoreError> {
-        let source = FileSource::open(received, manifest)?;
-        match Checked::check(source, manifest, parameters) {
+        match self.take(received, place, manifest, &arrived) {
             Ok(checked) => {
                 let target = self.update(place, site);
                 atomic::move_into(received, &target)?;
@@ -165,6 +173,25 @@ impl Store {
             Err(refused) => {
                 fs::remove_file(received).map_err(StoreError::io("remove", received))?;
                 Ok(Err(refused.to_string()))
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        file: &Path,
+        place: Place<'_>,
+        manifest: &Manifest,
+        arrived: &Arrived,
+    ) -> Result<Checked<FileSource>, AggregateError<StoreError>> {
+        match &self.encoding {
+            None => {
+                let source = FileSource::open(file, manifest).map_err(AggregateError::Storage)?;
+                Checked::arrived(source, manifest, arrived)
+            }
+            Some(encoding) => {
+                let source = FileSource::encoded(file, &self.start(place), encoding, manifest);
+                Checked::decoded(source.map_err(AggregateError::Storage)?, manifest, arrived)
             }
         }
     }
@@ -180,11 +207,32 @@ impl Store {
         manifest: &Manifest,
         id: ParametersId,
     ) -> Result<Checked<FileSource>, StoreError> {
-        Self::checked(&self.update(place, site), manifest, id)
+        let path = self.update(place, site);
+        let task = TaskId { run: RunId(0), round: place.round, kind: TaskKind::Train, pass: 0 };
+        let arrived =
+            source::arrive_again(&path, TransferHeader { parameters: id, bytes: self.update_bytes(manifest), task })?;
+        self.take(&path, place, manifest, &arrived).map_err(|error| unsound(&path, error))
+    }
+
+    /// How many bytes an update takes.
+    #[must_use]
+    pub fn update_bytes(&self, manifest: &Manifest) -> u64 {
+        self.encoding.as_ref().map_or(manifest.bytes(), |encoding| encoding.bytes())
     }
 
     fn update(&self, place: Place<'_>, site: &str) -> PathBuf {
-        self.round(place).join("updates").join(format!("{site}.f32"))
+        let extension = match self.precision {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
+        };
+        self.round(place).join("updates").join(format!("{site}.{extension}"))
+    }
+
+    /// The model that a round's sites start from. All lineages start from the federation's initial model.
+    fn start(&self, Place { run, round }: Place<'_>) -> PathBuf {
+        let round = round.saturating_sub(1);
+        self.model(Place { run: if round == 0 { "federation" } else { run }, round })
     }
 
     fn checked(path: &Path, manifest: &Manifest, id: ParametersId) -> Result<Checked<FileSource>, StoreError> {

@@ -3,6 +3,7 @@
 //! Sums run in `f64` over the sites in the order of their names, so neither the order of arrival nor the size of
 //! the ranges changes a bit of the result.
 
+use crate::codec::transfer::Arrived;
 use crate::federation::{Aggregation, Input};
 use crate::parameters::{Manifest, ParametersError, ParametersId, STEM, to_bytes};
 use crate::sequence::SequenceSet;
@@ -46,8 +47,9 @@ pub struct Contribution {
     pub sequences: SequenceSet,
 }
 
-/// A stored update whose every value was read: as long as the manifest says, finite, and hashing to its name.
-/// [`Checked::check`] is the only way to get one, so nothing unchecked is ever averaged.
+/// A stored update whose every value was looked at: as long as the manifest says, finite, and hashing to its name. It comes
+/// from [`Checked::arrived`], where that was seen on the way, or from [`Checked::decoded`] and [`Checked::check`], which read
+/// it; nothing else is ever averaged.
 #[derive(Debug)]
 pub struct Checked<S> {
     parameters: ParametersId,
@@ -80,6 +82,28 @@ pub enum AggregateError<E> {
 }
 
 impl<S: Source> Checked<S> {
+    /// Takes an update that a transfer brought, checked while it arrived, unless a value is not finite. `source` reads what the
+    /// transfer stored.
+    ///
+    /// # Errors
+    /// [`AggregateError::Parameters`].
+    pub fn arrived(source: S, manifest: &Manifest, arrived: &Arrived) -> Result<Self, AggregateError<S::Error>> {
+        match arrived.not_finite() {
+            Some(at) => Err(AggregateError::Parameters(not_finite(manifest, at as usize))),
+            None => Ok(Self { parameters: arrived.header().parameters, source }),
+        }
+    }
+
+    /// Takes an update that a transfer brought in another encoding, unless a decoded value is not finite. `source` decodes what
+    /// the transfer stored.
+    ///
+    /// # Errors
+    /// [`AggregateError::Parameters`] or [`AggregateError::Storage`].
+    pub fn decoded(mut source: S, manifest: &Manifest, arrived: &Arrived) -> Result<Self, AggregateError<S::Error>> {
+        look_at(&mut source, manifest, |_| ())?;
+        Ok(Self { parameters: arrived.header().parameters, source })
+    }
+
     /// Reads a stored update once and refuses it unless it is finite and hashes to `parameters`. Its length is
     /// `manifest`'s, or the source fails to give the values.
     ///
@@ -91,21 +115,33 @@ impl<S: Source> Checked<S> {
         parameters: ParametersId,
     ) -> Result<Self, AggregateError<S::Error>> {
         let mut hasher = blake3::Hasher::new();
-        let mut values = vec![0.0f32; BLOCK.min(manifest.len())];
-        for range in blocks(0..manifest.len()) {
-            let block = &mut values[..range.len()];
-            source.read(range.start, block).map_err(AggregateError::Storage)?;
-            if let Some(bad) = block.iter().position(|value| !value.is_finite()) {
-                return Err(AggregateError::Parameters(not_finite(manifest, range.start + bad)));
-            }
+        look_at(&mut source, manifest, |block| {
             hasher.update(&to_bytes(block));
-        }
+        })?;
         let found = ParametersId(*hasher.finalize().as_bytes());
         if found != parameters {
             return Err(AggregateError::Hash { expected: parameters, found });
         }
         Ok(Self { parameters, source })
     }
+}
+
+/// Reads all values, block after block, and refuses those that are not finite.
+fn look_at<S: Source>(
+    source: &mut S,
+    manifest: &Manifest,
+    mut see: impl FnMut(&[f32]),
+) -> Result<(), AggregateError<S::Error>> {
+    let mut values = vec![0.0f32; BLOCK.min(manifest.len())];
+    for range in blocks(0..manifest.len()) {
+        let block = &mut values[..range.len()];
+        source.read(range.start, block).map_err(AggregateError::Storage)?;
+        if let Some(bad) = block.iter().position(|value| !value.is_finite()) {
+            return Err(AggregateError::Parameters(not_finite(manifest, range.start + bad)));
+        }
+        see(block);
+    }
+    Ok(())
 }
 
 fn not_finite(manifest: &Manifest, at: usize) -> ParametersError {

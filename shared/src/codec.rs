@@ -13,7 +13,7 @@ pub mod transfer;
 pub use close::CloseCode;
 
 use crate::federation::SettingsError;
-use crate::message::{CoordinatorMessage, SiteMessage, TransferHeader};
+use crate::message::{CoordinatorMessage, SiteMessage, TransferAnswer, TransferHeader};
 use crate::metrics::voxel::HistogramError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -95,6 +95,14 @@ impl Frame for CoordinatorMessage {
 
 impl Frame for TransferHeader {
     const NAME: &'static str = "transfer header";
+
+    fn check(&self) -> Result<(), CodecError> {
+        Ok(())
+    }
+}
+
+impl Frame for TransferAnswer {
+    const NAME: &'static str = "transfer answer";
 
     fn check(&self) -> Result<(), CodecError> {
         Ok(())

@@ -29,6 +29,9 @@ pub struct Federation {
     pub training: Training,
     /// How updates become the next global model.
     pub aggregation: Aggregation,
+    /// How updates travel.
+    #[serde(default)]
+    pub updates: Precision,
     /// When and how models are scored.
     pub evaluation: Evaluation,
     /// Who takes part in a round, and how long the coordinator waits.
@@ -238,6 +241,19 @@ pub enum Aggregation {
     /// The same, but each sequence's slice of the stem is averaged over the sites that hold the sequence: the
     /// others had no gradient there, and averaging their stale values would undo what was learnt.
     SequenceAware,
+}
+
+/// How an update travels from its site to the coordinator. See [`crate::delta`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As it is.
+    #[default]
+    F32,
+    /// What was learnt, as bfloat16: half the bytes.
+    Bf16,
+    /// What was learnt, as 8-bit multiples of a scale, with what rounding lost added to the next round: a quarter.
+    Int8,
 }
 
 /// When and how models are scored.

@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod architecture;
 pub mod case;
 pub mod codec;
+pub mod delta;
 pub mod dropout;
 pub mod federation;
 pub mod happening;

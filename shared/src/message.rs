@@ -9,9 +9,9 @@ use crate::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
 
 /// The protocol's version: the ALPN name both ends must offer, and the number in [`Hello`].
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 /// TLS application protocol name.
-pub const ALPN: &[u8] = b"lacuna/3";
+pub const ALPN: &[u8] = b"lacuna/4";
 
 /// The most models whose consensus a site is asked to score.
 pub const MAX_MODELS: usize = 64;
@@ -233,4 +233,20 @@ pub struct TransferHeader {
     pub bytes: u64,
     /// The task that the bytes belong to: the update of a training, or the model to work on.
     pub task: TaskId,
+}
+
+/// What the receiver of a transfer says to its sender, on the same stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransferAnswer {
+    /// The header is good; the content is wanted from this byte on, which is between two chunks. What lies before it came
+    /// over an earlier connection.
+    Wanted {
+        /// The byte, from 0; the header's `bytes` when nothing is missing.
+        from: u64,
+    },
+    /// Everything is here, verified, and safe on the disk.
+    Taken {
+        /// What it hashes to.
+        parameters: ParametersId,
+    },
 }

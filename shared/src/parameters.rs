@@ -109,6 +109,14 @@ impl std::fmt::Debug for ParametersId {
     }
 }
 
+impl ParametersId {
+    /// All of it, in 64 hexadecimal digits: a file's name.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        blake3::Hash::from_bytes(self.0).to_string()
+    }
+}
+
 impl std::fmt::Display for ParametersId {
     /// The first eight hexadecimal digits: enough to tell models apart in a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -42,6 +42,8 @@ pub struct Plan {
     pub initial: ParametersId,
     /// Bytes of one model.
     pub model_bytes: u64,
+    /// Bytes of one update.
+    pub update_bytes: u64,
 }
 
 /// A model in the coordinator's folder: what `round` of `run` produced; round 0 is the initial model of all runs.
@@ -237,7 +239,7 @@ impl Machine {
         if lineages.is_empty() {
             lineages.push(Lineage::new(RunId(0), "federation".into(), Vec::new()));
         }
-        let desk = Desk::new(plan.federation.sites.concurrent, plan.model_bytes);
+        let desk = Desk::new(plan.federation.sites.concurrent, plan.model_bytes, plan.update_bytes);
         let table = Table { plan, roster, desk, hold: Hold::No };
         Self { table, lineages, stage: Stage::Gathering, began: now }
     }

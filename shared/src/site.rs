@@ -156,31 +156,31 @@ pub struct Machine {
     received: BTreeSet<ParametersId>,
     /// Every parameter vector the shell has stored.
     stored: BTreeSet<ParametersId>,
-    model_bytes: u64,
+    update_bytes: u64,
 }
 
 impl Machine {
-    /// A site that has not joined yet; one model of the federation takes `model_bytes`.
+    /// A site that has not joined yet; one update takes `update_bytes`.
     #[must_use]
-    pub fn new(model_bytes: u64) -> Self {
+    pub fn new(update_bytes: u64) -> Self {
         Self {
             welcomed: false,
             inventory: None,
             job: None,
             received: BTreeSet::new(),
             stored: BTreeSet::new(),
-            model_bytes,
+            update_bytes,
         }
     }
 
     /// A site that comes back after its program ended, and has the result of its last training.
     #[must_use]
-    pub fn resumed(model_bytes: u64, finished: Finished) -> Self {
+    pub fn resumed(update_bytes: u64, finished: Finished) -> Self {
         let Finished { work, trained } = finished;
         let (scores, subsets, overlays) = (Vec::new(), Vec::new(), Vec::new());
         let outcome = Some(Outcome::Trained(trained));
         let job = Job { work, running: false, repeat: false, scores, subsets, overlays, outcome };
-        Self { job: Some(job), stored: BTreeSet::from([trained.parameters]), ..Self::new(model_bytes) }
+        Self { job: Some(job), stored: BTreeSet::from([trained.parameters]), ..Self::new(update_bytes) }
     }
 
     /// Takes an event and says what to do about it.
@@ -308,7 +308,7 @@ impl Machine {
             Outcome::Trained(trained) => {
                 let parameters = trained.parameters;
                 out.push(Effect::Send(SiteMessage::Trained(*trained)));
-                out.push(Effect::SendParameters(TransferHeader { parameters, bytes: self.model_bytes, task }));
+                out.push(Effect::SendParameters(TransferHeader { parameters, bytes: self.update_bytes, task }));
             }
             Outcome::Evaluated => {
                 let scores = job.scores.iter().filter(|_| job.repeat).cloned();

@@ -5,7 +5,7 @@ use crate::agent::SiteConfig;
 use crate::data;
 use crate::device;
 use crate::failure::{Class, Failure};
-use crate::link::{Link, LinkConfig, LinkError};
+use crate::link::{Link, LinkError};
 use burn::tensor::Tensor;
 use serde::Serialize;
 use std::io::Write;
@@ -86,11 +86,7 @@ fn network(config: &SiteConfig) -> Vec<Finding> {
         return vec![Finding::bad("certificates", error.into())];
     }
     let certificates = Finding::good("certificates", config.certificates.display().to_string());
-    let link = LinkConfig {
-        coordinator: config.coordinator.clone(),
-        certificates: config.certificates.clone(),
-        incoming: config.work_folder.join("incoming"),
-    };
+    let link = config.link();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answer = match runtime.map(|runtime| runtime.block_on(Link::probe(link))) {
         Ok(Ok(())) => {

@@ -17,8 +17,12 @@ pub struct LinkConfig {
     pub coordinator: String,
     /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
     pub certificates: PathBuf,
-    /// Where verified parameters are put; the receiver of [`LinkEvent::Parameters`] moves or removes them.
+    /// Where verified parameters are put; the receiver of [`LinkEvent::Parameters`] moves or removes them. What a broken
+    /// connection brought of them is kept there for the next one.
     pub incoming: PathBuf,
+    /// Where parameters stand that came before, by [`shared::parameters::ParametersId::hex`] and the extension `f32`: those
+    /// do not travel again.
+    pub models: PathBuf,
 }
 
 /// What reaches the site.
@@ -178,7 +182,8 @@ impl Link {
         self.outbox.send(message).await.map_err(|_| self.connection.closed())
     }
 
-    /// Sends a file of raw little-endian `f32`; done when the coordinator has every byte.
+    /// Sends a file of raw little-endian `f32`, as far as the coordinator does not have it from a connection that broke; done
+    /// when the coordinator has all of it on its disk.
     pub async fn send_parameters(&self, header: TransferHeader, file: PathBuf) -> Result<(), LinkError> {
         self.connection.send_parameters(header, file).await
     }

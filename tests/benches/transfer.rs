@@ -71,6 +71,7 @@ impl Pair {
             coordinator: server.local_addr().to_string(),
             certificates: pki.join("north"),
             incoming: folder.join("incoming-north"),
+            models: folder.join("models-north"),
         };
         let hello =
             Hello { protocol: PROTOCOL, software: "bench".into(), role: Role::Train, sequences: vec!["flair".into()] };

@@ -1,12 +1,12 @@
 //! QUIC: the only file of this binary that names quinn.
 
 use super::peers::{Desk, Dismissal, Order, Peers};
-use super::wire::{self, WireError};
+use super::wire::{self, Landing, WireError};
 use super::{Inbound, ServerConfig, ServerError, tls};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use shared::codec::CloseCode;
-use shared::codec::transfer::Receiving;
+use shared::codec::transfer::{Receiving, TransferError};
 use shared::message::{CoordinatorMessage, Hello, PROTOCOL, SiteMessage, TransferHeader};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -110,8 +110,8 @@ fn transport() -> quinn::TransportConfig {
     let mut congestion = quinn::congestion::CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW);
     transport
-        .max_concurrent_bidi_streams(1u8.into())
-        .max_concurrent_uni_streams(2u8.into())
+        .max_concurrent_bidi_streams(2u8.into())
+        .max_concurrent_uni_streams(0u8.into())
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(SEND_WINDOW)
@@ -280,53 +280,67 @@ impl Visit<'_> {
     /// Parameters from the site, one transfer at a time.
     async fn fetch(&self) -> Ending {
         for transfer in 0u64.. {
-            let mut stream = match self.connection.accept_uni().await {
-                Ok(stream) => stream,
+            let (mut sending, mut receiving) = match self.connection.accept_bi().await {
+                Ok(streams) => streams,
                 Err(error) => return lost(&error),
             };
-            let header = match timeout(GREETING, wire::read_frame::<TransferHeader>(&mut stream)).await {
+            let header = match timeout(GREETING, wire::read_frame::<TransferHeader>(&mut receiving)).await {
                 Ok(Ok(Some(header))) => header,
                 Ok(Err(error)) => return self.explain(error).await,
                 Ok(Ok(None)) | Err(_) => return Ending(CloseCode::Violation, "a stream without a header".into()),
             };
-            let name = format!("{}-{}-{transfer}.f32", self.site, self.number);
-            let file = self.house.config.incoming.join(name);
+            let parts = self.house.config.incoming.join(&self.site);
+            let file = parts.join(format!("{}-{transfer}.f32", self.number));
+            let landing = Landing { parts, place: file.clone(), known: None };
             let outcome = match Receiving::begin(header, self.house.config.expected_bytes) {
-                Ok(receiving) => wire::receive_file(&mut stream, receiving, file.clone()).await,
+                Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, landing).await,
                 Err(error) => Err(error.into()),
             };
-            match outcome {
-                Ok(header) => {
-                    self.tell(|site, connection| Inbound::Parameters { site, connection, header, file }).await
+            let error = match outcome {
+                Ok(arrived) => {
+                    self.tell(|site, connection| Inbound::Parameters { site, connection, arrived, file }).await;
+                    continue;
                 }
-                // The line failed, not the update: the site comes back, is asked again and has it still. A stream that
-                // the site itself broke off on a sound line is another matter: it cannot send.
-                Err(error) if matches!(error, WireError::Stalled) || self.connection.close_reason().is_some() => {
-                    stream.stop(number(code_of(&error))).ok();
-                    return self.explain(error).await;
-                }
-                Err(error) => {
-                    stream.stop(number(code_of(&error))).ok();
-                    let reason = error.to_string();
+                Err(error) => error,
+            };
+            receiving.stop(number(code_of(&error))).ok();
+            sending.reset(number(code_of(&error))).ok();
+            let reason = error.to_string();
+            match &error {
+                WireError::Disk(_) => self.tell(|_, _| Inbound::DiskFailed { reason }).await,
+                _ if self.is_line(&error) => {}
+                _ => {
                     self.tell(|site, connection| Inbound::ParametersRefused { site, connection, header, reason }).await;
+                    continue;
                 }
             }
+            return self.explain(error).await;
         }
         Ending(CloseCode::Done, String::new())
+    }
+
+    /// Whether the line failed, not the update: the site comes back, is asked again and has it still. A stream that the site
+    /// itself broke off on a sound line is another matter: it cannot send.
+    fn is_line(&self, error: &WireError) -> bool {
+        matches!(error, WireError::Stalled | WireError::Transfer(TransferError::Stale))
+            || self.connection.close_reason().is_some()
     }
 
     /// Parameters to the site, one transfer at a time.
     async fn deliver(&self, mut transfers: mpsc::Receiver<(TransferHeader, std::path::PathBuf)>) -> Ending {
         while let Some((header, file)) = transfers.recv().await {
-            let mut stream = match self.connection.open_uni().await {
-                Ok(stream) => stream,
+            let (mut sending, mut receiving) = match self.connection.open_bi().await {
+                Ok(streams) => streams,
                 Err(error) => return lost(&error),
             };
-            if let Err(error) = wire::send_file(&mut stream, header, file).await {
-                stream.reset(number(code_of(&error))).ok();
+            if let Err(error) = wire::send_file((&mut sending, &mut receiving), header, file).await {
+                sending.reset(number(code_of(&error))).ok();
+                if let WireError::Disk(_) = &error {
+                    let reason = error.to_string();
+                    self.tell(|_, _| Inbound::DiskFailed { reason }).await;
+                }
                 return self.explain(error).await;
             }
-            stream.finish().ok();
         }
         std::future::pending().await
     }

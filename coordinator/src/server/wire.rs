@@ -2,13 +2,14 @@
 //! does no IO and the binaries do not see each other.
 //!
 //! A transfer holds [`BUFFERS`] chunks in memory, whatever the model's size: one is hashed and written (or read) on a
-//! blocking thread while the other one travels.
+//! blocking thread while the other one travels. What a broken connection brought is kept, chunk by chunk, in a file beside the
+//! place of the whole, and the next connection goes on from there.
 
-use shared::codec::transfer::{CHUNK, HASH, Receiving, TransferError, chunk_hash, due};
+use shared::codec::transfer::{Arrived, CHUNK, HASH, Receiving, TransferError, begin_at, chunk_hash, due, taken};
 use shared::codec::{CodecError, Frame, PREFIX, decode, encode, payload_length};
-use shared::message::TransferHeader;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use shared::message::{TransferAnswer, TransferHeader};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,6 +19,8 @@ use tokio::time::timeout;
 
 /// The longest that one chunk may take: 1 MiB in a minute is slower than any line a model should travel over.
 const STALL: Duration = Duration::from_secs(60);
+/// The longest that storing a whole model may take once its last byte came.
+const STORING: Duration = Duration::from_secs(300);
 /// Chunks of one transfer in memory.
 const BUFFERS: usize = 2;
 
@@ -41,7 +44,7 @@ pub(super) enum WireError {
     Disk(io::Error),
 }
 
-/// The extension of files that are not complete.
+/// The extension of files that are not complete. Their name is the hash of what they will be.
 const PART: &str = "part";
 
 type Chunk = ([u8; HASH], Vec<u8>);
@@ -64,41 +67,79 @@ pub(super) async fn write_frame<T: Frame>(stream: &mut (impl AsyncWrite + Unpin)
     stream.write_all(&frame).await.map_err(WireError::Stream)
 }
 
-/// Sends a header and the file it announces.
+/// Offers a file, sends what the other end lacks of it, and waits for its word that all of it is safe there.
 pub(super) async fn send_file(
-    stream: &mut (impl AsyncWrite + Unpin),
+    (sending, receiving): (&mut (impl AsyncWrite + Unpin), &mut (impl AsyncRead + Unpin)),
     header: TransferHeader,
     path: PathBuf,
 ) -> Result<(), WireError> {
+    write_frame(sending, &header).await?;
+    let first = begin_at(&header, &answer(receiving, STALL).await?)?;
     let (full, mut chunks) = mpsc::channel(1);
     let (free, empty) = buffers();
-    let reader = spawn_blocking(move || load(&path, header.bytes, &full, empty));
-    write_frame(stream, &header).await?;
+    let reader = spawn_blocking(move || load(&path, header.bytes, first, &full, empty));
     while let Some((hash, chunk)) = chunks.recv().await {
         let sent = timeout(STALL, async {
-            stream.write_all(&hash).await?;
-            stream.write_all(&chunk).await
+            sending.write_all(&hash).await?;
+            sending.write_all(&chunk).await
         });
         sent.await.map_err(|_| WireError::Stalled)?.map_err(WireError::Stream)?;
         free.try_send(chunk).ok();
     }
-    reader.await.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)
+    reader.await.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)?;
+    sending.shutdown().await.map_err(WireError::Stream)?;
+    Ok(taken(&header, &answer(receiving, STORING).await?)?)
 }
 
-/// Receives what an accepted header announced into `path`, which exists only once everything is verified and synced.
+async fn answer(stream: &mut (impl AsyncRead + Unpin), patience: Duration) -> Result<TransferAnswer, WireError> {
+    let answer = timeout(patience, read_frame(stream)).await.map_err(|_| WireError::Stalled)??;
+    answer.ok_or_else(|| WireError::Stream(io::ErrorKind::UnexpectedEof.into()))
+}
+
+/// Where a transfer arrives.
+#[derive(Debug)]
+pub(super) struct Landing {
+    /// A folder that belongs to this sender: chunks that came before the line failed are kept there for the next try.
+    pub(super) parts: PathBuf,
+    /// The whole file. It exists only once everything is verified and synced; the sender knows then.
+    pub(super) place: PathBuf,
+    /// A file that may hold the very parameters already.
+    pub(super) known: Option<PathBuf>,
+}
+
+/// Receives what an accepted header announced, as far as it is not here.
 pub(super) async fn receive_file(
-    stream: &mut (impl AsyncRead + Unpin),
+    (sending, stream): (&mut (impl AsyncWrite + Unpin), &mut (impl AsyncRead + Unpin)),
     receiving: Receiving,
-    path: PathBuf,
-) -> Result<TransferHeader, WireError> {
-    let (full, chunks) = mpsc::channel(1);
-    let (free, empty) = buffers();
-    let left = receiving.left();
-    let writer = spawn_blocking(move || store(&path, receiving, chunks, &free));
-    let fed = feed(stream, left, full, empty).await;
-    let stored = writer.await.map_err(|error| WireError::Disk(error.into()))?;
-    // When the writer gives up, feeding just ends; when the stream fails, the writer only sees a short file.
-    fed.and(stored)
+    landing: Landing,
+) -> Result<Arrived, WireError> {
+    let header = receiving.header();
+    let begun = spawn_blocking(move || landing.begin(receiving)).await;
+    let arrived = match begun.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)? {
+        Begun::Known(arrived) => {
+            write_frame(sending, &TransferAnswer::Wanted { from: header.bytes }).await?;
+            ends(stream).await?;
+            arrived
+        }
+        Begun::Part(part) => {
+            write_frame(sending, &part.receiving.answer()).await?;
+            let (full, chunks) = mpsc::channel(1);
+            let (free, empty) = buffers();
+            let (left, path) = (part.receiving.left(), part.path.clone());
+            let writer = spawn_blocking(move || part.store(chunks, &free));
+            let fed = feed(stream, left, full, empty).await;
+            let stored = writer.await.map_err(|error| WireError::Disk(error.into()))?;
+            if let Err(WireError::Transfer(_)) = fed {
+                // Whoever sends more than was announced is not gone on with.
+                std::fs::remove_file(path).ok();
+            }
+            // When the writer gives up, feeding just ends; when the stream fails, the writer only sees a short file.
+            fed.and(stored)?
+        }
+    };
+    write_frame(sending, &TransferAnswer::Taken { parameters: header.parameters }).await?;
+    sending.shutdown().await.map_err(WireError::Stream)?;
+    Ok(arrived)
 }
 
 /// Hands chunks to the writer, and the end only when the stream ends where it must.
@@ -146,10 +187,11 @@ fn buffers() -> (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>) {
     (free, empty)
 }
 
-/// Reads and hashes chunk after chunk. Ends early, and well, when nobody listens any more.
+/// Reads and hashes chunk after chunk, from the chunk `first` on. Ends early, and well, when nobody listens any more.
 fn load(
     path: &Path,
     bytes: u64,
+    first: u64,
     full: &mpsc::Sender<Chunk>,
     mut empty: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), io::Error> {
@@ -157,72 +199,138 @@ fn load(
     if file.metadata()?.len() != bytes {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has another length than was announced"));
     }
-    let mut left = bytes;
-    while left > 0 {
+    let mut at = (first * CHUNK as u64).min(bytes);
+    file.seek(SeekFrom::Start(at))?;
+    while at < bytes {
         let Some(mut chunk) = empty.blocking_recv() else { return Ok(()) };
-        chunk.resize(due(left), 0);
+        chunk.resize(due(bytes - at), 0);
         file.read_exact(&mut chunk)?;
-        left -= chunk.len() as u64;
-        if full.blocking_send((chunk_hash(&chunk), chunk)).is_err() {
+        let hash = chunk_hash(at / CHUNK as u64, bytes, &chunk);
+        at += chunk.len() as u64;
+        if full.blocking_send((hash, chunk)).is_err() {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// Writes beside `path`, and renames when everything is there and on the disk.
-fn store(
-    path: &Path,
-    receiving: Receiving,
-    chunks: mpsc::Receiver<Option<Chunk>>,
-    free: &mpsc::Sender<Vec<u8>>,
-) -> Result<TransferHeader, WireError> {
-    let part = path.with_extension(PART);
-    let stored = fill(&part, receiving, chunks, free).and_then(|header| {
-        std::fs::rename(&part, path).and_then(|()| sync_folder(path)).map_err(WireError::Disk)?;
-        Ok(header)
-    });
-    if stored.is_err() {
-        std::fs::remove_file(&part).ok();
-    }
-    stored
+/// What is here of a transfer before its first byte.
+enum Begun {
+    /// Everything, in its place.
+    Known(Arrived),
+    /// Some chunks, or none.
+    Part(Part),
 }
 
-fn fill(
-    part: &Path,
-    mut receiving: Receiving,
-    mut chunks: mpsc::Receiver<Option<Chunk>>,
-    free: &mpsc::Sender<Vec<u8>>,
-) -> Result<TransferHeader, WireError> {
-    let mut file = File::create(part).map_err(WireError::Disk)?;
-    loop {
-        match chunks.blocking_recv() {
-            Some(Some((hash, chunk))) => {
-                receiving.take(&hash, &chunk)?;
-                file.write_all(&chunk).map_err(WireError::Disk)?;
-                free.try_send(chunk).ok();
-            }
-            Some(None) => break,
-            None => return Err(TransferError::Short { missing: receiving.left() }.into()),
+/// What is here of one transfer: whole chunks.
+struct Part {
+    path: PathBuf,
+    place: PathBuf,
+    file: File,
+    receiving: Receiving,
+}
+
+impl Landing {
+    fn begin(self, receiving: Receiving) -> io::Result<Begun> {
+        let known = self.known.as_ref().and_then(|known| verify(known, receiving.header()).ok().flatten());
+        let linked =
+            self.known.iter().filter(|_| known.is_some()).find(|known| std::fs::hard_link(known, &self.place).is_ok());
+        match known.filter(|_| linked.is_some()) {
+            Some(arrived) => Ok(Begun::Known(arrived)),
+            None => Part::open(self, receiving).map(Begun::Part),
         }
     }
-    let header = receiving.finish()?;
-    file.sync_all().map_err(WireError::Disk)?;
-    Ok(header)
+}
+
+/// Reads a file that should hold what a header announces; `None` when it holds something else.
+fn verify(path: &Path, header: TransferHeader) -> io::Result<Option<Arrived>> {
+    let mut file = File::open(path)?;
+    let Ok(mut receiving) = Receiving::begin(header, file.metadata()?.len()) else { return Ok(None) };
+    resume(&mut file, &mut receiving, header.bytes)?;
+    Ok(receiving.finish().ok())
+}
+
+/// Takes whole chunks from the beginning of a file of `length` bytes.
+fn resume(file: &mut File, receiving: &mut Receiving, length: u64) -> io::Result<()> {
+    let mut chunk = Vec::new();
+    while receiving.due() > 0 && receiving.done() + receiving.due() as u64 <= length {
+        chunk.resize(receiving.due(), 0);
+        file.read_exact(&mut chunk)?;
+        receiving.resume(&chunk).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+impl Part {
+    /// Opens what an earlier connection brought of the same parameters, or a new file. Others are forgotten.
+    fn open(Landing { parts, place, .. }: Landing, mut receiving: Receiving) -> io::Result<Self> {
+        std::fs::create_dir_all(&parts)?;
+        let path = parts.join(receiving.header().parameters.hex()).with_extension(PART);
+        for entry in std::fs::read_dir(&parts)? {
+            let other = entry?.path();
+            if other != path && other.extension().is_some_and(|extension| extension == PART) {
+                std::fs::remove_file(other)?;
+            }
+        }
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let length = file.metadata()?.len();
+        resume(&mut file, &mut receiving, length)?;
+        file.set_len(receiving.done())?;
+        Ok(Self { path, place, file, receiving })
+    }
+
+    /// Takes the rest, and puts the whole in its place when all of it is on the disk. Of a transfer that broke off the chunks
+    /// stay; of one that is not what it should be, or that the disk has no room for, nothing does.
+    fn store(self, chunks: mpsc::Receiver<Option<Chunk>>, free: &mpsc::Sender<Vec<u8>>) -> Result<Arrived, WireError> {
+        let (path, place) = (self.path.clone(), self.place.clone());
+        let mut part = self;
+        let stored = part.fill(chunks, free).and_then(|arrived| {
+            std::fs::rename(&path, &place).and_then(|()| sync_folder(&place)).map_err(WireError::Disk)?;
+            Ok(arrived)
+        });
+        let broke_off = matches!(stored, Err(WireError::Transfer(TransferError::Short { .. })));
+        if stored.is_err() && !(broke_off && part.receiving.done() > 0) {
+            std::fs::remove_file(&path).ok();
+        }
+        stored
+    }
+
+    fn fill(
+        &mut self,
+        mut chunks: mpsc::Receiver<Option<Chunk>>,
+        free: &mpsc::Sender<Vec<u8>>,
+    ) -> Result<Arrived, WireError> {
+        loop {
+            match chunks.blocking_recv() {
+                Some(Some((hash, chunk))) => {
+                    self.receiving.take(&hash, &chunk)?;
+                    self.file.write_all(&chunk).map_err(WireError::Disk)?;
+                    free.try_send(chunk).ok();
+                }
+                Some(None) => break,
+                None => return Err(TransferError::Short { missing: self.receiving.left() }.into()),
+            }
+        }
+        let arrived = self.receiving.finish()?;
+        self.file.sync_all().map_err(WireError::Disk)?;
+        Ok(arrived)
+    }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// Removes what transfers left in a folder before a crash, whole or cut short, and makes the folder if there is none:
-/// what was received and not taken in yet is sent again.
+/// Removes what transfers left whole in a folder before a crash, and makes the folder if there is none: what was received
+/// and not taken in yet is offered again. What was cut short stays, to be gone on with.
 pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            std::fs::remove_file(entry.path())?;
+        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+        if kind.is_dir() {
+            sweep(&path)?;
+        } else if kind.is_file() && path.extension().is_none_or(|extension| extension != PART) {
+            std::fs::remove_file(path)?;
         }
     }
     Ok(())

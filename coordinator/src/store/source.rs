@@ -1,18 +1,31 @@
-//! A stored parameter vector, read range by range.
+//! A stored parameter vector, or an update that is stored as it travelled, read range by range.
 
 use super::StoreError;
 use shared::aggregate::Source;
+use shared::codec::transfer::{Arrived, Receiving, TransferError};
+use shared::delta::Encoding;
+use shared::message::TransferHeader;
 use shared::parameters::Manifest;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// A file of raw little-endian `f32` values, as long as a model.
+/// A file of raw little-endian `f32` values, as long as a model; or of what was learnt from another such file.
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
     file: File,
     buffer: Vec<u8>,
+    learnt_from: Option<Base>,
+}
+
+/// What an encoded update is decoded with.
+#[derive(Debug)]
+struct Base {
+    encoding: Arc<Encoding>,
+    start: Box<FileSource>,
+    values: Vec<f32>,
 }
 
 impl FileSource {
@@ -21,29 +34,96 @@ impl FileSource {
     /// # Errors
     /// When it cannot be read, or is not as long as the manifest says.
     pub fn open(path: &Path, manifest: &Manifest) -> Result<Self, StoreError> {
+        Self::of_length(path, manifest.bytes(), None)
+    }
+
+    /// Opens an update that travelled in an encoding, and the model that its site started from.
+    ///
+    /// # Errors
+    /// As [`FileSource::open`], for either file.
+    pub fn encoded(
+        path: &Path,
+        start: &Path,
+        encoding: &Arc<Encoding>,
+        manifest: &Manifest,
+    ) -> Result<Self, StoreError> {
+        let start = Box::new(Self::open(start, manifest)?);
+        let base = Base { encoding: encoding.clone(), start, values: Vec::new() };
+        Self::of_length(path, encoding.bytes(), Some(base))
+    }
+
+    fn of_length(path: &Path, bytes: u64, learnt_from: Option<Base>) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(StoreError::io("read", path))?;
         let found = file.metadata().map_err(StoreError::io("read", path))?.len();
-        if found != manifest.bytes() {
-            let reason = format!("{found} bytes where the model has {}", manifest.bytes());
+        if found != bytes {
+            let reason = format!("{found} bytes where {bytes} are due");
             return Err(StoreError::Damaged { path: path.into(), reason });
         }
-        Ok(Self { path: path.into(), file, buffer: Vec::new() })
+        Ok(Self { path: path.into(), file, buffer: Vec::new(), learnt_from })
     }
 
     fn fill(&mut self, start: usize, out: &mut [f32]) -> io::Result<()> {
-        self.buffer.resize(out.len() * 4, 0);
-        self.file.seek(SeekFrom::Start(start as u64 * 4))?;
-        self.file.read_exact(&mut self.buffer)?;
-        let (quads, _) = self.buffer.as_chunks::<4>();
-        out.iter_mut().zip(quads).for_each(|(value, quad)| *value = f32::from_le_bytes(*quad));
+        let bytes = fetch(&mut self.file, &mut self.buffer, start as u64 * 4, out.len() * 4)?;
+        out.iter_mut().zip(bytes.as_chunks::<4>().0).for_each(|(value, quad)| *value = f32::from_le_bytes(*quad));
         Ok(())
     }
+}
+
+impl Base {
+    /// Decodes what covers the range, and hands over the part that was asked for.
+    fn decode(
+        &mut self,
+        (file, buffer, path): (&mut File, &mut Vec<u8>, &Path),
+        from: usize,
+        out: &mut [f32],
+    ) -> Result<(), StoreError> {
+        let to = from + out.len();
+        for span in self.encoding.spans(from..to) {
+            self.values.resize(span.values.len(), 0.0);
+            self.start.read(span.values.start, &mut self.values)?;
+            let length = (span.bytes.end - span.bytes.start) as usize;
+            let bytes = fetch(file, buffer, span.bytes.start, length).map_err(StoreError::io("read", path))?;
+            span.decode(bytes, &mut self.values);
+            let (first, last) = (from.max(span.values.start), to.min(span.values.end));
+            let part = &self.values[first - span.values.start..last - span.values.start];
+            out[first - from..last - from].copy_from_slice(part);
+        }
+        Ok(())
+    }
+}
+
+fn fetch<'a>(file: &mut File, buffer: &'a mut Vec<u8>, at: u64, length: usize) -> io::Result<&'a [u8]> {
+    buffer.resize(length, 0);
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(buffer)?;
+    Ok(buffer)
 }
 
 impl Source for FileSource {
     type Error = StoreError;
 
     fn read(&mut self, start: usize, out: &mut [f32]) -> Result<(), StoreError> {
-        self.fill(start, out).map_err(StoreError::io("read", &self.path))
+        match &mut self.learnt_from {
+            Some(base) => base.decode((&mut self.file, &mut self.buffer, &self.path), start, out),
+            None => self.fill(start, out).map_err(StoreError::io("read", &self.path)),
+        }
     }
+}
+
+/// Looks at a file that a transfer brought before a restart as if it came once more.
+pub(super) fn arrive_again(path: &Path, header: TransferHeader) -> Result<Arrived, StoreError> {
+    let damaged = |error: TransferError| {
+        let reason = if error == TransferError::Stale { "its content changed".into() } else { error.to_string() };
+        StoreError::Damaged { path: path.into(), reason }
+    };
+    let mut file = File::open(path).map_err(StoreError::io("read", path))?;
+    let length = file.metadata().map_err(StoreError::io("read", path))?.len();
+    let mut receiving = Receiving::begin(header, length).map_err(damaged)?;
+    let mut chunk = Vec::new();
+    while receiving.due() > 0 {
+        chunk.resize(receiving.due(), 0);
+        file.read_exact(&mut chunk).map_err(StoreError::io("read", path))?;
+        receiving.resume(&chunk).map_err(damaged)?;
+    }
+    receiving.finish().map_err(damaged)
 }

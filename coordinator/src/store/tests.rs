@@ -1,1 +1,188 @@
+use super::*;
+use shared::codec::transfer::{Arrived, Receiving, chunk_hash};
+use shared::federation::{Aggregation, Input};
+use shared::message::{TaskId, TaskKind, TransferHeader};
+use shared::parameters::{Kind, TensorSpec};
+use shared::sequence::SequenceSet;
 
+fn federation(batch: usize) -> Federation {
+    let text = format!("name = 'x'\nrounds = 2\n[training]\nbatch = {batch}\n[input]\nsequences = ['a']\nslices = 1\n");
+    Federation::from_toml(&text).unwrap()
+}
+
+fn manifest() -> Arc<Manifest> {
+    let tensor = TensorSpec { name: "head.weight".into(), shape: vec![4], kind: Kind::Weight };
+    Arc::new(Manifest { tensors: vec![tensor] })
+}
+
+fn model(value: f32) -> Parameters {
+    Parameters::new(manifest(), vec![value; 4]).unwrap()
+}
+
+fn open(root: &Path) -> (Store, Option<Snapshot>) {
+    Store::open(root, &federation(8), false).unwrap()
+}
+
+/// A file as a transfer leaves it.
+fn receive(file: &Path, bytes: &[u8]) -> Arrived {
+    fs::write(file, bytes).unwrap();
+    let task = TaskId { run: shared::message::RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
+    let (length, parameters) = (bytes.len() as u64, ParametersId(*blake3::hash(bytes).as_bytes()));
+    let mut receiving = Receiving::begin(TransferHeader { parameters, bytes: length, task }, length).unwrap();
+    receiving.take(&chunk_hash(0, length, bytes), bytes).unwrap();
+    receiving.finish().unwrap()
+}
+
+const START: Place<'_> = Place { run: "federation", round: 0 };
+const FIRST: Place<'_> = Place { run: "federation", round: 1 };
+
+fn snapshot(rounds: u32) -> Snapshot {
+    let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
+        "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},
+        "model":null,"validated":false,"best":null,"done":false}]}"#;
+    let mut snapshot: Snapshot = serde_json::from_str(text).unwrap();
+    snapshot.runs[0].outcome.rounds = (1..=rounds)
+        .map(|round| crate::outcome::RoundRecord {
+            round,
+            updates: Vec::new(),
+            missing: Vec::new(),
+            validation: None,
+            validation_by_site: Vec::new(),
+            held_out: None,
+            seconds: 0.0,
+            bytes: 0,
+        })
+        .collect();
+    snapshot
+}
+
+#[test]
+fn the_facts_come_back_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, before) = open(folder.path());
+    assert_eq!(before, None);
+    store.persist(&snapshot(2)).unwrap();
+    drop(store);
+    assert_eq!(open(folder.path()).1, Some(snapshot(2)));
+}
+
+#[test]
+fn a_torn_or_changed_state_is_noticed_at_every_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    store.persist(&snapshot(1)).unwrap();
+    let path = folder.path().join("state.json");
+    let whole = fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(7) {
+        fs::write(&path, &whole[..at]).unwrap();
+        assert!(matches!(facts::read(folder.path()), Err(StoreError::Damaged { .. })), "cut at {at}");
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        assert!(matches!(facts::read(folder.path()), Err(StoreError::Damaged { .. })), "flipped at {at}");
+    }
+}
+
+#[test]
+fn other_settings_are_refused_by_name_and_a_second_coordinator_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    let second = Store::open(folder.path(), &federation(8), false).unwrap_err();
+    assert!(matches!(second, StoreError::InUse(_)), "{second}");
+    drop(store);
+    let other = Store::open(folder.path(), &federation(4), false).unwrap_err().to_string();
+    assert!(other.contains("training.batch was 8 and is 4"), "{other}");
+}
+
+#[test]
+fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    store.put_model(START, &model(0.0)).unwrap();
+    let updates = [("north", 1.0, 3), ("south", 5.0, 1)].map(|(site, value, slices)| {
+        let (received, parameters) = (folder.path().join(site), model(value).id());
+        let arrived = receive(&received, &to_bytes(model(value).values()));
+        let checked = store.accept(&received, FIRST, site, &manifest(), arrived).unwrap().unwrap();
+        assert!(!received.exists());
+        (Contribution { site: site.into(), parameters, slices, sequences: SequenceSet::full(1) }, checked)
+    });
+    let input = Input { sequences: vec!["a".into()], slices: 1, plane: 16, spacing_mm: None };
+    let manifest = manifest();
+    let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
+    let id = store.aggregate(&average, &store.model(START), FIRST, updates.into()).unwrap();
+    assert_eq!(id, model(2.0).id());
+    store.verify(FIRST, &manifest, id).unwrap();
+    fs::write(store.model(FIRST), to_bytes(&[2.0, 2.0, 2.0, 2.5])).unwrap();
+    assert!(matches!(store.verify(FIRST, &manifest, id), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn an_update_that_is_not_finite_is_refused_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    let received = folder.path().join("bad");
+    let arrived = receive(&received, &to_bytes(&[1.0, f32::NAN, 1.0, 1.0]));
+    let reason = store.accept(&received, FIRST, "north", &manifest(), arrived).unwrap().unwrap_err();
+    assert!(reason.contains("head.weight"), "{reason}");
+    assert!(!received.exists());
+}
+
+#[test]
+fn only_models_that_something_leads_to_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    for round in 0..=5 {
+        store.put_model(Place { run: "federation", round }, &model(1.0)).unwrap();
+    }
+    let mut snapshot = snapshot(5);
+    snapshot.runs[0].best = Some(shared::round::Best { round: 2, parameters: model(1.0).id(), score: None });
+    store.persist(&snapshot).unwrap();
+    let kept = (0..=5).filter(|&round| store.model(Place { run: "federation", round }).exists());
+    assert_eq!(kept.collect::<Vec<_>>(), [0, 2, 4, 5]);
+}
+
+/// An update that travelled rounded is averaged as what the site rounded it to, and found again after a restart.
+#[test]
+fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name = 'x'\nrounds = 2\nupdates = 'int8'\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset = 'tiny'\nwidth = 4\n";
+    let federation = Federation::from_toml(text).unwrap();
+    let manifest = Arc::new(shared::architecture::manifest(&federation.model, &federation.input));
+    let (store, _) = Store::open(folder.path(), &federation, false).unwrap();
+    let start = shared::architecture::initial(&manifest, 1);
+    store.put_model(START, &start).unwrap();
+    let encoding = Encoding::new(&manifest, Precision::Int8).unwrap();
+    assert!(store.update_bytes(&manifest) < manifest.bytes() * 3 / 10);
+    let learnt: Vec<f32> = start.values().iter().zip(0u32..).map(|(v, i)| v + 0.01 * (i % 7) as f32).collect();
+    let mut lost = vec![0.0; manifest.len()];
+    let bytes = encoding.encode(start.values(), &learnt, &mut lost);
+    let received = folder.path().join("received");
+    let arrived = receive(&received, &bytes);
+    let id = arrived.header().parameters;
+    let checked = store.accept(&received, FIRST, "north", &manifest, arrived).unwrap().unwrap();
+    drop(checked);
+    let again = store.accepted(FIRST, "north", &manifest, id).unwrap();
+    let north = Contribution { site: "north".into(), parameters: id, slices: 3, sequences: SequenceSet::full(1) };
+    let average = Average { manifest: &manifest, input: &federation.input, rule: Aggregation::SequenceAware };
+    store.aggregate(&average, &store.model(START), FIRST, vec![(north, again)]).unwrap();
+    let sent: Vec<f32> = learnt.iter().zip(&lost).map(|(learnt, lost)| learnt - lost).collect();
+    let made = from_bytes(&fs::read(store.model(FIRST)).unwrap()).unwrap();
+    assert!(
+        made.iter().zip(&sent).all(|(made, sent)| (made - sent).abs() <= 1e-6),
+        "more was lost than the site knows"
+    );
+
+    // A scale that is no number is refused, wherever it stands.
+    let mut wrong = bytes.clone();
+    let at = encoding.spans(0..1).next().unwrap().bytes.start as usize;
+    wrong[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let arrived = receive(&received, &wrong);
+    let reason = store.accept(&received, FIRST, "south", &manifest, arrived).unwrap().unwrap_err();
+    assert!(reason.contains("backbone.conv1.weight"), "{reason}");
+    let path = folder.path().join("federation/round-0001/updates/north.int8");
+    let mut changed = fs::read(&path).unwrap();
+    changed[100] ^= 1;
+    fs::write(&path, changed).unwrap();
+    let damaged = store.accepted(FIRST, "north", &manifest, id).unwrap_err();
+    assert!(matches!(&damaged, StoreError::Damaged { reason, .. } if reason.contains("changed")), "{damaged}");
+}

@@ -131,6 +131,8 @@ fn coordinator_messages_and_headers_are_spelt_as_they_always_were() {
     assert_golden(&CoordinatorMessage::Finished { summary: "done".into() }, "060000000404646f6e65");
     let header = TransferHeader { parameters: model, bytes: 160_000_000, task: TASK };
     assert_golden(&header, &format!("2c000000{id}fc0068890900fb2c01010101"));
+    assert_golden(&TransferAnswer::Wanted { from: 3 << 20 }, "0600000000fc00003000");
+    assert_golden(&TransferAnswer::Taken { parameters: model }, &format!("2100000001{id}"));
 }
 
 fn assert_golden<T: Frame + PartialEq + std::fmt::Debug>(value: &T, expected: &str) {
@@ -351,6 +353,7 @@ proptest! {
             prop_assert!(message.check().is_ok());
         }
         decode::<TransferHeader>(&bytes).ok();
+        decode::<TransferAnswer>(&bytes).ok();
     }
 
     #[test]

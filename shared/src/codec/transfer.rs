@@ -1,11 +1,18 @@
-//! Parameters on their way: a [`TransferHeader`] frame, then chunks of [`CHUNK`] bytes (the last one shorter), each
-//! behind its BLAKE3 hash. The length follows from the header alone, and the header is refused before a byte of
-//! content is read unless it is exactly the length that the manifest asks for.
+//! Parameters on their way: a [`TransferHeader`] frame, the receiver's [`TransferAnswer`] that says from where on it wants
+//! them, then chunks of [`CHUNK`] bytes (the last one shorter), each behind its hash, and the receiver's word that it has
+//! everything. The length follows from the header alone, and the header is refused before a byte of content is read unless
+//! it is exactly the length that the manifest asks for.
+//!
+//! BLAKE3 is a tree, and a chunk is one of its branches: a chunk's hash is that branch's chaining value at the
+//! chunk's place, and the whole content's hash follows from the chunks' hashes without reading the content again
+//! (O'Connor et al., "BLAKE3", 2020, section 2.1; the same is done by Bao). So each end hashes every byte once.
 
-use crate::message::TransferHeader;
+use crate::message::{TransferAnswer, TransferHeader};
 use crate::parameters::ParametersId;
+use blake3::Hasher;
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
-/// Bytes of content behind one hash.
+/// Bytes of content behind one hash: a whole branch of BLAKE3's tree, which a power of two of at least 1024 is.
 pub const CHUNK: usize = 1 << 20;
 /// Bytes of a chunk's hash.
 pub const HASH: usize = 32;
@@ -43,6 +50,9 @@ pub enum TransferError {
         /// What came.
         found: ParametersId,
     },
+    /// What was kept of an earlier transfer and what came now are not the announced parameters: the former is forgotten.
+    #[error("what was kept of an earlier transfer is damaged; it begins anew")]
+    Stale,
     /// More bytes follow than were announced.
     #[error("more bytes follow than were announced")]
     Long,
@@ -52,15 +62,42 @@ pub enum TransferError {
         /// How many.
         missing: u64,
     },
+    /// The receiver wants the rest from a place that is not between two chunks, or claims to have other parameters.
+    #[error("the receiver's answer does not fit the transfer")]
+    Answer,
 }
 
 /// Checks a transfer while it arrives; holds no content.
 #[derive(Debug)]
 pub struct Receiving {
     header: TransferHeader,
-    content: blake3::Hasher,
+    content: Tree,
     left: u64,
     index: u64,
+    /// Chunks that an earlier connection brought.
+    kept: u64,
+    not_finite: Option<u64>,
+}
+
+/// A finished transfer: the bytes that were taken, in their order, hash to what the header says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arrived {
+    header: TransferHeader,
+    not_finite: Option<u64>,
+}
+
+impl Arrived {
+    /// What was announced, and came.
+    #[must_use]
+    pub fn header(&self) -> TransferHeader {
+        self.header
+    }
+
+    /// The index of the first value that is no finite `f32`, if there is one.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<u64> {
+        self.not_finite
+    }
 }
 
 impl Receiving {
@@ -69,7 +106,13 @@ impl Receiving {
         if header.bytes != expected {
             return Err(TransferError::Length { expected, announced: header.bytes });
         }
-        Ok(Self { header, content: blake3::Hasher::new(), left: header.bytes, index: 0 })
+        Ok(Self { header, content: Tree::default(), left: header.bytes, index: 0, kept: 0, not_finite: None })
+    }
+
+    /// What is being received.
+    #[must_use]
+    pub fn header(&self) -> TransferHeader {
+        self.header
     }
 
     /// The next chunk's length: 0 when everything is here.
@@ -84,29 +127,84 @@ impl Receiving {
         self.left
     }
 
+    /// Bytes of content that are here.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.header.bytes - self.left
+    }
+
+    /// What to tell the sender: from where on the content is wanted.
+    #[must_use]
+    pub fn answer(&self) -> TransferAnswer {
+        TransferAnswer::Wanted { from: self.done() }
+    }
+
+    /// Takes the next chunk from what was kept of an earlier transfer; that it is the right one shows at the end.
+    pub fn resume(&mut self, chunk: &[u8]) -> Result<(), TransferError> {
+        self.add(chunk, |_, _| Ok(()))?;
+        self.kept += 1;
+        Ok(())
+    }
+
     /// Takes the next chunk behind its hash.
     pub fn take(&mut self, hash: &[u8; HASH], chunk: &[u8]) -> Result<(), TransferError> {
+        let same =
+            |index, found: &[u8; HASH]| if found == hash { Ok(()) } else { Err(TransferError::Corrupted { index }) };
+        self.add(chunk, same)
+    }
+
+    fn add(
+        &mut self,
+        chunk: &[u8],
+        accept: impl FnOnce(u64, &[u8; HASH]) -> Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
         let expected = self.due();
         if chunk.len() != expected || expected == 0 {
             return Err(TransferError::Chunk { expected, found: chunk.len() });
         }
-        if blake3::hash(chunk) != blake3::Hash::from_bytes(*hash) {
-            return Err(TransferError::Corrupted { index: self.index });
+        let hash = chunk_hash(self.index, self.header.bytes, chunk);
+        accept(self.index, &hash)?;
+        self.content.push(hash);
+        if self.not_finite.is_none() {
+            let values = chunk.as_chunks::<4>().0.iter().map(|quad| f32::from_le_bytes(*quad));
+            let bad = first_not_finite(values);
+            self.not_finite = bad.map(|index| self.index * (CHUNK / 4) as u64 + index);
         }
-        self.content.update(chunk);
         self.left -= chunk.len() as u64;
         self.index += 1;
         Ok(())
     }
 
     /// Compares the whole with the header.
-    pub fn finish(self) -> Result<TransferHeader, TransferError> {
+    pub fn finish(&self) -> Result<Arrived, TransferError> {
         if self.left > 0 {
             return Err(TransferError::Short { missing: self.left });
         }
-        let found = ParametersId(*self.content.finalize().as_bytes());
-        let announced = self.header.parameters;
-        if found == announced { Ok(self.header) } else { Err(TransferError::Content { announced, found }) }
+        let (found, announced) = (ParametersId(self.content.root()), self.header.parameters);
+        match found == announced {
+            true => Ok(Arrived { header: self.header, not_finite: self.not_finite }),
+            false if self.kept > 0 => Err(TransferError::Stale),
+            false => Err(TransferError::Content { announced, found }),
+        }
+    }
+}
+
+/// Where a sender goes on after the receiver's answer to its header, as an index of chunks.
+pub fn begin_at(header: &TransferHeader, answer: &TransferAnswer) -> Result<u64, TransferError> {
+    match answer {
+        TransferAnswer::Wanted { from } if *from == header.bytes => Ok(from.div_ceil(CHUNK as u64)),
+        TransferAnswer::Wanted { from } if *from < header.bytes && from.is_multiple_of(CHUNK as u64) => {
+            Ok(from / CHUNK as u64)
+        }
+        _ => Err(TransferError::Answer),
+    }
+}
+
+/// Whether the receiver's last word says that it has what was sent.
+pub fn taken(header: &TransferHeader, answer: &TransferAnswer) -> Result<(), TransferError> {
+    match answer {
+        TransferAnswer::Taken { parameters } if *parameters == header.parameters => Ok(()),
+        _ => Err(TransferError::Answer),
     }
 }
 
@@ -116,73 +214,54 @@ pub fn due(left: u64) -> usize {
     left.min(CHUNK as u64) as usize
 }
 
-/// What goes before a chunk.
+/// What goes before the chunk `index` (from 0) of `bytes` bytes of content: its branch's chaining value, or the content's
+/// hash where the content is one chunk.
 #[must_use]
-pub fn chunk_hash(chunk: &[u8]) -> [u8; HASH] {
-    *blake3::hash(chunk).as_bytes()
+pub fn chunk_hash(index: u64, bytes: u64, chunk: &[u8]) -> [u8; HASH] {
+    if bytes <= CHUNK as u64 {
+        return *blake3::hash(chunk).as_bytes();
+    }
+    Hasher::new().set_input_offset(index * CHUNK as u64).update(chunk).finalize_non_root()
+}
+
+/// The index of the first value that is not finite. The first look is without branches, so that it costs next to nothing.
+fn first_not_finite(values: impl Iterator<Item = f32> + Clone) -> Option<u64> {
+    let finite = values.clone().fold(true, |finite, value| finite & value.is_finite());
+    if finite { None } else { values.zip(0u64..).find(|(value, _)| !value.is_finite()).map(|(_, index)| index) }
+}
+
+/// The hash of contents from the hashes of their chunks, in order.
+#[derive(Debug, Default)]
+struct Tree {
+    /// Whole subtrees to the left of the youngest chunk, the largest first.
+    stack: Vec<ChainingValue>,
+    /// Chunks in the stack.
+    count: u64,
+    /// The youngest chunk. What stands beside it depends on whether another one comes.
+    last: Option<ChainingValue>,
+}
+
+impl Tree {
+    fn push(&mut self, hash: ChainingValue) {
+        let Some(mut subtree) = self.last.replace(hash) else { return };
+        // Two subtrees of the same size become one, as often as the binary counter carries.
+        for _ in 0..self.count.trailing_ones() {
+            if let Some(left) = self.stack.pop() {
+                subtree = merge_subtrees_non_root(&left, &subtree, Mode::Hash);
+            }
+        }
+        self.stack.push(subtree);
+        self.count += 1;
+    }
+
+    fn root(&self) -> [u8; HASH] {
+        let Some(last) = self.last else { return *blake3::hash(&[]).as_bytes() };
+        // One chunk is the whole content, and its hash stands there already.
+        let Some((whole, rest)) = self.stack.split_first() else { return last };
+        let right = rest.iter().rev().fold(last, |right, left| merge_subtrees_non_root(left, &right, Mode::Hash));
+        *merge_subtrees_root(whole, &right, Mode::Hash).as_bytes()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::{RunId, TaskId, TaskKind};
-    use proptest::prelude::*;
-
-    fn header(content: &[u8]) -> TransferHeader {
-        TransferHeader {
-            parameters: ParametersId(chunk_hash(content)),
-            bytes: content.len() as u64,
-            task: TaskId { run: RunId(0), round: 1, kind: TaskKind::Train, pass: 0 },
-        }
-    }
-
-    fn run(header: TransferHeader, expected: u64, content: &[u8]) -> Result<TransferHeader, TransferError> {
-        let mut receiving = Receiving::begin(header, expected)?;
-        for chunk in content.chunks(CHUNK) {
-            receiving.take(&chunk_hash(chunk), chunk)?;
-        }
-        receiving.finish()
-    }
-
-    #[test]
-    fn another_length_than_the_models_is_refused_at_the_header() {
-        let content = [1; 40];
-        let refused = run(header(&content), 44, &content);
-        assert_eq!(refused, Err(TransferError::Length { expected: 44, announced: 40 }));
-    }
-
-    #[test]
-    fn a_chunk_that_is_not_its_hash_is_refused_by_number() {
-        let content = vec![7; CHUNK + 4];
-        let mut receiving = Receiving::begin(header(&content), content.len() as u64).unwrap();
-        receiving.take(&chunk_hash(&content[..CHUNK]), &content[..CHUNK]).unwrap();
-        assert_eq!(receiving.due(), 4);
-        assert_eq!(receiving.take(&chunk_hash(&[7; 4]), &[7, 7, 7, 8]), Err(TransferError::Corrupted { index: 1 }));
-    }
-
-    #[test]
-    fn sound_chunks_of_other_parameters_are_refused_at_the_end() {
-        let refused = run(header(&[1; 8]), 8, &[2; 8]);
-        assert!(matches!(refused, Err(TransferError::Content { .. })), "{refused:?}");
-    }
-
-    #[test]
-    fn a_chunk_too_long_a_chunk_too_many_and_an_early_end_are_refused() {
-        let content = [3; 8];
-        let mut receiving = Receiving::begin(header(&content), 8).unwrap();
-        let wrong = TransferError::Chunk { expected: 8, found: 4 };
-        assert_eq!(receiving.take(&chunk_hash(&content[..4]), &content[..4]), Err(wrong));
-        receiving.take(&chunk_hash(&content), &content).unwrap();
-        assert_eq!(receiving.take(&chunk_hash(&[]), &[]), Err(TransferError::Chunk { expected: 0, found: 0 }));
-        assert_eq!(run(header(&content), 8, &[]), Err(TransferError::Short { missing: 8 }));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
-        #[test]
-        fn any_length_arrives_whole(length in 0usize..3 * CHUNK, fill in any::<u8>()) {
-            let content = vec![fill; length];
-            prop_assert_eq!(run(header(&content), length as u64, &content), Ok(header(&content)));
-        }
-    }
-}
+mod tests;

@@ -37,6 +37,8 @@ struct Text {
     #[serde(default = "defaults::aggregation")]
     aggregation: Aggregation,
     #[serde(default)]
+    updates: Precision,
+    #[serde(default)]
     evaluation: EvaluationText,
     #[serde(default)]
     sites: SitesText,
@@ -239,6 +241,7 @@ impl Text {
             dropout,
             training,
             aggregation: self.aggregation,
+            updates: self.updates,
             evaluation: Evaluation {
                 validation_share: self.evaluation.validation_share,
                 held_out_every: self.evaluation.held_out_every,

@@ -52,15 +52,17 @@ pub(super) struct Desk {
     jobs: BTreeMap<(String, TaskId), Job>,
     concurrent: usize,
     model_bytes: u64,
+    update_bytes: u64,
     moved: BTreeMap<RunId, u64>,
 }
 
 impl Desk {
-    pub(super) fn new(concurrent: Option<usize>, model_bytes: u64) -> Self {
+    pub(super) fn new(concurrent: Option<usize>, model_bytes: u64, update_bytes: u64) -> Self {
         Self {
             jobs: BTreeMap::new(),
             concurrent: concurrent.unwrap_or(usize::MAX),
             model_bytes,
+            update_bytes,
             moved: BTreeMap::new(),
         }
     }
@@ -160,7 +162,7 @@ impl Desk {
         let fits = |job: &Job| {
             job.bytes == Bytes::Missing && job.trained.is_none_or(|trained| trained.parameters == parameters)
         };
-        let bytes = self.model_bytes;
+        let bytes = self.update_bytes;
         match self.job(site, task).filter(|job| task.kind == TaskKind::Train && fits(job)) {
             Some(job) => {
                 job.bytes = Bytes::Checking(parameters);

@@ -106,7 +106,7 @@ fn part(index: u32, subset: SequenceSet, wanted: &Wanted) -> SubsetScore {
 impl World {
     fn new(extra: &str, with_local: bool, trainers: usize) -> Self {
         let federation = settings(extra);
-        let plan = Plan { federation, with_local, initial: ParametersId([7; 32]), model_bytes: 4 };
+        let plan = Plan { federation, with_local, initial: ParametersId([7; 32]), model_bytes: 4, update_bytes: 4 };
         let peer = |role| Peer {
             role,
             machine: site::Machine::new(4),

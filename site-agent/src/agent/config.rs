@@ -1,6 +1,8 @@
 //! A site's settings: where the coordinator and the data are. Everything about the model is the coordinator's.
 
+use super::models::Models;
 use crate::data::Archives;
+use crate::link::LinkConfig;
 use crate::overlay::Overlays;
 use serde::Deserialize;
 use shared::case::Role;
@@ -77,6 +79,17 @@ impl SiteConfig {
             std::fs::read_to_string(path).map_err(|error| SiteConfigError::Unreadable { path: path.into(), error })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         Self::parse(&text, folder).map_err(|reason| SiteConfigError::Syntax { path: path.into(), reason })
+    }
+
+    /// How to reach the coordinator.
+    #[must_use]
+    pub fn link(&self) -> LinkConfig {
+        LinkConfig {
+            coordinator: self.coordinator.clone(),
+            certificates: self.certificates.clone(),
+            incoming: self.work_folder.join("incoming"),
+            models: Models::folder(&self.work_folder),
+        }
     }
 
     fn parse(text: &str, folder: &Path) -> Result<Self, String> {

@@ -6,7 +6,7 @@ use super::models::Models;
 use super::worker::{Prepared, Worker};
 use crate::data::DataError;
 use crate::failure::{Class, Failure};
-use crate::link::{Link, LinkConfig, LinkError, LinkEvent};
+use crate::link::{Link, LinkError, LinkEvent};
 use crate::signal::Signal;
 use rand::RngExt;
 use shared::architecture;
@@ -136,18 +136,20 @@ impl Session {
         })?;
         tracing::info!(site, federation = %federation.name, rounds = federation.rounds, "welcome");
         let manifest = Arc::new(architecture::manifest(&federation.model, &federation.input));
-        let bytes = manifest.bytes();
         let work = &self.config.work_folder;
         let journal = Journal::new(work, &federation, &self.config.data);
         let finished = journal.read();
         let kept = finished.as_ref().map(|finished| finished.trained.parameters);
-        let (models, sound) = Models::open(work, manifest, kept).map_err(|error| disk(work, &error))?;
+        let (models, sound) =
+            Models::open(work, manifest, federation.updates, kept).map_err(|error| disk(work, &error))?;
+        let last = finished.as_ref().map(|finished| (finished.work.task.run, finished.trained.parameters));
+        let bytes = models.update_bytes();
         let machine = match finished.filter(|_| sound) {
             Some(finished) => Machine::resumed(bytes, finished),
             None => Machine::new(bytes),
         };
         let federation = Arc::new(federation);
-        let worker = Worker::new(&self.config, site, federation.clone(), models.clone(), self.tell.clone())?;
+        let worker = Worker::new(&self.config, site, federation.clone(), (models.clone(), last), self.tell.clone())?;
         worker.prepare().map_err(|error| Failure::new(Class::Internal, error))?;
         self.member = Some(Member { federation, machine, models, journal, worker });
         self.expect();
@@ -199,7 +201,8 @@ impl Session {
                     }
                 }
                 Effect::Persist(finished) => {
-                    if let Err(error) = member.journal.keep(&finished) {
+                    let kept = member.journal.keep(&finished);
+                    if let Err(error) = kept.and_then(|()| member.models.keep_behind(finished.trained.parameters)) {
                         tracing::warn!(%error, "a restart would train this round again: journal.json");
                     }
                 }
@@ -232,7 +235,7 @@ impl Session {
 /// Sends a training's result without keeping the loop from hearing messages meanwhile.
 fn send_parameters(link: Option<Link>, models: &Models, header: TransferHeader) {
     let Some(link) = link else { return };
-    let file = models.path(header.parameters);
+    let file = models.update(header.parameters);
     tokio::spawn(async move {
         if let Err(error) = link.send_parameters(header, file).await {
             tracing::warn!(%error, "the update was not taken; it is kept until the coordinator asks again");
@@ -245,11 +248,7 @@ async fn connect(
     config: &SiteConfig,
     stopped: &mut watch::Receiver<Option<Signal>>,
 ) -> Result<(Link, mpsc::Receiver<LinkEvent>), Failure> {
-    let link = LinkConfig {
-        coordinator: config.coordinator.clone(),
-        certificates: config.certificates.clone(),
-        incoming: config.work_folder.join("incoming"),
-    };
+    let link = config.link();
     let hello = Hello {
         protocol: PROTOCOL,
         software: env!("CARGO_PKG_VERSION").into(),

@@ -14,7 +14,7 @@ use crate::train::{self, Job, Step, on_own_thread, train, with_own_norms};
 use shared::case::{Cases, Role};
 use shared::federation::{Evaluation, Federation, Norm};
 use shared::message::{Inventory, Progress, RunId, TaskId, Trained};
-use shared::parameters::Parameters;
+use shared::parameters::{Parameters, ParametersId};
 use shared::score::AtThreshold;
 use shared::sequence::SequenceSet;
 use shared::site::{Event, Work};
@@ -114,6 +114,8 @@ struct Shop {
     overlays: Overlays,
     tell: mpsc::UnboundedSender<Told>,
     prepared: OnceLock<Prepared>,
+    /// The last update that was stored, and its run: what stayed behind of it is of use to the next training.
+    last: Mutex<Option<(RunId, ParametersId)>>,
     /// The site's last own model, whose normalisation layers it keeps where the federation says so.
     own: Mutex<Option<(RunId, Parameters)>>,
 }
@@ -131,9 +133,11 @@ impl Worker {
         config: &SiteConfig,
         site: &str,
         federation: Arc<Federation>,
-        models: Models,
+        (models, last): (Models, Option<(RunId, ParametersId)>),
         tell: mpsc::UnboundedSender<Told>,
     ) -> Result<Self, Failure> {
+        let local = federation.model.norm == Norm::BatchLocal;
+        let own = last.filter(|_| local).and_then(|(run, update)| Some((run, models.own(update)?)));
         let shop = Shop {
             site: site.into(),
             role: config.role,
@@ -145,7 +149,8 @@ impl Worker {
             overlays: config.overlays,
             tell,
             prepared: OnceLock::new(),
-            own: Mutex::new(None),
+            last: Mutex::new(last),
+            own: Mutex::new(own),
         };
         Ok(Self { shop: Arc::new(shop), threads: config.threads, cancelled: Arc::default() })
     }
@@ -238,7 +243,8 @@ impl Shop {
             go_on(cancelled)
         };
         let update = train(&job, &self.device, &mut progress).map_err(|error| error.to_string())?;
-        let parameters = self.models.store(&update.parameters).map_err(|error| format!("the update: {error}"))?;
+        let parameters =
+            self.store(task.run, start, &update.parameters).map_err(|error| format!("the update: {error}"))?;
         tracing::info!(loss = update.mean_loss, seconds = update.seconds, slices = update.slices, "trained");
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((task.run, update.parameters));
         self.say(Event::Trained(Trained {
@@ -252,6 +258,17 @@ impl Shop {
             sequences: update.sequences,
         }));
         Ok(())
+    }
+
+    fn store(&self, run: RunId, start: &Parameters, learnt: &Parameters) -> io::Result<ParametersId> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.filter(|(of, _)| *of == run).map(|(_, update)| update);
+        let update = self.models.store(start, learnt, before)?;
+        if self.federation.model.norm == Norm::BatchLocal {
+            self.models.keep_own(update, learnt)?;
+        }
+        *last = Some((run, update));
+        Ok(update)
     }
 
     fn score(

@@ -1,6 +1,6 @@
 //! QUIC: the only file of this binary that names quinn.
 
-use super::wire::{self, WireError};
+use super::wire::{self, Landing, WireError};
 use super::{LinkConfig, LinkError, LinkEvent};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
@@ -89,7 +89,8 @@ pub(super) async fn connect(config: LinkConfig, tls: rustls::ClientConfig, hello
     let (events, inbox) = mpsc::channel(QUEUE);
     let expected = Arc::new(watch::Sender::new(None));
     let connection = Connection { quic, expected };
-    let session = Session { connection: connection.clone(), events, incoming: config.incoming };
+    let LinkConfig { incoming, models, .. } = config;
+    let session = Session { connection: connection.clone(), events, incoming, models };
     tokio::spawn(session.run(endpoint, (sending, receiving), messages, first));
     Ok((connection, outbox, inbox))
 }
@@ -101,8 +102,8 @@ fn transport() -> quinn::TransportConfig {
     let mut congestion = quinn::congestion::CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW);
     transport
-        .max_concurrent_bidi_streams(0u8.into())
-        .max_concurrent_uni_streams(2u8.into())
+        .max_concurrent_bidi_streams(1u8.into())
+        .max_concurrent_uni_streams(0u8.into())
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(SEND_WINDOW)
@@ -198,25 +199,26 @@ impl Connection {
     }
 
     pub(super) async fn send_parameters(&self, header: TransferHeader, file: PathBuf) -> Result<(), LinkError> {
-        let mut stream = self.quic.open_uni().await.map_err(|_| self.closed())?;
-        match wire::send_file(&mut stream, header, file).await {
-            // The coordinator stopped the stream or the connection is gone: either way `stopped` knows.
-            Ok(()) | Err(WireError::Stream(_)) => {}
-            Err(error) => {
-                // Nobody answers a reset, so there is nothing to wait for.
-                stream.reset(number(CloseCode::Transfer)).ok();
-                return Err(LinkError::Transfer { reason: error.to_string() });
-            }
+        let (mut sending, mut receiving) = self.quic.open_bi().await.map_err(|_| self.closed())?;
+        let error = match wire::send_file((&mut sending, &mut receiving), header, file).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if self.quic.close_reason().is_some() {
+            return Err(self.closed());
         }
-        stream.finish().ok();
-        match stream.stopped().await {
-            Ok(None) => Ok(()),
-            Ok(Some(code)) => {
-                let meaning = CloseCode::from_number(code.into_inner()).unwrap_or(CloseCode::Transfer).meaning();
-                Err(LinkError::Transfer { reason: format!("the coordinator says that {meaning}") })
+        let reason = match &error {
+            // The coordinator stopped the stream, or ended its own: the code says why.
+            WireError::Stream(_) => {
+                let stopped = timeout(REFUSAL, sending.stopped()).await;
+                let code = stopped.ok().and_then(Result::ok).flatten();
+                let code = code.and_then(|code| CloseCode::from_number(code.into_inner()));
+                format!("the coordinator says that {}", code.unwrap_or(CloseCode::Transfer).meaning())
             }
-            Err(_) => Err(self.closed()),
-        }
+            error => error.to_string(),
+        };
+        sending.reset(number(CloseCode::Transfer)).ok();
+        Err(LinkError::Transfer { reason })
     }
 }
 
@@ -225,6 +227,7 @@ struct Session {
     connection: Connection,
     events: mpsc::Sender<LinkEvent>,
     incoming: PathBuf,
+    models: PathBuf,
 }
 
 impl Session {
@@ -289,20 +292,22 @@ impl Session {
     async fn fetch(&self) -> Ending {
         let mut expected = self.connection.expected.subscribe();
         for transfer in 0u64.. {
-            let Ok(mut stream) = self.connection.quic.accept_uni().await else { break };
-            let header = match wire::read_frame::<TransferHeader>(&mut stream).await {
+            let Ok((mut sending, mut receiving)) = self.connection.quic.accept_bi().await else { break };
+            let header = match wire::read_frame::<TransferHeader>(&mut receiving).await {
                 Ok(Some(header)) => header,
                 Ok(None) => return Ending(CloseCode::Violation, "a stream without a header".into()),
                 Err(error) => return broken(&error),
             };
             let Ok(bytes) = expected.wait_for(Option::is_some).await.map(|bytes| bytes.unwrap_or(0)) else { break };
             let file = self.incoming.join(format!("{}-{transfer}.f32", header.parameters));
+            let known = self.models.join(header.parameters.hex()).with_extension("f32");
+            let landing = Landing { parts: self.incoming.clone(), place: file.clone(), known: Some(known) };
             let taken = match Receiving::begin(header, bytes) {
-                Ok(receiving) => wire::receive_file(&mut stream, receiving, file.clone()).await,
+                Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, landing).await,
                 Err(error) => Err(error.into()),
             };
             match taken {
-                Ok(header) => self.tell(LinkEvent::Parameters { header, file }).await,
+                Ok(arrived) => self.tell(LinkEvent::Parameters { header: arrived.header(), file }).await,
                 Err(error) => return broken(&error),
             }
         }

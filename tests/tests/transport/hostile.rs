@@ -87,7 +87,7 @@ async fn refused(stage: &mut Stage) -> (TransferHeader, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_that_are_not_what_they_say_leave_nothing_behind() {
     let content = [7u8; 100];
-    let (good, hash) = (header(&content), chunk_hash(&content));
+    let (good, hash) = (header(&content), chunk_hash(0, 100, &content));
     let mut stage = Stage::open(100, &[]).await;
     let intruder = Intruder::greeting(&stage, "north").await;
     assert!(matches!(stage.event().await, Inbound::Connected { .. }));
@@ -101,13 +101,13 @@ async fn transfers_that_are_not_what_they_say_leave_nothing_behind() {
         (&[&announced, &hash, &content[..50]], "the stream ended"),
     ];
     for (parts, expected) in wrong {
-        soon(intruder.pour(parts)).await;
+        let _answers = soon(intruder.pour(parts)).await;
         let (_, reason) = refused(&mut stage).await;
         assert!(reason.contains(expected), "{reason}");
         assert_eq!(stage.incoming(), 0, "{expected}");
     }
-    soon(intruder.pour(&[&announced, &hash, &content])).await;
-    assert!(matches!(stage.event().await, Inbound::Parameters { header, .. } if header == good));
+    let _answers = soon(intruder.pour(&[&announced, &hash, &content])).await;
+    assert!(matches!(stage.event().await, Inbound::Parameters { arrived, .. } if arrived.header() == good));
     assert_eq!(stage.incoming(), 1);
 }
 
@@ -118,7 +118,7 @@ async fn another_length_than_the_models_is_refused_before_the_content() {
     assert!(matches!(stage.event().await, Inbound::Connected { .. }));
     // Only the header is sent; the stream stays open, and the answer comes all the same.
     let announced = TransferHeader { bytes: u64::MAX, ..header(&[7; 100]) };
-    let mut stream = intruder.connection.open_uni().await.unwrap();
+    let (mut stream, _answers) = intruder.connection.open_bi().await.unwrap();
     stream.write_all(&encode(&announced).unwrap()).await.unwrap();
     let stopped = soon(stream.stopped()).await.unwrap().unwrap();
     assert_eq!(CloseCode::from_number(stopped.into_inner()), Some(CloseCode::Transfer));

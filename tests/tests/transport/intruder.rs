@@ -6,8 +6,9 @@ use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use shared::codec::{CloseCode, encode};
-use shared::message::{ALPN, SiteMessage};
+use shared::codec::transfer::{CHUNK, chunk_hash};
+use shared::codec::{CloseCode, PREFIX, decode, encode, payload_length};
+use shared::message::{ALPN, SiteMessage, TransferAnswer, TransferHeader};
 use std::sync::Arc;
 
 pub(crate) struct Intruder {
@@ -67,9 +68,38 @@ impl Intruder {
         self.control.0.write_all(bytes).await.unwrap();
     }
 
-    /// Writes bytes on a new stream for parameters, which may be stopped at any point of it.
-    pub(crate) async fn pour(&self, parts: &[&[u8]]) {
-        let mut stream = self.connection.open_uni().await.unwrap();
+    /// Offers parameters on a new stream, and reads from where on they are wanted.
+    pub(crate) async fn offer(&self, header: &TransferHeader) -> TransferAnswer {
+        self.open(header).await.1
+    }
+
+    /// Sends the beginning of a content of several chunks, cut off anywhere.
+    pub(crate) async fn begin(&self, header: &TransferHeader, content: &[u8]) {
+        let (mut stream, _) = self.open(header).await;
+        for (index, chunk) in content.chunks(CHUNK).enumerate() {
+            // Only the last one is shorter, and it is never whole at the other end.
+            stream.write_all(&chunk_hash(index as u64, header.bytes, chunk)).await.unwrap();
+            stream.write_all(chunk).await.unwrap();
+        }
+        // Left open: dropping it would finish it.
+        std::mem::forget(stream);
+    }
+
+    async fn open(&self, header: &TransferHeader) -> (SendStream, TransferAnswer) {
+        let (mut stream, mut answers) = self.connection.open_bi().await.unwrap();
+        stream.write_all(&encode(header).unwrap()).await.unwrap();
+        let mut prefix = [0; PREFIX];
+        answers.read_exact(&mut prefix).await.unwrap();
+        let mut payload = vec![0; payload_length(prefix).unwrap()];
+        answers.read_exact(&mut payload).await.unwrap();
+        (stream, decode(&payload).unwrap())
+    }
+
+    /// Writes bytes on a new stream for parameters, which may be stopped at any point of it. As long as the answers' stream
+    /// is held, the other end may answer.
+    #[must_use]
+    pub(crate) async fn pour(&self, parts: &[&[u8]]) -> RecvStream {
+        let (mut stream, answers) = self.connection.open_bi().await.unwrap();
         for part in parts {
             if stream.write_all(part).await.is_err() {
                 break;
@@ -77,6 +107,7 @@ impl Intruder {
         }
         stream.finish().ok();
         stream.stopped().await.unwrap();
+        answers
     }
 
     /// The code and the words the connection was closed with.

@@ -63,6 +63,7 @@ impl Stage {
             coordinator: self.address().to_string(),
             certificates: self.path("pki").join(site),
             incoming: self.path(&format!("incoming-{site}")),
+            models: self.path(&format!("models-{site}")),
         }
     }
 
@@ -100,7 +101,8 @@ impl Stage {
 
     /// Files left in the coordinator's folder for parameters.
     pub(crate) fn incoming(&self) -> usize {
-        std::fs::read_dir(self.path("incoming")).unwrap().count()
+        let folders = std::fs::read_dir(self.path("incoming")).unwrap();
+        folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
     }
 
     /// A file of parameters with the header that announces it.

@@ -1,10 +1,13 @@
 //! Good sites: messages and parameters arrive, connections replace one another.
 
+use crate::intruder::Intruder;
 use crate::stage::{Stage, TASK, soon};
 use coordinator::server::{Inbound, SendError};
-use shared::message::{CoordinatorMessage, SiteMessage};
+use shared::codec::transfer::CHUNK;
+use shared::message::{CoordinatorMessage, SiteMessage, TransferAnswer};
 use shared::parameters::ParametersId;
 use site_agent::link::{Link, LinkError, LinkEvent};
+use std::time::Duration;
 
 const MODEL: usize = 5_000_000;
 
@@ -42,7 +45,7 @@ async fn parameters_arrive_whole_both_ways() {
     assert!(std::fs::read(&received).unwrap() == content);
     link.send_parameters(header, received).await.unwrap();
     match stage.event().await {
-        Inbound::Parameters { site, header: found, file, .. } if site == "north" && found == header => {
+        Inbound::Parameters { site, arrived, file, .. } if site == "north" && arrived.header() == header => {
             assert!(std::fs::read(file).unwrap() == content);
         }
         other => panic!("{other:?}"),
@@ -142,4 +145,100 @@ async fn a_closed_site_reads_why_and_one_that_is_sent_too_much_is_dropped() {
         Inbound::Closed { reason, .. } => assert!(reason.contains("does not read"), "{reason}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// What a broken connection brought is not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_goes_on_where_the_line_broke() {
+    let mut stage = Stage::open(MODEL as u64, &[]).await;
+    let (header, file, content) = stage.parameters("update.f32", MODEL, 1);
+    let intruder = Intruder::greeting(&stage, "north").await;
+    assert!(matches!(stage.event().await, Inbound::Connected { .. }));
+    // Two chunks and a half, then the line is gone.
+    soon(intruder.begin(&header, &content[..5 * CHUNK / 2])).await;
+    let part = stage.path("incoming/north").join(header.parameters.hex()).with_extension("part");
+    soon(async {
+        while std::fs::metadata(&part).map_or(0, |part| part.len()) < 2 * CHUNK as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    drop(intruder);
+    assert!(matches!(stage.event().await, Inbound::Closed { .. }));
+
+    let intruder = Intruder::greeting(&stage, "north").await;
+    assert!(matches!(stage.event().await, Inbound::Connected { .. }));
+    let wanted = soon(intruder.offer(&header)).await;
+    assert_eq!(wanted, TransferAnswer::Wanted { from: 2 * CHUNK as u64 });
+    drop(intruder);
+    assert!(matches!(stage.event().await, Inbound::Closed { .. }));
+
+    let (link, _events, _) = stage.join("north").await;
+    soon(link.send_parameters(header, file)).await.unwrap();
+    match stage.event().await {
+        Inbound::Parameters { file, .. } => assert!(std::fs::read(file).unwrap() == content),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(stage.incoming(), 1, "nothing is left of the part");
+}
+
+/// The part was changed on the disk: the end shows it, it is forgotten, and the next try brings everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_part_ends_the_connection_and_is_forgotten() {
+    let mut stage = Stage::open(MODEL as u64, &[]).await;
+    let (header, file, content) = stage.parameters("update.f32", MODEL, 1);
+    let folder = stage.path("incoming/north");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut damaged = content[..3 * CHUNK].to_vec();
+    damaged[CHUNK] ^= 1;
+    std::fs::write(folder.join(header.parameters.hex()).with_extension("part"), damaged).unwrap();
+    std::fs::write(folder.join("other.part"), b"of another model").unwrap();
+    let (link, _events, _) = stage.join("north").await;
+    let sent = soon(link.send_parameters(header, file.clone())).await;
+    assert!(matches!(sent, Err(LinkError::Closed { .. })), "{sent:?}");
+    match stage.event().await {
+        Inbound::Closed { reason, .. } => assert!(reason.contains("begins anew"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let (link, _events, _) = stage.join("north").await;
+    soon(link.send_parameters(header, file)).await.unwrap();
+    assert!(matches!(stage.event().await, Inbound::Parameters { .. }));
+    assert_eq!(stage.incoming(), 1);
+}
+
+/// A model that the site has already does not travel; one that changed on its disk does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_the_site_has_is_not_sent_again() {
+    let mut stage = Stage::open(MODEL as u64, &[]).await;
+    let (header, file, content) = stage.parameters("model.f32", MODEL, 1);
+    let known = stage.link("north").models.join(header.parameters.hex()).with_extension("f32");
+    std::fs::create_dir_all(known.parent().unwrap()).unwrap();
+    for (have, travels) in [(content.clone(), false), (vec![0; MODEL], true), (vec![0; 3], true)] {
+        std::fs::write(&known, have).unwrap();
+        let (link, mut events, _) = stage.join("north").await;
+        link.expect(MODEL as u64);
+        stage.server.send_parameters("north", header, file.clone()).unwrap();
+        let received = match soon(events.recv()).await {
+            Some(LinkEvent::Parameters { file, .. }) => file,
+            other => panic!("{other:?}"),
+        };
+        assert!(std::fs::read(&received).unwrap() == content);
+        let same = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+        assert_eq!(same(&received) != same(&known), travels);
+        drop(link);
+        assert!(matches!(stage.event().await, Inbound::Closed { .. }));
+    }
+}
+
+/// A disk that fails under a transfer is nobody's update refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_is_not_the_sites_fault() {
+    let mut stage = Stage::open(MODEL as u64, &[]).await;
+    let (header, file, _) = stage.parameters("update.f32", MODEL, 1);
+    // Where the site's folder should be stands a file.
+    std::fs::write(stage.path("incoming/north"), b"").unwrap();
+    let (link, _events, _) = stage.join("north").await;
+    assert!(soon(link.send_parameters(header, file)).await.is_err());
+    assert!(matches!(stage.event().await, Inbound::DiskFailed { .. }));
+    assert!(matches!(stage.event().await, Inbound::Closed { .. }));
 }
