@@ -6,7 +6,7 @@ use super::models::Models;
 use super::worker::{Prepared, Worker};
 use crate::data::DataError;
 use crate::failure::{Class, Failure};
-use crate::link::{Link, LinkConfig, LinkError, LinkEvent};
+use crate::link::{Link, LinkError, LinkEvent};
 use crate::signal::Signal;
 use rand::RngExt;
 use shared::architecture;
@@ -245,11 +245,7 @@ async fn connect(
     config: &SiteConfig,
     stopped: &mut watch::Receiver<Option<Signal>>,
 ) -> Result<(Link, mpsc::Receiver<LinkEvent>), Failure> {
-    let link = LinkConfig {
-        coordinator: config.coordinator.clone(),
-        certificates: config.certificates.clone(),
-        incoming: config.work_folder.join("incoming"),
-    };
+    let link = config.link();
     let hello = Hello {
         protocol: PROTOCOL,
         software: env!("CARGO_PKG_VERSION").into(),
