@@ -139,10 +139,9 @@ async fn reach(config: &LinkConfig, client: &quinn::ClientConfig) -> Result<Reac
     if reached.tunnel.is_some() {
         let proxy = tunnel::proxy(fallback)?.map(|proxy| format!(", by the proxy {proxy}")).unwrap_or_default();
         tracing::warn!(
-            "UDP seems to be blocked: {} did not answer over it within {} seconds. The connection goes through TLS over \
-             TCP at {}{proxy}, which is slower",
+            "UDP seems to be blocked: no answer from {} over it so far. The connection goes through TLS over TCP at \
+             {}{proxy}, which is slower",
             config.coordinator,
-            PATIENCE.as_secs(),
             fallback.address
         );
     }
