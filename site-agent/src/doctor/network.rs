@@ -117,7 +117,7 @@ fn ways(coordinator: &str, heard: Heard) -> Vec<Finding> {
     let Heard { name, udp, tunnel } = heard;
     let (direct, around) = (udp.is_ok(), tunnel.works());
     let name = match name {
-        Ok(addresses @ 1..) => Finding::good("name", format!("{coordinator} has {addresses} addresses")),
+        Ok(1..) => Finding::good("name", format!("{coordinator} is found")),
         outcome => {
             let reason = outcome.map_or_else(|error| error.to_string(), |_| "no address".into());
             let failure = Failure::new(Class::Configuration, format!("{coordinator} is not found: {reason}"));
@@ -130,11 +130,14 @@ fn ways(coordinator: &str, heard: Heard) -> Vec<Finding> {
     };
     let udp = match udp {
         Ok(()) => Finding::good("udp", format!("{coordinator} answers over UDP and trusts this site")),
-        Err(error) if around => Finding::warning(
+        Err(LinkError::Unreachable { reason, .. }) if around => Finding::warning(
             "udp",
-            format!("{error}: UDP seems to be blocked. The TLS tunnel is used, which is slower"),
+            format!("seems to be blocked: {coordinator}: {reason}. The TLS tunnel is used, which is slower"),
             "ask the network's people to let UDP out to that port, and its answers in",
         ),
+        Err(error) if around => {
+            Finding::warning("udp", format!("not used: {error}"), "the TLS tunnel is used, which is slower")
+        }
         Err(error) => Finding::bad("udp", explained(error)),
     };
     let mut findings = vec![name, udp];
@@ -163,6 +166,10 @@ fn detour(tunnel: Tunnel, direct: bool) -> [Finding; 2] {
         Ok(_) => Finding::good("fallback", format!("{address} carries QUIC through TLS over TCP")),
         Err(error) if direct && !named => {
             Finding::good("fallback", format!("{error}; not needed while UDP gets through"))
+        }
+        Err(LinkError::Proxy { .. }) => {
+            let words = format!("{address} was not reached: see proxy");
+            Finding::bad_unless("fallback", direct, Failure::new(Class::Federation, words))
         }
         Err(error) => Finding::bad_unless("fallback", direct, error.into()),
     };
@@ -212,7 +219,7 @@ mod tests {
             assert_eq!(state(true, true, named, "fallback").0, State::Ok);
             let (blocked, words, class) = state(false, true, named, "udp");
             assert_eq!((blocked, class), (State::Warning, None));
-            assert!(words.contains("UDP seems to be blocked") && words.contains("let UDP out"), "{words}");
+            assert!(words.contains("seems to be blocked") && words.contains("let UDP out"), "{words}");
             assert_eq!(state(false, false, named, "udp").2, Some(Class::Federation));
             assert_eq!(state(false, false, named, "fallback").2, Some(Class::Federation));
         }

@@ -34,9 +34,23 @@ pub(super) enum Ended {
     #[error("a message came that is no datagram")]
     Stray,
     #[error("{0}")]
-    Web(#[from] tungstenite::Error),
+    Web(tungstenite::Error),
     #[error("the local socket: {0}")]
     Local(#[from] io::Error),
+}
+
+impl From<tungstenite::Error> for Ended {
+    fn from(error: tungstenite::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        use tungstenite::Error as E;
+        match error {
+            E::ConnectionClosed | E::AlreadyClosed => Self::Closed,
+            E::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => Self::Closed,
+            // Whoever is in a hurry leaves without a word; QUIC has said what there was to say.
+            E::Io(error) if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) => Self::Closed,
+            error => Self::Web(error),
+        }
+    }
 }
 
 /// What a WebSocket may hold in memory, and the longest message.
