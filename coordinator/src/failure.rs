@@ -103,6 +103,12 @@ impl From<ServerError> for Failure {
         let (class, hint) = match error {
             ServerError::Certificates { .. } => (Class::Configuration, Some("`coordinator init` writes certificates")),
             ServerError::Listen { .. } => (Class::Federation, None),
+            ServerError::Fallback { .. } => (
+                Class::Configuration,
+                Some(
+                    "name another address in serve.fallback or with --fallback, or say \"off\"; docs/OPERATIONS.md says how to be allowed to use 443",
+                ),
+            ),
             ServerError::Incoming { .. } => (Class::Disk, None),
         };
         Self { class, what: error.to_string(), hint: hint.map(Into::into) }

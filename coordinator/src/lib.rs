@@ -1,6 +1,7 @@
 //! Launches rounds, averages the sites' updates and reports how the model does at sites that took no part. Links
 //! no neural network.
 
+pub mod address;
 pub mod certificates;
 pub mod cli;
 pub mod driver;

@@ -2,6 +2,7 @@
 
 mod configure;
 
+use crate::address::OptionalAddress;
 use crate::driver::{Accepted, Books, Driver, End, Inlets};
 use crate::failure::{Class, Failure};
 use crate::happening::Happening;
@@ -10,7 +11,7 @@ use crate::report;
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::signal::{self, Signal};
 use crate::simulate::View;
-use crate::status::{self, Page, Status, StatusAddress, StatusError, Web};
+use crate::status::{self, Page, Status, StatusError, Web};
 use crate::store::{Place, Store, StoreError};
 pub(crate) use configure::run_folder;
 use shared::architecture::{initial, manifest};
@@ -37,9 +38,12 @@ pub struct Args {
     /// The UDP address to listen on, instead of serve.listen.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// The TCP address for sites whose network lets no UDP through, or `off`, instead of serve.fallback.
+    #[arg(long, value_name = "ADDRESS")]
+    fallback: Option<OptionalAddress>,
     /// The status page's TCP address, or `off`, instead of serve.status.
     #[arg(long, value_name = "ADDRESS")]
-    status: Option<StatusAddress>,
+    status: Option<OptionalAddress>,
     /// Also train each site alone for the same rounds, and show it and the consensus of all of them beside.
     #[arg(long)]
     with_local: bool,
@@ -59,6 +63,8 @@ pub struct ServeConfig {
     pub federation: Federation,
     /// The UDP address to listen on.
     pub listen: SocketAddr,
+    /// The TCP address for sites whose network lets no UDP through, if they are to have one.
+    pub fallback: Option<SocketAddr>,
     /// The coordinator's certificate folder.
     pub certificates: PathBuf,
     /// Where everything is kept.
@@ -147,6 +153,7 @@ pub async fn serve(
     let (events, inbound) = mpsc::channel(64);
     let server = ServerConfig {
         listen: config.listen,
+        fallback: config.fallback,
         certificates: config.certificates,
         incoming: store.incoming(),
         expected_bytes: store.update_bytes(&manifest),
@@ -154,6 +161,9 @@ pub async fn serve(
     };
     let server = Server::bind(server, events).await?;
     tracing::info!(address = %server.local_addr(), "listening");
+    if let Some(address) = server.fallback_addr() {
+        tracing::info!(%address, "listening for sites without UDP");
+    }
     let plan = Plan {
         federation: (*federation).clone(),
         with_local: config.with_local,
@@ -230,7 +240,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let config = configure::configure(args)?;
     let folder = config.run_folder.clone();
     eprintln!("run folder: {}", folder.display());
-    eprintln!("listening on {}", config.listen);
+    eprintln!("listening on {} (UDP)", config.listen);
+    config
+        .fallback
+        .iter()
+        .for_each(|address| eprintln!("listening on {address} (TLS over TCP, for sites without UDP)"));
     config.status.iter().for_each(|page| eprintln!("{}", page.greeting(&folder)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -316,9 +330,17 @@ mod tests {
         assert_eq!(examples.keys().collect::<Vec<_>>(), ["coordinator.toml"]);
         for name in examples.keys() {
             let config = crate::examples::folder().join(name);
-            let status = Some(StatusAddress::Off);
-            let args =
-                Args { config, run_folder: None, listen: None, status, with_local: false, start: None, json: false };
+            let status = Some(OptionalAddress::Off);
+            let args = Args {
+                config,
+                run_folder: None,
+                listen: None,
+                fallback: None,
+                status,
+                with_local: false,
+                start: None,
+                json: false,
+            };
             let served = configure::configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
             // Relative paths are meant from where the command is started, as the file's first lines start it.
             assert_eq!(served.certificates, std::path::Path::new("pki/coordinator"), "{name}");

@@ -3,11 +3,13 @@
 //! QUIC with mutual TLS 1.3. A site is who its certificate says it is, and has one connection at a time: a newer one
 //! takes the older one's place, and the numbers in [`Inbound`] tell them apart. For each connection the events come in
 //! order: `Connected`, then anything, then `Closed`; `Closed` of a replaced connection comes before `Connected` of the
-//! one that took its place. See docs/PROTOCOL.md.
+//! one that took its place. Sites whose network lets no UDP through may come through a tunnel of TLS over TCP. See
+//! docs/PROTOCOL.md.
 
 mod peers;
 mod quic;
 mod tls;
+mod tunnel;
 mod wire;
 
 use peers::Order;
@@ -18,12 +20,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::sync::mpsc;
+use tunnel::{Origins, Tunnels};
 
 /// Where to listen, and for what.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// The UDP address; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// The TCP address for sites whose network lets no UDP through, if they are to have one.
+    pub fallback: Option<SocketAddr>,
     /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
     pub certificates: PathBuf,
     /// Where verified parameters are put, in a folder for each site; the receiver of [`Inbound::Parameters`] moves or removes
@@ -113,6 +118,14 @@ pub enum ServerError {
         /// Why.
         reason: io::Error,
     },
+    /// The TCP address for sites without UDP cannot be listened on.
+    #[error("serve.fallback: cannot listen on {listen}: {reason}")]
+    Fallback {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        reason: io::Error,
+    },
     /// The folder for incoming parameters does not work.
     #[error("{path}: {reason}", path = path.display())]
     Incoming {
@@ -141,6 +154,7 @@ pub enum SendError {
 #[derive(Debug)]
 pub struct Server {
     endpoint: quic::Endpoint,
+    tunnels: Option<Tunnels>,
 }
 
 impl Server {
@@ -150,13 +164,29 @@ impl Server {
         let tls = tls::configuration(&config.certificates)?;
         let incoming = |reason| ServerError::Incoming { path: config.incoming.clone(), reason };
         wire::sweep(&config.incoming).map_err(incoming)?;
-        Ok(Self { endpoint: quic::Endpoint::open(config, tls, events)? })
+        let outer = config.fallback.map(|listen| Ok((listen, tls::tunnel(&config.certificates)?))).transpose()?;
+        let origins = Origins::default();
+        let endpoint = quic::Endpoint::open(config, tls, events, origins.clone())?;
+        let tunnels = match outer {
+            None => None,
+            Some((listen, outer)) => {
+                let opened = Tunnels::open(listen, outer, endpoint.local_addr(), origins, tunnel::LIMITS).await;
+                Some(opened.map_err(|reason| ServerError::Fallback { listen, reason })?)
+            }
+        };
+        Ok(Self { endpoint, tunnels })
     }
 
     /// Where the server listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.endpoint.local_addr()
+    }
+
+    /// Where the server listens for sites whose network lets no UDP through.
+    #[must_use]
+    pub fn fallback_addr(&self) -> Option<SocketAddr> {
+        self.tunnels.as_ref().map(Tunnels::local_addr)
     }
 
     /// Queues a message. Never waits. Line breaks in a text for people become spaces.

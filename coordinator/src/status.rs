@@ -28,7 +28,7 @@ mod web;
 pub use client::ClientError;
 pub use commands::{DropArgs, StatusArgs, Where, drop_site, pause, resume, show, stop};
 pub use picture::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
-pub use settings::{Page, StatusAddress, bind};
+pub use settings::{Page, bind};
 pub use token::TokenError;
 pub(crate) use web::{Action, Command, Web};
 

@@ -11,7 +11,7 @@ mod worker;
 
 use crate::failure::{Class, Failure};
 use crate::signal;
-pub use config::{SiteConfig, SiteConfigError};
+pub use config::{FallbackAddress, SiteConfig, SiteConfigError};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use tokio::sync::watch;

@@ -132,6 +132,12 @@ impl From<LinkError> for Failure {
         };
         let hint = match error {
             E::Unreachable { .. } => Some("is the coordinator running, and does the firewall let UDP through?"),
+            E::Tunnel { .. } => {
+                Some("`fallback` is where the coordinator's serve.fallback listens; \"off\" leaves it out")
+            }
+            E::Proxy { .. } => {
+                Some("HTTPS_PROXY=http://user:password@host:port names the proxy, NO_PROXY who needs none")
+            }
             E::OurCertificate { .. } => Some("ask the federation for a new certificate folder for this site"),
             E::TheirCertificate { .. } => Some(
                 "`coordinator` must be a name in its certificate, and `certificates` the folder of this federation",

@@ -1,13 +1,19 @@
 //! The site's connection to its coordinator: QUIC with mutual TLS 1.3. See docs/PROTOCOL.md.
 
+mod proxy;
 mod quic;
+mod race;
 mod tls;
+mod tunnel;
 mod wire;
+
+pub use proxy::Proxies;
 
 use shared::codec::{CodecError, Frame, sentence};
 use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 /// Where the coordinator is, and who we are.
@@ -15,6 +21,8 @@ use tokio::sync::mpsc;
 pub struct LinkConfig {
     /// `host:port`. The coordinator's certificate must name the host.
     pub coordinator: String,
+    /// The way where UDP is blocked, if there is to be one.
+    pub fallback: Option<Fallback>,
     /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
     pub certificates: PathBuf,
     /// Where verified parameters are put; the receiver of [`LinkEvent::Parameters`] moves or removes them. What a broken
@@ -23,6 +31,33 @@ pub struct LinkConfig {
     /// Where parameters stand that came before, by [`shared::parameters::ParametersId::hex`] and the extension `f32`: those
     /// do not travel again.
     pub models: PathBuf,
+}
+
+/// How the coordinator is reached where the network lets no UDP through: QUIC within TLS over TCP.
+#[derive(Clone, Debug)]
+pub struct Fallback {
+    /// `host:port` of the coordinator's TLS address. The certificate shown there must name the host.
+    pub address: String,
+    /// What is known about proxies on the way.
+    pub proxies: Proxies,
+}
+
+/// From when until when a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub from: SystemTime,
+    /// Not after.
+    pub until: SystemTime,
+}
+
+/// One way to the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// UDP, as it should be.
+    Udp,
+    /// The TLS tunnel.
+    Tunnel,
 }
 
 /// What reaches the site.
@@ -81,6 +116,24 @@ pub enum LinkError {
         /// Why, as far as known.
         reason: String,
     },
+    /// The coordinator's TLS address gives no way for what UDP would carry.
+    #[error("no way through TLS at {address}: {reason}")]
+    Tunnel {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The proxy gives no way to the coordinator's TLS address.
+    #[error("the proxy {proxy} gives no way to {address}: {reason}")]
+    Proxy {
+        /// The proxy's host and port.
+        proxy: String,
+        /// The address behind it.
+        address: String,
+        /// Why.
+        reason: String,
+    },
     /// The coordinator refuses our certificate.
     #[error("the coordinator does not accept our certificate: {reason}")]
     OurCertificate {
@@ -126,7 +179,12 @@ impl LinkError {
     /// Whether trying again later, with nothing changed here, may help.
     #[must_use]
     pub fn again(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Closed { .. } | Self::Transfer { .. } | Self::Address { .. })
+        self.silent() || matches!(self, Self::Closed { .. } | Self::Transfer { .. })
+    }
+
+    /// Whether the coordinator was not heard at all, so that another way to it may do better.
+    fn silent(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Address { .. } | Self::Tunnel { .. } | Self::Proxy { .. })
     }
 }
 
@@ -149,22 +207,33 @@ impl Link {
         Ok((Self { connection, outbox }, events))
     }
 
-    /// Whether a folder holds the certificates and the key that a site needs, fitting each other.
+    /// Whether a folder holds the certificates and the key that a site needs, fitting each other; gives how long the site's
+    /// own is valid.
     ///
     /// # Errors
     /// [`LinkError::Certificates`].
-    pub fn check(certificates: &Path) -> Result<(), LinkError> {
-        tls::configuration(certificates).map(drop)
+    pub fn check(certificates: &Path) -> Result<Validity, LinkError> {
+        tls::configuration(certificates)?;
+        tls::validity(certificates)
     }
 
-    /// Whether the coordinator answers, and both ends accept each other's certificates. Nobody is greeted: a site that is
-    /// at work meanwhile is not disturbed.
+    /// Whether the coordinator answers one way, and both ends accept each other's certificates. Nobody is greeted: a site
+    /// that is at work meanwhile is not disturbed. Gives the seconds by which our clock is ahead of the coordinator's,
+    /// where it said what time it is.
     ///
     /// # Errors
     /// As [`Link::connect`], as far as it gets.
-    pub async fn probe(config: LinkConfig) -> Result<(), LinkError> {
+    pub async fn probe(config: &LinkConfig, way: Way) -> Result<Option<i64>, LinkError> {
         let tls = tls::configuration(&config.certificates)?;
-        quic::probe(&config, tls).await
+        quic::probe(config, tls, way).await
+    }
+
+    /// The proxy on the way to the fallback, as `host:port`.
+    ///
+    /// # Errors
+    /// The fallback's address is none.
+    pub fn proxy(fallback: &Fallback) -> Result<Option<String>, LinkError> {
+        tunnel::proxy(fallback)
     }
 
     /// Says how many bytes the model's parameters take ([`shared::parameters::Manifest::bytes`]), as soon as the

@@ -61,6 +61,7 @@ impl Pair {
         let (sender, mut events) = mpsc::channel(16);
         let config = ServerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
+            fallback: None,
             certificates: pki.join("coordinator"),
             incoming: folder.join("incoming"),
             expected_bytes: BYTES as u64,
@@ -69,6 +70,7 @@ impl Pair {
         let server = Server::bind(config, sender).await.unwrap();
         let link = LinkConfig {
             coordinator: server.local_addr().to_string(),
+            fallback: None,
             certificates: pki.join("north"),
             incoming: folder.join("incoming-north"),
             models: folder.join("models-north"),

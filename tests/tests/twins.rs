@@ -8,6 +8,13 @@ fn both_ends_move_frames_and_files_by_the_same_words() {
 }
 
 #[test]
+fn both_ends_carry_datagrams_by_the_same_words() {
+    let coordinator = include_str!("../../coordinator/src/server/tunnel/relay.rs");
+    let site = include_str!("../../site-agent/src/link/tunnel/relay.rs");
+    assert_eq!(coordinator, site);
+}
+
+#[test]
 fn both_ends_heed_the_same_signals() {
     let coordinator = include_str!("../../coordinator/src/signal.rs");
     let site = include_str!("../../site-agent/src/signal.rs");

@@ -1,8 +1,9 @@
 //! What the command line and the coordinator's file say, checked once.
 
 use super::{Args, ServeConfig};
+use crate::address::OptionalAddress;
 use crate::failure::{Class, Failure};
-use crate::status::{self, StatusAddress};
+use crate::status;
 use serde::Deserialize;
 use shared::federation::Federation;
 use std::net::SocketAddr;
@@ -18,11 +19,12 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Table {
     listen: Option<SocketAddr>,
+    fallback: Option<OptionalAddress>,
     certificates: Option<PathBuf>,
     run_folder: Option<PathBuf>,
     #[serde(default)]
     keep_updates: bool,
-    status: Option<StatusAddress>,
+    status: Option<OptionalAddress>,
     status_token_file: Option<PathBuf>,
 }
 
@@ -59,6 +61,11 @@ pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
     Ok(ServeConfig {
         federation,
         listen: args.listen.or(table.listen).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 4433))),
+        // Nothing unless asked for: the usual port is one that a program may not simply take.
+        fallback: match args.fallback.or(table.fallback) {
+            Some(OptionalAddress::At(address)) => Some(address),
+            Some(OptionalAddress::Off) | None => None,
+        },
         certificates: table.certificates.clone().ok_or_else(|| read.missing("certificates"))?,
         run_folder: run_folder.ok_or_else(|| read.missing("run_folder"))?,
         with_local: args.with_local,

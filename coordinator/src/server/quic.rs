@@ -1,6 +1,7 @@
 //! QUIC: the only file of this binary that names quinn.
 
 use super::peers::{Desk, Dismissal, Order, Peers};
+use super::tunnel::Origins;
 use super::wire::{self, Landing, WireError};
 use super::{Inbound, ServerConfig, ServerError, tls};
 use quinn::crypto::rustls::QuicServerConfig;
@@ -51,6 +52,7 @@ pub(super) struct Endpoint {
 struct House {
     config: ServerConfig,
     peers: Peers,
+    origins: Origins,
     events: mpsc::Sender<Inbound>,
 }
 
@@ -62,6 +64,7 @@ impl Endpoint {
         config: ServerConfig,
         tls: rustls::ServerConfig,
         events: mpsc::Sender<Inbound>,
+        origins: Origins,
     ) -> Result<Self, ServerError> {
         let folder = config.certificates.clone();
         let crypto = QuicServerConfig::try_from(tls)
@@ -75,7 +78,7 @@ impl Endpoint {
             Ok((quinn::Endpoint::new(endpoint_config(), Some(server), socket, runtime)?, local))
         });
         let (endpoint, local) = opened.map_err(|reason| ServerError::Listen { listen, reason })?;
-        let house = Arc::new(House { config, peers: Peers::default(), events });
+        let house = Arc::new(House { config, peers: Peers::default(), origins, events });
         tokio::spawn(listen_on(endpoint.clone(), house.clone()));
         Ok(Self { endpoint, local, house })
     }
@@ -158,7 +161,8 @@ async fn listen_on(endpoint: quinn::Endpoint, house: Arc<House>) {
 
 /// One connection from its first packet to its last.
 async fn serve(incoming: Incoming, house: Arc<House>) {
-    let from = incoming.remote_address();
+    let remote = incoming.remote_address();
+    let from = house.origins.of(remote);
     let connection = match timeout(GREETING, incoming).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::warn!(%from, %error, "a connection was refused"),
@@ -167,7 +171,11 @@ async fn serve(incoming: Incoming, house: Arc<House>) {
     let greeted = timeout(GREETING, greet(&connection, &house)).await;
     let silent = || Err(Ending(CloseCode::Violation, "no first words".into()));
     match greeted.unwrap_or_else(|_| silent()) {
-        Ok((site, hello, streams)) => attend(&connection, &house, site, hello, streams).await,
+        Ok((site, hello, streams)) => {
+            tracing::info!(%from, site, "a site connected");
+            house.origins.admit(remote);
+            attend(&connection, &house, site, hello, streams).await;
+        }
         Err(Ending(code, reason)) => {
             tracing::warn!(%from, reason, "a connection was refused");
             connection.close(number(code), reason.as_bytes());

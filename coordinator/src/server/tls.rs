@@ -35,6 +35,24 @@ pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, ServerError> 
     Ok(config)
 }
 
+/// For the tunnel: the same certificate, and everybody may come. Whoever comes has to show their own inside.
+pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, ServerError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let unusable = |error: &dyn std::fmt::Display| ServerError::Certificates {
+        path: folder.to_path_buf(),
+        reason: error.to_string(),
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        // A proxy that looks into TLS may know 1.2 only.
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error))?
+        .with_no_client_auth()
+        .with_single_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
+        .map_err(|error| unusable(&error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
 fn authority(path: &Path) -> Result<RootCertStore, ServerError> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(path)? {

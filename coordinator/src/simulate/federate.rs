@@ -4,12 +4,13 @@ use super::children::{ChildError, Children};
 use super::folder::Folder;
 use super::plan::Plan;
 use super::view::View;
+use crate::address::OptionalAddress;
 use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
 use crate::serve::ServeConfig;
 use crate::signal::{self, Signal};
-use crate::status::{self, Page, StatusAddress};
+use crate::status::{self, Page};
 use crate::store;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -97,6 +98,7 @@ impl Simulation {
         Ok(ServeConfig {
             federation: self.plan.federation.clone(),
             listen: free_port().map_err(|e| Failure::new(Class::Federation, format!("no port on 127.0.0.1: {e}")))?,
+            fallback: None,
             certificates: self.folder.certificates().join("coordinator"),
             run_folder: self.folder.path().to_owned(),
             with_local: self.with_local,
@@ -108,7 +110,7 @@ impl Simulation {
 
     /// A page of this machine alone, wherever there is a place for it.
     fn page(&self) -> Result<Option<Page>, Failure> {
-        let page = status::bind(Some(StatusAddress::At((Ipv4Addr::LOCALHOST, 0).into())), None)?;
+        let page = status::bind(Some(OptionalAddress::At((Ipv4Addr::LOCALHOST, 0).into())), None)?;
         page.iter().for_each(|page| eprintln!("{}", page.greeting(self.folder.path())));
         Ok(page)
     }

@@ -198,6 +198,7 @@ impl Folder {
         let text = |path: PathBuf| toml::Value::String(path.to_string_lossy().into_owned());
         let mut table = toml::Table::new();
         table.insert("coordinator".into(), coordinator.to_string().into());
+        table.insert("fallback".into(), "off".into());
         table.insert("certificates".into(), text(self.certificates().join(&site.name)));
         table.insert("role".into(), toml::Value::try_from(site.role)?);
         table.insert("work_folder".into(), text(self.store.join("sites").join(&site.name).join("work")));

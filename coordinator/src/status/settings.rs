@@ -1,44 +1,13 @@
 //! Where the status page is: what the coordinator's file says, and the socket that comes of it.
 
 use super::StatusError;
-use serde::Deserialize;
+use crate::address::OptionalAddress;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where the page is unless the file says otherwise; any other free port when this one is taken.
 const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8433);
-
-/// `serve.status`: an address, or `off`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum StatusAddress {
-    /// No page.
-    Off,
-    /// Here.
-    At(SocketAddr),
-}
-
-impl TryFrom<String> for StatusAddress {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl std::str::FromStr for StatusAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self::Off);
-        }
-        let address =
-            text.parse().map_err(|_| format!("status is {text:?}: an address like 127.0.0.1:8433, or off"))?;
-        Ok(Self::At(address))
-    }
-}
 
 /// A page to be shown.
 #[derive(Clone, Debug)]
@@ -75,10 +44,10 @@ impl Page {
 ///
 /// # Errors
 /// [`StatusError::Listen`].
-pub fn bind(wish: Option<StatusAddress>, token_file: Option<PathBuf>) -> Result<Option<Page>, StatusError> {
+pub fn bind(wish: Option<OptionalAddress>, token_file: Option<PathBuf>) -> Result<Option<Page>, StatusError> {
     let listener = match wish {
-        Some(StatusAddress::Off) => return Ok(None),
-        Some(StatusAddress::At(address)) => listen(address)?,
+        Some(OptionalAddress::Off) => return Ok(None),
+        Some(OptionalAddress::At(address)) => listen(address)?,
         None => listen(USUAL).or_else(|_| listen(SocketAddr::new(USUAL.ip(), 0)))?,
     };
     let unknown = |reason| StatusError::Listen { address: USUAL, reason };

@@ -6,8 +6,9 @@ mod picture;
 mod web;
 
 use super::picture::Status;
-use super::settings::{Page, StatusAddress, bind};
+use super::settings::{Page, bind};
 use super::web::{Command, Web};
+use crate::address::OptionalAddress;
 use crate::happening::Happening;
 use shared::case::Role;
 use shared::federation::Federation;
@@ -101,7 +102,7 @@ impl Stage {
     fn open(far: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ip = if far { "0.0.0.0:0" } else { "127.0.0.1:0" };
-        let page: Page = bind(Some(StatusAddress::At(ip.parse().unwrap())), None).unwrap().unwrap();
+        let page: Page = bind(Some(OptionalAddress::At(ip.parse().unwrap())), None).unwrap().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], page.address.port()));
         let (status, looked_at) = watch::channel(busy());
         let (sender, commands) = mpsc::channel(1);

@@ -2,7 +2,7 @@
 
 use super::models::Models;
 use crate::data::Archives;
-use crate::link::LinkConfig;
+use crate::link::{Fallback, LinkConfig, Proxies};
 use crate::overlay::Overlays;
 use serde::Deserialize;
 use shared::case::Role;
@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 pub struct SiteConfig {
     /// `host:port` of the coordinator; its certificate must name the host.
     pub coordinator: String,
+    /// Where the coordinator is reached when UDP is blocked.
+    #[serde(default)]
+    pub fallback: FallbackAddress,
     /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
     pub certificates: PathBuf,
     /// Whether the site trains, or only scores.
@@ -35,6 +38,34 @@ pub struct SiteConfig {
     /// Where the images are and what they are called.
     pub data: Archives,
 }
+
+/// `fallback`: the coordinator's TLS address, or `off`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum FallbackAddress {
+    /// Nothing said: the coordinator's host, at the port of HTTPS.
+    #[default]
+    Usual,
+    /// UDP or nothing.
+    Off,
+    /// `host:port`.
+    At(String),
+}
+
+impl TryFrom<String> for FallbackAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.rsplit_once(':') {
+            _ if text == "off" => Ok(Self::Off),
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Self::At(text)),
+            _ => Err(format!("{text:?} is neither host:port nor off")),
+        }
+    }
+}
+
+/// The port of HTTPS, which most networks let through.
+const HTTPS: u16 = 443;
 
 /// Why a site's settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +112,18 @@ impl SiteConfig {
         Self::parse(&text, folder).map_err(|reason| SiteConfigError::Syntax { path: path.into(), reason })
     }
 
-    /// How to reach the coordinator.
+    /// What a link needs to know; what there is to know about proxies is read from the environment.
     #[must_use]
     pub fn link(&self) -> LinkConfig {
+        let address = match &self.fallback {
+            FallbackAddress::Off => None,
+            FallbackAddress::At(address) => Some(address.clone()),
+            FallbackAddress::Usual => self.coordinator.rsplit_once(':').map(|(host, _)| format!("{host}:{HTTPS}")),
+        };
+        let proxies = Proxies::read(|name| std::env::var(name).ok());
         LinkConfig {
             coordinator: self.coordinator.clone(),
+            fallback: address.map(|address| Fallback { address, proxies }),
             certificates: self.certificates.clone(),
             incoming: self.work_folder.join("incoming"),
             models: Models::folder(&self.work_folder),
@@ -127,6 +165,19 @@ mod tests {
         let said = ["off", "keep", "send"].map(|word| read(&format!("overlays = '{word}'\n")));
         assert_eq!(said, [Overlays::Off, Overlays::Keep, Overlays::Send].map(Ok));
         assert!(read("overlays = true\n").unwrap_err().contains("overlays"));
+    }
+
+    #[test]
+    fn the_fallback_is_the_coordinators_host_unless_the_file_says_otherwise() {
+        let read = |line: &str| SiteConfig::parse(&format!("{line}{TEXT}"), Path::new(""));
+        let address = |line: &str| read(line).unwrap().link().fallback.map(|fallback| fallback.address);
+        assert_eq!(address("").as_deref(), Some("host:443"));
+        assert_eq!(address("fallback = 'other:8443'\n").as_deref(), Some("other:8443"));
+        assert_eq!(address("fallback = 'off'\n"), None);
+        for wrong in ["other", "other:", ":443", "other:70000", "none"] {
+            let error = read(&format!("fallback = '{wrong}'\n")).unwrap_err();
+            assert!(error.contains("fallback") && error.contains("neither host:port nor off"), "{error}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! QUIC: the only file of this binary that names quinn.
 
+use super::race::race;
+use super::tunnel::{self, Tunnel};
 use super::wire::{self, Landing, WireError};
-use super::{LinkConfig, LinkError, LinkEvent};
+use super::{Fallback, LinkConfig, LinkError, LinkEvent, Way};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use shared::codec::CloseCode;
@@ -12,10 +14,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The longest handshake with one address.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long UDP is waited for alone, before the tunnel is begun beside it. A packet that is lost is sent again within it.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a refusal of our certificate may take to arrive.
 const REFUSAL: Duration = Duration::from_secs(2);
 /// The longest wait for the coordinator's first word.
@@ -62,17 +66,23 @@ fn client(config: &LinkConfig, tls: rustls::ClientConfig) -> Result<quinn::Clien
 }
 
 /// Shakes hands and leaves without a word.
-pub(super) async fn probe(config: &LinkConfig, tls: rustls::ClientConfig) -> Result<(), LinkError> {
-    let (endpoint, quic) = reach(&config.coordinator, &client(config, tls)?).await?;
+pub(super) async fn probe(config: &LinkConfig, tls: rustls::ClientConfig, way: Way) -> Result<Option<i64>, LinkError> {
+    let client = client(config, tls)?;
+    let reached = match (way, &config.fallback) {
+        (Way::Tunnel, Some(fallback)) => through(config, fallback, &client).await?,
+        (Way::Tunnel, None) | (Way::Udp, _) => direct(&config.coordinator, &client).await?,
+    };
+    let Reached { endpoint, quic, tunnel } = reached;
     // Whether our certificate is accepted is known only after our end has finished.
     let refused = timeout(REFUSAL, quic.closed()).await;
     quic.close(VarInt::from_u32(0), b"");
     endpoint.wait_idle().await;
-    refused.map_or(Ok(()), |reason| Err(explain(&config.coordinator, &reason)))
+    let ahead = tunnel.and_then(|tunnel| tunnel.ahead);
+    refused.map_or(Ok(ahead), |reason| Err(explain(&config.coordinator, &reason)))
 }
 
 pub(super) async fn connect(config: LinkConfig, tls: rustls::ClientConfig, hello: Hello) -> Result<Opened, LinkError> {
-    let (endpoint, quic) = reach(&config.coordinator, &client(&config, tls)?).await?;
+    let Reached { endpoint, quic, tunnel } = reach(&config, &client(&config, tls)?).await?;
     let (mut sending, mut receiving) = quic.open_bi().await.map_err(|error| explain(&config.coordinator, &error))?;
     let first = match greet(&mut sending, &mut receiving, &hello).await {
         Ok(CoordinatorMessage::Refused { reason }) => return Err(LinkError::Refused { reason }),
@@ -91,7 +101,7 @@ pub(super) async fn connect(config: LinkConfig, tls: rustls::ClientConfig, hello
     let connection = Connection { quic, expected };
     let LinkConfig { incoming, models, .. } = config;
     let session = Session { connection: connection.clone(), events, incoming, models };
-    tokio::spawn(session.run(endpoint, (sending, receiving), messages, first));
+    tokio::spawn(session.run((endpoint, tunnel), (sending, receiving), messages, first));
     Ok((connection, outbox, inbox))
 }
 
@@ -115,19 +125,61 @@ fn transport() -> quinn::TransportConfig {
     transport
 }
 
-/// Tries each address of the coordinator's name.
-async fn reach(
-    coordinator: &str,
-    client: &quinn::ClientConfig,
-) -> Result<(quinn::Endpoint, quinn::Connection), LinkError> {
+/// A connection, and what it needs to go on.
+struct Reached {
+    endpoint: quinn::Endpoint,
+    quic: quinn::Connection,
+    tunnel: Option<Tunnel>,
+}
+
+/// Over UDP or, when that seems to be blocked, through the tunnel.
+async fn reach(config: &LinkConfig, client: &quinn::ClientConfig) -> Result<Reached, LinkError> {
+    let direct = direct(&config.coordinator, client);
+    let Some(fallback) = &config.fallback else { return direct.await };
+    let reached = race(direct, through(config, fallback, client), sleep(PATIENCE)).await?;
+    if reached.tunnel.is_some() {
+        let proxy = tunnel::proxy(fallback)?.map(|proxy| format!(", by the proxy {proxy}")).unwrap_or_default();
+        tracing::warn!(
+            "UDP seems to be blocked: no answer from {} over it so far. The connection goes through TLS over TCP at \
+             {}{proxy}, which is slower",
+            config.coordinator,
+            fallback.address
+        );
+    }
+    Ok(reached)
+}
+
+/// Through the tunnel. Inside, the coordinator shows the same certificate as over UDP, with the same name in it.
+async fn through(config: &LinkConfig, fallback: &Fallback, client: &quinn::ClientConfig) -> Result<Reached, LinkError> {
+    let host = tunnel::host(&config.coordinator)?;
+    let shut = |reason: String| LinkError::Tunnel { address: fallback.address.clone(), reason };
+    let opening = tunnel::open(fallback, &config.certificates).await?;
+    let socket = socket((Ipv4Addr::LOCALHOST, 0).into()).map_err(|error| shut(error.to_string()))?;
+    let led = async { opening.lead_to(socket.local_addr()?).await }.await;
+    let (remote, tunnel) = led.map_err(|error| shut(error.to_string()))?;
+    match shake_hands(socket, remote, host, client).await {
+        Ok((endpoint, quic)) => Ok(Reached { endpoint, quic, tunnel: Some(tunnel) }),
+        Err(Attempt::Local(reason)) => Err(shut(reason)),
+        Err(Attempt::Connection(error)) => Err(match explain(&config.coordinator, &error) {
+            LinkError::Unreachable { reason, .. } => shut(format!("QUIC within it: {reason}")),
+            answer => answer,
+        }),
+    }
+}
+
+/// Over UDP: tries each address of the coordinator's name.
+async fn direct(coordinator: &str, client: &quinn::ClientConfig) -> Result<Reached, LinkError> {
+    let host = tunnel::host(coordinator)?;
     let address = |reason: String| LinkError::Address { coordinator: coordinator.to_owned(), reason };
-    let (host, _) = coordinator.rsplit_once(':').ok_or_else(|| address("it is not of the form host:port".into()))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
     let found = tokio::net::lookup_host(coordinator).await.map_err(|error| address(error.to_string()))?;
     let mut last = address("its name has no address".into());
     for remote in found {
-        match shake_hands(remote, host, client).await {
-            Ok(reached) => return Ok(reached),
+        let shaken = match socket(remote) {
+            Ok(socket) => shake_hands(socket, remote, host, client).await,
+            Err(error) => Err(Attempt::Local(error.to_string())),
+        };
+        match shaken {
+            Ok((endpoint, quic)) => return Ok(Reached { endpoint, quic, tunnel: None }),
             Err(Attempt::Connection(error)) => last = explain(coordinator, &error),
             Err(Attempt::Local(reason)) => {
                 last = LinkError::Unreachable { coordinator: coordinator.to_owned(), reason };
@@ -143,12 +195,12 @@ enum Attempt {
 }
 
 async fn shake_hands(
+    socket: std::net::UdpSocket,
     remote: SocketAddr,
     host: &str,
     client: &quinn::ClientConfig,
 ) -> Result<(quinn::Endpoint, quinn::Connection), Attempt> {
     let local = |error: &dyn std::fmt::Display| Attempt::Local(error.to_string());
-    let socket = socket(remote).map_err(|error| local(&error))?;
     let mut config = quinn::EndpointConfig::default();
     // Refused only below 1200 bytes.
     config.max_udp_payload_size(DATAGRAM).ok();
@@ -233,7 +285,7 @@ struct Session {
 impl Session {
     async fn run(
         self,
-        endpoint: quinn::Endpoint,
+        (endpoint, mut tunnel): (quinn::Endpoint, Option<Tunnel>),
         (sending, receiving): (SendStream, RecvStream),
         messages: mpsc::Receiver<SiteMessage>,
         first: CoordinatorMessage,
@@ -244,6 +296,7 @@ impl Session {
             ending = self.listen(receiving, &hung_up) => ending,
             ending = self.speak(sending, messages, &hung_up) => ending,
             ending = self.fetch() => ending,
+            reason = end_of(&mut tunnel) => Ending(CloseCode::Closed, reason),
         };
         let quic = &self.connection.quic;
         let (reason, again) = quic.close_reason().map_or((wish.clone(), true), |error| lost(&error));
@@ -317,6 +370,14 @@ impl Session {
     /// Waits for the site when it is behind: that is the backpressure.
     async fn tell(&self, event: LinkEvent) {
         self.events.send(event).await.ok();
+    }
+}
+
+/// Waits for the end of the tunnel, if the connection goes through one.
+async fn end_of(tunnel: &mut Option<Tunnel>) -> String {
+    match tunnel {
+        Some(tunnel) => tunnel.ended().await,
+        None => std::future::pending().await,
     }
 }
 

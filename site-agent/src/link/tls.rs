@@ -1,12 +1,14 @@
 //! The site's TLS: version 1.3 only, both sides by certificates of the federation's own authority.
 
-use super::LinkError;
+use super::{LinkError, Validity};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use shared::message::ALPN;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// Reads `ca.pem`, `certificate.pem` and `key.pem` of the folder that this site was given.
 pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, LinkError> {
@@ -22,6 +24,38 @@ pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, LinkError> {
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_early_data = false;
     Ok(config)
+}
+
+/// For the tunnel: a server of the federation's authority, or of any that the system trusts, and nothing of our own shown.
+/// Reads files.
+pub(super) fn tunnel(folder: &Path) -> Result<ClientConfig, LinkError> {
+    let mut roots = authority(&folder.join("ca.pem"))?;
+    // A system without certificates of its own leaves the federation's.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        // A proxy that looks into TLS may know 1.2 only.
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(folder, &error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// How long the site's own certificate is valid.
+pub(super) fn validity(folder: &Path) -> Result<Validity, LinkError> {
+    let path = folder.join("certificate.pem");
+    let chain = chain(&path)?;
+    let own = chain.first().ok_or_else(|| bad(&path, &"no certificate in it"))?;
+    let (_, parsed) = X509Certificate::from_der(own).map_err(|error| bad(&path, &error))?;
+    let times = parsed.validity();
+    Ok(Validity { from: time(times.not_before), until: time(times.not_after) })
+}
+
+/// Times before 1970 are as good as 1970.
+fn time(time: ASN1Time) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }
 
 fn authority(path: &Path) -> Result<RootCertStore, LinkError> {

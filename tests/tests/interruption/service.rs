@@ -2,7 +2,7 @@
 
 use super::stage::{Program, done};
 use journeys::binary;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -42,30 +42,74 @@ fn serve_and_run_end_with_the_signals_code_and_come_back() {
 }
 
 /// What `doctor` says of the site, and its exit code.
-fn examined(folder: &Path) -> (String, Option<i32>) {
-    let arguments = ["doctor", "--config", "site.toml"];
-    let output = Command::new(binary("site-agent")).args(arguments).current_dir(folder).output().unwrap();
+fn examined(folder: &Path, proxy: Option<&str>) -> (String, Option<i32>) {
+    let mut command = Command::new(binary("site-agent"));
+    command
+        .args(["doctor", "--config", "site.toml"])
+        .current_dir(folder)
+        .envs(proxy.map(|proxy| ("HTTPS_PROXY", proxy)));
+    let output = command.output().unwrap();
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
+}
+
+/// A free TCP address.
+fn free() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 #[test]
 fn a_doctor_finds_what_is_missing_and_does_not_disturb_a_site_at_work() {
     let folder = tempfile::tempdir().unwrap();
     let address = prepare(folder.path());
-    let (words, code) = examined(folder.path());
+    let (words, code) = examined(folder.path(), None);
     assert_eq!(code, Some(5), "{words}");
-    assert!(words.contains("FAIL  coordinator") && words.contains("send UDP"), "{words}");
+    assert!(words.contains("FAIL  udp") && words.contains("send UDP") && words.contains("FAIL  fallback"), "{words}");
     let serve = ["serve", "--config", "coordinator.toml", "--listen", &address, "--status", "off"];
     let coordinator = Program::start("coordinator", &serve, folder.path(), "coordinator.log");
     let _site = Program::start("site-agent", &["run", "--config", "site.toml"], folder.path(), "site.log");
     coordinator.until("the site", |words| words.contains("north is ready"));
-    let (words, code) = examined(folder.path());
+    let (words, code) = examined(folder.path(), None);
     assert_eq!(code, Some(0), "{words}");
-    assert!(words.contains("ok    coordinator") && words.contains("2 with a reference"), "{words}");
+    assert!(words.contains("ok    udp") && words.contains("2 with a reference"), "{words}");
+    assert!(!words.contains("warn  fallback") && words.contains("days left"), "{words}");
     assert!(!coordinator.words().contains("north left"), "{}", coordinator.words());
     std::fs::remove_file(folder.path().join("pki/north/key.pem")).unwrap();
-    let (words, code) = examined(folder.path());
+    let (words, code) = examined(folder.path(), None);
     assert!(code == Some(3) && words.contains("FAIL  certificates") && words.contains("key.pem"), "{words}");
+}
+
+#[test]
+fn a_site_without_udp_works_through_tls_and_both_it_and_the_doctor_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, fallback) = (prepare(folder.path()), free());
+    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let settings = std::fs::read_to_string(folder.path().join("site.toml")).unwrap();
+    let settings = settings.replace(&address, &hole.local_addr().unwrap().to_string());
+    std::fs::write(folder.path().join("site.toml"), format!("fallback = \"{fallback}\"\n{settings}")).unwrap();
+    let serve = ["serve", "--config", "coordinator.toml", "--listen", &address, "--status", "off"];
+    let serve = [&serve[..], &["--fallback", &fallback]].concat();
+    let mut coordinator = Program::start("coordinator", &serve, folder.path(), "coordinator.log");
+    let mut site = Program::start("site-agent", &["run", "--config", "site.toml"], folder.path(), "site.log");
+    coordinator.until("the site", |words| words.contains("north is ready: 1 training, 1 validation"));
+    assert!(coordinator.words().contains(&format!("listening on {fallback} (TLS over TCP")), "{}", coordinator.words());
+    assert!(site.words().contains("UDP seems to be blocked"), "{}", site.words());
+
+    let (words, code) = examined(folder.path(), None);
+    assert_eq!(code, Some(0), "{words}");
+    for line in ["warn  udp", "ok    fallback", "ok    proxy", "ok    clock        agrees with the coordinator's"] {
+        assert!(words.contains(line), "{words}");
+    }
+    let (words, code) = examined(folder.path(), Some(&format!("http://north:secret@{}", free())));
+    assert_eq!(code, Some(5), "{words}");
+    assert!(words.contains("FAIL  proxy") && words.contains("FAIL  udp") && !words.contains("secret"), "{words}");
+
+    site.signal("TERM");
+    assert_eq!(site.end().code(), Some(143), "{}", site.words());
+    let asked = Instant::now();
+    coordinator.until("the site's leave", |words| words.contains("north left"));
+    assert!(asked.elapsed() < Duration::from_secs(10), "the site left without a word");
+    coordinator.signal("TERM");
+    assert_eq!(coordinator.end().code(), Some(143), "{}", coordinator.words());
 }
 
 #[test]

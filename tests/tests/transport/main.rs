@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod admission;
+mod detour;
 mod hostile;
 mod intruder;
+mod proxy;
 mod stage;
 mod traffic;

@@ -41,6 +41,7 @@ impl Stage {
         let (sender, events) = mpsc::channel(16);
         let config = ServerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
+            fallback: Some("127.0.0.1:0".parse().unwrap()),
             certificates: folder.path().join("pki/coordinator"),
             incoming: folder.path().join("incoming"),
             expected_bytes,
@@ -61,6 +62,7 @@ impl Stage {
     pub(crate) fn link(&self, site: &str) -> LinkConfig {
         LinkConfig {
             coordinator: self.address().to_string(),
+            fallback: None,
             certificates: self.path("pki").join(site),
             incoming: self.path(&format!("incoming-{site}")),
             models: self.path(&format!("models-{site}")),
@@ -78,7 +80,12 @@ impl Stage {
 
     /// Brings a site on, and gives its connection's number; its welcome is read already.
     pub(crate) async fn join(&mut self, site: &str) -> (Link, mpsc::Receiver<LinkEvent>, u64) {
-        let joining = tokio::spawn(Link::connect(self.link(site), hello()));
+        self.join_by(site, self.link(site)).await
+    }
+
+    /// The same, over a link of its own.
+    pub(crate) async fn join_by(&mut self, site: &str, link: LinkConfig) -> (Link, mpsc::Receiver<LinkEvent>, u64) {
+        let joining = tokio::spawn(Link::connect(link, hello()));
         let connection = match self.event().await {
             Inbound::Connected { site: name, connection, hello: words } if name == site && words == hello() => {
                 connection

@@ -107,13 +107,13 @@ async fn the_run_folder_says_where_and_only_its_owner_reads_the_token() {
 #[tokio::test]
 async fn a_taken_place_is_refused_by_its_key_unless_nobody_asked_for_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let wish = StatusAddress::At(taken.local_addr().unwrap());
+    let wish = OptionalAddress::At(taken.local_addr().unwrap());
     let error = bind(Some(wish), None).unwrap_err();
     assert!(matches!(error, StatusError::Listen { .. }) && error.to_string().contains("serve.status"), "{error}");
-    assert!(bind(Some(StatusAddress::Off), None).unwrap().is_none());
+    assert!(bind(Some(OptionalAddress::Off), None).unwrap().is_none());
     let [one, other] = [bind(None, None).unwrap().unwrap(), bind(None, None).unwrap().unwrap()];
     assert!(one.is_local() && other.is_local() && one.address != other.address);
-    assert!("nowhere".parse::<StatusAddress>().unwrap_err().contains("127.0.0.1:8433"));
+    assert!("nowhere".parse::<OptionalAddress>().unwrap_err().contains("127.0.0.1:8433"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,169 @@
+//! The way in for sites whose network lets no UDP through: TLS over TCP, in it a WebSocket, in it the datagrams of QUIC.
+//!
+//! Each tunnel has a local socket of its own, from which its datagrams go to the QUIC port, and nowhere else. Nobody is
+//! trusted for having a tunnel: who a site is, and what nobody on the way may read, is QUIC's affair in here as outside.
+
+mod origins;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+pub(super) use origins::Origins;
+use relay::{Ended, PATH, limits, relay};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
+
+/// What strangers may use up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Tunnels at once, finished handshakes or not. Each takes two files of this process.
+    tunnels: usize,
+    /// From the first packet of TCP to a WebSocket.
+    handshake: Duration,
+    /// From a WebSocket to a site that is let in through it.
+    admission: Duration,
+}
+
+/// Far more sites than a federation has, and far fewer files than a process may open.
+pub(super) const LIMITS: Limits =
+    Limits { tunnels: 128, handshake: Duration::from_secs(10), admission: Duration::from_secs(30) };
+/// How long nobody is let in when the system has no file left for another connection.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// The listener with its tunnels; dropped, they all end.
+#[derive(Debug)]
+pub(super) struct Tunnels {
+    local: SocketAddr,
+    listening: JoinHandle<()>,
+}
+
+/// What all tunnels share.
+struct House {
+    tls: TlsAcceptor,
+    quic: SocketAddr,
+    origins: Origins,
+    limits: Limits,
+}
+
+impl Tunnels {
+    /// Listens on a TCP address for tunnels to a QUIC port of this machine.
+    pub(super) async fn open(
+        listen: SocketAddr,
+        tls: rustls::ServerConfig,
+        quic: SocketAddr,
+        origins: Origins,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let local = listener.local_addr()?;
+        let house = Arc::new(House { tls: Arc::new(tls).into(), quic: within(quic), origins, limits });
+        Ok(Self { local, listening: tokio::spawn(listen_on(listener, house)) })
+    }
+
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+impl Drop for Tunnels {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Where this machine reaches a socket of its own that listens everywhere.
+fn within(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    address
+}
+
+async fn listen_on(listener: TcpListener, house: Arc<House>) {
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((_, from)) if open.len() >= house.limits.tunnels => {
+                    tracing::warn!(%from, "a tunnel was refused: {} are open", open.len());
+                }
+                Ok((stream, from)) => drop(open.spawn(attend(house.clone(), stream, from))),
+                Err(error) => {
+                    tracing::warn!(%error, "no tunnel can be opened");
+                    sleep(BREATH).await;
+                }
+            },
+            Some(_) = open.join_next() => {}
+        }
+    }
+}
+
+/// One tunnel from its first packet to its last.
+async fn attend(house: Arc<House>, stream: TcpStream, from: SocketAddr) {
+    // Strangers look at every TLS port there is: what comes of it is not worth a warning.
+    let web = match timeout(house.limits.handshake, house.shake_hands(stream)).await {
+        Ok(Ok(web)) => web,
+        Ok(Err(error)) => return tracing::info!(%from, %error, "no tunnel"),
+        Err(_) => return tracing::info!(%from, "no tunnel: the handshake never finished"),
+    };
+    let reason = house.carry(web, from).await;
+    tracing::info!(%from, reason, "a tunnel ended");
+}
+
+impl House {
+    async fn shake_hands(&self, stream: TcpStream) -> Result<WebSocketStream<TlsStream<TcpStream>>, Ended> {
+        stream.set_nodelay(true)?;
+        let stream = self.tls.accept(stream).await?;
+        Ok(accept_hdr_async_with_config(stream, answer, Some(limits())).await?)
+    }
+
+    /// Gives the reason of its end.
+    async fn carry(&self, web: WebSocketStream<TlsStream<TcpStream>>, from: SocketAddr) -> String {
+        let local = match self.door().await {
+            Ok(local) => local,
+            Err(error) => return error.to_string(),
+        };
+        let guest = match local.local_addr() {
+            Ok(address) => self.origins.enter(address, from),
+            Err(error) => return error.to_string(),
+        };
+        tokio::select! {
+            ended = relay(web, &local) => ended.to_string(),
+            () = guest.refused(self.limits.admission) => "no site was let in through it".into(),
+        }
+    }
+
+    /// A socket that speaks with the QUIC port and with nobody else.
+    async fn door(&self) -> io::Result<UdpSocket> {
+        let local = UdpSocket::bind((self.quic.ip(), 0)).await?;
+        local.connect(self.quic).await?;
+        Ok(local)
+    }
+}
+
+/// The WebSocket's answer. It says what time it is here, because a site's clock may be wrong.
+#[allow(clippy::result_large_err)] // the library's own type
+fn answer(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    if request.uri().path() != PATH {
+        let mut refusal = ErrorResponse::new(None);
+        *refusal.status_mut() = StatusCode::NOT_FOUND;
+        return Err(refusal);
+    }
+    if let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
+        response.headers_mut().insert(header::DATE, now);
+    }
+    Ok(response)
+}
