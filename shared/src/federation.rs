@@ -193,6 +193,10 @@ pub enum Effort {
 pub struct Training {
     /// How much in one round.
     pub effort: Effort,
+    /// Fewer steps for slow sites: as many as a site's measured speed fits into so many seconds. Its last accepted
+    /// update says how fast it is; before there is one, and for fast sites, `effort` decides. `None` asks all for the same.
+    #[serde(default)]
+    pub round_seconds: Option<u32>,
     /// Examples in a step.
     pub batch: usize,
     /// The optimiser.
@@ -294,4 +298,8 @@ pub struct Sites {
     pub concurrent: Option<usize>,
     /// Seconds without any progress after which a site is given up for the round.
     pub patience_s: u32,
+    /// Seconds after a round's first request from which on sites that still train are told to send what they have;
+    /// `None` waits for all of it.
+    #[serde(default)]
+    pub deadline_s: Option<u32>,
 }

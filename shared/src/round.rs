@@ -256,6 +256,9 @@ impl Machine {
             self.work(now, &mut out);
             if !self.table.is_held() {
                 self.table.desk.fill(&mut self.table.roster, now, &mut out);
+                if let Some(deadline) = self.table.plan.federation.sites.deadline_s {
+                    self.table.desk.conclude(Duration::from_secs(deadline.into()), now, &mut out);
+                }
             }
         }
         out
@@ -317,7 +320,7 @@ impl Machine {
                     out.push(Effect::Report(news));
                 }
             }
-            Event::Pause => self.pause(out),
+            Event::Pause => self.pause(now, out),
             Event::Resume => self.resume(now, out),
             Event::Drop { site } => self.dismiss(&site, out),
             Event::Drain => self.drain(out),

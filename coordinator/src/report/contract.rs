@@ -282,6 +282,12 @@ pub struct Update {
     pub last_loss: f32,
     /// Seconds of training.
     pub seconds: f32,
+    /// Optimiser steps done.
+    #[serde(default)]
+    pub steps: u32,
+    /// Optimiser steps that the site was to do: more than were done where the deadline struck.
+    #[serde(default)]
+    pub asked_steps: u32,
 }
 
 /// A site that gave nothing.

@@ -55,10 +55,11 @@ impl Federation {
                     && self.sites.per_round.is_none_or(|n| n >= self.sites.minimum)
                     && self.sites.concurrent.is_none_or(|n| n >= 1)
                     && self.sites.patience_s >= 1
+                    && self.sites.deadline_s.is_none_or(|n| n >= 1)
                     && self.sites.expected.iter().all(|name| plain(name))
                     && self.evaluation.held_out_every.is_none_or(|n| n >= 1),
                 format!("{:?}", self.sites),
-                "minimum, concurrent and patience_s of at least 1, per_round of at least minimum, plain site names",
+                "minimum, concurrent, patience_s and deadline_s of at least 1, per_round of at least minimum, plain site names",
             ),
         ]
     }
@@ -114,13 +115,19 @@ fn model_rules(model: &Model) -> [Rule; 4] {
     ]
 }
 
-fn training_rules(training: &Training, plane: usize) -> [Rule; 10] {
+fn training_rules(training: &Training, plane: usize) -> [Rule; 11] {
     [
         (
             "training.steps",
             matches!(training.effort, Effort::Steps(n) | Effort::Epochs(n) if (1..=1_000_000).contains(&n)),
             format!("{:?}", training.effort),
             "between 1 and 1000000",
+        ),
+        (
+            "training.round_seconds",
+            training.round_seconds.is_none_or(|seconds| seconds >= 1),
+            format!("{:?}", training.round_seconds),
+            "at least 1",
         ),
         ("training.batch", (1..=1024).contains(&training.batch), training.batch.to_string(), "between 1 and 1024"),
         (

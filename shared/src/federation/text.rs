@@ -135,6 +135,7 @@ enum DropOutText {
 struct TrainingText {
     steps: Option<u32>,
     epochs: Option<u32>,
+    round_seconds: Option<u32>,
     batch: usize,
     optimiser: Optimiser,
     learning_rate: f64,
@@ -156,6 +157,7 @@ impl Default for TrainingText {
         Self {
             steps: None,
             epochs: None,
+            round_seconds: None,
             batch: 8,
             optimiser: Optimiser::Adam,
             learning_rate: 1e-3,
@@ -197,11 +199,12 @@ struct SitesText {
     per_round: Option<usize>,
     concurrent: Option<usize>,
     patience_s: u32,
+    deadline_s: Option<u32>,
 }
 
 impl Default for SitesText {
     fn default() -> Self {
-        Self { expected: Vec::new(), minimum: 1, per_round: None, concurrent: None, patience_s: 600 }
+        Self { expected: Vec::new(), minimum: 1, per_round: None, concurrent: None, patience_s: 600, deadline_s: None }
     }
 }
 
@@ -254,6 +257,7 @@ impl Text {
                 per_round: self.sites.per_round,
                 concurrent: self.sites.concurrent,
                 patience_s: self.sites.patience_s,
+                deadline_s: self.sites.deadline_s,
             },
         })
     }
@@ -295,6 +299,7 @@ impl TrainingText {
         };
         Ok(Training {
             effort,
+            round_seconds: self.round_seconds,
             batch: self.batch,
             optimiser: self.optimiser,
             learning_rate: self.learning_rate,

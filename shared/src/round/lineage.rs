@@ -2,7 +2,7 @@
 //! the durable facts.
 
 use super::control::DROPPED;
-use super::desk::Answer;
+use super::desk::{Answer, Order};
 use super::scores::{Counted, Scores, choose_sweep, choose_thresholds, dice_by_site, pooled_dice};
 use super::snapshot::{Best, OpenRound, RunProgress};
 use super::{Effect, ModelRef, Plan, Table};
@@ -226,7 +226,10 @@ impl Lineage {
     ) -> Result<(), String> {
         if self.progress.open.as_ref().is_none_or(|open| open.round != round) {
             let Some(asked) = self.sample(table, round, since, now, out)? else { return Ok(()) };
-            self.progress.open = Some(OpenRound { round, asked, ..OpenRound::default() });
+            let seconds = table.plan.federation.training.round_seconds;
+            let budget = |site: &String| Some((site.clone(), self.progress.budget(site, seconds?)?));
+            let budgets = asked.iter().filter_map(budget).collect();
+            self.progress.open = Some(OpenRound { round, asked, budgets, ..OpenRound::default() });
         }
         let Some(open) = &mut self.progress.open else { return Ok(()) };
         // Those who were asked before a restart and shut out since.
@@ -236,9 +239,14 @@ impl Lineage {
         members.extend(open.asked.iter().cloned());
         members.sort_unstable();
         members.dedup();
-        let (waiting, model) = (open.waiting(), self.start(&table.plan, round));
+        let model = self.start(&table.plan, round);
+        let Some(open) = &self.progress.open else { return Ok(()) };
+        let waiting = open.waiting();
         let task = TaskId { run: self.id, round, kind: TaskKind::Train, pass: 0 };
-        waiting.iter().for_each(|site| table.desk.add(site, task, &[model], &Wanted::default(), now));
+        for site in &waiting {
+            let steps = open.budgets.get(site).copied();
+            table.desk.add(site, task, Order { models: vec![model], steps, ..Order::default() }, now);
+        }
         out.push(Effect::Report(Happening::RoundStarted {
             run: self.id,
             name: self.progress.outcome.name.clone(),
@@ -359,7 +367,8 @@ impl Lineage {
         asked.retain(|(site, cases)| table.roster.cases(site, TaskKind::Evaluate(*cases)) > 0);
         for (site, cases) in &asked {
             let task = TaskId { run: self.id, round, kind: TaskKind::Evaluate(*cases), pass: aim.pass() };
-            table.desk.add(site, task, &models, wanted, now);
+            let order = Order { models: models.clone(), wanted: wanted.clone(), steps: None };
+            table.desk.add(site, task, order, now);
         }
         for cases in asked.iter().map(|(_, cases)| *cases).collect::<BTreeSet<_>>() {
             out.push(Effect::Report(Happening::Evaluating { run: self.id, round, cases }));
@@ -417,6 +426,6 @@ impl Lineage {
 }
 
 fn record(site: String, trained: &Trained) -> UpdateRecord {
-    let Trained { slices, mean_loss, last_loss, seconds, .. } = *trained;
-    UpdateRecord { site, slices, mean_loss, last_loss, seconds }
+    let Trained { slices, mean_loss, last_loss, seconds, steps, asked_steps, .. } = *trained;
+    UpdateRecord { site, slices, mean_loss, last_loss, seconds, steps, asked_steps }
 }

@@ -43,6 +43,9 @@ pub struct OpenRound {
     pub round: u32,
     /// The sites that were asked to train, by name.
     pub asked: BTreeSet<String>,
+    /// The most steps that a site was asked for, where its speed says so.
+    #[serde(default)]
+    pub budgets: BTreeMap<String, u32>,
     /// Accepted updates, by site; each is stored.
     pub updates: BTreeMap<String, Trained>,
     /// Sites that gave nothing, with the reason.
@@ -70,6 +73,17 @@ pub struct Best {
 }
 
 impl RunProgress {
+    /// How many steps a site does in so many seconds, one at least: by its last accepted update, as far as there is
+    /// one. From the record alone, never from a clock, so that a restart finds the same.
+    pub(super) fn budget(&self, site: &str, seconds: u32) -> Option<u32> {
+        let updates = self.outcome.rounds.iter().rev().flat_map(|round| &round.updates);
+        let last = updates.into_iter().find(|update| update.site == site)?;
+        let measured = last.seconds > 0.0 && last.steps > 0;
+        // The conversion ends at the type's bounds.
+        let steps = f64::from(seconds) * f64::from(last.steps) / f64::from(last.seconds);
+        measured.then_some((steps as u32).max(1))
+    }
+
     pub(super) fn new(name: String, members: Vec<String>) -> Self {
         let outcome = RunOutcome {
             name,

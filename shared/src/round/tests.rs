@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use world::World;
 
 mod control;
+mod stragglers;
 mod world;
 
 fn undisturbed(extra: &str, with_local: bool) -> World {

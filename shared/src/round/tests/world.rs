@@ -2,7 +2,8 @@
 
 use super::super::*;
 use crate::case::Role;
-use crate::message::{Inventory, PROTOCOL, TaskKind, Trained, Wanted};
+use crate::federation::Effort;
+use crate::message::{Inventory, PROTOCOL, Progress, TaskKind, Trained, Wanted};
 use crate::overlay::Overlay;
 use crate::picture::Picture;
 use crate::picture::tests::bones;
@@ -36,6 +37,10 @@ pub(super) struct Peer {
     pub(super) down: Line<CoordinatorMessage>,
     pub(super) up: Line<SiteMessage>,
     pub(super) work: Option<site::Work>,
+    /// Steps done of the training at work.
+    done: u32,
+    /// The training at work is to end at its next step.
+    concluded: bool,
     /// Trainings done, by task: none is to be done twice.
     pub(super) trained: Vec<TaskId>,
     /// What the site's disk holds.
@@ -53,6 +58,10 @@ pub(super) struct World {
     connections: u64,
     pub(super) finished: Option<Outcome>,
     pub(super) stopped: Option<String>,
+    /// How many steps each site was asked to do at most, by task: it may never change.
+    pub(super) budgets: BTreeMap<(String, TaskId), Option<u32>>,
+    /// Trainings that were told to conclude.
+    pub(super) concluded: Vec<(String, TaskId)>,
 }
 
 pub(super) fn hash(parts: &[&[u8]]) -> ParametersId {
@@ -67,6 +76,16 @@ pub(super) fn settings(extra: &str) -> Federation {
     let text =
         format!("name = 'world'\nrounds = 3\n{extra}\n[input]\nsequences = ['a', 'b']\n[model]\npreset = 'tiny'\n");
     Federation::from_toml(&text).unwrap()
+}
+
+/// What so many steps from a model come to at a site.
+pub(super) fn learnt(site: &str, start: ParametersId, round: u32, steps: u32) -> ParametersId {
+    hash(&[site.as_bytes(), &start.0, &round.to_le_bytes(), &steps.to_le_bytes()])
+}
+
+/// Seconds that a step takes: site-0 one, site-1 two, and so on.
+pub(super) fn pace(site: &str) -> f32 {
+    site.bytes().last().map_or(1.0, |last| f32::from(last.saturating_sub(b'0')) + 1.0)
 }
 
 /// The better the later the round, except round 2, which is best. The consensus has round 0.
@@ -112,6 +131,8 @@ impl World {
             down: Line::new(),
             up: Line::new(),
             work: None,
+            done: 0,
+            concluded: false,
             trained: Vec::new(),
             journal: None,
         };
@@ -122,8 +143,19 @@ impl World {
             peers.insert("judge".into(), peer(Role::Validate));
         }
         let coordinator = Machine::new(plan.clone(), None, Duration::ZERO);
-        let (now, shell) = (Duration::ZERO, VecDeque::new());
-        Self { plan, now, coordinator, snapshot: None, peers, shell, connections: 0, finished: None, stopped: None }
+        Self {
+            plan,
+            now: Duration::ZERO,
+            coordinator,
+            snapshot: None,
+            peers,
+            shell: VecDeque::new(),
+            connections: 0,
+            finished: None,
+            stopped: None,
+            budgets: BTreeMap::new(),
+            concluded: Vec::new(),
+        }
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -139,7 +171,12 @@ impl World {
     pub(super) fn obey(&mut self, effect: Effect) {
         match effect {
             Effect::Send { site, message } => {
-                if let CoordinatorMessage::Train { task, .. } = &message {
+                if let CoordinatorMessage::Conclude { task } = &message {
+                    self.concluded.push((site.clone(), *task));
+                }
+                if let CoordinatorMessage::Train { task, steps, .. } = &message {
+                    let before = self.budgets.insert((site.clone(), *task), *steps);
+                    assert!(before.is_none_or(|before| before == *steps), "{site} is asked for other work: {task:?}");
                     let run = self.snapshot.as_ref().and_then(|kept| kept.runs.get(usize::from(task.run.0)));
                     let open = run.and_then(|run| run.open.as_ref()).filter(|open| open.round == task.round);
                     let accepted = open.is_some_and(|open| open.updates.contains_key(&site));
@@ -178,7 +215,8 @@ impl World {
                 site::Effect::Send(message) => peer.up.messages.push_back(message),
                 site::Effect::SendParameters(header) => peer.up.streams.push_back(header),
                 site::Effect::Persist(finished) => peer.journal = Some(finished),
-                site::Effect::Start(work) => peer.work = Some(work),
+                site::Effect::Start(work) => (peer.work, peer.done, peer.concluded) = (Some(work), 0, false),
+                site::Effect::Conclude => peer.concluded = true,
                 site::Effect::Cancel | site::Effect::Leave { .. } => peer.work = None,
                 site::Effect::Forget(_) => {}
                 site::Effect::Refused { reason } => panic!("refused: {reason}"),
@@ -256,17 +294,14 @@ impl World {
 
     pub(super) fn work(&mut self, name: &str) {
         let peer = self.peers.get_mut(name).unwrap();
+        if peer.work.as_ref().is_some_and(|work| work.task.kind == TaskKind::Train) {
+            while self.peers[name].work.is_some() {
+                self.step_on(name);
+            }
+            return;
+        }
         let Some(work) = peer.work.take() else { return };
         let (task, cases) = (work.task, if peer.role == Role::Train { 2 } else { 3 });
-        if task.kind == TaskKind::Train {
-            assert!(!peer.trained.contains(&task), "{name} trains {task:?} twice");
-            peer.trained.push(task);
-            let parameters = hash(&[name.as_bytes(), &work.models[0].0, &task.round.to_le_bytes()]);
-            let sequences = SequenceSet::full(1);
-            let (slices, steps, mean_loss, last_loss, seconds) = (8, 1, 1.0, 0.5, 1.0);
-            let trained = Trained { task, parameters, slices, steps, mean_loss, last_loss, seconds, sequences };
-            return self.peer(name, site::Event::Trained(trained));
-        }
         for index in 0..cases {
             let score = case(task, index, &work.wanted);
             let parts = score.subset.proper_subsets().filter(|_| work.wanted.subsets);
@@ -280,6 +315,40 @@ impl World {
             self.peer(name, site::Event::Drawn { task, overlay: Overlay { case: case.into(), picture } });
         }
         self.peer(name, site::Event::Evaluated(task));
+    }
+
+    /// One step of whatever training a site is at.
+    pub(super) fn step_on(&mut self, name: &str) {
+        let all = match self.plan.federation.training.effort {
+            Effort::Steps(steps) => steps,
+            Effort::Epochs(_) => 1,
+        };
+        let peer = self.peers.get_mut(name).unwrap();
+        let Some(work) = peer.work.clone().filter(|work| work.task.kind == TaskKind::Train) else { return };
+        peer.done += 1;
+        let (task, done, total) = (work.task, peer.done, work.steps.map_or(all, |most| most.min(all)));
+        let ended = done == total || peer.concluded;
+        let progress = Progress { task, done, total, loss: None, slices_per_second: 1.0 };
+        self.peer(name, site::Event::Progress(progress));
+        if !ended {
+            return;
+        }
+        let peer = self.peers.get_mut(name).unwrap();
+        peer.work = None;
+        assert!(!peer.trained.contains(&task), "{name} trains {task:?} twice");
+        peer.trained.push(task);
+        let trained = Trained {
+            task,
+            parameters: learnt(name, work.models[0], task.round, done),
+            slices: 8 * u64::from(done),
+            steps: done,
+            asked_steps: total,
+            mean_loss: 1.0,
+            last_loss: 0.5,
+            seconds: pace(name) * done as f32,
+            sequences: SequenceSet::full(1),
+        };
+        self.peer(name, site::Event::Trained(trained));
     }
 
     /// Whatever a site works at fails.
@@ -320,7 +389,9 @@ impl World {
             3..=4 => self.deliver_down(name, true, flag),
             5..=7 => self.deliver_up(name, false, flag),
             8..=9 => self.deliver_up(name, true, flag),
-            10..=11 => self.work(name),
+            10 => self.work(name),
+            11 if flag => self.step_on(name),
+            11 => self.work(name),
             12 => self.cut(name),
             13 => self.connect(name),
             14 if flag && whom > 200 => self.restart(),
