@@ -36,6 +36,9 @@ pub struct Federation {
     pub evaluation: Evaluation,
     /// Who takes part in a round, and how long the coordinator waits.
     pub sites: Sites,
+    /// Rounds that wait for nobody; `None` for rounds that wait for their sites.
+    #[serde(default)]
+    pub buffered: Option<Buffered>,
 }
 
 /// What the model sees: the channels are `sequences * slices`, a sequence's slices contiguous.
@@ -258,6 +261,18 @@ pub enum Precision {
     Bf16,
     /// What was learnt, as 8-bit multiples of a scale, with what rounding lost added to the next round: a quarter.
     Int8,
+}
+
+/// Buffered asynchronous aggregation (FedBuff, Nguyen et al. 2022, arXiv 2106.06639): a new version of the model is made
+/// as soon as enough updates are in, whichever version they started from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffered {
+    /// Updates that make a version.
+    pub size: usize,
+    /// How far the model goes the way that the updates went on average.
+    pub rate: f64,
+    /// The most versions that the model may be older that a site started from; older work is taken back.
+    pub max_staleness: u32,
 }
 
 /// When and how models are scored.

@@ -96,6 +96,10 @@ pub struct UpdateRecord {
     /// Optimiser steps that the site was to do: more than were done where the deadline struck.
     #[serde(default)]
     pub asked_steps: u32,
+    /// How many versions older than the one before this the model was that the site started from: 0 in rounds that wait
+    /// for their sites.
+    #[serde(default)]
+    pub staleness: u32,
 }
 
 /// One site's cases under one model.

@@ -288,6 +288,9 @@ pub struct Update {
     /// Optimiser steps that the site was to do: more than were done where the deadline struck.
     #[serde(default)]
     pub asked_steps: u32,
+    /// How many versions older than the newest the model was that it started from.
+    #[serde(default)]
+    pub staleness: u32,
 }
 
 /// A site that gave nothing.

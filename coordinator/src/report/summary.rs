@@ -195,6 +195,7 @@ fn update(record: &crate::outcome::UpdateRecord) -> Update {
         seconds: record.seconds,
         steps: record.steps,
         asked_steps: record.asked_steps,
+        staleness: record.staleness,
     }
 }
 

@@ -85,6 +85,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
                 seconds: 2.0,
                 steps: 8,
                 asked_steps: 8,
+                staleness: 0,
             })
             .collect(),
         missing: vec![("west".into(), "out of <memory>".into())],

@@ -53,6 +53,7 @@ fn facts(rounds: u32) -> Snapshot {
         seconds: 1.0,
         steps: 8,
         asked_steps: 8,
+        staleness: 0,
     };
     facts.runs[0].outcome.rounds = (1..=rounds)
         .map(|round| RoundRecord {

@@ -17,7 +17,7 @@ impl Federation {
         let rules = self.own_rules().into_iter();
         let rules = rules.chain(input_rules(&self.input)).chain(model_rules(&self.model));
         let rules = rules.chain([self.dropout_rule()]).chain(training_rules(&self.training, self.input.plane));
-        let broken = rules.chain(self.company_rules()).find(|rule| !rule.1);
+        let broken = rules.chain(self.company_rules()).chain(self.buffer_rules()).find(|rule| !rule.1);
         match broken {
             Some((key, _, found, expected)) => Err(SettingsError::Value { key, found, expected }),
             None => Ok(self),
@@ -38,6 +38,38 @@ impl Federation {
             DropOut::Fixed(subset) => !subset.is_empty() && subset.is_subset(self.input.all()),
         };
         ("dropout", works, format!("{:?}", self.dropout), "a probability, or named sequences")
+    }
+
+    /// What can be said of versions that wait for nobody.
+    fn buffer_rules(&self) -> Vec<Rule> {
+        let Some(buffered) = self.buffered else { return Vec::new() };
+        let (minimum, held_out) = (self.sites.minimum, self.evaluation.held_out_every);
+        vec![
+            (
+                "buffered.size",
+                buffered.size >= minimum && buffered.size <= 100_000,
+                buffered.size.to_string(),
+                "at least sites.minimum",
+            ),
+            (
+                "buffered.rate",
+                buffered.rate > 0.0 && buffered.rate <= 10.0,
+                buffered.rate.to_string(),
+                "above 0 and at most 10",
+            ),
+            (
+                "buffered.max_staleness",
+                buffered.max_staleness <= 1000,
+                buffered.max_staleness.to_string(),
+                "at most 1000 versions",
+            ),
+            (
+                "buffered",
+                self.sites.per_round.is_none() && self.sites.deadline_s.is_none() && held_out.is_none(),
+                "given beside sites.per_round, sites.deadline_s or evaluation.held_out_every".into(),
+                "without them: every site takes part, nobody is waited for, and only the last model is scored",
+            ),
+        ]
     }
 
     /// Who takes part, and who judges.

@@ -154,6 +154,23 @@ impl Desk {
         self.begun.values_mut().for_each(|begun| *begun += pause);
     }
 
+    /// How many more sites may work at once.
+    pub(super) fn room(&self, roster: &Roster) -> usize {
+        let mut busy: Vec<&String> =
+            self.jobs.keys().map(|(site, _)| site).filter(|site| roster.is_ready(site)).collect();
+        busy.dedup();
+        self.concurrent.saturating_sub(busy.len())
+    }
+
+    pub(super) fn has(&self, site: &str, task: TaskId) -> bool {
+        self.jobs.contains_key(&(site.to_string(), task))
+    }
+
+    /// Nobody waits for this task any more.
+    pub(super) fn withdraw(&mut self, site: &str, task: TaskId) {
+        self.remove(site, task);
+    }
+
     /// A site's open tasks.
     pub(super) fn tasks(&self, site: &str) -> Vec<TaskId> {
         self.jobs.keys().filter(|(name, _)| name == site).map(|(_, task)| *task).collect()
@@ -326,11 +343,15 @@ impl Desk {
     }
 
     fn close(&mut self, site: &str, task: TaskId, answer: Answer) -> Option<Answer> {
+        self.remove(site, task).then_some(answer)
+    }
+
+    fn remove(&mut self, site: &str, task: TaskId) -> bool {
         let closed = self.jobs.remove(&(site.to_string(), task));
         if !self.jobs.keys().any(|(_, open)| *open == task) {
             self.begun.remove(&task);
         }
-        closed.map(|_| answer)
+        closed.is_some()
     }
 }
 

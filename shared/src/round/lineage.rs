@@ -1,6 +1,9 @@
 //! One lineage of models: the federation's, one site's alone, or the consensus of those. What comes next follows from
 //! the durable facts.
 
+mod buffered;
+
+use super::buffer::base;
 use super::control::DROPPED;
 use super::desk::{Answer, Order};
 use super::scores::{Counted, Scores, choose_sweep, choose_thresholds, dice_by_site, pooled_dice};
@@ -24,6 +27,11 @@ enum Phase {
     /// What is asked and answered stands among the durable facts.
     Training {
         started: Duration,
+    },
+    /// The same without rounds: since when the newest model is there, and since when nobody has anything to do.
+    Buffering {
+        started: Duration,
+        stalled: Option<Duration>,
     },
     Aggregating {
         started: Duration,
@@ -108,6 +116,9 @@ impl Lineage {
 
     /// A task of this lineage ended. Returns whether there are facts to keep.
     pub(super) fn answered(&mut self, site: &str, task: TaskId, answer: Answer) -> bool {
+        if let Some(buffer) = self.progress.buffer.as_mut().filter(|_| task.kind == TaskKind::Train) {
+            return buffer.settle(site, task, answer);
+        }
         match (&mut self.phase, task.kind) {
             (Phase::Training { .. }, TaskKind::Train) => {
                 let open = self.progress.open.as_mut().filter(|open| open.waiting().contains(site));
@@ -144,6 +155,9 @@ impl Lineage {
         self.progress.outcome.rounds.push(record.clone());
         self.progress.model = Some(parameters);
         self.progress.open = None;
+        if let Some(buffer) = &mut self.progress.buffer {
+            buffer.counted(record.updates.len(), record.missing.len());
+        }
         self.progress.validated = false;
         self.phase = Phase::Rest(None);
         Some(Happening::RoundFinished { run: self.id, round, updates, seconds })
@@ -154,6 +168,12 @@ impl Lineage {
     /// # Errors
     /// Why the whole federation cannot go on.
     pub(super) fn advance(&mut self, table: &mut Table, now: Duration, out: &mut Vec<Effect>) -> Result<bool, String> {
+        if let Some(rule) = self.buffered(table) {
+            return self.advance_buffer(rule, table, now, out);
+        }
+        if self.close_buffer(table) {
+            return Ok(true);
+        }
         match &self.phase {
             Phase::Training { started } if self.nobody_waits() => {
                 let started = *started;
@@ -227,7 +247,7 @@ impl Lineage {
         if self.progress.open.as_ref().is_none_or(|open| open.round != round) {
             let Some(asked) = self.sample(table, round, since, now, out)? else { return Ok(()) };
             let seconds = table.plan.federation.training.round_seconds;
-            let budget = |site: &String| Some((site.clone(), self.progress.budget(site, seconds?)?));
+            let budget = |site: &String| Some((site.clone(), self.progress.outcome.budget(site, seconds?)?));
             let budgets = asked.iter().filter_map(budget).collect();
             self.progress.open = Some(OpenRound { round, asked, budgets, ..OpenRound::default() });
         }
@@ -337,11 +357,12 @@ impl Lineage {
             parameters: trained.parameters,
             slices: trained.slices,
             sequences: trained.sequences,
+            base: base(trained),
         });
         let (start, updates_of_sites) = (self.start(&table.plan, round), contributions.collect());
-        out.push(Effect::Aggregate { run: self.id, round, start, updates: updates_of_sites });
+        out.push(Effect::Aggregate { run: self.id, round, start, updates: updates_of_sites, rate: None });
         let bytes = table.desk.take_moved(self.id);
-        let updates = updates.into_iter().map(|(site, trained)| record(site, &trained)).collect();
+        let updates = updates.into_iter().map(|(site, trained)| record(site, &trained, round - 1)).collect();
         let (validation, validation_by_site, held_out) = (None, Vec::new(), None);
         let record =
             RoundRecord { round, updates, missing, validation, validation_by_site, held_out, seconds: 0.0, bytes };
@@ -425,7 +446,17 @@ impl Lineage {
     }
 }
 
-fn record(site: String, trained: &Trained) -> UpdateRecord {
+/// What the record of the version after `newest` says of an update.
+fn record(site: String, trained: &Trained, newest: u32) -> UpdateRecord {
     let Trained { slices, mean_loss, last_loss, seconds, steps, asked_steps, .. } = *trained;
-    UpdateRecord { site, slices, mean_loss, last_loss, seconds, steps, asked_steps }
+    UpdateRecord {
+        site,
+        slices,
+        mean_loss,
+        last_loss,
+        seconds,
+        steps,
+        asked_steps,
+        staleness: newest.saturating_sub(base(trained)),
+    }
 }

@@ -10,7 +10,7 @@ use crate::picture::tests::bones;
 use crate::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, SubsetScore, SweepPoint};
 use crate::sequence::SequenceSet;
 use crate::site;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What lies on one direction of a connection: messages in order, parameter streams in order, but the two kinds
 /// overtake one another.
@@ -62,6 +62,8 @@ pub(super) struct World {
     pub(super) budgets: BTreeMap<(String, TaskId), Option<u32>>,
     /// Trainings that were told to conclude.
     pub(super) concluded: Vec<(String, TaskId)>,
+    /// Every update of the federation that the kept facts ever named.
+    pub(super) accepted: BTreeSet<(String, TaskId)>,
 }
 
 pub(super) fn hash(parts: &[&[u8]]) -> ParametersId {
@@ -76,6 +78,10 @@ pub(super) fn settings(extra: &str) -> Federation {
     let text =
         format!("name = 'world'\nrounds = 3\n{extra}\n[input]\nsequences = ['a', 'b']\n[model]\npreset = 'tiny'\n");
     Federation::from_toml(&text).unwrap()
+}
+
+pub(super) fn task(round: u32) -> TaskId {
+    TaskId { run: RunId(0), round, kind: TaskKind::Train, pass: 0 }
 }
 
 /// What so many steps from a model come to at a site.
@@ -155,6 +161,7 @@ impl World {
             stopped: None,
             budgets: BTreeMap::new(),
             concluded: Vec::new(),
+            accepted: BTreeSet::new(),
         }
     }
 
@@ -180,6 +187,7 @@ impl World {
                     let run = self.snapshot.as_ref().and_then(|kept| kept.runs.get(usize::from(task.run.0)));
                     let open = run.and_then(|run| run.open.as_ref()).filter(|open| open.round == task.round);
                     let accepted = open.is_some_and(|open| open.updates.contains_key(&site));
+                    let accepted = accepted || self.accepted.contains(&(site.clone(), *task));
                     assert!(!accepted, "{site} is asked again for an update that was accepted: {task:?}");
                 }
                 if let Some(peer) = self.peers.get_mut(&site).filter(|peer| peer.connection.is_some()) {
@@ -197,15 +205,52 @@ impl World {
                 self.shell.push_back(Event::Stored { site, task, result: Ok(parameters) });
             }
             Effect::Discard { .. } | Effect::Report(_) => {}
-            Effect::Aggregate { run, round, start, updates } => {
+            Effect::Aggregate { run, round, start, updates, rate } => {
+                self.counts_what_is_kept(run, &updates, rate.is_some());
                 let ids: Vec<&[u8]> = updates.iter().map(|update| update.parameters.0.as_slice()).collect();
                 let parameters = hash(&[&[&start.parameters.0[..]], ids.as_slice()].concat());
                 self.shell.push_back(Event::Aggregated { run, round, parameters });
             }
-            Effect::Persist(snapshot) => self.snapshot = Some(*snapshot),
+            Effect::Persist(snapshot) => {
+                self.loses_nothing(&snapshot);
+                self.snapshot = Some(*snapshot);
+            }
             Effect::Stop { reason } => self.stopped = Some(reason),
             Effect::Finish => self.finished = Some(self.coordinator.outcome(self.now)),
         }
+    }
+
+    /// What is averaged stands among the kept facts, each site's from one model once.
+    fn counts_what_is_kept(&self, run: RunId, updates: &[Contribution], buffered: bool) {
+        let kept = &self.snapshot.as_ref().unwrap().runs[usize::from(run.0)];
+        let of = |update: &Contribution| (update.site.clone(), TaskId { run, ..task(update.base + 1) });
+        let named: BTreeSet<_> = updates.iter().map(of).collect();
+        assert_eq!(named.len(), updates.len());
+        if buffered {
+            let waiting = kept.buffer.as_ref().unwrap().updates.iter();
+            let waiting: BTreeSet<_> = waiting.map(|(site, trained)| (site.clone(), trained.task)).collect();
+            assert!(named.is_subset(&waiting), "{named:?} of {waiting:?}");
+        }
+    }
+
+    /// An update that the facts named once is named ever after, once: it waits, or a version counts it. Only what waits
+    /// when the last version is made counts for nothing.
+    fn loses_nothing(&mut self, next: &Snapshot) {
+        let Some(run) = next.runs.first() else { return };
+        let counted = run.outcome.rounds.iter().flat_map(|round| {
+            let at = |one: &crate::outcome::UpdateRecord| (one.site.clone(), task(round.round - one.staleness));
+            round.updates.iter().map(at).collect::<Vec<_>>()
+        });
+        let waiting = run.buffer.iter().flat_map(|buffer| &buffer.updates);
+        let waiting = waiting.map(|(site, trained)| (site.clone(), trained.task));
+        let open = run.open.iter().flat_map(|open| open.updates.iter());
+        let open = open.map(|(site, trained)| (site.clone(), trained.task));
+        let named: Vec<_> = counted.chain(waiting).chain(open).collect();
+        let once: BTreeSet<_> = named.iter().cloned().collect();
+        assert_eq!(once.len(), named.len(), "an update is counted twice: {named:?}");
+        let over = run.outcome.rounds.len() as u32 == self.plan.federation.rounds;
+        assert!(over || self.accepted.is_subset(&once), "{:?} lost of {:?}", &self.accepted - &once, self.accepted);
+        self.accepted.extend(once);
     }
 
     pub(super) fn peer(&mut self, name: &str, event: site::Event) {
