@@ -11,7 +11,7 @@ use crate::store::{FileSource, Place, Store, StoreError};
 use shared::aggregate::{Average, Checked, Contribution};
 use shared::codec::transfer::Arrived;
 use shared::federation::Federation;
-use shared::message::{RunId, TaskId};
+use shared::message::{RunId, TaskId, TaskKind};
 use shared::model_file::ModelCard;
 use shared::parameters::{Manifest, ParametersId};
 use shared::round::{Effect, Event, Machine, ModelRef, RunProgress, Snapshot};
@@ -196,7 +196,9 @@ impl Driver {
                     let _ = std::fs::remove_file(path);
                 }
             }
-            Effect::Aggregate { run, round, start, updates } => self.aggregate(run, round, start, updates)?,
+            Effect::Aggregate { run, round, start, updates, rate } => {
+                self.aggregate(run, round, start, updates, rate)?;
+            }
             Effect::Persist(snapshot) => self.persist(*snapshot).await?,
             Effect::Report(happening) => {
                 self.picture.send_modify(|picture| picture.hear(&happening, status::now()));
@@ -230,23 +232,36 @@ impl Driver {
         });
     }
 
-    fn aggregate(&mut self, run: RunId, round: u32, start: ModelRef, updates: Vec<Contribution>) -> Result<(), End> {
-        let of_this_round = |(task, _): &(TaskId, String)| task.run == run && task.round == round;
-        let keys: Vec<(TaskId, String)> = self.books.checked.keys().filter(|key| of_this_round(key)).cloned().collect();
-        let mut checked: BTreeMap<String, Checked<FileSource>> =
-            keys.into_iter().filter_map(|key| Some((key.1.clone(), self.books.checked.remove(&key)?))).collect();
+    fn aggregate(
+        &mut self,
+        run: RunId,
+        round: u32,
+        start: ModelRef,
+        updates: Vec<Contribution>,
+        rate: Option<f64>,
+    ) -> Result<(), End> {
         let mut pairs = Vec::new();
         for contribution in updates {
             let missing = || End::Stopped(format!("the checked update of {} is gone", contribution.site));
-            let update = checked.remove(&contribution.site).ok_or_else(missing)?;
+            // The training from a model is the task of the round after it.
+            let task = TaskId { run, round: contribution.base + 1, kind: TaskKind::Train, pass: 0 };
+            let update = self.books.checked.remove(&(task, contribution.site.clone())).ok_or_else(missing)?;
             pairs.push((contribution, update));
+        }
+        if rate.is_none() {
+            // Nothing of a round that waited for its sites is waited for after it.
+            self.books.checked.retain(|(task, _), _| task.run != run || task.round != round);
         }
         let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
         let (federation, start, name) = (self.federation.clone(), self.model(start), self.name(run));
         self.books.awaited += 1;
         tokio::task::spawn_blocking(move || {
             let average = Average { manifest: &manifest, input: &federation.input, rule: federation.aggregation };
-            let result = store.aggregate(&average, &start, Place { run: &name, round }, pairs);
+            let place = Place { run: &name, round };
+            let result = match rate {
+                Some(rate) => store.aggregate_buffer(&average, rate, place, pairs),
+                None => store.aggregate(&average, &start, place, pairs),
+            };
             let _ = findings.send(Finding::Aggregated { run, round, result });
         });
         Ok(())

@@ -16,7 +16,7 @@ use crate::store::{Place, Store, StoreError};
 pub(crate) use configure::run_folder;
 use shared::architecture::{initial, manifest};
 use shared::federation::Federation;
-use shared::message::{RunId, TaskId, TaskKind};
+use shared::message::{RunId, TaskId, Trained};
 use shared::model_file::{ModelFileError, import_state_dict};
 use shared::parameters::{Manifest, Parameters, ParametersId};
 use shared::round::{Machine, Plan, Snapshot};
@@ -186,19 +186,25 @@ fn recover(store: &Store, manifest: &Manifest, snapshot: &mut Snapshot) -> Accep
     let mut accepted = Accepted::new();
     for (index, run) in snapshot.runs.iter_mut().enumerate() {
         let (name, id) = (run.outcome.name.clone(), RunId(u16::try_from(index).unwrap_or(u16::MAX)));
-        let Some(open) = &mut run.open else { continue };
-        let (place, round) = (Place { run: &name, round: open.round }, open.round);
-        open.updates.retain(|site, trained| match store.accepted(place, site, manifest, trained.parameters) {
-            Ok(checked) => {
-                let task = TaskId { run: id, round, kind: TaskKind::Train, pass: 0 };
-                accepted.insert((task, site.clone()), checked);
-                true
+        let mut sound = |site: &str, trained: &Trained| {
+            let place = Place { run: &name, round: trained.task.round };
+            match store.accepted(place, site, manifest, trained.parameters) {
+                Ok(checked) => {
+                    accepted.insert((TaskId { run: id, ..trained.task }, site.to_string()), checked);
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(%error, site, "an accepted update is asked for again");
+                    false
+                }
             }
-            Err(error) => {
-                tracing::warn!(%error, site, "an accepted update is asked for again");
-                false
-            }
-        });
+        };
+        if let Some(open) = &mut run.open {
+            open.updates.retain(|site, trained| sound(site, trained));
+        }
+        if let Some(buffer) = &mut run.buffer {
+            buffer.forget_updates(|site, trained| !sound(site, trained));
+        }
     }
     accepted
 }
@@ -225,7 +231,8 @@ fn prepare(
         let name = run.outcome.name.as_str();
         let last = run.model.map(|id| (run.outcome.rounds.len() as u32, id));
         let best = run.best.map(|best| (best.round, best.parameters));
-        for (round, id) in last.into_iter().chain(best) {
+        let used = run.buffer.iter().flat_map(|buffer| &buffer.models).filter(|(round, _)| **round > 0);
+        for (round, id) in last.into_iter().chain(best).chain(used.map(|(round, id)| (*round, *id))) {
             store.verify(Place { run: name, round }, manifest, id)?;
         }
     }

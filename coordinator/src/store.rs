@@ -4,7 +4,8 @@
 //! settings.json            the federation's settings; another federation is refused
 //! state.json               the facts a restart needs, with their checksum; state.previous.json is the one before
 //! federation/round-0000/   global.f32: the initial model
-//! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8
+//! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8;
+//!                          an update trained from the model of the round before
 //! alone-SITE/round-NNNN/   the same for a site's own lineage
 //! models/                  the best and the last model of each lineage as safetensors
 //! outcome.json             what the report is made of
@@ -21,7 +22,7 @@ use crate::outcome::Outcome;
 use atomic::{AtomicFile, write_whole};
 pub use facts::peek;
 pub use lock::is_held;
-use shared::aggregate::{AggregateError, Average, Checked, Contribution};
+use shared::aggregate::{AggregateError, Average, Checked, Contribution, Versions};
 use shared::architecture::manifest;
 use shared::codec::transfer::Arrived;
 use shared::delta::Encoding;
@@ -99,7 +100,8 @@ pub struct Place<'a> {
 
 impl Store {
     /// Opens a run folder, new or with a run of the same settings to go on with. With `keep_updates` every round's
-    /// models and updates stay; otherwise the last two rounds', the best model and the last round's updates do.
+    /// models and updates stay; otherwise the last two rounds', the best model and the last round's updates do, and
+    /// whatever somebody still trains from.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -250,17 +252,46 @@ impl Store {
         place: Place<'_>,
         updates: Vec<(Contribution, Checked<FileSource>)>,
     ) -> Result<ParametersId, StoreError> {
+        let summary = self.summarise(place, &updates)?;
+        let mut start = FileSource::open(start, average.manifest)?;
+        let mut file = AtomicFile::create(&self.model(place))?;
+        let added = average.run(&mut start, updates, |values| file.write(&to_bytes(values)));
+        added.map_err(|error| unsound(&summary, error))?;
+        file.commit()
+    }
+
+    /// Moves a buffer's updates into the next model of their lineage, and says who counted for what, from which model.
+    ///
+    /// # Errors
+    /// When the disk refuses, the updates are not what their summaries say, or a model that one started from is gone.
+    pub fn aggregate_buffer(
+        &self,
+        average: &Average<'_>,
+        rate: f64,
+        place: Place<'_>,
+        updates: Vec<(Contribution, Checked<FileSource>)>,
+    ) -> Result<ParametersId, StoreError> {
+        let summary = self.summarise(place, &updates)?;
+        let newest = place.round.saturating_sub(1);
+        let versions = updates.iter().map(|(contribution, _)| contribution.base).chain([newest]);
+        let open = |round| Ok((round, FileSource::open(&self.model(Place { round, ..place }), average.manifest)?));
+        let mut versions = Versions { newest, models: versions.map(open).collect::<Result<_, StoreError>>()?, rate };
+        let mut file = AtomicFile::create(&self.model(place))?;
+        let added = average.run_buffered(&mut versions, updates, |values| file.write(&to_bytes(values)));
+        added.map_err(|error| unsound(&summary, error))?;
+        file.commit()
+    }
+
+    /// Writes down who counts for what.
+    fn summarise(
+        &self,
+        place: Place<'_>,
+        updates: &[(Contribution, Checked<FileSource>)],
+    ) -> Result<PathBuf, StoreError> {
         let summary = self.round(place).join("updates.json");
         let contributions: Vec<&Contribution> = updates.iter().map(|(contribution, _)| contribution).collect();
         write_whole(&summary, &json(&contributions, &summary)?)?;
-        let mut start = FileSource::open(start, average.manifest)?;
-        let path = self.model(place);
-        let mut file = AtomicFile::create(&path)?;
-        average.run(&mut start, updates, |values| file.write(&to_bytes(values))).map_err(|error| match error {
-            AggregateError::Storage(error) => error,
-            other => StoreError::Damaged { path: summary, reason: other.to_string() },
-        })?;
-        file.commit()
+        Ok(summary)
     }
 
     /// Keeps the facts that a restart needs, then removes models that nothing leads to any more.
@@ -350,10 +381,15 @@ impl Store {
         let name = run.outcome.name.as_str();
         let last = run.outcome.rounds.len() as u32;
         let best = run.best.map_or(last, |best| best.round);
+        let used = |round: u32| run.buffer.as_ref().is_some_and(|buffer| buffer.models.contains_key(&round));
+        let oldest = run.buffer.as_ref().map_or(last, |buffer| buffer.oldest(last));
         for round in 1..last {
             let place = Place { run: name, round };
-            remove(&self.round(place).join("updates"), |path| fs::remove_dir_all(path))?;
-            if round + 1 < last && round != best {
+            // An update lies in the round after the model that it started from.
+            if round <= oldest {
+                remove(&self.round(place).join("updates"), |path| fs::remove_dir_all(path))?;
+            }
+            if round + 1 < last && round != best && !used(round) {
                 remove(&self.model(place), |path| fs::remove_file(path))?;
             }
         }

@@ -3,10 +3,13 @@
 //! Sums run in `f64` over the sites in the order of their names, so neither the order of arrival nor the size of
 //! the ranges changes a bit of the result.
 
+mod buffered;
+
 use crate::codec::transfer::Arrived;
 use crate::federation::{Aggregation, Input};
-use crate::parameters::{Manifest, ParametersError, ParametersId, STEM, to_bytes};
+use crate::parameters::{Kind, Manifest, ParametersError, ParametersId, STEM, to_bytes};
 use crate::sequence::SequenceSet;
+pub use buffered::Versions;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -45,6 +48,8 @@ pub struct Contribution {
     pub slices: u64,
     /// Sequences the training examples held.
     pub sequences: SequenceSet,
+    /// The round that made the model which the site started from.
+    pub base: u32,
 }
 
 /// A stored update whose every value was looked at: as long as the manifest says, finite, and hashing to its name. It comes
@@ -70,9 +75,12 @@ pub enum AggregateError<E> {
         /// What the values hash to.
         found: ParametersId,
     },
-    /// A site's update was given twice, or under another site's summary.
+    /// A site's update from one model was given twice, or under another site's summary.
     #[error("the update of {0} does not fit its summary, or stands twice")]
     Mismatch(String),
+    /// A model that an update started from is not there.
+    #[error("the model of round {0}, from which an update started, is not there")]
+    Base(u32),
     /// No update has any weight.
     #[error("no update has any weight")]
     Empty,
@@ -159,6 +167,8 @@ struct Segment {
     range: Range<usize>,
     /// The sequence whose stem channels these are; `None` for everything that all sites teach.
     sequence: Option<usize>,
+    /// These are statistics of normalisation layers.
+    statistic: bool,
 }
 
 /// What is averaged: the same model, and by which rule.
@@ -172,22 +182,31 @@ pub struct Average<'a> {
     pub rule: Aggregation,
 }
 
+impl Segment {
+    /// Whether a site's update has anything to say here.
+    fn teaches(&self, contribution: &Contribution) -> bool {
+        self.sequence.is_none_or(|sequence| contribution.sequences.contains(sequence))
+    }
+}
+
 impl Average<'_> {
-    fn segments(&self) -> Vec<Segment> {
+    /// The model in runs of values; those of another kind apart where `by_kind`.
+    fn segments(&self, by_kind: bool) -> Vec<Segment> {
         let mut segments: Vec<Segment> = Vec::new();
         for (spec, range) in self.manifest.ranges() {
+            let statistic = by_kind && spec.kind == Kind::RunningStatistic;
             let stem = self.rule == Aggregation::SequenceAware && spec.name == STEM;
             match spec.shape.as_slice() {
                 [out, channels, height, width] if stem && *channels == self.input.channels() => {
                     let (block, sequences) = (self.input.slices * height * width, self.input.sequences.len());
                     segments.extend((0..out * sequences).map(|index| {
                         let start = range.start + index * block;
-                        Segment { range: start..start + block, sequence: Some(index % sequences) }
+                        Segment { range: start..start + block, sequence: Some(index % sequences), statistic }
                     }));
                 }
                 _ => match segments.last_mut() {
-                    Some(last) if last.sequence.is_none() => last.range.end = range.end,
-                    _ => segments.push(Segment { range, sequence: None }),
+                    Some(last) if last.sequence.is_none() && last.statistic == statistic => last.range.end = range.end,
+                    _ => segments.push(Segment { range, sequence: None, statistic }),
                 },
             }
         }
@@ -211,8 +230,8 @@ impl Average<'_> {
         let mut updates = in_site_order(updates)?;
         let mut sums = vec![0.0f64; BLOCK];
         let mut values = vec![0.0f32; BLOCK];
-        for segment in self.segments() {
-            let holds = |c: &Contribution| segment.sequence.is_none_or(|sequence| c.sequences.contains(sequence));
+        for segment in self.segments(false) {
+            let holds = |c: &Contribution| segment.teaches(c);
             let weight: f64 = updates.iter().filter(|(c, _)| holds(c)).map(|(c, _)| c.slices as f64).sum();
             for range in blocks(segment.range.clone()) {
                 let (sums, values) = (&mut sums[..range.len()], &mut values[..range.len()]);
@@ -237,8 +256,11 @@ impl Average<'_> {
 type Updates<S> = Vec<(Contribution, Checked<S>)>;
 
 fn in_site_order<S: Source>(mut updates: Updates<S>) -> Result<Updates<S>, AggregateError<S::Error>> {
-    updates.sort_by(|(a, _), (b, _)| a.site.cmp(&b.site));
-    let twice = updates.windows(2).find(|pair| pair[0].0.site == pair[1].0.site).map(|pair| &pair[0]);
+    fn name(contribution: &Contribution) -> (&str, u32) {
+        (&contribution.site, contribution.base)
+    }
+    updates.sort_by(|(a, _), (b, _)| name(a).cmp(&name(b)));
+    let twice = updates.windows(2).find(|pair| name(&pair[0].0) == name(&pair[1].0)).map(|pair| &pair[0]);
     let foreign = updates.iter().find(|(contribution, update)| contribution.parameters != update.parameters);
     if let Some((contribution, _)) = twice.or(foreign) {
         return Err(AggregateError::Mismatch(contribution.site.clone()));

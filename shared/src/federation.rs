@@ -36,6 +36,9 @@ pub struct Federation {
     pub evaluation: Evaluation,
     /// Who takes part in a round, and how long the coordinator waits.
     pub sites: Sites,
+    /// Rounds that wait for nobody; `None` for rounds that wait for their sites.
+    #[serde(default)]
+    pub buffered: Option<Buffered>,
 }
 
 /// What the model sees: the channels are `sequences * slices`, a sequence's slices contiguous.
@@ -193,6 +196,10 @@ pub enum Effort {
 pub struct Training {
     /// How much in one round.
     pub effort: Effort,
+    /// Fewer steps for slow sites: as many as a site's measured speed fits into so many seconds. Its last accepted
+    /// update says how fast it is; before there is one, and for fast sites, `effort` decides. `None` asks all for the same.
+    #[serde(default)]
+    pub round_seconds: Option<u32>,
     /// Examples in a step.
     pub batch: usize,
     /// The optimiser.
@@ -256,6 +263,18 @@ pub enum Precision {
     Int8,
 }
 
+/// Buffered asynchronous aggregation (FedBuff, Nguyen et al. 2022, arXiv 2106.06639): a new version of the model is made
+/// as soon as enough updates are in, whichever version they started from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffered {
+    /// Updates that make a version.
+    pub size: usize,
+    /// How far the model goes the way that the updates went on average.
+    pub rate: f64,
+    /// The most versions that the model may be older that a site started from; older work is taken back.
+    pub max_staleness: u32,
+}
+
 /// When and how models are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
@@ -294,4 +313,8 @@ pub struct Sites {
     pub concurrent: Option<usize>,
     /// Seconds without any progress after which a site is given up for the round.
     pub patience_s: u32,
+    /// Seconds after a round's first request from which on sites that still train are told to send what they have;
+    /// `None` waits for all of it.
+    #[serde(default)]
+    pub deadline_s: Option<u32>,
 }

@@ -56,6 +56,11 @@ pub enum Happening {
         /// How far.
         progress: Progress,
     },
+    /// A site's time is over: it was told to send what it has.
+    Concluding {
+        /// The site.
+        site: String,
+    },
     /// A site's update was checked and stored.
     Accepted {
         /// The site.

@@ -110,6 +110,9 @@ pub struct Trained {
     pub slices: u64,
     /// Optimiser steps done.
     pub steps: u32,
+    /// Optimiser steps that the training was to have: more than were done where it had to conclude early.
+    #[serde(default)]
+    pub asked_steps: u32,
     /// Mean loss over the steps.
     pub mean_loss: f32,
     /// Mean loss over the last tenth of the steps.
@@ -207,6 +210,8 @@ pub enum CoordinatorMessage {
         task: TaskId,
         /// Where to start from: sent on a stream of its own unless the site was sent it before.
         model: ParametersId,
+        /// The most optimiser steps to do; `None` for as many as the settings say. More than that are never done.
+        steps: Option<u32>,
     },
     /// Score a model, or the consensus of several: the mean of their probabilities.
     Evaluate {
@@ -221,6 +226,12 @@ pub enum CoordinatorMessage {
     Finished {
         /// A sentence for people.
         summary: String,
+    },
+    /// The round's time is over: end this training at its next step and send what it came to. Nothing to a site that
+    /// works at another task, or has ended this one.
+    Conclude {
+        /// The training.
+        task: TaskId,
     },
 }
 

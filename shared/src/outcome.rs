@@ -90,6 +90,16 @@ pub struct UpdateRecord {
     pub last_loss: f32,
     /// Seconds of training.
     pub seconds: f32,
+    /// Optimiser steps done.
+    #[serde(default)]
+    pub steps: u32,
+    /// Optimiser steps that the site was to do: more than were done where the deadline struck.
+    #[serde(default)]
+    pub asked_steps: u32,
+    /// How many versions older than the one before this the model was that the site started from: 0 in rounds that wait
+    /// for their sites.
+    #[serde(default)]
+    pub staleness: u32,
 }
 
 /// One site's cases under one model.

@@ -9,8 +9,12 @@
 //! or finds nothing. A site that vanishes keeps its task until it was silent for `patience_s`; when it comes back
 //! it is asked again and sends what it has finished meanwhile.
 //!
+//! Slow sites: a deadline makes those that still train send what they have (`desk`), and with a buffer no round waits for
+//! anybody (`lineage::buffered`; its durable facts in `buffer`).
+//!
 //! The operator's part, pausing, dropping a site and draining, stands in `control`.
 
+mod buffer;
 mod control;
 mod desk;
 mod lineage;
@@ -24,6 +28,7 @@ use crate::happening::Happening;
 use crate::message::{CoordinatorMessage, Hello, MAX_MODELS, RunId, SiteMessage, TaskId, TransferHeader};
 use crate::outcome::Outcome;
 use crate::parameters::ParametersId;
+pub use buffer::{Asked, Buffer, Missing};
 use control::Hold;
 use desk::Desk;
 use lineage::Lineage;
@@ -182,6 +187,8 @@ pub enum Effect {
         start: ModelRef,
         /// The updates, in site order.
         updates: Vec<Contribution>,
+        /// Where updates may have started from older models: how far to go the way that they went.
+        rate: Option<f64>,
     },
     /// Store these facts before going on.
     Persist(Box<Snapshot>),
@@ -256,6 +263,9 @@ impl Machine {
             self.work(now, &mut out);
             if !self.table.is_held() {
                 self.table.desk.fill(&mut self.table.roster, now, &mut out);
+                if let Some(deadline) = self.table.plan.federation.sites.deadline_s {
+                    self.table.desk.conclude(Duration::from_secs(deadline.into()), now, &mut out);
+                }
             }
         }
         out
@@ -317,7 +327,7 @@ impl Machine {
                     out.push(Effect::Report(news));
                 }
             }
-            Event::Pause => self.pause(out),
+            Event::Pause => self.pause(now, out),
             Event::Resume => self.resume(now, out),
             Event::Drop { site } => self.dismiss(&site, out),
             Event::Drain => self.drain(out),

@@ -77,6 +77,9 @@ pub struct Work {
     pub models: Vec<ParametersId>,
     /// What to count; nothing for training.
     pub wanted: Wanted,
+    /// The most optimiser steps of a training; `None` for as many as the settings say.
+    #[serde(default)]
+    pub steps: Option<u32>,
 }
 
 impl Work {
@@ -110,6 +113,8 @@ pub enum Effect {
     SendParameters(TransferHeader),
     /// Stop what is running; its later events are not listened to.
     Cancel,
+    /// Let the running training end at its next step, with what it has.
+    Conclude,
     /// Begin to work.
     Start(Work),
     /// This stored parameter vector will not be asked for again.
@@ -125,6 +130,9 @@ pub enum Effect {
         reason: String,
     },
 }
+
+/// Why a training gives nothing whose time was over before it began.
+const TOO_LATE: &str = "the round's deadline came before its first step";
 
 /// What a task came to.
 #[derive(Debug)]
@@ -242,10 +250,13 @@ impl Machine {
                 out.extend(self.inventory.map(|inventory| Effect::Send(SiteMessage::Ready(inventory))));
             }
             CoordinatorMessage::Refused { reason } => out.push(Effect::Refused { reason }),
-            CoordinatorMessage::Train { task, model } => {
-                self.asked(Work { task, models: vec![model], wanted: Wanted::default() }, out);
+            CoordinatorMessage::Train { task, model, steps } => {
+                self.asked(Work { task, models: vec![model], wanted: Wanted::default(), steps }, out);
             }
-            CoordinatorMessage::Evaluate { task, models, wanted } => self.asked(Work { task, models, wanted }, out),
+            CoordinatorMessage::Evaluate { task, models, wanted } => {
+                self.asked(Work { task, models, wanted, steps: None }, out)
+            }
+            CoordinatorMessage::Conclude { task } => self.conclude(task, out),
             CoordinatorMessage::Finished { summary } => {
                 self.cancel(out);
                 out.push(Effect::Leave { summary });
@@ -266,6 +277,19 @@ impl Machine {
         let (scores, subsets, overlays) = (Vec::new(), Vec::new(), Vec::new());
         self.job = Some(Job { work, running: false, repeat: false, scores, subsets, overlays, outcome: None });
         self.start_if_whole(out);
+    }
+
+    /// A training that runs ends with what it has; one that could not begin yet has nothing to give.
+    fn conclude(&mut self, task: TaskId, out: &mut Vec<Effect>) {
+        if task.kind != TaskKind::Train {
+            return;
+        }
+        if self.running(task).is_some() {
+            out.push(Effect::Conclude);
+        } else if let Some(job) = self.job.as_mut().filter(|job| job.work.task == task && job.outcome.is_none()) {
+            job.outcome = Some(Outcome::Failed(TOO_LATE.into()));
+            self.tell(out);
+        }
     }
 
     fn cancel(&mut self, out: &mut Vec<Effect>) {

@@ -46,8 +46,19 @@ pub struct Job<'a> {
     pub task: TaskId,
     /// The global model.
     pub start: &'a Parameters,
+    /// The most steps to do, where they are fewer than the settings say.
+    pub most_steps: Option<u32>,
     /// The site's last own model, whose normalisation it keeps where the federation says so ([`Norm::BatchLocal`]).
     pub own: Option<&'a Parameters>,
+}
+
+/// Why a training ends before its last step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Nobody wants its result.
+    Cancelled,
+    /// Its time is over: what was learnt so far is the result.
+    Concluded,
 }
 
 /// How far a training is.
@@ -72,6 +83,8 @@ pub struct Update {
     pub slices: u64,
     /// Optimiser steps.
     pub steps: u32,
+    /// Optimiser steps that it would have had if it had not been made to conclude.
+    pub asked_steps: u32,
     /// Mean loss over the steps.
     pub mean_loss: f32,
     /// Mean loss over the last tenth of the steps.
@@ -125,19 +138,20 @@ pub enum TrainError {
 /// Trains for one round. The same job gives the same bits, on any number of threads.
 ///
 /// Blocks for as long as it takes: run it through [`on_own_thread`]. `progress` is called after every step and may
-/// break off. Batches are prepared ahead on a thread of their own.
+/// break off, or end it there with what was learnt: the learning rate does not depend on how many steps there are, so
+/// fewer are the beginning of the same training. Batches are prepared ahead on a thread of their own.
 ///
 /// # Errors
 /// See [`TrainError`]; a model with anything but finite numbers is never returned.
 pub fn train(
     job: &Job<'_>,
     device: &Device,
-    progress: &mut dyn FnMut(Step) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(Step) -> ControlFlow<Stop>,
 ) -> Result<Update, TrainError> {
     let began = Instant::now();
     let mut batches = Batches::new(job)?;
     let left_out = batches.left_out();
-    let total = steps(job.federation, batches.slices());
+    let total = steps(job.federation, batches.slices()).min(job.most_steps.unwrap_or(u32::MAX));
     let mut learner = Learner::new(job, device, total)?;
     let mut record = Record { began, total, batch: job.federation.training.batch, losses: Vec::new() };
     let mut sequences = SequenceSet::EMPTY;
@@ -148,8 +162,10 @@ pub fn train(
             let batch = batch?;
             sequences = sequences.union(batch.kept);
             let loss = learner.step(batch, record.done() + 1)?;
-            if progress(record.after(loss)).is_break() {
-                return Err(TrainError::Cancelled { step: record.done() });
+            match progress(record.after(loss)) {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(Stop::Concluded) => break,
+                ControlFlow::Break(Stop::Cancelled) => return Err(TrainError::Cancelled { step: record.done() }),
             }
         }
         Ok(())
@@ -158,6 +174,7 @@ pub fn train(
         parameters: learner.model.to_parameters(job.start.manifest())?,
         slices: record.slices(),
         steps: record.done(),
+        asked_steps: total,
         mean_loss: mean(&record.losses),
         last_loss: mean(&record.losses[record.losses.len() - record.losses.len().div_ceil(10)..]),
         seconds: began.elapsed().as_secs_f32(),

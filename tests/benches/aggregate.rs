@@ -102,7 +102,7 @@ fn check(store: &Store, count: usize, manifest: &Manifest) -> (f64, Vec<(Contrib
         seconds += began.elapsed().as_secs_f64();
         // Each lacks one of the four sequences.
         let sequences = federation().input.all().without(site % 4);
-        (Contribution { site: name, parameters, slices: 100 + site as u64, sequences }, checked)
+        (Contribution { site: name, parameters, slices: 100 + site as u64, sequences, base: 0 }, checked)
     };
     let updates = (0..count).map(take).collect();
     (seconds, updates)

@@ -282,6 +282,15 @@ pub struct Update {
     pub last_loss: f32,
     /// Seconds of training.
     pub seconds: f32,
+    /// Optimiser steps done.
+    #[serde(default)]
+    pub steps: u32,
+    /// Optimiser steps that the site was to do: more than were done where the deadline struck.
+    #[serde(default)]
+    pub asked_steps: u32,
+    /// How many versions older than the newest the model was that it started from.
+    #[serde(default)]
+    pub staleness: u32,
 }
 
 /// A site that gave nothing.

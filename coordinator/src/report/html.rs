@@ -206,6 +206,9 @@ fn rounds(report: &Report) -> String {
     let row = |round: &Round| {
         let missing: Vec<_> =
             round.missing.iter().map(|m| format!("{}: {}", escape(&m.site), escape(&m.reason))).collect();
+        let late = round.updates.iter().filter(|update| update.steps < update.asked_steps);
+        let late = late.map(|one| format!("{}: {} of {} steps", escape(&one.site), one.steps, one.asked_steps));
+        let missing: Vec<_> = missing.into_iter().chain(late).collect();
         vec![
             round.round.to_string(),
             round.updates.len().to_string(),
@@ -216,7 +219,7 @@ fn rounds(report: &Report) -> String {
         ]
     };
     let rows: Vec<_> = report.federation.rounds.iter().map(row).collect();
-    let head = words(&["Round", "Updates", "Validation Dice", "Time", "Parameters", "Missing"]);
+    let head = words(&["Round", "Updates", "Validation Dice", "Time", "Parameters", "Missing or partial"]);
     format!("<details><summary>Rounds</summary>\n{}</details>", table(&head, &rows))
 }
 

@@ -193,6 +193,9 @@ fn update(record: &crate::outcome::UpdateRecord) -> Update {
         mean_loss: record.mean_loss,
         last_loss: record.last_loss,
         seconds: record.seconds,
+        steps: record.steps,
+        asked_steps: record.asked_steps,
+        staleness: record.staleness,
     }
 }
 

@@ -83,6 +83,9 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
                 mean_loss: 1.0 / round as f32,
                 last_loss: 0.9 / round as f32,
                 seconds: 2.0,
+                steps: 8,
+                asked_steps: 8,
+                staleness: 0,
             })
             .collect(),
         missing: vec![("west".into(), "out of <memory>".into())],

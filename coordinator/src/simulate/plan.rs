@@ -136,6 +136,10 @@ impl Plan {
         sites.expected = self.sites.iter().map(|site| site.name.clone()).collect();
         self.threads *= sites.concurrent.unwrap_or(1);
         (sites.minimum, sites.per_round, sites.concurrent) = (1, None, Some(1));
+        // One site that does the work of all has nobody to keep up with.
+        sites.deadline_s = None;
+        self.federation.training.round_seconds = None;
+        self.federation.buffered = None;
         self
     }
 

@@ -3,7 +3,7 @@
 use crate::happening::Happening;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use shared::case::Cases;
-use shared::message::{Progress, TaskKind};
+use shared::message::{Progress, TaskKind, Trained};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
@@ -93,6 +93,7 @@ impl Bars {
             Happening::Left { site, reason } => self.site(site, 0, 1, format!("left: {reason}")),
             Happening::Failed { site, reason } => self.site(site, 0, 1, format!("failed: {reason}")),
             Happening::Progress { site, progress } => self.site(site, progress.done, progress.total, work(progress)),
+            Happening::Concluding { site } => self.site(site, 0, 1, "concluding".into()),
             Happening::Accepted { site, trained } => {
                 self.site(site, 1, 1, format!("update accepted, loss {:.3}", trained.mean_loss));
             }
@@ -151,8 +152,11 @@ fn line(happening: &Happening) -> Option<String> {
         Happening::RoundStarted { name, round, rounds, sites, .. } => {
             format!("{name}: round {round} of {rounds} with {}", sites.join(", "))
         }
+        Happening::Concluding { site } => format!("{site}: the deadline came, it is to send what it has"),
         Happening::Accepted { site, trained } => {
-            format!("{site}: update accepted, loss {:.4}, {} slices", trained.mean_loss, trained.slices)
+            let Trained { mean_loss, slices, steps, asked_steps, .. } = trained;
+            let part = if steps < asked_steps { format!(", {steps} of {asked_steps} steps") } else { String::new() };
+            format!("{site}: update accepted, loss {mean_loss:.4}, {slices} slices{part}")
         }
         Happening::Failed { site, reason } => format!("{site} failed: {reason}"),
         Happening::RoundFinished { round, updates, seconds, .. } => {

@@ -77,6 +77,7 @@ impl Status {
                 (site.loss, site.done) = (Some(trained.mean_loss), site.total);
                 site.updates += 1;
             }
+            Happening::Concluding { site } => drop(self.enters(site, SiteState::Training, now)),
             Happening::Left { site, reason } => self.parts(site, SiteState::Left, reason, now),
             Happening::Failed { site, reason } => {
                 self.site(site).failures += 1;
@@ -195,12 +196,14 @@ impl From<&RoundRecord> for RoundStatus {
     fn from(record: &RoundRecord) -> Self {
         let losses: BTreeMap<String, f32> =
             record.updates.iter().map(|update| (update.site.clone(), update.mean_loss)).collect();
+        let partial = record.updates.iter().filter(|update| update.steps < update.asked_steps);
         Self {
             round: record.round,
             seconds: record.seconds,
             bytes: record.bytes,
             losses,
             missing: record.missing.iter().cloned().collect(),
+            partial: partial.map(|update| (update.site.clone(), (update.steps, update.asked_steps))).collect(),
             validation: record.validation,
             validation_by_site: record.validation_by_site.iter().cloned().collect(),
             held_out: record.held_out,

@@ -90,6 +90,9 @@ pub struct RoundStatus {
     pub losses: BTreeMap<String, f32>,
     /// Who gave none, and why.
     pub missing: BTreeMap<String, String>,
+    /// Steps done and steps asked for, of sites that the deadline made conclude.
+    #[serde(default)]
+    pub partial: BTreeMap<String, (u32, u32)>,
     /// The pooled validation Dice; nothing before it is scored, and without a validation lesion.
     pub validation: Option<f64>,
     /// The same on each site's own cases.

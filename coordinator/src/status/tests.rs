@@ -52,6 +52,9 @@ fn facts(rounds: u32) -> Snapshot {
         mean_loss: factor / round as f32,
         last_loss: 0.1,
         seconds: 1.0,
+        steps: 8,
+        asked_steps: 8,
+        staleness: 0,
     };
     facts.runs[0].outcome.rounds = (1..=rounds)
         .map(|round| RoundRecord {

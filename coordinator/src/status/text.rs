@@ -20,7 +20,7 @@ pub(super) fn write(status: &Status, address: Option<SocketAddr>) -> String {
     table(&mut text, &["site", "role", "at", "slices/s", "loss", "last progress", "sequences"], site_rows(status));
     for run in status.runs.iter().filter(|run| !run.rounds.is_empty()) {
         add(&mut text, format_args!("\n{}", run.name));
-        table(&mut text, &["round", "time", "moved", "validation", "mean loss", "missing"], round_rows(run));
+        table(&mut text, &["round", "time", "moved", "validation", "mean loss", "missing or partial"], round_rows(run));
     }
     if !status.troubles.is_empty() {
         add(&mut text, format_args!("\nwhat went wrong (UTC)"));
@@ -103,7 +103,9 @@ fn round_rows(run: &RunStatus) -> Vec<Vec<String>> {
         let validation = round.validation.map_or("-".into(), |dice| format!("{dice:.4}{best}"));
         let sum: f64 = round.losses.values().map(|&loss| f64::from(loss)).sum();
         let loss = if round.losses.is_empty() { "-".into() } else { format!("{:.4}", sum / round.losses.len() as f64) };
-        let missing: Vec<String> = round.missing.iter().map(|(site, why)| format!("{site}: {why}")).collect();
+        let missing = round.missing.iter().map(|(site, why)| format!("{site}: {why}"));
+        let partial = round.partial.iter().map(|(site, (done, asked))| format!("{site}: {done} of {asked} steps"));
+        let missing: Vec<String> = missing.chain(partial).collect();
         vec![round.round.to_string(), duration(round.seconds), bytes(round.bytes), validation, loss, missing.join("; ")]
     });
     rows.collect()

@@ -5,6 +5,8 @@ use shared::message::{TaskId, TaskKind, TransferHeader};
 use shared::parameters::{Kind, TensorSpec};
 use shared::sequence::SequenceSet;
 
+mod buffered;
+
 fn federation(batch: usize) -> Federation {
     let text = format!("name = 'x'\nrounds = 2\n[training]\nbatch = {batch}\n[input]\nsequences = ['a']\nslices = 1\n");
     Federation::from_toml(&text).unwrap()
@@ -104,7 +106,7 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
         let arrived = receive(&received, &to_bytes(model(value).values()));
         let checked = store.accept(&received, FIRST, site, &manifest(), arrived).unwrap().unwrap();
         assert!(!received.exists());
-        (Contribution { site: site.into(), parameters, slices, sequences: SequenceSet::full(1) }, checked)
+        (Contribution { site: site.into(), parameters, slices, sequences: SequenceSet::full(1), base: 0 }, checked)
     });
     let input = Input { sequences: vec!["a".into()], slices: 1, plane: 16, spacing_mm: None };
     let manifest = manifest();
@@ -162,7 +164,8 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let checked = store.accept(&received, FIRST, "north", &manifest, arrived).unwrap().unwrap();
     drop(checked);
     let again = store.accepted(FIRST, "north", &manifest, id).unwrap();
-    let north = Contribution { site: "north".into(), parameters: id, slices: 3, sequences: SequenceSet::full(1) };
+    let north =
+        Contribution { site: "north".into(), parameters: id, slices: 3, sequences: SequenceSet::full(1), base: 0 };
     let average = Average { manifest: &manifest, input: &federation.input, rule: Aggregation::SequenceAware };
     store.aggregate(&average, &store.model(START), FIRST, vec![(north, again)]).unwrap();
     let sent: Vec<f32> = learnt.iter().zip(&lost).map(|(learnt, lost)| learnt - lost).collect();

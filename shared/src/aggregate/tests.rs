@@ -3,6 +3,8 @@ use crate::parameters::{Kind, TensorSpec};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+mod buffered;
+
 const OUT: usize = 2;
 const SEQUENCES: usize = 3;
 const SLICES: usize = 2;
@@ -39,7 +41,7 @@ fn update(index: usize, site: &Site) -> (Contribution, Checked<&[f32]>) {
     let parameters = id(&site.values);
     let Site { slices, sequences, .. } = *site;
     let checked = Checked::check(site.values.as_slice(), &manifest(), parameters).unwrap();
-    (Contribution { site: format!("site-{index}"), parameters, slices, sequences }, checked)
+    (Contribution { site: format!("site-{index}"), parameters, slices, sequences, base: 0 }, checked)
 }
 
 fn average(rule: Aggregation, start: &[f32], updates: Vec<(Contribution, Checked<&[f32]>)>) -> Vec<f32> {

@@ -33,7 +33,8 @@ pub(super) fn coordinator_message(message: &CoordinatorMessage) -> Checked {
         }
         CoordinatorMessage::Refused { reason } => check_text(COORDINATOR, "reason", reason),
         CoordinatorMessage::Finished { summary } => check_text(COORDINATOR, "summary", summary),
-        CoordinatorMessage::Train { .. } => Ok(()),
+        CoordinatorMessage::Train { steps, .. } => ensure(*steps != Some(0), COORDINATOR, "steps", "none"),
+        CoordinatorMessage::Conclude { .. } => Ok(()),
         CoordinatorMessage::Evaluate { models, wanted: Wanted { thresholds, sweep, .. }, .. } => {
             ensure((1..=MAX_MODELS).contains(&models.len()), COORDINATOR, "models", "too few or too many")?;
             let sound = thresholds.iter().chain(sweep).all(|&threshold| is_probability(threshold));

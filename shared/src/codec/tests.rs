@@ -52,6 +52,7 @@ fn trained() -> Trained {
         parameters: ParametersId([0xab; 32]),
         slices: 6400,
         steps: 100,
+        asked_steps: 120,
         mean_loss: 0.5,
         last_loss: 0.25,
         seconds: 12.0,
@@ -94,7 +95,7 @@ fn site_messages_are_spelt_as_they_always_were() {
     };
     let progress = Progress { task: TASK, done: 5, total: 50, loss: Some(0.5), slices_per_second: 2.0 };
     let id = "ab".repeat(32);
-    let trained_hex = format!("380000000400fb2c010000{id}fb0019640000003f0000803e0000404107");
+    let trained_hex = format!("390000000400fb2c010000{id}fb001964780000003f0000803e0000404107");
     let golden = [
         (SiteMessage::Hello(hello), "13000000000105302e312e30010202743105666c616972"),
         (SiteMessage::Ready(inventory), "0e000000010f14040001fbb80b3cfb2c0100"),
@@ -126,9 +127,16 @@ fn coordinator_messages_and_headers_are_spelt_as_they_always_were() {
     let wanted = Wanted { thresholds: vec![0.5, 0.25], sweep: vec![0.125], subsets: true };
     let evaluate = CoordinatorMessage::Evaluate { task: TASK, models: vec![model], wanted };
     assert_golden(&CoordinatorMessage::Refused { reason: "full".into() }, "06000000010466756c6c");
-    assert_golden(&CoordinatorMessage::Train { task: TASK, model }, &format!("280000000200fb2c01010101{id}"));
+    for (steps, frame) in [
+        (None, format!("290000000200fb2c01010101{id}00")),
+        (Some(300), format!("2c0000000200fb2c01010101{id}01fb2c01")),
+    ] {
+        assert_golden(&CoordinatorMessage::Train { task: TASK, model, steps }, &frame);
+    }
+    assert!(encode(&CoordinatorMessage::Train { task: TASK, model, steps: Some(0) }).is_err());
     assert_golden(&evaluate, &format!("380000000300fb2c0101010101{id}020000003f0000803e010000003e01"));
     assert_golden(&CoordinatorMessage::Finished { summary: "done".into() }, "060000000404646f6e65");
+    assert_golden(&CoordinatorMessage::Conclude { task: TASK }, "080000000500fb2c01010101");
     let header = TransferHeader { parameters: model, bytes: 160_000_000, task: TASK };
     assert_golden(&header, &format!("2c000000{id}fc0068890900fb2c01010101"));
     assert_golden(&TransferAnswer::Wanted { from: 3 << 20 }, "0600000000fc00003000");

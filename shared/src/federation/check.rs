@@ -17,7 +17,7 @@ impl Federation {
         let rules = self.own_rules().into_iter();
         let rules = rules.chain(input_rules(&self.input)).chain(model_rules(&self.model));
         let rules = rules.chain([self.dropout_rule()]).chain(training_rules(&self.training, self.input.plane));
-        let broken = rules.chain(self.company_rules()).find(|rule| !rule.1);
+        let broken = rules.chain(self.company_rules()).chain(self.buffer_rules()).find(|rule| !rule.1);
         match broken {
             Some((key, _, found, expected)) => Err(SettingsError::Value { key, found, expected }),
             None => Ok(self),
@@ -40,6 +40,38 @@ impl Federation {
         ("dropout", works, format!("{:?}", self.dropout), "a probability, or named sequences")
     }
 
+    /// What can be said of versions that wait for nobody.
+    fn buffer_rules(&self) -> Vec<Rule> {
+        let Some(buffered) = self.buffered else { return Vec::new() };
+        let (minimum, held_out) = (self.sites.minimum, self.evaluation.held_out_every);
+        vec![
+            (
+                "buffered.size",
+                buffered.size >= minimum && buffered.size <= 100_000,
+                buffered.size.to_string(),
+                "at least sites.minimum",
+            ),
+            (
+                "buffered.rate",
+                buffered.rate > 0.0 && buffered.rate <= 10.0,
+                buffered.rate.to_string(),
+                "above 0 and at most 10",
+            ),
+            (
+                "buffered.max_staleness",
+                buffered.max_staleness <= 1000,
+                buffered.max_staleness.to_string(),
+                "at most 1000 versions",
+            ),
+            (
+                "buffered",
+                self.sites.per_round.is_none() && self.sites.deadline_s.is_none() && held_out.is_none(),
+                "given beside sites.per_round, sites.deadline_s or evaluation.held_out_every".into(),
+                "without them: every site takes part, nobody is waited for, and only the last model is scored",
+            ),
+        ]
+    }
+
     /// Who takes part, and who judges.
     fn company_rules(&self) -> [Rule; 2] {
         [
@@ -55,10 +87,11 @@ impl Federation {
                     && self.sites.per_round.is_none_or(|n| n >= self.sites.minimum)
                     && self.sites.concurrent.is_none_or(|n| n >= 1)
                     && self.sites.patience_s >= 1
+                    && self.sites.deadline_s.is_none_or(|n| n >= 1)
                     && self.sites.expected.iter().all(|name| plain(name))
                     && self.evaluation.held_out_every.is_none_or(|n| n >= 1),
                 format!("{:?}", self.sites),
-                "minimum, concurrent and patience_s of at least 1, per_round of at least minimum, plain site names",
+                "minimum, concurrent, patience_s and deadline_s of at least 1, per_round of at least minimum, plain site names",
             ),
         ]
     }
@@ -114,13 +147,19 @@ fn model_rules(model: &Model) -> [Rule; 4] {
     ]
 }
 
-fn training_rules(training: &Training, plane: usize) -> [Rule; 10] {
+fn training_rules(training: &Training, plane: usize) -> [Rule; 11] {
     [
         (
             "training.steps",
             matches!(training.effort, Effort::Steps(n) | Effort::Epochs(n) if (1..=1_000_000).contains(&n)),
             format!("{:?}", training.effort),
             "between 1 and 1000000",
+        ),
+        (
+            "training.round_seconds",
+            training.round_seconds.is_none_or(|seconds| seconds >= 1),
+            format!("{:?}", training.round_seconds),
+            "at least 1",
         ),
         ("training.batch", (1..=1024).contains(&training.batch), training.batch.to_string(), "between 1 and 1024"),
         (

@@ -42,6 +42,7 @@ struct Text {
     evaluation: EvaluationText,
     #[serde(default)]
     sites: SitesText,
+    buffered: Option<BufferedText>,
     /// Tables of the coordinator's commands may stand in the same file; they are not the federation's.
     #[serde(default, rename = "serve")]
     _serve: Option<serde::de::IgnoredAny>,
@@ -135,6 +136,7 @@ enum DropOutText {
 struct TrainingText {
     steps: Option<u32>,
     epochs: Option<u32>,
+    round_seconds: Option<u32>,
     batch: usize,
     optimiser: Optimiser,
     learning_rate: f64,
@@ -156,6 +158,7 @@ impl Default for TrainingText {
         Self {
             steps: None,
             epochs: None,
+            round_seconds: None,
             batch: 8,
             optimiser: Optimiser::Adam,
             learning_rate: 1e-3,
@@ -197,11 +200,32 @@ struct SitesText {
     per_round: Option<usize>,
     concurrent: Option<usize>,
     patience_s: u32,
+    deadline_s: Option<u32>,
 }
 
 impl Default for SitesText {
     fn default() -> Self {
-        Self { expected: Vec::new(), minimum: 1, per_round: None, concurrent: None, patience_s: 600 }
+        Self { expected: Vec::new(), minimum: 1, per_round: None, concurrent: None, patience_s: 600, deadline_s: None }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BufferedText {
+    size: usize,
+    #[serde(default = "BufferedText::rate")]
+    rate: f64,
+    #[serde(default = "BufferedText::max_staleness")]
+    max_staleness: u32,
+}
+
+impl BufferedText {
+    fn rate() -> f64 {
+        1.0
+    }
+
+    fn max_staleness() -> u32 {
+        8
     }
 }
 
@@ -254,7 +278,13 @@ impl Text {
                 per_round: self.sites.per_round,
                 concurrent: self.sites.concurrent,
                 patience_s: self.sites.patience_s,
+                deadline_s: self.sites.deadline_s,
             },
+            buffered: self.buffered.map(|BufferedText { size, rate, max_staleness }| Buffered {
+                size,
+                rate,
+                max_staleness,
+            }),
         })
     }
 }
@@ -295,6 +325,7 @@ impl TrainingText {
         };
         Ok(Training {
             effort,
+            round_seconds: self.round_seconds,
             batch: self.batch,
             optimiser: self.optimiser,
             learning_rate: self.learning_rate,
@@ -356,6 +387,13 @@ mod tests {
             ("[training]\nbatch = 0\n", "training.batch"),
             ("[training]\nsteps = 1\nepochs = 1\n", "training.steps"),
             ("[sites]\nminimum = 0\n", "sites"),
+            ("[sites]\ndeadline_s = 0\n", "sites"),
+            ("[training]\nround_seconds = 0\n", "training.round_seconds"),
+            ("[buffered]\nsize = 1\n[sites]\nminimum = 2\n", "buffered.size"),
+            ("[buffered]\nsize = 2\nrate = 0.0\n", "buffered.rate"),
+            ("[buffered]\nsize = 2\n[sites]\ndeadline_s = 60\n", "buffered"),
+            ("[buffered]\nsize = 2\n[sites]\nper_round = 2\n", "buffered"),
+            ("[buffered]\nsize = 2\n[evaluation]\nheld_out_every = 2\n", "buffered"),
         ] {
             let error = Federation::from_toml(&format!("{LEAST}{addition}")).unwrap_err();
             assert!(error.to_string().starts_with(key), "{addition}: {error}");

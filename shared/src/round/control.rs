@@ -14,7 +14,10 @@ pub(super) enum Hold {
     /// They are.
     No,
     /// Not until the operator says so.
-    Paused,
+    Paused {
+        /// Since when.
+        since: Duration,
+    },
     /// Never again in this process.
     Draining,
 }
@@ -39,19 +42,20 @@ impl Machine {
         self.table.roster.knows(site)
     }
 
-    pub(super) fn pause(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn pause(&mut self, now: Duration, out: &mut Vec<Effect>) {
         if self.table.hold == Hold::No {
-            self.table.hold = Hold::Paused;
+            self.table.hold = Hold::Paused { since: now };
             out.push(Effect::Report(Happening::Paused));
         }
     }
 
     /// Whoever was waited for is waited for anew: nobody is late for a time in which nothing was asked.
     pub(super) fn resume(&mut self, now: Duration, out: &mut Vec<Effect>) {
-        if self.table.hold == Hold::Paused {
+        if let Hold::Paused { since } = self.table.hold {
             self.table.hold = Hold::No;
             self.table.roster.wait_anew(now);
             self.table.desk.wait_anew(now);
+            self.table.desk.stood_still(now.saturating_sub(since));
             out.push(Effect::Report(Happening::Resumed));
         }
     }

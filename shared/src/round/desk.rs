@@ -3,6 +3,7 @@
 use super::roster::Roster;
 use super::scores::Counted;
 use super::{Effect, ModelRef};
+use crate::happening::Happening;
 use crate::message::{CoordinatorMessage, Progress, RunId, TaskId, TaskKind, Trained, TransferHeader, Wanted};
 use crate::overlay::{self, Overlay};
 use crate::parameters::ParametersId;
@@ -31,11 +32,23 @@ enum Bytes {
     Stored(ParametersId),
 }
 
+/// What a site is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Order {
+    /// The model to start from or to score; several for a consensus.
+    pub(super) models: Vec<ModelRef>,
+    /// What to count.
+    pub(super) wanted: Wanted,
+    /// The most steps of a training.
+    pub(super) steps: Option<u32>,
+}
+
 #[derive(Debug)]
 struct Job {
-    models: Vec<ModelRef>,
-    wanted: Wanted,
+    order: Order,
     asked: bool,
+    /// Told to end early, since it was last asked.
+    concluding: bool,
     since: Duration,
     done: u32,
     trained: Option<Trained>,
@@ -54,6 +67,8 @@ pub(super) struct Desk {
     model_bytes: u64,
     update_bytes: u64,
     moved: BTreeMap<RunId, u64>,
+    /// When the first site was asked for each open training.
+    begun: BTreeMap<TaskId, Duration>,
 }
 
 impl Desk {
@@ -64,15 +79,16 @@ impl Desk {
             model_bytes,
             update_bytes,
             moved: BTreeMap::new(),
+            begun: BTreeMap::new(),
         }
     }
 
     /// Puts a task on the desk; [`Desk::fill`] sends it when the site is free.
-    pub(super) fn add(&mut self, site: &str, task: TaskId, models: &[ModelRef], wanted: &Wanted, now: Duration) {
+    pub(super) fn add(&mut self, site: &str, task: TaskId, order: Order, now: Duration) {
         let job = Job {
-            models: models.to_vec(),
-            wanted: wanted.clone(),
+            order,
             asked: false,
+            concluding: false,
             since: now,
             done: 0,
             trained: None,
@@ -98,10 +114,11 @@ impl Desk {
                 continue;
             }
             (job.asked, job.since) = (true, now);
+            self.begun.entry(*task).or_insert(now);
             busy.push(site.clone());
             working += 1;
             out.extend(request(*task, job).map(|message| Effect::Send { site: site.clone(), message }));
-            for model in roster.hand_over(site, &job.models) {
+            for model in roster.hand_over(site, &job.order.models) {
                 let header = TransferHeader { parameters: model.parameters, bytes: self.model_bytes, task: *task };
                 *self.moved.entry(task.run).or_default() += self.model_bytes;
                 out.push(Effect::SendParameters { site: site.clone(), header, model });
@@ -115,7 +132,43 @@ impl Desk {
         self.jobs
             .iter_mut()
             .filter(|((name, _), _)| name == site)
-            .for_each(|(_, job)| (job.asked, job.done) = (false, 0));
+            .for_each(|(_, job)| (job.asked, job.done, job.concluding) = (false, 0, false));
+    }
+
+    /// Tells sites to end trainings whose first request is `deadline` old: those that have shown a step. Others have
+    /// nothing to send yet, and patience knows how long to wait for them.
+    pub(super) fn conclude(&mut self, deadline: Duration, now: Duration, out: &mut Vec<Effect>) {
+        for ((site, task), job) in &mut self.jobs {
+            let over = self.begun.get(task).is_some_and(|begun| now.saturating_sub(*begun) >= deadline);
+            let at_work = task.kind == TaskKind::Train && job.asked && job.done > 0 && job.trained.is_none();
+            if over && at_work && !job.concluding {
+                job.concluding = true;
+                out.push(Effect::Report(Happening::Concluding { site: site.clone() }));
+                out.push(Effect::Send { site: site.clone(), message: CoordinatorMessage::Conclude { task: *task } });
+            }
+        }
+    }
+
+    /// For so long nothing was to happen: deadlines move on by it.
+    pub(super) fn stood_still(&mut self, pause: Duration) {
+        self.begun.values_mut().for_each(|begun| *begun += pause);
+    }
+
+    /// How many more sites may work at once.
+    pub(super) fn room(&self, roster: &Roster) -> usize {
+        let mut busy: Vec<&String> =
+            self.jobs.keys().map(|(site, _)| site).filter(|site| roster.is_ready(site)).collect();
+        busy.dedup();
+        self.concurrent.saturating_sub(busy.len())
+    }
+
+    pub(super) fn has(&self, site: &str, task: TaskId) -> bool {
+        self.jobs.contains_key(&(site.to_string(), task))
+    }
+
+    /// Nobody waits for this task any more.
+    pub(super) fn withdraw(&mut self, site: &str, task: TaskId) {
+        self.remove(site, task);
     }
 
     /// A site's open tasks.
@@ -135,7 +188,8 @@ impl Desk {
     /// Tasks without progress for longer than `patience`: asked ones, and waiting ones whose site is away.
     pub(super) fn expired(&self, roster: &Roster, patience: Duration, now: Duration) -> Vec<(String, TaskId)> {
         // Nothing is heard of a site while it receives models and looks at its first case with each of them.
-        let allowed = |job: &Job| patience.saturating_mul(u32::try_from(job.models.len().max(1)).unwrap_or(u32::MAX));
+        let allowed =
+            |job: &Job| patience.saturating_mul(u32::try_from(job.order.models.len().max(1)).unwrap_or(u32::MAX));
         let silent = |site: &str, job: &Job| now.saturating_sub(job.since.max(roster.heard(site))) > allowed(job);
         let late = |(key, job): (&(String, TaskId), &Job)| {
             ((job.asked || !roster.is_ready(&key.0)) && silent(&key.0, job)).then(|| key.clone())
@@ -189,8 +243,15 @@ impl Desk {
         let task = trained.task;
         let job = self.job(site, task).filter(|_| task.kind == TaskKind::Train)?;
         let most = u64::from(trained.steps).saturating_mul(batch as u64);
-        if trained.slices == 0 || trained.slices > most || trained.sequences.is_empty() {
-            let reason = format!("its summary cannot be: {} slices in {} steps", trained.slices, trained.steps);
+        let Trained { slices, steps, asked_steps, .. } = trained;
+        let most_steps = job.order.steps.unwrap_or(u32::MAX);
+        if slices == 0
+            || slices > most
+            || steps > asked_steps
+            || asked_steps > most_steps
+            || trained.sequences.is_empty()
+        {
+            let reason = format!("its summary cannot be: {slices} slices in {steps} of {asked_steps} steps");
             return self.close(site, task, Answer::Nothing(reason));
         }
         if !trained.mean_loss.is_finite() || !trained.last_loss.is_finite() {
@@ -214,8 +275,8 @@ impl Desk {
     /// One case of an evaluation; the site has `most` of them.
     pub(super) fn scored(&mut self, site: &str, task: TaskId, score: CaseScore, most: u32) -> Option<Answer> {
         let job = self.job(site, task).filter(|_| task.kind != TaskKind::Train)?;
-        let counted = same(&job.wanted.thresholds, score.at.iter().map(|at| at.threshold))
-            && same(&job.wanted.sweep, score.sweep.iter().map(|point| point.threshold));
+        let counted = same(&job.order.wanted.thresholds, score.at.iter().map(|at| at.threshold))
+            && same(&job.order.wanted.sweep, score.sweep.iter().map(|point| point.threshold));
         let sound = score.brain.check().and(score.outside.check()).is_ok();
         job.scores.insert(score.case, score);
         if !counted || !sound || job.scores.len() > most as usize {
@@ -228,7 +289,8 @@ impl Desk {
     /// connection swallowed that one.
     pub(super) fn subset_scored(&mut self, site: &str, task: TaskId, score: SubsetScore, most: u32) -> Option<Answer> {
         let job = self.job(site, task).filter(|_| task.kind != TaskKind::Train)?;
-        let counted = job.wanted.subsets && same(&job.wanted.thresholds, score.at.iter().map(|at| at.threshold));
+        let counted =
+            job.order.wanted.subsets && same(&job.order.wanted.thresholds, score.at.iter().map(|at| at.threshold));
         job.subsets.insert((score.case, score.subset), score);
         if !counted || job.subsets.len() > most as usize * MOST_PARTS {
             return self.close(site, task, Answer::Nothing(NOT_ASKED_FOR.into()));
@@ -239,7 +301,7 @@ impl Desk {
     /// A picture of a case. Only the federation's report shows any, and no more than a site has representative cases;
     /// others are dropped, because a report without them is whole.
     pub(super) fn drawn(&mut self, site: &str, task: TaskId, Overlay { case, picture }: Overlay) {
-        let wanted = |job: &&mut Job| task.run == RunId(0) && !job.wanted.thresholds.is_empty();
+        let wanted = |job: &&mut Job| task.run == RunId(0) && !job.order.wanted.thresholds.is_empty();
         let Some(job) = self.job(site, task).filter(wanted) else { return };
         if job.overlays.len() < overlay::MOST || job.overlays.contains_key(&case) {
             job.overlays.insert(case, picture);
@@ -256,7 +318,7 @@ impl Desk {
         let job = self.job(site, task)?;
         let announced = job.announced.filter(|&cases| job.scores.len() >= cases as usize)? as usize;
         let mut parts = Vec::new();
-        for score in job.scores.values().take(announced).filter(|_| job.wanted.subsets) {
+        for score in job.scores.values().take(announced).filter(|_| job.order.wanted.subsets) {
             parts.extend(score.subset.proper_subsets().map(|part| (score.case, part)));
         }
         if !parts.iter().all(|part| job.subsets.contains_key(part)) {
@@ -281,7 +343,15 @@ impl Desk {
     }
 
     fn close(&mut self, site: &str, task: TaskId, answer: Answer) -> Option<Answer> {
-        self.jobs.remove(&(site.to_string(), task)).map(|_| answer)
+        self.remove(site, task).then_some(answer)
+    }
+
+    fn remove(&mut self, site: &str, task: TaskId) -> bool {
+        let closed = self.jobs.remove(&(site.to_string(), task));
+        if !self.jobs.keys().any(|(_, open)| *open == task) {
+            self.begun.remove(&task);
+        }
+        closed.is_some()
     }
 }
 
@@ -296,11 +366,11 @@ fn same(asked: &[f32], counted: impl Iterator<Item = f32>) -> bool {
 
 /// The request for a task; a training without its one model cannot be asked for.
 fn request(task: TaskId, job: &Job) -> Option<CoordinatorMessage> {
-    let mut models = job.models.iter().map(|model| model.parameters);
+    let mut models = job.order.models.iter().map(|model| model.parameters);
     Some(match task.kind {
-        TaskKind::Train => CoordinatorMessage::Train { task, model: models.next()? },
+        TaskKind::Train => CoordinatorMessage::Train { task, model: models.next()?, steps: job.order.steps },
         TaskKind::Evaluate(_) => {
-            CoordinatorMessage::Evaluate { task, models: models.collect(), wanted: job.wanted.clone() }
+            CoordinatorMessage::Evaluate { task, models: models.collect(), wanted: job.order.wanted.clone() }
         }
     })
 }

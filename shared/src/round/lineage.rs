@@ -1,8 +1,11 @@
 //! One lineage of models: the federation's, one site's alone, or the consensus of those. What comes next follows from
 //! the durable facts.
 
+mod buffered;
+
+use super::buffer::base;
 use super::control::DROPPED;
-use super::desk::Answer;
+use super::desk::{Answer, Order};
 use super::scores::{Counted, Scores, choose_sweep, choose_thresholds, dice_by_site, pooled_dice};
 use super::snapshot::{Best, OpenRound, RunProgress};
 use super::{Effect, ModelRef, Plan, Table};
@@ -24,6 +27,11 @@ enum Phase {
     /// What is asked and answered stands among the durable facts.
     Training {
         started: Duration,
+    },
+    /// The same without rounds: since when the newest model is there, and since when nobody has anything to do.
+    Buffering {
+        started: Duration,
+        stalled: Option<Duration>,
     },
     Aggregating {
         started: Duration,
@@ -108,6 +116,9 @@ impl Lineage {
 
     /// A task of this lineage ended. Returns whether there are facts to keep.
     pub(super) fn answered(&mut self, site: &str, task: TaskId, answer: Answer) -> bool {
+        if let Some(buffer) = self.progress.buffer.as_mut().filter(|_| task.kind == TaskKind::Train) {
+            return buffer.settle(site, task, answer);
+        }
         match (&mut self.phase, task.kind) {
             (Phase::Training { .. }, TaskKind::Train) => {
                 let open = self.progress.open.as_mut().filter(|open| open.waiting().contains(site));
@@ -144,6 +155,9 @@ impl Lineage {
         self.progress.outcome.rounds.push(record.clone());
         self.progress.model = Some(parameters);
         self.progress.open = None;
+        if let Some(buffer) = &mut self.progress.buffer {
+            buffer.counted(record.updates.len(), record.missing.len());
+        }
         self.progress.validated = false;
         self.phase = Phase::Rest(None);
         Some(Happening::RoundFinished { run: self.id, round, updates, seconds })
@@ -154,6 +168,12 @@ impl Lineage {
     /// # Errors
     /// Why the whole federation cannot go on.
     pub(super) fn advance(&mut self, table: &mut Table, now: Duration, out: &mut Vec<Effect>) -> Result<bool, String> {
+        if let Some(rule) = self.buffered(table) {
+            return self.advance_buffer(rule, table, now, out);
+        }
+        if self.close_buffer(table) {
+            return Ok(true);
+        }
         match &self.phase {
             Phase::Training { started } if self.nobody_waits() => {
                 let started = *started;
@@ -226,7 +246,10 @@ impl Lineage {
     ) -> Result<(), String> {
         if self.progress.open.as_ref().is_none_or(|open| open.round != round) {
             let Some(asked) = self.sample(table, round, since, now, out)? else { return Ok(()) };
-            self.progress.open = Some(OpenRound { round, asked, ..OpenRound::default() });
+            let seconds = table.plan.federation.training.round_seconds;
+            let budget = |site: &String| Some((site.clone(), self.progress.outcome.budget(site, seconds?)?));
+            let budgets = asked.iter().filter_map(budget).collect();
+            self.progress.open = Some(OpenRound { round, asked, budgets, ..OpenRound::default() });
         }
         let Some(open) = &mut self.progress.open else { return Ok(()) };
         // Those who were asked before a restart and shut out since.
@@ -236,9 +259,14 @@ impl Lineage {
         members.extend(open.asked.iter().cloned());
         members.sort_unstable();
         members.dedup();
-        let (waiting, model) = (open.waiting(), self.start(&table.plan, round));
+        let model = self.start(&table.plan, round);
+        let Some(open) = &self.progress.open else { return Ok(()) };
+        let waiting = open.waiting();
         let task = TaskId { run: self.id, round, kind: TaskKind::Train, pass: 0 };
-        waiting.iter().for_each(|site| table.desk.add(site, task, &[model], &Wanted::default(), now));
+        for site in &waiting {
+            let steps = open.budgets.get(site).copied();
+            table.desk.add(site, task, Order { models: vec![model], steps, ..Order::default() }, now);
+        }
         out.push(Effect::Report(Happening::RoundStarted {
             run: self.id,
             name: self.progress.outcome.name.clone(),
@@ -329,11 +357,12 @@ impl Lineage {
             parameters: trained.parameters,
             slices: trained.slices,
             sequences: trained.sequences,
+            base: base(trained),
         });
         let (start, updates_of_sites) = (self.start(&table.plan, round), contributions.collect());
-        out.push(Effect::Aggregate { run: self.id, round, start, updates: updates_of_sites });
+        out.push(Effect::Aggregate { run: self.id, round, start, updates: updates_of_sites, rate: None });
         let bytes = table.desk.take_moved(self.id);
-        let updates = updates.into_iter().map(|(site, trained)| record(site, &trained)).collect();
+        let updates = updates.into_iter().map(|(site, trained)| record(site, &trained, round - 1)).collect();
         let (validation, validation_by_site, held_out) = (None, Vec::new(), None);
         let record =
             RoundRecord { round, updates, missing, validation, validation_by_site, held_out, seconds: 0.0, bytes };
@@ -359,7 +388,8 @@ impl Lineage {
         asked.retain(|(site, cases)| table.roster.cases(site, TaskKind::Evaluate(*cases)) > 0);
         for (site, cases) in &asked {
             let task = TaskId { run: self.id, round, kind: TaskKind::Evaluate(*cases), pass: aim.pass() };
-            table.desk.add(site, task, &models, wanted, now);
+            let order = Order { models: models.clone(), wanted: wanted.clone(), steps: None };
+            table.desk.add(site, task, order, now);
         }
         for cases in asked.iter().map(|(_, cases)| *cases).collect::<BTreeSet<_>>() {
             out.push(Effect::Report(Happening::Evaluating { run: self.id, round, cases }));
@@ -416,7 +446,17 @@ impl Lineage {
     }
 }
 
-fn record(site: String, trained: &Trained) -> UpdateRecord {
-    let Trained { slices, mean_loss, last_loss, seconds, .. } = *trained;
-    UpdateRecord { site, slices, mean_loss, last_loss, seconds }
+/// What the record of the version after `newest` says of an update.
+fn record(site: String, trained: &Trained, newest: u32) -> UpdateRecord {
+    let Trained { slices, mean_loss, last_loss, seconds, steps, asked_steps, .. } = *trained;
+    UpdateRecord {
+        site,
+        slices,
+        mean_loss,
+        last_loss,
+        seconds,
+        steps,
+        asked_steps,
+        staleness: newest.saturating_sub(base(trained)),
+    }
 }

@@ -1,5 +1,6 @@
 //! The facts of a federation that survive a restart.
 
+use super::buffer::Buffer;
 use crate::message::Trained;
 use crate::outcome::{RunOutcome, SiteRecord};
 use crate::parameters::ParametersId;
@@ -34,6 +35,9 @@ pub struct RunProgress {
     /// The round that is being trained.
     #[serde(default)]
     pub open: Option<OpenRound>,
+    /// What is between two versions, where no round waits for its sites.
+    #[serde(default)]
+    pub buffer: Option<Buffer>,
 }
 
 /// A round that has begun: a restart goes on within it.
@@ -43,6 +47,9 @@ pub struct OpenRound {
     pub round: u32,
     /// The sites that were asked to train, by name.
     pub asked: BTreeSet<String>,
+    /// The most steps that a site was asked for, where its speed says so.
+    #[serde(default)]
+    pub budgets: BTreeMap<String, u32>,
     /// Accepted updates, by site; each is stored.
     pub updates: BTreeMap<String, Trained>,
     /// Sites that gave nothing, with the reason.
@@ -81,6 +88,19 @@ impl RunProgress {
             threshold_dice: None,
             scores: Vec::new(),
         };
-        Self { outcome, model: None, validated: false, best: None, done: false, open: None }
+        Self { outcome, model: None, validated: false, best: None, done: false, open: None, buffer: None }
+    }
+}
+
+impl RunOutcome {
+    /// How many steps a site does in so many seconds, one at least: by its last accepted update, as far as there is
+    /// one. From the record alone, never from a clock, so that a restart finds the same.
+    pub(super) fn budget(&self, site: &str, seconds: u32) -> Option<u32> {
+        let updates = self.rounds.iter().rev().flat_map(|round| round.updates.iter().rev());
+        let last = { updates }.find(|update| update.site == site)?;
+        let measured = last.seconds > 0.0 && last.steps > 0;
+        // The conversion ends at the type's bounds.
+        let steps = f64::from(seconds) * f64::from(last.steps) / f64::from(last.seconds);
+        measured.then_some((steps as u32).max(1))
     }
 }

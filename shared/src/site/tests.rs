@@ -10,7 +10,7 @@ fn model(byte: u8) -> ParametersId {
 }
 
 fn train(round: u32, byte: u8) -> Event {
-    Event::Message(CoordinatorMessage::Train { task: task(round), model: model(byte) })
+    Event::Message(CoordinatorMessage::Train { task: task(round), model: model(byte), steps: None })
 }
 
 fn received(round: u32, byte: u8) -> Event {
@@ -25,6 +25,7 @@ fn trained(round: u32, byte: u8) -> Trained {
         parameters: model(byte),
         slices: 1,
         steps: 1,
+        asked_steps: 2,
         mean_loss,
         last_loss,
         seconds,
@@ -49,7 +50,10 @@ fn work_begins_when_request_and_model_are_here_in_any_order() {
     for events in [[train(1, 7), received(1, 7)], [received(1, 7), train(1, 7)]] {
         let mut machine = joined();
         let effects: Vec<Effect> = events.into_iter().flat_map(|event| machine.handle(event)).collect();
-        assert_eq!(effects, [Effect::Start(Work { task: task(1), models: vec![model(7)], wanted: Wanted::default() })]);
+        assert_eq!(
+            effects,
+            [Effect::Start(Work { task: task(1), models: vec![model(7)], wanted: Wanted::default(), steps: None })]
+        );
     }
 }
 
@@ -118,7 +122,7 @@ fn a_consensus_waits_for_all_its_models_which_may_come_before_the_request() {
     let ask = CoordinatorMessage::Evaluate { task, models: models.clone(), wanted: wanted.clone() };
     let effects = machine.handle(Event::Message(ask));
     assert_eq!(effects, [Effect::Forget(model(7)), Effect::Forget(model(9))]);
-    assert_eq!(machine.handle(received(2, 5)), [Effect::Start(Work { task, models, wanted })]);
+    assert_eq!(machine.handle(received(2, 5)), [Effect::Start(Work { task, models, wanted, steps: None })]);
 }
 
 #[test]
@@ -138,6 +142,53 @@ fn a_finished_training_is_kept_before_it_is_told_and_told_again_after_a_restart(
     let mut other = Machine::resumed(4, finished.clone());
     other.handle(welcome());
     assert_eq!(other.handle(train(1, 8)), [Effect::Forget(model(9))]);
+    // So is the same round with another number of steps.
+    let mut other = Machine::resumed(4, finished.clone());
+    other.handle(welcome());
+    let fewer = CoordinatorMessage::Train { task: task(1), model: model(7), steps: Some(3) };
+    assert_eq!(other.handle(Event::Message(fewer)), [Effect::Forget(model(9))]);
+}
+
+fn conclude(round: u32) -> Event {
+    Event::Message(CoordinatorMessage::Conclude { task: task(round) })
+}
+
+#[test]
+fn a_training_concludes_when_told_and_what_it_came_to_is_told_like_any_result() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    machine.handle(received(1, 7));
+    for _ in 0..2 {
+        assert_eq!(machine.handle(conclude(1)), [Effect::Conclude]);
+    }
+    let told = machine.handle(Event::Trained(trained(1, 9)));
+    assert!(matches!(told[0], Effect::Persist(Finished { trained: Trained { steps: 1, asked_steps: 2, .. }, .. })));
+    assert_eq!(machine.handle(train(1, 7)), told[1..], "asked again, it has the same result");
+}
+
+#[test]
+fn a_conclusion_that_comes_late_or_is_about_another_task_changes_nothing() {
+    let mut machine = joined();
+    assert_eq!(machine.handle(conclude(1)), []);
+    machine.handle(train(2, 7));
+    machine.handle(received(2, 7));
+    assert_eq!(machine.handle(conclude(1)), []);
+    machine.handle(Event::Trained(trained(2, 9)));
+    assert_eq!(machine.handle(conclude(2)), []);
+    let scoring = TaskId { kind: TaskKind::Evaluate(crate::case::Cases::Validation), ..task(3) };
+    let ask = CoordinatorMessage::Evaluate { task: scoring, models: vec![model(9)], wanted: Wanted::default() };
+    assert!(matches!(machine.handle(Event::Message(ask))[..], [Effect::Start(_), ..]));
+    assert_eq!(machine.handle(Event::Message(CoordinatorMessage::Conclude { task: scoring })), []);
+}
+
+#[test]
+fn a_training_that_could_not_begin_by_the_deadline_gives_nothing_and_says_so() {
+    let mut machine = joined();
+    machine.handle(train(1, 7));
+    let told = machine.handle(conclude(1));
+    assert!(matches!(&told[..], [Effect::Send(SiteMessage::Failed { reason, .. })] if reason.contains("first step")));
+    assert_eq!(machine.handle(received(1, 7)), [], "it is not begun any more");
+    assert!(matches!(machine.handle(train(1, 7))[..], [Effect::Start(_)]), "unless it is asked for again");
 }
 
 #[test]

@@ -89,12 +89,13 @@ mod tests {
             parameters: ParametersId([9; 32]),
             slices: 8,
             steps: 2,
+            asked_steps: 5,
             mean_loss: 0.1,
             last_loss: 0.3,
             seconds: 1.5,
             sequences: SequenceSet::full(1),
         };
-        let work = Work { task, models: vec![ParametersId([7; 32])], wanted: Wanted::default() };
+        let work = Work { task, models: vec![ParametersId([7; 32])], wanted: Wanted::default(), steps: Some(5) };
         let finished = Finished { work, trained };
         journal.keep(&finished).unwrap();
         assert_eq!(journal.read().as_ref(), Some(&finished));

@@ -208,6 +208,7 @@ impl Session {
                 }
                 Effect::SendParameters(header) => send_parameters(self.link.clone(), &member.models, header),
                 Effect::Cancel => member.worker.cancel(),
+                Effect::Conclude => member.worker.conclude(),
                 Effect::Start(work) => {
                     member.worker.start(work).map_err(|error| Failure::new(Class::Internal, error))?;
                 }

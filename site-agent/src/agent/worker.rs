@@ -10,7 +10,7 @@ use crate::evaluate::{Scored, count_scores, score_cases};
 use crate::failure::{Class, Failure};
 use crate::meter::Meter;
 use crate::overlay::{Overlays, Scene};
-use crate::train::{self, Job, Step, on_own_thread, train, with_own_norms};
+use crate::train::{self, Job, Step, Stop, on_own_thread, train, with_own_norms};
 use shared::case::{Cases, Role};
 use shared::federation::{Evaluation, Federation, Norm};
 use shared::message::{Inventory, Progress, RunId, TaskId, Trained};
@@ -21,7 +21,7 @@ use shared::site::{Event, Work};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -125,7 +125,33 @@ struct Shop {
 pub(super) struct Worker {
     shop: Arc<Shop>,
     threads: usize,
-    cancelled: Arc<AtomicBool>,
+    halt: Arc<Halt>,
+}
+
+/// What the running task is told at its next step: to go on, to end with what it has, or to break off.
+#[derive(Debug, Default)]
+struct Halt(AtomicU8);
+
+impl Halt {
+    const CONCLUDE: u8 = 1;
+    const CANCEL: u8 = 2;
+
+    /// A task that is broken off stays so.
+    fn order(&self, what: u8) {
+        self.0.fetch_max(what, Ordering::Relaxed);
+    }
+
+    fn train_on(&self) -> ControlFlow<Stop> {
+        match self.0.load(Ordering::Relaxed) {
+            Self::CANCEL => ControlFlow::Break(Stop::Cancelled),
+            Self::CONCLUDE => ControlFlow::Break(Stop::Concluded),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn score_on(&self) -> ControlFlow<()> {
+        if self.0.load(Ordering::Relaxed) == Self::CANCEL { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 impl Worker {
@@ -152,7 +178,7 @@ impl Worker {
             last: Mutex::new(last),
             own: Mutex::new(own),
         };
-        Ok(Self { shop: Arc::new(shop), threads: config.threads, cancelled: Arc::default() })
+        Ok(Self { shop: Arc::new(shop), threads: config.threads, halt: Arc::default() })
     }
 
     /// Begins to prepare the data; the loop hears of it.
@@ -179,16 +205,21 @@ impl Worker {
 
     /// Stops the running task at its next step.
     pub(super) fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.halt.order(Halt::CANCEL);
+    }
+
+    /// Lets the running training end at its next step, with what it has.
+    pub(super) fn conclude(&self) {
+        self.halt.order(Halt::CONCLUDE);
     }
 
     /// Begins a task; the loop hears how it gets on and ends.
     pub(super) fn start(&mut self, work: Work) -> io::Result<()> {
-        let cancelled = Arc::new(AtomicBool::new(false));
-        self.cancelled = cancelled.clone();
+        let halt = Arc::new(Halt::default());
+        self.halt = halt.clone();
         let (shop, tell, task) = (self.shop.clone(), self.shop.tell.clone(), work.task);
         let running = on_own_thread(self.threads, move || {
-            if let Err(reason) = shop.work(&work, &cancelled) {
+            if let Err(reason) = shop.work(&work, &halt) {
                 shop.say(Event::Failed { task, reason });
             }
         })?;
@@ -209,28 +240,24 @@ impl Shop {
         let _ = self.tell.send(Told::Event(event));
     }
 
-    fn work(&self, work: &Work, cancelled: &AtomicBool) -> Result<(), String> {
+    fn work(&self, work: &Work, halt: &Halt) -> Result<(), String> {
         let prepared = self.prepared.get().ok_or("the site's data is not ready")?;
         let load = |&id| self.models.load(id).map_err(|error| format!("the model cannot be read: {error}"));
         let models = work.models.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         match (work.cases(), models.first()) {
-            (None, Some(model)) => self.train(work.task, prepared, model, cancelled),
-            (Some(cases), Some(_)) => self.score(work, &prepared.scored(cases), models, cancelled),
+            (None, Some(model)) => self.train(work, prepared, model, halt),
+            (Some(cases), Some(_)) => self.score(work, &prepared.scored(cases), models, halt),
             (_, None) => Err("the coordinator named no model".into()),
         }
     }
 
-    fn train(
-        &self,
-        task: TaskId,
-        prepared: &Prepared,
-        start: &Parameters,
-        cancelled: &AtomicBool,
-    ) -> Result<(), String> {
+    fn train(&self, work: &Work, prepared: &Prepared, start: &Parameters, halt: &Halt) -> Result<(), String> {
+        let task = work.task;
         tracing::info!(run = task.run.0, round = task.round, "training");
         let cases = prepared.of(&prepared.training);
         let own = self.own(task.run);
-        let job = Job { cases: &cases, federation: &self.federation, site: &self.site, task, start, own: own.as_ref() };
+        let (federation, site) = (&*self.federation, self.site.as_str());
+        let job = Job { cases: &cases, federation, site, task, start, most_steps: work.steps, own: own.as_ref() };
         let mut meter = None;
         let mut last = Instant::now();
         let mut progress = |step: Step| {
@@ -240,7 +267,7 @@ impl Shop {
                 let Step { done, total, loss, slices_per_second } = step;
                 self.say(Event::Progress(Progress { task, done, total, loss: Some(loss), slices_per_second }));
             }
-            go_on(cancelled)
+            halt.train_on()
         };
         let update = train(&job, &self.device, &mut progress).map_err(|error| error.to_string())?;
         let parameters =
@@ -252,6 +279,7 @@ impl Shop {
             parameters,
             slices: update.slices,
             steps: update.steps,
+            asked_steps: update.asked_steps,
             mean_loss: update.mean_loss,
             last_loss: update.last_loss,
             seconds: update.seconds,
@@ -276,7 +304,7 @@ impl Shop {
         work: &Work,
         cases: &[&CachedCase],
         mut models: Vec<Parameters>,
-        cancelled: &AtomicBool,
+        halt: &Halt,
     ) -> Result<(), String> {
         let task = work.task;
         tracing::info!(run = task.run.0, round = task.round, cases = cases.len(), "scoring");
@@ -298,7 +326,7 @@ impl Shop {
                 Scored::Part(score) => Event::SubsetScored { task, score },
             });
             self.say(Event::Progress(Progress { task, done, total, loss: None, slices_per_second: 0.0 }));
-            go_on(cancelled)
+            halt.score_on()
         };
         score_cases(cases, &self.federation, &models, &work.wanted, &self.device, &mut each)
             .map_err(|error| error.to_string())?;
@@ -324,8 +352,4 @@ impl Shop {
         let local = self.federation.model.norm == Norm::BatchLocal;
         own.as_ref().filter(|(of, _)| local && *of == run).map(|(_, parameters)| parameters.clone())
     }
-}
-
-fn go_on(cancelled: &AtomicBool) -> ControlFlow<()> {
-    if cancelled.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

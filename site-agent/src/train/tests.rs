@@ -75,7 +75,7 @@ fn round(number: u32) -> TaskId {
 fn trained(federation: &Federation, patients: &[Prepared], own: Option<&Parameters>) -> Result<Update, TrainError> {
     let (_folder, cases) = cohort(patients);
     let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(federation));
-    let job = Job { cases: &cases, federation, site: "north", task: round(1), start: &start, own };
+    let job = Job { cases: &cases, federation, site: "north", task: round(1), start: &start, most_steps: None, own };
     train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(()))
 }
 
@@ -99,7 +99,15 @@ fn a_round_repeats_bit_by_bit_on_any_number_of_threads_and_changes_with_the_seed
         let start = fresh(&once);
         let (_folder, cases) = cohort(&both());
         let cases: Vec<&CachedCase> = cases.iter().collect();
-        let job = Job { cases: &cases, federation, site: "north", task: round(1), start: &start, own: None };
+        let job = Job {
+            cases: &cases,
+            federation,
+            site: "north",
+            task: round(1),
+            start: &start,
+            most_steps: None,
+            own: None,
+        };
         pool.install(|| train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(()))).unwrap().parameters.id()
     };
     let first = run(&once, 1);
@@ -130,14 +138,45 @@ fn the_caller_may_break_off() {
     let federation = federation("steps = 50");
     let (_folder, cases) = cohort(&both());
     let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(&federation));
-    let job = Job { cases: &cases, federation: &federation, site: "north", task: round(1), start: &start, own: None };
+    let job = Job {
+        cases: &cases,
+        federation: &federation,
+        site: "north",
+        task: round(1),
+        start: &start,
+        most_steps: None,
+        own: None,
+    };
     let mut seen = Vec::new();
     let outcome = train(&job, &Device::flex(), &mut |step| {
         seen.push((step.done, step.total));
-        if step.done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if step.done == 2 { ControlFlow::Break(Stop::Cancelled) } else { ControlFlow::Continue(()) }
     });
     assert_eq!(outcome, Err(TrainError::Cancelled { step: 2 }));
     assert_eq!(seen, [(1, 50), (2, 50)]);
+}
+
+#[test]
+fn a_training_that_concludes_early_gives_what_a_shorter_one_gives() {
+    let (_folder, cases) = cohort(&both());
+    let cases: Vec<&CachedCase> = cases.iter().collect();
+    let run = |steps: u32, most_steps: Option<u32>, last: u32| {
+        let federation = federation(&format!("steps = {steps}"));
+        let start = fresh(&federation);
+        let (task, own) = (round(1), None);
+        let job = Job { cases: &cases, federation: &federation, site: "north", task, start: &start, most_steps, own };
+        let until = |step: Step| {
+            if step.done == last { ControlFlow::Break(Stop::Concluded) } else { ControlFlow::Continue(()) }
+        };
+        train(&job, &Device::flex(), &mut { until }).unwrap()
+    };
+    let (early, short, capped) = (run(50, None, 3), run(3, Some(7), 9), run(50, Some(3), 9));
+    assert_eq!((early.steps, early.asked_steps, early.slices), (3, 50, 12));
+    assert_eq!((short.steps, short.asked_steps, short.slices), (3, 3, 12));
+    assert_eq!((capped.steps, capped.asked_steps, capped.slices), (3, 3, 12));
+    assert_eq!(early.parameters.id(), short.parameters.id());
+    assert_eq!(capped.parameters.id(), short.parameters.id());
+    assert_eq!((early.mean_loss, early.last_loss), (short.mean_loss, short.last_loss));
 }
 
 #[test]

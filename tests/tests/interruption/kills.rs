@@ -7,12 +7,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const KILLS: usize = 100;
+const SETTINGS: &str = "rounds = 8\ntraining = { steps = 4, batch = 4 }\n\
+    sites = { expected = ['north', 'south', 'harbour'], minimum = 2 }";
 const SITES: [&str; 3] = ["north", "south", "harbour"];
 /// Longer than a federation takes that nobody disturbs any more.
 const LONG: Duration = Duration::from_secs(300);
 
 /// Certificates and phantoms, used by every federation of the test.
-fn prepare(folder: &Path) {
+pub(crate) fn prepare(folder: &Path) {
     let names = ["--coordinator-name", "127.0.0.1", "--sites", "north,south,harbour"];
     done("coordinator", &[&["init", "--out", "pki"], &names[..]].concat(), folder);
     for site in SITES {
@@ -22,21 +24,21 @@ fn prepare(folder: &Path) {
 }
 
 /// One federation in its own folder below the prepared one.
-struct Federation {
-    folder: std::path::PathBuf,
+pub(crate) struct Federation {
+    pub(crate) folder: std::path::PathBuf,
     programs: Vec<(&'static str, Option<Program>)>,
 }
 
 impl Federation {
-    fn start(prepared: &Path, name: &str) -> Self {
+    /// Starts the programs; `settings` are rounds, and tables beside those that all tests share.
+    pub(crate) fn start(prepared: &Path, name: &str, settings: &str) -> Self {
         let folder = prepared.join(name);
         std::fs::create_dir(&folder).unwrap();
         let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = format!(
-            "name = 'kills'\nseed = 3\nrounds = 8\n\
+            "name = 'kills'\nseed = 3\n{settings}\n\
              [input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nslices = 1\nplane = 32\n\
-             [model]\npreset = 'tiny'\nwidth = 4\n[training]\nsteps = 4\nbatch = 4\n[evaluation]\nvalidation_share = 0.5\n\
-             [sites]\nexpected = ['north', 'south', 'harbour']\nminimum = 2\n\
+             [model]\npreset = 'tiny'\nwidth = 4\n[evaluation]\nvalidation_share = 0.5\n\
              [serve]\nlisten = '{address}'\ncertificates = '../pki/coordinator'\nrun_folder = 'run'\nkeep_updates = true\n"
         );
         std::fs::write(folder.join("coordinator.toml"), settings).unwrap();
@@ -56,7 +58,7 @@ impl Federation {
     }
 
     /// Kills a program, if it runs, and starts it again.
-    fn restart(&mut self, index: usize) {
+    pub(crate) fn restart(&mut self, index: usize) {
         let (name, program) = &mut self.programs[index];
         // Dropped first: it holds the port and the run folder.
         drop(program.take());
@@ -65,24 +67,29 @@ impl Federation {
         *program = Some(Program::start(binary, &[command, "--config", &config], &self.folder, &log));
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.folder.join("run/outcome.json").exists()
     }
 
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let words = |(name, program): &(&str, Option<Program>)| {
             format!("== {name}\n{}", program.as_ref().map(Program::words).unwrap_or_default())
         };
         self.programs.iter().map(words).collect()
     }
 
-    /// The last round's model, once the federation is over.
-    fn model(&mut self) -> Vec<u8> {
+    /// Waits until it is so far.
+    pub(crate) fn until(&self, so_far: impl Fn(&Self) -> bool) {
         let began = Instant::now();
-        while !self.is_over() {
+        while !so_far(self) {
             assert!(began.elapsed() < LONG, "the federation does not end\n{}", self.words());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The last round's model, once the federation is over.
+    fn model(&mut self) -> Vec<u8> {
+        self.until(Self::is_over);
         std::fs::read(self.folder.join("run/federation/round-0008/global.f32")).unwrap()
     }
 }
@@ -102,10 +109,10 @@ fn draws() -> impl FnMut(u64) -> u64 {
 fn a_hundred_kills_change_nothing_about_the_model() {
     let prepared = tempfile::tempdir().unwrap();
     prepare(prepared.path());
-    let undisturbed = Federation::start(prepared.path(), "undisturbed").model();
+    let undisturbed = Federation::start(prepared.path(), "undisturbed", SETTINGS).model();
     let (mut draw, mut kills) = (draws(), 0);
     for number in 1.. {
-        let mut federation = Federation::start(prepared.path(), &format!("killed-{number}"));
+        let mut federation = Federation::start(prepared.path(), &format!("killed-{number}"), SETTINGS);
         while kills < KILLS && !federation.is_over() {
             std::thread::sleep(Duration::from_millis(50 + draw(700)));
             let victim = usize::try_from(draw(4)).unwrap();

@@ -1,4 +1,5 @@
-//! Programs that are told to stop, with the real binaries: Ctrl-C, SIGTERM and the operator's commands.
+//! Programs that are told to stop, with the real binaries: Ctrl-C, SIGTERM and the operator's commands; and sites that
+//! nobody waits for.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a journey that cannot go on has failed")]
@@ -8,3 +9,4 @@ mod kills;
 mod service;
 mod simulation;
 mod stage;
+mod stragglers;

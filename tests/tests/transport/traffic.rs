@@ -24,7 +24,7 @@ async fn messages_arrive_in_order_both_ways() {
             other => panic!("{other:?}"),
         };
         assert_eq!(message, SiteMessage::Preparing { done: cases, total: 200 });
-        let order = CoordinatorMessage::Train { task: TASK, model: ParametersId([cases as u8; 32]) };
+        let order = CoordinatorMessage::Train { task: TASK, model: ParametersId([cases as u8; 32]), steps: None };
         stage.server.send("north", order.clone()).unwrap();
         assert_eq!(soon(events.recv()).await, Some(LinkEvent::Message(order)));
     }
@@ -138,7 +138,7 @@ async fn a_closed_site_reads_why_and_one_that_is_sent_too_much_is_dropped() {
     assert!(matches!(late, Err(LinkError::Closed { .. })), "{late:?}");
 
     let (_link, _events, _) = stage.join("north").await;
-    let message = CoordinatorMessage::Train { task: TASK, model: ParametersId([0; 32]) };
+    let message = CoordinatorMessage::Train { task: TASK, model: ParametersId([0; 32]), steps: None };
     let flood = (0..10_000).map(|_| stage.server.send("north", message.clone())).find(Result::is_err);
     assert_eq!(flood, Some(Err(SendError::Overrun("north".into()))));
     match stage.event().await {

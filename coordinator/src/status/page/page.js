@@ -106,10 +106,11 @@ function table(run) {
     return row;
   };
   const head = make("thead"), body = make("tbody");
-  head.append(row(["round", "time", "moved", "validation", "held-out", "mean loss", "missing"], "th"));
+  head.append(row(["round", "time", "moved", "validation", "held-out", "mean loss", "missing or partial"], "th"));
   for (const round of [...run.rounds].reverse()) {
     const best = round.round === run.best_round ? "★ " : "";
-    const missing = Object.entries(round.missing).map(([site, reason]) => `${site}: ${reason}`).join("; ");
+    const partial = Object.entries(round.partial ?? {}).map(([site, [done, asked]]) => `${site}: ${done} of ${asked} steps`);
+    const missing = Object.entries(round.missing).map(([site, reason]) => `${site}: ${reason}`).concat(partial).join("; ");
     body.append(row([round.round, duration(round.seconds), size(round.bytes), best + fixed(round.validation, 4),
       fixed(round.held_out, 4), fixed(mean(Object.values(round.losses)), 4), missing], "td"));
   }

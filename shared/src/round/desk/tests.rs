@@ -12,7 +12,8 @@ fn overlay(case: u32, byte: u8) -> Overlay {
 fn desk(task: TaskId, thresholds: Vec<f32>) -> Desk {
     let model = ModelRef { run: task.run, round: task.round, parameters: ParametersId([1; 32]) };
     let mut desk = Desk::new(None, 4, 4);
-    desk.add("north", task, &[model], &Wanted { thresholds, ..Wanted::default() }, Duration::ZERO);
+    let wanted = Wanted { thresholds, ..Wanted::default() };
+    desk.add("north", task, Order { models: vec![model], wanted, steps: None }, Duration::ZERO);
     desk
 }
 
