@@ -7,4 +7,3 @@ mod control;
 mod kills;
 mod service;
 mod simulation;
-mod stage;
