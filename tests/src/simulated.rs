@@ -1,6 +1,7 @@
 //! Sites without data: a real link and a real state machine each, which answer at once instead of training.
 
 use crate::pool::Pool;
+use crate::program::Program;
 use coordinator::certificates::{Request, issue};
 use shared::architecture::{initial, manifest};
 use shared::case::Role;
@@ -17,7 +18,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -58,9 +60,9 @@ impl Setup {
     #[must_use]
     pub fn prepare(folder: &Path, sites: usize, rounds: u32, model: &str) -> Self {
         let names: Vec<String> = (1..=sites).map(|number| format!("site-{number:03}")).collect();
-        let (out, coordinator_names) = (folder.join("pki"), vec!["127.0.0.1".to_owned()]);
+        let address = free_address();
+        let (out, coordinator_names) = (folder.join("pki"), vec![address.ip().to_string()]);
         issue(&Request { out, coordinator_names, sites: names.clone(), days: 2 }).unwrap();
-        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = format!(
             "name = 'simulated'\nseed = 3\nrounds = {rounds}\n[input]\nsequences = {SEQUENCES:?}\n[model]\n{model}\n\
              [evaluation]\nsubsets = false\n[sites]\nexpected = {names:?}\nminimum = {sites}\n\
@@ -74,11 +76,35 @@ impl Setup {
         std::fs::read_to_string(self.folder.join("coordinator.toml")).unwrap()
     }
 
+    /// Waits until the coordinator listens, or has ended: a first packet that comes too early is repeated after a second.
+    ///
+    /// # Panics
+    /// When it does neither within a minute.
+    pub fn until_heard(&self, coordinator: &mut Program) {
+        let SocketAddr::V4(address) = self.address else { return };
+        let line = format!(" {:08X}:{:04X} ", u32::from_le_bytes(address.ip().octets()), address.port());
+        let began = Instant::now();
+        while coordinator.ended().is_none() && !std::fs::read_to_string("/proc/net/udp").unwrap().contains(&line) {
+            assert!(began.elapsed() < Duration::from_secs(60), "nobody listens\n{}", coordinator.words());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Where a round's model is.
     #[must_use]
     pub fn model(&self, round: u32) -> PathBuf {
         self.folder.join(format!("run/federation/round-{round:04}/global.f32"))
     }
+}
+
+/// An address of this machine that stays free while a coordinator is away: a port that the system gives to nobody who
+/// asks for any, at an address that no other process of ours uses.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let candidates = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut addresses = candidates.map(|port| SocketAddr::from(([127, high, low, 1], port)));
+    addresses.find(|address| UdpSocket::bind(address).is_ok()).unwrap()
 }
 
 /// Running sites. Dropped, they are gone without a word.
@@ -198,6 +224,7 @@ impl Site {
                     self.adopt(header.parameters, &file);
                     Event::Received(header)
                 }
+                Some(LinkEvent::Unstored { file, reason }) => panic!("{}: {reason}", file.display()),
                 Some(LinkEvent::Closed { reason, again: false }) => return Err(LinkError::Closed { reason }),
                 Some(LinkEvent::Closed { .. }) | None => {
                     self.machine.as_mut().map(|machine| machine.handle(Event::Disconnected));
@@ -296,7 +323,7 @@ impl Site {
             return id;
         }
         let (from, site) = (self.pool.path(model), self.name.clone());
-        let to = self.link.incoming.join("update");
+        let to = self.pool.path(model).with_extension(&self.name);
         let shifted = spawn_blocking(move || shift(&from, &to, &site, task.round).map(|id| (id, to)));
         let (id, file) = shifted.await.unwrap().unwrap();
         self.adopt(id, &file);

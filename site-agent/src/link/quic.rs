@@ -303,7 +303,12 @@ impl Session {
             };
             match taken {
                 Ok(header) => self.tell(LinkEvent::Parameters { header, file }).await,
-                Err(error) => return broken(&error),
+                Err(error) => {
+                    if let WireError::Disk(error) = &error {
+                        self.tell(LinkEvent::Unstored { file, reason: error.to_string() }).await;
+                    }
+                    return broken(&error);
+                }
             }
         }
         Ending(CloseCode::Done, "the connection ended".into())
