@@ -145,7 +145,7 @@ pub async fn serve(
         Some(file) => read_weights(file, &federation)?,
         None => initial(&manifest, federation.seed),
     };
-    let start = prepare(&store, &start, &manifest, snapshot.as_ref())?;
+    let start = prepare(&store, start, &manifest, snapshot.as_ref())?;
     picture.keep(&snapshot.clone().unwrap_or_default());
     let (picture, looked_at) = watch::channel(picture);
     let (commands, control) = mpsc::channel(16);
@@ -215,17 +215,18 @@ fn read_weights(file: &Path, federation: &Federation) -> Result<Parameters, Serv
         .map_err(|error| ServeError::Weights { path: file.into(), error })
 }
 
-/// Stores the initial model, and checks the models that a resumed run goes on from.
+/// Stores the initial model, and checks the models that a resumed run goes on from. The parameters end here: nobody needs
+/// them in memory any more.
 fn prepare(
     store: &Store,
-    start: &Parameters,
+    start: Parameters,
     manifest: &Arc<Manifest>,
     snapshot: Option<&Snapshot>,
 ) -> Result<ParametersId, StoreError> {
     let place = Place { run: "federation", round: 0 };
     match snapshot {
         Some(_) => store.same_start(place, manifest, start.id())?,
-        None => store.put_model(place, start)?,
+        None => store.put_model(place, &start)?,
     }
     for run in snapshot.iter().flat_map(|snapshot| &snapshot.runs) {
         let name = run.outcome.name.as_str();

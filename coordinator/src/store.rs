@@ -324,7 +324,8 @@ impl Store {
             Ok(_) => Ok(()),
             // Sound, and of another hash.
             Err(AggregateError::Hash { .. }) => {
-                let differences = vec!["it began from other weights (--start)".into()];
+                let differences =
+                    vec![format!("it began from other weights (--start), or {} is damaged", path.display())];
                 Err(StoreError::Settings { folder: self.root.clone(), differences })
             }
             Err(error) => Err(unsound(&path, error)),

@@ -72,6 +72,14 @@ pub enum LinkEvent {
         /// Raw little-endian `f32`, in the incoming folder.
         file: PathBuf,
     },
+    /// Parameters arrived and could not be stored. The connection ends; another one would fare no better while the disk is
+    /// as it is.
+    Unstored {
+        /// Where they were to be.
+        file: PathBuf,
+        /// What the disk said.
+        reason: String,
+    },
     /// The connection ended; nothing comes after this.
     Closed {
         /// Why, as far as known.

@@ -1,5 +1,11 @@
 //! The journeys of whole federations stand in `tests/`, what crosses both binaries is timed in `benches/`. Here is only
-//! what the journeys share.
+//! what they share: programs that are started and looked at, and sites that answer without training.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a journey that cannot go on has failed")]
+
+mod pool;
+pub mod program;
+pub mod simulated;
 
 use std::path::{Path, PathBuf};
 

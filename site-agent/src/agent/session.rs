@@ -116,6 +116,7 @@ impl Session {
                 member.models.adopt(header.parameters, &file).map_err(|error| disk(&file, &error))?;
                 self.handle(Event::Received(header)).await
             }
+            LinkEvent::Unstored { file, reason } => Err(disk(&file, &reason)),
             LinkEvent::Closed { .. } => Ok(Next::GoOn),
         }
     }
@@ -285,7 +286,7 @@ fn pause(attempt: u32, process: u32) -> Duration {
     Duration::from_secs_f64(full * (0.5 + 0.5 * chance))
 }
 
-fn disk(path: &Path, error: &std::io::Error) -> Failure {
+fn disk(path: &Path, error: &impl std::fmt::Display) -> Failure {
     Failure::new(Class::Disk, format!("{}: {error}", path.display()))
         .hint("work_folder must be a folder that this program may write, on a disk with room for a few models")
 }

@@ -220,6 +220,7 @@ impl Worker {
         let (shop, tell, task) = (self.shop.clone(), self.shop.tell.clone(), work.task);
         let running = on_own_thread(self.threads, move || {
             if let Err(reason) = shop.work(&work, &halt) {
+                tracing::warn!(run = task.run.0, round = task.round, "the task failed: {reason}");
                 shop.say(Event::Failed { task, reason });
             }
         })?;

@@ -361,7 +361,12 @@ impl Session {
             };
             match taken {
                 Ok(arrived) => self.tell(LinkEvent::Parameters { header: arrived.header(), file }).await,
-                Err(error) => return broken(&error),
+                Err(error) => {
+                    if let WireError::Disk(error) = &error {
+                        self.tell(LinkEvent::Unstored { file, reason: error.to_string() }).await;
+                    }
+                    return broken(&error);
+                }
             }
         }
         Ending(CloseCode::Done, "the connection ended".into())

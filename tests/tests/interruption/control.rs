@@ -1,8 +1,8 @@
 //! A coordinator that is looked at, paused, rid of a site and stopped by its operator's commands.
 
 use super::service::prepare;
-use super::stage::Program;
 use journeys::binary;
+use journeys::program::Program;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Programs that are killed without a word, again and again, at any moment: the federation ends with the very model of an
 //! undisturbed one.
 
-use super::stage::{Program, done};
+use journeys::program::{Program, done};
 use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -8,5 +8,4 @@ mod control;
 mod kills;
 mod service;
 mod simulation;
-mod stage;
 mod stragglers;

@@ -1,7 +1,7 @@
 //! `coordinator serve` and `site-agent run`, from the examples in `configs/`.
 
-use super::stage::{Program, done};
 use journeys::binary;
+use journeys::program::{Program, done};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! A simulation that is told to stop in the middle of a training leaves nobody behind, says by its exit code who stopped
 //! it, and goes on to the very model that it would have made undisturbed.
 
-use super::stage::{Program, processes};
+use journeys::program::{Program, processes};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;

@@ -1,0 +1,108 @@
+//! A coordinator at one end of a line and two sites, which really train, at the other.
+
+use crate::wire::Wire;
+use journeys::binary;
+use journeys::program::{Program, done};
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+const SITES: [&str; 2] = ["north", "south"];
+/// Longer than the worst line needs.
+const LONG: Duration = Duration::from_secs(240);
+
+/// Certificates and phantoms, for every federation.
+static PREPARED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["--coordinator-name", "10.9.0.1", "--sites", "north,south"];
+    done("coordinator", &[&["init", "--out", "pki"], &names[..]].concat(), folder.path());
+    for site in SITES {
+        let (out, size) = (format!("data/{site}"), ["--cases", "2", "--slices", "8", "--plane", "32"]);
+        done("site-agent", &[&["phantom", "--out", &out, "--site", site], &size[..]].concat(), folder.path());
+    }
+    folder
+});
+
+/// The last round's model over a good line.
+static UNDISTURBED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut federation = Federation::prepare("good", 1).unwrap();
+    federation.start();
+    federation.model()
+});
+
+pub(crate) struct Federation {
+    // Dropped first: the namespaces outlive their programs.
+    programs: Vec<Program>,
+    pub(crate) wire: Wire,
+    folder: tempfile::TempDir,
+}
+
+impl Federation {
+    /// Settings and an open line; nobody runs yet.
+    pub(crate) fn prepare(name: &str, seed: u32) -> Option<Self> {
+        let wire = Wire::open(name, seed)?;
+        let (folder, prepared) = (tempfile::tempdir().unwrap(), PREPARED.path());
+        let pki = prepared.join("pki").display().to_string();
+        let settings = format!(
+            "name = 'links'\nseed = 3\nrounds = 2\n\
+             [input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nslices = 1\nplane = 32\n\
+             [model]\npreset = 'tiny'\nwidth = 8\n[training]\nsteps = 4\nbatch = 4\n\
+             [evaluation]\nvalidation_share = 0.5\nsubsets = false\n[sites]\nexpected = {SITES:?}\nminimum = 2\n\
+             [serve]\nlisten = '10.9.0.1:4433'\ncertificates = '{pki}/coordinator'\nrun_folder = 'run'\nstatus = 'off'\n"
+        );
+        std::fs::write(folder.path().join("coordinator.toml"), settings).unwrap();
+        for site in SITES {
+            let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml")).unwrap();
+            let text = format!(
+                "coordinator = '10.9.0.1:4433'\ncertificates = '{pki}/{site}'\nrole = 'train'\n\
+                 work_folder = 'work-{site}'\nthreads = 1\n{data}"
+            );
+            std::fs::write(folder.path().join(format!("{site}.toml")), text).unwrap();
+        }
+        Some(Self { programs: Vec::new(), wire, folder })
+    }
+
+    pub(crate) fn start(&mut self) {
+        let folder = self.folder.path();
+        let run = |end, name: &str, arguments: [&str; 3], log| {
+            let mut command = self.wire.command(end, &binary(name));
+            command.args(arguments);
+            Program::launch(command, folder, log)
+        };
+        let sites = SITES.map(|site| (format!("{site}.toml"), format!("{site}.log")));
+        let mut programs = vec![run(0, "coordinator", ["serve", "--config", "coordinator.toml"], "coordinator.log")];
+        programs.extend(sites.iter().map(|(config, log)| run(1, "site-agent", ["run", "--config", config], log)));
+        self.programs = programs;
+    }
+
+    pub(crate) fn coordinator(&self) -> &Program {
+        &self.programs[0]
+    }
+
+    /// What everybody said.
+    pub(crate) fn words(&self) -> String {
+        self.programs.iter().map(Program::words).collect::<Vec<_>>().join("\n== ")
+    }
+
+    /// The last round's model, once all is over.
+    fn model(&mut self) -> Vec<u8> {
+        let began = Instant::now();
+        let over = loop {
+            if let Some(end) = self.programs[0].ended() {
+                break end;
+            }
+            assert!(began.elapsed() < LONG, "it does not end\n{}", self.words());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(over.success(), "{}", self.words());
+        std::fs::read(self.path("run/federation/round-0002/global.f32")).unwrap()
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        Path::new(self.folder.path()).join(name)
+    }
+
+    pub(crate) fn ends_with_the_same_model(&mut self) {
+        assert!(self.model() == *UNDISTURBED, "another model\n{}", self.words());
+    }
+}
