@@ -36,8 +36,11 @@ fn a_training_that_would_take_for_ever_ends_at_the_deadline_and_counts_by_its_we
         }
     }
     assert!(federation.words().contains("the deadline came"), "{}", federation.words());
-    let report = std::fs::read_to_string(federation.folder.join("run/report.html")).unwrap();
-    assert!(report.contains("of 1000000 steps"));
+    // Written after the outcome.
+    federation.until(|federation| {
+        let report = std::fs::read_to_string(federation.folder.join("run/report.html"));
+        report.is_ok_and(|report| report.contains("of 1000000 steps"))
+    });
 }
 
 /// The model after those that stand in the run folder, as anybody gets it with a pencil.
