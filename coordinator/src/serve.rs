@@ -147,6 +147,10 @@ pub async fn serve(
     };
     let start = prepare(&store, start, &manifest, snapshot.as_ref())?;
     picture.keep(&snapshot.clone().unwrap_or_default());
+    if picture.paused {
+        // Who starts it again has to hear why nothing begins.
+        let _ = happenings.send(Happening::Paused);
+    }
     let (picture, looked_at) = watch::channel(picture);
     let (commands, control) = mpsc::channel(16);
     let web = config.status.map(|page| Web::open(page, &config.run_folder, looked_at, commands)).transpose()?;

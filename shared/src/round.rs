@@ -241,13 +241,14 @@ impl Machine {
     pub fn new(plan: Plan, snapshot: Option<Snapshot>, now: Duration) -> Self {
         let snapshot = snapshot.unwrap_or_default();
         let roster = Roster::new(&plan.federation, &snapshot, now);
+        let hold = if snapshot.paused { Hold::Paused { since: now } } else { Hold::No };
         let mut lineages: Vec<Lineage> =
             snapshot.runs.into_iter().enumerate().map(|(id, run)| Lineage::resumed(RunId(id as u16), run)).collect();
         if lineages.is_empty() {
             lineages.push(Lineage::new(RunId(0), "federation".into(), Vec::new()));
         }
         let desk = Desk::new(plan.federation.sites.concurrent, plan.model_bytes, plan.update_bytes);
-        let table = Table { plan, roster, desk, hold: Hold::No };
+        let table = Table { plan, roster, desk, hold };
         Self { table, lineages, stage: Stage::Gathering, began: now }
     }
 
@@ -290,6 +291,7 @@ impl Machine {
             sites: self.table.roster.records(),
             runs: self.lineages.iter().map(|lineage| lineage.progress.clone()).collect(),
             dropped: self.table.roster.dropped(),
+            paused: self.table.hold.is_paused(),
         }
     }
 

@@ -168,7 +168,7 @@ fn line(happening: &Happening) -> Option<String> {
             format!("round {round}: validation Dice {score}{}", if *best { ", the best so far" } else { "" })
         }
         Happening::Dropped { site } => format!("{site} was dropped by the operator"),
-        Happening::Paused => "paused: no new task is handed out".into(),
+        Happening::Paused => "paused: no new task is handed out until `coordinator resume`".into(),
         Happening::Resumed => "tasks are handed out again".into(),
         Happening::Stopping => "stopping: what is at work here is finished first".into(),
         Happening::Finished => "the federation is finished".into(),

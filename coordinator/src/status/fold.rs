@@ -34,6 +34,7 @@ impl Status {
 
     /// These facts are kept from now on.
     pub fn keep(&mut self, facts: &Snapshot) {
+        self.paused = facts.paused;
         for (id, run) in facts.runs.iter().enumerate() {
             let status = self.run(RunId(id as u16), &run.outcome.name);
             status.rounds = run.outcome.rounds.iter().map(RoundStatus::from).collect();

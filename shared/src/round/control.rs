@@ -19,7 +19,17 @@ pub(super) enum Hold {
         since: Duration,
     },
     /// Never again in this process.
-    Draining,
+    Draining {
+        /// Whether they were not before, and are not to be after a restart.
+        paused: bool,
+    },
+}
+
+impl Hold {
+    /// Whether the operator said so, and has not taken it back.
+    pub(super) fn is_paused(self) -> bool {
+        matches!(self, Self::Paused { .. } | Self::Draining { paused: true })
+    }
 }
 
 impl Table {
@@ -45,6 +55,7 @@ impl Machine {
     pub(super) fn pause(&mut self, now: Duration, out: &mut Vec<Effect>) {
         if self.table.hold == Hold::No {
             self.table.hold = Hold::Paused { since: now };
+            out.push(Effect::Persist(Box::new(self.snapshot())));
             out.push(Effect::Report(Happening::Paused));
         }
     }
@@ -56,13 +67,14 @@ impl Machine {
             self.table.roster.wait_anew(now);
             self.table.desk.wait_anew(now);
             self.table.desk.stood_still(now.saturating_sub(since));
+            out.push(Effect::Persist(Box::new(self.snapshot())));
             out.push(Effect::Report(Happening::Resumed));
         }
     }
 
     pub(super) fn drain(&mut self, out: &mut Vec<Effect>) {
-        if self.table.hold != Hold::Draining {
-            self.table.hold = Hold::Draining;
+        if !matches!(self.table.hold, Hold::Draining { .. }) {
+            self.table.hold = Hold::Draining { paused: self.table.hold.is_paused() };
             out.push(Effect::Report(Happening::Stopping));
         }
     }

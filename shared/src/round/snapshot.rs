@@ -17,6 +17,9 @@ pub struct Snapshot {
     /// The sites that the operator shut out.
     #[serde(default)]
     pub dropped: Vec<String>,
+    /// Whether the operator holds the federation.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// How far one lineage is.

@@ -146,6 +146,22 @@ fn drained_a_whole_round_is_still_averaged_and_kept() {
     assert!(asked(&world).is_empty(), "there is no way back");
 }
 
+#[test]
+fn a_pause_outlives_the_coordinator_and_its_drain() {
+    let mut world = World::new(EXPECTED, false, 3);
+    world.names().iter().for_each(|name| world.connect(name));
+    world.tell(Event::Pause);
+    world.tell(Event::Drain);
+    world.restart();
+    world.names().iter().for_each(|name| world.connect(name));
+    arrive(&mut world);
+    assert!(asked(&world).is_empty(), "it goes on by itself");
+    world.tell(Event::Resume);
+    world.restart();
+    world.calm();
+    assert_eq!(world.models(), undisturbed(EXPECTED, false).models());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
