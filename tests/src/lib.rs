@@ -6,6 +6,7 @@
 mod pool;
 pub mod program;
 pub mod simulated;
+pub mod trained;
 
 use std::path::{Path, PathBuf};
 

@@ -138,7 +138,7 @@ impl Sites {
             };
             let (name, pool, machine, held) = (name.clone(), pool.clone(), None, BTreeSet::new());
             let prepared = prepared.get(number % 2).cloned().unwrap_or_default();
-            let site = Site { name, link, pool, held, prepared, validation_cases, machine, model_bytes: 0 };
+            let site = Site { name, link, pool, held, prepared, validation_cases, machine, batch: 0, model_bytes: 0 };
             running.spawn_on(site.run(heard.clone()), runtime.handle());
         }
         Self { runtime: Some(runtime), running: Some(running), hang_up }
@@ -179,6 +179,8 @@ struct Site {
     prepared: Vec<ParametersId>,
     validation_cases: u32,
     machine: Option<Machine>,
+    /// As the settings say.
+    batch: usize,
     model_bytes: u64,
 }
 
@@ -242,6 +244,7 @@ impl Site {
 
     fn welcome(&mut self, link: &Link, federation: &Federation) {
         self.model_bytes = manifest(&federation.model, &federation.input).bytes();
+        self.batch = federation.training.batch;
         link.expect(self.model_bytes);
         if self.machine.is_none() {
             let mut machine = Machine::new(self.model_bytes);
@@ -309,7 +312,7 @@ impl Site {
         match (work.task.kind, work.models.first()) {
             (TaskKind::Train, Some(&model)) => {
                 let parameters = self.train(task, model).await;
-                vec![Event::Trained(trained(task, parameters))]
+                vec![Event::Trained(trained(task, parameters, self.batch))]
             }
             _ => {
                 let scores = (0..self.validation_cases).map(|case| score(task, case, &work.wanted));
@@ -370,11 +373,11 @@ fn shift(from: &Path, to: &Path, site: &str, round: u32) -> io::Result<Parameter
     Ok(ParametersId(*hasher.finalize().as_bytes()))
 }
 
-fn trained(task: TaskId, parameters: ParametersId) -> Trained {
+fn trained(task: TaskId, parameters: ParametersId, batch: usize) -> Trained {
     Trained {
         task,
         parameters,
-        slices: 800,
+        slices: 100 * batch as u64,
         steps: 100,
         asked_steps: 100,
         mean_loss: 0.5,

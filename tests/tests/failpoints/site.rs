@@ -2,22 +2,22 @@
 
 use super::coordinator::ends;
 use super::fault::{Fault, How, at_each_step};
-use journeys::program::{Program, done};
+use journeys::program::Program;
 use journeys::simulated::Setup;
+use journeys::trained;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::LazyLock;
 
 const ROUNDS: u32 = 2;
 const SITE: &str = "site-001";
-const RUN: [&str; 3] = ["run", "--config", "site.toml"];
+const RUN: [&str; 3] = ["run", "--config", "site-001.toml"];
 const SERVE: [&str; 3] = ["serve", "--config", "coordinator.toml"];
 
 /// Patients for every federation.
 static DATA: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
-    let size = ["--cases", "2", "--slices", "8", "--plane", "32"];
-    done("site-agent", &[&["phantom", "--out", "data", "--site", "north"], &size[..]].concat(), folder.path());
+    trained::draw_patients(folder.path());
     folder
 });
 
@@ -39,18 +39,8 @@ struct Federation {
 impl Federation {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let model = "preset = 'tiny'\nwidth = 4\n[training]\nsteps = 2\nbatch = 4";
-        let setup = Setup::prepare(folder.path(), 1, ROUNDS, model);
-        let settings = std::fs::read_to_string(folder.path().join("coordinator.toml")).unwrap();
-        let input = settings.replace("[model]", "slices = 1\nplane = 32\n[model]");
-        let shared = input.replace("subsets = false", "subsets = false\nvalidation_share = 0.5");
-        std::fs::write(folder.path().join("coordinator.toml"), shared).unwrap();
-        let data = std::fs::read_to_string(DATA.path().join("data/data.toml")).unwrap();
-        let site = format!(
-            "coordinator = '{}'\ncertificates = 'pki/{SITE}'\nrole = 'train'\nwork_folder = 'work'\nthreads = 1\n{data}",
-            setup.address
-        );
-        std::fs::write(folder.path().join("site.toml"), site).unwrap();
+        let setup = trained::prepare(folder.path(), 1, ROUNDS);
+        trained::write_site(&setup, SITE, DATA.path());
         Self { folder, setup }
     }
 
@@ -74,7 +64,7 @@ impl Federation {
 fn disturbed(fault: Fault) -> Option<(Option<ExitStatus>, String, String)> {
     let federation = Federation::new();
     let mut coordinator = federation.serve();
-    let mut first = fault.start("site-agent", &RUN, federation.path(), "work");
+    let mut first = fault.start("site-agent", &RUN, federation.path(), "work-site-001");
     let mut end = None;
     loop {
         end = end.or(first.ended()).filter(|end| !end.success());
