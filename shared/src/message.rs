@@ -255,7 +255,7 @@ pub enum TransferAnswer {
         /// The byte, from 0; the header's `bytes` when nothing is missing.
         from: u64,
     },
-    /// Everything is here, verified, and safe on the disk.
+    /// Everything is here and verified; at the coordinator it is also safe on the disk.
     Taken {
         /// What it hashes to.
         parameters: ParametersId,

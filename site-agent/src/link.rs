@@ -65,7 +65,7 @@ pub enum Way {
 pub enum LinkEvent {
     /// The coordinator says something. The first one is its `Welcome`.
     Message(CoordinatorMessage),
-    /// Parameters arrived: complete, verified and synced to the disk.
+    /// Parameters arrived: complete and verified. They can be had again, so nothing waits for the disk.
     Parameters {
         /// What they are.
         header: TransferHeader,

@@ -93,6 +93,11 @@ impl Peers {
         }
     }
 
+    /// How many sites are connected.
+    pub(super) fn count(&self) -> usize {
+        self.lock().peers.len()
+    }
+
     /// Queues an order; a site whose queue is full is dismissed.
     pub(super) fn order(&self, site: &str, order: Order) -> Result<(), SendError> {
         let roster = self.lock();

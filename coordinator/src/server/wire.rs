@@ -1,11 +1,11 @@
 //! Frames and files over any pair of byte streams. The file's twin stands in the other binary, word for word: `shared`
 //! does no IO and the binaries do not see each other.
 //!
-//! A transfer holds [`BUFFERS`] chunks in memory, whatever the model's size: one is hashed and written (or read) on a
-//! blocking thread while the other one travels. What a broken connection brought is kept, chunk by chunk, in a file beside the
+//! A transfer holds [`BUFFERS`] pieces in memory, whatever the model's size: one is hashed and written (or read) on a
+//! blocking thread while another one travels. What a broken connection brought is kept, chunk by chunk, in a file beside the
 //! place of the whole, and the next connection goes on from there.
 
-use shared::codec::transfer::{Arrived, CHUNK, HASH, Receiving, TransferError, begin_at, chunk_hash, due, taken};
+use shared::codec::transfer::{Arrived, CHUNK, ChunkHash, HASH, Receiving, TransferError, begin_at, due, taken};
 use shared::codec::{CodecError, Frame, PREFIX, decode, encode, payload_length};
 use shared::message::{TransferAnswer, TransferHeader};
 use std::fs::{File, OpenOptions};
@@ -17,12 +17,16 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// The longest that one chunk may take: 1 MiB in a minute is slower than any line a model should travel over.
+/// The longest that one piece may take: 128 KiB in a minute is slower than any line a model should travel over.
 const STALL: Duration = Duration::from_secs(60);
 /// The longest that storing a whole model may take once its last byte came.
 const STORING: Duration = Duration::from_secs(300);
-/// Chunks of one transfer in memory.
-const BUFFERS: usize = 2;
+/// Content that is read, sent and written at a time; a chunk is several.
+const PIECE: usize = 128 << 10;
+/// Pieces of one transfer in memory.
+const BUFFERS: usize = 3;
+/// Content after which what was received is put on the disk, so that the disk works while the line does.
+const SYNC: u64 = 16 << 20;
 
 /// Why a frame or a file did not pass.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +41,7 @@ pub(super) enum WireError {
     #[error("the stream ended: {0}")]
     Stream(io::Error),
     /// The peer takes or gives nothing.
-    #[error("no chunk moved for {} seconds", STALL.as_secs())]
+    #[error("nothing moved for {} seconds", STALL.as_secs())]
     Stalled,
     /// The parameters' file failed at this end.
     #[error("parameters could not be stored or read: {0}")]
@@ -47,7 +51,11 @@ pub(super) enum WireError {
 /// The extension of files that are not complete. Their name is the hash of what they will be.
 const PART: &str = "part";
 
-type Chunk = ([u8; HASH], Vec<u8>);
+/// A piece of content; with its chunk's hash where it is the chunk's last.
+struct Piece {
+    bytes: Vec<u8>,
+    hash: Option<[u8; HASH]>,
+}
 
 /// Reads one frame; `None` when the stream ended before it.
 pub(super) async fn read_frame<T: Frame>(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<T>, WireError> {
@@ -75,16 +83,16 @@ pub(super) async fn send_file(
 ) -> Result<(), WireError> {
     write_frame(sending, &header).await?;
     let first = begin_at(&header, &answer(receiving, STALL).await?)?;
-    let (full, mut chunks) = mpsc::channel(1);
+    let (full, mut pieces) = mpsc::channel::<Piece>(1);
     let (free, empty) = buffers();
     let reader = spawn_blocking(move || load(&path, header.bytes, first, &full, empty));
-    while let Some((hash, chunk)) = chunks.recv().await {
+    while let Some(Piece { bytes, hash }) = pieces.recv().await {
         let sent = timeout(STALL, async {
-            sending.write_all(&hash).await?;
-            sending.write_all(&chunk).await
+            sending.write_all(&bytes).await?;
+            sending.write_all(hash.as_ref().map_or(&[], |hash| hash.as_slice())).await
         });
         sent.await.map_err(|_| WireError::Stalled)?.map_err(WireError::Stream)?;
-        free.try_send(chunk).ok();
+        free.try_send(bytes).ok();
     }
     reader.await.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)?;
     sending.shutdown().await.map_err(WireError::Stream)?;
@@ -105,6 +113,8 @@ pub(super) struct Landing {
     pub(super) place: PathBuf,
     /// A file that may hold the very parameters already.
     pub(super) known: Option<PathBuf>,
+    /// Whether the whole must survive a power cut. What can be had again need not wait for the disk.
+    pub(super) lasting: bool,
 }
 
 /// Receives what an accepted header announced, as far as it is not here.
@@ -123,10 +133,10 @@ pub(super) async fn receive_file(
         }
         Begun::Part(part) => {
             write_frame(sending, &part.receiving.answer()).await?;
-            let (full, chunks) = mpsc::channel(1);
+            let (full, pieces) = mpsc::channel(1);
             let (free, empty) = buffers();
             let (left, path) = (part.receiving.left(), part.path.clone());
-            let writer = spawn_blocking(move || part.store(chunks, &free));
+            let writer = spawn_blocking(move || part.store(pieces, &free));
             let fed = feed(stream, left, full, empty).await;
             let stored = writer.await.map_err(|error| WireError::Disk(error.into()))?;
             if let Err(WireError::Transfer(_)) = fed {
@@ -142,20 +152,24 @@ pub(super) async fn receive_file(
     Ok(arrived)
 }
 
-/// Hands chunks to the writer, and the end only when the stream ends where it must.
+/// Hands pieces to the writer, and the end only when the stream ends where it must.
 async fn feed(
     stream: &mut (impl AsyncRead + Unpin),
     mut left: u64,
-    full: mpsc::Sender<Option<Chunk>>,
+    full: mpsc::Sender<Option<Piece>>,
     mut empty: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), WireError> {
     while left > 0 {
-        let Some(mut chunk) = empty.recv().await else { return Ok(()) };
-        chunk.resize(due(left), 0);
-        left -= chunk.len() as u64;
-        let hash = read_chunk(stream, &mut chunk).await?;
-        if full.send(Some((hash, chunk))).await.is_err() {
-            return Ok(());
+        let mut chunk = due(left);
+        left -= chunk as u64;
+        while chunk > 0 {
+            let Some(mut bytes) = empty.recv().await else { return Ok(()) };
+            bytes.resize(chunk.min(PIECE), 0);
+            chunk -= bytes.len();
+            let hash = read_piece(stream, &mut bytes, chunk == 0).await?;
+            if full.send(Some(Piece { bytes, hash })).await.is_err() {
+                return Ok(());
+            }
         }
     }
     ends(stream).await?;
@@ -163,14 +177,21 @@ async fn feed(
     Ok(())
 }
 
-async fn read_chunk(stream: &mut (impl AsyncRead + Unpin), chunk: &mut [u8]) -> Result<[u8; HASH], WireError> {
-    let mut hash = [0; HASH];
+/// Reads a piece, and the hash after a chunk's last one.
+async fn read_piece(
+    stream: &mut (impl AsyncRead + Unpin),
+    bytes: &mut [u8],
+    last: bool,
+) -> Result<Option<[u8; HASH]>, WireError> {
     let read = timeout(STALL, async {
-        stream.read_exact(&mut hash).await?;
-        stream.read_exact(chunk).await
+        stream.read_exact(bytes).await?;
+        let mut hash = [0; HASH];
+        if last {
+            stream.read_exact(&mut hash).await?;
+        }
+        Ok(last.then_some(hash))
     });
-    read.await.map_err(|_| WireError::Stalled)?.map_err(WireError::Stream)?;
-    Ok(hash)
+    read.await.map_err(|_| WireError::Stalled)?.map_err(WireError::Stream)
 }
 
 async fn ends(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), WireError> {
@@ -178,37 +199,41 @@ async fn ends(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), WireError> {
     if more.map_err(WireError::Stream)? == 0 { Ok(()) } else { Err(TransferError::Long.into()) }
 }
 
-/// Two empty buffers, and the way back for used ones.
+/// Empty buffers, and the way back for used ones.
 fn buffers() -> (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>) {
     let (free, empty) = mpsc::channel(BUFFERS);
     for _ in 0..BUFFERS {
-        free.try_send(Vec::with_capacity(CHUNK)).ok();
+        free.try_send(Vec::with_capacity(PIECE)).ok();
     }
     (free, empty)
 }
 
-/// Reads and hashes chunk after chunk, from the chunk `first` on. Ends early, and well, when nobody listens any more.
+/// Reads and hashes piece after piece, from the chunk `first` on. Ends early, and well, when nobody listens any more.
 fn load(
     path: &Path,
     bytes: u64,
     first: u64,
-    full: &mpsc::Sender<Chunk>,
+    full: &mpsc::Sender<Piece>,
     mut empty: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), io::Error> {
     let mut file = File::open(path)?;
     if file.metadata()?.len() != bytes {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has another length than was announced"));
     }
-    let mut at = (first * CHUNK as u64).min(bytes);
-    file.seek(SeekFrom::Start(at))?;
-    while at < bytes {
-        let Some(mut chunk) = empty.blocking_recv() else { return Ok(()) };
-        chunk.resize(due(bytes - at), 0);
-        file.read_exact(&mut chunk)?;
-        let hash = chunk_hash(at / CHUNK as u64, bytes, &chunk);
-        at += chunk.len() as u64;
-        if full.blocking_send((hash, chunk)).is_err() {
-            return Ok(());
+    file.seek(SeekFrom::Start((first * CHUNK as u64).min(bytes)))?;
+    for index in first..bytes.div_ceil(CHUNK as u64) {
+        let mut hash = ChunkHash::new(index, bytes);
+        let mut left = due(bytes - index * CHUNK as u64);
+        while left > 0 {
+            let Some(mut piece) = empty.blocking_recv() else { return Ok(()) };
+            piece.resize(left.min(PIECE), 0);
+            file.read_exact(&mut piece)?;
+            hash.update(&piece);
+            left -= piece.len();
+            let hash = (left == 0).then(|| hash.finish());
+            if full.blocking_send(Piece { bytes: piece, hash }).is_err() {
+                return Ok(());
+            }
         }
     }
     Ok(())
@@ -228,6 +253,7 @@ struct Part {
     place: PathBuf,
     file: File,
     receiving: Receiving,
+    lasting: bool,
 }
 
 impl Landing {
@@ -263,7 +289,7 @@ fn resume(file: &mut File, receiving: &mut Receiving, length: u64) -> io::Result
 
 impl Part {
     /// Opens what an earlier connection brought of the same parameters, or a new file. Others are forgotten.
-    fn open(Landing { parts, place, .. }: Landing, mut receiving: Receiving) -> io::Result<Self> {
+    fn open(Landing { parts, place, lasting, .. }: Landing, mut receiving: Receiving) -> io::Result<Self> {
         std::fs::create_dir_all(&parts)?;
         let path = parts.join(receiving.header().parameters.hex()).with_extension(PART);
         for entry in std::fs::read_dir(&parts)? {
@@ -276,44 +302,56 @@ impl Part {
         let length = file.metadata()?.len();
         resume(&mut file, &mut receiving, length)?;
         file.set_len(receiving.done())?;
-        Ok(Self { path, place, file, receiving })
+        Ok(Self { path, place, file, receiving, lasting })
     }
 
     /// Takes the rest, and puts the whole in its place when all of it is on the disk. Of a transfer that broke off the chunks
     /// stay; of one that is not what it should be, or that the disk has no room for, nothing does.
-    fn store(self, chunks: mpsc::Receiver<Option<Chunk>>, free: &mpsc::Sender<Vec<u8>>) -> Result<Arrived, WireError> {
-        let (path, place) = (self.path.clone(), self.place.clone());
+    fn store(self, pieces: mpsc::Receiver<Option<Piece>>, free: &mpsc::Sender<Vec<u8>>) -> Result<Arrived, WireError> {
         let mut part = self;
-        let stored = part.fill(chunks, free).and_then(|arrived| {
-            std::fs::rename(&path, &place).and_then(|()| sync_folder(&place)).map_err(WireError::Disk)?;
-            Ok(arrived)
-        });
+        let stored = part.fill(pieces, free).and_then(|arrived| part.settle().map(|()| arrived).map_err(WireError::Disk));
         let broke_off = matches!(stored, Err(WireError::Transfer(TransferError::Short { .. })));
-        if stored.is_err() && !(broke_off && part.receiving.done() > 0) {
-            std::fs::remove_file(&path).ok();
+        let kept = broke_off && part.receiving.done() > 0;
+        if stored.is_err() && !(kept && part.file.set_len(part.receiving.done()).is_ok()) {
+            std::fs::remove_file(&part.path).ok();
         }
         stored
     }
 
     fn fill(
         &mut self,
-        mut chunks: mpsc::Receiver<Option<Chunk>>,
+        mut pieces: mpsc::Receiver<Option<Piece>>,
         free: &mpsc::Sender<Vec<u8>>,
     ) -> Result<Arrived, WireError> {
+        let mut unsynced = 0;
         loop {
-            match chunks.blocking_recv() {
-                Some(Some((hash, chunk))) => {
-                    self.receiving.take(&hash, &chunk)?;
-                    self.file.write_all(&chunk).map_err(WireError::Disk)?;
-                    free.try_send(chunk).ok();
+            match pieces.blocking_recv() {
+                Some(Some(Piece { bytes, hash })) => {
+                    self.receiving.take(&bytes)?;
+                    self.file.write_all(&bytes).map_err(WireError::Disk)?;
+                    hash.map_or(Ok(()), |hash| self.receiving.seal(&hash))?;
+                    unsynced += bytes.len() as u64;
+                    free.try_send(bytes).ok();
                 }
                 Some(None) => break,
                 None => return Err(TransferError::Short { missing: self.receiving.left() }.into()),
             }
+            if self.lasting && unsynced >= SYNC {
+                self.file.sync_data().map_err(WireError::Disk)?;
+                unsynced = 0;
+            }
         }
-        let arrived = self.receiving.finish()?;
-        self.file.sync_all().map_err(WireError::Disk)?;
-        Ok(arrived)
+        Ok(self.receiving.finish()?)
+    }
+
+    /// Puts the whole in its place.
+    fn settle(&self) -> io::Result<()> {
+        if !self.lasting {
+            return std::fs::rename(&self.path, &self.place);
+        }
+        self.file.sync_all()?;
+        std::fs::rename(&self.path, &self.place)?;
+        sync_folder(&self.place)
     }
 }
 

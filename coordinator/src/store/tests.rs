@@ -1,5 +1,5 @@
 use super::*;
-use shared::codec::transfer::{Arrived, Receiving, chunk_hash};
+use shared::codec::transfer::{Arrived, CHUNK, Receiving};
 use shared::federation::{Aggregation, Input};
 use shared::message::{TaskId, TaskKind, TransferHeader};
 use shared::parameters::{Kind, TensorSpec};
@@ -31,7 +31,7 @@ fn receive(file: &Path, bytes: &[u8]) -> Arrived {
     let task = TaskId { run: shared::message::RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
     let (length, parameters) = (bytes.len() as u64, ParametersId(*blake3::hash(bytes).as_bytes()));
     let mut receiving = Receiving::begin(TransferHeader { parameters, bytes: length, task }, length).unwrap();
-    receiving.take(&chunk_hash(0, length, bytes), bytes).unwrap();
+    bytes.chunks(CHUNK).try_for_each(|chunk| receiving.resume(chunk)).unwrap();
     receiving.finish().unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Parameters on their way: a [`TransferHeader`] frame, the receiver's [`TransferAnswer`] that says from where on it wants
-//! them, then chunks of [`CHUNK`] bytes (the last one shorter), each behind its hash, and the receiver's word that it has
-//! everything. The length follows from the header alone, and the header is refused before a byte of content is read unless
+//! them, then chunks of [`CHUNK`] bytes (the last one shorter), each with its hash after it, and the receiver's word that it
+//! has everything. The length follows from the header alone, and the header is refused before a byte of content is read unless
 //! it is exactly the length that the manifest asks for.
 //!
 //! BLAKE3 is a tree, and a chunk is one of its branches: a chunk's hash is that branch's chaining value at the
@@ -67,16 +67,49 @@ pub enum TransferError {
     Answer,
 }
 
-/// Checks a transfer while it arrives; holds no content.
+/// Checks a transfer while it arrives, piece by piece; holds no content.
 #[derive(Debug)]
 pub struct Receiving {
     header: TransferHeader,
     content: Tree,
-    left: u64,
-    index: u64,
-    /// Chunks that an earlier connection brought.
-    kept: u64,
+    chunk: ChunkHash,
+    /// Bytes of whole chunks.
+    done: u64,
+    /// Bytes of the chunk at work.
+    begun: usize,
+    /// Whether anything came over an earlier connection.
+    resumed: bool,
     not_finite: Option<u64>,
+}
+
+/// The hash of one chunk, made of its pieces: its branch's chaining value, or the content's hash where that is one chunk.
+#[derive(Debug)]
+pub struct ChunkHash {
+    hasher: Hasher,
+    whole: bool,
+}
+
+impl ChunkHash {
+    /// The hash of chunk `index` (from 0) of `bytes` bytes of content, before its first piece.
+    #[must_use]
+    pub fn new(index: u64, bytes: u64) -> Self {
+        let (mut hasher, whole) = (Hasher::new(), bytes <= CHUNK as u64);
+        if !whole {
+            hasher.set_input_offset(index * CHUNK as u64);
+        }
+        Self { hasher, whole }
+    }
+
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.hasher.update(piece);
+    }
+
+    /// The hash of all pieces.
+    #[must_use]
+    pub fn finish(&self) -> [u8; HASH] {
+        if self.whole { *self.hasher.finalize().as_bytes() } else { self.hasher.finalize_non_root() }
+    }
 }
 
 /// A finished transfer: the bytes that were taken, in their order, hash to what the header says.
@@ -106,7 +139,8 @@ impl Receiving {
         if header.bytes != expected {
             return Err(TransferError::Length { expected, announced: header.bytes });
         }
-        Ok(Self { header, content: Tree::default(), left: header.bytes, index: 0, kept: 0, not_finite: None })
+        let chunk = ChunkHash::new(0, header.bytes);
+        Ok(Self { header, content: Tree::default(), chunk, done: 0, begun: 0, resumed: false, not_finite: None })
     }
 
     /// What is being received.
@@ -115,75 +149,78 @@ impl Receiving {
         self.header
     }
 
-    /// The next chunk's length: 0 when everything is here.
+    /// Bytes until the next hash: 0 when everything is here.
     #[must_use]
     pub fn due(&self) -> usize {
-        due(self.left)
+        due(self.left()) - self.begun
     }
 
-    /// Bytes of content that are still to come.
+    /// Bytes of content that are still to come, from the last whole chunk on.
     #[must_use]
     pub fn left(&self) -> u64 {
-        self.left
+        self.header.bytes - self.done
     }
 
-    /// Bytes of content that are here.
+    /// Bytes of whole chunks that are here.
     #[must_use]
     pub fn done(&self) -> u64 {
-        self.header.bytes - self.left
+        self.done
     }
 
     /// What to tell the sender: from where on the content is wanted.
     #[must_use]
     pub fn answer(&self) -> TransferAnswer {
-        TransferAnswer::Wanted { from: self.done() }
+        TransferAnswer::Wanted { from: self.done }
     }
 
     /// Takes the next chunk from what was kept of an earlier transfer; that it is the right one shows at the end.
     pub fn resume(&mut self, chunk: &[u8]) -> Result<(), TransferError> {
-        self.add(chunk, |_, _| Ok(()))?;
-        self.kept += 1;
+        self.take(chunk)?;
+        self.resumed = true;
+        self.seal(&self.chunk.finish())
+    }
+
+    /// Takes the next piece of a chunk.
+    pub fn take(&mut self, piece: &[u8]) -> Result<(), TransferError> {
+        let expected = self.due();
+        if piece.is_empty() || piece.len() > expected {
+            return Err(TransferError::Chunk { expected, found: piece.len() });
+        }
+        self.chunk.update(piece);
+        if self.not_finite.is_none() {
+            let bad = first_not_finite(piece.as_chunks::<4>().0.iter().map(|quad| f32::from_le_bytes(*quad)));
+            self.not_finite = bad.map(|index| (self.done + self.begun as u64) / 4 + index);
+        }
+        self.begun += piece.len();
         Ok(())
     }
 
-    /// Takes the next chunk behind its hash.
-    pub fn take(&mut self, hash: &[u8; HASH], chunk: &[u8]) -> Result<(), TransferError> {
-        let same =
-            |index, found: &[u8; HASH]| if found == hash { Ok(()) } else { Err(TransferError::Corrupted { index }) };
-        self.add(chunk, same)
-    }
-
-    fn add(
-        &mut self,
-        chunk: &[u8],
-        accept: impl FnOnce(u64, &[u8; HASH]) -> Result<(), TransferError>,
-    ) -> Result<(), TransferError> {
-        let expected = self.due();
-        if chunk.len() != expected || expected == 0 {
-            return Err(TransferError::Chunk { expected, found: chunk.len() });
+    /// Ends a chunk with the hash that came after it.
+    pub fn seal(&mut self, hash: &[u8; HASH]) -> Result<(), TransferError> {
+        let (missing, index) = (self.due(), self.done / CHUNK as u64);
+        if missing > 0 || self.begun == 0 {
+            return Err(TransferError::Chunk { expected: missing + self.begun, found: self.begun });
         }
-        let hash = chunk_hash(self.index, self.header.bytes, chunk);
-        accept(self.index, &hash)?;
-        self.content.push(hash);
-        if self.not_finite.is_none() {
-            let values = chunk.as_chunks::<4>().0.iter().map(|quad| f32::from_le_bytes(*quad));
-            let bad = first_not_finite(values);
-            self.not_finite = bad.map(|index| self.index * (CHUNK / 4) as u64 + index);
+        let found = self.chunk.finish();
+        if found != *hash {
+            return Err(TransferError::Corrupted { index });
         }
-        self.left -= chunk.len() as u64;
-        self.index += 1;
+        self.content.push(found);
+        self.done += self.begun as u64;
+        self.begun = 0;
+        self.chunk = ChunkHash::new(index + 1, self.header.bytes);
         Ok(())
     }
 
     /// Compares the whole with the header.
     pub fn finish(&self) -> Result<Arrived, TransferError> {
-        if self.left > 0 {
-            return Err(TransferError::Short { missing: self.left });
+        if self.left() > 0 {
+            return Err(TransferError::Short { missing: self.left() });
         }
         let (found, announced) = (ParametersId(self.content.root()), self.header.parameters);
         match found == announced {
             true => Ok(Arrived { header: self.header, not_finite: self.not_finite }),
-            false if self.kept > 0 => Err(TransferError::Stale),
+            false if self.resumed => Err(TransferError::Stale),
             false => Err(TransferError::Content { announced, found }),
         }
     }
@@ -212,16 +249,6 @@ pub fn taken(header: &TransferHeader, answer: &TransferAnswer) -> Result<(), Tra
 #[must_use]
 pub fn due(left: u64) -> usize {
     left.min(CHUNK as u64) as usize
-}
-
-/// What goes before the chunk `index` (from 0) of `bytes` bytes of content: its branch's chaining value, or the content's
-/// hash where the content is one chunk.
-#[must_use]
-pub fn chunk_hash(index: u64, bytes: u64, chunk: &[u8]) -> [u8; HASH] {
-    if bytes <= CHUNK as u64 {
-        return *blake3::hash(chunk).as_bytes();
-    }
-    Hasher::new().set_input_offset(index * CHUNK as u64).update(chunk).finalize_non_root()
 }
 
 /// The index of the first value that is not finite. The first look is without branches, so that it costs next to nothing.

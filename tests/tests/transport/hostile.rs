@@ -1,10 +1,9 @@
 //! Sites that break the rules, and strangers that know none.
 
-use crate::intruder::{Intruder, connect, tls};
+use crate::intruder::{Intruder, chunk_hash, connect, tls};
 use crate::stage::{Stage, header, hello, soon};
 use coordinator::server::Inbound;
 use quinn::ConnectionError;
-use shared::codec::transfer::chunk_hash;
 use shared::codec::{CloseCode, encode};
 use shared::message::{ALPN, SiteMessage, TransferHeader};
 use site_agent::link::LinkError;
@@ -94,11 +93,11 @@ async fn transfers_that_are_not_what_they_say_leave_nothing_behind() {
     let announced = encode(&good).unwrap();
     let other = encode(&header(&[8; 100])).unwrap();
     let wrong: [(&[&[u8]], &str); 5] = [
-        (&[&announced, &hash, &[9; 100]], "chunk 0 is corrupted"),
-        (&[&announced, &[0; 32], &content], "chunk 0 is corrupted"),
-        (&[&other, &hash, &content], "the parameters are"),
-        (&[&announced, &hash, &content, &[0]], "more bytes follow"),
-        (&[&announced, &hash, &content[..50]], "the stream ended"),
+        (&[&announced, &[9; 100], &hash], "chunk 0 is corrupted"),
+        (&[&announced, &content, &[0; 32]], "chunk 0 is corrupted"),
+        (&[&other, &content, &hash], "the parameters are"),
+        (&[&announced, &content, &hash, &[0]], "more bytes follow"),
+        (&[&announced, &content[..50]], "the stream ended"),
     ];
     for (parts, expected) in wrong {
         let _answers = soon(intruder.pour(parts)).await;
@@ -106,7 +105,7 @@ async fn transfers_that_are_not_what_they_say_leave_nothing_behind() {
         assert!(reason.contains(expected), "{reason}");
         assert_eq!(stage.incoming(), 0, "{expected}");
     }
-    let _answers = soon(intruder.pour(&[&announced, &hash, &content])).await;
+    let _answers = soon(intruder.pour(&[&announced, &content, &hash])).await;
     assert!(matches!(stage.event().await, Inbound::Parameters { arrived, .. } if arrived.header() == good));
     assert_eq!(stage.incoming(), 1);
 }

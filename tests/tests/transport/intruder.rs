@@ -6,7 +6,7 @@ use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use shared::codec::transfer::{CHUNK, chunk_hash};
+use shared::codec::transfer::{CHUNK, ChunkHash, HASH};
 use shared::codec::{CloseCode, PREFIX, decode, encode, payload_length};
 use shared::message::{ALPN, SiteMessage, TransferAnswer, TransferHeader};
 use std::sync::Arc;
@@ -48,6 +48,13 @@ pub(crate) async fn connect(stage: &Stage, tls: ClientConfig) -> Result<(Endpoin
     Ok((endpoint, connection))
 }
 
+/// What goes after a chunk.
+pub(crate) fn chunk_hash(index: u64, bytes: u64, chunk: &[u8]) -> [u8; HASH] {
+    let mut hash = ChunkHash::new(index, bytes);
+    hash.update(chunk);
+    hash.finish()
+}
+
 impl Intruder {
     /// In as `site`, with nothing said.
     pub(crate) async fn silent(stage: &Stage, site: &str) -> Self {
@@ -77,9 +84,9 @@ impl Intruder {
     pub(crate) async fn begin(&self, header: &TransferHeader, content: &[u8]) {
         let (mut stream, _) = self.open(header).await;
         for (index, chunk) in content.chunks(CHUNK).enumerate() {
-            // Only the last one is shorter, and it is never whole at the other end.
-            stream.write_all(&chunk_hash(index as u64, header.bytes, chunk)).await.unwrap();
+            // Only the last one is shorter; what comes after it is no hash to the other end.
             stream.write_all(chunk).await.unwrap();
+            stream.write_all(&chunk_hash(index as u64, header.bytes, chunk)).await.unwrap();
         }
         // Left open: dropping it would finish it.
         std::mem::forget(stream);

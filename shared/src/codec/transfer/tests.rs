@@ -10,10 +10,13 @@ fn header(content: &[u8]) -> TransferHeader {
     }
 }
 
-fn hash(content: &[u8], index: usize) -> [u8; HASH] {
-    let chunk = content.chunks(CHUNK).nth(index).unwrap_or(&[]);
-    chunk_hash(index as u64, content.len() as u64, chunk)
+fn hash(index: u64, bytes: u64, chunk: &[u8]) -> [u8; HASH] {
+    let mut hash = ChunkHash::new(index, bytes);
+    chunk.chunks(1000).for_each(|piece| hash.update(piece));
+    hash.finish()
 }
+
+const PIECE: usize = 100_000;
 
 /// Receives `content` under `header`, the first `kept` chunks from an earlier transfer.
 fn run(header: TransferHeader, expected: u64, content: &[u8], kept: usize) -> Result<Arrived, TransferError> {
@@ -22,7 +25,8 @@ fn run(header: TransferHeader, expected: u64, content: &[u8], kept: usize) -> Re
         if index < kept {
             receiving.resume(chunk)?;
         } else {
-            receiving.take(&chunk_hash(index as u64, header.bytes, chunk), chunk)?;
+            chunk.chunks(PIECE).try_for_each(|piece| receiving.take(piece))?;
+            receiving.seal(&hash(index as u64, header.bytes, chunk))?;
         }
     }
     receiving.finish()
@@ -39,13 +43,16 @@ fn another_length_than_the_models_is_refused_at_the_header() {
 fn a_chunk_that_is_not_its_hash_is_refused_by_number() {
     let content = vec![7; CHUNK + 4];
     let mut receiving = Receiving::begin(header(&content), content.len() as u64).unwrap();
-    receiving.take(&hash(&content, 0), &content[..CHUNK]).unwrap();
-    assert_eq!(receiving.due(), 4);
-    assert_eq!(receiving.take(&hash(&content, 1), &[7, 7, 7, 8]), Err(TransferError::Corrupted { index: 1 }));
-    // A sound chunk at another chunk's place is not sound there.
-    assert_eq!(receiving.take(&chunk_hash(2, content.len() as u64, &[7; 4]), &[7; 4]).unwrap_err(), {
-        TransferError::Corrupted { index: 1 }
-    });
+    let bytes = content.len() as u64;
+    receiving.take(&content[..CHUNK]).unwrap();
+    receiving.seal(&hash(0, bytes, &content[..CHUNK])).unwrap();
+    assert_eq!((receiving.due(), receiving.done()), (4, CHUNK as u64));
+    receiving.take(&[7, 7, 7, 8]).unwrap();
+    // A sound chunk is not sound at another chunk's place.
+    for wrong in [hash(1, bytes, &[7; 4]), hash(2, bytes, &[7, 7, 7, 8])] {
+        assert_eq!(receiving.seal(&wrong), Err(TransferError::Corrupted { index: 1 }));
+    }
+    assert_eq!(receiving.done(), CHUNK as u64, "what is not sealed is not done");
 }
 
 #[test]
@@ -58,10 +65,14 @@ fn sound_chunks_of_other_parameters_are_refused_at_the_end() {
 fn a_chunk_too_long_a_chunk_too_many_and_an_early_end_are_refused() {
     let content = [3; 8];
     let mut receiving = Receiving::begin(header(&content), 8).unwrap();
-    let wrong = TransferError::Chunk { expected: 8, found: 4 };
-    assert_eq!(receiving.take(&hash(&content[..4], 0), &content[..4]), Err(wrong));
-    receiving.take(&hash(&content, 0), &content).unwrap();
-    assert_eq!(receiving.take(&hash(&[], 0), &[]), Err(TransferError::Chunk { expected: 0, found: 0 }));
+    assert_eq!(receiving.take(&[3; 9]), Err(TransferError::Chunk { expected: 8, found: 9 }));
+    receiving.take(&content[..4]).unwrap();
+    let early = receiving.seal(&hash(0, 8, &content[..4]));
+    assert_eq!(early, Err(TransferError::Chunk { expected: 8, found: 4 }));
+    receiving.take(&content[4..]).unwrap();
+    receiving.seal(&hash(0, 8, &content)).unwrap();
+    assert_eq!(receiving.take(&[]), Err(TransferError::Chunk { expected: 0, found: 0 }));
+    assert_eq!(receiving.seal(&hash(1, 8, &[])), Err(TransferError::Chunk { expected: 0, found: 0 }));
     assert_eq!(run(header(&content), 8, &[], 0), Err(TransferError::Short { missing: 8 }));
 }
 
