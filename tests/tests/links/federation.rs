@@ -48,13 +48,14 @@ impl Federation {
              [input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nslices = 1\nplane = 32\n\
              [model]\npreset = 'tiny'\nwidth = 8\n[training]\nsteps = 4\nbatch = 4\n\
              [evaluation]\nvalidation_share = 0.5\nsubsets = false\n[sites]\nexpected = {SITES:?}\nminimum = 2\n\
-             [serve]\nlisten = '10.9.0.1:4433'\ncertificates = '{pki}/coordinator'\nrun_folder = 'run'\nstatus = 'off'\n"
+             [serve]\nlisten = '10.9.0.1:4433'\ncertificates = '{pki}/coordinator'\nrun_folder = 'run'\nstatus = 'off'\n\
+             fallback = '10.9.0.1:443'\n"
         );
         std::fs::write(folder.path().join("coordinator.toml"), settings).unwrap();
         for site in SITES {
             let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml")).unwrap();
             let text = format!(
-                "coordinator = '10.9.0.1:4433'\ncertificates = '{pki}/{site}'\nrole = 'train'\n\
+                "coordinator = '10.9.0.1:4433'\nfallback = '10.9.0.1:443'\ncertificates = '{pki}/{site}'\nrole = 'train'\n\
                  work_folder = 'work-{site}'\nthreads = 1\n{data}"
             );
             std::fs::write(folder.path().join(format!("{site}.toml")), text).unwrap();

@@ -63,3 +63,11 @@ fn another_address_in_the_middle_of_a_round() {
     let connected = [" connected", " left"].map(|word| words.lines().filter(|line| line.contains(word)).count());
     assert_eq!(connected[0], 2, "a connection was lost\n{words}\n{}", federation.words());
 }
+
+#[test]
+fn no_udp_at_all() {
+    let Some(mut federation) = federation("udp", 10, &["drop udp", "delay 10"]) else { return };
+    federation.ends_with_the_same_model();
+    let words = federation.words();
+    assert!(words.contains("fallback") || words.contains("TCP"), "the sites do not say which way they go\n{words}");
+}
