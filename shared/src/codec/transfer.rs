@@ -85,7 +85,8 @@ pub struct Receiving {
 /// The hash of one chunk, made of its pieces: its branch's chaining value, or the content's hash where that is one chunk.
 #[derive(Debug)]
 pub struct ChunkHash {
-    hasher: Hasher,
+    /// Two kilobytes, and moved about with the transfer's state.
+    hasher: Box<Hasher>,
     whole: bool,
 }
 
@@ -93,7 +94,7 @@ impl ChunkHash {
     /// The hash of chunk `index` (from 0) of `bytes` bytes of content, before its first piece.
     #[must_use]
     pub fn new(index: u64, bytes: u64) -> Self {
-        let (mut hasher, whole) = (Hasher::new(), bytes <= CHUNK as u64);
+        let (mut hasher, whole) = (Box::new(Hasher::new()), bytes <= CHUNK as u64);
         if !whole {
             hasher.set_input_offset(index * CHUNK as u64);
         }

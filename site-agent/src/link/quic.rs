@@ -354,7 +354,8 @@ impl Session {
             let Ok(bytes) = expected.wait_for(Option::is_some).await.map(|bytes| bytes.unwrap_or(0)) else { break };
             let file = self.incoming.join(format!("{}-{transfer}.f32", header.parameters));
             let known = self.models.join(header.parameters.hex()).with_extension("f32");
-            let landing = Landing { parts: self.incoming.clone(), place: file.clone(), known: Some(known), lasting: false };
+            let landing =
+                Landing { parts: self.incoming.clone(), place: file.clone(), known: Some(known), lasting: false };
             let taken = match Receiving::begin(header, bytes) {
                 Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, landing).await,
                 Err(error) => Err(error.into()),

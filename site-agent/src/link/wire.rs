@@ -309,7 +309,8 @@ impl Part {
     /// stay; of one that is not what it should be, or that the disk has no room for, nothing does.
     fn store(self, pieces: mpsc::Receiver<Option<Piece>>, free: &mpsc::Sender<Vec<u8>>) -> Result<Arrived, WireError> {
         let mut part = self;
-        let stored = part.fill(pieces, free).and_then(|arrived| part.settle().map(|()| arrived).map_err(WireError::Disk));
+        let stored =
+            part.fill(pieces, free).and_then(|arrived| part.settle().map(|()| arrived).map_err(WireError::Disk));
         let broke_off = matches!(stored, Err(WireError::Transfer(TransferError::Short { .. })));
         let kept = broke_off && part.receiving.done() > 0;
         if stored.is_err() && !(kept && part.file.set_len(part.receiving.done()).is_ok()) {

@@ -55,7 +55,7 @@ impl Federation {
         for site in SITES {
             let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml")).unwrap();
             let text = format!(
-                "coordinator = '10.9.0.1:4433'\nfallback = '10.9.0.1:443'\ncertificates = '{pki}/{site}'\nrole = 'train'\n\
+                "coordinator = '10.9.0.1:4433'\ncertificates = '{pki}/{site}'\nrole = 'train'\n\
                  work_folder = 'work-{site}'\nthreads = 1\n{data}"
             );
             std::fs::write(folder.path().join(format!("{site}.toml")), text).unwrap();
