@@ -15,7 +15,7 @@ use std::time::Instant;
 pub(crate) fn there_and_back(setup: &Setup, model: &Path) -> f64 {
     let pki = setup.folder.join("pki");
     let (server, client) = (Arc::new(server(&pki)), Arc::new(client(&pki)));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind((setup.address.ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let folder = setup.folder.join("copies");
     std::fs::create_dir(&folder).unwrap();
