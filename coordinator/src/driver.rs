@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 /// How a served federation ended, other than well.
 #[derive(Debug)]
@@ -82,6 +83,8 @@ pub(crate) struct Books {
     count: u64,
     checked: Accepted,
     exported: BTreeMap<String, u32>,
+    /// The model that is being written for people; one at a time, beside the loop.
+    exporting: Option<JoinHandle<Result<(), StoreError>>>,
     findings: mpsc::UnboundedSender<Finding>,
     outcome: Option<Outcome>,
     /// Findings that are still to come.
@@ -100,6 +103,7 @@ impl Books {
             count: 0,
             checked,
             exported: BTreeMap::new(),
+            exporting: None,
             findings,
             outcome: None,
             awaited: 0,
@@ -135,8 +139,9 @@ impl Driver {
                 break Err(end);
             }
         };
+        let written = self.written().await;
         self.server.shutdown().await;
-        end
+        end.and_then(|outcome| written.map(|()| outcome))
     }
 
     async fn arrived(&mut self, arrived: Inbound) -> Result<(), End> {
@@ -289,7 +294,10 @@ impl Driver {
         self.write_model(run, best.round, run.outcome.name.clone()).await
     }
 
-    async fn write_model(&self, run: &RunProgress, round: u32, file: String) -> Result<(), End> {
+    /// Begins to write a model, when the one before is written: a newer best model never loses its place to an older one,
+    /// and what is read here is still there, because the rounds' models outlive two rounds.
+    async fn write_model(&mut self, run: &RunProgress, round: u32, file: String) -> Result<(), End> {
+        self.written().await?;
         let federation = &self.federation;
         let card = ModelCard {
             name: federation.name.clone(),
@@ -299,7 +307,17 @@ impl Driver {
             threshold: run.outcome.threshold,
         };
         let (store, manifest, name) = (self.store.clone(), self.manifest.clone(), run.outcome.name.clone());
-        self.blocking(move || store.export(Place { run: &name, round }, &manifest, &card, &file)).await
+        let work = move || store.export(Place { run: &name, round }, &manifest, &card, &file);
+        self.books.exporting = Some(tokio::task::spawn_blocking(work));
+        Ok(())
+    }
+
+    /// Waits until no model is being written.
+    async fn written(&mut self) -> Result<(), End> {
+        match self.books.exporting.take() {
+            Some(exporting) => finished(exporting).await,
+            None => Ok(()),
+        }
     }
 
     async fn finish(&mut self) -> Result<(), End> {
@@ -310,6 +328,7 @@ impl Driver {
                 self.write_model(&run, last, format!("{}-last", run.outcome.name)).await?;
             }
         }
+        self.written().await?;
         let outcome = self.machine.outcome(self.books.began.elapsed());
         let (store, copy) = (self.store.clone(), outcome.clone());
         self.blocking(move || store.put_outcome(&copy)).await?;
@@ -322,10 +341,14 @@ impl Driver {
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, End> {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => Ok(result?),
-            Err(error) => Err(End::Stopped(format!("writing to the run folder broke off: {error}"))),
-        }
+        finished(tokio::task::spawn_blocking(work)).await
+    }
+}
+
+async fn finished<T>(work: JoinHandle<Result<T, StoreError>>) -> Result<T, End> {
+    match work.await {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(End::Stopped(format!("writing to the run folder broke off: {error}"))),
     }
 }
 

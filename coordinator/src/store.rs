@@ -28,8 +28,8 @@ use shared::codec::transfer::Arrived;
 use shared::delta::Encoding;
 use shared::federation::{Federation, Precision};
 use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
-use shared::model_file::{ModelCard, encode};
-use shared::parameters::{Manifest, Parameters, ParametersId, from_bytes, to_bytes};
+use shared::model_file::{ModelCard, prelude};
+use shared::parameters::{Manifest, Parameters, ParametersId, to_bytes};
 use shared::round::{RunProgress, Snapshot};
 pub use source::FileSource;
 use std::fs::{self, File};
@@ -339,19 +339,18 @@ impl Store {
     pub fn export(
         &self,
         place: Place<'_>,
-        manifest: &Arc<Manifest>,
+        manifest: &Manifest,
         card: &ModelCard,
         name: &str,
     ) -> Result<(), StoreError> {
         let path = self.model(place);
-        let damaged = |reason: String| StoreError::Damaged { path: path.clone(), reason };
-        let bytes = fs::read(&path).map_err(StoreError::io("read", &path))?;
-        let values = from_bytes(&bytes).ok_or_else(|| damaged("it is cut off".into()))?;
-        drop(bytes);
-        let parameters = Parameters::new(manifest.clone(), values).map_err(|error| damaged(error.to_string()))?;
-        let bytes = encode(&parameters, card).map_err(|error| damaged(error.to_string()))?;
-        drop(parameters);
-        write_whole(&self.root.join("models").join(format!("{}.safetensors", name.replace(':', "-"))), &bytes)
+        let before = prelude(manifest, card)
+            .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
+        let name = format!("{}.safetensors", name.replace(':', "-"));
+        let mut file = AtomicFile::create(&self.root.join("models").join(name))?;
+        file.write(&before)?;
+        FileSource::open(&path, manifest)?.pour(|bytes| file.write(bytes))?;
+        file.commit().map(drop)
     }
 
     /// Writes what the report is made of.

@@ -81,12 +81,21 @@ pub enum ModelFileError {
 /// # Errors
 /// A card that cannot be, or that describes another network than the parameters'.
 pub fn encode(parameters: &Parameters, card: &ModelCard) -> Result<Vec<u8>, ModelFileError> {
-    let card = check(card.clone())?;
-    compare(&manifest(&card.model, &card.input), parameters.manifest())?;
-    let mut bytes = header(parameters.manifest(), &card)?;
+    let mut bytes = prelude(parameters.manifest(), card)?;
     bytes.reserve_exact(parameters.values().len() * 4);
     parameters.values().chunks(1 << 14).for_each(|block| bytes.extend(to_bytes(block)));
     Ok(bytes)
+}
+
+/// What stands in a model file before the values, which follow as raw little-endian `f32` in the manifest's order: for
+/// whoever has them in a file and need not hold them.
+///
+/// # Errors
+/// As [`encode`].
+pub fn prelude(found: &Manifest, card: &ModelCard) -> Result<Vec<u8>, ModelFileError> {
+    let card = check(card.clone())?;
+    compare(&manifest(&card.model, &card.input), found)?;
+    header(found, &card)
 }
 
 /// The length of the header and the header, padded so that the values are aligned to eight bytes. Written here

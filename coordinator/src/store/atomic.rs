@@ -31,12 +31,31 @@ impl AtomicFile {
         self.writer.write_all(bytes).map_err(StoreError::io("write", &self.temporary))
     }
 
+    /// Writes what `value` is as JSON, without holding the text.
+    pub(super) fn write_json(&mut self, value: &impl serde::Serialize) -> Result<(), StoreError> {
+        let path = self.temporary.clone();
+        serde_json::to_writer(Through(self), value).map_err(|error| StoreError::io("write", &path)(error.into()))
+    }
+
     /// Puts the file in its place and gives its content hash.
     pub(super) fn commit(mut self) -> Result<ParametersId, StoreError> {
         self.writer.flush().map_err(StoreError::io("write", &self.temporary))?;
         self.writer.get_ref().sync_all().map_err(StoreError::io("sync", &self.temporary))?;
         rename(&self.temporary, &self.path)?;
         Ok(ParametersId(*self.hasher.finalize().as_bytes()))
+    }
+}
+
+struct Through<'a>(&'a mut AtomicFile);
+
+impl Write for Through<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.hasher.update(bytes);
+        self.0.writer.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.writer.flush()
     }
 }
 
@@ -47,10 +66,18 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     file.commit().map(drop)
 }
 
-/// Copies a file so that the copy is whole or not there.
-pub(super) fn copy_whole(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let bytes = fs::read(from).map_err(StoreError::io("read", from))?;
-    write_whole(to, &bytes)
+/// Gives a file's content a second name, in place of what had that name: whatever replaces the file leaves it alone.
+pub(super) fn keep_as(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let temporary = beside(to);
+    // Left there by a crash.
+    let _ = fs::remove_file(&temporary);
+    // Some disks know no second names.
+    let named = fs::hard_link(from, &temporary).or_else(|_| fs::copy(from, &temporary).map(drop));
+    named.map_err(StoreError::io("write", &temporary))?;
+    rename(&temporary, to)?;
+    // Renaming one name of a file to another one of it does nothing, and leaves both.
+    let _ = fs::remove_file(&temporary);
+    Ok(())
 }
 
 /// Moves a file, synced by whoever wrote it, within one disk.

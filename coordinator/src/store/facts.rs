@@ -1,7 +1,8 @@
 //! `state.json`: the facts that a restart needs behind their checksum, so that a torn file is noticed; and a look at
 //! them by somebody who does not hold the folder.
 
-use super::{StoreError, atomic, json};
+use super::StoreError;
+use super::atomic::{self, AtomicFile};
 use shared::federation::Federation;
 use shared::round::Snapshot;
 use std::fs;
@@ -11,17 +12,19 @@ use std::path::Path;
 const PREFIX: &str = "{\"blake3\":\"";
 const SEPARATOR: &str = "\",\"snapshot\":";
 
-/// Writes the facts, and keeps those before as `state.previous.json`.
+/// Writes the facts, and keeps those before as `state.previous.json`. They grow with the rounds, and stand in no memory twice.
 pub(super) fn write(root: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
     let path = root.join("state.json");
-    let body = json(snapshot, &path)?;
-    let mut text = format!("{}{}{SEPARATOR}", PREFIX, blake3_hex(&body)).into_bytes();
-    text.extend_from_slice(&body);
-    text.push(b'}');
+    let mut sum = blake3::Hasher::new();
+    serde_json::to_writer(&mut sum, snapshot).map_err(|error| StoreError::io("write", &path)(error.into()))?;
+    let mut file = AtomicFile::create(&path)?;
+    file.write(format!("{PREFIX}{}{SEPARATOR}", sum.finalize()).as_bytes())?;
+    file.write_json(snapshot)?;
+    file.write(b"}")?;
     if path.exists() {
-        atomic::copy_whole(&path, &root.join("state.previous.json"))?;
+        atomic::keep_as(&path, &root.join("state.previous.json"))?;
     }
-    atomic::write_whole(&path, &text)
+    file.commit().map(drop)
 }
 
 /// Reads the facts; `None` before there are any.

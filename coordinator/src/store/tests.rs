@@ -2,7 +2,7 @@ use super::*;
 use shared::codec::transfer::{Arrived, CHUNK, Receiving};
 use shared::federation::{Aggregation, Input};
 use shared::message::{TaskId, TaskKind, TransferHeader};
-use shared::parameters::{Kind, TensorSpec};
+use shared::parameters::{Kind, TensorSpec, from_bytes};
 use shared::sequence::SequenceSet;
 
 mod buffered;
@@ -141,6 +141,21 @@ fn only_models_that_something_leads_to_stay() {
     store.persist(&snapshot).unwrap();
     let kept = (0..=5).filter(|&round| store.model(Place { run: "federation", round }).exists());
     assert_eq!(kept.collect::<Vec<_>>(), [0, 2, 4, 5]);
+}
+
+#[test]
+fn an_exported_model_is_the_file_that_encoding_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name = 'x'\nrounds = 2\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset = 'tiny'\nwidth = 4\n";
+    let Federation { name, input, model, .. } = Federation::from_toml(text).unwrap();
+    let manifest = Arc::new(shared::architecture::manifest(&model, &input));
+    let (store, _) = open(folder.path());
+    let parameters = shared::architecture::initial(&manifest, 5);
+    store.put_model(START, &parameters).unwrap();
+    let card = ModelCard { name, input, model, round: 0, threshold: Some(0.25) };
+    store.export(START, &manifest, &card, "alone:north").unwrap();
+    let written = fs::read(folder.path().join("models/alone-north.safetensors")).unwrap();
+    assert!(written == shared::model_file::encode(&parameters, &card).unwrap());
 }
 
 /// An update that travelled rounded is averaged as what the site rounded it to, and found again after a restart.
