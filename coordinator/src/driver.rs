@@ -194,7 +194,7 @@ impl Driver {
                 note(self.server.send_parameters(&site, header, self.model(model)));
             }
             Effect::Close { site, reason } => note(self.server.close(&site, &reason)),
-            Effect::Check { file, site, task, .. } => self.check(file, site, task),
+            Effect::Check { file, site, task, .. } => self.check(file, site, task)?,
             Effect::Discard { file } => {
                 if let Some((path, _)) = self.books.files.remove(&file) {
                     // Gone already is as good; what stays is swept at the next start.
@@ -225,16 +225,19 @@ impl Driver {
         self.store.model(Place { run: self.machine.run_name(run), round: model.round })
     }
 
-    fn check(&mut self, file: u64, site: String, task: TaskId) {
-        let Some((path, arrived)) = self.books.files.remove(&file) else { return };
+    fn check(&mut self, file: u64, site: String, task: TaskId) -> Result<(), End> {
+        let Some((path, arrived)) = self.books.files.remove(&file) else { return Ok(()) };
         let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
         let run = self.name(task.run);
+        // Now, because the model that it started from may be removed before the check's turn comes.
+        let source = store.open_update(&path, Place { run: &run, round: task.round }, &manifest)?;
         self.books.awaited += 1;
         tokio::task::spawn_blocking(move || {
             let place = Place { run: &run, round: task.round };
-            let result = store.accept(&path, place, &site, &manifest, arrived);
+            let result = store.accept((&path, source), place, &site, &manifest, arrived);
             let _ = findings.send(Finding::Checked { site, task, result, id: arrived.header().parameters });
         });
+        Ok(())
     }
 
     fn aggregate(
@@ -253,10 +256,9 @@ impl Driver {
             let update = self.books.checked.remove(&(task, contribution.site.clone())).ok_or_else(missing)?;
             pairs.push((contribution, update));
         }
-        if rate.is_none() {
-            // Nothing of a round that waited for its sites is waited for after it.
-            self.books.checked.retain(|(task, _), _| task.run != run || task.round != round);
-        }
+        // What was checked and then not accepted would stay open for good.
+        let machine = &self.machine;
+        self.books.checked.retain(|(task, site), _| machine.counts_on(site, *task));
         let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
         let (federation, start, name) = (self.federation.clone(), self.model(start), self.name(run));
         self.books.awaited += 1;

@@ -5,7 +5,7 @@
 //! state.json               the facts a restart needs, with their checksum; state.previous.json is the one before
 //! federation/round-0000/   global.f32: the initial model
 //! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8;
-//!                          an update trained from the model of the round before
+//!                          an update was trained from the model of the round before; updates.json names each with its base
 //! alone-SITE/round-NNNN/   the same for a site's own lineage
 //! models/                  the best and the last model of each lineage as safetensors
 //! outcome.json             what the report is made of
@@ -153,19 +153,31 @@ impl Store {
         file.commit().map(drop)
     }
 
+    /// Opens a received update, and the model that it started from if that is needed to read it: whatever is removed after
+    /// that, they stay readable.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn open_update(&self, file: &Path, place: Place<'_>, manifest: &Manifest) -> Result<FileSource, StoreError> {
+        match &self.encoding {
+            None => FileSource::open(file, manifest),
+            Some(encoding) => FileSource::encoded(file, &self.start(place), encoding, manifest),
+        }
+    }
+
     /// Takes a received file in as a site's update, unless it is none. A refused one is removed.
     ///
     /// # Errors
     /// The outer one when the disk refuses; the inner one says why the update is refused.
     pub fn accept(
         &self,
-        received: &Path,
+        (received, source): (&Path, FileSource),
         place: Place<'_>,
         site: &str,
         manifest: &Manifest,
         arrived: Arrived,
     ) -> Result<Result<Checked<FileSource>, String>, StoreError> {
-        match self.take(received, place, manifest, &arrived) {
+        match self.take(source, manifest, &arrived) {
             Ok(checked) => {
                 let target = self.update(place, site);
                 atomic::move_into(received, &target)?;
@@ -181,20 +193,13 @@ impl Store {
 
     fn take(
         &self,
-        file: &Path,
-        place: Place<'_>,
+        source: FileSource,
         manifest: &Manifest,
         arrived: &Arrived,
     ) -> Result<Checked<FileSource>, AggregateError<StoreError>> {
-        match &self.encoding {
-            None => {
-                let source = FileSource::open(file, manifest).map_err(AggregateError::Storage)?;
-                Checked::arrived(source, manifest, arrived)
-            }
-            Some(encoding) => {
-                let source = FileSource::encoded(file, &self.start(place), encoding, manifest);
-                Checked::decoded(source.map_err(AggregateError::Storage)?, manifest, arrived)
-            }
+        match self.encoding {
+            None => Checked::arrived(source, manifest, arrived),
+            Some(_) => Checked::decoded(source, manifest, arrived),
         }
     }
 
@@ -213,7 +218,8 @@ impl Store {
         let task = TaskId { run: RunId(0), round: place.round, kind: TaskKind::Train, pass: 0 };
         let arrived =
             source::arrive_again(&path, TransferHeader { parameters: id, bytes: self.update_bytes(manifest), task })?;
-        self.take(&path, place, manifest, &arrived).map_err(|error| unsound(&path, error))
+        let source = self.open_update(&path, place, manifest)?;
+        self.take(source, manifest, &arrived).map_err(|error| unsound(&path, error))
     }
 
     /// How many bytes an update takes.

@@ -5,7 +5,8 @@
 //! normalisation layers and biases, travels as it is: it is less than a hundredth, and a rounded variance could be negative.
 //!
 //! What rounding lost is not lost: the site adds it to what it learns in the next round ("error feedback": Seide et al. 2014;
-//! Karimireddy et al. 2019, arXiv 1901.09847). Encoding and decoding compute in `f32` and in the same order at both ends, so
+//! Karimireddy et al. 2019, arXiv 1901.09847). With an update that the coordinator does not take, as it does with one that
+//! comes too late, goes what it made good. Encoding and decoding compute in `f32` and in the same order at both ends, so
 //! the coordinator averages to the bit what the site believes to have sent.
 
 use crate::federation::Precision;

@@ -295,6 +295,13 @@ impl Machine {
         }
     }
 
+    /// Whether a site's checked update is, or may yet become, part of a model that is not made.
+    #[must_use]
+    pub fn counts_on(&self, site: &str, task: TaskId) -> bool {
+        let lineage = self.lineages.get(usize::from(task.run.0));
+        lineage.is_some_and(|lineage| lineage.counts_on(site, task)) || self.table.desk.tasks(site).contains(&task)
+    }
+
     /// A lineage's name: `federation`, `alone:SITE` or `consensus`.
     #[must_use]
     pub fn run_name(&self, run: RunId) -> &str {

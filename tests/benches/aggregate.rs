@@ -95,7 +95,10 @@ fn check(store: &Store, count: usize, manifest: &Manifest) -> (f64, Vec<(Contrib
         let name = format!("site-{site:02}");
         let began = Instant::now();
         let arrived = verify(&path, parameters, manifest.bytes());
-        let checked = store.accept(&path, FIRST, &name, manifest, arrived).unwrap().unwrap();
+        let checked = store
+            .accept((&path, store.open_update(&path, FIRST, manifest).unwrap()), FIRST, &name, manifest, arrived)
+            .unwrap()
+            .unwrap();
         seconds += began.elapsed().as_secs_f64();
         // Each lacks one of the four sequences.
         let sequences = federation().input.all().without(site % 4);

@@ -20,6 +20,8 @@ const GREETING: Duration = Duration::from_secs(10);
 /// The longest wait for a site to read what was queued before its connection is closed. A close that overtakes unread
 /// messages discards them, so the end of both control streams goes before it.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long after one of its streams a connection may end, for the same reason.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Silence after which a peer is gone. Keep-alives fill the pauses of a training site.
 const IDLE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -236,6 +238,22 @@ async fn attend(connection: &Connection, house: &House, site: String, hello: Hel
     drop(alive);
 }
 
+/// A file that the application has not heard of: dropped, it is removed.
+struct Untold(Option<std::path::PathBuf>);
+
+impl Untold {
+    fn told(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        // Usually there is none.
+        self.0.take().map(std::fs::remove_file);
+    }
+}
+
 /// One connection of one site.
 struct Visit<'a> {
     site: String,
@@ -314,6 +332,9 @@ impl Visit<'_> {
             let parts = self.house.config.incoming.join(&self.site);
             let file = parts.join(format!("{}-{transfer}.f32", self.number));
             let landing = Landing { parts, place: file.clone(), known: None, lasting: true };
+            let untold = Untold(Some(file.clone()));
+            // Sites may have come since this one was waited for.
+            self.share_windows();
             let outcome = match Receiving::begin(header, self.house.config.expected_bytes) {
                 Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, landing).await,
                 Err(error) => Err(error.into()),
@@ -321,6 +342,7 @@ impl Visit<'_> {
             let error = match outcome {
                 Ok(arrived) => {
                     self.tell(|site, connection| Inbound::Parameters { site, connection, arrived, file }).await;
+                    untold.told();
                     continue;
                 }
                 Err(error) => error,
@@ -330,7 +352,7 @@ impl Visit<'_> {
             let reason = error.to_string();
             match &error {
                 WireError::Disk(_) => self.tell(|_, _| Inbound::DiskFailed { reason }).await,
-                _ if self.is_line(&error) => {}
+                _ if self.is_line(&error).await => {}
                 _ => {
                     self.tell(|site, connection| Inbound::ParametersRefused { site, connection, header, reason }).await;
                     continue;
@@ -343,9 +365,13 @@ impl Visit<'_> {
 
     /// Whether the line failed, not the update: the site comes back, is asked again and has it still. A stream that the site
     /// itself broke off on a sound line is another matter: it cannot send.
-    fn is_line(&self, error: &WireError) -> bool {
-        matches!(error, WireError::Stalled | WireError::Transfer(TransferError::Stale))
-            || self.connection.close_reason().is_some()
+    async fn is_line(&self, error: &WireError) -> bool {
+        match error {
+            WireError::Stalled | WireError::Transfer(TransferError::Stale) => true,
+            // A stream may end a moment before the connection does, whose end is what it ended by.
+            WireError::Stream(_) => timeout(MOMENT, self.connection.closed()).await.is_ok(),
+            _ => self.connection.close_reason().is_some(),
+        }
     }
 
     /// Parameters to the site, one transfer at a time.

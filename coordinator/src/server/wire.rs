@@ -13,7 +13,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -50,6 +50,8 @@ pub(super) enum WireError {
 
 /// The extension of files that are not complete. Their name is the hash of what they will be.
 const PART: &str = "part";
+/// The file in a folder of parts that its writer holds locked.
+const TURN: &str = ".turn";
 
 /// A piece of content; with its chunk's hash where it is the chunk's last.
 struct Piece {
@@ -136,9 +138,11 @@ pub(super) async fn receive_file(
             let (full, pieces) = mpsc::channel(1);
             let (free, empty) = buffers();
             let (left, path) = (part.receiving.left(), part.path.clone());
-            let writer = spawn_blocking(move || part.store(pieces, &free));
+            let (tell, told) = oneshot::channel();
+            spawn_blocking(move || part.store(pieces, &free, tell));
             let fed = feed(stream, left, full, empty).await;
-            let stored = writer.await.map_err(|error| WireError::Disk(error.into()))?;
+            let ended = |_| WireError::Disk(io::ErrorKind::Interrupted.into());
+            let stored = told.await.map_err(ended)?;
             if let Err(WireError::Transfer(_)) = fed {
                 // Whoever sends more than was announced is not gone on with.
                 std::fs::remove_file(path).ok();
@@ -254,6 +258,8 @@ struct Part {
     file: File,
     receiving: Receiving,
     lasting: bool,
+    /// Locked until this is dropped: one writer at a time in a folder, whatever became of its connection.
+    _turn: File,
 }
 
 impl Landing {
@@ -288,9 +294,12 @@ fn resume(file: &mut File, receiving: &mut Receiving, length: u64) -> io::Result
 }
 
 impl Part {
-    /// Opens what an earlier connection brought of the same parameters, or a new file. Others are forgotten.
+    /// Opens what an earlier connection brought of the same parameters, or a new file. Others are forgotten. Waits for the
+    /// writer of a connection that ended a moment ago.
     fn open(Landing { parts, place, lasting, .. }: Landing, mut receiving: Receiving) -> io::Result<Self> {
         std::fs::create_dir_all(&parts)?;
+        let turn = File::create(parts.join(TURN))?;
+        turn.lock()?;
         let path = parts.join(receiving.header().parameters.hex()).with_extension(PART);
         for entry in std::fs::read_dir(&parts)? {
             let other = entry?.path();
@@ -302,21 +311,28 @@ impl Part {
         let length = file.metadata()?.len();
         resume(&mut file, &mut receiving, length)?;
         file.set_len(receiving.done())?;
-        Ok(Self { path, place, file, receiving, lasting })
+        Ok(Self { path, place, file, receiving, lasting, _turn: turn })
     }
 
     /// Takes the rest, and puts the whole in its place when all of it is on the disk. Of a transfer that broke off the chunks
     /// stay; of one that is not what it should be, or that the disk has no room for, nothing does.
-    fn store(self, pieces: mpsc::Receiver<Option<Piece>>, free: &mpsc::Sender<Vec<u8>>) -> Result<Arrived, WireError> {
-        let mut part = self;
-        let stored =
-            part.fill(pieces, free).and_then(|arrived| part.settle().map(|()| arrived).map_err(WireError::Disk));
+    fn store(
+        mut self,
+        pieces: mpsc::Receiver<Option<Piece>>,
+        free: &mpsc::Sender<Vec<u8>>,
+        tell: oneshot::Sender<Result<Arrived, WireError>>,
+    ) {
+        let stored = self.fill(pieces, free);
+        let stored = stored.and_then(|arrived| self.settle().map(|()| arrived).map_err(WireError::Disk));
         let broke_off = matches!(stored, Err(WireError::Transfer(TransferError::Short { .. })));
-        let kept = broke_off && part.receiving.done() > 0;
-        if stored.is_err() && !(kept && part.file.set_len(part.receiving.done()).is_ok()) {
-            std::fs::remove_file(&part.path).ok();
+        let kept = broke_off && self.receiving.done() > 0;
+        if stored.is_err() && !(kept && self.file.set_len(self.receiving.done()).is_ok()) {
+            std::fs::remove_file(&self.path).ok();
         }
-        stored
+        if let Err(Ok(_)) = tell.send(stored) {
+            // The connection ended meanwhile: the next one finds everything here already.
+            std::fs::rename(&self.place, &self.path).ok();
+        }
     }
 
     fn fill(
@@ -368,7 +384,8 @@ pub(super) fn sweep(folder: &Path) -> io::Result<()> {
         let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
         if kind.is_dir() {
             sweep(&path)?;
-        } else if kind.is_file() && path.extension().is_none_or(|extension| extension != PART) {
+        } else if kind.is_file() && !path.ends_with(TURN) && path.extension().is_none_or(|extension| extension != PART)
+        {
             std::fs::remove_file(path)?;
         }
     }

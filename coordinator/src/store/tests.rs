@@ -35,6 +35,10 @@ fn receive(file: &Path, bytes: &[u8]) -> Arrived {
     receiving.finish().unwrap()
 }
 
+fn offered<'a>(store: &Store, file: &'a Path, place: Place<'_>, manifest: &Manifest) -> (&'a Path, FileSource) {
+    (file, store.open_update(file, place, manifest).unwrap())
+}
+
 const START: Place<'_> = Place { run: "federation", round: 0 };
 const FIRST: Place<'_> = Place { run: "federation", round: 1 };
 
@@ -104,7 +108,10 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
     let updates = [("north", 1.0, 3), ("south", 5.0, 1)].map(|(site, value, slices)| {
         let (received, parameters) = (folder.path().join(site), model(value).id());
         let arrived = receive(&received, &to_bytes(model(value).values()));
-        let checked = store.accept(&received, FIRST, site, &manifest(), arrived).unwrap().unwrap();
+        let checked = store
+            .accept(offered(&store, &received, FIRST, &manifest()), FIRST, site, &manifest(), arrived)
+            .unwrap()
+            .unwrap();
         assert!(!received.exists());
         (Contribution { site: site.into(), parameters, slices, sequences: SequenceSet::full(1), base: 0 }, checked)
     });
@@ -124,7 +131,10 @@ fn an_update_that_is_not_finite_is_refused_and_removed() {
     let (store, _) = open(folder.path());
     let received = folder.path().join("bad");
     let arrived = receive(&received, &to_bytes(&[1.0, f32::NAN, 1.0, 1.0]));
-    let reason = store.accept(&received, FIRST, "north", &manifest(), arrived).unwrap().unwrap_err();
+    let reason = store
+        .accept(offered(&store, &received, FIRST, &manifest()), FIRST, "north", &manifest(), arrived)
+        .unwrap()
+        .unwrap_err();
     assert!(reason.contains("head.weight"), "{reason}");
     assert!(!received.exists());
 }
@@ -176,7 +186,10 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let received = folder.path().join("received");
     let arrived = receive(&received, &bytes);
     let id = arrived.header().parameters;
-    let checked = store.accept(&received, FIRST, "north", &manifest, arrived).unwrap().unwrap();
+    let checked = store
+        .accept(offered(&store, &received, FIRST, &manifest), FIRST, "north", &manifest, arrived)
+        .unwrap()
+        .unwrap();
     drop(checked);
     let again = store.accepted(FIRST, "north", &manifest, id).unwrap();
     let north =
@@ -195,7 +208,10 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let at = encoding.spans(0..1).next().unwrap().bytes.start as usize;
     wrong[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     let arrived = receive(&received, &wrong);
-    let reason = store.accept(&received, FIRST, "south", &manifest, arrived).unwrap().unwrap_err();
+    let reason = store
+        .accept(offered(&store, &received, FIRST, &manifest), FIRST, "south", &manifest, arrived)
+        .unwrap()
+        .unwrap_err();
     assert!(reason.contains("backbone.conv1.weight"), "{reason}");
     let path = folder.path().join("federation/round-0001/updates/north.int8");
     let mut changed = fs::read(&path).unwrap();

@@ -109,6 +109,14 @@ impl Lineage {
         self.progress.done
     }
 
+    /// Whether an accepted update waits to be averaged.
+    pub(super) fn counts_on(&self, site: &str, task: TaskId) -> bool {
+        let open = self.progress.open.as_ref().and_then(|open| open.updates.get(site));
+        let buffered = self.progress.buffer.iter().flat_map(|buffer| &buffer.updates);
+        let mut buffered = buffered.filter(|(name, _)| name == site).map(|(_, trained)| trained);
+        open.is_some_and(|trained| trained.task == task) || buffered.any(|trained| trained.task == task)
+    }
+
     /// The model that the report is about; `None` before there is one.
     pub(super) fn best(&self) -> Option<ModelRef> {
         self.progress.best.map(|best| ModelRef { run: self.id, round: best.round, parameters: best.parameters })

@@ -202,6 +202,7 @@ impl Session {
                     }
                 }
                 Effect::Persist(finished) => {
+                    member.worker.kept(finished.trained.parameters);
                     let kept = member.journal.keep(&finished);
                     if let Err(error) = kept.and_then(|()| member.models.keep_behind(finished.trained.parameters)) {
                         tracing::warn!(%error, "a restart would train this round again: journal.json");

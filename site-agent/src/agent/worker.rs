@@ -22,7 +22,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -114,10 +114,21 @@ struct Shop {
     overlays: Overlays,
     tell: mpsc::UnboundedSender<Told>,
     prepared: OnceLock<Prepared>,
-    /// The last update that was stored, and its run: what stayed behind of it is of use to the next training.
+    /// The last update that the journal names, and its run: what stayed behind of it is of use to the next training.
     last: Mutex<Option<(RunId, ParametersId)>>,
+    /// A training whose update is stored and not in the journal yet: what nobody asked for any more never gets there.
+    fresh: Mutex<Option<Fresh>>,
     /// The site's last own model, whose normalisation layers it keeps where the federation says so.
     own: Mutex<Option<(RunId, Parameters)>>,
+}
+
+/// What a training came to, where the next one has a use for it.
+#[derive(Debug)]
+struct Fresh {
+    run: RunId,
+    update: ParametersId,
+    /// Where the site keeps layers of its own.
+    learnt: Option<Parameters>,
 }
 
 /// Starts work, one task at a time.
@@ -176,6 +187,7 @@ impl Worker {
             tell,
             prepared: OnceLock::new(),
             last: Mutex::new(last),
+            fresh: Mutex::new(None),
             own: Mutex::new(own),
         };
         Ok(Self { shop: Arc::new(shop), threads: config.threads, halt: Arc::default() })
@@ -196,6 +208,11 @@ impl Worker {
             let _ = shop.tell.send(Told::Prepared(prepared.map(Box::new)));
         })
         .map(|_| ())
+    }
+
+    /// The journal names this update.
+    pub(super) fn kept(&self, update: ParametersId) {
+        self.shop.kept(update);
     }
 
     /// Takes the prepared data.
@@ -274,7 +291,8 @@ impl Shop {
         let parameters =
             self.store(task.run, start, &update.parameters).map_err(|error| format!("the update: {error}"))?;
         tracing::info!(loss = update.mean_loss, seconds = update.seconds, slices = update.slices, "trained");
-        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some((task.run, update.parameters));
+        let learnt = (self.federation.model.norm == Norm::BatchLocal).then_some(update.parameters);
+        *lock(&self.fresh) = Some(Fresh { run: task.run, update: parameters, learnt });
         self.say(Event::Trained(Trained {
             task,
             parameters,
@@ -290,14 +308,21 @@ impl Shop {
     }
 
     fn store(&self, run: RunId, start: &Parameters, learnt: &Parameters) -> io::Result<ParametersId> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.filter(|(of, _)| *of == run).map(|(_, update)| update);
+        let before = lock(&self.last).filter(|(of, _)| *of == run).map(|(_, update)| update);
         let update = self.models.store(start, learnt, before)?;
         if self.federation.model.norm == Norm::BatchLocal {
             self.models.keep_own(update, learnt)?;
         }
-        *last = Some((run, update));
         Ok(update)
+    }
+
+    /// The journal names this update: the next training builds on it.
+    fn kept(&self, update: ParametersId) {
+        let Some(fresh) = lock(&self.fresh).take().filter(|fresh| fresh.update == update) else { return };
+        *lock(&self.last) = Some((fresh.run, update));
+        if let Some(learnt) = fresh.learnt {
+            *lock(&self.own) = Some((fresh.run, learnt));
+        }
     }
 
     fn score(
@@ -349,8 +374,13 @@ impl Shop {
 
     /// The site's own last model of a run, where normalisation is kept local.
     fn own(&self, run: RunId) -> Option<Parameters> {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = lock(&self.own);
         let local = self.federation.model.norm == Norm::BatchLocal;
         own.as_ref().filter(|(of, _)| local && *of == run).map(|(_, parameters)| parameters.clone())
     }
+}
+
+/// What a thread that broke off left is whole: it is only ever replaced.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

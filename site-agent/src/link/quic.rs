@@ -256,6 +256,10 @@ impl Connection {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
+        if matches!(error, WireError::Stalled) {
+            // The line, or an end that is busy: a stream that this end broke off would count as a refusal of its update.
+            self.quic.close(number(CloseCode::Stalled), error.to_string().as_bytes());
+        }
         if self.quic.close_reason().is_some() {
             return Err(self.closed());
         }

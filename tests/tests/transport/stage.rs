@@ -109,7 +109,9 @@ impl Stage {
     /// Files left in the coordinator's folder for parameters.
     pub(crate) fn incoming(&self) -> usize {
         let folders = std::fs::read_dir(self.path("incoming")).unwrap();
-        folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+        // What begins with a dot is nobody's content.
+        files.filter(|file| !file.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count()
     }
 
     /// A file of parameters with the header that announces it.

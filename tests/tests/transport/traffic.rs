@@ -242,3 +242,46 @@ async fn a_disk_that_fails_is_not_the_sites_fault() {
     assert!(matches!(stage.event().await, Inbound::DiskFailed { .. }));
     assert!(matches!(stage.event().await, Inbound::Closed { .. }));
 }
+
+/// The writer of a connection that ended may still be at the disk when the site is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_waits_for_the_writer_before_it() {
+    let mut stage = Stage::open(MODEL as u64, &[]).await;
+    let (header, file, content) = stage.parameters("update.f32", MODEL, 1);
+    std::fs::create_dir_all(stage.path("incoming/north")).unwrap();
+    let turn = std::fs::File::create(stage.path("incoming/north/.turn")).unwrap();
+    turn.lock().unwrap();
+    let (link, _events, _) = stage.join("north").await;
+    let sending = tokio::spawn(async move { link.send_parameters(header, file).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!sending.is_finished() && stage.is_quiet());
+    drop(turn);
+    soon(sending).await.unwrap().unwrap();
+    match stage.event().await {
+        Inbound::Parameters { file, .. } => assert!(std::fs::read(file).unwrap() == content),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Sites that send everything and are gone at once, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_was_told_of_does_not_pile_up() {
+    let mut stage = Stage::open(CHUNK as u64, &[]).await;
+    let (header, _, content) = stage.parameters("update.f32", CHUNK, 1);
+    let mut told = 0;
+    for _ in 0..10 {
+        let intruder = Intruder::greeting(&stage, "north").await;
+        soon(intruder.begin(&header, &content)).await;
+        drop(intruder);
+        loop {
+            match stage.event().await {
+                Inbound::Connected { .. } => {}
+                Inbound::Parameters { .. } => told += 1,
+                Inbound::Closed { .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    // One part may wait for the rest.
+    assert!(stage.incoming() <= told + 1, "{} files, {told} told", stage.incoming());
+}

@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
@@ -84,9 +84,14 @@ async fn inward<S>(mut from: SplitStream<WebSocketStream<S>>, local: &UdpSocket)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut last = Instant::now();
     loop {
-        match timeout(SILENCE, from.next()).await.map_err(|_| Ended::Silent)?.ok_or(Ended::Closed)?? {
-            Message::Binary(datagram) => drop(local.send(&datagram).await?),
+        // Only datagrams are a sign of life: whoever sends pings alone has no connection in here.
+        match timeout_at(last + SILENCE, from.next()).await.map_err(|_| Ended::Silent)?.ok_or(Ended::Closed)?? {
+            Message::Binary(datagram) => {
+                last = Instant::now();
+                local.send(&datagram).await?;
+            }
             Message::Ping(_) | Message::Pong(_) => {}
             Message::Close(_) => return Err(Ended::Closed),
             Message::Text(_) | Message::Frame(_) => return Err(Ended::Stray),
@@ -107,9 +112,12 @@ where
             loop {
                 to.feed(Message::Binary(Bytes::copy_from_slice(&datagram[..length]))).await?;
                 gathered += length;
+                if gathered >= GATHERED {
+                    break;
+                }
                 match local.try_recv(&mut datagram) {
-                    Ok(next) if gathered < GATHERED => length = next,
-                    Ok(_) | Err(_) => break,
+                    Ok(next) => length = next,
+                    Err(_) => break,
                 }
             }
             to.flush().await

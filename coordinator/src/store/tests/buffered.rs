@@ -10,7 +10,10 @@ fn update(store: &Store, (site, base): (&str, u32), value: f32, slices: u64) -> 
     let (received, parameters) = (store.root.join("received"), model(value).id());
     let arrived = receive(&received, &to_bytes(model(value).values()));
     let place = Place { run: "federation", round: base + 1 };
-    let checked = store.accept(&received, place, site, &manifest(), arrived).unwrap().unwrap();
+    let checked = store
+        .accept(offered(store, &received, place, &manifest()), place, site, &manifest(), arrived)
+        .unwrap()
+        .unwrap();
     assert!(!received.exists());
     (Contribution { site: site.into(), parameters, slices, sequences: SequenceSet::full(1), base }, checked)
 }

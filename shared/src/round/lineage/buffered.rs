@@ -78,6 +78,8 @@ impl Lineage {
                 format!("its model is more than {} versions old", rule.max_staleness)
             } else if table.roster.is_dropped(&site) {
                 DROPPED.into()
+            } else if !buffer.models.contains_key(&asked.base) {
+                "the model that it started from is not known any more".into()
             } else {
                 buffer.asked.insert(site, asked);
                 continue;
