@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const KILLS: usize = 100;
-const SETTINGS: &str = "rounds = 8\ntraining = { steps = 4, batch = 4 }\n\
+/// What a site keeps from round to round is in play: what rounding lost, and layers of its own.
+const SETTINGS: &str = "rounds = 8\nupdates = 'int8'\ntraining = { steps = 4, batch = 4 }\n\
+    model = { preset = 'tiny', width = 4, norm = 'batch-local' }\n\
     sites = { expected = ['north', 'south', 'harbour'], minimum = 2 }";
 const SITES: [&str; 3] = ["north", "south", "harbour"];
 /// Longer than a federation takes that nobody disturbs any more.
@@ -38,7 +40,7 @@ impl Federation {
         let settings = format!(
             "name = 'kills'\nseed = 3\n{settings}\n\
              [input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nslices = 1\nplane = 32\n\
-             [model]\npreset = 'tiny'\nwidth = 4\n[evaluation]\nvalidation_share = 0.5\n\
+             [evaluation]\nvalidation_share = 0.5\n\
              [serve]\nlisten = '{address}'\ncertificates = '../pki/coordinator'\nrun_folder = 'run'\nkeep_updates = true\n"
         );
         std::fs::write(folder.join("coordinator.toml"), settings).unwrap();

@@ -20,7 +20,7 @@ fn records(run: &Path) -> Vec<serde_json::Value> {
 fn a_training_that_would_take_for_ever_ends_at_the_deadline_and_counts_by_its_weight() {
     let prepared = tempfile::tempdir().unwrap();
     prepare(prepared.path());
-    let settings = "rounds = 2\ntraining = { steps = 1000000, batch = 4 }\n\
+    let settings = "model = { preset = 'tiny', width = 4 }\nrounds = 2\ntraining = { steps = 1000000, batch = 4 }\n\
                     sites = { expected = ['north', 'south', 'harbour'], minimum = 2, deadline_s = 1 }";
     let federation = Federation::start(prepared.path(), "deadline", settings);
     federation.until(Federation::is_over);
@@ -71,7 +71,7 @@ fn recomputed(run: &Path, manifest: &Manifest, round: u64) -> Vec<f64> {
 fn a_buffered_federation_waits_for_nobody_and_every_model_is_made_as_written_over_a_kill() {
     let prepared = tempfile::tempdir().unwrap();
     prepare(prepared.path());
-    let settings = "rounds = 6\naggregation = 'fed-avg'\ntraining = { steps = 6, batch = 4 }\nbuffered = { size = 1 }\n\
+    let settings = "model = { preset = 'tiny', width = 4 }\nrounds = 6\naggregation = 'fed-avg'\ntraining = { steps = 6, batch = 4 }\nbuffered = { size = 1 }\n\
                     sites = { expected = ['north', 'south', 'harbour'], minimum = 1 }";
     let mut federation = Federation::start(prepared.path(), "buffered", settings);
     let run = federation.folder.join("run");
