@@ -9,7 +9,7 @@
 use coordinator::store::{FileSource, Place, Store};
 use shared::aggregate::{Average, Checked, Contribution};
 use shared::architecture::manifest;
-use shared::codec::transfer::{Arrived, CHUNK, Receiving};
+use shared::codec::transfer::{Arrived, Receiving};
 use shared::federation::Federation;
 use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
 use shared::parameters::{Manifest, ParametersId, to_bytes};
@@ -79,12 +79,7 @@ fn arrive(folder: &Path, site: usize, manifest: &Manifest) -> (PathBuf, Paramete
 fn verify(path: &Path, parameters: ParametersId, bytes: u64) -> Arrived {
     let task = TaskId { run: RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
     let mut receiving = Receiving::begin(TransferHeader { parameters, bytes, task }, bytes).unwrap();
-    let (mut file, mut chunk) = (std::fs::File::open(path).unwrap(), vec![0; CHUNK]);
-    while receiving.due() > 0 {
-        let chunk = &mut chunk[..receiving.due()];
-        std::io::Read::read_exact(&mut file, chunk).unwrap();
-        receiving.resume(chunk).unwrap();
-    }
+    receiving.resume(&mut std::fs::File::open(path).unwrap(), bytes).unwrap();
     receiving.finish().unwrap()
 }
 

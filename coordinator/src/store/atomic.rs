@@ -66,18 +66,15 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     file.commit().map(drop)
 }
 
-/// Gives a file's content a second name, in place of what had that name: whatever replaces the file leaves it alone.
-pub(super) fn keep_as(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let temporary = beside(to);
+/// Gives a file's content a second name beside `to`, which it keeps when the file is replaced.
+pub(super) fn hold(from: &Path, to: &Path) -> Result<PathBuf, StoreError> {
+    let second = beside(to);
     // Left there by a crash.
-    let _ = fs::remove_file(&temporary);
+    let _ = fs::remove_file(&second);
     // Some disks know no second names.
-    let named = fs::hard_link(from, &temporary).or_else(|_| fs::copy(from, &temporary).map(drop));
-    named.map_err(StoreError::io("write", &temporary))?;
-    rename(&temporary, to)?;
-    // Renaming one name of a file to another one of it does nothing, and leaves both.
-    let _ = fs::remove_file(&temporary);
-    Ok(())
+    let named = fs::hard_link(from, &second).or_else(|_| fs::copy(from, &second).map(drop));
+    named.map_err(StoreError::io("write", &second))?;
+    Ok(second)
 }
 
 /// Moves a file, synced by whoever wrote it, within one disk.
@@ -87,7 +84,8 @@ pub(super) fn move_into(from: &Path, to: &Path) -> Result<(), StoreError> {
     rename(from, to)
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+/// Puts a file in another's place, for good.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(StoreError::io("write", to))?;
     // A rename is only as lasting as the folder that records it.
     File::open(folder(to)).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync", folder(to)))

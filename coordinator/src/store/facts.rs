@@ -21,10 +21,11 @@ pub(super) fn write(root: &Path, snapshot: &Snapshot) -> Result<(), StoreError> 
     file.write(format!("{PREFIX}{}{SEPARATOR}", sum.finalize()).as_bytes())?;
     file.write_json(snapshot)?;
     file.write(b"}")?;
-    if path.exists() {
-        atomic::keep_as(&path, &root.join("state.previous.json"))?;
-    }
-    file.commit().map(drop)
+    // The two never share their content on the disk: what damages the one leaves the other.
+    let previous = root.join("state.previous.json");
+    let before = path.exists().then(|| atomic::hold(&path, &previous)).transpose()?;
+    file.commit()?;
+    before.map_or(Ok(()), |before| atomic::rename(&before, &previous))
 }
 
 /// Reads the facts; `None` before there are any.

@@ -133,11 +133,6 @@ pub(super) fn arrive_again(path: &Path, header: TransferHeader) -> Result<Arrive
     let mut file = File::open(path).map_err(StoreError::io("read", path))?;
     let length = file.metadata().map_err(StoreError::io("read", path))?.len();
     let mut receiving = Receiving::begin(header, length).map_err(damaged)?;
-    let mut chunk = Vec::new();
-    while receiving.due() > 0 {
-        chunk.resize(receiving.due(), 0);
-        file.read_exact(&mut chunk).map_err(StoreError::io("read", path))?;
-        receiving.resume(&chunk).map_err(damaged)?;
-    }
+    receiving.resume(&mut file, length).map_err(StoreError::io("read", path))?;
     receiving.finish().map_err(damaged)
 }

@@ -1,5 +1,5 @@
 use super::*;
-use shared::codec::transfer::{Arrived, CHUNK, Receiving};
+use shared::codec::transfer::{Arrived, Receiving};
 use shared::federation::{Aggregation, Input};
 use shared::message::{TaskId, TaskKind, TransferHeader};
 use shared::parameters::{Kind, TensorSpec, from_bytes};
@@ -31,7 +31,7 @@ fn receive(file: &Path, bytes: &[u8]) -> Arrived {
     let task = TaskId { run: shared::message::RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
     let (length, parameters) = (bytes.len() as u64, ParametersId(*blake3::hash(bytes).as_bytes()));
     let mut receiving = Receiving::begin(TransferHeader { parameters, bytes: length, task }, length).unwrap();
-    bytes.chunks(CHUNK).try_for_each(|chunk| receiving.resume(chunk)).unwrap();
+    receiving.resume(&mut &bytes[..], length).unwrap();
     receiving.finish().unwrap()
 }
 
@@ -70,6 +70,25 @@ fn the_facts_come_back_as_they_were() {
     store.persist(&snapshot(2)).unwrap();
     drop(store);
     assert_eq!(open(folder.path()).1, Some(snapshot(2)));
+}
+
+/// One that was killed while it wrote leaves two files, not two names of one.
+#[test]
+fn damage_to_the_facts_leaves_those_before_whatever_was_at_work() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    let [state, previous] = ["state.json", "state.previous.json"].map(|name| folder.path().join(name));
+    let content = |path: &Path| fs::metadata(path).unwrap().ino();
+    for rounds in 1..4 {
+        store.persist(&snapshot(rounds)).unwrap();
+        // As if it ended before the new facts were in their place.
+        atomic::hold(&state, &previous).unwrap();
+        assert!(!previous.exists() || content(&state) != content(&previous));
+    }
+    assert_eq!(facts::read(folder.path()).unwrap(), Some(snapshot(3)));
+    fs::rename(&previous, &state).unwrap();
+    assert_eq!(facts::read(folder.path()).unwrap(), Some(snapshot(2)));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::message::{TransferAnswer, TransferHeader};
 use crate::parameters::ParametersId;
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use std::io::{self, Read};
 
 /// Bytes of content behind one hash: a whole branch of BLAKE3's tree, which a power of two of at least 1024 is.
 pub const CHUNK: usize = 1 << 20;
@@ -174,11 +175,21 @@ impl Receiving {
         TransferAnswer::Wanted { from: self.done }
     }
 
-    /// Takes the next chunk from what was kept of an earlier transfer; that it is the right one shows at the end.
-    pub fn resume(&mut self, chunk: &[u8]) -> Result<(), TransferError> {
-        self.take(chunk)?;
-        self.resumed = true;
-        self.seal(&self.chunk.finish())
+    /// Takes what an earlier transfer left, `length` bytes of it, as far as whole chunks go. That they are the right ones shows
+    /// at the end.
+    ///
+    /// # Errors
+    /// Of `kept`, when it cannot be read.
+    pub fn resume(&mut self, kept: &mut impl Read, length: u64) -> io::Result<()> {
+        let mut chunk = Vec::new();
+        while self.due() > 0 && self.done + self.due() as u64 <= length {
+            chunk.resize(self.due(), 0);
+            kept.read_exact(&mut chunk)?;
+            let sealed = self.take(&chunk).and_then(|()| self.seal(&self.chunk.finish()));
+            sealed.map_err(io::Error::other)?;
+            self.resumed = true;
+        }
+        Ok(())
     }
 
     /// Takes the next piece of a chunk.

@@ -278,19 +278,8 @@ impl Landing {
 fn verify(path: &Path, header: TransferHeader) -> io::Result<Option<Arrived>> {
     let mut file = File::open(path)?;
     let Ok(mut receiving) = Receiving::begin(header, file.metadata()?.len()) else { return Ok(None) };
-    resume(&mut file, &mut receiving, header.bytes)?;
+    receiving.resume(&mut file, header.bytes)?;
     Ok(receiving.finish().ok())
-}
-
-/// Takes whole chunks from the beginning of a file of `length` bytes.
-fn resume(file: &mut File, receiving: &mut Receiving, length: u64) -> io::Result<()> {
-    let mut chunk = Vec::new();
-    while receiving.due() > 0 && receiving.done() + receiving.due() as u64 <= length {
-        chunk.resize(receiving.due(), 0);
-        file.read_exact(&mut chunk)?;
-        receiving.resume(&chunk).map_err(io::Error::other)?;
-    }
-    Ok(())
 }
 
 impl Part {
@@ -309,7 +298,7 @@ impl Part {
         }
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let length = file.metadata()?.len();
-        resume(&mut file, &mut receiving, length)?;
+        receiving.resume(&mut file, length)?;
         file.set_len(receiving.done())?;
         Ok(Self { path, place, file, receiving, lasting, _turn: turn })
     }
