@@ -220,9 +220,7 @@ impl Driver {
     }
 
     fn model(&self, model: ModelRef) -> PathBuf {
-        // All lineages start from the federation's initial model.
-        let run = if model.round == 0 { RunId(0) } else { model.run };
-        self.store.model(Place { run: self.machine.run_name(run), round: model.round })
+        self.store.model(Place { run: self.machine.run_name(model.run), round: model.round })
     }
 
     fn check(&mut self, file: u64, site: String, task: TaskId) -> Result<(), End> {

@@ -133,10 +133,11 @@ impl Store {
         self.root.join("incoming")
     }
 
-    /// Where a model is.
+    /// Where a model is. All lineages start from the federation's initial model.
     #[must_use]
-    pub fn model(&self, place: Place<'_>) -> PathBuf {
-        self.round(place).join("global.f32")
+    pub fn model(&self, Place { run, round }: Place<'_>) -> PathBuf {
+        let run = if round == 0 { "federation" } else { run };
+        self.round(Place { run, round }).join("global.f32")
     }
 
     fn round(&self, Place { run, round }: Place<'_>) -> PathBuf {
@@ -237,10 +238,9 @@ impl Store {
         self.round(place).join("updates").join(format!("{site}.{extension}"))
     }
 
-    /// The model that a round's sites start from. All lineages start from the federation's initial model.
+    /// The model that a round's sites start from.
     fn start(&self, Place { run, round }: Place<'_>) -> PathBuf {
-        let round = round.saturating_sub(1);
-        self.model(Place { run: if round == 0 { "federation" } else { run }, round })
+        self.model(Place { run, round: round.saturating_sub(1) })
     }
 
     fn checked(path: &Path, manifest: &Manifest, id: ParametersId) -> Result<Checked<FileSource>, StoreError> {

@@ -360,20 +360,12 @@ impl Lineage {
             self.stop(reason, out)?;
             return Ok(true);
         }
-        let contributions = updates.iter().map(|(site, trained)| Contribution {
-            site: site.clone(),
-            parameters: trained.parameters,
-            slices: trained.slices,
-            sequences: trained.sequences,
-            base: base(trained),
-        });
-        let (start, updates_of_sites) = (self.start(&table.plan, round), contributions.collect());
-        out.push(Effect::Aggregate { run: self.id, round, start, updates: updates_of_sites, rate: None });
+        let contributions = updates.iter().map(|(site, trained)| contribution(site, trained)).collect();
+        let start = self.start(&table.plan, round);
+        out.push(Effect::Aggregate { run: self.id, round, start, updates: contributions, rate: None });
         let bytes = table.desk.take_moved(self.id);
-        let updates = updates.into_iter().map(|(site, trained)| record(site, &trained, round - 1)).collect();
-        let (validation, validation_by_site, held_out) = (None, Vec::new(), None);
-        let record =
-            RoundRecord { round, updates, missing, validation, validation_by_site, held_out, seconds: 0.0, bytes };
+        let updates = updates.into_iter().map(|(site, trained)| update_record(site, &trained, round - 1)).collect();
+        let record = round_record(round, updates, missing, bytes);
         self.phase = Phase::Aggregating { started, record };
         Ok(false)
     }
@@ -454,8 +446,25 @@ impl Lineage {
     }
 }
 
+/// What an accepted update counts for.
+fn contribution(site: &str, trained: &Trained) -> Contribution {
+    Contribution {
+        site: site.into(),
+        parameters: trained.parameters,
+        slices: trained.slices,
+        sequences: trained.sequences,
+        base: base(trained),
+    }
+}
+
+/// The record of a round that nobody has scored yet.
+fn round_record(round: u32, updates: Vec<UpdateRecord>, missing: Vec<(String, String)>, bytes: u64) -> RoundRecord {
+    let (validation, validation_by_site, held_out) = (None, Vec::new(), None);
+    RoundRecord { round, updates, missing, validation, validation_by_site, held_out, seconds: 0.0, bytes }
+}
+
 /// What the record of the version after `newest` says of an update.
-fn record(site: String, trained: &Trained, newest: u32) -> UpdateRecord {
+fn update_record(site: String, trained: &Trained, newest: u32) -> UpdateRecord {
     let Trained { slices, mean_loss, last_loss, seconds, steps, asked_steps, .. } = *trained;
     UpdateRecord {
         site,

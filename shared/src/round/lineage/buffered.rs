@@ -3,12 +3,10 @@
 //! the slow; what they send counts for less the older the model is that they started from.
 
 use super::super::buffer::{self, Asked, Missing};
-use super::{DROPPED, Effect, Lineage, Order, Phase, Table, record};
-use crate::aggregate::Contribution;
+use super::{DROPPED, Effect, Lineage, Order, Phase, Table, contribution, round_record, update_record};
 use crate::federation::Buffered;
 use crate::happening::Happening;
 use crate::message::{RunId, Trained};
-use crate::outcome::RoundRecord;
 use crate::round::ModelRef;
 use std::time::Duration;
 
@@ -179,27 +177,12 @@ impl Lineage {
         let Some(buffer) = &self.progress.buffer else { return };
         let mut counted: Vec<(String, Trained)> = buffer.updates[..count].to_vec();
         counted.sort_unstable_by(|(a, one), (b, other)| (a, one.task.round).cmp(&(b, other.task.round)));
-        let contributions = counted.iter().map(|(site, trained)| Contribution {
-            site: site.clone(),
-            parameters: trained.parameters,
-            slices: trained.slices,
-            sequences: trained.sequences,
-            base: buffer::base(trained),
-        });
+        let contributions = counted.iter().map(|(site, trained)| contribution(site, trained)).collect();
         let (run, round, rate) = (self.id, newest + 1, Some(rule.rate));
-        out.push(Effect::Aggregate { run, round, start, updates: contributions.collect(), rate });
-        let updates = counted.into_iter().map(|(site, trained)| record(site, &trained, newest)).collect();
+        out.push(Effect::Aggregate { run, round, start, updates: contributions, rate });
+        let updates = counted.into_iter().map(|(site, trained)| update_record(site, &trained, newest)).collect();
         let missing = buffer.missing.iter().map(|one| (one.site.clone(), one.reason.clone())).collect();
-        let record = RoundRecord {
-            round,
-            updates,
-            missing,
-            validation: None,
-            validation_by_site: Vec::new(),
-            held_out: None,
-            seconds: 0.0,
-            bytes: table.desk.take_moved(self.id),
-        };
+        let record = round_record(round, updates, missing, table.desk.take_moved(self.id));
         self.phase = Phase::Aggregating { started, record };
     }
 }
