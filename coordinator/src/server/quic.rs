@@ -319,7 +319,6 @@ impl Visit<'_> {
     /// Parameters from the site, one transfer at a time.
     async fn fetch(&self) -> Ending {
         for transfer in 0u64.. {
-            self.share_windows();
             let (mut sending, mut receiving) = match self.connection.accept_bi().await {
                 Ok(streams) => streams,
                 Err(error) => return lost(&error),
@@ -333,7 +332,7 @@ impl Visit<'_> {
             let file = parts.join(format!("{}-{transfer}.f32", self.number));
             let landing = Landing { parts, place: file.clone(), known: None, lasting: true };
             let untold = Untold(Some(file.clone()));
-            // Sites may have come since this one was waited for.
+            // No content comes before the answer to the header.
             self.share_windows();
             let outcome = match Receiving::begin(header, self.house.config.expected_bytes) {
                 Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, landing).await,

@@ -15,19 +15,15 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, ServerError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = Arc::new(authority(&folder.join("ca.pem"))?);
-    let unusable = |error: &dyn std::fmt::Display| ServerError::Certificates {
-        path: folder.to_path_buf(),
-        reason: error.to_string(),
-    };
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
         .build()
-        .map_err(|error| unusable(&error))?;
+        .map_err(|error| bad(folder, &error))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| unusable(&error))?
+        .map_err(|error| bad(folder, &error))?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
-        .map_err(|error| unusable(&error))?;
+        .map_err(|error| bad(folder, &error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     // Every connection shows its certificate anew, and nothing can be replayed.
     config.send_tls13_tickets = 0;
@@ -38,17 +34,13 @@ pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, ServerError> 
 /// For the tunnel: the same certificate, and everybody may come. Whoever comes has to show their own inside.
 pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, ServerError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let unusable = |error: &dyn std::fmt::Display| ServerError::Certificates {
-        path: folder.to_path_buf(),
-        reason: error.to_string(),
-    };
     let mut config = ServerConfig::builder_with_provider(provider)
         // A proxy that looks into TLS may know 1.2 only.
         .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(&error))?
+        .map_err(|error| bad(folder, &error))?
         .with_no_client_auth()
         .with_single_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
-        .map_err(|error| unusable(&error))?;
+        .map_err(|error| bad(folder, &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -374,9 +374,7 @@ impl Shop {
 
     /// The site's own last model of a run, where normalisation is kept local.
     fn own(&self, run: RunId) -> Option<Parameters> {
-        let own = lock(&self.own);
-        let local = self.federation.model.norm == Norm::BatchLocal;
-        own.as_ref().filter(|(of, _)| local && *of == run).map(|(_, parameters)| parameters.clone())
+        lock(&self.own).as_ref().filter(|(of, _)| *of == run).map(|(_, parameters)| parameters.clone())
     }
 }
 

@@ -264,13 +264,16 @@ struct Part {
 
 impl Landing {
     fn begin(self, receiving: Receiving) -> io::Result<Begun> {
-        let known = self.known.as_ref().and_then(|known| verify(known, receiving.header()).ok().flatten());
-        let linked =
-            self.known.iter().filter(|_| known.is_some()).find(|known| std::fs::hard_link(known, &self.place).is_ok());
-        match known.filter(|_| linked.is_some()) {
+        match self.known.as_ref().and_then(|known| self.link(known, receiving.header())) {
             Some(arrived) => Ok(Begun::Known(arrived)),
             None => Part::open(self, receiving).map(Begun::Part),
         }
+    }
+
+    /// Puts a file in its place as it is, if it holds what the header announces.
+    fn link(&self, known: &Path, header: TransferHeader) -> Option<Arrived> {
+        let arrived = verify(known, header).ok().flatten()?;
+        std::fs::hard_link(known, &self.place).ok().map(|()| arrived)
     }
 }
 

@@ -35,19 +35,7 @@ async fn a_site_without_udp_takes_part_through_tls() {
     let blocked = Blocked::new(&stage, "north", no_proxy()).await;
     let (link, mut events, _) = stage.join_by("north", blocked.link.clone()).await;
     assert!(blocked.hole.try_recv(&mut [0; 8192]).is_ok(), "UDP was not even tried");
-    let (header, file, content) = stage.parameters("model.f32", MODEL, 1);
-    stage.server.send_parameters("north", header, file).unwrap();
-    link.expect(MODEL as u64);
-    let received = match soon(events.recv()).await {
-        Some(LinkEvent::Parameters { header: found, file }) if found == header => file,
-        other => panic!("{other:?}"),
-    };
-    assert!(std::fs::read(&received).unwrap() == content);
-    soon(link.send_parameters(header, received)).await.unwrap();
-    match stage.event().await {
-        Inbound::Parameters { site, file, .. } if site == "north" => assert!(std::fs::read(file).unwrap() == content),
-        other => panic!("{other:?}"),
-    }
+    stage.there_and_back("north", &link, &mut events, MODEL).await;
     drop(link);
     assert!(matches!(stage.event().await, Inbound::Closed { reason, .. } if reason == "the site left"));
 }

@@ -98,6 +98,32 @@ impl Stage {
         (link, events, connection)
     }
 
+    /// Parameters reach a site whole, and come back from it.
+    pub(crate) async fn there_and_back(
+        &mut self,
+        site: &str,
+        link: &Link,
+        events: &mut mpsc::Receiver<LinkEvent>,
+        bytes: usize,
+    ) {
+        let (header, file, content) = self.parameters("model.f32", bytes, 1);
+        // Sent before the site knows what to expect: it waits.
+        self.server.send_parameters(site, header, file).unwrap();
+        link.expect(bytes as u64);
+        let received = match soon(events.recv()).await {
+            Some(LinkEvent::Parameters { header: found, file }) if found == header => file,
+            other => panic!("{other:?}"),
+        };
+        assert!(std::fs::read(&received).unwrap() == content);
+        soon(link.send_parameters(header, received)).await.unwrap();
+        match self.event().await {
+            Inbound::Parameters { site: from, arrived, file, .. } if from == site && arrived.header() == header => {
+                assert!(std::fs::read(file).unwrap() == content);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Why a site cannot connect.
     pub(crate) async fn refusal(&self, config: LinkConfig) -> LinkError {
         match soon(Link::connect(config, hello())).await {

@@ -34,22 +34,7 @@ async fn messages_arrive_in_order_both_ways() {
 async fn parameters_arrive_whole_both_ways() {
     let mut stage = Stage::open(MODEL as u64, &[]).await;
     let (link, mut events, _) = stage.join("north").await;
-    let (header, file, content) = stage.parameters("model.f32", MODEL, 1);
-    // Sent before the site knows what to expect: it waits.
-    stage.server.send_parameters("north", header, file).unwrap();
-    link.expect(MODEL as u64);
-    let received = match soon(events.recv()).await {
-        Some(LinkEvent::Parameters { header: found, file }) if found == header => file,
-        other => panic!("{other:?}"),
-    };
-    assert!(std::fs::read(&received).unwrap() == content);
-    link.send_parameters(header, received).await.unwrap();
-    match stage.event().await {
-        Inbound::Parameters { site, arrived, file, .. } if site == "north" && arrived.header() == header => {
-            assert!(std::fs::read(file).unwrap() == content);
-        }
-        other => panic!("{other:?}"),
-    }
+    stage.there_and_back("north", &link, &mut events, MODEL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
