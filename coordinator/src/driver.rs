@@ -204,6 +204,10 @@ impl Driver {
             Effect::Aggregate { run, round, start, updates, rate } => {
                 self.aggregate(run, round, start, updates, rate)?;
             }
+            Effect::Record { run, record } => {
+                let (store, name) = (self.store.clone(), self.name(run));
+                self.blocking(move || store.record(&name, &record)).await?;
+            }
             Effect::Persist(snapshot) => self.persist(*snapshot).await?,
             Effect::Report(happening) => {
                 self.picture.send_modify(|picture| picture.hear(&happening, status::now()));
@@ -321,18 +325,22 @@ impl Driver {
     }
 
     async fn finish(&mut self) -> Result<(), End> {
-        for run in self.machine.snapshot().runs {
-            self.export(&run).await?;
-            let last = run.outcome.rounds.len() as u32;
+        let runs = self.machine.snapshot().runs;
+        for run in &runs {
+            self.export(run).await?;
+            let last = run.finished;
             if last > 0 {
-                self.write_model(&run, last, format!("{}-last", run.outcome.name)).await?;
+                self.write_model(run, last, format!("{}-last", run.outcome.name)).await?;
             }
         }
         self.written().await?;
-        let outcome = self.machine.outcome(self.books.began.elapsed());
-        let (store, copy) = (self.store.clone(), outcome.clone());
-        self.blocking(move || store.put_outcome(&copy)).await?;
-        self.books.outcome = Some(outcome);
+        let mut outcome = self.machine.outcome(self.books.began.elapsed());
+        let store = self.store.clone();
+        let work = move || {
+            store.complete(&mut outcome, &runs)?;
+            store.put_outcome(&outcome).map(|()| outcome)
+        };
+        self.books.outcome = Some(self.blocking(work).await?);
         Ok(())
     }
 

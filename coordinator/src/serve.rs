@@ -12,7 +12,7 @@ use crate::server::{Server, ServerConfig, ServerError};
 use crate::signal::{self, Signal};
 use crate::simulate::View;
 use crate::status::{self, Page, Status, StatusError, Web};
-use crate::store::{Place, Store, StoreError};
+use crate::store::{Place, RECORD, Store, StoreError};
 pub(crate) use configure::run_folder;
 use shared::architecture::{initial, manifest};
 use shared::federation::Federation;
@@ -234,7 +234,7 @@ fn prepare(
     }
     for run in snapshot.iter().flat_map(|snapshot| &snapshot.runs) {
         let name = run.outcome.name.as_str();
-        let last = run.model.map(|id| (run.outcome.rounds.len() as u32, id));
+        let last = run.model.map(|id| (run.finished, id));
         let best = run.best.map(|best| (best.round, best.parameters));
         let used = run.buffer.iter().flat_map(|buffer| &buffer.models).filter(|(round, _)| **round > 0);
         for (round, id) in last.into_iter().chain(best).chain(used.map(|(round, id)| (*round, *id))) {
@@ -324,6 +324,9 @@ impl From<StoreError> for Failure {
             StoreError::Io { .. } => (Class::Disk, "what was finished stands; free the disk and start again"),
             StoreError::InUse(_) => (Class::Configuration, "stop it, or name another run folder"),
             StoreError::Settings { .. } => (Class::Configuration, "name another run folder for other settings"),
+            StoreError::Damaged { path, .. } if path.ends_with(RECORD) => {
+                (Class::Disk, "put a copy in its place, or remove it: the report then lacks what that round did")
+            }
             StoreError::Damaged { .. } => {
                 (Class::Disk, "state.previous.json, put in place of state.json, goes on from the facts before")
             }

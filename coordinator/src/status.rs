@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! picture, fold   Status: plain data, and how it follows from what happens (no IO; time is an argument)
+//! history         the rounds before the last one, which no memory holds
 //! text, metrics   the picture in words for a terminal, in numbers for Prometheus
 //! settings, token, beacon   where the page is, who may ask, and how the commands find it
 //! web, guard, bounded, page   the page: who is let in, and what is shown
@@ -15,6 +16,7 @@ mod client;
 mod commands;
 mod fold;
 mod guard;
+mod history;
 mod metrics;
 mod page;
 mod picture;

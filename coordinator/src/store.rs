@@ -5,7 +5,8 @@
 //! state.json               the facts a restart needs, with their checksum; state.previous.json is the one before
 //! federation/round-0000/   global.f32: the initial model
 //! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8;
-//!                          an update was trained from the model of the round before; updates.json names each with its base
+//!                          an update was trained from the model of the round before; updates.json names each with its base;
+//!                          record.json: what the round did, with its checksum, once the next one is finished
 //! alone-SITE/round-NNNN/   the same for a site's own lineage
 //! models/                  the best and the last model of each lineage as safetensors
 //! outcome.json             what the report is made of
@@ -18,9 +19,9 @@ mod facts;
 mod lock;
 mod source;
 
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RoundRecord};
 use atomic::{AtomicFile, write_whole};
-pub use facts::peek;
+pub use facts::{RECORD, peek, records};
 pub use lock::is_held;
 use shared::aggregate::{AggregateError, Average, Checked, Contribution, Versions};
 use shared::architecture::manifest;
@@ -98,6 +99,12 @@ pub struct Place<'a> {
     pub round: u32,
 }
 
+impl Place<'_> {
+    fn folder(self, root: &Path) -> PathBuf {
+        root.join(self.run.replace(':', "-")).join(format!("round-{:04}", self.round))
+    }
+}
+
 impl Store {
     /// Opens a run folder, new or with a run of the same settings to go on with. With `keep_updates` every round's
     /// models and updates stay; otherwise the last two rounds', the best model and the last round's updates do, and
@@ -124,6 +131,8 @@ impl Store {
             Err(error) => return Err(StoreError::io("read", &settings)(error)),
         }
         let snapshot = facts::read(root)?;
+        // The report needs them in the end: whoever starts a run that goes on hears now what is wrong with one.
+        snapshot.iter().flat_map(|facts| &facts.runs).try_for_each(|run| store.records(run).map(drop))?;
         Ok((store, snapshot))
     }
 
@@ -140,8 +149,8 @@ impl Store {
         self.round(Place { run, round }).join("global.f32")
     }
 
-    fn round(&self, Place { run, round }: Place<'_>) -> PathBuf {
-        self.root.join(run.replace(':', "-")).join(format!("round-{round:04}"))
+    fn round(&self, place: Place<'_>) -> PathBuf {
+        place.folder(&self.root)
     }
 
     /// Stores a model whole.
@@ -312,6 +321,37 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps what a finished round did, for the report.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn record(&self, run: &str, record: &RoundRecord) -> Result<(), StoreError> {
+        facts::record(&self.root, run, record)
+    }
+
+    /// The records of a lineage's rounds before the last one, which stands among the facts.
+    fn records(&self, run: &RunProgress) -> Result<Vec<RoundRecord>, StoreError> {
+        let records = facts::records(&self.root, &run.outcome.name, run.finished)?;
+        let lost = (run.finished as usize).saturating_sub(1 + records.len());
+        if lost > 0 {
+            tracing::warn!(run = run.outcome.name, lost, "the report lacks rounds whose record.json is gone");
+        }
+        Ok(records)
+    }
+
+    /// Puts the rounds before the last one into what a federation came to.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], or [`StoreError::Io`].
+    pub fn complete(&self, outcome: &mut Outcome, runs: &[RunProgress]) -> Result<(), StoreError> {
+        for run in &mut outcome.runs {
+            if let Some(progress) = runs.iter().find(|progress| progress.outcome.name == run.name) {
+                run.rounds.splice(..0, self.records(progress)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that a model that a run goes on from is what it was.
     ///
     /// # Errors
@@ -385,7 +425,7 @@ impl Store {
 
     fn prune(&self, run: &RunProgress) -> Result<(), StoreError> {
         let name = run.outcome.name.as_str();
-        let last = run.outcome.rounds.len() as u32;
+        let last = run.finished;
         let best = run.best.map_or(last, |best| best.round);
         let used = |round: u32| run.buffer.as_ref().is_some_and(|buffer| buffer.models.contains_key(&round));
         let oldest = run.buffer.as_ref().map_or(last, |buffer| buffer.oldest(last));

@@ -26,14 +26,14 @@ use crate::aggregate::Contribution;
 use crate::federation::Federation;
 use crate::happening::Happening;
 use crate::message::{CoordinatorMessage, Hello, MAX_MODELS, RunId, SiteMessage, TaskId, TransferHeader};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RoundRecord};
 use crate::parameters::ParametersId;
 pub use buffer::{Asked, Buffer, Missing};
 use control::Hold;
 use desk::Desk;
 use lineage::Lineage;
 use roster::Roster;
-pub use snapshot::{Best, OpenRound, RunProgress, Snapshot};
+pub use snapshot::{Best, OpenRound, RunProgress, Snapshot, Speed};
 use std::time::Duration;
 
 /// What a federation is to do.
@@ -190,6 +190,13 @@ pub enum Effect {
         /// Where updates may have started from older models: how far to go the way that they went.
         rate: Option<f64>,
     },
+    /// Store the record of a finished round, which no longer changes, before going on.
+    Record {
+        /// The lineage.
+        run: RunId,
+        /// The record.
+        record: Box<RoundRecord>,
+    },
     /// Store these facts before going on.
     Persist(Box<Snapshot>),
     /// Tell whoever watches.
@@ -272,14 +279,14 @@ impl Machine {
         out
     }
 
-    /// What the federation came to.
+    /// What the federation came to, with the last round of each lineage alone: [`Effect::Record`] gave those before.
     #[must_use]
     pub fn outcome(&self, now: Duration) -> Outcome {
-        let runs = self.lineages.iter().map(|lineage| lineage.progress.outcome.clone());
+        let runs = self.lineages.iter().map(|lineage| &lineage.progress.outcome);
         Outcome {
             federation: self.table.plan.federation.clone(),
             sites: self.table.roster.records(),
-            runs: runs.filter(|run| !run.rounds.is_empty() || !run.scores.is_empty()).collect(),
+            runs: runs.filter(|run| !run.rounds.is_empty() || !run.scores.is_empty()).cloned().collect(),
             seconds: now.saturating_sub(self.began).as_secs_f64(),
         }
     }
@@ -331,7 +338,7 @@ impl Machine {
             Event::Disconnected { site, connection, reason } => roster.disconnect(&site, connection, reason, out),
             Event::Aggregated { run, round, parameters } => {
                 let lineage = self.lineages.get_mut(usize::from(run.0));
-                if let Some(news) = lineage.and_then(|lineage| lineage.aggregated(round, parameters, now)) {
+                if let Some(news) = lineage.and_then(|lineage| lineage.aggregated(round, parameters, now, out)) {
                     out.push(Effect::Persist(Box::new(self.snapshot())));
                     out.push(Effect::Report(news));
                 }

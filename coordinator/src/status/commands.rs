@@ -4,7 +4,7 @@ use super::beacon::Beacon;
 use super::client::{ClientError, Request, ask};
 use super::picture::{Phase, Status};
 use super::token::Token;
-use super::{StatusError, text};
+use super::{StatusError, history, text};
 use crate::failure::{Class, Failure};
 use crate::serve;
 use crate::store;
@@ -143,5 +143,5 @@ fn stored(folder: &Path) -> Result<Status, Failure> {
     let mut status = Status::new(&federation, super::now());
     status.keep(&facts.unwrap_or_default());
     status.phase = if folder.join(crate::report::OUTCOME).exists() { Phase::Finished } else { Phase::Away };
-    Ok(status)
+    Ok(history::whole(status, folder)?)
 }

@@ -58,7 +58,7 @@ fn runs(status: &Status, text: &mut Text) {
     let each = |value: &dyn Fn(&super::RunStatus) -> Option<f64>| -> Vec<Sample<'_>> {
         status.runs.iter().map(|run| (vec![("run", run.name.as_str())], value(run))).collect()
     };
-    let finished = each(&|run| Some(run.rounds.len() as f64));
+    let finished = each(&|run| Some(f64::from(run.finished)));
     text.family(("rounds_total", "counter", "Rounds finished, restarts included."), finished);
     let seconds = each(&|run| Some(run.rounds.iter().map(|round| round.seconds).sum()));
     text.family(("rounds_duration_seconds_total", "counter", "Time that the finished rounds took."), seconds);

@@ -54,7 +54,10 @@ pub struct RunStatus {
     pub name: String,
     /// What it is at; nothing between two tasks, and at the end.
     pub task: Option<Task>,
-    /// The finished rounds.
+    /// How many rounds are finished.
+    pub finished: u32,
+    /// The finished rounds. The picture in memory holds the last alone; those before come from the run folder when somebody
+    /// looks (`history`).
     pub rounds: Vec<RoundStatus>,
     /// The round with the best model so far.
     pub best_round: Option<u32>,

@@ -5,11 +5,13 @@ mod metrics;
 mod picture;
 mod web;
 
+use super::history;
 use super::picture::Status;
 use super::settings::{Page, bind};
 use super::web::{Command, Web};
 use crate::address::OptionalAddress;
 use crate::happening::Happening;
+use crate::store::Store;
 use shared::case::Role;
 use shared::federation::Federation;
 use shared::message::{Inventory, Progress, RunId, TaskId, TaskKind};
@@ -40,12 +42,19 @@ fn inventory() -> Inventory {
     }
 }
 
-/// The facts after so many rounds: better and better.
+/// The facts after so many rounds: the last one's record alone.
 fn facts(rounds: u32) -> Snapshot {
     let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
         "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},
-        "model":null,"validated":false,"best":null,"done":false}]}"#;
+        "finished":0,"speeds":{},"model":null,"validated":false,"best":null,"done":false}]}"#;
     let mut facts: Snapshot = serde_json::from_str(text).unwrap();
+    facts.runs[0].outcome.rounds = vec![record(rounds)];
+    facts.runs[0].finished = rounds;
+    facts
+}
+
+/// What a round did: better and better.
+fn record(round: u32) -> RoundRecord {
     let update = |site: &str, round: u32, factor: f32| UpdateRecord {
         site: site.into(),
         slices: 90,
@@ -56,19 +65,16 @@ fn facts(rounds: u32) -> Snapshot {
         asked_steps: 8,
         staleness: 0,
     };
-    facts.runs[0].outcome.rounds = (1..=rounds)
-        .map(|round| RoundRecord {
-            round,
-            updates: vec![update("north", round, 1.0), update("south", round, 0.75)],
-            missing: vec![("harbour".into(), "no progress for 600 s".into())],
-            validation: Some(0.4 - 0.3 / f64::from(round)),
-            validation_by_site: vec![("north".into(), Some(0.5 - 0.3 / f64::from(round))), ("south".into(), None)],
-            held_out: None,
-            seconds: 12.5,
-            bytes: 4_000_000,
-        })
-        .collect();
-    facts
+    RoundRecord {
+        round,
+        updates: vec![update("north", round, 1.0), update("south", round, 0.75)],
+        missing: vec![("harbour".into(), "no progress for 600 s".into())],
+        validation: Some(0.4 - 0.3 / f64::from(round)),
+        validation_by_site: vec![("north".into(), Some(0.5 - 0.3 / f64::from(round))), ("south".into(), None)],
+        held_out: None,
+        seconds: 12.5,
+        bytes: 4_000_000,
+    }
 }
 
 fn progress(kind: TaskKind, done: u32) -> Progress {
@@ -91,6 +97,14 @@ fn busy() -> Status {
     status
 }
 
+/// A run folder with the records of rounds 1 and 2, as the coordinator leaves it.
+fn run_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(folder.path(), &federation(), false).unwrap();
+    [1, 2].iter().for_each(|&round| store.record("federation", &record(round)).unwrap());
+    folder
+}
+
 /// A page with nobody behind it but the test.
 struct Stage {
     folder: tempfile::TempDir,
@@ -103,7 +117,7 @@ struct Stage {
 impl Stage {
     /// A page at a free port; `far` treats it as one that others can reach.
     fn open(far: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = run_folder();
         let ip = if far { "0.0.0.0:0" } else { "127.0.0.1:0" };
         let page: Page = bind(Some(OptionalAddress::At(ip.parse().unwrap())), None).unwrap().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], page.address.port()));

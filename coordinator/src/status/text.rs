@@ -46,7 +46,7 @@ pub(super) fn sentence(status: &Status) -> String {
         let (word, round, rounds) = (task.work.word(), task.round, status.rounds);
         format!("{whose}round {round} of {rounds}, {word} for {since}")
     };
-    let done = status.runs.first().map_or(0, |run| run.rounds.len());
+    let done = status.runs.first().map_or(0, |run| run.finished);
     let sentence = match status.phase {
         Phase::Gathering => "waiting for its sites".into(),
         Phase::Working => working(),

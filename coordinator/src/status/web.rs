@@ -6,14 +6,14 @@ use super::guard::{COOKIE_NAME, Denied, Guard};
 use super::picture::Status;
 use super::settings::Page;
 use super::token::{self, Token};
-use super::{StatusError, metrics, page};
+use super::{StatusError, history, metrics, page};
 use axum::Router;
 use axum::extract::{Path as Segment, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,6 +43,7 @@ pub(crate) struct Command {
 /// What every request needs.
 struct House {
     guard: Guard,
+    folder: PathBuf,
     status: watch::Receiver<Status>,
     commands: mpsc::Sender<Command>,
 }
@@ -75,7 +76,7 @@ impl Web {
         let file = page.token_file.unwrap_or_else(|| folder.join(token::FILE));
         let token_file = std::path::absolute(&file).unwrap_or(file);
         let lit = Beacon { address, token_file }.light(folder)?;
-        let router = routes(Arc::new(House { guard: Guard { token, local }, status, commands }));
+        let router = routes(Arc::new(House { guard: Guard { token, local }, folder: folder.into(), status, commands }));
         let (close, closed) = oneshot::channel();
         let until_closed = async {
             // An end without a word is one too.
@@ -135,9 +136,9 @@ async fn show_status(State(house): Shared, headers: HeaderMap) -> Response {
     if let Err(denied) = house.guard.may_look(&headers) {
         return denied.into_response();
     }
-    match serde_json::to_string(&house.picture()) {
+    match house.picture().await.and_then(|picture| serde_json::to_string(&picture).map_err(|error| error.to_string())) {
         Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(reason) => (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response(),
     }
 }
 
@@ -145,7 +146,10 @@ async fn show_metrics(State(house): Shared, headers: HeaderMap) -> Response {
     if let Err(denied) = house.guard.may_look(&headers) {
         return denied.into_response();
     }
-    ([(CONTENT_TYPE, metrics::KIND)], metrics::write(&house.picture())).into_response()
+    match house.picture().await {
+        Ok(picture) => ([(CONTENT_TYPE, metrics::KIND)], metrics::write(&picture)).into_response(),
+        Err(reason) => (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response(),
+    }
 }
 
 async fn steer(State(house): Shared, headers: HeaderMap, action: Action) -> Response {
@@ -167,10 +171,13 @@ async fn steer(State(house): Shared, headers: HeaderMap, action: Action) -> Resp
 }
 
 impl House {
-    fn picture(&self) -> Status {
-        let mut picture = self.status.borrow().clone();
+    /// # Errors
+    /// Why the rounds cannot be read.
+    async fn picture(&self) -> Result<Status, String> {
+        let (mut picture, folder) = (self.status.borrow().clone(), self.folder.clone());
         picture.now = super::now();
-        picture
+        let read = tokio::task::spawn_blocking(move || history::whole(picture, &folder)).await;
+        read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 }
 

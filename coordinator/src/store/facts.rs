@@ -1,26 +1,24 @@
-//! `state.json`: the facts that a restart needs behind their checksum, so that a torn file is noticed; and a look at
-//! them by somebody who does not hold the folder.
+//! `state.json`, the facts that a restart needs, and each round's `record.json`: behind their checksum, so that a torn file
+//! is noticed; and a look at the facts by somebody who does not hold the folder.
 
-use super::StoreError;
 use super::atomic::{self, AtomicFile};
+use super::{Place, StoreError};
 use shared::federation::Federation;
+use shared::outcome::RoundRecord;
 use shared::round::Snapshot;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+/// What a round did, once that no longer changes.
+pub const RECORD: &str = "record.json";
 const PREFIX: &str = "{\"blake3\":\"";
-const SEPARATOR: &str = "\",\"snapshot\":";
+const SEPARATOR: &str = "\",\"content\":";
 
-/// Writes the facts, and keeps those before as `state.previous.json`. They grow with the rounds, and stand in no memory twice.
+/// Writes the facts, and keeps those before as `state.previous.json`.
 pub(super) fn write(root: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
     let path = root.join("state.json");
-    let mut sum = blake3::Hasher::new();
-    serde_json::to_writer(&mut sum, snapshot).map_err(|error| StoreError::io("write", &path)(error.into()))?;
-    let mut file = AtomicFile::create(&path)?;
-    file.write(format!("{PREFIX}{}{SEPARATOR}", sum.finalize()).as_bytes())?;
-    file.write_json(snapshot)?;
-    file.write(b"}")?;
+    let file = sealed(&path, snapshot)?;
     // The two never share their content on the disk: what damages the one leaves the other.
     let previous = root.join("state.previous.json");
     let before = path.exists().then(|| atomic::hold(&path, &previous)).transpose()?;
@@ -30,13 +28,47 @@ pub(super) fn write(root: &Path, snapshot: &Snapshot) -> Result<(), StoreError> 
 
 /// Reads the facts; `None` before there are any.
 pub(super) fn read(root: &Path) -> Result<Option<Snapshot>, StoreError> {
-    let path = root.join("state.json");
-    let text = match fs::read(&path) {
+    unseal(&root.join("state.json"))
+}
+
+/// Writes the record of a finished round.
+pub(super) fn record(root: &Path, run: &str, record: &RoundRecord) -> Result<(), StoreError> {
+    sealed(&record_path(root, Place { run, round: record.round }), record)?.commit().map(drop)
+}
+
+/// The records of the rounds before `last`, in their order, as far as they are there.
+///
+/// # Errors
+/// A damaged one, a disk that refuses.
+pub fn records(root: &Path, run: &str, last: u32) -> Result<Vec<RoundRecord>, StoreError> {
+    let read = |round| unseal(&record_path(root, Place { run, round })).transpose();
+    (1..last).filter_map(read).collect()
+}
+
+/// Where the record of a round stands.
+fn record_path(root: &Path, place: Place<'_>) -> PathBuf {
+    place.folder(root).join(RECORD)
+}
+
+/// A file that holds `value` behind its checksum, on its way. The text stands in no memory.
+fn sealed(path: &Path, value: &impl serde::Serialize) -> Result<AtomicFile, StoreError> {
+    let mut sum = blake3::Hasher::new();
+    serde_json::to_writer(&mut sum, value).map_err(|error| StoreError::io("write", path)(error.into()))?;
+    let mut file = AtomicFile::create(path)?;
+    file.write(format!("{PREFIX}{}{SEPARATOR}", sum.finalize()).as_bytes())?;
+    file.write_json(value)?;
+    file.write(b"}")?;
+    Ok(file)
+}
+
+/// What [`sealed`] wrote; `None` where there is no file.
+fn unseal<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("read", &path)(error)),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
     };
-    let damaged = |reason: &str| StoreError::Damaged { path: path.clone(), reason: reason.into() };
+    let damaged = |reason: &str| StoreError::Damaged { path: path.into(), reason: reason.into() };
     let rest = text.strip_prefix(PREFIX.as_bytes()).ok_or_else(|| damaged("it does not begin as it should"))?;
     let (sum, rest) = rest.split_at_checked(64).ok_or_else(|| damaged("it is cut off"))?;
     let body = rest.strip_prefix(SEPARATOR.as_bytes()).and_then(|rest| rest.strip_suffix(b"}"));

@@ -45,21 +45,67 @@ const FIRST: Place<'_> = Place { run: "federation", round: 1 };
 fn snapshot(rounds: u32) -> Snapshot {
     let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
         "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},
-        "model":null,"validated":false,"best":null,"done":false}]}"#;
+        "finished":0,"speeds":{},"model":null,"validated":false,"best":null,"done":false}]}"#;
     let mut snapshot: Snapshot = serde_json::from_str(text).unwrap();
-    snapshot.runs[0].outcome.rounds = (1..=rounds)
-        .map(|round| crate::outcome::RoundRecord {
-            round,
-            updates: Vec::new(),
-            missing: Vec::new(),
-            validation: None,
-            validation_by_site: Vec::new(),
-            held_out: None,
-            seconds: 0.0,
-            bytes: 0,
-        })
-        .collect();
+    snapshot.runs[0].outcome.rounds = vec![record(rounds)];
+    snapshot.runs[0].finished = rounds;
     snapshot
+}
+
+fn record(round: u32) -> RoundRecord {
+    RoundRecord {
+        round,
+        updates: Vec::new(),
+        missing: vec![("north".into(), format!("round {round}"))],
+        validation: None,
+        validation_by_site: Vec::new(),
+        held_out: None,
+        seconds: 0.0,
+        bytes: 0,
+    }
+}
+
+/// What a federation came to, as the machine says it: with the last round alone.
+fn outcome(facts: &Snapshot) -> Outcome {
+    let runs = facts.runs.iter().map(|run| run.outcome.clone()).collect();
+    Outcome { federation: federation(8), sites: Vec::new(), runs, seconds: 1.0 }
+}
+
+#[test]
+fn an_outcome_has_all_rounds_but_those_whose_record_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    (1..4).for_each(|round| store.record("federation", &record(round)).unwrap());
+    let facts = snapshot(4);
+    store.persist(&facts).unwrap();
+    let rounds = || {
+        let mut outcome = outcome(&facts);
+        store.complete(&mut outcome, &facts.runs).unwrap();
+        outcome.runs[0].rounds.clone()
+    };
+    assert_eq!(rounds(), [1, 2, 3, 4].map(record));
+    // A record that stands beyond the facts was written before they were: it is written again.
+    store.record("federation", &record(4)).unwrap();
+    assert_eq!(rounds(), [1, 2, 3, 4].map(record));
+    fs::remove_file(store.round(Place { run: "federation", round: 2 }).join(RECORD)).unwrap();
+    assert_eq!(rounds(), [1, 3, 4].map(record));
+}
+
+#[test]
+fn a_damaged_record_is_named_when_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    store.record("federation", &record(1)).unwrap();
+    store.persist(&snapshot(2)).unwrap();
+    let path = store.round(FIRST).join(RECORD);
+    let mut text = fs::read(&path).unwrap();
+    *text.last_mut().unwrap() ^= 1;
+    fs::write(&path, text).unwrap();
+    drop(store);
+    let error = Store::open(folder.path(), &federation(8), false).unwrap_err();
+    assert!(matches!(&error, StoreError::Damaged { path: named, .. } if *named == path), "{error}");
+    let failure = crate::failure::Failure::from(error);
+    assert!(format!("{failure:?}").contains("remove it"), "{failure:?}");
 }
 
 #[test]

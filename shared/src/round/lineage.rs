@@ -152,20 +152,27 @@ impl Lineage {
         false
     }
 
-    /// A round's aggregate is stored. Returns what to tell, unless this was not awaited.
-    pub(super) fn aggregated(&mut self, round: u32, parameters: ParametersId, now: Duration) -> Option<Happening> {
+    /// A round's aggregate is stored. Returns what to tell, unless this was not awaited; what to record goes to `out`.
+    pub(super) fn aggregated(
+        &mut self,
+        round: u32,
+        parameters: ParametersId,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> Option<Happening> {
         let Phase::Aggregating { started, record } = &mut self.phase else { return None };
         if record.round != round {
             return None;
         }
         record.seconds = now.saturating_sub(*started).as_secs_f64();
         let (updates, seconds) = (record.updates.len(), record.seconds);
-        self.progress.outcome.rounds.push(record.clone());
+        if let Some(buffer) = &mut self.progress.buffer {
+            buffer.counted(updates, record.missing.len());
+        }
+        let before = self.progress.finish(record.clone());
+        out.extend(before.map(|record| Effect::Record { run: self.id, record: Box::new(record) }));
         self.progress.model = Some(parameters);
         self.progress.open = None;
-        if let Some(buffer) = &mut self.progress.buffer {
-            buffer.counted(record.updates.len(), record.missing.len());
-        }
         self.progress.validated = false;
         self.phase = Phase::Rest(None);
         Some(Happening::RoundFinished { run: self.id, round, updates, seconds })
@@ -213,7 +220,7 @@ impl Lineage {
         now: Duration,
         out: &mut Vec<Effect>,
     ) -> Result<(), String> {
-        let done = self.progress.outcome.rounds.len() as u32;
+        let done = self.progress.finished;
         let unscored = self.progress.model.filter(|_| !self.progress.validated);
         if let Some(parameters) = unscored {
             let every = table.plan.federation.evaluation.held_out_every.filter(|_| self.id == RunId(0));
@@ -255,7 +262,7 @@ impl Lineage {
         if self.progress.open.as_ref().is_none_or(|open| open.round != round) {
             let Some(asked) = self.sample(table, round, since, now, out)? else { return Ok(()) };
             let seconds = table.plan.federation.training.round_seconds;
-            let budget = |site: &String| Some((site.clone(), self.progress.outcome.budget(site, seconds?)?));
+            let budget = |site: &String| Some((site.clone(), self.progress.speeds.get(site)?.budget(seconds?)?));
             let budgets = asked.iter().filter_map(budget).collect();
             self.progress.open = Some(OpenRound { round, asked, budgets, ..OpenRound::default() });
         }

@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use crate::message::Trained;
-use crate::outcome::{RunOutcome, SiteRecord};
+use crate::outcome::{RoundRecord, RunOutcome, SiteRecord, UpdateRecord};
 use crate::parameters::ParametersId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +25,13 @@ pub struct Snapshot {
 /// How far one lineage is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunProgress {
-    /// The record so far; `rounds` holds the finished rounds.
+    /// The record so far; of the finished rounds `rounds` holds the last alone. Those before were given to
+    /// [`Effect::Record`](super::Effect::Record), so that facts and memory stay as small as they were.
     pub outcome: RunOutcome,
+    /// How many rounds are finished.
+    pub finished: u32,
+    /// How fast each site was when it last gave an update.
+    pub speeds: BTreeMap<String, Speed>,
     /// The model of the last finished round; `None` before the first.
     pub model: Option<ParametersId>,
     /// Whether the last finished round's model was scored on the validation cases.
@@ -41,6 +46,15 @@ pub struct RunProgress {
     /// What is between two versions, where no round waits for its sites.
     #[serde(default)]
     pub buffer: Option<Buffer>,
+}
+
+/// What a site did in how long.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Optimiser steps.
+    pub steps: u32,
+    /// Seconds of training.
+    pub seconds: f32,
 }
 
 /// A round that has begun: a restart goes on within it.
@@ -91,19 +105,27 @@ impl RunProgress {
             threshold_dice: None,
             scores: Vec::new(),
         };
-        Self { outcome, model: None, validated: false, best: None, done: false, open: None, buffer: None }
+        let (finished, speeds) = (0, BTreeMap::new());
+        let (model, validated, best, done, open, buffer) = (None, false, None, false, None, None);
+        Self { outcome, finished, speeds, model, validated, best, done, open, buffer }
+    }
+
+    /// One more round is finished. Returns the record of the one before, which no longer changes.
+    pub(super) fn finish(&mut self, record: RoundRecord) -> Option<RoundRecord> {
+        let speed = |update: &UpdateRecord| Speed { steps: update.steps, seconds: update.seconds };
+        self.speeds.extend(record.updates.iter().map(|update| (update.site.clone(), speed(update))));
+        self.finished = record.round;
+        std::mem::replace(&mut self.outcome.rounds, vec![record]).pop()
     }
 }
 
-impl RunOutcome {
-    /// How many steps a site does in so many seconds, one at least: by its last accepted update, as far as there is
-    /// one. From the record alone, never from a clock, so that a restart finds the same.
-    pub(super) fn budget(&self, site: &str, seconds: u32) -> Option<u32> {
-        let updates = self.rounds.iter().rev().flat_map(|round| round.updates.iter().rev());
-        let last = { updates }.find(|update| update.site == site)?;
-        let measured = last.seconds > 0.0 && last.steps > 0;
+impl Speed {
+    /// How many steps that is in so many seconds, one at least; `None` where nothing was measured. From the facts alone,
+    /// never from a clock, so that a restart finds the same.
+    pub(super) fn budget(self, seconds: u32) -> Option<u32> {
+        let measured = self.seconds > 0.0 && self.steps > 0;
         // The conversion ends at the type's bounds.
-        let steps = f64::from(seconds) * f64::from(last.steps) / f64::from(last.seconds);
+        let steps = f64::from(seconds) * f64::from(self.steps) / f64::from(self.seconds);
         measured.then_some((steps as u32).max(1))
     }
 }

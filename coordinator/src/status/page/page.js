@@ -125,7 +125,7 @@ function chosen(status) {
 }
 
 function show(status) {
-  const first = status.runs[0], done = first ? first.rounds.length : 0;
+  const first = status.runs[0], done = first ? first.finished : 0;
   document.title = `${done}/${status.rounds} ${status.federation}`;
   byId("name").textContent = status.federation;
   byId("phase").textContent = phase(status);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::status::picture::{Phase, SiteState};
-use crate::status::{now, text};
+use crate::status::{RoundStatus, now, text};
 use shared::case::Cases;
 
 #[test]
@@ -21,13 +21,15 @@ fn a_sites_state_follows_what_it_says() {
 
 #[test]
 fn rounds_come_from_the_facts_and_survive_what_happens() {
-    let mut status = busy();
-    let run = &status.runs[0];
-    assert_eq!((run.rounds.len(), run.rounds[1].losses["south"]), (2, 0.375));
+    let (mut status, folder) = (busy(), run_folder());
+    let run = &history::whole(status.clone(), folder.path()).unwrap().runs[0];
+    assert_eq!((run.finished, run.rounds.len(), run.rounds[1].losses["south"]), (2, 2, 0.375));
     assert_eq!(run.task.as_ref().map(|task| (task.round, task.since)), Some((3, 1004.0)));
     status.keep(&facts(3));
     status.hear(&Happening::RoundFinished { run: RunId(0), round: 3, updates: 2, seconds: 6.0 }, 1011.0);
-    assert_eq!((status.runs[0].rounds.len(), status.runs[0].task.clone()), (3, None));
+    assert_eq!((status.runs[0].rounds.len(), status.runs[0].task.clone()), (1, None), "the others are on the disk");
+    let whole = history::whole(status.clone(), folder.path()).unwrap();
+    assert_eq!(whole.runs[0].rounds, [1, 2, 3].map(|round| RoundStatus::from(&record(round))));
     status.hear(&Happening::Evaluating { run: RunId(0), round: 3, cases: Cases::Validation }, 1012.0);
     let site = "north".to_string();
     let scoring = progress(TaskKind::Evaluate(Cases::Validation), 8);

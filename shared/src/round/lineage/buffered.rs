@@ -20,7 +20,7 @@ impl Lineage {
 
     /// The newest version: as many as there are finished rounds.
     fn version(&self) -> u32 {
-        self.progress.outcome.rounds.len() as u32
+        self.progress.finished
     }
 
     /// The last version is made: whoever still trains does it for nobody. Returns whether there was a buffer.
@@ -112,6 +112,7 @@ impl Lineage {
         let room = if table.is_held() { 0 } else { table.desk.room(&table.roster) };
         let (newest, trainers) = (self.version(), self.trainers(table));
         let model = self.start(&table.plan, newest + 1);
+        let seconds = table.plan.federation.training.round_seconds;
         let Some(buffer) = &mut self.progress.buffer else { return false };
         let mut free: Vec<(Option<u32>, String)> = Vec::new();
         for site in trainers {
@@ -122,8 +123,7 @@ impl Lineage {
         free.sort_unstable();
         free.truncate(room);
         for (_, site) in &free {
-            let seconds = table.plan.federation.training.round_seconds;
-            let steps = seconds.and_then(|seconds| self.progress.outcome.budget(site, seconds));
+            let steps = seconds.and_then(|seconds| self.progress.speeds.get(site)?.budget(seconds));
             let order = Order { models: vec![model], steps, ..Order::default() };
             table.desk.add(site, buffer::task(self.id, newest), order, now);
             buffer.asked.insert(site.clone(), Asked { base: newest, steps });

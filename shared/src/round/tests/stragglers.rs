@@ -127,7 +127,7 @@ fn a_site_without_a_step_is_waited_for_with_patience() {
 }
 
 fn rounds(world: &World) -> usize {
-    world.coordinator.snapshot().runs[0].outcome.rounds.len()
+    world.coordinator.snapshot().runs[0].finished as usize
 }
 
 #[test]
@@ -164,7 +164,7 @@ const CAREFUL: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held
 
 /// Who counted in each version, and how much older the model was that each started from.
 fn counted(world: &World) -> Vec<Vec<(String, u32)>> {
-    let rounds = &world.coordinator.snapshot().runs[0].outcome.rounds;
+    let rounds = world.rounds(0, &world.coordinator.snapshot().runs[0]);
     let of = |round: &crate::outcome::RoundRecord| {
         round.updates.iter().map(|update| (update.site.clone(), update.staleness)).collect()
     };

@@ -53,6 +53,8 @@ pub(super) struct World {
     pub(super) now: Duration,
     pub(super) coordinator: Machine,
     pub(super) snapshot: Option<Snapshot>,
+    /// What was recorded, by lineage and round.
+    pub(super) records: BTreeMap<(u16, u32), RoundRecord>,
     pub(super) peers: BTreeMap<String, Peer>,
     pub(super) shell: VecDeque<Event>,
     connections: u64,
@@ -154,6 +156,7 @@ impl World {
             now: Duration::ZERO,
             coordinator,
             snapshot: None,
+            records: BTreeMap::new(),
             peers,
             shell: VecDeque::new(),
             connections: 0,
@@ -211,13 +214,31 @@ impl World {
                 let parameters = hash(&[&[&start.parameters.0[..]], ids.as_slice()].concat());
                 self.shell.push_back(Event::Aggregated { run, round, parameters });
             }
+            Effect::Record { run, record } => {
+                let before = self.records.insert((run.0, record.round), (*record).clone());
+                assert!(before.is_none_or(|before| before == *record), "a record changes: {record:?}");
+            }
             Effect::Persist(snapshot) => {
                 self.loses_nothing(&snapshot);
                 self.snapshot = Some(*snapshot);
             }
             Effect::Stop { reason } => self.stopped = Some(reason),
-            Effect::Finish => self.finished = Some(self.coordinator.outcome(self.now)),
+            Effect::Finish => {
+                let mut outcome = self.coordinator.outcome(self.now);
+                for run in &mut outcome.runs {
+                    let lineages = self.coordinator.snapshot().runs;
+                    let at = lineages.iter().position(|lineage| lineage.outcome.name == run.name).unwrap();
+                    run.rounds = self.rounds(at, &lineages[at]);
+                }
+                self.finished = Some(outcome);
+            }
         }
+    }
+
+    /// All finished rounds of a lineage, in order: those recorded, and the last one among its facts.
+    pub(super) fn rounds(&self, at: usize, run: &RunProgress) -> Vec<RoundRecord> {
+        let recorded = self.records.range((at as u16, 0)..(at as u16, run.finished)).map(|(_, record)| record);
+        recorded.chain(&run.outcome.rounds).cloned().collect()
     }
 
     /// What is averaged stands among the kept facts, each site's from one model once.
@@ -237,7 +258,9 @@ impl World {
     /// when the last version is made counts for nothing.
     fn loses_nothing(&mut self, next: &Snapshot) {
         let Some(run) = next.runs.first() else { return };
-        let counted = run.outcome.rounds.iter().flat_map(|round| {
+        let rounds = self.rounds(0, run);
+        assert_eq!(rounds.len() as u32, run.finished, "a round is not recorded");
+        let counted = rounds.iter().flat_map(|round| {
             let at = |one: &crate::outcome::UpdateRecord| (one.site.clone(), task(round.round - one.staleness));
             round.updates.iter().map(at).collect::<Vec<_>>()
         });
@@ -248,7 +271,7 @@ impl World {
         let named: Vec<_> = counted.chain(waiting).chain(open).collect();
         let once: BTreeSet<_> = named.iter().cloned().collect();
         assert_eq!(once.len(), named.len(), "an update is counted twice: {named:?}");
-        let over = run.outcome.rounds.len() as u32 == self.plan.federation.rounds;
+        let over = run.finished == self.plan.federation.rounds;
         assert!(over || self.accepted.is_subset(&once), "{:?} lost of {:?}", &self.accepted - &once, self.accepted);
         self.accepted.extend(once);
     }
