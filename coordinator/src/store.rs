@@ -20,7 +20,7 @@ mod lock;
 mod source;
 
 use crate::outcome::{Outcome, RoundRecord};
-use atomic::{AtomicFile, write_whole};
+use atomic::{AtomicFile, ModelFile, write_whole};
 pub use facts::{RECORD, peek, records};
 pub use lock::is_held;
 use shared::aggregate::{AggregateError, Average, Checked, Contribution, Versions};
@@ -30,7 +30,7 @@ use shared::delta::Encoding;
 use shared::federation::{Federation, Precision};
 use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
 use shared::model_file::{ModelCard, prelude};
-use shared::parameters::{Manifest, Parameters, ParametersId, to_bytes};
+use shared::parameters::{Manifest, Parameters, ParametersId};
 use shared::round::{RunProgress, Snapshot};
 pub use source::FileSource;
 use std::fs::{self, File};
@@ -158,8 +158,8 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn put_model(&self, place: Place<'_>, parameters: &Parameters) -> Result<(), StoreError> {
-        let mut file = AtomicFile::create(&self.model(place))?;
-        parameters.values().chunks(1 << 16).try_for_each(|block| file.write(&to_bytes(block)))?;
+        let mut file = ModelFile::create(&self.model(place))?;
+        parameters.values().chunks(1 << 14).try_for_each(|block| file.write(block))?;
         file.commit().map(drop)
     }
 
@@ -268,9 +268,9 @@ impl Store {
         updates: Vec<(Contribution, Checked<FileSource>)>,
     ) -> Result<ParametersId, StoreError> {
         let summary = self.summarise(place, &updates)?;
-        let mut start = FileSource::open(start, average.manifest)?;
-        let mut file = AtomicFile::create(&self.model(place))?;
-        let added = average.run(&mut start, updates, |values| file.write(&to_bytes(values)));
+        let start = FileSource::open(start, average.manifest)?;
+        let mut file = ModelFile::create(&self.model(place))?;
+        let added = average.run(start, updates, |values| file.write(values));
         added.map_err(|error| unsound(&summary, error))?;
         file.commit()
     }
@@ -290,9 +290,9 @@ impl Store {
         let newest = place.round.saturating_sub(1);
         let versions = updates.iter().map(|(contribution, _)| contribution.base).chain([newest]);
         let open = |round| Ok((round, FileSource::open(&self.model(Place { round, ..place }), average.manifest)?));
-        let mut versions = Versions { newest, models: versions.map(open).collect::<Result<_, StoreError>>()?, rate };
-        let mut file = AtomicFile::create(&self.model(place))?;
-        let added = average.run_buffered(&mut versions, updates, |values| file.write(&to_bytes(values)));
+        let versions = Versions { newest, models: versions.map(open).collect::<Result<_, StoreError>>()?, rate };
+        let mut file = ModelFile::create(&self.model(place))?;
+        let added = average.run_buffered(versions, updates, |values| file.write(values));
         added.map_err(|error| unsound(&summary, error))?;
         file.commit()
     }
@@ -395,8 +395,8 @@ impl Store {
         let name = format!("{}.safetensors", name.replace(':', "-"));
         let mut file = AtomicFile::create(&self.root.join("models").join(name))?;
         file.write(&before)?;
-        FileSource::open(&path, manifest)?.pour(|bytes| file.write(bytes))?;
-        file.commit().map(drop)
+        file.write_file(FileSource::open(&path, manifest)?.into_file())?;
+        file.commit()
     }
 
     /// Writes what the report is made of.

@@ -4,22 +4,24 @@
 //! the ranges changes a bit of the result.
 
 mod buffered;
+mod pipeline;
 
 use crate::codec::transfer::Arrived;
 use crate::federation::{Aggregation, Input};
 use crate::parameters::{Kind, Manifest, ParametersError, ParametersId, STEM, to_bytes};
 use crate::sequence::SequenceSet;
 pub use buffered::Versions;
+use pipeline::{Block, Shared, blocks, in_order, shared};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Values handled at a time: half a megabyte of sums, whatever the model.
-const BLOCK: usize = 1 << 16;
+/// Values handled at a time: with its sums and what is read for it, a block stays in a core's cache.
+const BLOCK: usize = 1 << 14;
 
 /// Where a stored parameter vector is read from, range by range.
-pub trait Source {
+pub trait Source: Send {
     /// Why reading failed.
-    type Error;
+    type Error: Send;
 
     /// Fills `out` with the values from index `start` on.
     ///
@@ -158,10 +160,6 @@ fn not_finite(manifest: &Manifest, at: usize) -> ParametersError {
     ParametersError::NotFinite { tensor, index }
 }
 
-fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    range.clone().step_by(BLOCK).map(move |start| start..range.end.min(start + BLOCK))
-}
-
 /// A run of values that the same sites are averaged over.
 struct Segment {
     range: Range<usize>,
@@ -223,33 +221,26 @@ impl Average<'_> {
     /// [`AggregateError::Empty`] without weight, [`AggregateError::Storage`] from the sources or from `write`.
     pub fn run<S: Source>(
         &self,
-        start: &mut dyn Source<Error = S::Error>,
+        start: S,
         updates: Vec<(Contribution, Checked<S>)>,
-        mut write: impl FnMut(&[f32]) -> Result<(), S::Error>,
+        write: impl FnMut(&[f32]) -> Result<(), S::Error> + Send,
     ) -> Result<(), AggregateError<S::Error>> {
-        let mut updates = in_site_order(updates)?;
-        let mut sums = vec![0.0f64; BLOCK];
-        let mut values = vec![0.0f32; BLOCK];
-        for segment in self.segments(false) {
-            let holds = |c: &Contribution| segment.teaches(c);
-            let weight: f64 = updates.iter().filter(|(c, _)| holds(c)).map(|(c, _)| c.slices as f64).sum();
-            for range in blocks(segment.range.clone()) {
-                let (sums, values) = (&mut sums[..range.len()], &mut values[..range.len()]);
-                if weight == 0.0 {
-                    start.read(range.start, values).map_err(AggregateError::Storage)?;
-                } else {
-                    sums.fill(0.0);
-                    for (contribution, update) in updates.iter_mut().filter(|(c, _)| holds(c)) {
-                        update.source.read(range.start, values).map_err(AggregateError::Storage)?;
-                        let slices = contribution.slices as f64;
-                        sums.iter_mut().zip(&*values).for_each(|(sum, value)| *sum += slices * f64::from(*value));
-                    }
-                    values.iter_mut().zip(&*sums).for_each(|(value, sum)| *value = (sum / weight) as f32);
-                }
-                write(values).map_err(AggregateError::Storage)?;
+        let (start, updates) = (Shared::new(start), shared(in_site_order(updates)?));
+        let make = |Block { segment, start: at, values, sums, update: learnt, .. }: &mut Block<'_>| {
+            let taught = || updates.iter().filter(|(contribution, _)| segment.teaches(contribution));
+            let weight: f64 = taught().map(|(contribution, _)| contribution.slices as f64).sum();
+            if weight == 0.0 {
+                return start.read(*at, values);
             }
-        }
-        Ok(())
+            for (contribution, update) in taught() {
+                update.read(*at, learnt)?;
+                let slices = contribution.slices as f64;
+                sums.iter_mut().zip(&*learnt).for_each(|(sum, value)| *sum += slices * f64::from(*value));
+            }
+            values.iter_mut().zip(&*sums).for_each(|(value, sum)| *value = (sum / weight) as f32);
+            Ok(())
+        };
+        in_order(&self.segments(false), make, write)
     }
 }
 

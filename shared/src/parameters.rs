@@ -212,7 +212,9 @@ pub fn check_finite(manifest: &Manifest, values: &[f32]) -> Result<(), Parameter
 /// Raw little-endian bytes of some values.
 #[must_use]
 pub fn to_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    let mut bytes = vec![0; values.len() * 4];
+    bytes.as_chunks_mut::<4>().0.iter_mut().zip(values).for_each(|(quad, value)| *quad = value.to_le_bytes());
+    bytes
 }
 
 /// The values of raw little-endian bytes; `None` unless the length is a multiple of four.

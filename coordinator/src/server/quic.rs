@@ -148,6 +148,12 @@ fn socket(listen: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
+impl wire::Outlet for SendStream {
+    async fn give(&mut self, bytes: bytes::Bytes) -> std::io::Result<()> {
+        Ok(self.write_chunk(bytes).await?)
+    }
+}
+
 fn number(code: CloseCode) -> VarInt {
     VarInt::from_u32(code.number())
 }

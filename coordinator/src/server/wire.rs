@@ -1,10 +1,11 @@
 //! Frames and files over any pair of byte streams. The file's twin stands in the other binary, word for word: `shared`
 //! does no IO and the binaries do not see each other.
 //!
-//! A transfer holds [`BUFFERS`] pieces in memory, whatever the model's size: one is hashed and written (or read) on a
-//! blocking thread while another one travels. What a broken connection brought is kept, chunk by chunk, in a file beside the
+//! A transfer holds few pieces in memory, whatever the model's size: one is hashed and written (or read) on a blocking thread
+//! while another one travels, and what is sent stays where it was read until it is acknowledged. What a broken connection brought is kept, chunk by chunk, in a file beside the
 //! place of the whole, and the next connection goes on from there.
 
+use bytes::Bytes;
 use shared::codec::transfer::{Arrived, CHUNK, ChunkHash, HASH, Receiving, TransferError, begin_at, due, taken};
 use shared::codec::{CodecError, Frame, PREFIX, decode, encode, payload_length};
 use shared::message::{TransferAnswer, TransferHeader};
@@ -23,8 +24,10 @@ const STALL: Duration = Duration::from_secs(60);
 const STORING: Duration = Duration::from_secs(300);
 /// Content that is read, sent and written at a time; a chunk is several.
 const PIECE: usize = 128 << 10;
-/// Pieces of one transfer in memory.
+/// Pieces that are received before one of them is written.
 const BUFFERS: usize = 3;
+/// Buffers of pieces that were sent and acknowledged, kept to be read into again: as many as travel at a time.
+const IDLE: usize = 64;
 /// Content after which what was received is put on the disk, so that the disk works while the line does.
 const SYNC: u64 = 16 << 20;
 
@@ -53,6 +56,31 @@ const PART: &str = "part";
 /// The file in a folder of parts that its writer holds locked.
 const TURN: &str = ".turn";
 
+/// A stream that takes what it sends without a copy.
+pub(super) trait Outlet: AsyncWrite + Unpin {
+    /// Sends all of it.
+    fn give(&mut self, bytes: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// A buffer that goes back to be used again when what it holds has arrived.
+struct Lent {
+    bytes: Vec<u8>,
+    home: mpsc::Sender<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // There may be enough of them, or the transfer is over.
+        self.home.try_send(std::mem::take(&mut self.bytes)).ok();
+    }
+}
+
 /// A piece of content; with its chunk's hash where it is the chunk's last.
 struct Piece {
     bytes: Vec<u8>,
@@ -79,22 +107,22 @@ pub(super) async fn write_frame<T: Frame>(stream: &mut (impl AsyncWrite + Unpin)
 
 /// Offers a file, sends what the other end lacks of it, and waits for its word that all of it is safe there.
 pub(super) async fn send_file(
-    (sending, receiving): (&mut (impl AsyncWrite + Unpin), &mut (impl AsyncRead + Unpin)),
+    (sending, receiving): (&mut impl Outlet, &mut (impl AsyncRead + Unpin)),
     header: TransferHeader,
     path: PathBuf,
 ) -> Result<(), WireError> {
     write_frame(sending, &header).await?;
     let first = begin_at(&header, &answer(receiving, STALL).await?)?;
     let (full, mut pieces) = mpsc::channel::<Piece>(1);
-    let (free, empty) = buffers();
-    let reader = spawn_blocking(move || load(&path, header.bytes, first, &full, empty));
+    let (home, idle) = mpsc::channel(IDLE);
+    let reader = spawn_blocking(move || load(&path, header.bytes, first, &full, idle));
     while let Some(Piece { bytes, hash }) = pieces.recv().await {
+        let content = Bytes::from_owner(Lent { bytes, home: home.clone() });
         let sent = timeout(STALL, async {
-            sending.write_all(&bytes).await?;
+            sending.give(content).await?;
             sending.write_all(hash.as_ref().map_or(&[], |hash| hash.as_slice())).await
         });
         sent.await.map_err(|_| WireError::Stalled)?.map_err(WireError::Stream)?;
-        free.try_send(bytes).ok();
     }
     reader.await.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)?;
     sending.shutdown().await.map_err(WireError::Stream)?;
@@ -218,7 +246,7 @@ fn load(
     bytes: u64,
     first: u64,
     full: &mpsc::Sender<Piece>,
-    mut empty: mpsc::Receiver<Vec<u8>>,
+    mut idle: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), io::Error> {
     let mut file = File::open(path)?;
     if file.metadata()?.len() != bytes {
@@ -229,7 +257,7 @@ fn load(
         let mut hash = ChunkHash::new(index, bytes);
         let mut left = due(bytes - index * CHUNK as u64);
         while left > 0 {
-            let Some(mut piece) = empty.blocking_recv() else { return Ok(()) };
+            let mut piece = idle.try_recv().unwrap_or_default();
             piece.resize(left.min(PIECE), 0);
             file.read_exact(&mut piece)?;
             hash.update(&piece);

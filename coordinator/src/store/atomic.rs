@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all: written beside their place, synced, renamed, and the folder synced.
 
 use super::StoreError;
-use shared::parameters::ParametersId;
+use shared::parameters::{ParametersId, to_bytes};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -13,7 +13,31 @@ pub(super) struct AtomicFile {
     path: PathBuf,
     temporary: PathBuf,
     writer: BufWriter<File>,
+}
+
+/// A model on its way: raw values, and their content hash at the end.
+#[derive(Debug)]
+pub(super) struct ModelFile {
+    file: AtomicFile,
     hasher: blake3::Hasher,
+}
+
+impl ModelFile {
+    pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { file: AtomicFile::create(path)?, hasher: blake3::Hasher::new() })
+    }
+
+    pub(super) fn write(&mut self, values: &[f32]) -> Result<(), StoreError> {
+        let bytes = to_bytes(values);
+        self.hasher.update(&bytes);
+        self.file.write(&bytes)
+    }
+
+    /// Puts the file in its place and gives its content hash.
+    pub(super) fn commit(self) -> Result<ParametersId, StoreError> {
+        self.file.commit()?;
+        Ok(ParametersId(*self.hasher.finalize().as_bytes()))
+    }
 }
 
 impl AtomicFile {
@@ -22,40 +46,32 @@ impl AtomicFile {
         fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
         let temporary = beside(path);
         let file = File::create(&temporary).map_err(StoreError::io("create", &temporary))?;
-        let writer = BufWriter::with_capacity(1 << 20, file);
-        Ok(Self { path: path.into(), temporary, writer, hasher: blake3::Hasher::new() })
+        // Blocks of a model are as large, and go to the file without a stop here.
+        let writer = BufWriter::with_capacity(1 << 16, file);
+        Ok(Self { path: path.into(), temporary, writer })
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.hasher.update(bytes);
         self.writer.write_all(bytes).map_err(StoreError::io("write", &self.temporary))
     }
 
     /// Writes what `value` is as JSON, without holding the text.
     pub(super) fn write_json(&mut self, value: &impl serde::Serialize) -> Result<(), StoreError> {
-        let path = self.temporary.clone();
-        serde_json::to_writer(Through(self), value).map_err(|error| StoreError::io("write", &path)(error.into()))
+        serde_json::to_writer(&mut self.writer, value)
+            .map_err(|error| StoreError::io("write", &self.temporary)(error.into()))
     }
 
-    /// Puts the file in its place and gives its content hash.
-    pub(super) fn commit(mut self) -> Result<ParametersId, StoreError> {
+    /// Writes the whole of another file, which the system does by itself where it can.
+    pub(super) fn write_file(&mut self, mut other: File) -> Result<(), StoreError> {
+        let copied = self.writer.flush().and_then(|()| std::io::copy(&mut other, self.writer.get_mut()));
+        copied.map(drop).map_err(StoreError::io("write", &self.temporary))
+    }
+
+    /// Puts the file in its place.
+    pub(super) fn commit(mut self) -> Result<(), StoreError> {
         self.writer.flush().map_err(StoreError::io("write", &self.temporary))?;
         self.writer.get_ref().sync_all().map_err(StoreError::io("sync", &self.temporary))?;
-        rename(&self.temporary, &self.path)?;
-        Ok(ParametersId(*self.hasher.finalize().as_bytes()))
-    }
-}
-
-struct Through<'a>(&'a mut AtomicFile);
-
-impl Write for Through<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.hasher.update(bytes);
-        self.0.writer.write_all(bytes).map(|()| bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.writer.flush()
+        rename(&self.temporary, &self.path)
     }
 }
 
@@ -63,7 +79,7 @@ impl Write for Through<'_> {
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut file = AtomicFile::create(path)?;
     file.write(bytes)?;
-    file.commit().map(drop)
+    file.commit()
 }
 
 /// Gives a file's content a second name beside `to`, which it keeps when the file is replaced.

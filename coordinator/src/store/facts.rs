@@ -33,7 +33,7 @@ pub(super) fn read(root: &Path) -> Result<Option<Snapshot>, StoreError> {
 
 /// Writes the record of a finished round.
 pub(super) fn record(root: &Path, run: &str, record: &RoundRecord) -> Result<(), StoreError> {
-    sealed(&record_path(root, Place { run, round: record.round }), record)?.commit().map(drop)
+    sealed(&record_path(root, Place { run, round: record.round }), record)?.commit()
 }
 
 /// The records of the rounds before `last`, in their order, as far as they are there.

@@ -52,18 +52,9 @@ impl FileSource {
         Self::of_length(path, encoding.bytes(), Some(base))
     }
 
-    /// Hands over all bytes as they stand, block after block.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or `take` fails.
-    pub(super) fn pour(mut self, mut take: impl FnMut(&[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        let mut block = vec![0; 1 << 20];
-        loop {
-            match self.file.read(&mut block).map_err(StoreError::io("read", &self.path))? {
-                0 => return Ok(()),
-                read => take(&block[..read])?,
-            }
-        }
+    /// The file, to read all bytes as they stand.
+    pub(super) fn into_file(self) -> File {
+        self.file
     }
 
     fn of_length(path: &Path, bytes: u64, learnt_from: Option<Base>) -> Result<Self, StoreError> {

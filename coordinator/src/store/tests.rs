@@ -2,7 +2,7 @@ use super::*;
 use shared::codec::transfer::{Arrived, Receiving};
 use shared::federation::{Aggregation, Input};
 use shared::message::{TaskId, TaskKind, TransferHeader};
-use shared::parameters::{Kind, TensorSpec, from_bytes};
+use shared::parameters::{Kind, TensorSpec, from_bytes, to_bytes};
 use shared::sequence::SequenceSet;
 
 mod buffered;

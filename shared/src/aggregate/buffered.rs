@@ -1,6 +1,7 @@
 //! Buffered asynchronous aggregation (FedBuff): updates that started from different versions of the model.
 
-use super::{AggregateError, Average, BLOCK, Checked, Contribution, Segment, Source, blocks, in_site_order};
+use super::{AggregateError, Average, Block, Checked, Contribution, Segment, Shared, Source};
+use super::{in_order, in_site_order, shared};
 use std::collections::BTreeMap;
 
 /// The models that the updates of a buffer started from, and the newest, which they become the next one of.
@@ -14,10 +15,9 @@ pub struct Versions<S> {
     pub rate: f64,
 }
 
-impl<S: Source> Versions<S> {
-    fn read(&mut self, version: u32, start: usize, out: &mut [f32]) -> Result<(), AggregateError<S::Error>> {
-        let model = self.models.get_mut(&version).ok_or(AggregateError::Base(version))?;
-        model.read(start, out).map_err(AggregateError::Storage)
+impl<S: Source> Versions<Shared<S>> {
+    fn read(&self, version: u32, start: usize, out: &mut [f32]) -> Result<(), AggregateError<S::Error>> {
+        self.models.get(&version).ok_or(AggregateError::Base(version))?.read(start, out)
     }
 
     /// What an update of this staleness keeps of its weight: 1/sqrt(1 + staleness), as in FedBuff.
@@ -43,39 +43,33 @@ impl Average<'_> {
     /// As [`Average::run`]; [`AggregateError::Base`] for a version that is not among `versions`.
     pub fn run_buffered<S: Source>(
         &self,
-        versions: &mut Versions<S>,
+        Versions { newest, models, rate }: Versions<S>,
         updates: Vec<(Contribution, Checked<S>)>,
-        mut write: impl FnMut(&[f32]) -> Result<(), S::Error>,
+        write: impl FnMut(&[f32]) -> Result<(), S::Error> + Send,
     ) -> Result<(), AggregateError<S::Error>> {
-        let mut updates = in_site_order(updates)?;
-        let mut sums = vec![0.0f64; BLOCK];
-        let (mut model, mut values, mut base) = (vec![0.0f32; BLOCK], vec![0.0f32; BLOCK], vec![0.0f32; BLOCK]);
-        for segment in self.segments(true) {
-            let teach = |(contribution, _): &&mut (Contribution, Checked<S>)| segment.teaches(contribution);
-            let weight: f64 = updates.iter_mut().filter(teach).map(|(c, _)| c.slices as f64).sum();
-            for range in blocks(segment.range.clone()) {
-                let (start, length) = (range.start, range.len());
-                let (model, sums) = (&mut model[..length], &mut sums[..length]);
-                let (values, base) = (&mut values[..length], &mut base[..length]);
-                versions.read(versions.newest, start, model)?;
-                sums.fill(0.0);
-                for (contribution, update) in updates.iter_mut().filter(teach) {
-                    update.source.read(start, values).map_err(AggregateError::Storage)?;
-                    if segment.statistic {
-                        base.copy_from_slice(model);
-                    } else {
-                        versions.read(contribution.base, start, base)?;
-                    }
-                    let factor = versions.freshness(contribution) * contribution.slices as f64;
-                    add(sums, factor, values, base);
+        let models = models.into_iter().map(|(version, model)| (version, Shared::new(model)));
+        let versions = Versions { newest, models: models.collect(), rate };
+        let updates = shared(in_site_order(updates)?);
+        let make = |Block { segment, start, values: model, sums, update: values, base }: &mut Block<'_>| {
+            let taught = || updates.iter().filter(|(contribution, _)| segment.teaches(contribution));
+            let weight: f64 = taught().map(|(contribution, _)| contribution.slices as f64).sum();
+            versions.read(newest, *start, model)?;
+            for (contribution, update) in taught() {
+                update.read(*start, values)?;
+                if segment.statistic {
+                    base.copy_from_slice(model);
+                } else {
+                    versions.read(contribution.base, *start, base)?;
                 }
-                if weight > 0.0 {
-                    go(model, sums, step(versions.rate, &segment) / weight);
-                }
-                write(model).map_err(AggregateError::Storage)?;
+                let factor = versions.freshness(contribution) * contribution.slices as f64;
+                add(sums, factor, values, base);
             }
-        }
-        Ok(())
+            if weight > 0.0 {
+                go(model, sums, step(rate, segment) / weight);
+            }
+            Ok(())
+        };
+        in_order(&self.segments(true), make, write)
     }
 }
 

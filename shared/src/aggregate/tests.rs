@@ -52,7 +52,7 @@ fn average(rule: Aggregation, start: &[f32], updates: Vec<(Contribution, Checked
         new.extend_from_slice(values);
         Ok(())
     };
-    average.run(&mut { start }, updates, write).unwrap();
+    average.run(start, updates, write).unwrap();
     new
 }
 
@@ -146,8 +146,7 @@ fn a_site_counts_once_and_only_with_its_own_summary() {
     let site = Site { values: vec![1.0; manifest().len()], slices: 2, sequences: SequenceSet::full(3) };
     let (manifest, input) = (manifest(), input());
     let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
-    let mut start = site.values.as_slice();
-    let mut run = |updates| average.run(&mut start, updates, |_| Ok(()));
+    let run = |updates| average.run(site.values.as_slice(), updates, |_| Ok(()));
     assert_eq!(run(vec![update(0, &site), update(0, &site)]), Err(AggregateError::Mismatch("site-0".into())));
     let (mut contribution, checked) = update(0, &site);
     contribution.parameters = ParametersId([9; 32]);

@@ -391,6 +391,12 @@ async fn end_of(tunnel: &mut Option<Tunnel>) -> String {
     }
 }
 
+impl wire::Outlet for SendStream {
+    async fn give(&mut self, bytes: bytes::Bytes) -> std::io::Result<()> {
+        Ok(self.write_chunk(bytes).await?)
+    }
+}
+
 fn number(code: CloseCode) -> VarInt {
     VarInt::from_u32(code.number())
 }

@@ -6,7 +6,7 @@ use crate::aggregate::Versions;
 /// What becomes of the newest of `models` with updates from the model of their base.
 fn moved(rule: Aggregation, rate: f64, models: &[Vec<f32>], updates: &[(Site, u32)]) -> Vec<f32> {
     let sources = models.iter().zip(0..).map(|(values, version)| (version, values.as_slice()));
-    let mut versions = Versions { newest: models.len() as u32 - 1, models: sources.collect(), rate };
+    let versions = Versions { newest: models.len() as u32 - 1, models: sources.collect(), rate };
     let named = updates.iter().enumerate().map(|(index, (site, base))| {
         let (contribution, checked) = update(index, site);
         (Contribution { base: *base, ..contribution }, checked)
@@ -18,7 +18,7 @@ fn moved(rule: Aggregation, rate: f64, models: &[Vec<f32>], updates: &[(Site, u3
         new.extend_from_slice(values);
         Ok(())
     };
-    average.run_buffered(&mut versions, named.collect(), write).unwrap();
+    average.run_buffered(versions, named.collect(), write).unwrap();
     new
 }
 
@@ -120,8 +120,8 @@ fn one_site_may_give_one_update_from_each_version_and_every_version_must_be_ther
             (Contribution { base, ..contribution }, checked)
         });
         let models = [(0, values.as_slice()), (1, values.as_slice())].into();
-        let mut versions = Versions { newest: 1, models, rate: 1.0 };
-        average.run_buffered(&mut versions, named.into(), |_| Ok(()))
+        let versions = Versions { newest: 1, models, rate: 1.0 };
+        average.run_buffered(versions, named.into(), |_| Ok(()))
     };
     assert_eq!(run([0, 1]), Ok(()));
     assert_eq!(run([1, 1]), Err(AggregateError::Mismatch("site-0".into())));
