@@ -146,7 +146,10 @@ impl Driver {
 
     async fn arrived(&mut self, arrived: Inbound) -> Result<(), End> {
         let event = match arrived {
-            Inbound::Connected { site, connection, hello } => Event::Connected { site, connection, hello },
+            Inbound::Connected { site, connection, hello, tunnelled } => {
+                self.picture.send_modify(|picture| picture.comes(&site, tunnelled));
+                Event::Connected { site, connection, hello }
+            }
             Inbound::Message { site, connection, message } => Event::Message { site, connection, message },
             Inbound::Parameters { site, arrived, file, .. } => {
                 self.books.count += 1;

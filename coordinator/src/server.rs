@@ -51,6 +51,8 @@ pub enum Inbound {
         connection: u64,
         /// The first words.
         hello: Hello,
+        /// Whether it comes through the TLS fallback.
+        tunnelled: bool,
     },
     /// A site says something.
     Message {

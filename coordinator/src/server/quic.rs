@@ -186,7 +186,7 @@ async fn serve(incoming: Incoming, house: Arc<House>) {
         Ok((site, hello, streams)) => {
             tracing::info!(%from, site, "a site connected");
             house.origins.admit(remote);
-            attend(&connection, &house, site, hello, streams).await;
+            attend(&connection, &house, (site, hello, streams), from.is_tunnel()).await;
         }
         Err(Ending(code, reason)) => {
             tracing::warn!(%from, reason, "a connection was refused");
@@ -222,11 +222,16 @@ fn identity(connection: &Connection) -> Option<String> {
 }
 
 /// A welcome site's connection, until it ends.
-async fn attend(connection: &Connection, house: &House, site: String, hello: Hello, streams: Streams) {
+async fn attend(
+    connection: &Connection,
+    house: &House,
+    (site, hello, streams): (String, Hello, Streams),
+    tunnelled: bool,
+) {
     let desk = house.peers.enter(&site).await;
     let Desk { control, transfers, mut dismissed, connection: number_of, alive } = desk;
     let visit = Visit { site, number: number_of, connection, house, parting: OnceLock::new() };
-    visit.tell(|site, connection| Inbound::Connected { site, connection, hello }).await;
+    visit.tell(|site, connection| Inbound::Connected { site, connection, hello, tunnelled }).await;
     let (sending, receiving) = streams;
     let Ending(code, reason) = tokio::select! {
         ending = visit.listen(receiving) => ending,

@@ -57,6 +57,11 @@ impl Status {
         }
     }
 
+    /// A site comes, through the TLS fallback or by QUIC alone.
+    pub(crate) fn comes(&mut self, site: &str, tunnelled: bool) {
+        self.site(site).tunnelled = tunnelled;
+    }
+
     /// Something happened.
     pub fn hear(&mut self, happening: &Happening, now: f64) {
         match happening {

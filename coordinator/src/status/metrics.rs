@@ -79,6 +79,8 @@ fn sites(status: &Status, text: &mut Text) {
     text.family(("sites", "gauge", "Sites by what they are at."), states);
     let connected = each(&|site| Some(f64::from(u8::from(site.connected))));
     text.family(("site_connected", "gauge", "Whether the site's connection stands."), connected);
+    let tunnelled = each(&|site| Some(f64::from(u8::from(site.connected && site.tunnelled))));
+    text.family(("site_tunnelled", "gauge", "Whether the site comes through the TLS fallback."), tunnelled);
     let heard = each(&|site| site.last_progress);
     text.family(("site_last_progress_timestamp_seconds", "gauge", "When the site last got on."), heard);
     let speed = each(&|site| site.slices_per_second.map(f64::from));

@@ -115,6 +115,9 @@ pub struct SiteStatus {
     pub reason: Option<String>,
     /// Whether its connection stands.
     pub connected: bool,
+    /// Whether it comes, or last came, through the TLS fallback, because its network lets no UDP through.
+    #[serde(default)]
+    pub tunnelled: bool,
     /// Cases prepared, steps trained or cases scored of the task at hand.
     pub done: u32,
     /// The same in all.

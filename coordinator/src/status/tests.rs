@@ -86,6 +86,7 @@ fn progress(kind: TaskKind, done: u32) -> Progress {
 fn busy() -> Status {
     let mut status = Status::new(&federation(), 1000.0);
     let site = "north".to_string();
+    status.comes(&site, true);
     status.hear(&Happening::Joined { site: site.clone(), role: Role::Train }, 1001.0);
     status.hear(&Happening::Ready { site: site.clone(), inventory: inventory() }, 1002.0);
     status.hear(&Happening::Failed { site: "south".into(), reason: "the <b>loss</b> is not a number".into() }, 1003.0);

@@ -68,7 +68,11 @@ fn site_rows(status: &Status) -> Vec<Vec<String>> {
         vec![
             name.clone(),
             role,
-            at(site, status.phase),
+            if site.tunnelled && site.connected {
+                format!("{} (by TLS)", at(site, status.phase))
+            } else {
+                at(site, status.phase)
+            },
             speed,
             number(site.loss, 4),
             heard.unwrap_or("-".into()),

@@ -47,6 +47,23 @@ fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
     assert_eq!(updates, ["site-0", "site-1", "site-2"]);
 }
 
+/// What a restart needs does not grow with the rounds, or memory and disk would.
+#[test]
+fn the_facts_are_as_large_after_many_rounds_as_after_few() {
+    let mut sizes = Vec::new();
+    for rounds in [5, 60] {
+        let mut world = World::new(EXPECTED, false, 3);
+        world.plan.federation.rounds = rounds;
+        world.restart();
+        world.calm();
+        assert_eq!(world.finished.as_ref().unwrap().runs[0].rounds.len(), rounds as usize);
+        let facts = serde_json::to_string(&world.coordinator.snapshot()).unwrap();
+        sizes.push(facts.len());
+    }
+    // The rounds' numbers have a digit more.
+    assert!(sizes[1] < sizes[0] + 64, "{sizes:?}");
+}
+
 #[test]
 fn the_consensus_is_scored_with_the_best_model_of_every_site_alone() {
     let mut world = World::new(EXPECTED, true, 3);

@@ -87,7 +87,7 @@ impl Stage {
     pub(crate) async fn join_by(&mut self, site: &str, link: LinkConfig) -> (Link, mpsc::Receiver<LinkEvent>, u64) {
         let joining = tokio::spawn(Link::connect(link, hello()));
         let connection = match self.event().await {
-            Inbound::Connected { site: name, connection, hello: words } if name == site && words == hello() => {
+            Inbound::Connected { site: name, connection, hello: words, .. } if name == site && words == hello() => {
                 connection
             }
             other => panic!("{other:?}"),

@@ -26,6 +26,12 @@ pub(in crate::server) enum Origin {
     Tunnel(SocketAddr),
 }
 
+impl Origin {
+    pub(in crate::server) fn is_tunnel(self) -> bool {
+        matches!(self, Self::Tunnel(_))
+    }
+}
+
 /// A tunnel's place among the open ones, for as long as it is open.
 #[derive(Debug)]
 pub(super) struct Guest {

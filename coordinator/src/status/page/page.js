@@ -70,6 +70,7 @@ function site([name, site, now]) {
   if (site.state === "training") say("speed", `${fixed(site.slices_per_second, 0)} slices/s`);
   if (site.loss !== null) say("loss", fixed(site.loss, 4));
   if (site.last_progress !== null) say("last progress", `${duration(now - site.last_progress)} ago`);
+  if (site.connected && site.tunnelled) say("way", "TLS over TCP");
   if (site.sequences) say("sequences", site.sequences.join(", "));
   const cases = site.cases && Object.entries(site.cases).filter(([, count]) => count > 0);
   if (cases) say("cases", cases.map(([kind, count]) => `${count} ${kind.replace("_", "-")}`).join(", "));

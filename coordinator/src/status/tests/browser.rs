@@ -122,6 +122,7 @@ async fn the_page_shows_the_federation_and_follows_it() {
         "round 3 of 6, training",
         "▶ training 3 of 8",
         "<dd>88 slices/s</dd>",
+        "<dd>TLS over TCP</dd>",
         "⊘ dropped",
         "failed: the &lt;b&gt;loss&lt;/b&gt; is not a number",
         "<td>3</td><td>13 s</td><td>4.0 MB</td><td>0.3000</td>",

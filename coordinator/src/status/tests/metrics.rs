@@ -45,6 +45,8 @@ fn every_number_is_there_with_its_labels() {
         ("lacuna_sites{state=\"failed\"}", 1.0),
         ("lacuna_sites{state=\"dropped\"}", 0.0),
         ("lacuna_site_connected{site=\"north\"}", 1.0),
+        ("lacuna_site_tunnelled{site=\"north\"}", 1.0),
+        ("lacuna_site_tunnelled{site=\"south\"}", 0.0),
         ("lacuna_site_last_progress_timestamp_seconds{site=\"north\"}", 1006.0),
         ("lacuna_site_training_loss{site=\"north\"}", 0.25),
         ("lacuna_site_failures_total{site=\"south\"}", 1.0),
