@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --release
-//! cargo bench --bench soak -- rounds   # 200 rounds of a tiny network: two real sites that train, two simulated ones
+//! cargo bench --bench soak -- rounds   # 600 rounds of a tiny network: two real sites that train, two simulated ones
 //! cargo bench --bench soak -- sites    # one round of 100 simulated sites with the preset `paper`; 34 GB of disk at its peak
 //! ```
 
@@ -15,9 +15,14 @@ use journeys::trained;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const ROUNDS: usize = 200;
-/// Rounds before memory is looked at: caches and the allocator fill up.
-const WARM_UP: usize = 50;
+const ROUNDS: usize = 600;
+/// Rounds before memory is looked at: caches fill up, and the allocator meets whatever may be at work at the same time.
+const WARM_UP: usize = 200;
+/// Rounds of which the least that was held counts: what a task at work holds comes and goes.
+const SPAN: usize = 20;
+/// The most that memory may grow by in so many rounds, as a share of itself.
+const LONG: f64 = 200.0;
+const MOST: f64 = 0.01;
 const SITES: usize = 100;
 const SERVE: [&str; 3] = ["serve", "--config", "coordinator.toml"];
 
@@ -30,8 +35,8 @@ fn main() {
     }
 }
 
-/// Memory of the programs' own, without what is mapped of their files. One arena for the allocator, which the programs
-/// inherit: with one for each thread, pieces that stay behind in them come and go by megabytes, and hide a leak of as much.
+/// Memory of the programs' own, without what is mapped of their files. The allocator has one arena, which the
+/// programs inherit: with one for each thread, pieces that stay behind in them come and go by megabytes, and hide a leak of as much.
 fn rounds() {
     let folder = tempfile::tempdir().unwrap();
     let setup = trained::prepare(folder.path(), 4, ROUNDS as u32);
@@ -53,41 +58,43 @@ fn rounds() {
     let others = Setup { names: simulated.to_vec(), ..setup.clone() };
     let answering = Sites::start(&others, Answer::Shifted, 1);
     let mut curves = vec![Vec::new(); 1 + agents.len()];
-    let mut seen = 0;
+    let mut finished = 0;
     while coordinator.ended().is_none() {
-        let finished = coordinator.words().matches(" finished: ").count();
-        if finished > seen {
-            seen = finished;
-            for (curve, program) in curves.iter_mut().zip([&coordinator].into_iter().chain(&agents)) {
-                curve.extend(program.memory("RssAnon").map(|bytes| (finished as f64, bytes as f64)));
-            }
+        finished = coordinator.words().matches(" finished: ").count();
+        for (curve, program) in curves.iter_mut().zip([&coordinator].into_iter().chain(&agents)) {
+            curve.extend(program.memory("RssAnon").map(|bytes| (finished, bytes)));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(seen >= ROUNDS, "{seen} rounds\n{}", coordinator.words());
+    assert!(finished >= ROUNDS, "{finished} rounds\n{}", coordinator.words());
     answering.end();
     let names = ["coordinator".to_owned()].into_iter().chain(real.iter().cloned());
-    names.zip(&curves).for_each(|(name, curve)| growth(&name, curve));
+    let grown: Vec<f64> = names.zip(&curves).map(|(name, curve)| growth(&name, curve)).collect();
+    assert!(grown.iter().all(|share| *share < MOST), "memory grows");
 }
 
-/// Says by how much memory grows from the warm-up to the end, along the line of least squares through the least that was held
-/// in every ten rounds: what a task at work holds comes and goes. The coordinator remembers its rounds, a few kilobytes each.
-fn growth(name: &str, curve: &[(f64, f64)]) {
-    let late: Vec<(f64, f64)> = curve.iter().copied().filter(|(round, _)| *round > WARM_UP as f64).collect();
-    let least = |some: &[(f64, f64)]| some.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-    let late: Vec<(f64, f64)> = late.chunks(10).map(least).collect();
-    let count = late.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| late.iter().map(of).sum::<f64>() / count;
-    let (round, bytes) = (mean(|point| point.0), mean(|point| point.1));
-    let slope = late.iter().map(|(x, y)| (x - round) * (y - bytes)).sum::<f64>()
-        / late.iter().map(|(x, _)| (x - round).powi(2)).sum::<f64>();
-    let (first, last) = (late[0].1 / 1e6, late[late.len() - 1].1 / 1e6);
+/// By what share memory grows in 200 rounds after the warm-up: along the median of the slopes between any two spans (Theil and
+/// Sen's line), which a single step does not move, as an allocator makes it whose free pieces once did not fit.
+fn growth(name: &str, curve: &[(usize, u64)]) -> f64 {
+    let least = |span: usize| {
+        let during = |round: usize| round >= WARM_UP && round < ROUNDS && (round - WARM_UP) / SPAN == span;
+        let held = curve.iter().filter(|(round, _)| during(*round)).map(|(_, bytes)| *bytes).min();
+        held.unwrap() as f64
+    };
+    let held: Vec<f64> = (0..(ROUNDS - WARM_UP) / SPAN).map(least).collect();
+    let pairs = (0..held.len()).flat_map(|late| (0..late).map(move |early| (early, late)));
+    let mut slopes: Vec<f64> =
+        pairs.map(|(early, late)| (held[late] - held[early]) / ((late - early) * SPAN) as f64).collect();
+    slopes.sort_by(f64::total_cmp);
+    let (first, last) = (held[0], held[held.len() - 1]);
+    let share = slopes[slopes.len() / 2] * LONG / first;
     println!(
-        "{name:<12} {:.1} MB after round {WARM_UP}, from {first:.1} to {last:.1} MB, {:+.1} kB a round, {:+.2} %",
-        bytes / 1e6,
-        slope / 1e3,
-        100.0 * slope * (ROUNDS - WARM_UP) as f64 / bytes
+        "{name:<12} {:.2} MB after round {WARM_UP}, {:.2} MB after round {ROUNDS}, {:+.2} % in {LONG} rounds",
+        first / 1e6,
+        last / 1e6,
+        100.0 * share
     );
+    share
 }
 
 fn sites() {
