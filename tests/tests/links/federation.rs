@@ -25,7 +25,7 @@ static PREPARED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
 
 /// The last round's model over a good line.
 static UNDISTURBED: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut federation = Federation::prepare("good", 1).unwrap();
+    let mut federation = Federation::prepare("good").unwrap();
     federation.start();
     federation.model()
 });
@@ -39,8 +39,8 @@ pub(crate) struct Federation {
 
 impl Federation {
     /// Settings and an open line; nobody runs yet.
-    pub(crate) fn prepare(name: &str, seed: u32) -> Option<Self> {
-        let wire = Wire::open(name, seed)?;
+    pub(crate) fn prepare(name: &str) -> Option<Self> {
+        let wire = Wire::open(name)?;
         let (folder, prepared) = (tempfile::tempdir().unwrap(), PREPARED.path());
         let pki = prepared.join("pki").display().to_string();
         let settings = format!(
@@ -78,6 +78,22 @@ impl Federation {
 
     pub(crate) fn coordinator(&self) -> &Program {
         &self.programs[0]
+    }
+
+    /// Waits until a site has a part of the second round's model, and not all of it.
+    pub(crate) fn until_a_transfer_of_the_second_round(&self) {
+        self.coordinator()
+            .until("a transfer of the second round", |words| words.contains("round 2 of 2") && self.transfers());
+    }
+
+    /// Whether a site has the beginning of a model: what came of it lies in a file that ends in `part`.
+    pub(crate) fn transfers(&self) -> bool {
+        let whole = std::fs::metadata(self.path("run/federation/round-0001/global.f32")).map_or(0, |file| file.len());
+        let folders = SITES.map(|site| std::fs::read_dir(self.path(&format!("work-{site}/incoming"))));
+        folders.into_iter().flatten().flatten().flatten().any(|entry| {
+            let part = entry.path().extension().is_some_and(|extension| extension == "part");
+            part && entry.metadata().is_ok_and(|file| 0 < file.len() && file.len() < whole)
+        })
     }
 
     /// What everybody said.
