@@ -54,6 +54,9 @@ enum Finding {
     },
 }
 
+/// Work on the disk that nobody waits for, but the next of its kind and the end.
+type Beside = Option<JoinHandle<Result<(), StoreError>>>;
+
 /// Checked updates of rounds that are being trained, by task and site.
 pub(crate) type Accepted = BTreeMap<(TaskId, String), Checked<FileSource>>;
 
@@ -84,7 +87,9 @@ pub(crate) struct Books {
     checked: Accepted,
     exported: BTreeMap<String, u32>,
     /// The model that is being written for people; one at a time, beside the loop.
-    exporting: Option<JoinHandle<Result<(), StoreError>>>,
+    exporting: Beside,
+    /// What nothing leads to any more is being removed, beside the loop too: that of a round takes a while.
+    pruning: Beside,
     findings: mpsc::UnboundedSender<Finding>,
     outcome: Option<Outcome>,
     /// Findings that are still to come.
@@ -104,6 +109,7 @@ impl Books {
             checked,
             exported: BTreeMap::new(),
             exporting: None,
+            pruning: None,
             findings,
             outcome: None,
             awaited: 0,
@@ -139,9 +145,10 @@ impl Driver {
                 break Err(end);
             }
         };
-        let written = self.written().await;
+        let written = over(&mut self.books.exporting).await;
+        let pruned = over(&mut self.books.pruning).await;
         self.server.shutdown().await;
-        end.and_then(|outcome| written.map(|()| outcome))
+        end.and_then(|outcome| written.and(pruned).map(|()| outcome))
     }
 
     async fn arrived(&mut self, arrived: Inbound) -> Result<(), End> {
@@ -280,12 +287,22 @@ impl Driver {
     }
 
     async fn persist(&mut self, snapshot: Snapshot) -> Result<(), End> {
+        let store = self.store.clone();
+        let snapshot = self.blocking(move || store.persist(&snapshot).map(|()| snapshot)).await?;
         let fresh: Vec<RunProgress> = snapshot.runs.iter().filter(|run| self.better(run)).cloned().collect();
-        let (store, facts) = (self.store.clone(), snapshot.clone());
-        self.blocking(move || store.persist(&facts)).await?;
         self.picture.send_modify(|picture| picture.keep(&snapshot));
         for run in fresh {
             self.export(&run).await?;
+        }
+        self.prune(snapshot).await
+    }
+
+    /// Removes what nothing leads to any more, unless that is at work already: facts come often, and the next ones will do.
+    async fn prune(&mut self, kept: Snapshot) -> Result<(), End> {
+        if self.books.pruning.as_ref().is_none_or(JoinHandle::is_finished) {
+            over(&mut self.books.pruning).await?;
+            let store = self.store.clone();
+            self.books.pruning = Some(tokio::task::spawn_blocking(move || store.prune(&kept)));
         }
         Ok(())
     }
@@ -304,7 +321,7 @@ impl Driver {
     /// Begins to write a model, when the one before is written: a newer best model never loses its place to an older one,
     /// and what is read here is still there, because the rounds' models outlive two rounds.
     async fn write_model(&mut self, run: &RunProgress, round: u32, file: String) -> Result<(), End> {
-        self.written().await?;
+        over(&mut self.books.exporting).await?;
         let federation = &self.federation;
         let card = ModelCard {
             name: federation.name.clone(),
@@ -319,28 +336,22 @@ impl Driver {
         Ok(())
     }
 
-    /// Waits until no model is being written.
-    async fn written(&mut self) -> Result<(), End> {
-        match self.books.exporting.take() {
-            Some(exporting) => finished(exporting).await,
-            None => Ok(()),
-        }
-    }
-
     async fn finish(&mut self) -> Result<(), End> {
-        let runs = self.machine.snapshot().runs;
-        for run in &runs {
+        let facts = self.machine.snapshot();
+        for run in &facts.runs {
             self.export(run).await?;
             let last = run.finished;
             if last > 0 {
                 self.write_model(run, last, format!("{}-last", run.outcome.name)).await?;
             }
         }
-        self.written().await?;
+        over(&mut self.books.exporting).await?;
+        over(&mut self.books.pruning).await?;
         let mut outcome = self.machine.outcome(self.books.began.elapsed());
         let store = self.store.clone();
         let work = move || {
-            store.complete(&mut outcome, &runs)?;
+            store.prune(&facts)?;
+            store.complete(&mut outcome, &facts.runs)?;
             store.put_outcome(&outcome).map(|()| outcome)
         };
         self.books.outcome = Some(self.blocking(work).await?);
@@ -353,6 +364,13 @@ impl Driver {
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, End> {
         finished(tokio::task::spawn_blocking(work)).await
+    }
+}
+
+async fn over(work: &mut Beside) -> Result<(), End> {
+    match work.take() {
+        Some(work) => finished(work).await,
+        None => Ok(()),
     }
 }
 

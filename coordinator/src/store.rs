@@ -309,16 +309,20 @@ impl Store {
         Ok(summary)
     }
 
-    /// Keeps the facts that a restart needs, then removes models that nothing leads to any more.
+    /// Keeps the facts that a restart needs.
     ///
     /// # Errors
     /// When the disk refuses; the facts kept before still stand.
     pub fn persist(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        facts::write(&self.root, snapshot)?;
-        if !self.keep_updates {
-            snapshot.runs.iter().try_for_each(|run| self.prune(run))?;
-        }
-        Ok(())
+        facts::write(&self.root, snapshot)
+    }
+
+    /// Removes models and updates that nothing leads to any more from facts that are kept, or from any later ones.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn prune(&self, kept: &Snapshot) -> Result<(), StoreError> {
+        if self.keep_updates { Ok(()) } else { kept.runs.iter().try_for_each(|run| self.prune_run(run)) }
     }
 
     /// Keeps what a finished round did, for the report.
@@ -423,7 +427,7 @@ impl Store {
         Err(StoreError::Settings { folder: self.root.clone(), differences })
     }
 
-    fn prune(&self, run: &RunProgress) -> Result<(), StoreError> {
+    fn prune_run(&self, run: &RunProgress) -> Result<(), StoreError> {
         let name = run.outcome.name.as_str();
         let last = run.finished;
         let best = run.best.map_or(last, |best| best.round);

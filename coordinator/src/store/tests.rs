@@ -213,7 +213,7 @@ fn only_models_that_something_leads_to_stay() {
     }
     let mut snapshot = snapshot(5);
     snapshot.runs[0].best = Some(shared::round::Best { round: 2, parameters: model(1.0).id(), score: None });
-    store.persist(&snapshot).unwrap();
+    store.prune(&snapshot).unwrap();
     let kept = (0..=5).filter(|&round| store.model(Place { run: "federation", round }).exists());
     assert_eq!(kept.collect::<Vec<_>>(), [0, 2, 4, 5]);
 }

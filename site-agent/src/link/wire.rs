@@ -330,7 +330,10 @@ impl Part {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let length = file.metadata()?.len();
         receiving.resume(&mut file, length)?;
-        file.set_len(receiving.done())?;
+        if length != receiving.done() {
+            // Only then: some disks write a file out at once that was cut to nothing, though nobody waits for it.
+            file.set_len(receiving.done())?;
+        }
         Ok(Self { path, place, file, receiving, lasting, _turn: turn })
     }
 

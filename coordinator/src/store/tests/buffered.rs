@@ -49,7 +49,7 @@ fn models_that_somebody_trains_from_stay_and_so_do_updates_that_wait() {
         models: [3, 4, 6].map(|version| (version, model(1.0).id())).into(),
         ..Buffer::default()
     });
-    store.persist(&snapshot).unwrap();
+    store.prune(&snapshot).unwrap();
     let models =
         || (0..=6).filter(|&round| store.model(Place { run: "federation", round }).exists()).collect::<Vec<_>>();
     assert_eq!(models(), [0, 3, 4, 5, 6]);
@@ -57,7 +57,7 @@ fn models_that_somebody_trains_from_stay_and_so_do_updates_that_wait() {
     assert_eq!([1, 2, 3, 4, 5].map(waits), [false, false, true, true, true]);
     // Once they are counted nothing leads there any more.
     snapshot.runs[0].buffer = None;
-    store.persist(&snapshot).unwrap();
+    store.prune(&snapshot).unwrap();
     assert_eq!(models(), [0, 5, 6]);
     assert_eq!([3, 4, 5].map(waits), [false, false, true]);
 }
