@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --release
-//! cargo bench --bench soak -- rounds   # 600 rounds of a tiny network: two real sites that train, two simulated ones
+//! cargo bench --bench soak -- rounds   # 2400 rounds of a tiny network: two real sites that train, two simulated ones
 //! cargo bench --bench soak -- sites    # one round of 100 simulated sites with the preset `paper`; 34 GB of disk at its peak
 //! ```
 
@@ -15,9 +15,9 @@ use journeys::trained;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const ROUNDS: usize = 600;
+const ROUNDS: usize = 2400;
 /// Rounds before memory is looked at: caches fill up, and the allocator meets whatever may be at work at the same time.
-const WARM_UP: usize = 200;
+const WARM_UP: usize = 400;
 /// Rounds of which the least that was held counts: what a task at work holds comes and goes.
 const SPAN: usize = 20;
 /// The most that memory may grow by in so many rounds, as a share of itself.
@@ -77,7 +77,7 @@ fn rounds() {
 /// Sen's line), which a single step does not move, as an allocator makes it whose free pieces once did not fit.
 fn growth(name: &str, curve: &[(usize, u64)]) -> f64 {
     let least = |span: usize| {
-        let during = |round: usize| round >= WARM_UP && round < ROUNDS && (round - WARM_UP) / SPAN == span;
+        let during = |round: usize| (WARM_UP..ROUNDS).contains(&round) && (round - WARM_UP) / SPAN == span;
         let held = curve.iter().filter(|(round, _)| during(*round)).map(|(_, bytes)| *bytes).min();
         held.unwrap() as f64
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const SITES: [&str; 2] = ["north", "south"];
 /// Longer than the worst line needs.
-const LONG: Duration = Duration::from_secs(240);
+const LONG: Duration = Duration::from_secs(360);
 
 /// Certificates and phantoms, for every federation.
 static PREPARED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {

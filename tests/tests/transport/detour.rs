@@ -109,6 +109,23 @@ async fn a_proxy_that_wants_a_password_is_given_it_and_no_other_way_is_taken() {
     }
 }
 
+/// It reads what travels in TLS, which is QUIC: who the site is, and what nobody may read, does not depend on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_looks_into_tls_is_passed_where_its_authority_is_trusted() {
+    let mut stage = Stage::open(MODEL as u64, &[]).await;
+    let proxy = Proxy::inspecting(&stage).await;
+    let blocked = Blocked::new(&stage, "north", proxy.known()).await;
+    match Link::probe(&blocked.link, Way::Tunnel).await {
+        Err(error) => assert!(error.to_string().contains("certificate"), "{error}"),
+        Ok(_) => panic!("a stranger's certificate was taken"),
+    }
+    let authority = stage.path("pki/north/ca.pem");
+    let both = [&authority, &stage.path("proxy/coordinator/ca.pem")].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(&authority, both.concat()).unwrap();
+    let (link, mut events, _) = stage.join_by("north", blocked.link.clone()).await;
+    stage.there_and_back("north", &link, &mut events, MODEL).await;
+}
+
 fn with_proxies(link: &LinkConfig, proxies: Proxies) -> LinkConfig {
     let address = link.fallback.as_ref().unwrap().address.clone();
     LinkConfig { fallback: Some(Fallback { address, proxies }), ..link.clone() }

@@ -6,7 +6,7 @@ use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use shared::codec::transfer::{CHUNK, ChunkHash, HASH};
+use shared::codec::transfer::{CHUNK, ChunkHash, HASH, begin_at};
 use shared::codec::{CloseCode, PREFIX, decode, encode, payload_length};
 use shared::message::{ALPN, SiteMessage, TransferAnswer, TransferHeader};
 use std::sync::Arc;
@@ -80,10 +80,11 @@ impl Intruder {
         self.open(header).await.1
     }
 
-    /// Sends the beginning of a content of several chunks, cut off anywhere.
+    /// Sends the beginning of a content of several chunks, cut off anywhere, as far as it is not there yet.
     pub(crate) async fn begin(&self, header: &TransferHeader, content: &[u8]) {
-        let (mut stream, _) = self.open(header).await;
-        for (index, chunk) in content.chunks(CHUNK).enumerate() {
+        let (mut stream, answer) = self.open(header).await;
+        let first = begin_at(header, &answer).unwrap() as usize;
+        for (index, chunk) in content.chunks(CHUNK).enumerate().skip(first) {
             // Only the last one is shorter; what comes after it is no hash to the other end.
             stream.write_all(chunk).await.unwrap();
             stream.write_all(&chunk_hash(index as u64, header.bytes, chunk)).await.unwrap();
