@@ -41,6 +41,8 @@ impl From<StoreError> for End {
 
 /// What work beside the loop came to.
 enum Finding {
+    /// It broke off.
+    Broken(String),
     Checked {
         site: String,
         task: TaskId,
@@ -178,6 +180,9 @@ impl Driver {
     async fn found(&mut self, finding: Finding) -> Result<(), End> {
         self.books.awaited -= 1;
         let event = match finding {
+            Finding::Broken(reason) => {
+                return Err(End::Stopped(format!("work on the sites' updates broke off: {reason}")));
+            }
             Finding::Checked { site, task, result, id } => {
                 let result = result?.map(|checked| {
                     self.books.checked.insert((task, site.clone()), checked);
@@ -239,17 +244,27 @@ impl Driver {
 
     fn check(&mut self, file: u64, site: String, task: TaskId) -> Result<(), End> {
         let Some((path, arrived)) = self.books.files.remove(&file) else { return Ok(()) };
-        let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
+        let (store, manifest) = (self.store.clone(), self.manifest.clone());
         let run = self.name(task.run);
         // Now, because the model that it started from may be removed before the check's turn comes.
         let source = store.open_update(&path, Place { run: &run, round: task.round }, &manifest)?;
-        self.books.awaited += 1;
-        tokio::task::spawn_blocking(move || {
+        self.find(move || {
             let place = Place { run: &run, round: task.round };
             let result = store.accept((&path, source), place, &site, &manifest, arrived);
-            let _ = findings.send(Finding::Checked { site, task, result, id: arrived.header().parameters });
+            Finding::Checked { site, task, result, id: arrived.header().parameters }
         });
         Ok(())
+    }
+
+    /// Disk work that the loop hears of when it is done, or broke off.
+    fn find(&mut self, work: impl FnOnce() -> Finding + Send + 'static) {
+        self.books.awaited += 1;
+        let findings = self.books.findings.clone();
+        tokio::spawn(async move {
+            let found = tokio::task::spawn_blocking(work).await;
+            // Nobody listens once the loop has ended.
+            let _ = findings.send(found.unwrap_or_else(|error| Finding::Broken(error.to_string())));
+        });
     }
 
     fn aggregate(
@@ -271,17 +286,16 @@ impl Driver {
         // What was checked and then not accepted would stay open for good.
         let machine = &self.machine;
         self.books.checked.retain(|(task, site), _| machine.counts_on(site, *task));
-        let (store, manifest, findings) = (self.store.clone(), self.manifest.clone(), self.books.findings.clone());
+        let (store, manifest) = (self.store.clone(), self.manifest.clone());
         let (federation, start, name) = (self.federation.clone(), self.model(start), self.name(run));
-        self.books.awaited += 1;
-        tokio::task::spawn_blocking(move || {
+        self.find(move || {
             let average = Average { manifest: &manifest, input: &federation.input, rule: federation.aggregation };
             let place = Place { run: &name, round };
             let result = match rate {
                 Some(rate) => store.aggregate_buffer(&average, rate, place, pairs),
                 None => store.aggregate(&average, &start, place, pairs),
             };
-            let _ = findings.send(Finding::Aggregated { run, round, result });
+            Finding::Aggregated { run, round, result }
         });
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::server::{Server, ServerConfig, ServerError};
 use crate::signal::{self, Signal};
 use crate::simulate::View;
 use crate::status::{self, Page, Status, StatusError, Web};
-use crate::store::{Place, RECORD, Store, StoreError};
+use crate::store::{Place, Store, StoreError};
 pub(crate) use configure::run_folder;
 use shared::architecture::{initial, manifest};
 use shared::federation::Federation;
@@ -324,7 +324,10 @@ impl From<StoreError> for Failure {
             StoreError::Io { .. } => (Class::Disk, "what was finished stands; free the disk and start again"),
             StoreError::InUse(_) => (Class::Configuration, "stop it, or name another run folder"),
             StoreError::Settings { .. } => (Class::Configuration, "name another run folder for other settings"),
-            StoreError::Damaged { path, .. } if path.ends_with(RECORD) => {
+            StoreError::Release { .. } => {
+                (Class::Configuration, "go on with the release that began the run, or name another run folder")
+            }
+            StoreError::Record { .. } => {
                 (Class::Disk, "put a copy in its place, or remove it: the report then lacks what that round did")
             }
             StoreError::Damaged { .. } => {

@@ -5,8 +5,8 @@
 //! state.json               the facts a restart needs, with their checksum; state.previous.json is the one before
 //! federation/round-0000/   global.f32: the initial model
 //! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8;
-//!                          an update was trained from the model of the round before; updates.json names each with its base;
-//!                          record.json: what the round did, with its checksum, once the next one is finished
+//!                          an update was trained from the model of the round before; updates.json names each with its base
+//! records/RUN/             round-NNNN.json: what a round did, with its checksum, once the next one is finished
 //! alone-SITE/round-NNNN/   the same for a site's own lineage
 //! models/                  the best and the last model of each lineage as safetensors
 //! outcome.json             what the report is made of
@@ -17,13 +17,15 @@
 mod atomic;
 mod facts;
 mod lock;
+mod records;
 mod source;
 
 use crate::outcome::{Outcome, RoundRecord};
 use atomic::{AtomicFile, ModelFile, write_whole};
-pub use facts::{RECORD, peek, records};
+pub use facts::peek;
 pub use lock::is_held;
-use shared::aggregate::{AggregateError, Average, Checked, Contribution, Versions};
+pub use records::records;
+use shared::aggregate::{AggregateError, Average, BLOCK, Checked, Contribution, Versions};
 use shared::architecture::manifest;
 use shared::codec::transfer::Arrived;
 use shared::delta::Encoding;
@@ -70,6 +72,22 @@ pub enum StoreError {
         /// How it shows.
         reason: String,
     },
+    /// What a round did cannot be read any more.
+    #[error("{} is damaged: {reason}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// How it shows.
+        reason: String,
+    },
+    /// A sound file that this release does not understand.
+    #[error("{} was written by another release: {reason}", path.display())]
+    Release {
+        /// The file.
+        path: PathBuf,
+        /// What is not understood.
+        reason: String,
+    },
 }
 
 impl StoreError {
@@ -97,12 +115,6 @@ pub struct Place<'a> {
     pub run: &'a str,
     /// The round that made it.
     pub round: u32,
-}
-
-impl Place<'_> {
-    fn folder(self, root: &Path) -> PathBuf {
-        root.join(self.run.replace(':', "-")).join(format!("round-{:04}", self.round))
-    }
 }
 
 impl Store {
@@ -149,8 +161,8 @@ impl Store {
         self.round(Place { run, round }).join("global.f32")
     }
 
-    fn round(&self, place: Place<'_>) -> PathBuf {
-        place.folder(&self.root)
+    fn round(&self, Place { run, round }: Place<'_>) -> PathBuf {
+        self.root.join(run.replace(':', "-")).join(format!("round-{round:04}"))
     }
 
     /// Stores a model whole.
@@ -159,7 +171,7 @@ impl Store {
     /// When the disk refuses.
     pub fn put_model(&self, place: Place<'_>, parameters: &Parameters) -> Result<(), StoreError> {
         let mut file = ModelFile::create(&self.model(place))?;
-        parameters.values().chunks(1 << 14).try_for_each(|block| file.write(block))?;
+        parameters.values().chunks(BLOCK).try_for_each(|block| file.write(block))?;
         file.commit().map(drop)
     }
 
@@ -330,15 +342,15 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn record(&self, run: &str, record: &RoundRecord) -> Result<(), StoreError> {
-        facts::record(&self.root, run, record)
+        records::write(&self.root, run, record)
     }
 
     /// The records of a lineage's rounds before the last one, which stands among the facts.
     fn records(&self, run: &RunProgress) -> Result<Vec<RoundRecord>, StoreError> {
-        let records = facts::records(&self.root, &run.outcome.name, run.finished)?;
+        let records = records(&self.root, &run.outcome.name, run.finished).collect::<Result<Vec<_>, _>>()?;
         let lost = (run.finished as usize).saturating_sub(1 + records.len());
         if lost > 0 {
-            tracing::warn!(run = run.outcome.name, lost, "the report lacks rounds whose record.json is gone");
+            tracing::warn!(run = run.outcome.name, lost, "the report lacks rounds whose records are gone");
         }
         Ok(records)
     }
@@ -346,7 +358,7 @@ impl Store {
     /// Puts the rounds before the last one into what a federation came to.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], or [`StoreError::Io`].
+    /// [`StoreError::Record`], or [`StoreError::Io`].
     pub fn complete(&self, outcome: &mut Outcome, runs: &[RunProgress]) -> Result<(), StoreError> {
         for run in &mut outcome.runs {
             if let Some(progress) = runs.iter().find(|progress| progress.outcome.name == run.name) {
@@ -399,7 +411,7 @@ impl Store {
         let name = format!("{}.safetensors", name.replace(':', "-"));
         let mut file = AtomicFile::create(&self.root.join("models").join(name))?;
         file.write(&before)?;
-        file.write_file(FileSource::open(&path, manifest)?.into_file())?;
+        file.write_file(FileSource::open(&path, manifest)?.into_file(), &path)?;
         file.commit()
     }
 
@@ -457,7 +469,10 @@ fn unsound(path: &Path, error: AggregateError<StoreError>) -> StoreError {
 
 fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), StoreError> {
     match how(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
+        // An update may come in meanwhile whose task was withdrawn: the next time finds it.
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Err(StoreError::io("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Values handled at a time: with its sums and what is read for it, a block stays in a core's cache.
-const BLOCK: usize = 1 << 14;
+pub const BLOCK: usize = 1 << 14;
 
 /// Where a stored parameter vector is read from, range by range.
 pub trait Source: Send {

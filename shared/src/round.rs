@@ -33,7 +33,7 @@ use control::Hold;
 use desk::Desk;
 use lineage::Lineage;
 use roster::Roster;
-pub use snapshot::{Best, OpenRound, RunProgress, Snapshot, Speed};
+pub use snapshot::{Best, OpenRound, RunProgress, Snapshot, Speed, Totals};
 use std::time::Duration;
 
 /// What a federation is to do.

@@ -2,8 +2,8 @@
 //! does no IO and the binaries do not see each other.
 //!
 //! A transfer holds few pieces in memory, whatever the model's size: one is hashed and written (or read) on a blocking thread
-//! while another one travels, and what is sent stays where it was read until it is acknowledged. What a broken connection brought is kept, chunk by chunk, in a file beside the
-//! place of the whole, and the next connection goes on from there.
+//! while another one travels, and what is sent stays where it was read until it is acknowledged. What a broken connection
+//! brought is kept, chunk by chunk, in a file beside the place of the whole, and the next connection goes on from there.
 
 use bytes::Bytes;
 use shared::codec::transfer::{Arrived, CHUNK, ChunkHash, HASH, Receiving, TransferError, begin_at, due, taken};
@@ -111,11 +111,14 @@ pub(super) async fn send_file(
     header: TransferHeader,
     path: PathBuf,
 ) -> Result<(), WireError> {
+    // Before anybody is told: from here on it may be removed.
+    let opened = spawn_blocking(move || open(&path, header.bytes)).await;
+    let file = opened.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)?;
     write_frame(sending, &header).await?;
     let first = begin_at(&header, &answer(receiving, STALL).await?)?;
     let (full, mut pieces) = mpsc::channel::<Piece>(1);
     let (home, idle) = mpsc::channel(IDLE);
-    let reader = spawn_blocking(move || load(&path, header.bytes, first, &full, idle));
+    let reader = spawn_blocking(move || load(file, header.bytes, first, &full, idle));
     while let Some(Piece { bytes, hash }) = pieces.recv().await {
         let content = Bytes::from_owner(Lent { bytes, home: home.clone() });
         let sent = timeout(STALL, async {
@@ -240,18 +243,22 @@ fn buffers() -> (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>) {
     (free, empty)
 }
 
+fn open(path: &Path, bytes: u64) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() != bytes {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has another length than was announced"));
+    }
+    Ok(file)
+}
+
 /// Reads and hashes piece after piece, from the chunk `first` on. Ends early, and well, when nobody listens any more.
 fn load(
-    path: &Path,
+    mut file: File,
     bytes: u64,
     first: u64,
     full: &mpsc::Sender<Piece>,
     mut idle: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), io::Error> {
-    let mut file = File::open(path)?;
-    if file.metadata()?.len() != bytes {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has another length than was announced"));
-    }
     file.seek(SeekFrom::Start((first * CHUNK as u64).min(bytes)))?;
     for index in first..bytes.div_ceil(CHUNK as u64) {
         let mut hash = ChunkHash::new(index, bytes);

@@ -37,7 +37,7 @@ impl Status {
         self.paused = facts.paused;
         for (id, run) in facts.runs.iter().enumerate() {
             let status = self.run(RunId(id as u16), &run.outcome.name);
-            status.finished = run.finished;
+            (status.finished, status.totals) = (run.finished, run.totals());
             status.rounds = run.outcome.rounds.iter().map(RoundStatus::from).collect();
             status.best_round = run.best.map(|best| best.round);
             status.best_validation = run.best.and_then(|best| best.score);

@@ -1,17 +1,23 @@
 //! The rounds before the last one: in the run folder, for whoever looks.
 
-use super::picture::{RoundStatus, Status};
-use crate::store::{self, StoreError};
+use super::picture::{RoundStatus, Status, Trouble};
+use crate::store;
 use std::path::Path;
 
-/// The picture with all rounds of its runs, as far as the run folder has them.
-///
-/// # Errors
-/// A damaged record, a disk that refuses.
-pub(super) fn whole(mut status: Status, folder: &Path) -> Result<Status, StoreError> {
+/// The picture with all rounds of its runs, as far as they can be read; what cannot is among the troubles.
+pub(super) fn whole(mut status: Status, folder: &Path) -> Status {
     for run in &mut status.runs {
-        let before = store::records(folder, &run.name, run.finished)?;
-        run.rounds.splice(..0, before.iter().map(RoundStatus::from));
+        let mut before = Vec::new();
+        for record in store::records(folder, &run.name, run.finished) {
+            match record {
+                Ok(record) => before.push(RoundStatus::from(&record)),
+                Err(error) => {
+                    let (at, site) = (status.now, "coordinator".into());
+                    status.troubles.push_back(Trouble { at, site, reason: error.to_string() });
+                }
+            }
+        }
+        run.rounds.splice(..0, before);
     }
-    Ok(status)
+    status
 }

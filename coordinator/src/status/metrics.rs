@@ -60,11 +60,11 @@ fn runs(status: &Status, text: &mut Text) {
     };
     let finished = each(&|run| Some(f64::from(run.finished)));
     text.family(("rounds_total", "counter", "Rounds finished, restarts included."), finished);
-    let seconds = each(&|run| Some(run.rounds.iter().map(|round| round.seconds).sum()));
+    let seconds = each(&|run| Some(run.totals.seconds));
     text.family(("rounds_duration_seconds_total", "counter", "Time that the finished rounds took."), seconds);
-    let bytes = each(&|run| Some(run.rounds.iter().map(|round| round.bytes as f64).sum()));
+    let bytes = each(&|run| Some(run.totals.bytes as f64));
     text.family(("parameters_bytes_total", "counter", "Parameters moved to and from sites."), bytes);
-    let validation = each(&|run| run.rounds.iter().rev().find_map(|round| round.validation));
+    let validation = each(&|run| run.totals.validation);
     text.family(("validation_dice", "gauge", "Pooled validation Dice of the youngest scored model."), validation);
     let best = each(&|run| run.best_validation);
     text.family(("best_validation_dice", "gauge", "Pooled validation Dice of the best model so far."), best);

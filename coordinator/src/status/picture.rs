@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use shared::case::Role;
+use shared::round::Totals;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A federation as it is now. All times are seconds since 1970, UTC.
@@ -56,6 +57,8 @@ pub struct RunStatus {
     pub task: Option<Task>,
     /// How many rounds are finished.
     pub finished: u32,
+    /// What they came to together.
+    pub totals: Totals,
     /// The finished rounds. The picture in memory holds the last alone; those before come from the run folder when somebody
     /// looks (`history`).
     pub rounds: Vec<RoundStatus>,

@@ -16,7 +16,7 @@ use shared::case::Role;
 use shared::federation::Federation;
 use shared::message::{Inventory, Progress, RunId, TaskId, TaskKind};
 use shared::outcome::{RoundRecord, UpdateRecord};
-use shared::round::Snapshot;
+use shared::round::{Snapshot, Totals};
 use shared::sequence::SequenceSet;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,10 +46,11 @@ fn inventory() -> Inventory {
 fn facts(rounds: u32) -> Snapshot {
     let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
         "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},
-        "finished":0,"speeds":{},"model":null,"validated":false,"best":null,"done":false}]}"#;
+        "finished":0,"before":{"seconds":0,"bytes":0,"validation":null},"speeds":{},"model":null,"validated":false,"best":null,"done":false}]}"#;
     let mut facts: Snapshot = serde_json::from_str(text).unwrap();
     facts.runs[0].outcome.rounds = vec![record(rounds)];
     facts.runs[0].finished = rounds;
+    facts.runs[0].before = (1..rounds).fold(Totals::default(), |before, round| before.and(&record(round)));
     facts
 }
 

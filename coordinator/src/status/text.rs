@@ -68,11 +68,7 @@ fn site_rows(status: &Status) -> Vec<Vec<String>> {
         vec![
             name.clone(),
             role,
-            if site.tunnelled && site.connected {
-                format!("{} (by TLS)", at(site, status.phase))
-            } else {
-                at(site, status.phase)
-            },
+            at(site, status.phase) + if site.tunnelled && site.connected { " (by TLS)" } else { "" },
             speed,
             number(site.loss, 4),
             heard.unwrap_or("-".into()),

@@ -136,7 +136,9 @@ async fn show_status(State(house): Shared, headers: HeaderMap) -> Response {
     if let Err(denied) = house.guard.may_look(&headers) {
         return denied.into_response();
     }
-    match house.picture().await.and_then(|picture| serde_json::to_string(&picture).map_err(|error| error.to_string())) {
+    let (picture, folder) = (house.picture(), house.folder.clone());
+    let written = tokio::task::spawn_blocking(move || serde_json::to_string(&history::whole(picture, &folder))).await;
+    match written.map_err(|error| error.to_string()).and_then(|text| text.map_err(|error| error.to_string())) {
         Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
         Err(reason) => (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response(),
     }
@@ -146,10 +148,7 @@ async fn show_metrics(State(house): Shared, headers: HeaderMap) -> Response {
     if let Err(denied) = house.guard.may_look(&headers) {
         return denied.into_response();
     }
-    match house.picture().await {
-        Ok(picture) => ([(CONTENT_TYPE, metrics::KIND)], metrics::write(&picture)).into_response(),
-        Err(reason) => (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response(),
-    }
+    ([(CONTENT_TYPE, metrics::KIND)], metrics::write(&house.picture())).into_response()
 }
 
 async fn steer(State(house): Shared, headers: HeaderMap, action: Action) -> Response {
@@ -171,13 +170,11 @@ async fn steer(State(house): Shared, headers: HeaderMap, action: Action) -> Resp
 }
 
 impl House {
-    /// # Errors
-    /// Why the rounds cannot be read.
-    async fn picture(&self) -> Result<Status, String> {
-        let (mut picture, folder) = (self.status.borrow().clone(), self.folder.clone());
+    /// The picture as it stands in memory, without the rounds before the last one.
+    fn picture(&self) -> Status {
+        let mut picture = self.status.borrow().clone();
         picture.now = super::now();
-        let read = tokio::task::spawn_blocking(move || history::whole(picture, &folder)).await;
-        read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        picture
     }
 }
 

@@ -62,9 +62,9 @@ impl AtomicFile {
     }
 
     /// Writes the whole of another file, which the system does by itself where it can.
-    pub(super) fn write_file(&mut self, mut other: File) -> Result<(), StoreError> {
+    pub(super) fn write_file(&mut self, mut other: File, path: &Path) -> Result<(), StoreError> {
         let copied = self.writer.flush().and_then(|()| std::io::copy(&mut other, self.writer.get_mut()));
-        copied.map(drop).map_err(StoreError::io("write", &self.temporary))
+        copied.map(drop).map_err(StoreError::io("copy", path))
     }
 
     /// Puts the file in its place.
@@ -96,8 +96,15 @@ pub(super) fn hold(from: &Path, to: &Path) -> Result<PathBuf, StoreError> {
 /// Moves a file, synced by whoever wrote it, within one disk.
 pub(super) fn move_into(from: &Path, to: &Path) -> Result<(), StoreError> {
     let folder = folder(to);
-    fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
-    rename(from, to)
+    let moved = fs::create_dir_all(folder).map_err(StoreError::io("create", folder)).and_then(|()| rename(from, to));
+    match moved {
+        // The folder was just removed, because nothing led to what was in it.
+        Err(_) if !folder.exists() => {
+            fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+            rename(from, to)
+        }
+        moved => moved,
+    }
 }
 
 /// Puts a file in another's place, for good.

@@ -1,19 +1,16 @@
-//! `state.json`, the facts that a restart needs, and each round's `record.json`: behind their checksum, so that a torn file
-//! is noticed; and a look at the facts by somebody who does not hold the folder.
+//! `state.json`: the facts that a restart needs behind their checksum, so that a torn file is noticed; and a look at
+//! them by somebody who does not hold the folder.
 
+use super::StoreError;
 use super::atomic::{self, AtomicFile};
-use super::{Place, StoreError};
 use shared::federation::Federation;
-use shared::outcome::RoundRecord;
 use shared::round::Snapshot;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// What a round did, once that no longer changes.
-pub const RECORD: &str = "record.json";
 const PREFIX: &str = "{\"blake3\":\"";
-const SEPARATOR: &str = "\",\"content\":";
+const SEPARATOR: &str = "\",\"snapshot\":";
 
 /// Writes the facts, and keeps those before as `state.previous.json`.
 pub(super) fn write(root: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -31,27 +28,8 @@ pub(super) fn read(root: &Path) -> Result<Option<Snapshot>, StoreError> {
     unseal(&root.join("state.json"))
 }
 
-/// Writes the record of a finished round.
-pub(super) fn record(root: &Path, run: &str, record: &RoundRecord) -> Result<(), StoreError> {
-    sealed(&record_path(root, Place { run, round: record.round }), record)?.commit()
-}
-
-/// The records of the rounds before `last`, in their order, as far as they are there.
-///
-/// # Errors
-/// A damaged one, a disk that refuses.
-pub fn records(root: &Path, run: &str, last: u32) -> Result<Vec<RoundRecord>, StoreError> {
-    let read = |round| unseal(&record_path(root, Place { run, round })).transpose();
-    (1..last).filter_map(read).collect()
-}
-
-/// Where the record of a round stands.
-fn record_path(root: &Path, place: Place<'_>) -> PathBuf {
-    place.folder(root).join(RECORD)
-}
-
 /// A file that holds `value` behind its checksum, on its way. The text stands in no memory.
-fn sealed(path: &Path, value: &impl serde::Serialize) -> Result<AtomicFile, StoreError> {
+pub(super) fn sealed(path: &Path, value: &impl serde::Serialize) -> Result<AtomicFile, StoreError> {
     let mut sum = blake3::Hasher::new();
     serde_json::to_writer(&mut sum, value).map_err(|error| StoreError::io("write", path)(error.into()))?;
     let mut file = AtomicFile::create(path)?;
@@ -62,7 +40,7 @@ fn sealed(path: &Path, value: &impl serde::Serialize) -> Result<AtomicFile, Stor
 }
 
 /// What [`sealed`] wrote; `None` where there is no file.
-fn unseal<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+pub(super) fn unseal<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -74,7 +52,9 @@ fn unseal<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Stor
     let body = rest.strip_prefix(SEPARATOR.as_bytes()).and_then(|rest| rest.strip_suffix(b"}"));
     let body = body.filter(|body| blake3_hex(body).as_bytes() == sum);
     let body = body.ok_or_else(|| damaged("its checksum does not fit its content"))?;
-    serde_json::from_slice(body).map(Some).map_err(|error| damaged(&error.to_string()))
+    // It is what was written, so somebody else wrote it.
+    let foreign = |error: serde_json::Error| StoreError::Release { path: path.into(), reason: error.to_string() };
+    serde_json::from_slice(body).map(Some).map_err(foreign)
 }
 
 /// The settings and the facts of a folder, held by somebody or not.

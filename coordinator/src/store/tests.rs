@@ -45,7 +45,7 @@ const FIRST: Place<'_> = Place { run: "federation", round: 1 };
 fn snapshot(rounds: u32) -> Snapshot {
     let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
         "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},
-        "finished":0,"speeds":{},"model":null,"validated":false,"best":null,"done":false}]}"#;
+        "finished":0,"before":{"seconds":0,"bytes":0,"validation":null},"speeds":{},"model":null,"validated":false,"best":null,"done":false}]}"#;
     let mut snapshot: Snapshot = serde_json::from_str(text).unwrap();
     snapshot.runs[0].outcome.rounds = vec![record(rounds)];
     snapshot.runs[0].finished = rounds;
@@ -87,7 +87,7 @@ fn an_outcome_has_all_rounds_but_those_whose_record_is_gone() {
     // A record that stands beyond the facts was written before they were: it is written again.
     store.record("federation", &record(4)).unwrap();
     assert_eq!(rounds(), [1, 2, 3, 4].map(record));
-    fs::remove_file(store.round(Place { run: "federation", round: 2 }).join(RECORD)).unwrap();
+    fs::remove_file(folder.path().join("records/federation/round-0002.json")).unwrap();
     assert_eq!(rounds(), [1, 3, 4].map(record));
 }
 
@@ -97,13 +97,13 @@ fn a_damaged_record_is_named_when_the_run_goes_on() {
     let (store, _) = open(folder.path());
     store.record("federation", &record(1)).unwrap();
     store.persist(&snapshot(2)).unwrap();
-    let path = store.round(FIRST).join(RECORD);
+    let path = folder.path().join("records/federation/round-0001.json");
     let mut text = fs::read(&path).unwrap();
     *text.last_mut().unwrap() ^= 1;
     fs::write(&path, text).unwrap();
     drop(store);
     let error = Store::open(folder.path(), &federation(8), false).unwrap_err();
-    assert!(matches!(&error, StoreError::Damaged { path: named, .. } if *named == path), "{error}");
+    assert!(matches!(&error, StoreError::Record { path: named, .. } if *named == path), "{error}");
     let failure = crate::failure::Failure::from(error);
     assert!(format!("{failure:?}").contains("remove it"), "{failure:?}");
 }
@@ -152,6 +152,16 @@ fn a_torn_or_changed_state_is_noticed_at_every_byte() {
         fs::write(&path, &flipped).unwrap();
         assert!(matches!(facts::read(folder.path()), Err(StoreError::Damaged { .. })), "flipped at {at}");
     }
+}
+
+#[test]
+fn sound_facts_of_another_release_are_not_called_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    drop(store);
+    facts::sealed(&folder.path().join("state.json"), &serde_json::json!({ "runs": "many" })).unwrap().commit().unwrap();
+    let error = Store::open(folder.path(), &federation(8), false).unwrap_err();
+    assert!(matches!(error, StoreError::Release { .. }) && error.to_string().contains("another release"), "{error}");
 }
 
 #[test]

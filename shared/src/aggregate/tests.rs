@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 mod buffered;
+mod pipeline;
 
 const OUT: usize = 2;
 const SEQUENCES: usize = 3;

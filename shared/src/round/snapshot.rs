@@ -30,6 +30,8 @@ pub struct RunProgress {
     pub outcome: RunOutcome,
     /// How many rounds are finished.
     pub finished: u32,
+    /// What the rounds before the last one came to.
+    pub before: Totals,
     /// How fast each site was when it last gave an update.
     pub speeds: BTreeMap<String, Speed>,
     /// The model of the last finished round; `None` before the first.
@@ -46,6 +48,26 @@ pub struct RunProgress {
     /// What is between two versions, where no round waits for its sites.
     #[serde(default)]
     pub buffer: Option<Buffer>,
+}
+
+/// What rounds came to together.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Seconds that they took.
+    pub seconds: f64,
+    /// Bytes of parameters moved.
+    pub bytes: u64,
+    /// The validation score of the youngest scored model.
+    pub validation: Option<f64>,
+}
+
+impl Totals {
+    /// With one more round.
+    #[must_use]
+    pub fn and(self, record: &RoundRecord) -> Self {
+        let (seconds, bytes) = (self.seconds + record.seconds, self.bytes + record.bytes);
+        Self { seconds, bytes, validation: record.validation.or(self.validation) }
+    }
 }
 
 /// What a site did in how long.
@@ -105,9 +127,9 @@ impl RunProgress {
             threshold_dice: None,
             scores: Vec::new(),
         };
-        let (finished, speeds) = (0, BTreeMap::new());
+        let (finished, before, speeds) = (0, Totals::default(), BTreeMap::new());
         let (model, validated, best, done, open, buffer) = (None, false, None, false, None, None);
-        Self { outcome, finished, speeds, model, validated, best, done, open, buffer }
+        Self { outcome, finished, before, speeds, model, validated, best, done, open, buffer }
     }
 
     /// One more round is finished. Returns the record of the one before, which no longer changes.
@@ -115,7 +137,15 @@ impl RunProgress {
         let speed = |update: &UpdateRecord| Speed { steps: update.steps, seconds: update.seconds };
         self.speeds.extend(record.updates.iter().map(|update| (update.site.clone(), speed(update))));
         self.finished = record.round;
-        std::mem::replace(&mut self.outcome.rounds, vec![record]).pop()
+        let before = std::mem::replace(&mut self.outcome.rounds, vec![record]).pop();
+        self.before = before.iter().fold(self.before, Totals::and);
+        before
+    }
+
+    /// What all finished rounds came to.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.outcome.rounds.iter().fold(self.before, Totals::and)
     }
 }
 

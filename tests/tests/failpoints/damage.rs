@@ -68,7 +68,7 @@ fn damaged_facts_and_models_are_named_and_the_facts_before_go_on_to_the_same_mod
     let (killed, (_, undisturbed)) = (Killed::new(), Killed::new().goes_on());
     // A newer model may lie there that the facts do not name yet: it is made again, damaged or not.
     let facts: serde_json::Value = serde_json::from_slice(&std::fs::read(killed.path("state.json")).unwrap()).unwrap();
-    let rounds = facts["content"]["runs"][0]["finished"].as_u64().unwrap();
+    let rounds = facts["snapshot"]["runs"][0]["finished"].as_u64().unwrap();
     let last = format!("federation/round-{rounds:04}/global.f32");
     let start = "federation/round-0000/global.f32";
     for (name, cut) in [("state.json", false), (&last, false), ("settings.json", true), (start, true), (&last, true)] {

@@ -22,13 +22,13 @@ fn a_sites_state_follows_what_it_says() {
 #[test]
 fn rounds_come_from_the_facts_and_survive_what_happens() {
     let (mut status, folder) = (busy(), run_folder());
-    let run = &history::whole(status.clone(), folder.path()).unwrap().runs[0];
+    let run = &history::whole(status.clone(), folder.path()).runs[0];
     assert_eq!((run.finished, run.rounds.len(), run.rounds[1].losses["south"]), (2, 2, 0.375));
     assert_eq!(run.task.as_ref().map(|task| (task.round, task.since)), Some((3, 1004.0)));
     status.keep(&facts(3));
     status.hear(&Happening::RoundFinished { run: RunId(0), round: 3, updates: 2, seconds: 6.0 }, 1011.0);
     assert_eq!((status.runs[0].rounds.len(), status.runs[0].task.clone()), (1, None), "the others are on the disk");
-    let whole = history::whole(status.clone(), folder.path()).unwrap();
+    let whole = history::whole(status.clone(), folder.path());
     assert_eq!(whole.runs[0].rounds, [1, 2, 3].map(|round| RoundStatus::from(&record(round))));
     status.hear(&Happening::Evaluating { run: RunId(0), round: 3, cases: Cases::Validation }, 1012.0);
     let site = "north".to_string();
@@ -37,6 +37,18 @@ fn rounds_come_from_the_facts_and_survive_what_happens() {
     assert_eq!(status.sites["north"].state, SiteState::Scoring);
     status.hear(&Happening::Validated { run: RunId(0), round: 3, score: None, best: true }, 1014.0);
     assert_eq!(status.sites["north"].state, SiteState::Ready);
+}
+
+#[test]
+fn a_round_that_cannot_be_read_is_a_trouble_and_hides_nothing_else() {
+    let (mut status, folder) = (busy(), run_folder());
+    status.keep(&facts(3));
+    std::fs::write(folder.path().join("records/federation/round-0001.json"), "torn").unwrap();
+    let whole = history::whole(status, folder.path());
+    assert_eq!(whole.runs[0].rounds.iter().map(|round| round.round).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(whole.runs[0].totals.bytes, 12_000_000);
+    let trouble = whole.troubles.back().unwrap();
+    assert!(trouble.at == 1010.0 && trouble.reason.contains("round-0001.json is damaged"), "{trouble:?}");
 }
 
 #[test]
