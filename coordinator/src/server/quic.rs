@@ -2,15 +2,16 @@
 
 use super::peers::{Desk, Dismissal, Order, Peers};
 use super::tunnel::Origins;
-use super::wire::{self, Landing, WireError};
+use super::wire::{self, Hashes, Landing, WireError};
 use super::{Inbound, ServerConfig, ServerError, tls};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use shared::codec::CloseCode;
 use shared::codec::transfer::{Receiving, TransferError};
 use shared::message::{CoordinatorMessage, Hello, PROTOCOL, SiteMessage, TransferHeader};
+use shared::parameters::ParametersId;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -60,6 +61,19 @@ struct House {
     peers: Peers,
     origins: Origins,
     events: mpsc::Sender<Inbound>,
+    /// Of the parameters that were sent last, which are a round's model as a rule.
+    hashes: Mutex<Option<(ParametersId, Hashes)>>,
+}
+
+impl House {
+    fn hashes(&self, header: TransferHeader) -> Hashes {
+        // A panic while they were held left them whole: they change in a single step.
+        let mut held = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*held {
+            Some((parameters, hashes)) if *parameters == header.parameters => hashes.clone(),
+            _ => held.insert((header.parameters, Hashes::new(header.bytes))).1.clone(),
+        }
+    }
 }
 
 /// Why a connection ends, in words that the other end may read.
@@ -84,7 +98,7 @@ impl Endpoint {
             Ok((quinn::Endpoint::new(endpoint_config(), Some(server), socket, runtime)?, local))
         });
         let (endpoint, local) = opened.map_err(|reason| ServerError::Listen { listen, reason })?;
-        let house = Arc::new(House { config, peers: Peers::default(), origins, events });
+        let house = Arc::new(House { config, peers: Peers::default(), origins, events, hashes: Mutex::default() });
         tokio::spawn(listen_on(endpoint.clone(), house.clone()));
         Ok(Self { endpoint, local, house })
     }
@@ -392,7 +406,9 @@ impl Visit<'_> {
                 Ok(streams) => streams,
                 Err(error) => return lost(&error),
             };
-            if let Err(error) = wire::send_file((&mut sending, &mut receiving), header, file).await {
+            if let Err(error) =
+                wire::send_file((&mut sending, &mut receiving), header, (file, self.house.hashes(header))).await
+            {
                 sending.reset(number(code_of(&error))).ok();
                 if let WireError::Disk(_) = &error {
                     let reason = error.to_string();

@@ -12,6 +12,7 @@ use shared::message::{TransferAnswer, TransferHeader};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
@@ -55,6 +56,17 @@ pub(super) enum WireError {
 const PART: &str = "part";
 /// The file in a folder of parts that its writer holds locked.
 const TURN: &str = ".turn";
+
+/// The hashes of a content's chunks, as far as they are known: what goes to many is hashed once.
+#[derive(Clone, Debug)]
+pub(super) struct Hashes(Arc<[OnceLock<[u8; HASH]>]>);
+
+impl Hashes {
+    /// Of so many bytes, none of them known.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self((0..bytes.div_ceil(CHUNK as u64)).map(|_| OnceLock::new()).collect())
+    }
+}
 
 /// A stream that takes what it sends without a copy.
 pub(super) trait Outlet: AsyncWrite + Unpin {
@@ -109,7 +121,7 @@ pub(super) async fn write_frame<T: Frame>(stream: &mut (impl AsyncWrite + Unpin)
 pub(super) async fn send_file(
     (sending, receiving): (&mut impl Outlet, &mut (impl AsyncRead + Unpin)),
     header: TransferHeader,
-    path: PathBuf,
+    (path, hashes): (PathBuf, Hashes),
 ) -> Result<(), WireError> {
     // Before anybody is told: from here on it may be removed.
     let opened = spawn_blocking(move || open(&path, header.bytes)).await;
@@ -118,7 +130,7 @@ pub(super) async fn send_file(
     let first = begin_at(&header, &answer(receiving, STALL).await?)?;
     let (full, mut pieces) = mpsc::channel::<Piece>(1);
     let (home, idle) = mpsc::channel(IDLE);
-    let reader = spawn_blocking(move || load(file, header.bytes, first, &full, idle));
+    let reader = spawn_blocking(move || load((file, &hashes), header.bytes, first, &full, idle));
     while let Some(Piece { bytes, hash }) = pieces.recv().await {
         let content = Bytes::from_owner(Lent { bytes, home: home.clone() });
         let sent = timeout(STALL, async {
@@ -251,25 +263,31 @@ fn open(path: &Path, bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads and hashes piece after piece, from the chunk `first` on. Ends early, and well, when nobody listens any more.
+/// Reads piece after piece, and hashes what nobody has yet, from the chunk `first` on. Ends early, and well, when nobody listens any more.
 fn load(
-    mut file: File,
+    (mut file, Hashes(hashes)): (File, &Hashes),
     bytes: u64,
     first: u64,
     full: &mpsc::Sender<Piece>,
     mut idle: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), io::Error> {
     file.seek(SeekFrom::Start((first * CHUNK as u64).min(bytes)))?;
-    for index in first..bytes.div_ceil(CHUNK as u64) {
-        let mut hash = ChunkHash::new(index, bytes);
+    for (index, known) in (0u64..).zip(hashes.iter()).skip(first as usize) {
+        let mut hash = known.get().is_none().then(|| ChunkHash::new(index, bytes));
         let mut left = due(bytes - index * CHUNK as u64);
         while left > 0 {
             let mut piece = idle.try_recv().unwrap_or_default();
             piece.resize(left.min(PIECE), 0);
             file.read_exact(&mut piece)?;
-            hash.update(&piece);
+            if let Some(hash) = &mut hash {
+                hash.update(&piece);
+            }
             left -= piece.len();
-            let hash = (left == 0).then(|| hash.finish());
+            let hash = match &hash {
+                _ if left > 0 => None,
+                Some(hash) => Some(*known.get_or_init(|| hash.finish())),
+                None => known.get().copied(),
+            };
             if full.blocking_send(Piece { bytes: piece, hash }).is_err() {
                 return Ok(());
             }

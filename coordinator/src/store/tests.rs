@@ -1,7 +1,8 @@
 use super::*;
+use shared::aggregate::{Average, Contribution};
 use shared::codec::transfer::{Arrived, Receiving};
 use shared::federation::{Aggregation, Input};
-use shared::message::{TaskId, TaskKind, TransferHeader};
+use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
 use shared::parameters::{Kind, TensorSpec, from_bytes, to_bytes};
 use shared::sequence::SequenceSet;
 
@@ -28,7 +29,7 @@ fn open(root: &Path) -> (Store, Option<Snapshot>) {
 /// A file as a transfer leaves it.
 fn receive(file: &Path, bytes: &[u8]) -> Arrived {
     fs::write(file, bytes).unwrap();
-    let task = TaskId { run: shared::message::RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
+    let task = TaskId { run: RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
     let (length, parameters) = (bytes.len() as u64, ParametersId(*blake3::hash(bytes).as_bytes()));
     let mut receiving = Receiving::begin(TransferHeader { parameters, bytes: length, task }, length).unwrap();
     receiving.resume(&mut &bytes[..], length).unwrap();

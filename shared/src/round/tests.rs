@@ -1,6 +1,6 @@
 use super::*;
 use crate::case::Role;
-use crate::message::PROTOCOL;
+use crate::message::{Hello, PROTOCOL};
 use crate::outcome::SiteScores;
 use crate::site;
 use proptest::prelude::*;

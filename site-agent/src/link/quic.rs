@@ -2,7 +2,7 @@
 
 use super::race::race;
 use super::tunnel::{self, Tunnel};
-use super::wire::{self, Landing, WireError};
+use super::wire::{self, Hashes, Landing, WireError};
 use super::{Fallback, LinkConfig, LinkError, LinkEvent, Way};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
@@ -252,10 +252,11 @@ impl Connection {
 
     pub(super) async fn send_parameters(&self, header: TransferHeader, file: PathBuf) -> Result<(), LinkError> {
         let (mut sending, mut receiving) = self.quic.open_bi().await.map_err(|_| self.closed())?;
-        let error = match wire::send_file((&mut sending, &mut receiving), header, file).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
+        let error =
+            match wire::send_file((&mut sending, &mut receiving), header, (file, Hashes::new(header.bytes))).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
         if matches!(error, WireError::Stalled) {
             // The line, or an end that is busy: a stream that this end broke off would count as a refusal of its update.
             self.quic.close(number(CloseCode::Stalled), error.to_string().as_bytes());

@@ -1,9 +1,11 @@
 //! A federation in memory: both ends' machines, lines that break, and a clock that the test turns.
 
 use super::super::*;
+use crate::aggregate::Contribution;
 use crate::case::Role;
 use crate::federation::Effort;
-use crate::message::{Inventory, PROTOCOL, Progress, TaskKind, Trained, Wanted};
+use crate::message::{Hello, Inventory, PROTOCOL, Progress, TaskKind, Trained, TransferHeader, Wanted};
+use crate::outcome::RoundRecord;
 use crate::overlay::Overlay;
 use crate::picture::Picture;
 use crate::picture::tests::bones;

@@ -1,0 +1,156 @@
+//! Updates: taken in from transfers, checked, and averaged into the next model.
+
+use super::atomic::{self, ModelFile, write_whole};
+use super::source::{self, FileSource};
+use super::{Place, Store, StoreError, json, unsound};
+use shared::aggregate::{AggregateError, Average, Checked, Contribution, Versions};
+use shared::codec::transfer::Arrived;
+use shared::federation::Precision;
+use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
+use shared::parameters::{Manifest, ParametersId};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+impl Store {
+    /// Opens a received update, and the model that it started from if that is needed to read it: whatever is removed after
+    /// that, they stay readable.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn open_update(&self, file: &Path, place: Place<'_>, manifest: &Manifest) -> Result<FileSource, StoreError> {
+        match &self.encoding {
+            None => FileSource::open(file, manifest),
+            Some(encoding) => FileSource::encoded(file, &self.start(place), encoding, manifest),
+        }
+    }
+
+    /// Takes a received file in as a site's update, unless it is none. A refused one is removed.
+    ///
+    /// # Errors
+    /// The outer one when the disk refuses; the inner one says why the update is refused.
+    pub fn accept(
+        &self,
+        (received, source): (&Path, FileSource),
+        place: Place<'_>,
+        site: &str,
+        manifest: &Manifest,
+        arrived: Arrived,
+    ) -> Result<Result<Checked<FileSource>, String>, StoreError> {
+        match self.take(source, manifest, &arrived) {
+            Ok(checked) => {
+                let target = self.update(place, site);
+                atomic::move_into(received, &target)?;
+                Ok(Ok(checked))
+            }
+            Err(AggregateError::Storage(error)) => Err(error),
+            Err(refused) => {
+                fs::remove_file(received).map_err(StoreError::io("remove", received))?;
+                Ok(Err(refused.to_string()))
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        source: FileSource,
+        manifest: &Manifest,
+        arrived: &Arrived,
+    ) -> Result<Checked<FileSource>, AggregateError<StoreError>> {
+        match self.encoding {
+            None => Checked::arrived(source, manifest, arrived),
+            Some(_) => Checked::decoded(source, manifest, arrived),
+        }
+    }
+
+    /// Checks that an update that was accepted before a restart is what it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], or [`StoreError::Io`].
+    pub fn accepted(
+        &self,
+        place: Place<'_>,
+        site: &str,
+        manifest: &Manifest,
+        id: ParametersId,
+    ) -> Result<Checked<FileSource>, StoreError> {
+        let path = self.update(place, site);
+        let task = TaskId { run: RunId(0), round: place.round, kind: TaskKind::Train, pass: 0 };
+        let arrived =
+            source::arrive_again(&path, TransferHeader { parameters: id, bytes: self.update_bytes(manifest), task })?;
+        let source = self.open_update(&path, place, manifest)?;
+        self.take(source, manifest, &arrived).map_err(|error| unsound(&path, error))
+    }
+
+    /// How many bytes an update takes.
+    #[must_use]
+    pub fn update_bytes(&self, manifest: &Manifest) -> u64 {
+        self.encoding.as_ref().map_or(manifest.bytes(), |encoding| encoding.bytes())
+    }
+
+    pub(super) fn update(&self, place: Place<'_>, site: &str) -> PathBuf {
+        let extension = match self.precision {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
+        };
+        self.round(place).join("updates").join(format!("{site}.{extension}"))
+    }
+
+    /// The model that a round's sites start from.
+    fn start(&self, Place { run, round }: Place<'_>) -> PathBuf {
+        self.model(Place { run, round: round.saturating_sub(1) })
+    }
+
+    /// Averages a round's updates into its model, and says who counted for what.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the updates are not what their summaries say.
+    pub fn aggregate(
+        &self,
+        average: &Average<'_>,
+        start: &Path,
+        place: Place<'_>,
+        updates: Vec<(Contribution, Checked<FileSource>)>,
+    ) -> Result<ParametersId, StoreError> {
+        let summary = self.summarise(place, &updates)?;
+        let start = FileSource::open(start, average.manifest)?;
+        let mut file = ModelFile::create(&self.model(place))?;
+        let added = average.run(start, updates, |values| file.write(values));
+        added.map_err(|error| unsound(&summary, error))?;
+        file.commit()
+    }
+
+    /// Moves a buffer's updates into the next model of their lineage, and says who counted for what, from which model.
+    ///
+    /// # Errors
+    /// When the disk refuses, the updates are not what their summaries say, or a model that one started from is gone.
+    pub fn aggregate_buffer(
+        &self,
+        average: &Average<'_>,
+        rate: f64,
+        place: Place<'_>,
+        updates: Vec<(Contribution, Checked<FileSource>)>,
+    ) -> Result<ParametersId, StoreError> {
+        let summary = self.summarise(place, &updates)?;
+        let newest = place.round.saturating_sub(1);
+        let versions = updates.iter().map(|(contribution, _)| contribution.base).chain([newest]);
+        let open = |round| Ok((round, FileSource::open(&self.model(Place { round, ..place }), average.manifest)?));
+        let versions = Versions { newest, models: versions.map(open).collect::<Result<_, StoreError>>()?, rate };
+        let mut file = ModelFile::create(&self.model(place))?;
+        let added = average.run_buffered(versions, updates, |values| file.write(values));
+        added.map_err(|error| unsound(&summary, error))?;
+        file.commit()
+    }
+
+    /// Writes down who counts for what.
+    fn summarise(
+        &self,
+        place: Place<'_>,
+        updates: &[(Contribution, Checked<FileSource>)],
+    ) -> Result<PathBuf, StoreError> {
+        let summary = self.round(place).join("updates.json");
+        let contributions: Vec<&Contribution> = updates.iter().map(|(contribution, _)| contribution).collect();
+        write_whole(&summary, &json(&contributions, &summary)?)?;
+        Ok(summary)
+    }
+}

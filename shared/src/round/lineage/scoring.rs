@@ -1,0 +1,118 @@
+//! Scoring a lineage's models at the sites, and what follows from the scores.
+
+use super::super::scores::{Counted, Scores, dice_by_site, pooled_dice};
+use super::{Best, Effect, Lineage, ModelRef, Order, Phase, Table};
+use crate::case::{Cases, Role};
+use crate::happening::Happening;
+use crate::message::{TaskId, TaskKind, Wanted};
+use crate::outcome::SiteScores;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Sites scoring one model, and what the scores are for.
+#[derive(Debug)]
+pub(super) struct Scoring {
+    pub(super) round: u32,
+    pub(super) models: Vec<ModelRef>,
+    pub(super) aim: Aim,
+    pub(super) open: BTreeSet<(String, Cases)>,
+    pub(super) validation: Scores,
+    pub(super) held_out: Scores,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// The score of a round's new model.
+    Validate {
+        /// Score the held-out sites too.
+        held_out: bool,
+    },
+    /// The best model's validation scores once more, because a restart lost them.
+    Choose,
+    /// The report: at the chosen thresholds, on held-out cases too.
+    Report,
+}
+
+impl Aim {
+    /// Counts at thresholds are another task than the histograms of the same model.
+    fn pass(self) -> u8 {
+        u8::from(self == Self::Report)
+    }
+}
+
+impl Lineage {
+    /// Asks for the scores of a model, or of a consensus.
+    pub(super) fn score(
+        &mut self,
+        table: &mut Table,
+        models: Vec<ModelRef>,
+        aim: Aim,
+        wanted: &Wanted,
+        (now, out): (Duration, &mut Vec<Effect>),
+    ) {
+        let round = if self.is_consensus() { 0 } else { models.first().map_or(0, |model| model.round) };
+        let judges = self.trainers(table).into_iter().chain(table.roster.available(Role::Validate));
+        let mut asked: Vec<(String, Cases)> = judges.map(|site| (site, Cases::Validation)).collect();
+        if matches!(aim, Aim::Report | Aim::Validate { held_out: true }) {
+            asked.extend(table.roster.available(Role::Evaluate).into_iter().map(|site| (site, Cases::HeldOut)));
+        }
+        asked.retain(|(site, cases)| table.roster.cases(site, TaskKind::Evaluate(*cases)) > 0);
+        for (site, cases) in &asked {
+            let task = TaskId { run: self.id, round, kind: TaskKind::Evaluate(*cases), pass: aim.pass() };
+            let order = Order { models: models.clone(), wanted: wanted.clone(), steps: None };
+            table.desk.add(site, task, order, now);
+        }
+        for cases in asked.iter().map(|(_, cases)| *cases).collect::<BTreeSet<_>>() {
+            out.push(Effect::Report(Happening::Evaluating { run: self.id, round, cases }));
+        }
+        let open = asked.into_iter().collect();
+        let (validation, held_out) = (BTreeMap::new(), BTreeMap::new());
+        self.phase = Phase::Scoring(Scoring { round, models, aim, open, validation, held_out });
+    }
+
+    /// Draws the conclusions of a scoring that everybody has answered; `false` while somebody has not.
+    pub(super) fn finish_scoring(&mut self, table: &mut Table, out: &mut Vec<Effect>) -> bool {
+        if !matches!(&self.phase, Phase::Scoring(scoring) if scoring.open.is_empty()) {
+            return false;
+        }
+        let Phase::Scoring(scoring) = std::mem::replace(&mut self.phase, Phase::Rest(None)) else { return false };
+        match scoring.aim {
+            Aim::Validate { .. } => self.validated(scoring, table, out),
+            Aim::Choose => self.best_scores = Some(scoring.validation),
+            Aim::Report => {
+                let outcome = &mut self.progress.outcome;
+                let all = scoring.validation.into_iter().chain(scoring.held_out);
+                let sites = all.map(|(site, Counted { cases, subsets, overlays })| {
+                    let role = table.roster.role(&site);
+                    SiteScores { site, role, cases, subsets, overlays }
+                });
+                outcome.scores = sites.collect();
+                outcome.best_round = scoring.round;
+                self.progress.done = true;
+            }
+        }
+        true
+    }
+
+    fn validated(&mut self, scoring: Scoring, table: &mut Table, out: &mut Vec<Effect>) {
+        let Scoring { models, validation, held_out, .. } = scoring;
+        let score = pooled_dice(&validation);
+        if let Some(record) = self.progress.outcome.rounds.last_mut() {
+            record.validation = score;
+            record.validation_by_site = dice_by_site(&validation);
+            record.held_out = pooled_dice(&held_out);
+            record.bytes += table.desk.take_moved(self.id);
+        }
+        self.progress.validated = true;
+        // An undefined score loses against any other; of equals the later round, which has seen more, wins.
+        let rank = |score: Option<f64>| score.unwrap_or(-1.0);
+        let Some(model) = models.first() else { return };
+        let best = self.progress.best.is_none_or(|best| rank(score) >= rank(best.score));
+        if best {
+            self.progress.best = Some(Best { round: model.round, parameters: model.parameters, score });
+            self.progress.outcome.best_round = model.round;
+            self.best_scores = Some(validation);
+        }
+        out.push(Effect::Report(Happening::Validated { run: self.id, round: model.round, score, best }));
+    }
+}
