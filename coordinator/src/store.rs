@@ -6,8 +6,8 @@
 //! federation/round-0000/   global.f32: the initial model
 //! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8;
 //!                          an update was trained from the model of the round before; updates.json names each with its base
-//! records/RUN/             round-NNNN.json: what a round did, with its checksum, once the next one is finished
 //! alone-SITE/round-NNNN/   the same for a site's own lineage
+//! records/RUN/             round-NNNN.json: what a round did, with its checksum, once the next one is finished
 //! models/                  the best and the last model of each lineage as safetensors
 //! outcome.json             what the report is made of
 //! incoming/                updates on their way in
