@@ -162,6 +162,6 @@ pub enum Effect {
         /// Why.
         reason: String,
     },
-    /// Everything is done: ask for [`Machine::outcome`].
+    /// Everything is done: ask for [`Machine::outcome`](super::Machine::outcome).
     Finish,
 }
