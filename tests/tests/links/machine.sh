@@ -46,7 +46,7 @@ for module in llc stp bridge veth sch_netem sch_ingress cls_u32 act_gact; do
   cp "$(find "$work/kernel" -name "$module.ko*")" "$disk/modules/$number-$module.ko"
 done
 
-# The first program. Its end by an error is the end of the machine.
+# The first program. Its end by an error is the end of the machine. Nothing is put over /tmp, where all of this may lie.
 cat >"$disk/init" <<INIT
 #!/bin/busybox sh
 set -e
@@ -55,7 +55,6 @@ busybox mount -t devtmpfs dev /dev
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
 busybox mount -t tmpfs run /run
-busybox mount -t tmpfs tmp /tmp
 for module in /modules/*; do busybox insmod \$module; done
 cd /tmp
 ended=0
