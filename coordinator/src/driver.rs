@@ -1,5 +1,6 @@
 //! The loop around the coordinator's machine: what arrives becomes an event, effects are obeyed in their order.
 
+mod books;
 mod steer;
 
 use crate::happening::Happening;
@@ -7,15 +8,15 @@ use crate::outcome::Outcome;
 use crate::server::{Inbound, SendError, Server};
 use crate::signal::Signal;
 use crate::status::{self, Command, Status};
-use crate::store::{FileSource, Place, Store, StoreError};
-use shared::aggregate::{Average, Checked, Contribution};
-use shared::codec::transfer::Arrived;
+use crate::store::{Place, Store, StoreError};
+pub(crate) use books::{Accepted, Books};
+use books::{Beside, Finding};
+use shared::aggregate::{Average, Contribution};
 use shared::federation::Federation;
 use shared::message::{RunId, TaskId, TaskKind};
 use shared::model_file::ModelCard;
-use shared::parameters::{Manifest, ParametersId};
+use shared::parameters::Manifest;
 use shared::round::{Effect, Event, Machine, ModelRef, RunProgress, Snapshot};
-use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,29 +40,6 @@ impl From<StoreError> for End {
     }
 }
 
-/// What work beside the loop came to.
-enum Finding {
-    /// It broke off.
-    Broken(String),
-    Checked {
-        site: String,
-        task: TaskId,
-        result: Result<Result<Checked<FileSource>, String>, StoreError>,
-        id: ParametersId,
-    },
-    Aggregated {
-        run: RunId,
-        round: u32,
-        result: Result<ParametersId, StoreError>,
-    },
-}
-
-/// Work on the disk that nobody waits for, but the next of its kind and the end.
-type Beside = Option<JoinHandle<Result<(), StoreError>>>;
-
-/// Checked updates of rounds that are being trained, by task and site.
-pub(crate) type Accepted = BTreeMap<(TaskId, String), Checked<FileSource>>;
-
 /// Everything the loop holds.
 pub(crate) struct Driver {
     pub(crate) machine: Machine,
@@ -79,45 +57,6 @@ pub(crate) struct Inlets {
     pub(crate) inbound: mpsc::Receiver<Inbound>,
     pub(crate) control: mpsc::Receiver<Command>,
     pub(crate) shutdown: watch::Receiver<Option<Signal>>,
-}
-
-/// What the loop remembers between an event and the effect that names it.
-pub(crate) struct Books {
-    began: Instant,
-    files: HashMap<u64, (PathBuf, Arrived)>,
-    count: u64,
-    checked: Accepted,
-    exported: BTreeMap<String, u32>,
-    /// The model that is being written for people; one at a time, beside the loop.
-    exporting: Beside,
-    /// What nothing leads to any more is being removed, beside the loop too: that of a round takes a while.
-    pruning: Beside,
-    findings: mpsc::UnboundedSender<Finding>,
-    outcome: Option<Outcome>,
-    /// Findings that are still to come.
-    awaited: usize,
-    /// Who asked to stop, and when work beside the loop is waited for no longer.
-    draining: Option<(Signal, Instant)>,
-}
-
-impl Books {
-    /// Books with nothing in them but what was accepted before a restart; the machine's clock starts at `began`.
-    pub(crate) fn new(began: Instant, checked: Accepted) -> Self {
-        let (findings, _) = mpsc::unbounded_channel();
-        Self {
-            began,
-            files: HashMap::new(),
-            count: 0,
-            checked,
-            exported: BTreeMap::new(),
-            exporting: None,
-            pruning: None,
-            findings,
-            outcome: None,
-            awaited: 0,
-            draining: None,
-        }
-    }
 }
 
 impl Driver {
@@ -303,10 +242,11 @@ impl Driver {
     async fn persist(&mut self, snapshot: Snapshot) -> Result<(), End> {
         let store = self.store.clone();
         let snapshot = self.blocking(move || store.persist(&snapshot).map(|()| snapshot)).await?;
-        let fresh: Vec<RunProgress> = snapshot.runs.iter().filter(|run| self.better(run)).cloned().collect();
         self.picture.send_modify(|picture| picture.keep(&snapshot));
-        for run in fresh {
-            self.export(&run).await?;
+        for run in &snapshot.runs {
+            if self.better(run) {
+                self.export(run).await?;
+            }
         }
         self.prune(snapshot).await
     }

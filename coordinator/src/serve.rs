@@ -227,9 +227,9 @@ fn prepare(
     manifest: &Arc<Manifest>,
     snapshot: Option<&Snapshot>,
 ) -> Result<ParametersId, StoreError> {
-    let place = Place { run: "federation", round: 0 };
+    let (place, id) = (Place { run: "federation", round: 0 }, start.id());
     match snapshot {
-        Some(_) => store.same_start(place, manifest, start.id())?,
+        Some(_) => store.same_start(place, manifest, id)?,
         None => store.put_model(place, &start)?,
     }
     for run in snapshot.iter().flat_map(|snapshot| &snapshot.runs) {
@@ -241,7 +241,7 @@ fn prepare(
             store.verify(Place { run: name, round }, manifest, id)?;
         }
     }
-    Ok(start.id())
+    Ok(id)
 }
 
 /// Runs it.

@@ -23,7 +23,7 @@ mod source;
 mod updates;
 
 use crate::outcome::{Outcome, RoundRecord};
-use atomic::{AtomicFile, ModelFile, write_whole};
+use atomic::{AtomicFile, write_whole};
 pub use facts::peek;
 pub use lock::is_held;
 pub use records::records;
@@ -32,7 +32,7 @@ use shared::architecture::manifest;
 use shared::delta::Encoding;
 use shared::federation::{Federation, Precision};
 use shared::model_file::{ModelCard, prelude};
-use shared::parameters::{Manifest, Parameters, ParametersId};
+use shared::parameters::{Manifest, Parameters, ParametersId, to_bytes};
 use shared::round::{RunProgress, Snapshot};
 pub use source::FileSource;
 use std::fs::{self, File};
@@ -162,7 +162,7 @@ impl Store {
     }
 
     fn round(&self, Place { run, round }: Place<'_>) -> PathBuf {
-        self.root.join(run.replace(':', "-")).join(format!("round-{round:04}"))
+        self.root.join(plain(run)).join(format!("round-{round:04}"))
     }
 
     /// Stores a model whole.
@@ -170,9 +170,9 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn put_model(&self, place: Place<'_>, parameters: &Parameters) -> Result<(), StoreError> {
-        let mut file = ModelFile::create(&self.model(place))?;
-        parameters.values().chunks(BLOCK).try_for_each(|block| file.write(block))?;
-        file.commit().map(drop)
+        let mut file = AtomicFile::create(&self.model(place))?;
+        parameters.values().chunks(BLOCK).try_for_each(|block| file.write(&to_bytes(block)))?;
+        file.commit()
     }
 
     fn checked(path: &Path, manifest: &Manifest, id: ParametersId) -> Result<Checked<FileSource>, StoreError> {
@@ -266,7 +266,7 @@ impl Store {
         let path = self.model(place);
         let before = prelude(manifest, card)
             .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        let name = format!("{}.safetensors", name.replace(':', "-"));
+        let name = format!("{}.safetensors", plain(name));
         let mut file = AtomicFile::create(&self.root.join("models").join(name))?;
         file.write(&before)?;
         file.write_file(FileSource::open(&path, manifest)?.into_file(), &path)?;
@@ -300,6 +300,11 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// A lineage's name as files bear it.
+fn plain(run: &str) -> String {
+    run.replace(':', "-")
 }
 
 /// A stored vector that is not what it was, or a disk that refuses.

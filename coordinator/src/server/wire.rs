@@ -263,7 +263,8 @@ fn open(path: &Path, bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads piece after piece, and hashes what nobody has yet, from the chunk `first` on. Ends early, and well, when nobody listens any more.
+/// Reads piece after piece, and hashes what nobody has yet, from the chunk `first` on. Ends early, and well, when nobody listens
+/// any more.
 fn load(
     (mut file, Hashes(hashes)): (File, &Hashes),
     bytes: u64,
@@ -283,11 +284,11 @@ fn load(
                 hash.update(&piece);
             }
             left -= piece.len();
-            let hash = match &hash {
-                _ if left > 0 => None,
-                Some(hash) => Some(*known.get_or_init(|| hash.finish())),
-                None => known.get().copied(),
-            };
+            if let Some(hash) = hash.as_ref().filter(|_| left == 0) {
+                // Another transfer of the same may have been faster.
+                known.set(hash.finish()).ok();
+            }
+            let hash = known.get().copied().filter(|_| left == 0);
             if full.blocking_send(Piece { bytes: piece, hash }).is_err() {
                 return Ok(());
             }

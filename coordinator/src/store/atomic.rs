@@ -55,12 +55,6 @@ impl AtomicFile {
         self.writer.write_all(bytes).map_err(StoreError::io("write", &self.temporary))
     }
 
-    /// Writes what `value` is as JSON, without holding the text.
-    pub(super) fn write_json(&mut self, value: &impl serde::Serialize) -> Result<(), StoreError> {
-        serde_json::to_writer(&mut self.writer, value)
-            .map_err(|error| StoreError::io("write", &self.temporary)(error.into()))
-    }
-
     /// Writes the whole of another file, which the system does by itself where it can.
     pub(super) fn write_file(&mut self, mut other: File, path: &Path) -> Result<(), StoreError> {
         let copied = self.writer.flush().and_then(|()| std::io::copy(&mut other, self.writer.get_mut()));
@@ -96,15 +90,12 @@ pub(super) fn hold(from: &Path, to: &Path) -> Result<PathBuf, StoreError> {
 /// Moves a file, synced by whoever wrote it, within one disk.
 pub(super) fn move_into(from: &Path, to: &Path) -> Result<(), StoreError> {
     let folder = folder(to);
-    let moved = fs::create_dir_all(folder).map_err(StoreError::io("create", folder)).and_then(|()| rename(from, to));
-    match moved {
-        // The folder was just removed, because nothing led to what was in it.
-        Err(_) if !folder.exists() => {
-            fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
-            rename(from, to)
-        }
-        moved => moved,
-    }
+    let attempt = || {
+        fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+        rename(from, to)
+    };
+    // The folder may have been removed just then, because nothing led to what was in it.
+    attempt().or_else(|error| if folder.exists() { Err(error) } else { attempt() })
 }
 
 /// Puts a file in another's place, for good.

@@ -1,8 +1,8 @@
 //! `state.json`: the facts that a restart needs behind their checksum, so that a torn file is noticed; and a look at
 //! them by somebody who does not hold the folder.
 
-use super::StoreError;
 use super::atomic::{self, AtomicFile};
+use super::{StoreError, json};
 use shared::federation::Federation;
 use shared::round::Snapshot;
 use std::fs;
@@ -15,7 +15,7 @@ const SEPARATOR: &str = "\",\"snapshot\":";
 /// Writes the facts, and keeps those before as `state.previous.json`.
 pub(super) fn write(root: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
     let path = root.join("state.json");
-    let file = sealed(&path, snapshot)?;
+    let file = seal(&path, snapshot)?;
     // The two never share their content on the disk: what damages the one leaves the other.
     let previous = root.join("state.previous.json");
     let before = path.exists().then(|| atomic::hold(&path, &previous)).transpose()?;
@@ -28,18 +28,17 @@ pub(super) fn read(root: &Path) -> Result<Option<Snapshot>, StoreError> {
     unseal(&root.join("state.json"))
 }
 
-/// A file that holds `value` behind its checksum, on its way. The text stands in no memory.
-pub(super) fn sealed(path: &Path, value: &impl serde::Serialize) -> Result<AtomicFile, StoreError> {
-    let mut sum = blake3::Hasher::new();
-    serde_json::to_writer(&mut sum, value).map_err(|error| StoreError::io("write", path)(error.into()))?;
+/// A file that holds `value` behind its checksum, on its way.
+pub(super) fn seal(path: &Path, value: &impl serde::Serialize) -> Result<AtomicFile, StoreError> {
+    let body = json(value, path)?;
     let mut file = AtomicFile::create(path)?;
-    file.write(format!("{PREFIX}{}{SEPARATOR}", sum.finalize()).as_bytes())?;
-    file.write_json(value)?;
+    file.write(format!("{PREFIX}{}{SEPARATOR}", blake3_hex(&body)).as_bytes())?;
+    file.write(&body)?;
     file.write(b"}")?;
     Ok(file)
 }
 
-/// What [`sealed`] wrote; `None` where there is no file.
+/// What [`seal`] wrote; `None` where there is no file.
 pub(super) fn unseal<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let text = match fs::read(path) {
         Ok(text) => text,

@@ -1,12 +1,12 @@
 //! `records/RUN/round-NNNN.json`: what each finished round did, once that no longer changes. Only people and reports read them.
 
-use super::{StoreError, facts};
+use super::{StoreError, facts, plain};
 use shared::outcome::RoundRecord;
 use std::path::{Path, PathBuf};
 
 /// Writes a round's record.
 pub(super) fn write(root: &Path, run: &str, record: &RoundRecord) -> Result<(), StoreError> {
-    facts::sealed(&place(root, run, record.round), record)?.commit()
+    facts::seal(&place(root, run, record.round), record)?.commit()
 }
 
 /// The records of the rounds before `last`, in their order, as far as they are there.
@@ -15,7 +15,7 @@ pub fn records(root: &Path, run: &str, last: u32) -> impl Iterator<Item = Result
 }
 
 fn place(root: &Path, run: &str, round: u32) -> PathBuf {
-    root.join("records").join(run.replace(':', "-")).join(format!("round-{round:04}.json"))
+    root.join("records").join(plain(run)).join(format!("round-{round:04}.json"))
 }
 
 /// A run can do without a record, but not without its facts.

@@ -3,7 +3,7 @@ use shared::aggregate::{Average, Contribution};
 use shared::codec::transfer::{Arrived, Receiving};
 use shared::federation::{Aggregation, Input};
 use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
-use shared::parameters::{Kind, TensorSpec, from_bytes, to_bytes};
+use shared::parameters::{Kind, TensorSpec, from_bytes};
 use shared::sequence::SequenceSet;
 
 mod buffered;
@@ -160,7 +160,7 @@ fn sound_facts_of_another_release_are_not_called_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     drop(store);
-    facts::sealed(&folder.path().join("state.json"), &serde_json::json!({ "runs": "many" })).unwrap().commit().unwrap();
+    facts::seal(&folder.path().join("state.json"), &serde_json::json!({ "runs": "many" })).unwrap().commit().unwrap();
     let error = Store::open(folder.path(), &federation(8), false).unwrap_err();
     assert!(matches!(error, StoreError::Release { .. }) && error.to_string().contains("another release"), "{error}");
 }

@@ -1,5 +1,5 @@
-//! Blocks of the next model, made on several cores at a time and given away in order. What a block holds depends on nothing but its
-//! range, so neither the number of threads nor their luck changes a bit of it.
+//! Blocks of the next model, made on several cores at a time and given away in order. What a block holds depends on nothing
+//! but its range, so neither the number of threads nor their luck changes a bit of it.
 
 use super::{AggregateError, BLOCK, Contribution, Segment, Source, Updates};
 use rayon::prelude::*;
