@@ -49,6 +49,18 @@ impl Block {
     }
 }
 
+/// Pixels along each side of the features that the head sees, of a plane of `plane` pixels a side.
+#[must_use]
+pub fn feature_side(model: &Model, plane: usize) -> usize {
+    let mut side = plane;
+    let mut reached = 1;
+    while reached < model.output_stride {
+        side = side.div_ceil(2);
+        reached *= 2;
+    }
+    side
+}
+
 /// The backbone's blocks in order.
 ///
 /// Strides past the output stride become dilations by torchvision's `replace_stride_with_dilation`: the first block

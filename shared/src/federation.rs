@@ -191,6 +191,28 @@ pub enum Effort {
     Epochs(u32),
 }
 
+/// What the network computes in while it trains. Weights, statistics, the loss and what travels are 32-bit either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compute {
+    /// 32-bit reals.
+    #[default]
+    F32,
+    /// Mixed precision: convolutions and features in bfloat16. Faster on cards that have it; the processor never does.
+    Bf16,
+}
+
+impl Compute {
+    /// Its name in settings and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// Training at a site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {
@@ -224,6 +246,9 @@ pub struct Training {
     pub lesion_oversampling: f32,
     /// Augmentation.
     pub augmentation: Augmentation,
+    /// What sites compute in, unless a site's own settings or its device say otherwise.
+    #[serde(default)]
+    pub compute: Compute,
 }
 
 /// Random changes to a training example, the same for all sequences and the label where they move voxels.

@@ -1,7 +1,7 @@
 //! The words of the protocol. Frames are encoded by one codec; parameters never travel in them.
 
 use crate::case::{Cases, Role};
-use crate::federation::Federation;
+use crate::federation::{Compute, Federation};
 use crate::overlay::Overlay;
 use crate::parameters::ParametersId;
 use crate::score::{CaseScore, SubsetScore};
@@ -9,9 +9,9 @@ use crate::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
 
 /// The protocol's version: the ALPN name both ends must offer, and the number in [`Hello`].
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 /// TLS application protocol name.
-pub const ALPN: &[u8] = b"lacuna/4";
+pub const ALPN: &[u8] = b"lacuna/5";
 
 /// The most models whose consensus a site is asked to score.
 pub const MAX_MODELS: usize = 64;
@@ -121,6 +121,8 @@ pub struct Trained {
     pub seconds: f32,
     /// Sequences that the training examples held: what the site can teach the stem.
     pub sequences: SequenceSet,
+    /// What the network computed in.
+    pub compute: Compute,
 }
 
 /// What an evaluation counts beside the histograms.

@@ -1,7 +1,7 @@
 //! What a finished federation leaves for its report: `outcome.json` in the run folder.
 
 use crate::case::Role;
-use crate::federation::Federation;
+use crate::federation::{Compute, Federation};
 use crate::message::Inventory;
 use crate::overlay::Overlay;
 use crate::score::{CaseScore, SubsetScore};
@@ -100,6 +100,9 @@ pub struct UpdateRecord {
     /// for their sites.
     #[serde(default)]
     pub staleness: u32,
+    /// What the network computed in at the site.
+    #[serde(default)]
+    pub compute: Compute,
 }
 
 /// One site's cases under one model.

@@ -9,13 +9,12 @@ mod models;
 mod session;
 mod worker;
 
+use crate::device;
 use crate::failure::{Class, Failure};
 use crate::signal;
 pub use config::{FallbackAddress, SiteConfig, SiteConfigError};
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -25,7 +24,7 @@ pub struct Args {
     config: PathBuf,
     /// Log as JSON, a line per event.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// Runs it.
@@ -33,8 +32,8 @@ pub struct Args {
 /// # Errors
 /// Settings, data, certificates or the federation refuse, or Ctrl-C or SIGTERM end the program.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    log_to_stderr(args.json);
     let config = SiteConfig::read(&args.config)?;
+    device::prepare(&config.device);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -49,12 +48,4 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     // A training that is still in its last step must not hold the program back.
     runtime.shutdown_background();
     outcome
-}
-
-fn log_to_stderr(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    let log = log.with_target(false);
-    if json { log.json().init() } else { log.init() }
 }

@@ -29,7 +29,12 @@ enum Command {
 /// Parses the command line, runs the command, and turns its outcome into an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let outcome: Result<(), Failure> = match Cli::parse().command {
+    let command = Cli::parse().command;
+    match &command {
+        Command::Run(args) => crate::logging::start("info", args.json),
+        _ => crate::logging::start("warn", false),
+    }
+    let outcome: Result<(), Failure> = match command {
         Command::Run(args) => crate::agent::run(&args),
         Command::Doctor(args) => crate::doctor::run(&args),
         Command::Predict(args) => crate::predict::run(&args),

@@ -1,117 +1,216 @@
-//! Where the network runs: the only file that names burn's backends, and so the one that gives the processor
-//! operators of our own (`model::atrous`, `model::normal`).
+//! Where the network runs, and the operators that it is made of.
+//!
+//! Only this room names burn's backends. `operators` says what an operator is and how its gradient comes about, once
+//! for all devices; `processor` and `card` say how each kind of device computes it.
 
-use crate::model::atrous::{self, Geometry};
-use crate::model::normal::{self, Normal};
-use burn::backend::autodiff::NodeId;
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::FlexTensor;
-use burn::backend::ops::FloatTensorOps;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+#[cfg(feature = "gpu")]
+mod cache;
+#[cfg(feature = "gpu")]
+mod card;
+#[cfg(feature = "cuda")]
+mod nvidia;
+mod operators;
+mod processor;
+
+use crate::model::atrous::Geometry;
+use burn::backend::Dispatch;
 pub use burn::tensor::Device;
-use burn::tensor::{Tensor, TensorData};
-use std::ops::Range;
+use burn::tensor::{FloatDType, Tensor};
+pub(crate) use operators::{AdamStep, MomentumStep};
+use operators::{Operators, OptimiserSteps};
+pub(crate) use processor::Matrix;
+use shared::federation::Compute;
+use std::path::Path;
 
 /// Why a device cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// A name that means no device.
-    #[error("there is no device called \"{0}\"; known are cpu, cuda and cuda:N")]
+    #[error("there is no device called \"{0}\"; known are cpu, cuda, cuda:N, vulkan and vulkan:N")]
     Unknown(String),
     /// The program was built without the device's backend.
     #[error(
-        "this program was built without NVIDIA support; build it with `cargo build --release --features site-agent/cuda`"
+        "this program was built without {backend}; build it with `cargo build --release --features site-agent/{backend}`"
     )]
-    NotBuilt,
+    NotBuilt {
+        /// The backend: `cuda` or `vulkan`.
+        backend: &'static str,
+    },
     /// The machine has no such device, or its driver does not answer.
-    #[error("device {index} asked for, but {found} NVIDIA devices answer")]
+    #[error("{backend} device {index} asked for, but {found} answer")]
     Absent {
+        /// The backend: `cuda` or `vulkan`.
+        backend: &'static str,
         /// The index asked for.
         index: usize,
         /// How many there are.
         found: usize,
     },
+    /// Something that the device needs is not on this machine.
+    #[error("{missing} was not found")]
+    Missing {
+        /// What: `NVIDIA's driver (libcuda.so.1)`.
+        missing: &'static str,
+        /// How one gets it.
+        remedy: &'static str,
+    },
+    /// The device is there and does not work.
+    #[error("{name} does not work: {fault}")]
+    Broken {
+        /// The device's name in the settings.
+        name: String,
+        /// What it says.
+        fault: DeviceFault,
+    },
 }
 
-/// Opens a device by its name in a site's settings: `cpu`, `cuda` (the first one) or `cuda:N`.
+impl DeviceError {
+    /// Whether the settings are to blame, and not the machine.
+    #[must_use]
+    pub fn is_setting(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::NotBuilt { .. })
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) | Self::NotBuilt { .. } => "device = \"cpu\" works everywhere",
+            Self::Absent { .. } => {
+                "is the card's driver installed and does `nvidia-smi` or `vulkaninfo` list it? device = \"cpu\" works \
+                 everywhere"
+            }
+            Self::Missing { remedy, .. } => remedy,
+            Self::Broken { .. } => {
+                "is another program using all of the card's memory, is it at least of compute capability 7.0, and is \
+                 its driver up to date? device = \"cpu\" works everywhere"
+            }
+        }
+    }
+}
+
+/// A device that failed at its work. The words hold no patient data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceFault {
+    /// It has not the memory that was asked for.
+    #[error("the device has too little memory: {0}")]
+    OutOfMemory(String),
+    /// Anything else: a program that could not be compiled, a card that vanished.
+    #[error("the device failed: {0}")]
+    Failed(String),
+}
+
+impl DeviceFault {
+    /// From what burn, cubecl or a driver says: the first lines, since traces of their own code follow.
+    #[must_use]
+    pub fn new(words: &str) -> Self {
+        let lines = words.lines().map(str::trim).take_while(|line| !line.starts_with("Backtrace"));
+        let said: String = lines.filter(|line| !line.is_empty()).take(4).collect::<Vec<_>>().join("; ");
+        let said: String = said.chars().take(400).collect();
+        let small = said.to_lowercase();
+        let memory = ["out of memory", "out_of_memory", "outofmemory", "too large", "too big"];
+        if memory.iter().any(|word| small.contains(word)) { Self::OutOfMemory(said) } else { Self::Failed(said) }
+    }
+}
+
+/// A tensor's values, read back from its device.
+///
+/// # Errors
+/// What went wrong on the device since the last time that something was read.
+pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DeviceFault> {
+    let data = tensor.try_into_data().map_err(|error| DeviceFault::new(&error.to_string()))?;
+    Ok(data.iter::<f32>().collect())
+}
+
+/// Whether the device is a card, where each new shape of a tensor costs preparations.
+pub(crate) fn is_card(device: &Device) -> bool {
+    device.clone().without_autodiff() != Device::flex()
+}
+
+/// Opens a device by its name in a site's settings: `cpu`, `cuda` (the first one) or `cuda:N`, `vulkan` or `vulkan:N`.
 ///
 /// Tensors and modules made on it run inference; training happens on `device.autodiff()`.
 ///
 /// # Errors
-/// A name that means nothing, a backend that was not built in, a device that is not there.
+/// A name that means nothing, a backend that was not built in, a device that is not there or cannot work.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
-    let index = match name {
-        "cpu" => return Ok(Device::flex()),
-        "cuda" => 0,
-        _ => name
-            .strip_prefix("cuda:")
-            .and_then(|index| index.parse().ok())
-            .ok_or_else(|| DeviceError::Unknown(name.into()))?,
+    open_with(name, None)
+}
+
+/// Sees to it that what the device needs besides itself can be found: before anything else is begun, since the program
+/// may have to start itself anew.
+pub fn prepare(name: &str) {
+    #[cfg(feature = "cuda")]
+    if name.starts_with("cuda") {
+        nvidia::find();
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = name;
+}
+
+/// The same, with a folder for what is compiled for cards, instead of one in the user's cache folder. A process has one
+/// such folder: the first device's.
+///
+/// # Errors
+/// See [`open`].
+pub fn open_with(name: &str, kernel_cache: Option<&Path>) -> Result<Device, DeviceError> {
+    let unknown = || DeviceError::Unknown(name.into());
+    let (backend, index) = match name.split_once(':') {
+        None => (name, 0),
+        Some((backend, index)) => (backend, index.parse().map_err(|_| unknown())?),
     };
-    cuda(index)
+    match backend {
+        "cpu" if name == "cpu" => Ok(Device::flex()),
+        "cuda" => cuda(index, kernel_cache),
+        "vulkan" => vulkan(index, kernel_cache),
+        _ => Err(unknown()),
+    }
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(index: usize) -> Result<Device, DeviceError> {
-    let devices = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec();
-    let found = devices.len();
-    devices.into_iter().nth(index).ok_or(DeviceError::Absent { index, found })
+fn cuda(index: usize, kernel_cache: Option<&Path>) -> Result<Device, DeviceError> {
+    nvidia::check()?;
+    card::open("cuda", burn::tensor::DeviceType::Cuda, index, kernel_cache)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(_index: usize) -> Result<Device, DeviceError> {
-    Err(DeviceError::NotBuilt)
+fn cuda(_index: usize, _kernel_cache: Option<&Path>) -> Result<Device, DeviceError> {
+    Err(DeviceError::NotBuilt { backend: "cuda" })
 }
 
-/// A matrix of the processor's, whose rows or columns may lie apart.
-pub(crate) struct Matrix(FlexTensor);
+#[cfg(feature = "vulkan")]
+fn vulkan(index: usize, kernel_cache: Option<&Path>) -> Result<Device, DeviceError> {
+    card::open("vulkan", burn::tensor::DeviceType::Vulkan, index, kernel_cache)
+}
 
-impl Matrix {
-    /// `values` hold `shape[0]` rows of `shape[1]`.
-    pub(crate) fn new(values: Vec<f32>, shape: [usize; 2]) -> Self {
-        Self(FlexTensor::from_data(TensorData::new(values, shape)))
-    }
+#[cfg(not(feature = "vulkan"))]
+fn vulkan(_index: usize, _kernel_cache: Option<&Path>) -> Result<Device, DeviceError> {
+    Err(DeviceError::NotBuilt { backend: "vulkan" })
+}
 
-    /// The same values seen the other way.
-    pub(crate) fn transposed(&self) -> Self {
-        Self(self.0.transpose(0, 1))
-    }
-
-    /// Some of the columns.
-    pub(crate) fn columns(&self, columns: Range<usize>) -> Self {
-        Self(self.0.narrow(1, columns.start, columns.len()))
-    }
-
-    /// The product of two matrices.
-    pub(crate) fn times(&self, other: &Self) -> Self {
-        Self(Flex::float_matmul(self.0.clone(), other.0.clone()))
-    }
-
-    /// The memory again, for another matrix.
-    pub(crate) fn into_buffer(self) -> Vec<f32> {
-        // Matrices hold 32-bit reals; were it otherwise, an empty buffer would serve as well.
-        self.0.into_data().try_into_vec().unwrap_or_default()
-    }
-
-    /// A product's values, row by row.
-    pub(crate) fn values(&self) -> &[f32] {
-        self.0.storage()
+/// Bytes of memory that the device has; the processor's are not counted.
+pub(crate) fn memory(device: &Device) -> Option<u64> {
+    #[cfg(feature = "gpu")]
+    return card::memory(device);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = device;
+        None
     }
 }
 
-/// Whether this device has operators of our own: the processor has.
-pub(crate) fn has_operators(device: &Device) -> bool {
-    device.clone().without_autodiff() == Device::flex()
+/// Whether the device can compute in this at all.
+pub(crate) fn computes_in(device: &Device, compute: Compute) -> bool {
+    match compute {
+        Compute::F32 => true,
+        Compute::Bf16 => is_card(device) && device.supports_dtype(FloatDType::BF16),
+    }
 }
 
-/// The convolution of an input `[batch, height, width, inputs]` with a kernel `[outputs, inputs, side, side]`, on a
-/// device that [has operators](has_operators).
+/// The convolution of an input `[batch, height, width, inputs]` with a kernel `[outputs, inputs, side, side]`.
 pub(crate) fn convolve(input: Tensor<4>, kernel: Tensor<4>, [stride, padding, dilation]: [usize; 3]) -> Tensor<4> {
-    let (input, kernel) = (input.into_dispatch(), kernel.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as Operators>::convolution(input, kernel, stride, padding, dilation))
+    let geometry = Geometry { input: input.dims(), kernel: kernel.dims(), stride, padding, dilation };
+    Tensor::from_dispatch(<Dispatch as Operators>::convolution(input.into_dispatch(), kernel.into_dispatch(), geometry))
 }
 
 /// Mean and biased variance, `[2, channels]`, of each channel of `[batch, height, width, channels]`; without gradient.
@@ -134,182 +233,90 @@ pub(crate) fn normalise(
     Tensor::from_dispatch(out)
 }
 
-/// What a backend needs for the functions above.
-#[backend_extension(Flex, Autodiff)]
-trait Operators: Backend {
-    fn convolution(
-        input: FloatTensor<Self>,
-        kernel: FloatTensor<Self>,
-        stride: usize,
-        padding: usize,
-        dilation: usize,
-    ) -> FloatTensor<Self>;
-    fn statistics(input: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn normalisation(
-        input: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        epsilon: f32,
-        rectified: bool,
-    ) -> FloatTensor<Self>;
+/// The sum of all values.
+pub(crate) fn total<const D: usize>(input: Tensor<D>) -> Tensor<1> {
+    let values = input.dims().iter().product();
+    let column = input.reshape([1, values, 1]);
+    Tensor::<2>::from_dispatch(<Dispatch as Operators>::sums(column.into_dispatch())).reshape([1])
 }
 
-impl Operators for Flex {
-    fn convolution(
-        input: FlexTensor,
-        kernel: FlexTensor,
-        stride: usize,
-        padding: usize,
-        dilation: usize,
-    ) -> FlexTensor {
-        let geometry =
-            Geometry { input: input.shape().dims(), kernel: kernel.shape().dims(), stride, padding, dilation };
-        let (input, kernel) = (input.to_contiguous(), kernel.to_contiguous());
-        dense(atrous::forward(&geometry, input.storage(), kernel.storage()), geometry.output())
-    }
-
-    fn statistics(input: FlexTensor) -> FlexTensor {
-        let [.., channels] = input.shape().dims::<4>();
-        dense(normal::statistics(input.to_contiguous().storage(), channels), [2, channels])
-    }
-
-    fn normalisation(
-        input: FlexTensor,
-        statistics: FlexTensor,
-        weight: FlexTensor,
-        bias: FlexTensor,
-        epsilon: f32,
-        rectified: bool,
-    ) -> FlexTensor {
-        let [input, statistics, weight, bias] = [input, statistics, weight, bias].map(|tensor| tensor.to_contiguous());
-        let normal = Normal::new(statistics.storage(), epsilon);
-        let values = normal.forward(input.storage(), weight.storage(), bias.storage(), rectified);
-        dense(values, input.shape().dims::<4>())
-    }
+/// The mean of all values.
+#[must_use]
+pub fn mean<const D: usize>(input: Tensor<D>) -> Tensor<1> {
+    let values: usize = input.dims().iter().product();
+    total(input).div_scalar(values as f64)
 }
 
-fn dense<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
+/// The mean over the rows of each group: `[groups, rows, columns]` becomes `[groups, columns]`.
+pub(crate) fn row_means(input: Tensor<3>) -> Tensor<2> {
+    let [_, rows, _] = input.dims();
+    let sums = Tensor::<2>::from_dispatch(<Dispatch as Operators>::sums(input.into_dispatch()));
+    sums.div_scalar(rows as f64)
 }
 
-impl<C: CheckpointStrategy> Operators for Autodiff<Flex, C> {
-    fn convolution(
-        input: FloatTensor<Self>,
-        kernel: FloatTensor<Self>,
-        stride: usize,
-        padding: usize,
-        dilation: usize,
-    ) -> FloatTensor<Self> {
-        let (shape, sides) = (input.shape().dims(), kernel.shape().dims());
-        let geometry = Geometry { input: shape, kernel: sides, stride, padding, dilation };
-        let run = |input, kernel| Flex::convolution(input, kernel, stride, padding, dilation);
-        match Convolved.prepare::<C>([input.node(), kernel.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let state = (prep.checkpoint(&input), prep.checkpoint(&kernel), geometry);
-                prep.finish(state, run(input.into_primitive(), kernel.into_primitive()))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(run(input.into_primitive(), kernel.into_primitive())),
-        }
-    }
-
-    fn statistics(input: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::from_inner(Flex::statistics(input.into_primitive()))
-    }
-
-    fn normalisation(
-        input: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        epsilon: f32,
-        rectified: bool,
-    ) -> FloatTensor<Self> {
-        let statistics = statistics.into_primitive();
-        let normal = Normal::new(statistics.to_contiguous().storage(), epsilon);
-        let nodes = [input.node(), weight.node(), bias.node()];
-        let run = |input: FloatTensor<Self>, weight: FloatTensor<Self>| {
-            let (input, weight, bias) = (input.into_primitive(), weight.into_primitive(), bias.into_primitive());
-            Flex::normalisation(input, statistics, weight, bias, epsilon, rectified)
-        };
-        match Normalised.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let (seen, scale) = (prep.checkpoint(&input), prep.checkpoint(&weight));
-                let output = run(input, weight);
-                prep.finish((seen, scale, normal, rectified.then(|| output.clone())), output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(run(input, weight)),
-        }
-    }
+/// `matrix`, `[outputs, rows]`, times each group: `[groups, rows, columns]` becomes `[groups, outputs, columns]`.
+pub(crate) fn times(matrix: Tensor<2>, input: Tensor<3>) -> Tensor<3> {
+    Tensor::from_dispatch(<Dispatch as Operators>::product(input.into_dispatch(), matrix.into_dispatch()))
 }
 
-/// The way back through a convolution.
-#[derive(Debug)]
-struct Convolved;
-
-impl Backward<Flex, 2> for Convolved {
-    type State = (NodeId, NodeId, Geometry);
-
-    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, checkpoints: &mut Checkpointer) {
-        let [to_input, to_kernel] = ops.parents;
-        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
-        let (input, kernel, geometry) = ops.state;
-        let [input, kernel] = [input, kernel].map(|node| retrieve(checkpoints, node));
-        let wanted = [to_input.is_some(), to_kernel.is_some()];
-        let (by_input, by_kernel) =
-            atrous::backward(&geometry, (input.storage(), kernel.storage()), gradient.storage(), wanted);
-        if let Some((node, values)) = to_input.zip(by_input) {
-            gradients.register::<Flex>(node.id, dense(values, geometry.input));
-        }
-        if let Some((node, values)) = to_kernel.zip(by_kernel) {
-            gradients.register::<Flex>(node.id, dense(values, geometry.kernel));
-        }
-    }
+/// The sum of two tensors of one shape, and no less than zero.
+pub(crate) fn join(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(<Dispatch as Operators>::joined(left.into_dispatch(), right.into_dispatch()))
 }
 
-/// The way back through a batch normalisation.
-#[derive(Debug)]
-struct Normalised;
-
-impl Backward<Flex, 3> for Normalised {
-    type State = (NodeId, NodeId, Normal, Option<FlexTensor>);
-
-    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpoints: &mut Checkpointer) {
-        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
-        let (input, weight, normal, output) = ops.state;
-        let [input, weight] = [input, weight].map(|node| retrieve(checkpoints, node));
-        let (shape, channels) = (input.shape().dims::<4>(), weight.shape().dims::<1>());
-        let output = output.as_ref().map(FlexTensor::storage);
-        let parts = normal.backward((input.storage(), weight.storage()), output, gradient.storage());
-        let [by_input, by_weight, by_bias] = parts;
-        let results = [dense(by_input, shape), dense(by_weight, channels), dense(by_bias, channels)];
-        for (node, result) in ops.parents.into_iter().zip(results) {
-            if let Some(node) = node {
-                gradients.register::<Flex>(node.id, result);
-            }
-        }
-    }
+/// The sum of all squares, `[1]`; without gradient.
+pub(crate) fn squares<const D: usize>(values: Tensor<D>) -> Tensor<1> {
+    Tensor::from_dispatch(<Dispatch as OptimiserSteps>::squares(values.into_dispatch()))
 }
 
-fn retrieve(checkpoints: &mut Checkpointer, node: NodeId) -> FlexTensor {
-    checkpoints.retrieve_node_output::<FlexTensor>(node).to_contiguous()
+/// One step of Adam: new weights, first and second moments.
+pub(crate) fn adam(weights: Tensor<1>, gradient: Tensor<1>, moments: [Tensor<1>; 2], step: AdamStep) -> [Tensor<1>; 3] {
+    let [first, second] = moments.map(Tensor::into_dispatch);
+    let (weights, gradient) = (weights.into_dispatch(), gradient.into_dispatch());
+    let (weights, first, second) = <Dispatch as OptimiserSteps>::adam(weights, gradient, first, second, step);
+    [weights, first, second].map(Tensor::from_dispatch)
 }
+
+/// One step of gradient descent with momentum: new weights and velocity.
+pub(crate) fn momentum(
+    weights: Tensor<1>,
+    gradient: Tensor<1>,
+    velocity: Tensor<1>,
+    step: MomentumStep,
+) -> [Tensor<1>; 2] {
+    let (weights, gradient) = (weights.into_dispatch(), gradient.into_dispatch());
+    let (weights, velocity) = <Dispatch as OptimiserSteps>::momentum(weights, gradient, velocity.into_dispatch(), step);
+    [weights, velocity].map(Tensor::from_dispatch)
+}
+
+/// `[batch, height, width, channels]` with a bias added to each channel.
+pub(crate) fn shift(input: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
+    let [batch, height, width, channels] = input.dims();
+    let rows = input.reshape([batch * height * width, channels]);
+    let shifted = <Dispatch as Operators>::shifted(rows.into_dispatch(), bias.into_dispatch());
+    Tensor::<2>::from_dispatch(shifted).reshape([batch, height, width, channels])
+}
+
+#[cfg(all(test, feature = "gpu"))]
+pub(crate) mod tests;
 
 #[cfg(test)]
-mod tests {
+mod names {
     use super::*;
 
     #[test]
     fn the_processor_is_always_there_and_a_typo_is_not() {
         assert!(open("cpu").is_ok());
-        for name in ["gpu", "", "cuda:", "cuda:one", "cuda:-1", "CPU"] {
+        for name in ["gpu", "", "cuda:", "cuda:one", "cuda:-1", "CPU", "cpu:0", "vulkan:", "Vulkan"] {
             assert_eq!(open(name).err(), Some(DeviceError::Unknown(name.into())));
         }
     }
 
-    #[cfg(not(feature = "cuda"))]
+    #[cfg(not(feature = "gpu"))]
     #[test]
-    fn a_build_without_cuda_says_how_to_get_one() {
-        assert!(open("cuda:1").unwrap_err().to_string().contains("--features"));
+    fn a_build_without_cards_says_how_to_get_them() {
+        for (name, feature) in [("cuda:1", "site-agent/cuda"), ("vulkan", "site-agent/vulkan")] {
+            assert!(open(name).unwrap_err().to_string().contains(feature));
+        }
     }
 }

@@ -4,8 +4,10 @@
 mod images;
 mod machine;
 mod network;
+mod trial;
 
 use crate::agent::SiteConfig;
+use crate::device;
 use crate::failure::{Class, Failure};
 use serde::Serialize;
 use std::io::Write;
@@ -15,8 +17,11 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 pub struct Args {
     /// The site's settings, as `run` reads them.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "device")]
+    config: Option<PathBuf>,
+    /// Look at this device instead of the settings' own; without --config, at nothing else.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
     /// Print one JSON list instead of lines.
     #[arg(long)]
     json: bool,
@@ -87,11 +92,20 @@ impl Finding {
 /// # Errors
 /// Something is not as it should be; the exit code is that of the first such thing.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = SiteConfig::read(&args.config)?;
-    let mut findings = vec![Finding::good("settings", args.config.display().to_string())];
-    findings.extend(network::findings(&config));
-    findings.extend(machine::findings(&config));
-    findings.extend(images::findings(&config));
+    let mut findings = Vec::new();
+    if let Some(path) = &args.config {
+        let mut config = SiteConfig::read(path)?;
+        config.device = args.device.clone().unwrap_or(config.device);
+        device::prepare(&config.device);
+        findings.push(Finding::good("settings", path.display().to_string()));
+        findings.extend(network::findings(&config));
+        findings.extend(machine::findings(&config));
+        findings.extend(machine::device(&config.device, config.kernel_cache.as_deref()));
+        findings.extend(images::findings(&config));
+    } else if let Some(name) = &args.device {
+        device::prepare(name);
+        findings.extend(machine::device(name, None));
+    }
     let text = if args.json {
         serde_json::to_string_pretty(&findings).map_err(|error| Failure::new(Class::Internal, error))?
     } else {

@@ -3,7 +3,7 @@
 mod truth;
 
 use crate::case::{CachedCase, CaseFileError, Native};
-use crate::device::Device;
+use crate::device::{Device, DeviceFault};
 use crate::infer::{NO_LESION, Reader};
 use crate::model::ModelError;
 use shared::dropout::DropOut;
@@ -13,7 +13,6 @@ use shared::metrics::voxel::sigmoid;
 use shared::parameters::Parameters;
 use shared::score::{CaseScore, ScoreHistogram, SubsetScore};
 use shared::sequence::SequenceSet;
-use std::convert::Infallible;
 use std::ops::ControlFlow;
 use truth::Truth;
 
@@ -37,6 +36,9 @@ pub enum EvaluateError {
         /// The case's place in the list.
         case: usize,
     },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceFault),
     /// The caller wanted no more.
     #[error("scoring was cancelled after {done} cases")]
     Cancelled {
@@ -83,20 +85,17 @@ pub fn score_cases(
         let slices = brain_slices(&prepared.native);
         let truth = Truth::of(&prepared.native).ok_or(EvaluateError::NoReference { case: index })?;
         let logits = |kept| {
-            let read = |slice: usize, slab: &mut [f32]| {
-                prepared.fill_slab(slice, input.slices, slab);
-                Ok::<(), Infallible>(())
-            };
-            let Ok(planes) = reader.logits(&slices, kept, read, |_| {});
-            prepared.restore(&planes, NO_LESION)
+            let read = |slice: usize, slab: &mut [f32]| prepared.fill_slab(slice, input.slices, slab);
+            let planes = reader.logits(&slices, kept, read, |_| {})?;
+            Ok::<_, DeviceFault>(prepared.restore(&planes, NO_LESION))
         };
         let mut tell = |scored| match each(scored) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(EvaluateError::Cancelled { done: index + 1 }),
         };
-        tell(Scored::Case(whole(index, shown, &truth, &logits(shown), wanted)))?;
+        tell(Scored::Case(whole(index, shown, &truth, &logits(shown)?, wanted)))?;
         for part in shown.proper_subsets().filter(|_| wanted.subsets) {
-            tell(Scored::Part(in_part(index, part, &truth, &logits(part), wanted)))?;
+            tell(Scored::Part(in_part(index, part, &truth, &logits(part)?, wanted)))?;
         }
     }
     Ok(())

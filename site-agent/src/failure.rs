@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 /// Shown under `--help`.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad configuration, 4 bad or missing data, \
-5 federation or network, 6 disk, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)";
+5 federation, network or device, 6 disk, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)";
 
 /// What kind of failure ended the program: its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Class {
     Configuration = 3,
     /// Data that is missing or unusable.
     Data = 4,
-    /// The federation or the network refused.
+    /// The federation or the network refused, or the device cannot work.
     Federation = 5,
     /// Reading or writing files.
     Disk = 6,
@@ -163,7 +163,8 @@ impl From<crate::predict::PredictError> for Failure {
         use crate::predict::PredictError as E;
         let (class, hint) = match error {
             E::Case(error) => return error.into(),
-            E::Device(error) => return Self::from(error).hint("--device cpu works everywhere"),
+            E::Device(error) => return Self::from(error),
+            E::Fault(fault) => return fault.into(),
             E::ModelUnreadable { .. } => (Class::Data, "give the path of a model file with --model"),
             E::ModelFile { .. } => (Class::Data, "the coordinator keeps models in its run folder"),
             E::UnknownSequence { .. } | E::Twice { .. } | E::NoSequence { .. } => {
@@ -205,7 +206,22 @@ pub fn report(outcome: Result<(), Failure>) -> ExitCode {
 
 impl From<crate::device::DeviceError> for Failure {
     fn from(error: crate::device::DeviceError) -> Self {
-        Self::new(Class::Configuration, error).hint("device = \"cpu\" in the site's settings works everywhere")
+        let class = if error.is_setting() { Class::Configuration } else { Class::Federation };
+        Self::new(class, &error).hint(error.remedy())
+    }
+}
+
+impl From<crate::device::DeviceFault> for Failure {
+    fn from(fault: crate::device::DeviceFault) -> Self {
+        let hint = match fault {
+            crate::device::DeviceFault::OutOfMemory(_) => {
+                "close other programs that use the card; `site-agent doctor` says what fits. --device cpu works everywhere"
+            }
+            crate::device::DeviceFault::Failed(_) => {
+                "try it once more; `site-agent doctor` looks at the device. --device cpu works everywhere"
+            }
+        };
+        Self::new(Class::Federation, fault).hint(hint)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Lesion logits of a whole case: what evaluation and prediction share.
 
-use crate::device::Device;
+use crate::device::{self, Device, DeviceFault};
 use crate::model::{self, DeepLabV3, ModelError};
 use burn::tensor::{Tensor, TensorData};
 use shared::dropout;
@@ -38,28 +38,36 @@ impl Reader {
     ///
     /// `slices` says of each slice whether it shows brain; where it does not, the network is not asked and the logit
     /// is [`NO_LESION`]. `read` fills the slab around a slice; `after` hears how many slices are done.
-    pub(crate) fn logits<E>(
+    ///
+    /// # Errors
+    /// The device failed.
+    pub(crate) fn logits(
         &self,
         slices: &[bool],
         kept: SequenceSet,
-        mut read: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
+        mut read: impl FnMut(usize, &mut [f32]),
         mut after: impl FnMut(usize),
-    ) -> Result<Vec<f32>, E> {
+    ) -> Result<Vec<f32>, DeviceFault> {
         let pixels = self.input.plane.pow(2);
         let slab = self.input.channels() * pixels;
         let mut logits = vec![NO_LESION; slices.len() * pixels];
         let wanted: Vec<usize> = (0..slices.len()).filter(|&slice| slices[slice]).collect();
         let mut done = 0;
         for group in wanted.chunks(self.batch) {
-            let mut images = vec![0.0; group.len() * slab];
+            // On a card the last, smaller group is filled up: each new shape costs preparations there.
+            let examples = if device::is_card(&self.device) { self.batch } else { group.len() };
+            let mut images = vec![0.0; examples * slab];
             for (&slice, image) in group.iter().zip(images.chunks_exact_mut(slab)) {
-                read(slice, image)?;
+                read(slice, image);
                 dropout::apply(image, self.input.sequences.len(), kept);
             }
-            let shape = [group.len(), self.input.channels(), self.input.plane, self.input.plane];
+            let shape = [examples, self.input.channels(), self.input.plane, self.input.plane];
             let images = Tensor::from_data(TensorData::new(images, shape), &self.device);
-            let look = |network: &DeepLabV3| network.forward(images.clone()).into_data().iter::<f32>().collect();
-            let out = consensus(self.networks.iter().map(look).collect());
+            let mut opinions = Vec::with_capacity(self.networks.len());
+            for network in &self.networks {
+                opinions.push(device::read(network.forward(images.clone()))?);
+            }
+            let out = consensus(opinions);
             for (&slice, plane) in group.iter().zip(out.chunks_exact(pixels)) {
                 logits[slice * pixels..][..pixels].copy_from_slice(plane);
             }

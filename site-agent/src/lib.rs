@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod failure;
 pub(crate) mod infer;
 pub mod link;
+mod logging;
 pub(crate) mod meter;
 pub mod model;
 pub mod nifti;

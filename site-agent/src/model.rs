@@ -11,12 +11,12 @@ mod layers;
 pub(crate) mod normal;
 mod tensors;
 
-use crate::device::Device;
+use crate::device::{self, Device};
 use backbone::Backbone;
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use head::Head;
-use shared::federation::{Input, Model};
+use shared::federation::{Compute, Input, Model};
 pub use tensors::ModelError;
 
 /// The network.
@@ -24,6 +24,8 @@ pub use tensors::ModelError;
 pub struct DeepLabV3 {
     backbone: Backbone,
     classifier: Head,
+    #[module(skip)]
+    compute: Compute,
 }
 
 /// The network on a device, all weights zero until [`DeepLabV3::load`] fills them.
@@ -31,10 +33,27 @@ pub struct DeepLabV3 {
 /// On a device with `.autodiff()` it trains: batch statistics, feature dropout, gradients. Everywhere else it infers.
 #[must_use]
 pub fn init(model: &Model, input: &Input, device: &Device) -> DeepLabV3 {
-    DeepLabV3 { backbone: Backbone::init(model, input.channels(), device), classifier: Head::init(model, device) }
+    DeepLabV3 {
+        backbone: Backbone::init(model, input.channels(), device),
+        classifier: Head::init(model, device),
+        compute: Compute::F32,
+    }
 }
 
 impl DeepLabV3 {
+    /// The same network computing in `compute`, if the device can; its weights, statistics and logits stay 32-bit.
+    #[must_use]
+    pub fn computing_in(mut self, compute: Compute, device: &Device) -> Self {
+        self.compute = if device::computes_in(device, compute) { compute } else { Compute::F32 };
+        self
+    }
+
+    /// What it computes in.
+    #[must_use]
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
     /// Lesion logits.
     ///
     /// # Shapes
@@ -42,9 +61,22 @@ impl DeepLabV3 {
     /// - output: `[batch, 1, height, width]`
     #[must_use]
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        self.forward_with(input, None)
+    }
+
+    /// The same, with the head's features multiplied by `kept`, where some are dropped while the network trains.
+    ///
+    /// # Shapes
+    /// - kept: `[batch, height / stride, width / stride, channels of the head]`, rounded up
+    #[must_use]
+    pub fn forward_with(&self, input: Tensor<4>, kept: Option<Tensor<4>>) -> Tensor<4> {
         let [_, _, height, width] = input.dims();
+        let input = match self.compute {
+            Compute::F32 => input,
+            Compute::Bf16 => input.cast(FloatDType::BF16),
+        };
         let features = self.backbone.forward(layers::channels_last(input)); // [batch, height / stride, .., features]
-        layers::enlarge(self.classifier.forward(features), [height, width])
+        layers::enlarge(self.classifier.forward(features, kept), [height, width])
     }
 }
 

@@ -12,7 +12,7 @@ mod paint;
 mod slice;
 
 use crate::case::{CachedCase, CaseFileError, Prepared};
-use crate::device::Device;
+use crate::device::{Device, DeviceFault};
 use crate::evaluate::shown;
 use crate::infer::Reader;
 use crate::model::ModelError;
@@ -23,7 +23,6 @@ use shared::overlay::{Overlay, Representative, representative};
 use shared::parameters::Parameters;
 use shared::score::AtThreshold;
 use slice::Slice;
-use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
@@ -60,6 +59,9 @@ pub(crate) enum OverlayError {
         /// The case's place in the list.
         case: u32,
     },
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceFault),
     /// A picture could not be encoded.
     #[error("a picture could not be encoded: {0}")]
     Encode(#[from] image::ImageError),
@@ -127,23 +129,22 @@ impl Scene<'_> {
         let case = self.cases.get(one.case as usize).ok_or_else(nothing)?;
         let prepared = case.load().map_err(|error| OverlayError::Unreadable { case: one.case, error })?;
         let index = slice::fullest(&prepared).ok_or_else(nothing)?;
-        let logits = self.logits(reader, &prepared, index);
+        let logits = self.logits(reader, &prepared, index)?;
         let slice = Slice::of(&prepared, index, &logits, self.threshold).ok_or_else(nothing)?;
         Ok((prepared.id, slice))
     }
 
     /// One slice's logits on the patient's own grid: what scoring saw there, since the network looks at each slice for
     /// itself.
-    fn logits(&self, reader: &Reader, prepared: &Prepared, index: usize) -> Vec<f32> {
+    fn logits(&self, reader: &Reader, prepared: &Prepared, index: usize) -> Result<Vec<f32>, DeviceFault> {
         let (slices, area) = (self.federation.input.slices, prepared.plane.pow(2));
         let only: Vec<bool> = (0..prepared.depth()).map(|slice| slice == index).collect();
         let read = |slice: usize, slab: &mut [f32]| {
             prepared.fill_slab(slice, slices, slab);
-            Ok::<(), Infallible>(())
         };
         let kept = shown(self.federation).intersection(prepared.present());
-        let Ok(planes) = reader.logits(&only, kept, read, |_| {});
-        slice::restore(prepared, planes.get(index * area..).unwrap_or_default(), crate::infer::NO_LESION)
+        let planes = reader.logits(&only, kept, read, |_| {})?;
+        Ok(slice::restore(prepared, planes.get(index * area..).unwrap_or_default(), crate::infer::NO_LESION))
     }
 }
 

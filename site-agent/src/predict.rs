@@ -2,23 +2,26 @@
 
 use crate::case::Prepared;
 use crate::data::{CaseError, Files, prepare};
-use crate::device::{self, DeviceError};
+use crate::device::{self, DeviceError, DeviceFault};
 use crate::evaluate::{brain_slices, called};
 use crate::failure::Failure;
 use crate::infer::{NO_LESION, Reader};
+use crate::logging;
 use crate::meter::Meter;
 use crate::model::ModelError;
 use crate::nifti::{NiftiError, Source, write_f32, write_u8};
-use crate::train::on_own_thread;
+use crate::train::{on_own_thread, said};
 use serde::Serialize;
 use shared::federation::Input;
 use shared::metrics::lesion::{Connectivity, components};
 use shared::metrics::voxel::sigmoid;
 use shared::model_file::{ModelCard, ModelFileError, decode};
 use shared::parameters::Parameters;
-use std::convert::Infallible;
+use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Slices that the network looks at together.
 const BATCH: usize = 4;
@@ -41,9 +44,12 @@ pub struct Args {
     /// The probability from which a voxel is lesion, instead of the model's own.
     #[arg(long, value_name = "PROBABILITY")]
     threshold: Option<f32>,
-    /// Where the network runs: cpu, cuda or cuda:N.
+    /// Where the network runs: cpu, cuda, cuda:N, vulkan or vulkan:N.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Where programs compiled for a card are kept, instead of the user's own cache folder.
+    #[arg(long, value_name = "DIR")]
+    kernel_cache: Option<PathBuf>,
     /// Threads to compute with; all cores when left out.
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
@@ -78,6 +84,8 @@ pub(crate) enum PredictError {
     Threshold(f32),
     #[error(transparent)]
     Device(#[from] DeviceError),
+    #[error(transparent)]
+    Fault(#[from] DeviceFault),
     #[error(transparent)]
     Case(#[from] CaseError),
     #[error(transparent)]
@@ -117,12 +125,20 @@ struct Summary {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    device::prepare(&args.device);
     let task = Task::resolve(args)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let lost = |reason: String| Failure::from(PredictError::Lost(reason));
+    let on_card = device::is_card(&task.device);
     let work = on_own_thread(args.threads.unwrap_or(cores), move || task.run());
-    let summary = work.map_err(|error| lost(error.to_string()))?.join();
-    let summary = summary.map_err(|_| lost("a thread panicked".into()))??;
+    let work = work.map_err(|error| lost(error.to_string()))?;
+    say_compilations(&work);
+    let summary = work.join();
+    let broken = |panic: Box<dyn Any + Send>| match said(&*panic) {
+        words if on_card => PredictError::Fault(DeviceFault::new(words)).into(),
+        _ => lost("a thread panicked".into()),
+    };
+    let summary = summary.map_err(broken)??;
     if args.json {
         let text = serde_json::to_string_pretty(&summary).map_err(|error| lost(error.to_string()))?;
         println!("{text}");
@@ -130,6 +146,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         println!("{summary}");
     }
     Ok(())
+}
+
+/// Says how many programs were compiled for a card, while nothing else moves, until the work is done.
+fn say_compilations<T>(work: &JoinHandle<T>) {
+    let mut told = (0, Instant::now());
+    while !work.is_finished() {
+        std::thread::sleep(Duration::from_millis(50));
+        if logging::compiled() > told.0 && told.1.elapsed() > Duration::from_secs(2) {
+            told = (logging::compiled(), Instant::now());
+            eprintln!("compiling programs for the card, {} so far; they are kept for the next start", told.0);
+        }
+    }
 }
 
 impl std::fmt::Display for Summary {
@@ -154,7 +182,7 @@ impl Task {
         }
         let sequences = by_position(&args.sequences, &card.input)?;
         let files = Files { sequences, label: None, brain: args.brain.clone() };
-        let device = device::open(&args.device)?;
+        let device = device::open_with(&args.device, args.kernel_cache.as_deref())?;
         Ok(Self { card, parameters, files, threshold, device, out: args.out.clone() })
     }
 
@@ -188,9 +216,8 @@ impl Task {
         let mut meter = Meter::new("slices segmented", slices.iter().filter(|&&brain| brain).count());
         let read = |slice: usize, slab: &mut [f32]| {
             patient.fill_slab(slice, card.input.slices, slab);
-            Ok::<(), Infallible>(())
         };
-        let Ok(planes) = reader.logits(&slices, patient.present(), read, |done| meter.at(done));
+        let planes = reader.logits(&slices, patient.present(), read, |done| meter.at(done))?;
         Ok(patient.restore(&planes, NO_LESION))
     }
 

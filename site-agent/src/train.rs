@@ -9,23 +9,23 @@ mod split;
 mod worker;
 
 use crate::case::CachedCase;
-use crate::device::Device;
+use crate::device::{self, Device, DeviceFault};
 use crate::model::{self, DeepLabV3, ModelError};
 use batch::{Batch, Batches};
-use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
+pub use optimiser::Stepper;
 pub use own_norms::with_own_norms;
-use rand::RngExt;
-use shared::federation::{Effort, Federation, Norm};
+use shared::federation::{Compute, Effort, Federation, Norm};
 use shared::message::TaskId;
 use shared::parameters::Parameters;
-use shared::random::{Purpose, stream};
 use shared::sequence::SequenceSet;
 pub use split::split;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 pub use worker::on_own_thread;
+pub(crate) use worker::said;
 
 /// Batches prepared ahead of the step that uses them.
 const AHEAD: usize = 2;
@@ -50,6 +50,8 @@ pub struct Job<'a> {
     pub most_steps: Option<u32>,
     /// The site's last own model, whose normalisation it keeps where the federation says so ([`Norm::BatchLocal`]).
     pub own: Option<&'a Parameters>,
+    /// What the network computes in, where the device can.
+    pub compute: Compute,
 }
 
 /// Why a training ends before its last step.
@@ -95,6 +97,8 @@ pub struct Update {
     pub sequences: SequenceSet,
     /// Cases left out: without a reference, or without anything of the fixed subset that training is about.
     pub left_out: usize,
+    /// What the network computed in.
+    pub compute: Compute,
 }
 
 /// Why a training gave nothing. The words hold no patient data: they go to the coordinator.
@@ -123,6 +127,16 @@ pub enum TrainError {
         step: u32,
         /// Steps asked for.
         total: u32,
+    },
+    /// The device failed.
+    #[error("{fault} (in a step of {batch} slices of {plane} x {plane} pixels)")]
+    Device {
+        /// What it says.
+        fault: DeviceFault,
+        /// Examples in a step.
+        batch: usize,
+        /// Pixels along each side of a slice.
+        plane: usize,
     },
     /// The parameters do not fit the network, or came out of it broken.
     #[error(transparent)]
@@ -180,6 +194,7 @@ pub fn train(
         seconds: began.elapsed().as_secs_f32(),
         sequences,
         left_out,
+        compute: learner.model.compute(),
     })
 }
 
@@ -210,7 +225,7 @@ struct Learner<'a> {
     federation: &'a Federation,
     device: Device,
     model: DeepLabV3,
-    optimiser: ModuleOptimizer,
+    stepper: Stepper,
     /// The weights that the round began from, where the loss draws back to them.
     anchor: Option<optimiser::Anchor>,
     rate: f64,
@@ -221,21 +236,17 @@ impl<'a> Learner<'a> {
     fn new(job: &Job<'a>, device: &Device, total: u32) -> Result<Self, TrainError> {
         let federation = job.federation;
         let device = device.clone().autodiff();
-        if federation.model.head_dropout > 0.0 {
-            // burn draws the dropout of features from the device's own generator.
-            device.seed(stream(federation.seed, job.task.round, job.site, Purpose::Features).random());
-        }
         let own = job.own.filter(|_| federation.model.norm == Norm::BatchLocal);
         let mixed = own.map(|own| with_own_norms(job.start, own));
         let training = &federation.training;
-        let model = model::init(&federation.model, &federation.input, &device);
+        let model = model::init(&federation.model, &federation.input, &device).computing_in(job.compute, &device);
         let model = model.load(mixed.as_ref().unwrap_or(job.start))?;
         Ok(Self {
             federation,
             anchor: (training.proximal > 0.0).then(|| optimiser::Anchor::of(&model)),
             model,
             device,
-            optimiser: optimiser::optimiser(training),
+            stepper: Stepper::of(training),
             rate: training.learning_rate * training.schedule.factor(job.task.round, federation.rounds),
             total,
         })
@@ -245,13 +256,15 @@ impl<'a> Learner<'a> {
     fn step(&mut self, batch: Batch, step: u32) -> Result<f32, TrainError> {
         let (input, training) = (&self.federation.input, &self.federation.training);
         let broken = |what| TrainError::NotFinite { what, step, total: self.total };
-        let tensor = |values: Vec<f32>, channels: usize| {
-            let shape = [training.batch, channels, input.plane, input.plane];
-            Tensor::<4>::from_data(TensorData::new(values, shape), &self.device)
-        };
-        let logits = self.model.forward(tensor(batch.images, input.channels()));
-        let loss = loss::loss(logits, tensor(batch.labels, 1), training.positive_weight, training.dice_weight);
-        let value = loss.clone().into_scalar::<f32>();
+        let failed = |fault| TrainError::Device { fault, batch: training.batch, plane: input.plane };
+        let tensor =
+            |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &self.device);
+        let slices = |channels: usize| [training.batch, channels, input.plane, input.plane];
+        let kept = batch.features.map(|features| tensor(features.factors, features.shape));
+        let logits = self.model.forward_with(tensor(batch.images, slices(input.channels())), kept);
+        let labels = tensor(batch.labels, slices(1));
+        let loss = loss::loss(logits, labels, training.positive_weight, training.dice_weight);
+        let value = device::read(loss.clone()).map_err(failed)?.into_iter().next().unwrap_or(f32::NAN);
         if !value.is_finite() {
             return Err(broken("loss"));
         }
@@ -259,14 +272,13 @@ impl<'a> Learner<'a> {
         if let Some(anchor) = &self.anchor {
             gradients = anchor.draw_back(gradients, &self.model, training.proximal);
         }
-        let norm = optimiser::norm(&gradients, &self.model);
+        let norm = optimiser::norm(&gradients, &self.model).map_err(failed)?;
         if !norm.is_finite() {
             return Err(broken("gradient"));
         }
-        if let Some(limit) = training.clip_norm.map(f64::from).filter(|&limit| norm > limit) {
-            gradients = optimiser::scaled(gradients, &self.model, limit / norm);
-        }
-        self.model = self.optimiser.step(self.rate, self.model.clone(), gradients);
+        let limit = training.clip_norm.map_or(f64::INFINITY, f64::from);
+        let factor = if norm > limit { limit / norm } else { 1.0 };
+        self.model = self.stepper.step(self.rate, self.model.clone(), gradients, factor);
         Ok(value)
     }
 }

@@ -384,6 +384,7 @@ fn trained(task: TaskId, parameters: ParametersId, batch: usize) -> Trained {
         last_loss: 0.25,
         seconds: 1.0,
         sequences: SequenceSet::full(SEQUENCES.len()),
+        compute: shared::federation::Compute::F32,
     }
 }
 

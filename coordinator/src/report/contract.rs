@@ -10,7 +10,7 @@ pub use experiment::{EXPERIMENT_VERSION, Experiment, Model, SeedRun};
 pub use matrix::{Cell, DiceAt, Matrix, MatrixRow, SiteCell, Without, WorstCell};
 use serde::{Deserialize, Serialize};
 use shared::case::Role;
-use shared::federation::Federation;
+use shared::federation::{Compute, Federation};
 
 /// The contract's version. Keys may be added within a version; none is renamed, removed or given another meaning.
 pub const VERSION: u32 = 2;
@@ -291,6 +291,9 @@ pub struct Update {
     /// How many versions older than the newest the model was that it started from.
     #[serde(default)]
     pub staleness: u32,
+    /// What the network computed in at the site: `f32`, or `bf16` for mixed precision.
+    #[serde(default)]
+    pub compute: Compute,
 }
 
 /// A site that gave nothing.

@@ -196,6 +196,7 @@ fn update(record: &crate::outcome::UpdateRecord) -> Update {
         steps: record.steps,
         asked_steps: record.asked_steps,
         staleness: record.staleness,
+        compute: record.compute,
     }
 }
 

@@ -86,6 +86,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
                 steps: 8,
                 asked_steps: 8,
                 staleness: 0,
+                compute: shared::federation::Compute::F32,
             })
             .collect(),
         missing: vec![("west".into(), "out of <memory>".into())],

@@ -202,7 +202,7 @@ impl Folder {
         table.insert("certificates".into(), text(self.certificates().join(&site.name)));
         table.insert("role".into(), toml::Value::try_from(site.role)?);
         table.insert("work_folder".into(), text(self.store.join("sites").join(&site.name).join("work")));
-        table.insert("device".into(), plan.device.clone().into());
+        table.insert("device".into(), site.device.as_ref().unwrap_or(&plan.device).clone().into());
         table.insert("threads".into(), (plan.threads_of(site.role) as i64).into());
         // Should the coordinator be killed, its agents do not outlive it for long.
         table.insert("reconnect_minutes".into(), 1.into());

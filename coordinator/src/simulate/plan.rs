@@ -32,6 +32,8 @@ pub(crate) struct PlannedSite {
     pub(crate) name: String,
     /// Its part.
     pub(crate) role: Role,
+    /// What it computes on, where not on what all sites do.
+    pub(crate) device: Option<String>,
     /// Its images.
     pub(crate) images: Images,
 }
@@ -117,6 +119,7 @@ struct SiteText {
     #[serde(default)]
     lacks: Vec<String>,
     scanner: Option<String>,
+    device: Option<String>,
     data: Option<toml::Table>,
 }
 
@@ -127,7 +130,7 @@ impl Plan {
         let (train, mut rest): (Vec<_>, Vec<_>) = self.sites.into_iter().partition(|site| site.role == Role::Train);
         let count = train.len();
         let images = Images::Pooled(train.into_iter().map(|site| (site.name, site.images)).collect());
-        rest.insert(0, PlannedSite { name: POOLED.into(), role: Role::Train, images });
+        rest.insert(0, PlannedSite { name: POOLED.into(), role: Role::Train, device: None, images });
         self.sites = rest;
         if let Effort::Steps(steps) = &mut self.federation.training.effort {
             *steps = steps.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
@@ -206,7 +209,7 @@ impl SiteText {
             (None, Some(_)) => return Err(PlanError::LacksFolders(self.name)),
             _ => return Err(PlanError::NoImages(self.name)),
         };
-        Ok(PlannedSite { name: self.name, role: self.role, images })
+        Ok(PlannedSite { name: self.name, role: self.role, device: self.device, images })
     }
 }
 

@@ -65,6 +65,7 @@ fn record(round: u32) -> RoundRecord {
         steps: 8,
         asked_steps: 8,
         staleness: 0,
+        compute: shared::federation::Compute::F32,
     };
     RoundRecord {
         round,

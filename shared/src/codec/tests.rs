@@ -57,6 +57,7 @@ fn trained() -> Trained {
         last_loss: 0.25,
         seconds: 12.0,
         sequences: SequenceSet::full(3),
+        compute: crate::federation::Compute::Bf16,
     }
 }
 

@@ -151,6 +151,7 @@ struct TrainingText {
     turns: bool,
     shift: usize,
     intensity: f32,
+    compute: Compute,
 }
 
 impl Default for TrainingText {
@@ -173,6 +174,7 @@ impl Default for TrainingText {
             turns: false,
             shift: 4,
             intensity: 0.1,
+            compute: Compute::F32,
         }
     }
 }
@@ -342,6 +344,7 @@ impl TrainingText {
                 shift: self.shift,
                 intensity: self.intensity,
             },
+            compute: self.compute,
         })
     }
 }

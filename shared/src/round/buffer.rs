@@ -147,6 +147,7 @@ mod tests {
             last_loss: 1.0,
             seconds: 1.0,
             sequences: SequenceSet::full(1),
+            compute: crate::federation::Compute::F32,
         })
     }
 

@@ -368,7 +368,7 @@ fn round_record(round: u32, updates: Vec<UpdateRecord>, missing: Vec<(String, St
 
 /// What the record of the version after `newest` says of an update.
 fn update_record(site: String, trained: &Trained, newest: u32) -> UpdateRecord {
-    let Trained { slices, mean_loss, last_loss, seconds, steps, asked_steps, .. } = *trained;
+    let Trained { slices, mean_loss, last_loss, seconds, steps, asked_steps, compute, .. } = *trained;
     UpdateRecord {
         site,
         slices,
@@ -378,5 +378,6 @@ fn update_record(site: String, trained: &Trained, newest: u32) -> UpdateRecord {
         steps,
         asked_steps,
         staleness: newest.saturating_sub(base(trained)),
+        compute,
     }
 }

@@ -30,6 +30,7 @@ fn trained(round: u32, byte: u8) -> Trained {
         last_loss,
         seconds,
         sequences,
+        compute: crate::federation::Compute::F32,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::link::{Fallback, LinkConfig, Proxies};
 use crate::overlay::Overlays;
 use serde::Deserialize;
 use shared::case::Role;
+use shared::federation::Compute;
 use std::path::{Path, PathBuf};
 
 /// A site's checked settings; relative paths are meant from the file's own folder.
@@ -23,9 +24,15 @@ pub struct SiteConfig {
     pub role: Role,
     /// Where prepared cases, models and the skip report are kept.
     pub work_folder: PathBuf,
-    /// `cpu`, `cuda` or `cuda:N`.
+    /// `cpu`, `cuda`, `cuda:N`, `vulkan` or `vulkan:N`.
     #[serde(default = "SiteConfig::cpu")]
     pub device: String,
+    /// What training computes in, where the device can; what the federation says when left out.
+    #[serde(default)]
+    pub compute: Option<Compute>,
+    /// Where programs compiled for a card are kept; the user's own cache folder when left out.
+    #[serde(default)]
+    pub kernel_cache: Option<PathBuf>,
     /// Threads for preparing data and for the model; all cores when left out.
     #[serde(default = "SiteConfig::cores")]
     pub threads: usize,
@@ -137,6 +144,7 @@ impl SiteConfig {
         }
         config.certificates = folder.join(&config.certificates);
         config.work_folder = folder.join(&config.work_folder);
+        config.kernel_cache = config.kernel_cache.map(|cache| folder.join(cache));
         Ok(config)
     }
 }

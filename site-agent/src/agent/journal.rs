@@ -94,6 +94,7 @@ mod tests {
             last_loss: 0.3,
             seconds: 1.5,
             sequences: SequenceSet::full(1),
+            compute: shared::federation::Compute::F32,
         };
         let work = Work { task, models: vec![ParametersId([7; 32])], wanted: Wanted::default(), steps: Some(5) };
         let finished = Finished { work, trained };

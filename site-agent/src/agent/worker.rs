@@ -5,14 +5,15 @@ use super::models::Models;
 use super::session::Told;
 use crate::case::CachedCase;
 use crate::data::{self, Archives};
-use crate::device::{self, Device};
+use crate::device::{self, Device, DeviceFault};
 use crate::evaluate::{Scored, count_scores, score_cases};
 use crate::failure::{Class, Failure};
+use crate::logging;
 use crate::meter::Meter;
 use crate::overlay::{Overlays, Scene};
 use crate::train::{self, Job, Step, Stop, on_own_thread, train, with_own_norms};
 use shared::case::{Cases, Role};
-use shared::federation::{Evaluation, Federation, Norm};
+use shared::federation::{Compute, Evaluation, Federation, Norm};
 use shared::message::{Inventory, Progress, RunId, TaskId, Trained};
 use shared::parameters::{Parameters, ParametersId};
 use shared::score::AtThreshold;
@@ -23,9 +24,14 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
+/// How often a running task is looked at.
+const WATCH: Duration = Duration::from_millis(200);
+/// Compilations are told of at most this often.
+const COMPILING: Duration = Duration::from_secs(5);
 /// Progress goes out at most this often.
 const PROGRESS: Duration = Duration::from_millis(500);
 
@@ -109,6 +115,8 @@ struct Shop {
     federation: Arc<Federation>,
     models: Models,
     device: Device,
+    /// What training computes in, where the device can.
+    compute: Compute,
     data: Archives,
     work_folder: PathBuf,
     overlays: Overlays,
@@ -120,6 +128,8 @@ struct Shop {
     fresh: Mutex<Option<Fresh>>,
     /// The site's last own model, whose normalisation layers it keeps where the federation says so.
     own: Mutex<Option<(RunId, Parameters)>>,
+    /// How far the last task was when it last said so.
+    far: Mutex<Option<Progress>>,
 }
 
 /// What a training came to, where the next one has a use for it.
@@ -178,9 +188,10 @@ impl Worker {
         let shop = Shop {
             site: site.into(),
             role: config.role,
+            compute: config.compute.unwrap_or(federation.training.compute),
             federation,
             models,
-            device: device::open(&config.device)?,
+            device: device::open_with(&config.device, config.kernel_cache.as_deref())?,
             data: config.data.clone(),
             work_folder: config.work_folder.clone(),
             overlays: config.overlays,
@@ -189,6 +200,7 @@ impl Worker {
             last: Mutex::new(last),
             fresh: Mutex::new(None),
             own: Mutex::new(own),
+            far: Mutex::new(None),
         };
         Ok(Self { shop: Arc::new(shop), threads: config.threads, halt: Arc::default() })
     }
@@ -241,10 +253,16 @@ impl Worker {
                 shop.say(Event::Failed { task, reason });
             }
         })?;
+        let shop = self.shop.clone();
         // A panic below must not leave the coordinator waiting for its patience to run out.
         std::thread::Builder::new().name("watch".into()).spawn(move || {
-            if running.join().is_err() {
-                let reason = "the task broke off by an internal error; the site's log says more".into();
+            shop.watch(task, &running);
+            if let Err(panic) = running.join() {
+                let reason = match train::said(&*panic) {
+                    // burn panics where a card refuses.
+                    words if device::is_card(&shop.device) => DeviceFault::new(words).to_string(),
+                    _ => "the task broke off by an internal error; the site's log says more".into(),
+                };
                 let _ = tell.send(Told::Event(Event::Failed { task, reason }));
             }
         })?;
@@ -253,7 +271,28 @@ impl Worker {
 }
 
 impl Shop {
+    /// Waits for a task. While programs are compiled for a card nothing else moves for minutes: that is said here, and
+    /// to the coordinator, which would take the site for lost.
+    fn watch(&self, task: TaskId, running: &JoinHandle<()>) {
+        let mut compiled = logging::compiled();
+        let mut told = Instant::now();
+        while !running.is_finished() {
+            std::thread::sleep(WATCH);
+            if logging::compiled() == compiled || told.elapsed() < COMPILING {
+                continue;
+            }
+            (compiled, told) = (logging::compiled(), Instant::now());
+            tracing::info!("compiling programs for the card, {compiled} so far; they are kept for the next start");
+            let far = lock(&self.far).filter(|progress| progress.task == task);
+            let nothing = Progress { task, done: 0, total: 1, loss: None, slices_per_second: 0.0 };
+            self.say(Event::Progress(far.unwrap_or(nothing)));
+        }
+    }
+
     fn say(&self, event: Event) {
+        if let Event::Progress(progress) = &event {
+            *lock(&self.far) = Some(*progress);
+        }
         // Nobody listens when the program is ending.
         let _ = self.tell.send(Told::Event(event));
     }
@@ -275,7 +314,16 @@ impl Shop {
         let cases = prepared.of(&prepared.training);
         let own = self.own(task.run);
         let (federation, site) = (&*self.federation, self.site.as_str());
-        let job = Job { cases: &cases, federation, site, task, start, most_steps: work.steps, own: own.as_ref() };
+        let job = Job {
+            cases: &cases,
+            federation,
+            site,
+            task,
+            start,
+            most_steps: work.steps,
+            own: own.as_ref(),
+            compute: self.compute,
+        };
         let mut meter = None;
         let mut last = Instant::now();
         let mut progress = |step: Step| {
@@ -303,6 +351,7 @@ impl Shop {
             last_loss: update.last_loss,
             seconds: update.seconds,
             sequences: update.sequences,
+            compute: update.compute,
         }));
         Ok(())
     }

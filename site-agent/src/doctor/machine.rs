@@ -1,10 +1,10 @@
 //! The machine: its disk, its memory, its processors.
 
 use super::Finding;
+use super::trial;
 use crate::agent::SiteConfig;
 use crate::device;
 use crate::failure::{Class, Failure};
-use burn::tensor::Tensor;
 use std::io::Write;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ const LITTLE_ROOM: u64 = 1 << 30;
 pub(super) fn findings(config: &SiteConfig) -> Vec<Finding> {
     // The work folder first: it may have to be made before its disk can be asked.
     let folder = work_folder(&config.work_folder);
-    vec![folder, disk(fs4::available_space(&config.work_folder)), memory(), processor(config)]
+    vec![folder, disk(fs4::available_space(&config.work_folder)), memory()]
 }
 
 /// Room for models and prepared cases. How much these are is known only once the site has joined.
@@ -80,20 +80,21 @@ fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }
 
-/// The device computes something.
-fn processor(config: &SiteConfig) -> Finding {
-    match device::open(&config.device) {
-        Ok(device) => {
-            let sum = Tensor::<1>::ones([1000], &device).sum().into_scalar::<f32>();
-            let words = format!("{}, {} threads", config.device, config.threads);
-            if sum == 1000.0 {
-                Finding::good("device", words)
-            } else {
-                Finding::bad("device", Failure::new(Class::Internal, format!("{words}: it computes wrongly")))
-            }
-        }
-        Err(error) => Finding::bad("device", Failure::new(Class::Configuration, error)),
+/// The device computes something; a card also runs the publication's network, which compiles what that needs ahead
+/// of a federation, and shows how many slices of a batch fit.
+pub(super) fn device(name: &str, kernel_cache: Option<&Path>) -> Vec<Finding> {
+    let device = match device::open_with(name, kernel_cache) {
+        Ok(device) => device,
+        Err(error) => return vec![Finding::bad("device", error.into())],
+    };
+    let mut findings = vec![Finding::good("device", format!("{name} computes"))];
+    if device::is_card(&device) {
+        findings.push(match trial::run(&device) {
+            Ok(trial) => Finding::good("card", trial.to_string()),
+            Err(fault) => Finding::bad("card", fault.into()),
+        });
     }
+    findings
 }
 
 #[cfg(test)]

@@ -166,32 +166,33 @@ pub(crate) fn forward(geometry: &Geometry, input: &[f32], kernel: &[f32]) -> Vec
     output
 }
 
-/// Gradients with respect to the input and the kernel, as far as they are wanted.
-pub(crate) fn backward(
-    geometry: &Geometry,
-    (input, kernel): (&[f32], &[f32]),
-    gradient: &[f32],
-    [wants_input, wants_kernel]: [bool; 2],
-) -> (Option<Vec<f32>>, Option<Vec<f32>>) {
+/// The gradient with respect to the input, `[batch, height, width, inputs]`.
+pub(crate) fn to_input(geometry: &Geometry, gradient: &[f32], kernel: &[f32]) -> Vec<f32> {
     let kernel = by_tap(geometry, kernel);
-    let mut to_input = wants_input.then(|| vec![0.0; geometry.input.iter().product()]);
-    let mut to_kernel = wants_kernel.then(|| vec![0.0; geometry.kernel.iter().product()]);
-    let mut buffer = Vec::new();
+    let mut to_input = vec![0.0; geometry.input.iter().product()];
     for group in geometry.groups() {
         let weights = weights(geometry, &kernel, &group); // [outputs, taps x inputs]
         for block in geometry.blocks(&group) {
             let gradient = places(geometry, gradient, &group, &block); // [places, outputs]
-            if let Some(to_input) = &mut to_input {
-                add_patches(geometry, to_input, &group, &block, gradient.times(&weights).values());
-            }
-            if let Some(to_kernel) = &mut to_kernel {
-                let patches = patches(geometry, input, &group, &block, buffer);
-                add_weights(geometry, to_kernel, &group, gradient.transposed().times(&patches).values());
-                buffer = patches.into_buffer();
-            }
+            add_patches(geometry, &mut to_input, &group, &block, gradient.times(&weights).values());
         }
     }
-    (to_input, to_kernel.map(|kernel| by_input(geometry, &kernel)))
+    to_input
+}
+
+/// The gradient with respect to the kernel, `[outputs, inputs, side, side]`.
+pub(crate) fn to_kernel(geometry: &Geometry, gradient: &[f32], input: &[f32]) -> Vec<f32> {
+    let mut to_kernel = vec![0.0; geometry.kernel.iter().product()];
+    let mut buffer = Vec::new();
+    for group in geometry.groups() {
+        for block in geometry.blocks(&group) {
+            let gradient = places(geometry, gradient, &group, &block); // [places, outputs]
+            let patches = patches(geometry, input, &group, &block, buffer);
+            add_weights(geometry, &mut to_kernel, &group, gradient.transposed().times(&patches).values());
+            buffer = patches.into_buffer();
+        }
+    }
+    by_input(geometry, &to_kernel)
 }
 
 /// The kernel with its taps outside: `[outputs, taps x inputs]`.

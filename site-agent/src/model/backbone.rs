@@ -1,12 +1,11 @@
 //! The ResNet that sees the slices.
 
 use super::layers::{ConvNorm, Shape, channels_first, channels_last};
-use crate::device::Device;
+use crate::device::{self, Device};
 use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use shared::architecture;
 use shared::federation::{Model, Norm};
 
@@ -70,6 +69,6 @@ impl Block {
         let residual = self.convs.iter().enumerate().fold(input, |features, (index, conv)| {
             if index == last { conv.forward(features) } else { conv.forward_relu(features) }
         });
-        relu(residual + shortcut)
+        device::join(residual, shortcut)
     }
 }

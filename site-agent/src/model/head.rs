@@ -1,11 +1,10 @@
 //! The atrous spatial pyramid and the classifier on top of it.
 
-use super::layers::{ConvNorm, Shape, channels_first};
-use crate::device::Device;
+use super::layers::{ConvNorm, Shape, convolve, like};
+use crate::device::{self, Device};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::nn::{Dropout, DropoutConfig};
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use shared::architecture::{features, head_channels};
 use shared::federation::Model;
 
@@ -17,7 +16,6 @@ pub(super) struct Head {
     /// The branch that sees the mean over the whole image.
     pub(super) pooling: ConvNorm,
     pub(super) project: ConvNorm,
-    dropout: Dropout,
     pub(super) conv: ConvNorm,
     pub(super) classifier: Conv2d,
 }
@@ -34,28 +32,37 @@ impl Head {
             branches,
             pooling: branch(1, 1),
             project: ConvNorm::init(Shape::plain(joined, outputs, 1), norm, device),
-            dropout: DropoutConfig::new(f64::from(model.head_dropout)).init(),
             conv: ConvNorm::init(Shape::plain(outputs, outputs, 3), norm, device),
             classifier: Shape::plain(outputs, 1, 1).conv(true, device),
         }
     }
 
+    /// `kept` is what features are multiplied by where some are dropped.
+    ///
     /// # Shapes
     /// - input: `[batch, height, width, features]`
-    /// - output: `[batch, 1, height, width]`
-    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let pyramid = self.dropout.forward(self.project.forward_relu(self.pyramid(input)));
-        self.classifier.forward(channels_first(self.conv.forward_relu(pyramid)))
+    /// - kept: `[batch, height, width, channels of the head]`
+    /// - output: `[batch, height, width, 1]`
+    pub(super) fn forward(&self, input: Tensor<4>, kept: Option<Tensor<4>>) -> Tensor<4> {
+        let mut pyramid = self.project.forward_relu(self.pyramid(input));
+        if let Some(kept) = kept {
+            pyramid = pyramid.clone() * like(kept, &pyramid);
+        }
+        let features = self.conv.forward_relu(pyramid).cast(FloatDType::F32);
+        convolve(&self.classifier, features)
     }
 
     /// All branches side by side, `[batch, height, width, branches * channels]`.
     fn pyramid(&self, input: Tensor<4>) -> Tensor<4> {
-        let [batch, height, width, _] = input.dims();
-        let mean = input.clone().mean_dim(1).mean_dim(2); // [batch, 1, 1, features]
-        let image = self.pooling.forward_relu(mean);
+        let [batch, height, width, features] = input.dims();
+        let mean = device::row_means(input.clone().reshape([batch, height * width, features]));
+        let image = self.pooling.forward_relu(mean.reshape([batch, 1, 1, features]));
         let [.., channels] = image.dims();
         let mut branches: Vec<_> = self.branches.iter().map(|conv| conv.forward_relu(input.clone())).collect();
-        branches.push(image.expand([batch, height, width, channels]));
+        // A product with ones sets the one value at every place, and adds up the gradients of all places.
+        let ones = Tensor::ones([height * width, 1], &input.device().without_autodiff());
+        let everywhere = device::times(ones, image.reshape([batch, 1, channels]));
+        branches.push(everywhere.reshape([batch, height, width, channels]));
         Tensor::cat(branches, 3)
     }
 }

@@ -4,10 +4,8 @@ use crate::device::{self, Device};
 use burn::module::{Initializer, Module, Param, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, PaddingConfig2d};
-use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use burn::tensor::module::{batch_norm, batch_norm_train, interpolate};
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+use burn::tensor::{Tensor, TensorData};
 use shared::architecture;
 use shared::federation;
 
@@ -74,13 +72,20 @@ impl ConvNorm {
     }
 }
 
-/// A convolution without bias, channels last: ours where there is one, burn's elsewhere.
-fn convolve(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
-    if !device::has_operators(&input.device()) {
-        return channels_last(conv.forward(channels_first(input)));
-    }
+/// A convolution, channels last.
+pub(super) fn convolve(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
     let padding = padding(conv.kernel_size[0], conv.dilation[0]);
-    device::convolve(input, conv.weight.val(), [conv.stride[0], padding, conv.dilation[0]])
+    let kernel = like(conv.weight.val(), &input);
+    let output = device::convolve(input, kernel, [conv.stride[0], padding, conv.dilation[0]]);
+    match &conv.bias {
+        Some(bias) => device::shift(output, bias.val()),
+        None => output,
+    }
+}
+
+/// Values in the type that another tensor's are in.
+pub(super) fn like(values: Tensor<4>, other: &Tensor<4>) -> Tensor<4> {
+    if values.dtype() == other.dtype() { values } else { values.cast(other.dtype()) }
 }
 
 /// `[batch, height, width, channels]` as burn's operators want it, `[batch, channels, height, width]`.
@@ -143,39 +148,15 @@ impl BatchNorm {
     }
 
     fn forward(&self, input: Tensor<4>, rectified: bool) -> Tensor<4> {
-        let device = input.device();
-        let own = device::has_operators(&device);
-        match (device.is_autodiff(), own) {
-            (false, false) => rectify(self.infer(input), rectified),
-            (true, false) => rectify(self.train(input), rectified),
-            (false, true) => {
-                let statistics = Tensor::stack(vec![self.running_mean.value(), self.running_var.value()], 0);
-                device::normalise(input, statistics, self.affine(), EPSILON as f32, rectified)
-            }
-            (true, true) => {
-                let statistics = device::statistics(input.clone());
-                let [mean, variance] = [0, 1].map(|row| statistics.clone().slice(row..=row).squeeze_dim::<1>(0));
-                self.remember(input.dims(), mean, variance);
-                device::normalise(input, statistics, self.affine(), EPSILON as f32, rectified)
-            }
-        }
-    }
-
-    fn affine(&self) -> [Tensor<1>; 2] {
-        [self.weight.val(), self.bias.val()]
-    }
-
-    fn infer(&self, input: Tensor<4>) -> Tensor<4> {
-        let [weight, bias] = self.affine();
-        let (mean, variance) = (self.running_mean.value(), self.running_var.value());
-        channels_last(batch_norm(channels_first(input), weight, bias, mean, variance, EPSILON))
-    }
-
-    fn train(&self, input: Tensor<4>) -> Tensor<4> {
-        let ([weight, bias], shape) = (self.affine(), input.dims());
-        let normalised = batch_norm_train(channels_first(input), weight, bias, EPSILON);
-        self.remember(shape, normalised.mean, normalised.variance);
-        channels_last(normalised.output)
+        let statistics = if input.device().is_autodiff() {
+            let statistics = device::statistics(input.clone());
+            let [mean, variance] = [0, 1].map(|row| statistics.clone().slice(row..=row).squeeze_dim::<1>(0));
+            self.remember(input.dims(), mean, variance);
+            statistics
+        } else {
+            Tensor::stack(vec![self.running_mean.value(), self.running_var.value()], 0)
+        };
+        device::normalise(input, statistics, [self.weight.val(), self.bias.val()], EPSILON as f32, rectified)
     }
 
     /// Moves the running statistics by the batch's mean and biased variance.
@@ -191,8 +172,53 @@ fn remember(running: &RunningState<Tensor<1>>, seen: Tensor<1>) {
     running.update(old.add(seen.detach().mul_scalar(MOMENTUM)).detach());
 }
 
-/// Bilinear enlargement with half-pixel centres (PyTorch's `align_corners=False`).
+/// Bilinear enlargement of one channel, with half-pixel centres (PyTorch's `align_corners=False`): rows are mixed, then
+/// columns.
+///
+/// # Shapes
+/// - input: `[batch, height, width, 1]`
+/// - output: `[batch, 1, size[0], size[1]]`
 pub(super) fn enlarge(input: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
-    let options = InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false).with_output_size(size);
-    interpolate(input, options)
+    let [batch, height, width, _] = input.dims();
+    let device = input.device().without_autodiff();
+    let mixture =
+        |from: usize, to: usize| Tensor::<2>::from_data(TensorData::new(bilinear(from, to), [to, from]), &device);
+    let rows = device::times(mixture(height, size[0]), input.reshape([batch, height, width]));
+    let columns = device::times(mixture(width, size[1]), rows.reshape([batch * size[0], width, 1]));
+    columns.reshape([batch, 1, size[0], size[1]])
+}
+
+/// How `to` places along a line mix the values at `from` places, `[to, from]`: each takes its two neighbours, nearer
+/// ones more, and beyond the outermost centres that one alone.
+fn bilinear(from: usize, to: usize) -> Vec<f32> {
+    let mut weights = vec![0.0; to * from];
+    for (place, weights) in weights.chunks_exact_mut(from).enumerate() {
+        let centre = (from as f32 / to as f32 * (place as f32 + 0.5) - 0.5).max(0.0);
+        let left = (centre as usize).min(from - 1);
+        let right = (left + 1).min(from - 1);
+        let share = centre - left as f32;
+        weights[left] += 1.0 - share;
+        weights[right] += share;
+    }
+    weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+    use burn::tensor::module::interpolate;
+    use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+
+    #[test]
+    fn enlarging_is_what_burn_and_pytorch_call_bilinear() {
+        let device = device::open("cpu").unwrap();
+        for ([height, width], size) in [([4, 4], [32, 32]), ([5, 3], [33, 47]), ([1, 2], [9, 2]), ([7, 7], [7, 7])] {
+            let input = Tensor::<4>::random([2, 1, height, width], Distribution::Uniform(-3.0, 3.0), &device);
+            let bilinear = InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false);
+            let expected = interpolate(input.clone(), bilinear.with_output_size(size));
+            let found = enlarge(input.permute([0, 2, 3, 1]), size);
+            assert!((found - expected).abs().max().into_scalar::<f32>() <= 1e-6);
+        }
+    }
 }

@@ -25,16 +25,16 @@ impl Normal {
         Self { mean: mean.to_vec(), precision }
     }
 
-    /// What a deviation from the mean is multiplied by.
-    fn scale(&self, weight: &[f32]) -> Vec<f32> {
-        self.precision.iter().zip(weight).map(|(precision, weight)| precision * weight).collect()
+    /// What values are multiplied by, and what is added then, to become normal values times `weight` plus `bias`.
+    fn line(&self, weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
+        let scale: Vec<f32> = self.precision.iter().zip(weight).map(|(precision, weight)| precision * weight).collect();
+        let shift = bias.iter().zip(&self.mean).zip(&scale).map(|((bias, mean), scale)| bias - mean * scale).collect();
+        [scale, shift]
     }
 
     /// Normal values times `weight` plus `bias`, and no less than zero if `rectified`.
     pub(crate) fn forward(&self, input: &[f32], weight: &[f32], bias: &[f32], rectified: bool) -> Vec<f32> {
-        let scale = self.scale(weight);
-        let shift: Vec<f32> =
-            bias.iter().zip(&self.mean).zip(&scale).map(|((bias, mean), scale)| bias - mean * scale).collect();
+        let [scale, shift] = self.line(weight, bias);
         let floor = if rectified { 0.0 } else { f32::NEG_INFINITY };
         let mut output = vec![0.0; input.len()];
         let (channels, slab) = (scale.len(), slab(scale.len()));
@@ -50,33 +50,40 @@ impl Normal {
         output
     }
 
-    /// Gradients with respect to input, weight and bias, where the statistics are the input's own. `output` is what
-    /// [`Normal::forward`] gave, if it was rectified.
+    /// Gradients with respect to input, weight and bias, where the statistics are the input's own.
     pub(crate) fn backward(
         &self,
-        (input, weight): (&[f32], &[f32]),
-        output: Option<&[f32]>,
+        input: &[f32],
+        [weight, bias]: [&[f32]; 2],
         gradient: &[f32],
+        rectified: bool,
     ) -> [Vec<f32>; 3] {
+        let [scale, shift] = self.line(weight, bias);
         let channels = weight.len();
-        let passed = |(&gradient, &output): (&f32, &f32)| if output > 0.0 { gradient } else { 0.0 };
-        let mut gradient: Vec<f32> = match output {
-            Some(output) => gradient.iter().zip(output).map(passed).collect(),
-            None => gradient.to_vec(),
-        };
+        let slab = slab(channels);
+        let mut gradient = gradient.to_vec();
+        if rectified {
+            // What the rectifier cut off did not count.
+            gradient.par_chunks_mut(slab).zip(input.par_chunks(slab)).for_each(|(gradient, input)| {
+                for (gradient, input) in gradient.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
+                    for (((gradient, input), scale), shift) in gradient.iter_mut().zip(input).zip(&scale).zip(&shift) {
+                        let passed = input * scale + shift > 0.0;
+                        *gradient = if passed { *gradient } else { 0.0 };
+                    }
+                }
+            });
+        }
         let normal = |input: f32, channel: usize| (input - self.mean[channel]) * self.precision[channel];
         let [to_bias, to_weight] = sums(&gradient, input, channels, |gradient, input, channel| {
             [f64::from(gradient), f64::from(gradient * normal(input, channel))]
         });
         let samples = (input.len() / channels) as f64;
         let mean = |sums: &[f64]| -> Vec<f32> { sums.iter().map(|sum| (sum / samples) as f32).collect() };
-        let (shift, tilt) = (mean(&to_bias), mean(&to_weight));
-        let scale = self.scale(weight);
-        let slab = slab(channels);
+        let (level, tilt) = (mean(&to_bias), mean(&to_weight));
         gradient.par_chunks_mut(slab).zip(input.par_chunks(slab)).for_each(|(gradient, input)| {
             for (gradient, input) in gradient.chunks_exact_mut(channels).zip(input.chunks_exact(channels)) {
                 for (channel, (gradient, &input)) in gradient.iter_mut().zip(input).enumerate() {
-                    *gradient = scale[channel] * (*gradient - shift[channel] - normal(input, channel) * tilt[channel]);
+                    *gradient = scale[channel] * (*gradient - level[channel] - normal(input, channel) * tilt[channel]);
                 }
             }
         });

@@ -2,6 +2,7 @@
 
 use super::DeepLabV3;
 use super::layers::{ConvNorm, Norm};
+use crate::device::{self, DeviceFault};
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Tensor, TensorData};
 use shared::architecture::CLASSIFIER;
@@ -19,13 +20,13 @@ pub enum ModelError {
         /// The parameters' tensor, with its shape.
         found: String,
     },
-    /// A tensor could not be read back as 32-bit floats.
-    #[error("{tensor} cannot be read from the device: {reason}")]
+    /// A tensor could not be read back.
+    #[error("{tensor} cannot be read: {fault}")]
     Unreadable {
         /// The tensor's name.
         tensor: String,
-        /// What burn says.
-        reason: String,
+        /// What the device says.
+        fault: DeviceFault,
     },
     /// The network holds values that cannot be shared.
     #[error(transparent)]
@@ -58,12 +59,12 @@ impl Slot<'_> {
         }
     }
 
-    fn read(self) -> TensorData {
+    fn read(self) -> Result<Vec<f32>, DeviceFault> {
         match self {
-            Self::Kernel(param) => param.val().into_data(),
-            Self::Vector(param) => param.val().into_data(),
+            Self::Kernel(param) => device::read(param.val()),
+            Self::Vector(param) => device::read(param.val()),
             // `valid` is what merges the updates of every thread that ran the network.
-            Self::Statistic(state) => state.valid().value().into_data(),
+            Self::Statistic(state) => device::read(state.valid().value()),
         }
     }
 }
@@ -92,10 +93,7 @@ impl DeepLabV3 {
         check(&slots, manifest)?;
         let mut values = Vec::with_capacity(manifest.len());
         for (tensor, slot) in slots {
-            let data = slot.read();
-            let read = data.as_slice::<f32>();
-            let read = read.map_err(|e| ModelError::Unreadable { tensor, reason: format!("{e:?}") })?;
-            values.extend_from_slice(read);
+            values.extend(slot.read().map_err(|fault| ModelError::Unreadable { tensor, fault })?);
         }
         Ok(Parameters::new(Arc::clone(manifest), values)?)
     }
@@ -103,7 +101,7 @@ impl DeepLabV3 {
     /// Every tensor under torchvision's name, in the manifest's order.
     fn slots(&mut self) -> Vec<(String, Slot<'_>)> {
         let mut slots = Vec::new();
-        let Self { backbone, classifier } = self;
+        let Self { backbone, classifier, .. } = self;
         push(&mut slots, STEM.trim_end_matches(".weight"), "backbone.bn1", &mut backbone.stem);
         for block in &mut backbone.blocks {
             let name = &block.name;

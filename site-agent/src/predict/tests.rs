@@ -35,6 +35,7 @@ fn args(folder: &TempDir, sequences: &[(&str, &str)]) -> Args {
         brain: None,
         threshold: None,
         device: "cpu".into(),
+        kernel_cache: None,
         threads: Some(1),
         json: false,
     }

@@ -5,6 +5,7 @@ use super::{Job, TrainError};
 use crate::case::{CachedCase, CaseFileError};
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
+use shared::architecture;
 use shared::dropout::{self, DropOut};
 use shared::federation::Federation;
 use shared::random::{Purpose, stream};
@@ -19,8 +20,17 @@ pub(super) struct Batch {
     pub(super) images: Vec<f32>,
     /// `[examples, 1, plane, plane]`, lesion 1.
     pub(super) labels: Vec<f32>,
+    /// What the head's features are multiplied by, `[examples, side, side, channels]`, where some are dropped.
+    pub(super) features: Option<Features>,
     /// Sequences that some example kept.
     pub(super) kept: SequenceSet,
+}
+
+/// Which features of the head are dropped in one step: what each is multiplied by.
+pub(super) struct Features {
+    pub(super) factors: Vec<f32>,
+    /// `[examples, side, side, channels]`.
+    pub(super) shape: [usize; 4],
 }
 
 /// The stream of batches of one round: the same for the same seed, round, site and cases.
@@ -32,6 +42,7 @@ pub(super) struct Batches<'a> {
     slice_draws: ChaCha8Rng,
     dropout_draws: ChaCha8Rng,
     change_draws: ChaCha8Rng,
+    feature_draws: ChaCha8Rng,
     scratch: Vec<f32>,
     label: Vec<u8>,
 }
@@ -58,6 +69,7 @@ impl<'a> Batches<'a> {
             slice_draws: draws(Purpose::Slices),
             dropout_draws: draws(Purpose::DropOut),
             change_draws: draws(Purpose::Augmentation),
+            feature_draws: draws(Purpose::Features),
             scratch: Vec::new(),
             label: vec![0; federation.input.plane.pow(2)],
         })
@@ -85,7 +97,26 @@ impl<'a> Batches<'a> {
         for (slab, label) in slabs.zip(labels.chunks_exact_mut(pixels)) {
             kept = kept.union(self.example(slab, label)?);
         }
-        Ok(Batch { images, labels, kept })
+        Ok(Batch { images, labels, features: self.features(examples), kept })
+    }
+
+    /// Draws which features of the head are dropped: each with the federation's probability, and the others are
+    /// multiplied so that their sum stays the same on average (Srivastava et al. 2014).
+    fn features(&mut self, examples: usize) -> Option<Features> {
+        let model = &self.federation.model;
+        if model.head_dropout == 0.0 {
+            return None;
+        }
+        let side = architecture::feature_side(model, self.federation.input.plane);
+        let shape = [examples, side, side, architecture::head_channels(model)];
+        let kept = 1.0 / (1.0 - model.head_dropout);
+        let mut factors = vec![0.0; shape.iter().product()];
+        for factor in &mut factors {
+            if self.feature_draws.random::<f32>() >= model.head_dropout {
+                *factor = kept;
+            }
+        }
+        Some(Features { factors, shape })
     }
 
     /// Fills one example and gives the sequences it keeps.

@@ -1,5 +1,6 @@
 //! What training lowers: weighted cross entropy and soft Dice.
 
+use crate::device::{mean, total};
 use burn::tensor::{Tensor, activation};
 
 /// Keeps the soft Dice of a batch without lesion defined, and near 0 when nothing is called lesion.
@@ -18,13 +19,13 @@ pub(super) fn loss(logits: Tensor<4>, labels: Tensor<4>, positive_weight: f32, d
     let certainty = activation::log_sigmoid(logits.clone());
     let weight = labels.clone().mul_scalar(positive_weight - 1.0).add_scalar(1.0);
     let others = labels.clone().neg().add_scalar(1.0);
-    let entropy = (others * logits.clone() - weight * certainty).mean();
+    let entropy = mean(others * logits.clone() - weight * certainty);
     if dice_weight == 0.0 {
         return entropy;
     }
     let probability = activation::sigmoid(logits);
-    let both = (probability.clone() * labels.clone()).sum().mul_scalar(2.0).add_scalar(SMOOTH);
-    let either = (probability.sum() + labels.sum()).add_scalar(SMOOTH);
+    let both = total(probability.clone() * labels.clone()).mul_scalar(2.0).add_scalar(SMOOTH);
+    let either = (total(probability) + total(labels)).add_scalar(SMOOTH);
     entropy + (both / either).neg().add_scalar(1.0).mul_scalar(dice_weight)
 }
 

@@ -1,52 +1,117 @@
 //! The optimiser of one round, and gradient clipping by the norm over all parameters.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, SgdConfig};
+use crate::device::{self, AdamStep, DeviceFault, MomentumStep};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use shared::federation::{Optimiser, Training};
 use std::collections::HashMap;
 
-/// Momentum of stochastic gradient descent; without dampening, as PyTorch's default.
-const MOMENTUM: f64 = 0.9;
-/// PyTorch's default for Adam; burn's is a thousand times larger.
-const EPSILON: f32 = 1e-8;
+/// An optimiser with its state, which lives for one round.
+pub struct Stepper {
+    kind: Optimiser,
+    decay: f64,
+    steps: i32,
+    state: HashMap<ParamId, State>,
+}
 
-/// Gradients are summed in parts of this size: over larger ones, burn's sum depends on how threads share the work.
-const PART: usize = 1 << 20;
+/// What is remembered of one parameter's gradients, flat.
+enum State {
+    Moments([Tensor<1>; 2]),
+    Velocity(Tensor<1>),
+}
 
-/// A fresh optimiser: its state lives for one round.
-pub(super) fn optimiser(training: &Training) -> ModuleOptimizer {
-    let decay = training.weight_decay as f32;
-    let penalty = (decay > 0.0).then(|| WeightDecayConfig::new(decay));
-    match training.optimiser {
-        Optimiser::Adam => AdamConfig::new().with_epsilon(EPSILON).with_weight_decay(penalty).init(),
-        Optimiser::AdamW => AdamWConfig::new().with_epsilon(EPSILON).with_weight_decay(decay).init(),
-        Optimiser::Sgd => {
-            let momentum = MomentumConfig::new().with_momentum(MOMENTUM).with_dampening(0.0);
-            SgdConfig::new().with_momentum(Some(momentum)).with_weight_decay(penalty).init()
+impl Stepper {
+    /// A fresh one.
+    #[must_use]
+    pub fn new(kind: Optimiser, decay: f64) -> Self {
+        Self { kind, decay, steps: 0, state: HashMap::new() }
+    }
+
+    /// As the federation's settings say.
+    pub(super) fn of(training: &Training) -> Self {
+        Self::new(training.optimiser, training.weight_decay)
+    }
+
+    /// One step against the gradients, which are multiplied by `factor` first.
+    pub fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams, factor: f64) -> M {
+        self.steps += 1;
+        module.map(&mut Step { stepper: self, gradients, rate, factor })
+    }
+
+    fn adam(&self, rate: f64, factor: f64) -> AdamStep {
+        let apart = self.kind == Optimiser::AdamW;
+        let correction = |beta: f32| (1.0 - f64::from(beta).powi(self.steps)) as f32;
+        AdamStep {
+            rate: rate as f32,
+            factor: factor as f32,
+            penalty: if apart { 0.0 } else { self.decay as f32 },
+            shrink: if apart { (1.0 - rate * self.decay) as f32 } else { 1.0 },
+            corrections: AdamStep::BETAS.map(correction),
+        }
+    }
+
+    /// A parameter's new value, both flat.
+    fn moved(&mut self, id: ParamId, weights: Tensor<1>, gradient: Tensor<1>, rate: f64, factor: f64) -> Tensor<1> {
+        let nothing = || gradient.zeros_like();
+        match (self.kind, self.state.remove(&id)) {
+            (Optimiser::Adam | Optimiser::AdamW, state) => {
+                let moments = match state {
+                    Some(State::Moments(moments)) => moments,
+                    _ => [nothing(), nothing()],
+                };
+                let [weights, first, second] = device::adam(weights, gradient, moments, self.adam(rate, factor));
+                self.state.insert(id, State::Moments([first, second]));
+                weights
+            }
+            (Optimiser::Sgd, state) => {
+                let velocity = match state {
+                    Some(State::Velocity(velocity)) => velocity,
+                    _ => nothing(),
+                };
+                let step = MomentumStep { rate: rate as f32, factor: factor as f32, penalty: self.decay as f32 };
+                let [weights, velocity] = device::momentum(weights, gradient, velocity, step);
+                self.state.insert(id, State::Velocity(velocity));
+                weights
+            }
         }
     }
 }
 
+struct Step<'a> {
+    stepper: &'a mut Stepper,
+    gradients: GradientsParams,
+    rate: f64,
+    factor: f64,
+}
+
+impl ModuleMapper for Step<'_> {
+    fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = parameter.consume();
+        let Some(gradient) = self.gradients.remove::<D>(id) else {
+            return Param::from_mapped_value(id, tensor, mapper);
+        };
+        let shape = tensor.dims();
+        let (weights, gradient) = (tensor.inner().flatten(0, D - 1), gradient.flatten(0, D - 1));
+        let moved = self.stepper.moved(id, weights, gradient, self.rate, self.factor);
+        let tensor = Tensor::from_inner(moved.reshape(shape)).require_grad();
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
 /// The euclidean norm of all gradients together.
-pub(super) fn norm<M: Module>(gradients: &GradientsParams, module: &M) -> f64 {
+///
+/// # Errors
+/// The device failed.
+pub(super) fn norm<M: Module>(gradients: &GradientsParams, module: &M) -> Result<f64, DeviceFault> {
     let mut squares = Squares { gradients, sums: Vec::new() };
     module.visit(&mut squares);
     if squares.sums.is_empty() {
-        return 0.0;
+        return Ok(0.0);
     }
     // One transfer from the device for all tensors together.
-    let sums = Tensor::cat(squares.sums, 0).into_data();
-    sums.iter::<f32>().map(f64::from).sum::<f64>().sqrt()
-}
-
-/// All gradients multiplied by `factor`.
-pub(super) fn scaled<M: Module>(gradients: GradientsParams, module: &M, factor: f64) -> GradientsParams {
-    let mut scale = Scale { from: gradients, to: GradientsParams::new(), factor };
-    module.visit(&mut scale);
-    scale.to
+    let sums = device::read(Tensor::cat(squares.sums, 0))?;
+    Ok(sums.into_iter().map(f64::from).sum::<f64>().sqrt())
 }
 
 /// The parameters of a moment, to draw later ones back to.
@@ -102,24 +167,7 @@ struct Squares<'a> {
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(parameter.id) else { return };
-        let squares: Tensor<1> = gradient.square().flatten(0, D - 1);
-        let length = squares.dims()[0];
-        let parts = (0..length).step_by(PART).map(|start| start..length.min(start + PART));
-        self.sums.extend(parts.map(|part| squares.clone().slice([part]).sum()));
-    }
-}
-
-struct Scale {
-    from: GradientsParams,
-    to: GradientsParams,
-    factor: f64,
-}
-
-impl ModuleVisitor for Scale {
-    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.from.remove::<D>(parameter.id) {
-            self.to.register(parameter.id, gradient.mul_scalar(self.factor));
-        }
+        self.sums.push(device::squares(gradient));
     }
 }
 
@@ -153,8 +201,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let start = two(&device);
         let anchor = Anchor::of(&start);
-        let mut plain: ModuleOptimizer = SgdConfig::new().init();
-        let gone = plain.step(0.5, start.clone(), gradients(&start));
+        let gone = Stepper::new(Optimiser::Sgd, 0.0).step(0.5, start.clone(), gradients(&start), 1.0);
         // One step of 0.5 along gradients of 2 and 3: the ways gone are -1 and -1.5.
         let drawn = anchor.draw_back(gradients(&gone), &gone, 0.1);
         let of = |tensor: Tensor<1>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
@@ -165,31 +212,29 @@ mod tests {
     }
 
     #[test]
-    fn the_norm_is_over_all_tensors_and_scaling_scales_it() {
+    fn the_norm_is_over_all_tensors() {
         let module = two(&Device::flex().autodiff());
         let expected = (4.0f64 * 4.0 + 3.0 * 9.0).sqrt();
-        assert!((norm(&gradients(&module), &module) - expected).abs() < 1e-6);
-        let half = scaled(gradients(&module), &module, 0.5);
-        assert!((norm(&half, &module) - expected / 2.0).abs() < 1e-6);
+        assert!((norm(&gradients(&module), &module).unwrap() - expected).abs() < 1e-6);
     }
 
     #[test]
-    fn a_tensor_summed_in_parts_is_summed_whole() {
+    fn a_long_tensor_is_summed_whole() {
         let device = Device::flex().autodiff();
-        let line: Param<Tensor<1>> = Initializer::Constant { value: 0.0 }.init([2 * PART + 7], &device);
+        let length = 2_097_159;
+        let line: Param<Tensor<1>> = Initializer::Constant { value: 0.0 }.init([length], &device);
         let module = Two { line, ..two(&device) };
-        let expected = (4.0f64 * 4.0 + (2 * PART + 7) as f64 * 9.0).sqrt();
-        assert!((norm(&gradients(&module), &module) / expected - 1.0).abs() < 1e-6);
+        let expected = (4.0f64 * 4.0 + length as f64 * 9.0).sqrt();
+        assert!((norm(&gradients(&module), &module).unwrap() / expected - 1.0).abs() < 1e-6);
     }
 
     #[test]
     fn momentum_carries_over_steps_as_in_pytorch() {
-        let training = training(Optimiser::Sgd, 0.0);
         let mut module = two(&Device::flex().autodiff());
-        let mut optimiser = optimiser(&training);
+        let mut stepper = Stepper::new(Optimiser::Sgd, 0.0);
         for _ in 0..2 {
             let found = gradients(&module);
-            module = optimiser.step(0.1, module, found);
+            module = stepper.step(0.1, module, found, 1.0);
         }
         // 1 - 0.1 * 2 - 0.1 * (0.9 * 2 + 2)
         let value = module.plane.val().into_data().iter::<f32>().next().unwrap();
@@ -197,17 +242,22 @@ mod tests {
     }
 
     #[test]
+    fn gradients_are_scaled_before_they_count() {
+        let module = two(&Device::flex().autodiff());
+        let found = gradients(&module);
+        let module = Stepper::new(Optimiser::Sgd, 0.0).step(0.1, module, found, 0.5);
+        let value = module.line.val().into_data().iter::<f32>().next().unwrap();
+        assert!((value - (1.0 - 0.1 * 1.5)).abs() < 1e-6, "{value}");
+    }
+
+    #[test]
     fn the_first_step_of_adam_is_the_learning_rate_and_adamw_decays_apart_from_it() {
         for (kind, expected) in [(Optimiser::Adam, 0.9), (Optimiser::AdamW, 0.9 - 0.1 * 0.5)] {
             let module = two(&Device::flex().autodiff());
             let found = gradients(&module);
-            let module = optimiser(&training(kind, 0.5)).step(0.1, module, found);
+            let module = Stepper::new(kind, 0.5).step(0.1, module, found, 1.0);
             let value = module.line.val().into_data().iter::<f32>().next().unwrap();
             assert!((value - expected).abs() < 1e-5, "{kind:?} {value}");
         }
-    }
-
-    fn training(optimiser: Optimiser, weight_decay: f64) -> Training {
-        Training { optimiser, weight_decay, ..crate::train::tests::federation("").training }
     }
 }

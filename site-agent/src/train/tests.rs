@@ -75,7 +75,16 @@ fn round(number: u32) -> TaskId {
 fn trained(federation: &Federation, patients: &[Prepared], own: Option<&Parameters>) -> Result<Update, TrainError> {
     let (_folder, cases) = cohort(patients);
     let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(federation));
-    let job = Job { cases: &cases, federation, site: "north", task: round(1), start: &start, most_steps: None, own };
+    let job = Job {
+        cases: &cases,
+        federation,
+        site: "north",
+        task: round(1),
+        start: &start,
+        most_steps: None,
+        own,
+        compute: Compute::F32,
+    };
     train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(()))
 }
 
@@ -107,6 +116,7 @@ fn a_round_repeats_bit_by_bit_on_any_number_of_threads_and_changes_with_the_seed
             start: &start,
             most_steps: None,
             own: None,
+            compute: Compute::F32,
         };
         pool.install(|| train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(()))).unwrap().parameters.id()
     };
@@ -146,6 +156,7 @@ fn the_caller_may_break_off() {
         start: &start,
         most_steps: None,
         own: None,
+        compute: Compute::F32,
     };
     let mut seen = Vec::new();
     let outcome = train(&job, &Device::flex(), &mut |step| {
@@ -164,7 +175,16 @@ fn a_training_that_concludes_early_gives_what_a_shorter_one_gives() {
         let federation = federation(&format!("steps = {steps}"));
         let start = fresh(&federation);
         let (task, own) = (round(1), None);
-        let job = Job { cases: &cases, federation: &federation, site: "north", task, start: &start, most_steps, own };
+        let job = Job {
+            cases: &cases,
+            federation: &federation,
+            site: "north",
+            task,
+            start: &start,
+            most_steps,
+            own,
+            compute: Compute::F32,
+        };
         let until = |step: Step| {
             if step.done == last { ControlFlow::Break(Stop::Concluded) } else { ControlFlow::Continue(()) }
         };
@@ -238,4 +258,86 @@ fn local_normalisation_starts_from_the_sites_own() {
     };
     assert!(weights(Some(&own)).iter().all(|weight| (weight - 2.0).abs() < 1e-3));
     assert!(weights(None).iter().all(|weight| (weight - 1.0).abs() < 1e-3));
+}
+
+/// Training on a card against the processor, and mixed precision against 32 bits.
+#[cfg(feature = "gpu")]
+mod cards {
+    use super::*;
+    use crate::device::computes_in;
+    use crate::device::tests::{Card, card};
+    use shared::federation::Norm;
+
+    fn on(device: &Device, federation: &Federation, compute: Compute) -> Update {
+        let start = fresh(federation);
+        let (_folder, cases) = cohort(&both());
+        let cases: Vec<&CachedCase> = cases.iter().collect();
+        let job = Job {
+            cases: &cases,
+            federation,
+            site: "north",
+            task: round(1),
+            start: &start,
+            most_steps: None,
+            own: None,
+            compute,
+        };
+        train(&job, device, &mut |_| ControlFlow::Continue(())).unwrap()
+    }
+
+    fn furthest(one: &Update, other: &Update) -> f32 {
+        let values = one.parameters.values().iter().zip(other.parameters.values());
+        values.map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn three_steps_on_a_card_are_the_processors() {
+        let Some(Card { device, tolerance }) = card() else { return };
+        let mut settings = Vec::new();
+        for more in ["", "optimiser = 'sgd'\nproximal = 0.1\n", "clip_norm = 0.01\nweight_decay = 0.1\n"] {
+            settings.push(federation(&format!("steps = 3\n{more}")));
+        }
+        for (norm, head_dropout) in [(Norm::Group, 0.0), (Norm::BatchLocal, 0.0), (Norm::Batch, 0.5)] {
+            let mut changed = federation("steps = 3");
+            changed.model.norm = norm;
+            changed.model.head_dropout = head_dropout;
+            settings.push(changed);
+        }
+        for federation in settings {
+            let (card, processor) =
+                (on(&device, &federation, Compute::F32), on(&Device::flex(), &federation, Compute::F32));
+            let apart = (card.mean_loss - processor.mean_loss).abs();
+            assert!(apart < 1e-3, "{} {}: {federation:?}", card.mean_loss, processor.mean_loss);
+            // A step of Adam is as long as the learning rate, whatever rounding did to a gradient near zero.
+            let allowed = if tolerance > 1e-3 { 6e-3 } else { 1e-3 };
+            assert!(furthest(&card, &processor) < allowed, "{}: {federation:?}", furthest(&card, &processor));
+        }
+    }
+
+    #[test]
+    fn the_same_training_on_a_card_gives_the_same_bits() {
+        let Some(Card { device, .. }) = card() else { return };
+        let federation = federation("steps = 3");
+        let once = on(&device, &federation, Compute::F32);
+        assert_eq!(on(&device, &federation, Compute::F32).parameters.id(), once.parameters.id());
+    }
+
+    #[test]
+    fn mixed_precision_learns_as_32_bits_do() {
+        let Some(Card { device, .. }) = card() else { return };
+        if !computes_in(&device, Compute::Bf16) {
+            eprintln!("SKIPPED, NOTHING WAS CHECKED: this card has no bfloat16");
+            return;
+        }
+        let federation = federation("steps = 10");
+        let (mixed, full) = (on(&device, &federation, Compute::Bf16), on(&device, &federation, Compute::F32));
+        assert_eq!((mixed.compute, full.compute), (Compute::Bf16, Compute::F32));
+        assert!((mixed.mean_loss - full.mean_loss).abs() < 0.02 * full.mean_loss);
+        assert!((mixed.last_loss - full.last_loss).abs() < 0.05 * full.last_loss);
+    }
+
+    #[test]
+    fn the_processor_computes_in_32_bits_whatever_it_is_asked() {
+        assert_eq!(on(&Device::flex(), &federation("steps = 1"), Compute::Bf16).compute, Compute::F32);
+    }
 }

@@ -1,5 +1,6 @@
 //! Heavy work beside the network runtime: a blocked heartbeat looks like a dead hospital.
 
+use std::any::Any;
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
@@ -21,6 +22,12 @@ pub fn on_own_thread<T: Send + 'static>(
         .build()
         .map_err(io::Error::other)?;
     Builder::new().name("work".into()).spawn(move || pool.install(work))
+}
+
+/// What a thread said when it panicked.
+pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
 }
 
 #[cfg(test)]

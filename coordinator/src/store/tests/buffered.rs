@@ -29,6 +29,7 @@ fn trained(site: &str, base: u32) -> (String, Trained) {
         last_loss: 0.5,
         seconds: 1.0,
         sequences: SequenceSet::full(1),
+        compute: shared::federation::Compute::F32,
     };
     (site.into(), trained)
 }

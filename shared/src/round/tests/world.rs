@@ -417,6 +417,7 @@ impl World {
             last_loss: 0.5,
             seconds: pace(name) * done as f32,
             sequences: SequenceSet::full(1),
+            compute: crate::federation::Compute::F32,
         };
         self.peer(name, site::Event::Trained(trained));
     }

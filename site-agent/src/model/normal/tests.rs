@@ -38,8 +38,7 @@ fn values_and_gradients_are_the_definition() {
         let found: f64 = output.iter().zip(&direction).map(|(a, b)| f64::from(a * b)).sum();
         assert!((found - loss(&input, &weight, &bias, &direction, rectified)).abs() < 1e-4);
 
-        let kept = rectified.then_some(output.as_slice());
-        let gradients = normal.backward((&input, &weight), kept, &direction);
+        let gradients = normal.backward(&input, [&weight, &bias], &direction, rectified);
         for (which, gradient) in gradients.iter().enumerate() {
             for at in 0..gradient.len() {
                 let moved = |by: f32| {

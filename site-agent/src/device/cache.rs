@@ -1,0 +1,37 @@
+//! What was compiled for a card, kept from one start of the program to the next.
+//!
+//! A card's programs are compiled when they are first needed, a second each. They are kept in a folder of the
+//! machine's user, for all agents and `predict` alike. cubecl tells apart there what was compiled for which kind of
+//! card; the name of the file tells apart releases of ours and NVIDIA's drivers.
+
+use cubecl::config::cache::CacheConfig;
+use cubecl::config::compilation::CompilationLogLevel;
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+use std::path::{Path, PathBuf};
+
+/// Says where the programs are kept. It holds from the first call on, for the whole process.
+pub(super) fn keep_in(folder: Option<&Path>) {
+    let mut config = CubeClRuntimeConfig::default();
+    config.compilation.cache = true;
+    // Each compilation is a record of the `log` crate: see `crate::logging`.
+    config.compilation.logger.level = CompilationLogLevel::Basic;
+    config.compilation.logger.log = Some(Default::default());
+    config.environment.name = name();
+    config.environment.path = CacheConfig::Directory(folder.map_or_else(usual_folder, Path::to_path_buf));
+    // Only the first call counts, and they all say the same: a process has one configuration.
+    CubeClRuntimeConfig::try_set(config);
+}
+
+/// The release, and the driver where there is one.
+fn name() -> String {
+    let driver = std::fs::read_to_string("/sys/module/nvidia/version").unwrap_or_default();
+    let name = format!("{} {}", env!("CARGO_PKG_VERSION"), driver.trim());
+    name.trim().replace(' ', "-")
+}
+
+/// The user's cache folder, or one for temporary files where the user has none.
+fn usual_folder() -> PathBuf {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
+    cache.unwrap_or_else(std::env::temp_dir).join("lacuna").join("kernels")
+}
