@@ -1,6 +1,6 @@
 //! One inference and one training step of the network, on random data.
 //!
-//! `cargo bench --workspace --bench step -- SIZE [--threads N] [--repeats N] [--batch N] [--device NAME] [--profile]`,
+//! `cargo bench --workspace --bench step -- SIZE [--threads N] [--repeats N] [--batch N] [--device NAME] [--compute f32|bf16] [--against DEVICE] [--profile]`,
 //! with SIZE `tiny`, `small` or `full` (the layers and batches of docs/PERFORMANCE.md's comparison with PyTorch,
 //! output stride 16), `paper` (the same as `full` at output stride 8, the publication's network) or `demo` (the network
 //! of configs/demo.toml, output stride 8). Prints one JSON line: seconds of the first run of each, with everything
@@ -9,11 +9,14 @@
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::activation::log_sigmoid;
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::activation::{log_sigmoid, sigmoid};
+use burn::tensor::{Tensor, TensorData};
 use clap::{Parser, ValueEnum};
+use rand::RngExt;
 use shared::architecture::{initial, manifest};
 use shared::federation::{Compute, Input, Layout, Model, Norm, Optimiser};
+use shared::parameters::{Kind, TensorSpec};
+use shared::random::{Purpose, stream};
 use site_agent::device::{self, Device};
 use site_agent::model::{DeepLabV3, init};
 use site_agent::train::Stepper;
@@ -37,6 +40,9 @@ struct Args {
     /// What training computes in: f32 or bf16.
     #[arg(long, default_value = "f32", value_parser = compute)]
     compute: Compute,
+    /// Measure nothing, but compare three steps with those on this device.
+    #[arg(long, value_name = "DEVICE")]
+    against: Option<String>,
     /// Also list a training step's kernels.
     #[arg(long)]
     profile: bool,
@@ -65,6 +71,10 @@ enum Size {
 }
 
 impl Size {
+    fn name(self) -> String {
+        self.to_possible_value().map(|size| size.get_name().to_owned()).unwrap_or_default()
+    }
+
     /// The network, the input and the batch.
     fn network(self) -> (Model, Input, usize) {
         let (layout, width, plane, batch) = match self {
@@ -88,21 +98,18 @@ impl Size {
 struct Seconds {
     first: f64,
     median: f64,
-    all: Vec<f64>,
 }
 
-fn timed(repeats: usize, device: &Device, mut run: impl FnMut()) -> Result<Seconds, Failure> {
+fn timed(repeats: usize, mut run: impl FnMut() -> Result<(), Failure>) -> Result<Seconds, Failure> {
     let mut seconds = Vec::new();
     for _ in 0..=repeats {
         let start = Instant::now();
-        run();
-        device.sync()?;
+        run()?;
         seconds.push(start.elapsed().as_secs_f64());
     }
-    let all = seconds.clone();
     let first = seconds.remove(0);
     seconds.sort_by(f64::total_cmp);
-    Ok(Seconds { first, median: seconds[seconds.len() / 2], all })
+    Ok(Seconds { first, median: seconds[seconds.len() / 2] })
 }
 
 struct Training {
@@ -114,13 +121,13 @@ struct Training {
 
 impl Training {
     /// One step; gives the loss before it.
-    fn step(&mut self) -> f32 {
+    fn step(&mut self) -> Result<f32, Failure> {
         let logits = self.network.forward(self.input.clone());
         let others = self.lesion.clone().neg().add_scalar(1.0);
         let loss = device::mean(others * logits.clone() - log_sigmoid(logits));
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         self.network = self.adam.step(1e-3, self.network.clone(), gradients, 1.0);
-        loss.into_scalar::<f32>()
+        Ok(loss.try_into_scalar::<f32>()?)
     }
 }
 
@@ -155,7 +162,7 @@ mod profile {
         let launches = Arc::new(Launches::default());
         device.sync()?;
         let watching = LaunchObservation::new(launches.clone());
-        training.step();
+        training.step()?;
         device.sync()?;
         drop(watching);
         let launches = std::mem::take(&mut *launches.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -187,55 +194,117 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     // Inside the pool, as the agent trains: from outside, every operation would change threads.
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build()?.install(|| measure(&args))
+    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build()?.install(|| match &args.against {
+        Some(other) => compare(&args, other),
+        None => measure(&args),
+    })
 }
 
-fn measure(args: &Args) -> Result<(), Failure> {
-    let device = device::open(&args.device)?;
-    let training = device.clone().autodiff();
-    let (model, input, batch) = args.size.network();
-    let batch = args.batch.unwrap_or(batch);
-    let parameters = initial(&Arc::new(manifest(&model, &input)), 0);
-    let network = init(&model, &input, &training).computing_in(args.compute, &training).load(&parameters)?;
-    training.seed(0);
-    let noise = |channels, spread| Tensor::<4>::random([batch, channels, input.plane, input.plane], spread, &training);
-    let slabs = noise(input.channels(), Distribution::Normal(0.0, 1.0));
-    let lesion = noise(1, Distribution::Bernoulli(0.5));
+/// A network on a device, with the same weights and the same data on every device.
+struct Bench {
+    training: Training,
+    device: Device,
+    batch: usize,
+    parameters: usize,
+}
 
-    let compute = network.compute();
-    let (frozen, seen) = (network.valid(), slabs.clone().inner());
-    let inference = timed(args.repeats, &device, || {
-        let _ = frozen.forward(seen.clone()).into_data();
-    })?;
-    let adam = Stepper::new(Optimiser::Adam, 0.0);
-    let mut step = Training { network, input: slabs, lesion, adam };
-    let mut losses = Vec::new();
-    let steps = timed(args.repeats, &training, || losses.push(step.step()))?;
-    let size = args.size.to_possible_value().map(|size| size.get_name().to_owned());
-    let values: usize = parameters.manifest().tensors.iter().filter(|spec| trained(spec)).map(|spec| spec.len()).sum();
-    let round = |seconds: f64| (seconds * 1e5).round() / 1e5;
+impl Bench {
+    fn new(args: &Args, name: &str) -> Result<Self, Failure> {
+        let device = device::open(name)?;
+        let autodiff = device.clone().autodiff();
+        let (model, input, batch) = args.size.network();
+        let batch = args.batch.unwrap_or(batch);
+        let start = initial(&Arc::new(manifest(&model, &input)), 0);
+        let network = init(&model, &input, &autodiff).computing_in(args.compute, &autodiff).load(&start)?;
+        let tensor = |channels: usize, value: &dyn Fn(f32) -> f32| {
+            let shape = [batch, channels, input.plane, input.plane];
+            let mut random = stream(0, 0, "bench", Purpose::Features);
+            let values = (0..shape.iter().product()).map(|_| value(random.random())).collect::<Vec<f32>>();
+            Tensor::<4>::from_data(TensorData::new(values, shape), &autodiff)
+        };
+        let slabs = tensor(input.channels(), &|uniform| 3.4 * (uniform - 0.5));
+        let lesion = tensor(1, &|uniform| f32::from(u8::from(uniform > 0.5)));
+        let weights = start.manifest().tensors.iter().filter(|spec| spec.kind == Kind::Weight);
+        let parameters = weights.map(TensorSpec::len).sum();
+        let training = Training { network, input: slabs, lesion, adam: Stepper::new(Optimiser::Adam, 0.0) };
+        Ok(Self { training, device, batch, parameters })
+    }
+
+    /// The losses of three steps, and the probabilities after them.
+    fn three_steps(mut self) -> Result<(Vec<f32>, Vec<f32>), Failure> {
+        let losses = (0..3).map(|_| self.training.step()).collect::<Result<_, _>>()?;
+        let Training { network, input, .. } = self.training;
+        let probabilities = sigmoid(network.valid().forward(input.inner())).try_into_data()?;
+        Ok((losses, probabilities.iter::<f32>().collect()))
+    }
+}
+
+/// The largest distance between two lists of the same things; infinite where one is not a number.
+fn furthest(one: &[f32], other: &[f32]) -> f32 {
+    let distance = |(one, other): (&f32, &f32)| (one - other).abs();
+    one.iter()
+        .zip(other)
+        .map(distance)
+        .fold(0.0, |most, apart| if apart.is_nan() { f32::INFINITY } else { apart.max(most) })
+}
+
+/// How far losses and probabilities on two devices may be apart.
+fn allowed(compute: Compute) -> f32 {
+    match compute {
+        Compute::F32 => 1e-3,
+        Compute::Bf16 => 3e-2,
+    }
+}
+
+fn compare(args: &Args, other: &str) -> Result<(), Failure> {
+    let (losses, probabilities) = Bench::new(args, &args.device)?.three_steps()?;
+    let (expected_losses, expected) = Bench::new(args, other)?.three_steps()?;
+    let apart = [furthest(&losses, &expected_losses), furthest(&probabilities, &expected)];
     println!(
         "{}",
         serde_json::json!({
-            "framework": "burn 0.22.1", "device": args.device, "compute": compute.name(), "size": size, "batch": batch, "parameters": values,
-            "first_inference_s": round(inference.first), "inference_s": round(inference.median),
-            "first_step_s": round(steps.first), "training_step_s": round(steps.median),
-            "ms_a_slice": round(inference.median / batch as f64 * 1e3),
-            "slices_a_second": (batch as f64 / steps.median * 10.0).round() / 10.0,
-            "reserved_bytes": device.memory_pool_usage().map(|usage| usage.bytes_reserved), "steps_s": steps.all, "losses": losses,
+            "size": args.size.name(), "device": args.device, "against": other, "compute": args.compute.name(),
+            "losses": losses, "expected_losses": expected_losses, "losses_apart": apart[0], "probabilities_apart": apart[1],
         })
     );
-    if args.profile {
-        #[cfg(feature = "gpu")]
-        profile::print(&mut step, &training)?;
-        #[cfg(not(feature = "gpu"))]
-        return Err(
-            "only cards have kernels to list: build with --features site-agent/cuda or site-agent/vulkan".into()
-        );
+    if apart.iter().any(|apart| *apart > allowed(args.compute)) {
+        return Err(format!("{} and {other} are further apart than {}", args.device, allowed(args.compute)).into());
     }
     Ok(())
 }
 
-fn trained(spec: &shared::parameters::TensorSpec) -> bool {
-    spec.kind == shared::parameters::Kind::Weight
+fn measure(args: &Args) -> Result<(), Failure> {
+    let Bench { mut training, device, batch, parameters } = Bench::new(args, &args.device)?;
+    let compute = training.network.compute();
+    let (frozen, seen) = (training.network.valid(), training.input.clone().inner());
+    let inference = timed(args.repeats, || {
+        frozen.forward(seen.clone()).try_into_data()?;
+        Ok(())
+    })?;
+    let mut losses = Vec::new();
+    let steps = timed(args.repeats, || {
+        losses.push(training.step()?);
+        device.sync()?;
+        Ok(())
+    })?;
+    let round = |seconds: f64| (seconds * 1e5).round() / 1e5;
+    println!(
+        "{}",
+        serde_json::json!({
+            "framework": "burn 0.22.1", "device": args.device, "compute": compute.name(), "size": args.size.name(),
+            "batch": batch, "parameters": parameters,
+            "first_inference_s": round(inference.first), "inference_s": round(inference.median),
+            "first_step_s": round(steps.first), "training_step_s": round(steps.median),
+            "ms_a_slice": round(inference.median / batch as f64 * 1e3),
+            "slices_a_second": (batch as f64 / steps.median * 10.0).round() / 10.0,
+            "reserved_bytes": device.memory_pool_usage().map(|usage| usage.bytes_reserved), "losses": losses,
+        })
+    );
+    if args.profile {
+        #[cfg(feature = "gpu")]
+        profile::print(&mut training, &device)?;
+        #[cfg(not(feature = "gpu"))]
+        return Err("only cards have kernels to list: build with --features site-agent/cuda".into());
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The programs on a card: what `LACUNA_DEVICE` names, Vulkan's first device where it is not set. Mesa's software card
 //! will do. Where the programs were built without cards, or there is none, the tests say that they check nothing.
 
-#![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a journey that cannot go on has failed")]
 
 use journeys::binary;
 use shared::parameters::from_bytes;

@@ -8,6 +8,7 @@ use super::tables;
 use super::words::*;
 use crate::outcome::Outcome;
 use shared::case::{Cases, Role};
+use shared::federation::Compute;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -208,7 +209,9 @@ fn rounds(report: &Report) -> String {
             round.missing.iter().map(|m| format!("{}: {}", escape(&m.site), escape(&m.reason))).collect();
         let late = round.updates.iter().filter(|update| update.steps < update.asked_steps);
         let late = late.map(|one| format!("{}: {} of {} steps", escape(&one.site), one.steps, one.asked_steps));
-        let missing: Vec<_> = missing.into_iter().chain(late).collect();
+        let mixed = round.updates.iter().filter(|update| update.compute != Compute::F32);
+        let mixed = mixed.map(|one| format!("{}: computed in {}", escape(&one.site), one.compute.name()));
+        let missing: Vec<_> = missing.into_iter().chain(late).chain(mixed).collect();
         vec![
             round.round.to_string(),
             round.updates.len().to_string(),
@@ -219,7 +222,8 @@ fn rounds(report: &Report) -> String {
         ]
     };
     let rows: Vec<_> = report.federation.rounds.iter().map(row).collect();
-    let head = words(&["Round", "Updates", "Validation Dice", "Time", "Parameters", "Missing or partial"]);
+    let head =
+        words(&["Round", "Updates", "Validation Dice", "Time", "Parameters", "Missing, partial, mixed precision"]);
     format!("<details><summary>Rounds</summary>\n{}</details>", table(&head, &rows))
 }
 

@@ -133,7 +133,7 @@ fn sum_rows(input: CubeTensor, [groups, rows, columns]: [usize; 3], dtype: DType
 
 impl Operators for CubeBackend {
     fn convolution(input: CubeTensor, kernel: CubeTensor, geometry: Geometry) -> CubeTensor {
-        let kernel = channels_last(kernel);
+        let (input, kernel) = (into_contiguous(input), channels_last(kernel));
         let output = empty(&input, geometry.output(), input.dtype);
         let inputs = ConvolutionInputs::Forward {
             input: binding(&input),

@@ -122,6 +122,16 @@ fn convolutions_are_the_processors() {
 }
 
 #[test]
+fn a_convolution_of_channels_that_lie_apart_is_the_processors() {
+    let Some(Card { device, tolerance }) = card() else { return };
+    let run = |device: &Device| {
+        let (input, kernel) = (tensor([2, 20, 9, 11], 1, device), tensor([16, 20, 7, 7], 2, device));
+        vec![read_all(convolve(input.permute([0, 2, 3, 1]), kernel, [2, 3, 1]))]
+    };
+    check(&run(&device), &run(&Device::flex()), tolerance).unwrap();
+}
+
+#[test]
 fn normalisations_are_the_processors() {
     let shapes = (1usize..4, 1usize..10, 1usize..70, prop_oneof![Just(1usize), Just(5), Just(64)], any::<bool>());
     let inputs = |&(batch, height, width, channels, _): &(usize, usize, usize, usize, bool)| {
@@ -129,10 +139,11 @@ fn normalisations_are_the_processors() {
         vec![(vec![batch, height, width, channels], 3), (vector.clone(), 4), (vector, 5)]
     };
     agree(16, shapes, inputs, |&(.., channels, rectified), tensors| {
-        // Far from zero, where sums of squares would lose their digits.
-        let input = tensors[0].clone().add_scalar(50.0);
+        // Away from zero, where sums of squares would lose their digits.
+        let input = tensors[0].clone().add_scalar(5.0);
         let affine = [1, 2].map(|index| tensors[index].clone().reshape([channels]));
-        normalise(input.clone(), statistics(input), affine, 1e-5, rectified)
+        // Not PyTorch's small epsilon: a channel of one value would make much of rounding.
+        normalise(input.clone(), statistics(input), affine, 1e-2, rectified)
     });
 }
 
@@ -184,10 +195,8 @@ fn steps_of_the_optimisers_are_the_processors() {
 fn what_does_not_fit_is_an_error_and_the_card_goes_on() {
     let Some(Card { device, .. }) = card() else { return };
     let huge = device.clone();
-    let too_much = std::thread::spawn(move || {
-        let rows = Tensor::<2>::ones([1 << 20, 1], &huge).matmul(Tensor::ones([1, 1 << 20], &huge));
-        super::read(rows.slice([0..1, 0..1]))
-    });
+    let too_much =
+        std::thread::spawn(move || read_checked(Tensor::<2>::ones([1 << 20, 1 << 20], &huge).slice([0..1, 0..1])));
     let refused = match too_much.join() {
         Ok(answer) => answer.expect_err("four terabytes fit nowhere").to_string(),
         Err(panic) => DeviceFault::new(crate::train::said(&*panic)).to_string(),

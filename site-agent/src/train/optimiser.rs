@@ -17,8 +17,8 @@ pub struct Stepper {
 
 /// What is remembered of one parameter's gradients, flat.
 enum State {
-    Moments([Tensor<1>; 2]),
-    Velocity(Tensor<1>),
+    Moments(Box<[Tensor<1>; 2]>),
+    Velocity(Box<Tensor<1>>),
 }
 
 impl Stepper {
@@ -57,21 +57,21 @@ impl Stepper {
         match (self.kind, self.state.remove(&id)) {
             (Optimiser::Adam | Optimiser::AdamW, state) => {
                 let moments = match state {
-                    Some(State::Moments(moments)) => moments,
+                    Some(State::Moments(moments)) => *moments,
                     _ => [nothing(), nothing()],
                 };
                 let [weights, first, second] = device::adam(weights, gradient, moments, self.adam(rate, factor));
-                self.state.insert(id, State::Moments([first, second]));
+                self.state.insert(id, State::Moments(Box::new([first, second])));
                 weights
             }
             (Optimiser::Sgd, state) => {
                 let velocity = match state {
-                    Some(State::Velocity(velocity)) => velocity,
+                    Some(State::Velocity(velocity)) => *velocity,
                     _ => nothing(),
                 };
                 let step = MomentumStep { rate: rate as f32, factor: factor as f32, penalty: self.decay as f32 };
                 let [weights, velocity] = device::momentum(weights, gradient, velocity, step);
-                self.state.insert(id, State::Velocity(velocity));
+                self.state.insert(id, State::Velocity(Box::new(velocity)));
                 weights
             }
         }

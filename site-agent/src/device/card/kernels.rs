@@ -358,9 +358,9 @@ pub(super) fn adam(
     shrink: f32,
     first_correction: f32,
     second_correction: f32,
-    #[comptime] keep_first: f32,
-    #[comptime] keep_second: f32,
-    #[comptime] epsilon: f32,
+    keep_first: f32,
+    keep_second: f32,
+    epsilon: f32,
 ) {
     if ABSOLUTE_POS >= new_weights.len() {
         terminate!();
@@ -386,7 +386,7 @@ pub(super) fn momentum(
     rate: f32,
     factor: f32,
     penalty: f32,
-    #[comptime] keep: f32,
+    keep: f32,
 ) {
     if ABSOLUTE_POS >= new_weights.len() {
         terminate!();
