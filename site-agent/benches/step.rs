@@ -248,9 +248,11 @@ fn furthest(one: &[f32], other: &[f32]) -> f32 {
         .fold(0.0, |most, apart| if apart.is_nan() { f32::INFINITY } else { apart.max(most) })
 }
 
-/// How far losses and probabilities on two devices may be apart.
-fn allowed(compute: Compute) -> f32 {
+/// How far losses and probabilities on two devices may be apart after three steps. NVIDIA's matrix units round what they
+/// multiply to 10 bits, and each step of Adam makes a step of its own length even of a gradient that is nearly zero.
+fn allowed(device: &str, compute: Compute) -> f32 {
     match compute {
+        Compute::F32 if device.starts_with("cuda") => 1e-2,
         Compute::F32 => 1e-3,
         Compute::Bf16 => 3e-2,
     }
@@ -267,8 +269,9 @@ fn compare(args: &Args, other: &str) -> Result<(), Failure> {
             "losses": losses, "expected_losses": expected_losses, "losses_apart": apart[0], "probabilities_apart": apart[1],
         })
     );
-    if apart.iter().any(|apart| *apart > allowed(args.compute)) {
-        return Err(format!("{} and {other} are further apart than {}", args.device, allowed(args.compute)).into());
+    let allowed = allowed(&args.device, args.compute);
+    if apart.iter().any(|apart| *apart > allowed) {
+        return Err(format!("{} and {other} are further apart than {allowed}", args.device).into());
     }
     Ok(())
 }

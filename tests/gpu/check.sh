@@ -72,7 +72,7 @@ run() {
   part "paper beside the processor" 100 ./step paper --batch 2 --threads 8 --device "$device" --against cpu
   part "operators, training, mixed precision" 120 ./units --test-threads 4 device:: train::tests::cards
   # b. A federation at the publication's size.
-  part "federation" 120 federation "$device"
+  part "federation" 120 ./check.sh federation "$device"
   # c. Speed, beside PyTorch on the same card in the same minutes. The second start has everything compiled.
   part "doctor" 60 ./site-agent doctor --device "$device"
   for compute in f32 bf16; do
@@ -95,5 +95,6 @@ case ${1:-} in
   pack) pack "$(realpath "${2:?the file to write}")" ;;
   unpack) zstd -dc --long=29 "${2:?the packed file}" | tar x ;;
   run) run ${2:+"$2"} ;;
+  federation) federation "${2:-cuda}" ;;
   *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
