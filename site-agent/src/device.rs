@@ -137,17 +137,6 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     open_with(name, None)
 }
 
-/// Sees to it that what the device needs besides itself can be found: before anything else is begun, since the program
-/// may have to start itself anew.
-pub fn prepare(name: &str) {
-    #[cfg(feature = "cuda")]
-    if name.starts_with("cuda") {
-        nvidia::find();
-    }
-    #[cfg(not(feature = "cuda"))]
-    let _ = name;
-}
-
 /// The same, with a folder for what is compiled for cards, instead of one in the user's cache folder. A process has one
 /// such folder: the first device's.
 ///
@@ -165,6 +154,17 @@ pub fn open_with(name: &str, kernel_cache: Option<&Path>) -> Result<Device, Devi
         "vulkan" => vulkan(index, kernel_cache),
         _ => Err(unknown()),
     }
+}
+
+/// Sees to it that what the device needs besides itself can be found: before anything else is begun, since the program
+/// may have to start itself anew.
+pub fn prepare(name: &str) {
+    #[cfg(feature = "cuda")]
+    if name.starts_with("cuda") {
+        nvidia::find();
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = name;
 }
 
 #[cfg(feature = "cuda")]
