@@ -96,7 +96,7 @@ fn site_messages_are_spelt_as_they_always_were() {
     };
     let progress = Progress { task: TASK, done: 5, total: 50, loss: Some(0.5), slices_per_second: 2.0 };
     let id = "ab".repeat(32);
-    let trained_hex = format!("390000000400fb2c010000{id}fb001964780000003f0000803e0000404107");
+    let trained_hex = format!("3a0000000400fb2c010000{id}fb001964780000003f0000803e000040410701");
     let golden = [
         (SiteMessage::Hello(hello), "13000000000105302e312e30010202743105666c616972"),
         (SiteMessage::Ready(inventory), "0e000000010f14040001fbb80b3cfb2c0100"),
