@@ -13,20 +13,21 @@ pack() {
   local file=$1 target=target/gpu packed
   cd "$(dirname "$0")/../.."
   packed=$(mktemp -d)
-  cargo build --release --locked --features site-agent/cuda,site-agent/vulkan --target-dir $target
+  # The same packages and features each time, so that nothing is compiled twice.
+  local cards="--release --locked --features site-agent/cuda,site-agent/vulkan --target-dir $target"
+  cargo build $cards
   # Cargo names test programs by a hash: it says where they are.
   executable() {
-    cargo test --release --locked --no-run --features site-agent/cuda,site-agent/vulkan --target-dir $target \
-      --message-format json -p site-agent "$@" 2>/dev/null |
-      grep -o '"executable":"[^"]*"' | tail -n 1 | cut -d '"' -f 4
+    cargo test $cards --workspace --no-run --message-format json "$@" 2>/dev/null |
+      grep -o '"executable":"[^"]*/site_agent-[^"]*"\|"executable":"[^"]*/step-[^"]*"' | tail -n 1 | cut -d '"' -f 4
   }
   cp $target/release/site-agent $target/release/coordinator "$packed"
   cp "$(executable --lib)" "$packed/units"
   cp "$(executable --bench step)" "$packed/step"
   cp tests/gpu/check.sh tests/gpu/federation.toml tests/gpu/pytorch.py "$packed"
   strip "$packed"/{site-agent,coordinator,units,step}
-  # One window over all files: the programs have most of their code in common.
-  tar c -C "$packed" . | zstd -q -19 --long=29 -T0 -f -o "$file"
+  # One window over all files, with calls as absolute addresses: the programs have most of their code in common.
+  tar c -C "$packed" . | xz --x86 --lzma2=preset=9e,dict=512MiB > "$file"
   rm -r "$packed"
   ls -l "$file"
 }
@@ -93,7 +94,7 @@ run() {
 
 case ${1:-} in
   pack) pack "$(realpath "${2:?the file to write}")" ;;
-  unpack) zstd -dc --long=29 "${2:?the packed file}" | tar x ;;
+  unpack) xz -dc "${2:?the packed file}" | tar x ;;
   run) run ${2:+"$2"} ;;
   federation) federation "${2:-cuda}" ;;
   *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;

@@ -3,6 +3,7 @@
 //! Nothing here is chosen by trying what is fastest, so a card's results do not depend on how busy it was, and nothing
 //! has to be tried before the first step.
 
+mod convolution;
 mod kernels;
 
 use super::operators::{AdamStep, MomentumStep, OperatorGradients, Operators, OptimiserSteps};
@@ -18,13 +19,6 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, CubeDim};
-use cubek_convolution::{
-    AcceleratedTileKind, ConvAlgorithm, ConvolutionArgs, ConvolutionInputs, DirectTensors, Strategy, launch_direct,
-    launch_ref,
-};
-use cubek_matmul::definition::{MatmulElems, MatmulGlobalElems};
-use cubek_matmul::multi_level;
-use cubek_std::InputBinding;
 use std::path::Path;
 
 /// Rows that one thread adds up at least, where there are so many.
@@ -35,19 +29,6 @@ const PARTS: usize = 1024;
 const MOST_SQUARES: usize = 1 << 15;
 /// Parts up to which one thread adds them all up.
 const FEW_PARTS: usize = 64;
-
-/// Values of patches gathered at once, of which a card must have room for.
-const MOST_PATCHES: usize = 1 << 27;
-/// Rows and columns of a matrix that one group of threads multiplies.
-const TILE: usize = 64;
-/// Groups of threads that keep a large card busy.
-const BUSY_CARD: usize = 256;
-/// Rows below which a sum is not split further.
-const LEAST_SPLIT: usize = 128;
-
-/// How matrix units are used where a card has them: every tile is loaded by all threads together.
-const TILED: Strategy =
-    Strategy::Inferred { algorithm: ConvAlgorithm::SimpleSyncCyclic, tile_kind: AcceleratedTileKind::Cmma };
 
 /// Opens a card, and has it compute something: what is wrong with it shows now and not in a round.
 pub(super) fn open(
@@ -131,20 +112,14 @@ fn sum_rows(input: CubeTensor, [groups, rows, columns]: [usize; 3], dtype: DType
     if last { output } else { sum_rows(output, [groups, parts, columns], dtype) }
 }
 
+/// The sum of parts that were made one by one, `[parts, columns]` in 32 bits: `[1, columns]`.
+fn folded(sums: CubeTensor, parts: usize, columns: usize) -> CubeTensor {
+    if parts == 1 { sums } else { sum_rows(sums, [1, parts, columns], DType::F32) }
+}
+
 impl Operators for CubeBackend {
     fn convolution(input: CubeTensor, kernel: CubeTensor, geometry: Geometry) -> CubeTensor {
-        let (input, kernel) = (into_contiguous(input), channels_last(kernel));
-        let output = empty(&input, geometry.output(), input.dtype);
-        let inputs = ConvolutionInputs::Forward {
-            input: binding(&input),
-            weight: binding(&kernel),
-            bias: None,
-            out: output.clone().binding(),
-        };
-        if !tiled(inputs, [&input, &kernel, &output], &geometry) {
-            direct(&input, &kernel, &output, arguments(geometry.stride, geometry.padding, geometry.dilation));
-        }
-        output
+        convolution::forward(input, kernel, &geometry)
     }
 
     fn statistics(input: CubeTensor) -> CubeTensor {
@@ -165,7 +140,7 @@ impl Operators for CubeBackend {
             parts,
             element(&input),
         );
-        let sums = if parts == 1 { sums } else { sum_rows(sums, [1, parts, 2 * channels], DType::F32) };
+        let sums = folded(sums, parts, 2 * channels);
         let output = empty(&input, [2, channels], DType::F32);
         let (count, cube) = threads(&input, channels);
         kernels::mean_and_variance::launch(
@@ -364,52 +339,11 @@ impl OperatorGradients for CubeBackend {
     }
 
     fn convolution_to_input(gradient: CubeTensor, kernel: CubeTensor, geometry: Geometry) -> CubeTensor {
-        let gradient = unstrided(into_contiguous(gradient), &geometry);
-        let geometry = Geometry { stride: 1, ..geometry };
-        let output = empty(&gradient, geometry.input, gradient.dtype);
-        let turned = channels_last(kernel.clone());
-        let inputs = ConvolutionInputs::BackwardData {
-            out_grad: binding(&gradient),
-            weights: binding(&turned),
-            in_grad: output.clone().binding(),
-        };
-        if tiled(inputs, [&gradient, &turned, &output], &geometry) {
-            return output;
-        }
-        direct_to_input(gradient, kernel, &geometry)
+        convolution::to_input(gradient, kernel, &geometry)
     }
 
     fn convolution_to_kernel(gradient: CubeTensor, input: CubeTensor, geometry: Geometry) -> CubeTensor {
-        let [outputs, inputs, side, _] = geometry.kernel;
-        let [batch, rows, columns, _] = geometry.output();
-        let (gradient, input) = (into_contiguous(gradient), into_contiguous(input));
-        let length = side * side * inputs;
-        let images = (MOST_PATCHES / (rows * columns * length)).clamp(1, batch);
-        let mut sum: Option<CubeTensor> = None;
-        for first in (0..batch).step_by(images) {
-            let images = images.min(batch - first);
-            let of_block = |tensor: &CubeTensor| {
-                let shape: [usize; 4] = tensor.shape().dims();
-                let block = [first..first + images, 0..shape[1], 0..shape[2], 0..shape[3]];
-                into_contiguous(Self::float_slice(tensor.clone(), &block.map(Into::into)))
-            };
-            let block = Geometry { input: [images, geometry.input[1], geometry.input[2], inputs], ..geometry };
-            let places = images * rows * columns;
-            let splits = splits(places, outputs.div_ceil(TILE) * length.div_ceil(TILE));
-            let patches = patches(of_block(&input), &block);
-            let patches = Self::float_reshape(patches, Shape::from([splits, places / splits, length]));
-            let gradient = Self::float_reshape(of_block(&gradient), Shape::from([splits, places / splits, outputs]));
-            let products = products(&gradient, &patches);
-            let product = sum_rows(products, [1, splits, outputs * length], DType::F32);
-            sum = Some(match sum {
-                Some(sum) => Self::float_add(sum, product),
-                None => product,
-            });
-        }
-        let sum = sum.unwrap_or_else(|| empty(&gradient, [1, 1, outputs * length], DType::F32));
-        let kernel = Self::float_reshape(sum, Shape::from([outputs, side, side, inputs]));
-        let kernel = Self::float_permute(kernel, &[0, 3, 1, 2]);
-        if gradient.dtype == DType::F32 { kernel } else { burn_cubecl::kernel::cast(kernel, gradient.dtype) }
+        convolution::to_kernel(gradient, input, &geometry)
     }
 
     fn normalisation_gradients(
@@ -447,7 +381,7 @@ impl OperatorGradients for CubeBackend {
             rectified,
             types,
         );
-        let sums = if parts == 1 { sums } else { sum_rows(sums, [1, parts, 2 * channels], DType::F32) };
+        let sums = folded(sums, parts, 2 * channels);
         let output = empty(input, shape, input.dtype);
         let (count, cube) = threads(input, rows * channels);
         kernels::normalise_back::launch(
@@ -474,157 +408,4 @@ impl OperatorGradients for CubeBackend {
         };
         (output, row(1), row(0))
     }
-}
-
-fn binding(tensor: &CubeTensor) -> InputBinding {
-    InputBinding::new(tensor.clone().binding(), element(tensor))
-}
-
-fn arguments(stride: usize, padding: usize, dilation: usize) -> ConvolutionArgs<2> {
-    ConvolutionArgs { stride: [stride; 2], padding: [padding; 2], dilation: [dilation; 2] }
-}
-
-/// `[outputs, inputs, side, side]` as `[outputs, side, side, inputs]`.
-fn channels_last(kernel: CubeTensor) -> CubeTensor {
-    into_contiguous(CubeBackend::float_permute(kernel, &[0, 2, 3, 1]))
-}
-
-/// Runs a convolution or one of its gradients on matrix units, and says whether the card can.
-fn tiled(inputs: ConvolutionInputs, [left, right, out]: [&CubeTensor; 3], geometry: &Geometry) -> bool {
-    let types =
-        MatmulElems::from_globals(&MatmulGlobalElems { lhs: element(left), rhs: element(right), out: element(out) });
-    let arguments = arguments(geometry.stride, geometry.padding, geometry.dilation);
-    launch_ref::<2>(&TILED, &out.client, inputs, arguments, types).is_ok()
-}
-
-/// A convolution without matrix units, on tensors with their channels last.
-fn direct(input: &CubeTensor, kernel: &CubeTensor, output: &CubeTensor, arguments: ConvolutionArgs<2>) {
-    let tensors = DirectTensors {
-        input: input.clone().binding(),
-        weight: kernel.clone().binding(),
-        bias: None,
-        out: output.clone().binding(),
-    };
-    // The one thing that can be refused here is more than one group.
-    if let Err(error) = launch_direct::<2>(&output.client, tensors, arguments, 1, element(output)) {
-        tracing::error!("the card refused a convolution: {error:?}");
-    }
-}
-
-/// The gradient of a convolution with respect to its output as that of the same convolution with stride 1.
-fn unstrided(gradient: CubeTensor, geometry: &Geometry) -> CubeTensor {
-    if geometry.stride == 1 {
-        return gradient;
-    }
-    let [batch, height, width, channels] = geometry.output();
-    let whole = Geometry { stride: 1, ..*geometry }.output();
-    let output = empty(&gradient, whole, gradient.dtype);
-    let (count, cube) = threads(&gradient, batch * whole[1] * whole[2] * channels);
-    kernels::spread::launch(
-        &output.client,
-        count,
-        cube,
-        gradient.clone().into_buffer_arg(),
-        output.clone().into_buffer_arg(),
-        height,
-        width,
-        whole[1],
-        whole[2],
-        channels,
-        geometry.stride,
-        element(&gradient),
-    );
-    output
-}
-
-/// The gradient with respect to the input of a convolution with stride 1: the convolution of the output's gradient
-/// with the kernel turned about its centre.
-fn direct_to_input(gradient: CubeTensor, kernel: CubeTensor, geometry: &Geometry) -> CubeTensor {
-    let reach = geometry.dilation * (geometry.kernel[2] - 1);
-    // Where the padding is wider than the kernel's reach, the border of the gradient saw nothing but padding.
-    let cut = geometry.padding.saturating_sub(reach);
-    let [_, height, width, channels] = geometry.output();
-    let seen = [0..geometry.input[0], cut..height - cut, cut..width - cut, 0..channels];
-    let gradient = into_contiguous(CubeBackend::float_slice(gradient, &seen.map(Into::into)));
-    let turned = CubeBackend::float_flip(kernel, &[2, 3]);
-    let turned = into_contiguous(CubeBackend::float_permute(turned, &[1, 2, 3, 0]));
-    let output = empty(&gradient, geometry.input, gradient.dtype);
-    direct(&gradient, &turned, &output, arguments(1, reach.saturating_sub(geometry.padding), geometry.dilation));
-    output
-}
-
-/// What the kernel's taps see from every place of the output: `[batch * rows * columns, taps * inputs]`.
-fn patches(input: CubeTensor, geometry: &Geometry) -> CubeTensor {
-    let [batch, height, width, inputs] = geometry.input;
-    let [_, rows, columns, _] = geometry.output();
-    let side = geometry.kernel[2];
-    let shape = [batch * rows * columns, side * side * inputs];
-    if side == 1 && geometry.stride == 1 && geometry.padding == 0 {
-        return CubeBackend::float_reshape(input, Shape::from(shape));
-    }
-    let output = empty(&input, shape, input.dtype);
-    let (count, cube) = threads(&input, shape[0] * shape[1]);
-    kernels::patches::launch(
-        &output.client,
-        count,
-        cube,
-        input.clone().into_buffer_arg(),
-        output.clone().into_buffer_arg(),
-        height,
-        width,
-        inputs,
-        rows,
-        columns,
-        side,
-        geometry.stride,
-        geometry.padding,
-        geometry.dilation,
-        element(&input),
-    );
-    output
-}
-
-/// The products of matrices, the left ones transposed: `[batch, n, rows]` and `[batch, n, columns]` make
-/// `[batch, rows, columns]`, in 32 bits.
-fn products(left: &CubeTensor, right: &CubeTensor) -> CubeTensor {
-    let [batch, length, rows] = left.shape().dims();
-    let [_, _, columns] = right.shape().dims();
-    let output = empty(left, [batch, rows, columns], DType::F32);
-    let mut types = MatmulElems::from_globals(&MatmulGlobalElems {
-        lhs: element(left),
-        rhs: element(right),
-        out: element(&output),
-    });
-    let turned = CubeBackend::float_swap_dims(left.clone(), 1, 2);
-    let tiled =
-        cubek_matmul::strategy::Strategy::MultiLevel(multi_level::Strategy::SimpleCyclicCmma(Default::default()));
-    let out = output.clone().binding();
-    if cubek_matmul::launch::launch_ref(&tiled, &output.client, binding(&turned), binding(right), out, &mut types)
-        .is_ok()
-    {
-        return output;
-    }
-    let (count, cube) = threads(&output, batch * rows * columns);
-    kernels::multiply_turned::launch(
-        &output.client,
-        count,
-        cube,
-        left.clone().into_buffer_arg(),
-        right.clone().into_buffer_arg(),
-        output.clone().into_buffer_arg(),
-        length,
-        rows,
-        columns,
-        [element(left), element(right)],
-    );
-    output
-}
-
-/// In how many parts a product's sums over `rows` are made, so that all of the card has work: a power of two.
-fn splits(rows: usize, products: usize) -> usize {
-    let mut splits = 1;
-    while rows.is_multiple_of(2 * splits) && rows / splits > 2 * LEAST_SPLIT && products * splits < BUSY_CARD {
-        splits *= 2;
-    }
-    splits
 }

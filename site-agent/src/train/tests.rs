@@ -71,20 +71,16 @@ fn round(number: u32) -> TaskId {
     TaskId { run: RunId(0), round: number, kind: TaskKind::Train, pass: 0 }
 }
 
-/// Trains in round 1 from `start`, or from fresh parameters.
+/// A training of round 1 on the processor's arithmetic, as long as the settings ask for.
+fn job<'a>(federation: &'a Federation, cases: &'a [&'a CachedCase], start: &'a Parameters) -> Job<'a> {
+    Job { cases, federation, site: "north", task: round(1), start, most_steps: None, own: None, compute: Compute::F32 }
+}
+
+/// Trains in round 1 from fresh parameters, with normalisations of the site's `own` where they are given.
 fn trained(federation: &Federation, patients: &[Prepared], own: Option<&Parameters>) -> Result<Update, TrainError> {
     let (_folder, cases) = cohort(patients);
     let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(federation));
-    let job = Job {
-        cases: &cases,
-        federation,
-        site: "north",
-        task: round(1),
-        start: &start,
-        most_steps: None,
-        own,
-        compute: Compute::F32,
-    };
+    let job = Job { own, ..job(federation, &cases, &start) };
     train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(()))
 }
 
@@ -108,16 +104,7 @@ fn a_round_repeats_bit_by_bit_on_any_number_of_threads_and_changes_with_the_seed
         let start = fresh(&once);
         let (_folder, cases) = cohort(&both());
         let cases: Vec<&CachedCase> = cases.iter().collect();
-        let job = Job {
-            cases: &cases,
-            federation,
-            site: "north",
-            task: round(1),
-            start: &start,
-            most_steps: None,
-            own: None,
-            compute: Compute::F32,
-        };
+        let job = job(federation, &cases, &start);
         pool.install(|| train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(()))).unwrap().parameters.id()
     };
     let first = run(&once, 1);
@@ -148,16 +135,7 @@ fn the_caller_may_break_off() {
     let federation = federation("steps = 50");
     let (_folder, cases) = cohort(&both());
     let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(&federation));
-    let job = Job {
-        cases: &cases,
-        federation: &federation,
-        site: "north",
-        task: round(1),
-        start: &start,
-        most_steps: None,
-        own: None,
-        compute: Compute::F32,
-    };
+    let job = job(&federation, &cases, &start);
     let mut seen = Vec::new();
     let outcome = train(&job, &Device::flex(), &mut |step| {
         seen.push((step.done, step.total));
@@ -174,17 +152,7 @@ fn a_training_that_concludes_early_gives_what_a_shorter_one_gives() {
     let run = |steps: u32, most_steps: Option<u32>, last: u32| {
         let federation = federation(&format!("steps = {steps}"));
         let start = fresh(&federation);
-        let (task, own) = (round(1), None);
-        let job = Job {
-            cases: &cases,
-            federation: &federation,
-            site: "north",
-            task,
-            start: &start,
-            most_steps,
-            own,
-            compute: Compute::F32,
-        };
+        let job = Job { most_steps, ..job(&federation, &cases, &start) };
         let until = |step: Step| {
             if step.done == last { ControlFlow::Break(Stop::Concluded) } else { ControlFlow::Continue(()) }
         };
@@ -272,16 +240,7 @@ mod cards {
         let start = fresh(federation);
         let (_folder, cases) = cohort(&both());
         let cases: Vec<&CachedCase> = cases.iter().collect();
-        let job = Job {
-            cases: &cases,
-            federation,
-            site: "north",
-            task: round(1),
-            start: &start,
-            most_steps: None,
-            own: None,
-            compute,
-        };
+        let job = Job { compute, ..job(federation, &cases, &start) };
         train(&job, device, &mut |_| ControlFlow::Continue(())).unwrap()
     }
 
