@@ -143,7 +143,7 @@ pub enum SiteMessage {
     Hello(Hello),
     /// The data is read and preprocessed; tasks may come.
     Ready(Inventory),
-    /// Still working; also while preprocessing, with no task.
+    /// Still working on a task.
     Progress(Progress),
     /// The site is preparing its data.
     Preparing {
