@@ -6,10 +6,10 @@
 
 mod authority;
 
-use crate::failure::Failure;
 use authority::{Authority, Party};
+use program::Failure;
+use protocol::federation::plain;
 use serde::Serialize;
-use shared::federation::plain;
 use std::io;
 use std::path::{Path, PathBuf};
 

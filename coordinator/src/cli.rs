@@ -1,14 +1,16 @@
 //! What was typed. Each subcommand's arguments and its `run` live in the module that does the work.
 
-use crate::failure::{Failure, report};
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
+use program::failure::{Failure, report};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+
+/// Shown under `--help`.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad configuration, 4 bad or missing data, \
+5 federation or network, 6 disk, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)";
 
 /// Launches the rounds of a federation and reports how its model does at sites that took no part.
 #[derive(Parser)]
-#[command(name = "coordinator", version, about, after_help = crate::failure::EXIT_CODES)]
+#[command(name = "coordinator", version, about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -41,7 +43,8 @@ enum Command {
 /// Parses the command line, runs the command, and turns its outcome into an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    log_to_stderr();
+    // Warnings, such as a connection refused for its certificate; `RUST_LOG=info` shows more.
+    program::logging::start("warn");
     let outcome: Result<(), Failure> = match Cli::parse().command {
         Command::Init(args) => crate::certificates::run(&args),
         Command::Serve(args) => crate::serve::run(&args),
@@ -55,12 +58,4 @@ pub fn main() -> ExitCode {
         Command::Drop(args) => crate::status::drop_site(&args),
     };
     report(outcome)
-}
-
-/// Warnings, such as a connection refused for its certificate, go to standard error; `RUST_LOG=info` shows more.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    log.with_target(false).init();
 }

@@ -10,11 +10,11 @@
 
 mod plan;
 
-use crate::failure::{Class, Failure};
-use crate::outcome::Outcome;
 use crate::report::{self, experiment::Finished, experiment::Written};
 use crate::simulate::{self, folder, folder::Folder};
 use plan::{Arm, Experiment, ExperimentError};
+use program::{Class, Failure};
+use protocol::outcome::Outcome;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -1,83 +1,9 @@
-//! The one place where an error becomes words for a person, a hint and an exit code.
+//! What errors mean to a person: an exit code, and what to do.
 
 use crate::certificates::CertificatesError;
 use crate::server::ServerError;
-use crate::signal::Signal;
 use crate::status::{ClientError, StatusError, TokenError};
-use std::process::ExitCode;
-
-/// Shown under `--help`.
-pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad configuration, 4 bad or missing data, \
-5 federation or network, 6 disk, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)";
-
-/// What kind of failure ended the program: its exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// A fault of ours.
-    Internal = 1,
-    /// A configuration file or option that cannot work.
-    Configuration = 3,
-    /// Data that is missing or unusable.
-    Data = 4,
-    /// The federation or the network refused.
-    Federation = 5,
-    /// Reading or writing files.
-    Disk = 6,
-    /// Ctrl-C, SIGINT.
-    Interrupted = 130,
-    /// SIGTERM.
-    Terminated = 143,
-}
-
-impl From<Signal> for Class {
-    fn from(signal: Signal) -> Self {
-        match signal {
-            Signal::Interrupt => Self::Interrupted,
-            Signal::Terminate => Self::Terminated,
-        }
-    }
-}
-
-/// A failure in words: what happened and where, and what to do.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
-    /// The exit code's kind.
-    pub class: Class,
-    /// What happened, with file, case or site.
-    pub what: String,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
-impl Failure {
-    /// A failure without a hint.
-    pub fn new(class: Class, what: impl std::fmt::Display) -> Self {
-        Self { class, what: what.to_string(), hint: None }
-    }
-
-    /// The system tells of no signals.
-    pub(crate) fn deaf(error: std::io::Error) -> Self {
-        Self::new(Class::Internal, format!("cannot listen for signals: {error}"))
-    }
-
-    /// Adds what to do.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-/// Prints a failure, if any, and gives the exit code.
-#[must_use]
-pub fn report(outcome: Result<(), Failure>) -> ExitCode {
-    let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    eprintln!("error: {}", failure.what);
-    if let Some(hint) = failure.hint {
-        eprintln!("hint: {hint}");
-    }
-    ExitCode::from(failure.class as u8)
-}
+use program::{Class, Failure};
 
 impl From<CertificatesError> for Failure {
     fn from(error: CertificatesError) -> Self {

@@ -8,13 +8,10 @@ pub mod driver;
 #[cfg(test)]
 mod examples;
 pub mod experiment;
-pub mod failure;
-pub mod happening;
-pub mod outcome;
+mod failure;
 pub mod report;
 pub mod serve;
 pub mod server;
-pub mod signal;
 pub mod simulate;
 pub mod status;
 pub mod store;

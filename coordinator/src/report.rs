@@ -19,9 +19,9 @@ mod tables;
 mod tests;
 pub(crate) mod words;
 
-use crate::failure::{Class, Failure};
-use crate::outcome::Outcome;
 pub use plot::DrawError;
+use program::{Class, Failure};
+use protocol::outcome::Outcome;
 use std::path::{Path, PathBuf};
 pub use summary::summarise;
 

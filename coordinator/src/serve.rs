@@ -4,22 +4,22 @@ mod configure;
 
 use crate::address::OptionalAddress;
 use crate::driver::{Accepted, Books, Driver, End, Inlets};
-use crate::failure::{Class, Failure};
-use crate::happening::Happening;
-use crate::outcome::Outcome;
 use crate::report;
 use crate::server::{Server, ServerConfig, ServerError};
-use crate::signal::{self, Signal};
 use crate::simulate::View;
 use crate::status::{self, Page, Status, StatusError, Web};
 use crate::store::{Place, Store, StoreError};
 pub(crate) use configure::run_folder;
-use shared::architecture::{initial, manifest};
-use shared::federation::Federation;
-use shared::message::{RunId, TaskId, Trained};
-use shared::model_file::{ModelFileError, import_state_dict};
-use shared::parameters::{Manifest, Parameters, ParametersId};
-use shared::round::{Machine, Plan, Snapshot};
+use program::signal::{self, Signal};
+use program::{Class, Failure};
+use protocol::architecture::{initial, manifest};
+use protocol::federation::Federation;
+use protocol::happening::Happening;
+use protocol::message::{RunId, TaskId, Trained};
+use protocol::model_file::{ModelFileError, import_state_dict};
+use protocol::outcome::Outcome;
+use protocol::parameters::{Manifest, Parameters, ParametersId};
+use protocol::round::{Machine, Plan, Snapshot};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -258,12 +258,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .iter()
         .for_each(|address| eprintln!("listening on {address} (TLS over TCP, for sites without UDP)"));
     config.status.iter().for_each(|page| eprintln!("{}", page.greeting(&folder)));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Class::Internal, format!("cannot start threads: {error}")))?;
+    let runtime = program::threads::runtime(None)?;
     let outcome = runtime.block_on(async {
-        let signal = signal::listen().map_err(Failure::deaf)?;
+        let signal = signal::listen().map_err(Failure::no_signals)?;
         Ok::<_, Failure>(watched(config, signal).await?)
     });
     // Who was asked to stop twice does not wait for work on the disk that nobody will look at.

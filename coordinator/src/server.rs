@@ -10,16 +10,16 @@ mod peers;
 mod quic;
 mod tls;
 mod tunnel;
-mod wire;
 
 use peers::Order;
-use shared::codec::transfer::Arrived;
-use shared::codec::{CloseCode, CodecError, Frame, sentence};
-use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
+use protocol::codec::transfer::Arrived;
+use protocol::codec::{CloseCode, CodecError, Frame, sentence};
+use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::sync::mpsc;
+use transport::certificates::CertificateError;
 use tunnel::{Origins, Tunnels};
 
 /// Where to listen, and for what.
@@ -105,13 +105,8 @@ pub enum Inbound {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// A certificate or key is missing or does not work.
-    #[error("{path}: {reason}", path = path.display())]
-    Certificates {
-        /// The file, or the folder when the files do not fit together.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// The address cannot be listened on.
     #[error("cannot listen on {listen}: {reason}")]
     Listen {
@@ -165,8 +160,11 @@ impl Server {
     pub async fn bind(config: ServerConfig, events: mpsc::Sender<Inbound>) -> Result<Self, ServerError> {
         let tls = tls::configuration(&config.certificates)?;
         let incoming = |reason| ServerError::Incoming { path: config.incoming.clone(), reason };
-        wire::sweep(&config.incoming).map_err(incoming)?;
-        let outer = config.fallback.map(|listen| Ok((listen, tls::tunnel(&config.certificates)?))).transpose()?;
+        transport::wire::sweep(&config.incoming).map_err(incoming)?;
+        let outer = match config.fallback {
+            Some(listen) => Some((listen, tls::tunnel(&config.certificates)?)),
+            None => None,
+        };
         let origins = Origins::default();
         let endpoint = quic::Endpoint::open(config, tls, events, origins.clone())?;
         let tunnels = match outer {

@@ -6,14 +6,14 @@ pub(crate) mod folder;
 pub(crate) mod plan;
 mod view;
 
-use crate::failure::{Class, Failure};
-use crate::outcome::Outcome;
 use crate::report;
 use crate::serve::serve;
 use children::ChildError;
 use federate::Simulation;
 use folder::{Folder, FolderError};
 use plan::{Plan, PlanError};
+use program::{Class, Failure};
+use protocol::outcome::Outcome;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -67,11 +67,7 @@ pub(crate) fn execute(
     start: Option<PathBuf>,
 ) -> Result<Outcome, Failure> {
     let simulation = Simulation { plan, folder, agent: children::binary()?, with_local, start };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Class::Internal, format!("cannot start threads: {error}")))?;
+    let runtime = program::threads::runtime(Some(2))?;
     let outcome =
         runtime.block_on(simulation.run(|config, happen, stop| async move { Ok(serve(config, happen, stop).await?) }));
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -108,20 +104,6 @@ impl From<ChildError> for Failure {
                 .hint("build it: cargo build --release (it builds both binaries into one folder)"),
             ChildError::Start { .. } => Self::new(Class::Disk, &error),
             ChildError::Ended { status, .. } => Self::new(Class::of_exit(status.code()), &error),
-        }
-    }
-}
-
-impl Class {
-    /// What an agent's exit code says about the kind of its failure: they share their codes with ours.
-    fn of_exit(code: Option<i32>) -> Self {
-        match code {
-            Some(2 | 3) => Self::Configuration,
-            Some(4) => Self::Data,
-            Some(6) => Self::Disk,
-            Some(130) => Self::Interrupted,
-            Some(143) => Self::Terminated,
-            _ => Self::Federation,
         }
     }
 }
@@ -170,7 +152,7 @@ mod tests {
         assert_eq!(examples.keys().collect::<Vec<_>>(), EXAMPLES);
         for (name, text) in examples {
             let plan = Plan::from_toml(&text, 2).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let held_out = plan.sites.iter().filter(|site| site.role == shared::case::Role::Evaluate).count();
+            let held_out = plan.sites.iter().filter(|site| site.role == protocol::case::Role::Evaluate).count();
             assert_eq!(held_out, 1, "{name}");
         }
     }

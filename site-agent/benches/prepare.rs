@@ -2,7 +2,7 @@
 //! files to a cached case on planes of 256, and from the cache. `cargo bench --bench prepare`.
 
 use flate2::{Compression, write::GzEncoder};
-use shared::federation::Input;
+use protocol::federation::Input;
 use site_agent::data::{Cohort, DataConfig, DataError, open};
 use std::error::Error;
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! The `run` subcommand: joins a federation and works for it until it is finished.
 //!
 //! The network runtime never trains: data is prepared and tasks are worked on threads of their own, which tell the
-//! site's state machine ([`shared::site`]) how they get on. What the machine says is done in order.
+//! site's state machine ([`protocol::site`]) how they get on. What the machine says is done in order.
 
 mod config;
 mod journal;
@@ -10,9 +10,9 @@ mod session;
 mod worker;
 
 use crate::device;
-use crate::failure::{Class, Failure};
-use crate::signal;
 pub use config::{FallbackAddress, SiteConfig, SiteConfigError};
+use program::Failure;
+use program::signal;
 use std::path::PathBuf;
 use tokio::sync::watch;
 
@@ -34,13 +34,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = SiteConfig::read(&args.config)?;
     device::prepare(&config.device);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Class::Internal, error))?;
+    let runtime = program::threads::runtime(Some(2))?;
     let outcome = runtime.block_on(async {
-        let signal = signal::listen().map_err(Failure::deaf)?;
+        let signal = signal::listen().map_err(Failure::no_signals)?;
         let (stop, stopped) = watch::channel(None);
         tokio::spawn(async move { stop.send(Some(signal.await)) });
         session::work(config, stopped).await

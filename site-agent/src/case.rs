@@ -4,9 +4,9 @@ mod cached;
 mod placement;
 
 pub use cached::{CachedCase, CaseFileError};
+use metrics::sequence::SequenceSet;
 pub use placement::Placement;
-use shared::case::Grid;
-use shared::sequence::SequenceSet;
+use protocol::case::Grid;
 
 /// A prepared case in memory.
 ///

@@ -6,7 +6,6 @@
 
 mod cache;
 mod config;
-pub mod disk;
 mod pattern;
 mod prepare;
 
@@ -14,9 +13,9 @@ use crate::case::{CachedCase, CaseFileError};
 use crate::nifti::{self, NiftiError};
 pub use config::{Archives, ConfigError, DataConfig};
 pub use prepare::{CaseError, Files, prepare};
+use protocol::federation::Input;
 use rayon::prelude::*;
 use serde::Serialize;
-use shared::federation::Input;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -222,7 +221,7 @@ fn write_report(cohort: &Cohort, path: &Path) -> io::Result<()> {
     let lines: Vec<(String, String)> = cohort.skipped.iter().map(line).collect();
     let skipped = lines.iter().map(|(case, reason)| Line { case, reason: reason.clone() }).collect();
     let text = serde_json::to_string_pretty(&Report { usable: cohort.cases.len(), skipped })?;
-    disk::replace(path, |file| io::Write::write_all(file, text.as_bytes()))
+    program::files::replace(path, |file| io::Write::write_all(file, text.as_bytes()))
 }
 
 #[cfg(test)]

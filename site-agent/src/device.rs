@@ -19,7 +19,7 @@ use burn::tensor::{FloatDType, Tensor};
 pub(crate) use operators::{AdamStep, MomentumStep};
 use operators::{Operators, OptimiserSteps};
 pub(crate) use processor::Matrix;
-use shared::federation::Compute;
+use protocol::federation::Compute;
 use std::path::Path;
 
 /// Why a device cannot be used.

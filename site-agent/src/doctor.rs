@@ -8,7 +8,7 @@ mod trial;
 
 use crate::agent::SiteConfig;
 use crate::device;
-use crate::failure::{Class, Failure};
+use program::{Class, Failure};
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;

@@ -3,11 +3,11 @@
 use crate::device::{self, Device, DeviceFault};
 use crate::model::{self, DeepLabV3, ModelError};
 use burn::tensor::{Tensor, TensorData};
-use shared::dropout;
-use shared::federation::{Input, Model};
-use shared::parameters::Parameters;
-use shared::score::LOGIT_LIMIT;
-use shared::sequence::SequenceSet;
+use metrics::score::LOGIT_LIMIT;
+use metrics::sequence::SequenceSet;
+use protocol::dropout;
+use protocol::federation::{Input, Model};
+use protocol::parameters::Parameters;
 
 /// The logit of a voxel that the network is not asked about, because no brain is near: a probability of 1e-14.
 pub(crate) const NO_LESION: f32 = -2.0 * LOGIT_LIMIT;

@@ -5,16 +5,16 @@ mod quic;
 mod race;
 mod tls;
 mod tunnel;
-mod wire;
 
 pub use proxy::Proxies;
 
-use shared::codec::{CodecError, Frame, sentence};
-use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
+use protocol::codec::{CodecError, Frame, sentence};
+use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tokio::sync::mpsc;
+use transport::certificates::CertificateError;
 
 /// Where the coordinator is, and who we are.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct LinkConfig {
     /// Where verified parameters are put; the receiver of [`LinkEvent::Parameters`] moves or removes them. What a broken
     /// connection brought of them is kept there for the next one.
     pub incoming: PathBuf,
-    /// Where parameters stand that came before, by [`shared::parameters::ParametersId::hex`] and the extension `f32`: those
+    /// Where parameters stand that came before, by [`protocol::parameters::ParametersId::hex`] and the extension `f32`: those
     /// do not travel again.
     pub models: PathBuf,
 }
@@ -101,13 +101,8 @@ pub enum LinkError {
         reason: String,
     },
     /// A certificate or key of ours is missing or does not work.
-    #[error("{path}: {reason}", path = path.display())]
-    Certificates {
-        /// The file, or the folder when the files do not fit together.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// The folder for incoming parameters does not work.
     #[error("{path}: {reason}", path = path.display())]
     Incoming {
@@ -210,7 +205,7 @@ impl Link {
     pub async fn connect(config: LinkConfig, hello: Hello) -> Result<(Self, mpsc::Receiver<LinkEvent>), LinkError> {
         let tls = tls::configuration(&config.certificates)?;
         let incoming = |reason| LinkError::Incoming { path: config.incoming.clone(), reason };
-        wire::sweep(&config.incoming).map_err(incoming)?;
+        transport::wire::sweep(&config.incoming).map_err(incoming)?;
         let (connection, outbox, events) = quic::connect(config, tls, hello).await?;
         Ok((Self { connection, outbox }, events))
     }
@@ -222,7 +217,7 @@ impl Link {
     /// [`LinkError::Certificates`].
     pub fn check(certificates: &Path) -> Result<Validity, LinkError> {
         tls::configuration(certificates)?;
-        tls::validity(certificates)
+        Ok(tls::validity(certificates)?)
     }
 
     /// Whether the coordinator answers one way, and both ends accept each other's certificates. Nobody is greeted: a site
@@ -244,7 +239,7 @@ impl Link {
         tunnel::proxy(fallback)
     }
 
-    /// Says how many bytes the model's parameters take ([`shared::parameters::Manifest::bytes`]), as soon as the
+    /// Says how many bytes the model's parameters take ([`protocol::parameters::Manifest::bytes`]), as soon as the
     /// settings are known. Until then transfers wait, and then any other length is refused.
     pub fn expect(&self, bytes: u64) {
         self.connection.expect(bytes);

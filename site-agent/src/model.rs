@@ -1,7 +1,7 @@
 //! The DropOut DeepLabV3: atrous convolutions on a ResNet, one lesion logit per pixel of the centre slice.
 //!
 //! Chen et al. 2017 (arXiv 1706.05587), layer by layer as torchvision's `deeplabv3_resnet50`, so that weights travel
-//! both ways. Where the federation's dropout of sequences happens is [`shared::dropout`]; this module only sees its
+//! both ways. Where the federation's dropout of sequences happens is [`protocol::dropout`]; this module only sees its
 //! result.
 
 pub(crate) mod atrous;
@@ -16,7 +16,7 @@ use backbone::Backbone;
 use burn::module::Module;
 use burn::tensor::{FloatDType, Tensor};
 use head::Head;
-use shared::federation::{Compute, Input, Model};
+use protocol::federation::{Compute, Input, Model};
 pub use tensors::ModelError;
 
 /// The network.
@@ -85,9 +85,9 @@ mod tests {
     use super::*;
     use crate::device;
     use burn::tensor::{TensorData, Tolerance};
-    use shared::architecture::{initial, manifest};
-    use shared::federation::{Layout, Norm};
-    use shared::parameters::Parameters;
+    use protocol::architecture::{initial, manifest};
+    use protocol::federation::{Layout, Norm};
+    use protocol::parameters::Parameters;
     use std::sync::Arc;
 
     fn narrow(layout: Layout, norm: Norm) -> (Model, Input) {

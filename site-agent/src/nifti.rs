@@ -12,7 +12,7 @@ use header::{HEADER, Header, Kind};
 use nifti::{DataElement, InMemNiftiVolume, NiftiHeader};
 use orientation::Walk;
 pub use orientation::{Affine, Form, Source};
-use shared::case::Grid;
+use protocol::case::Grid;
 use std::io::Read;
 use std::path::Path;
 pub use write::{write_f32, write_u8};

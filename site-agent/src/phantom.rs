@@ -15,10 +15,10 @@ mod shape;
 mod tissue;
 mod vessels;
 
-use crate::failure::{Class, Failure};
 pub use examine::{Phantom, examine};
 pub use folder::{PhantomError, Written, write};
 use indicatif::{ProgressBar, ProgressStyle};
+use program::{Class, Failure};
 pub use settings::{Cohort, Common, Disease, ScannerChoice, SettingsError, Site};
 use std::path::PathBuf;
 pub use tissue::SEQUENCES;

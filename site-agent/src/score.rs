@@ -5,9 +5,9 @@ mod folder;
 mod measure;
 mod read;
 
-use crate::failure::{Class, Failure};
 use error::ScoreError;
 use measure::{Measured, Wanted, measure};
+use program::{Class, Failure};
 use read::{Labels, Pair};
 use std::io::Write;
 use std::path::PathBuf;

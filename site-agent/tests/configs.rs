@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use shared::federation::Federation;
+use protocol::federation::Federation;
 use site_agent::agent::SiteConfig;
 use site_agent::data::DataConfig;
 use site_agent::phantom::Cohort;

@@ -4,10 +4,10 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::{Gradients, Tensor, TensorData};
+use protocol::architecture::{CLASSIFIER, manifest};
+use protocol::federation::{Input, Layout, Model, Norm};
+use protocol::parameters::{Kind, Manifest, Parameters, TensorSpec};
 use serde::Deserialize;
-use shared::architecture::{CLASSIFIER, manifest};
-use shared::federation::{Input, Layout, Model, Norm};
-use shared::parameters::{Kind, Manifest, Parameters, TensorSpec};
 use site_agent::device;
 use site_agent::model::{DeepLabV3, init};
 use std::collections::BTreeMap;

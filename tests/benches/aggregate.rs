@@ -6,13 +6,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use aggregation::{Average, Checked};
 use coordinator::store::{FileSource, Place, Store};
-use shared::aggregate::{Average, Checked, Contribution};
-use shared::architecture::manifest;
-use shared::codec::transfer::{Arrived, Receiving};
-use shared::federation::Federation;
-use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
-use shared::parameters::{Manifest, ParametersId, to_bytes};
+use protocol::architecture::manifest;
+use protocol::codec::transfer::{Arrived, Receiving};
+use protocol::federation::Federation;
+use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
+use protocol::parameters::{Manifest, ParametersId, to_bytes};
+use protocol::round::Contribution;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;

@@ -5,9 +5,9 @@
 
 use coordinator::certificates::{Request, issue};
 use coordinator::server::{Inbound, Server, ServerConfig};
-use shared::case::Role;
-use shared::message::{CoordinatorMessage, Hello, PROTOCOL, RunId, TaskId, TaskKind, TransferHeader};
-use shared::parameters::ParametersId;
+use protocol::case::Role;
+use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, RunId, TaskId, TaskKind, TransferHeader};
+use protocol::parameters::ParametersId;
 use site_agent::link::{Link, LinkConfig};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

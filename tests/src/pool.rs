@@ -1,6 +1,6 @@
 //! Models of all simulated sites in one folder: what several of them hold lies there once.
 
-use shared::parameters::ParametersId;
+use protocol::parameters::ParametersId;
 use std::collections::HashMap;
 use std::fs;
 use std::io;

@@ -3,14 +3,14 @@
 use crate::pool::Pool;
 use crate::program::Program;
 use coordinator::certificates::{Request, issue};
-use shared::architecture::{initial, manifest};
-use shared::case::Role;
-use shared::federation::Federation;
-use shared::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskId, TaskKind, Trained, Wanted};
-use shared::parameters::{ParametersId, from_bytes, to_bytes};
-use shared::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, SweepPoint};
-use shared::sequence::SequenceSet;
-use shared::site::{Effect, Event, Machine, Work};
+use metrics::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, SweepPoint};
+use metrics::sequence::SequenceSet;
+use protocol::architecture::{initial, manifest};
+use protocol::case::Role;
+use protocol::federation::Federation;
+use protocol::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskId, TaskKind, Trained, Wanted};
+use protocol::parameters::{ParametersId, from_bytes, to_bytes};
+use protocol::site::{Effect, Event, Machine, Work};
 use site_agent::link::{Link, LinkConfig, LinkError, LinkEvent};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -384,7 +384,7 @@ fn trained(task: TaskId, parameters: ParametersId, batch: usize) -> Trained {
         last_loss: 0.25,
         seconds: 1.0,
         sequences: SequenceSet::full(SEQUENCES.len()),
-        compute: shared::federation::Compute::F32,
+        compute: protocol::federation::Compute::F32,
     }
 }
 

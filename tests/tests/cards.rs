@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
 use journeys::binary;
-use shared::parameters::from_bytes;
+use protocol::parameters::from_bytes;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
 use journeys::binary;
-use shared::architecture::manifest;
-use shared::federation::Federation;
-use shared::parameters::{STEM, from_bytes};
+use protocol::architecture::manifest;
+use protocol::federation::Federation;
+use protocol::parameters::{STEM, from_bytes};
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,12 +1,12 @@
 //! What the loop remembers between an event and the effect that names it.
 
-use crate::outcome::Outcome;
-use crate::signal::Signal;
 use crate::store::{FileSource, StoreError};
-use shared::aggregate::Checked;
-use shared::codec::transfer::Arrived;
-use shared::message::{RunId, TaskId};
-use shared::parameters::ParametersId;
+use aggregation::Checked;
+use program::signal::Signal;
+use protocol::codec::transfer::Arrived;
+use protocol::message::{RunId, TaskId};
+use protocol::outcome::Outcome;
+use protocol::parameters::ParametersId;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Instant;

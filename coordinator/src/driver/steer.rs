@@ -1,9 +1,9 @@
 //! The operator's commands, and the stop that loses nothing.
 
 use super::{Driver, End};
-use crate::signal::Signal;
 use crate::status::{Action, Command};
-use shared::round::Event;
+use program::signal::Signal;
+use protocol::round::Event;
 use std::time::{Duration, Instant};
 
 /// How long work beside the loop may take to finish once it was asked to stop.

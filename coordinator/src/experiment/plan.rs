@@ -1,8 +1,8 @@
 //! The `[experiment]` table: which arms there are, and the plan of each arm's run with each seed.
 
 use crate::simulate::plan::{Plan, PlanError};
+use protocol::federation::plain;
 use serde::Deserialize;
-use shared::federation::plain;
 use std::collections::BTreeSet;
 
 /// Everything that an experiment is about, checked.
@@ -186,8 +186,8 @@ fn merge(table: &mut toml::Table, over: &toml::Table) {
 mod tests {
     use super::*;
     use crate::simulate::plan::Images;
-    use shared::dropout::DropOut;
-    use shared::federation::{Effort, Norm};
+    use protocol::dropout::DropOut;
+    use protocol::federation::{Effort, Norm};
 
     const BASE: &str = "name = 'x'\nrounds = 1\nseed = 7\n[input]\nsequences = ['bravo', 'flair']\n\
         [model]\npreset = 'tiny'\n[training]\nsteps = 10\n\

@@ -2,9 +2,9 @@
 
 use super::contract::{Arm, Comparison, Intervals, MeanSd, Metrics, Test};
 use super::look::{Look, METRIC_NAMES, Values};
-use crate::outcome::{Outcome, RunOutcome};
-use shared::case::Role;
-use shared::metrics::statistics::{bootstrap, holm, mean, rank_sum, signed_rank};
+use metrics::statistics::{bootstrap, holm, mean, rank_sum, signed_rank};
+use protocol::case::Role;
+use protocol::outcome::{Outcome, RunOutcome};
 use std::collections::BTreeMap;
 
 /// Draws of the bootstrap.

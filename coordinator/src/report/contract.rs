@@ -8,9 +8,9 @@ mod matrix;
 pub use comparison::{Arm, Comparison, Intervals, Test};
 pub use experiment::{EXPERIMENT_VERSION, Experiment, Model, SeedRun};
 pub use matrix::{Cell, DiceAt, Matrix, MatrixRow, SiteCell, Without, WorstCell};
+use protocol::case::Role;
+use protocol::federation::{Compute, Federation};
 use serde::{Deserialize, Serialize};
-use shared::case::Role;
-use shared::federation::{Compute, Federation};
 
 /// The contract's version. Keys may be added within a version; none is renamed, removed or given another meaning.
 pub const VERSION: u32 = 2;

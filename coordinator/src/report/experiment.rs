@@ -6,8 +6,8 @@ mod page;
 mod pictures;
 
 use super::{ReportError, disk, put};
-use crate::outcome::Outcome;
 use models::models;
+use protocol::outcome::Outcome;
 use std::path::Path;
 
 /// A finished run of an arm with a seed.

@@ -8,9 +8,9 @@ use super::missing;
 use super::plot::{self, Axes, Bar, DrawError, Line, Row};
 use super::roc;
 use super::summary::{cases_of, federation_run};
-use crate::outcome::{Outcome, RunOutcome};
-use shared::case::Cases;
-use shared::metrics::lesion::{FrocPoint, froc};
+use metrics::lesion::{FrocPoint, froc};
+use protocol::case::Cases;
+use protocol::outcome::{Outcome, RunOutcome};
 
 /// One picture.
 #[derive(Clone, Debug, PartialEq)]

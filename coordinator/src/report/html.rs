@@ -6,9 +6,9 @@ use super::missing;
 use super::overlays;
 use super::tables;
 use super::words::*;
-use crate::outcome::Outcome;
-use shared::case::{Cases, Role};
-use shared::federation::Compute;
+use protocol::case::{Cases, Role};
+use protocol::federation::Compute;
+use protocol::outcome::Outcome;
 
 const STYLE: &str = include_str!("style.css");
 

@@ -1,8 +1,8 @@
 //! One patient under one model: each metric's value.
 
 use super::contract::{MeanSd, Metrics};
-use shared::metrics::confusion::Confusion;
-use shared::score::{AtThreshold, CaseScore, SubsetScore};
+use metrics::confusion::Confusion;
+use metrics::score::{AtThreshold, CaseScore, SubsetScore};
 
 /// What a patient's numbers come from, with all of his sequences or with a part.
 #[derive(Clone, Copy, Debug)]

@@ -3,9 +3,9 @@
 use super::contract::{Cell, DiceAt, Matrix, MatrixRow, MeanSd, Metrics, SiteCell, Thresholds, Without};
 use super::contract::{Worst, WorstCell};
 use super::look::{Look, Values};
-use crate::outcome::{Outcome, RunOutcome, SiteScores};
-use shared::case::{Cases, Role};
-use shared::sequence::SequenceSet;
+use metrics::sequence::SequenceSet;
+use protocol::case::{Cases, Role};
+use protocol::outcome::{Outcome, RunOutcome, SiteScores};
 use std::collections::BTreeMap;
 
 /// One patient: what he has, and the model's look at each subset of it.

@@ -6,7 +6,7 @@ use super::heat::{self, Heat, HeatCell, HeatRow, signed};
 use super::html::{figure, table};
 use super::plot::DrawError;
 use super::words::{counted, escape, mean_sd};
-use shared::case::{Cases, Role};
+use protocol::case::{Cases, Role};
 
 /// Subsets up to which all are drawn; of more, those with all, all but one, and one alone.
 const MOST_ROWS: usize = 31;

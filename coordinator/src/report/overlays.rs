@@ -3,12 +3,12 @@
 use super::html::use_of;
 use super::summary::federation_run;
 use super::words::escape;
-use crate::outcome::{Outcome, SiteScores};
-use shared::case::Role;
-use shared::overlay::{
+use protocol::case::Role;
+use protocol::outcome::{Outcome, SiteScores};
+use protocol::overlay::{
     Colour, FALSE_NEGATIVE, FALSE_POSITIVE, PROBABILITY, Representative, TRUE_POSITIVE, representative,
 };
-use shared::picture::Picture;
+use protocol::picture::Picture;
 
 const STAY: &str = "each finds its best, median and worst case in the folder overlays of its work folder, unless its \
                     settings say overlays = \"off\"; with overlays = \"send\" they are shown here.";

@@ -1,8 +1,8 @@
 //! Pooled ROC curves from the sites' counts.
 
 use super::summary::{merged, whole_volume};
-use shared::metrics::roc::{Band, Roc, mean_curve};
-use shared::score::{CaseScore, ScoreHistogram};
+use metrics::roc::{Band, Roc, mean_curve};
+use metrics::score::{CaseScore, ScoreHistogram};
 use std::collections::BTreeMap;
 
 /// A ROC curve from (0, 0) to (1, 1) as `(false positive rate, true positive rate)`.

@@ -4,10 +4,10 @@ use super::comparison::comparison;
 use super::contract::*;
 use super::look::{Look, at};
 use super::matrix::matrix;
-use crate::outcome::{Outcome, RoundRecord, RunOutcome, SiteRecord, SiteScores};
-use shared::case::{Cases, Role};
-use shared::metrics::lesion::SIZE_BINS_MM;
-use shared::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
+use metrics::lesion::SIZE_BINS_MM;
+use metrics::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
+use protocol::case::{Cases, Role};
+use protocol::outcome::{Outcome, RoundRecord, RunOutcome, SiteRecord, SiteScores};
 
 /// The report of an outcome. Runs without a federation lineage give one without any sites.
 #[must_use]
@@ -186,7 +186,7 @@ fn round(record: &RoundRecord) -> Round {
     }
 }
 
-fn update(record: &crate::outcome::UpdateRecord) -> Update {
+fn update(record: &protocol::outcome::UpdateRecord) -> Update {
     Update {
         site: record.site.clone(),
         slices: record.slices,

@@ -5,12 +5,12 @@ mod matrix;
 mod overlays;
 
 use super::*;
-use crate::outcome::{RoundRecord, RunOutcome, SiteRecord, SiteScores, UpdateRecord};
-use shared::case::Role;
-use shared::federation::Federation;
-use shared::message::Inventory;
-use shared::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram, SweepPoint};
-use shared::sequence::SequenceSet;
+use metrics::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram, SweepPoint};
+use metrics::sequence::SequenceSet;
+use protocol::case::Role;
+use protocol::federation::Federation;
+use protocol::message::Inventory;
+use protocol::outcome::{RoundRecord, RunOutcome, SiteRecord, SiteScores, UpdateRecord};
 
 const FIGURES: [&str; 12] = [
     "comparison",
@@ -86,7 +86,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
                 steps: 8,
                 asked_steps: 8,
                 staleness: 0,
-                compute: shared::federation::Compute::F32,
+                compute: protocol::federation::Compute::F32,
             })
             .collect(),
         missing: vec![("west".into(), "out of <memory>".into())],

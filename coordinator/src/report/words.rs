@@ -3,7 +3,7 @@
 use super::contract::{Lesions, Lineage, MeanSd, Report, Scores};
 use super::figures::plain_run;
 use super::missing;
-use shared::case::{Cases, Role};
+use protocol::case::{Cases, Role};
 
 /// Text made safe inside HTML.
 pub(super) fn escape(text: &str) -> String {

@@ -2,10 +2,10 @@
 
 use super::{Args, ServeConfig};
 use crate::address::OptionalAddress;
-use crate::failure::{Class, Failure};
 use crate::status;
+use program::{Class, Failure};
+use protocol::federation::Federation;
 use serde::Deserialize;
-use shared::federation::Federation;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! Which site is connected, by which connection, and the queues that lead to it.
 
 use super::SendError;
-use shared::codec::CloseCode;
-use shared::message::{CoordinatorMessage, TransferHeader};
+use protocol::codec::CloseCode;
+use protocol::message::{CoordinatorMessage, TransferHeader};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

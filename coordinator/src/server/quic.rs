@@ -1,50 +1,35 @@
-//! QUIC: the only file of this binary that names quinn.
+//! The sites' connections over QUIC. No other file of the coordinator names quinn.
 
 use super::peers::{Desk, Dismissal, Order, Peers};
 use super::tunnel::Origins;
-use super::wire::{self, Hashes, Landing, WireError};
 use super::{Inbound, ServerConfig, ServerError, tls};
+use protocol::codec::CloseCode;
+use protocol::codec::transfer::{Receiving, TransferError};
+use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, SiteMessage, TransferHeader};
+use protocol::parameters::ParametersId;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
-use shared::codec::CloseCode;
-use shared::codec::transfer::{Receiving, TransferError};
-use shared::message::{CoordinatorMessage, Hello, PROTOCOL, SiteMessage, TransferHeader};
-use shared::parameters::ParametersId;
+use quinn::{Connection, Incoming, RecvStream, SendStream};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use transport::certificates::CertificateError;
+use transport::quic::{self, CONNECTION_WINDOW, FAREWELL, IDLE, SEND_WINDOW, code_of, number};
+use transport::wire::{self, Hashes, Landing, WireError};
 
 /// From the first packet to the first words.
 const GREETING: Duration = Duration::from_secs(10);
-/// The longest wait for a site to read what was queued before its connection is closed. A close that overtakes unread
-/// messages discards them, so the end of both control streams goes before it.
-const FAREWELL: Duration = Duration::from_secs(3);
-/// How long after one of its streams a connection may end, for the same reason.
+/// How long after one of its streams a connection may end: a close may overtake what was sent before.
 const MOMENT: Duration = Duration::from_secs(1);
-/// Silence after which a peer is gone. Keep-alives fill the pauses of a training site.
-const IDLE: Duration = Duration::from_secs(30);
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// What a site may open at once: one stream for messages, one for a transfer.
+const STREAMS: u8 = 2;
 /// Connections at once, finished handshakes or not.
 const CONNECTIONS: usize = 1024;
-/// What one stream may have in flight: a gigabit line with 30 ms of delay stays full. The most that one site can make
-/// this process hold.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW + (256 << 10);
-const SEND_WINDOW: u64 = 8 << 20;
 /// What all connections together may have in flight each way, so that memory does not grow with the number of sites; as long
 /// as each has the least that keeps a line of 20 Mbit/s with 200 ms of delay full.
 const ALL_WINDOWS: u64 = 64 << 20;
 const LEAST_WINDOW: u64 = 512 << 10;
-/// Largest datagrams to probe for: jumbo frames and loopback. quinn hands the system up to ten at once, as one piece that
-/// may have 65,507 bytes; a longer piece is thrown away without a word, each time anew.
-const DATAGRAM: u16 = 6500;
-/// The congestion window to begin with. It must hold a probe and some full datagrams: with the default of 14,720 bytes
-/// a probe on its way keeps back the frame that says why a connection is closed, for good.
-const INITIAL_WINDOW: u64 = 4 * DATAGRAM as u64;
-/// What to ask the system for; it gives what it permits.
-const SOCKET_BUFFER: usize = 4 << 20;
 
 /// The listening socket with its connections.
 #[derive(Debug)]
@@ -86,16 +71,14 @@ impl Endpoint {
         events: mpsc::Sender<Inbound>,
         origins: Origins,
     ) -> Result<Self, ServerError> {
-        let folder = config.certificates.clone();
-        let crypto = QuicServerConfig::try_from(tls)
-            .map_err(|error| ServerError::Certificates { path: folder, reason: error.to_string() })?;
+        let crypto =
+            QuicServerConfig::try_from(tls).map_err(|error| CertificateError::new(&config.certificates, error))?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        server.transport_config(Arc::new(transport())).max_incoming(CONNECTIONS);
+        server.transport_config(Arc::new(quic::settings(STREAMS))).max_incoming(CONNECTIONS);
         let listen = config.listen;
-        let opened = socket(listen).and_then(|socket| {
+        let opened = quic::socket(listen).and_then(|socket| {
             let local = socket.local_addr()?;
-            let runtime = Arc::new(quinn::TokioRuntime);
-            Ok((quinn::Endpoint::new(endpoint_config(), Some(server), socket, runtime)?, local))
+            Ok((quic::endpoint(socket, Some(server))?, local))
         });
         let (endpoint, local) = opened.map_err(|reason| ServerError::Listen { listen, reason })?;
         let house = Arc::new(House { config, peers: Peers::default(), origins, events, hashes: Mutex::default() });
@@ -124,52 +107,6 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         self.endpoint.close(number(CloseCode::Done), b"the coordinator stopped");
     }
-}
-
-fn transport() -> quinn::TransportConfig {
-    let mut transport = quinn::TransportConfig::default();
-    let mut probing = quinn::MtuDiscoveryConfig::default();
-    probing.upper_bound(DATAGRAM);
-    let mut congestion = quinn::congestion::CubicConfig::default();
-    congestion.initial_window(INITIAL_WINDOW);
-    transport
-        .max_concurrent_bidi_streams(2u8.into())
-        .max_concurrent_uni_streams(0u8.into())
-        .stream_receive_window(STREAM_WINDOW.into())
-        .receive_window(CONNECTION_WINDOW.into())
-        .send_window(SEND_WINDOW)
-        .datagram_receive_buffer_size(None)
-        .mtu_discovery_config(Some(probing))
-        .congestion_controller_factory(Arc::new(congestion))
-        .keep_alive_interval(Some(KEEP_ALIVE))
-        .max_idle_timeout(IDLE.try_into().ok());
-    transport
-}
-
-fn endpoint_config() -> quinn::EndpointConfig {
-    let mut config = quinn::EndpointConfig::default();
-    // Refused only below 1200 bytes.
-    config.max_udp_payload_size(DATAGRAM).ok();
-    config
-}
-
-fn socket(listen: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(listen), socket2::Type::DGRAM, None)?;
-    // Smaller buffers than asked for only cost speed.
-    socket.set_recv_buffer_size(SOCKET_BUFFER).ok();
-    socket.set_send_buffer_size(SOCKET_BUFFER).ok();
-    socket.bind(&listen.into())?;
-    Ok(socket.into())
-}
-
-impl wire::Outlet for SendStream {
-    async fn give(&mut self, bytes: bytes::Bytes) -> std::io::Result<()> {
-        Ok(self.write_chunk(bytes).await?)
-    }
-}
-
-fn number(code: CloseCode) -> VarInt {
-    VarInt::from_u32(code.number())
 }
 
 async fn listen_on(endpoint: quinn::Endpoint, house: Arc<House>) {
@@ -439,21 +376,11 @@ fn broken(error: WireError) -> Ending {
     Ending(code_of(&error), error.to_string())
 }
 
-fn code_of(error: &WireError) -> CloseCode {
-    match error {
-        WireError::Codec(_) => CloseCode::Violation,
-        WireError::Transfer(_) => CloseCode::Transfer,
-        WireError::Stream(_) => CloseCode::Closed,
-        WireError::Stalled => CloseCode::Stalled,
-        WireError::Disk(_) => CloseCode::Disk,
-    }
-}
-
 /// Why a connection is gone, as the end of "the connection ended: ...".
 fn lost(error: &quinn::ConnectionError) -> Ending {
     let reason = match error {
         quinn::ConnectionError::ApplicationClosed(close) => {
-            let text: String = String::from_utf8_lossy(&close.reason).chars().filter(|c| !c.is_control()).collect();
+            let text = quic::words(close);
             let meaning = CloseCode::from_number(close.error_code.into_inner()).map_or("", CloseCode::meaning);
             if text.is_empty() {
                 format!("the site closed it: {meaning}")

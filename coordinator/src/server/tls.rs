@@ -1,29 +1,27 @@
 //! The coordinator's TLS: version 1.3 only, both sides by certificates of the federation's own authority.
 
-use super::ServerError;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use protocol::federation::plain;
+use protocol::message::ALPN;
+use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use shared::federation::plain;
-use shared::message::ALPN;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use transport::certificates::{CertificateError, authority, chain, key};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Reads `ca.pem`, `certificate.pem` and `key.pem` of a folder that `coordinator init` wrote.
-pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, ServerError> {
+pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, CertificateError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = Arc::new(authority(&folder.join("ca.pem"))?);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
         .build()
-        .map_err(|error| bad(folder, &error))?;
+        .map_err(|error| CertificateError::new(folder, error))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| bad(folder, &error))?
+        .map_err(|error| CertificateError::new(folder, error))?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
-        .map_err(|error| bad(folder, &error))?;
+        .map_err(|error| CertificateError::new(folder, error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     // Every connection shows its certificate anew, and nothing can be replayed.
     config.send_tls13_tickets = 0;
@@ -32,42 +30,17 @@ pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, ServerError> 
 }
 
 /// For the tunnel: the same certificate, and everybody may come. Whoever comes has to show their own inside.
-pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, ServerError> {
+pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, CertificateError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         // A proxy that looks into TLS may know 1.2 only.
         .with_safe_default_protocol_versions()
-        .map_err(|error| bad(folder, &error))?
+        .map_err(|error| CertificateError::new(folder, error))?
         .with_no_client_auth()
         .with_single_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
-        .map_err(|error| bad(folder, &error))?;
+        .map_err(|error| CertificateError::new(folder, error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-fn authority(path: &Path) -> Result<RootCertStore, ServerError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in chain(path)? {
-        roots.add(certificate).map_err(|error| bad(path, &error))?;
-    }
-    Ok(roots)
-}
-
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerError> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match found {
-        Ok(certificates) if certificates.is_empty() => Err(bad(path, &"no certificate in it")),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(bad(path, &error)),
-    }
-}
-
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, ServerError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| bad(path, &error))
-}
-
-fn bad(path: &Path, reason: &dyn std::fmt::Display) -> ServerError {
-    ServerError::Certificates { path: PathBuf::from(path), reason: reason.to_string() }
 }
 
 /// The site that a verified certificate was made for: its only DNS name, or its common name if it has none. `None`

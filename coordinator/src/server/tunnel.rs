@@ -4,12 +4,10 @@
 //! trusted for having a tunnel: who a site is, and what nobody on the way may read, is QUIC's affair in here as outside.
 
 mod origins;
-mod relay;
 #[cfg(test)]
 mod tests;
 
 pub(super) use origins::Origins;
-use relay::{Ended, PATH, limits, relay};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
+use transport::relay::{Ended, PATH, limits, relay};
 
 /// What strangers may use up.
 #[derive(Clone, Copy, Debug)]

@@ -5,13 +5,13 @@ use super::folder::Folder;
 use super::plan::Plan;
 use super::view::View;
 use crate::address::OptionalAddress;
-use crate::failure::{Class, Failure};
-use crate::happening::Happening;
-use crate::outcome::Outcome;
 use crate::serve::ServeConfig;
-use crate::signal::{self, Signal};
 use crate::status::{self, Page};
 use crate::store;
+use program::signal::{self, Signal};
+use program::{Class, Failure};
+use protocol::happening::Happening;
+use protocol::outcome::Outcome;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ impl Simulation {
         S: FnOnce(ServeConfig, mpsc::UnboundedSender<Happening>, watch::Receiver<Option<Signal>>) -> F,
         F: Future<Output = Result<Outcome, Failure>>,
     {
-        let signal = signal::listen().map_err(Failure::deaf)?;
+        let signal = signal::listen().map_err(Failure::no_signals)?;
         tokio::pin!(signal);
         self.folder.issue(&self.plan)?;
         tokio::select! {

@@ -1,8 +1,8 @@
 //! The `[simulate]` table: which sites there are, and where their images come from.
 
+use protocol::case::Role;
+use protocol::federation::{Effort, Federation, SettingsError};
 use serde::Deserialize;
-use shared::case::Role;
-use shared::federation::{Effort, Federation, SettingsError};
 use std::collections::BTreeSet;
 
 /// Everything that a simulation is about, checked.

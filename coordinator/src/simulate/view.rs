@@ -1,9 +1,9 @@
 //! One view of a federation at work: bars in a terminal, lines elsewhere.
 
-use crate::happening::Happening;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use shared::case::Cases;
-use shared::message::{Progress, TaskKind, Trained};
+use protocol::case::Cases;
+use protocol::happening::Happening;
+use protocol::message::{Progress, TaskKind, Trained};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
@@ -178,7 +178,7 @@ fn line(happening: &Happening) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::message::{RunId, TaskId};
+    use protocol::message::{RunId, TaskId};
 
     #[test]
     fn a_site_says_what_it_is_at() {

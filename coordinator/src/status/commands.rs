@@ -5,9 +5,9 @@ use super::client::{ClientError, Request, ask};
 use super::picture::{Phase, Status};
 use super::token::Token;
 use super::{StatusError, history, text};
-use crate::failure::{Class, Failure};
 use crate::serve;
 use crate::store;
+use program::{Class, Failure};
 use std::path::{Path, PathBuf};
 
 /// Which federation.
@@ -99,7 +99,7 @@ pub fn resume(place: &Where) -> Result<(), Failure> {
 /// # Errors
 /// As [`stop`].
 pub fn drop_site(args: &DropArgs) -> Result<(), Failure> {
-    if !shared::federation::plain(&args.site) {
+    if !protocol::federation::plain(&args.site) {
         return Err(Failure::new(Class::Configuration, format!("{:?} is no site's name", args.site)));
     }
     steer(&args.place, &format!("/control/drop/{}", args.site))

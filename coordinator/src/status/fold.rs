@@ -2,11 +2,11 @@
 //! that they look the same while the federation runs, after a restart, and when nobody runs it.
 
 use super::picture::{CaseCounts, Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
-use crate::happening::Happening;
-use shared::federation::Federation;
-use shared::message::{Inventory, Progress, RunId, TaskKind};
-use shared::outcome::RoundRecord;
-use shared::round::Snapshot;
+use protocol::federation::Federation;
+use protocol::happening::Happening;
+use protocol::message::{Inventory, Progress, RunId, TaskKind};
+use protocol::outcome::RoundRecord;
+use protocol::round::Snapshot;
 use std::collections::{BTreeMap, VecDeque};
 
 /// How many troubles are remembered.

@@ -1,8 +1,8 @@
 //! The picture itself: plain data, readable by programs as `status.json`.
 
+use protocol::case::Role;
+use protocol::round::Totals;
 use serde::{Deserialize, Serialize};
-use shared::case::Role;
-use shared::round::Totals;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A federation as it is now. All times are seconds since 1970, UTC.

@@ -10,14 +10,14 @@ use super::picture::Status;
 use super::settings::{Page, bind};
 use super::web::{Command, Web};
 use crate::address::OptionalAddress;
-use crate::happening::Happening;
 use crate::store::Store;
-use shared::case::Role;
-use shared::federation::Federation;
-use shared::message::{Inventory, Progress, RunId, TaskId, TaskKind};
-use shared::outcome::{RoundRecord, UpdateRecord};
-use shared::round::{Snapshot, Totals};
-use shared::sequence::SequenceSet;
+use ::metrics::sequence::SequenceSet;
+use protocol::case::Role;
+use protocol::federation::Federation;
+use protocol::happening::Happening;
+use protocol::message::{Inventory, Progress, RunId, TaskId, TaskKind};
+use protocol::outcome::{RoundRecord, UpdateRecord};
+use protocol::round::{Snapshot, Totals};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
@@ -65,7 +65,7 @@ fn record(round: u32) -> RoundRecord {
         steps: 8,
         asked_steps: 8,
         staleness: 0,
-        compute: shared::federation::Compute::F32,
+        compute: protocol::federation::Compute::F32,
     };
     RoundRecord {
         round,

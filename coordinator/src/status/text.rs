@@ -2,7 +2,7 @@
 
 use super::picture::{Phase, RunStatus, SiteState, SiteStatus, Status};
 use crate::report::words::{bytes, duration};
-use shared::case::Role;
+use protocol::case::Role;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use time::OffsetDateTime;

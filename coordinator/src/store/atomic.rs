@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all: written beside their place, synced, renamed, and the folder synced.
 
 use super::StoreError;
-use shared::parameters::{ParametersId, to_bytes};
+use protocol::parameters::{ParametersId, to_bytes};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -3,8 +3,8 @@
 
 use super::atomic::{self, AtomicFile};
 use super::{StoreError, json};
-use shared::federation::Federation;
-use shared::round::Snapshot;
+use protocol::federation::Federation;
+use protocol::round::Snapshot;
 use std::fs;
 use std::io;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! `records/RUN/round-NNNN.json`: what each finished round did, once that no longer changes. Only people and reports read them.
 
 use super::{StoreError, facts, plain};
-use shared::outcome::RoundRecord;
+use protocol::outcome::RoundRecord;
 use std::path::{Path, PathBuf};
 
 /// Writes a round's record.

@@ -1,7 +1,7 @@
 //! `settings.json`: a run folder belongs to a federation with these settings, and to no other.
 
 use super::{Store, StoreError, json};
-use shared::federation::Federation;
+use protocol::federation::Federation;
 use std::path::Path;
 
 impl Store {

@@ -1,11 +1,11 @@
 //! A stored parameter vector, or an update that is stored as it travelled, read range by range.
 
 use super::StoreError;
-use shared::aggregate::Source;
-use shared::codec::transfer::{Arrived, Receiving, TransferError};
-use shared::delta::Encoding;
-use shared::message::TransferHeader;
-use shared::parameters::Manifest;
+use aggregation::Source;
+use protocol::codec::transfer::{Arrived, Receiving, TransferError};
+use protocol::delta::Encoding;
+use protocol::message::TransferHeader;
+use protocol::parameters::Manifest;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,11 @@
 use super::*;
-use shared::aggregate::{Average, Contribution};
-use shared::codec::transfer::{Arrived, Receiving};
-use shared::federation::{Aggregation, Input};
-use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
-use shared::parameters::{Kind, TensorSpec, from_bytes};
-use shared::sequence::SequenceSet;
+use aggregation::Average;
+use metrics::sequence::SequenceSet;
+use protocol::codec::transfer::{Arrived, Receiving};
+use protocol::federation::{Aggregation, Input};
+use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
+use protocol::parameters::{Kind, TensorSpec, from_bytes};
+use protocol::round::Contribution;
 
 mod buffered;
 
@@ -105,7 +106,7 @@ fn a_damaged_record_is_named_when_the_run_goes_on() {
     drop(store);
     let error = Store::open(folder.path(), &federation(8), false).unwrap_err();
     assert!(matches!(&error, StoreError::Record { path: named, .. } if *named == path), "{error}");
-    let failure = crate::failure::Failure::from(error);
+    let failure = program::Failure::from(error);
     assert!(format!("{failure:?}").contains("remove it"), "{failure:?}");
 }
 
@@ -223,7 +224,7 @@ fn only_models_that_something_leads_to_stay() {
         store.put_model(Place { run: "federation", round }, &model(1.0)).unwrap();
     }
     let mut snapshot = snapshot(5);
-    snapshot.runs[0].best = Some(shared::round::Best { round: 2, parameters: model(1.0).id(), score: None });
+    snapshot.runs[0].best = Some(protocol::round::Best { round: 2, parameters: model(1.0).id(), score: None });
     store.prune(&snapshot).unwrap();
     let kept = (0..=5).filter(|&round| store.model(Place { run: "federation", round }).exists());
     assert_eq!(kept.collect::<Vec<_>>(), [0, 2, 4, 5]);
@@ -234,14 +235,14 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
     let folder = tempfile::tempdir().unwrap();
     let text = "name = 'x'\nrounds = 2\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset = 'tiny'\nwidth = 4\n";
     let Federation { name, input, model, .. } = Federation::from_toml(text).unwrap();
-    let manifest = Arc::new(shared::architecture::manifest(&model, &input));
+    let manifest = Arc::new(protocol::architecture::manifest(&model, &input));
     let (store, _) = open(folder.path());
-    let parameters = shared::architecture::initial(&manifest, 5);
+    let parameters = protocol::architecture::initial(&manifest, 5);
     store.put_model(START, &parameters).unwrap();
     let card = ModelCard { name, input, model, round: 0, threshold: Some(0.25) };
     store.export(START, &manifest, &card, "alone:north").unwrap();
     let written = fs::read(folder.path().join("models/alone-north.safetensors")).unwrap();
-    assert!(written == shared::model_file::encode(&parameters, &card).unwrap());
+    assert!(written == protocol::model_file::encode(&parameters, &card).unwrap());
 }
 
 /// An update that travelled rounded is averaged as what the site rounded it to, and found again after a restart.
@@ -250,9 +251,9 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let folder = tempfile::tempdir().unwrap();
     let text = "name = 'x'\nrounds = 2\nupdates = 'int8'\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset = 'tiny'\nwidth = 4\n";
     let federation = Federation::from_toml(text).unwrap();
-    let manifest = Arc::new(shared::architecture::manifest(&federation.model, &federation.input));
+    let manifest = Arc::new(protocol::architecture::manifest(&federation.model, &federation.input));
     let (store, _) = Store::open(folder.path(), &federation, false).unwrap();
-    let start = shared::architecture::initial(&manifest, 1);
+    let start = protocol::architecture::initial(&manifest, 1);
     store.put_model(START, &start).unwrap();
     let encoding = Encoding::new(&manifest, Precision::Int8).unwrap();
     assert!(store.update_bytes(&manifest) < manifest.bytes() * 3 / 10);

@@ -3,11 +3,12 @@
 use super::atomic::{self, ModelFile, write_whole};
 use super::source::{self, FileSource};
 use super::{Place, Store, StoreError, json, unsound};
-use shared::aggregate::{AggregateError, Average, Checked, Contribution, Versions};
-use shared::codec::transfer::Arrived;
-use shared::federation::Precision;
-use shared::message::{RunId, TaskId, TaskKind, TransferHeader};
-use shared::parameters::{Manifest, ParametersId};
+use aggregation::{AggregateError, Average, Checked, Versions};
+use protocol::codec::transfer::Arrived;
+use protocol::federation::Precision;
+use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
+use protocol::parameters::{Manifest, ParametersId};
+use protocol::round::Contribution;
 use std::fs;
 use std::path::{Path, PathBuf};
 

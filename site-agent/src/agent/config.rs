@@ -4,9 +4,9 @@ use super::models::Models;
 use crate::data::Archives;
 use crate::link::{Fallback, LinkConfig, Proxies};
 use crate::overlay::Overlays;
+use protocol::case::Role;
+use protocol::federation::Compute;
 use serde::Deserialize;
-use shared::case::Role;
-use shared::federation::Compute;
 use std::path::{Path, PathBuf};
 
 /// A site's checked settings; relative paths are meant from the file's own folder.

@@ -1,9 +1,10 @@
 //! The result of the site's last training, kept so that a site whose program was killed does not train it again.
 
-use crate::data::{Archives, disk};
+use crate::data::Archives;
+use program::files;
+use protocol::federation::Federation;
+use protocol::site::Finished;
 use serde::{Deserialize, Serialize};
-use shared::federation::Federation;
-use shared::site::Finished;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ impl Journal {
         let finished = serde_json::to_string(finished)?;
         let page = Page { settings: self.settings.clone(), blake3: hex(finished.as_bytes()), finished };
         let text = serde_json::to_vec(&page)?;
-        disk::replace(&self.path, |file| io::Write::write_all(file, &text))
+        files::replace(&self.path, |file| io::Write::write_all(file, &text))
     }
 
     /// The result that stands there; `None` when there is none, it is another federation's, or the file is damaged.
@@ -65,10 +66,10 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::message::{RunId, TaskId, TaskKind, Trained, Wanted};
-    use shared::parameters::ParametersId;
-    use shared::sequence::SequenceSet;
-    use shared::site::Work;
+    use metrics::sequence::SequenceSet;
+    use protocol::message::{RunId, TaskId, TaskKind, Trained, Wanted};
+    use protocol::parameters::ParametersId;
+    use protocol::site::Work;
 
     fn federation(name: &str) -> Federation {
         Federation::from_toml(&format!("name = '{name}'\nrounds = 1\n[input]\nsequences = ['a']\n")).unwrap()
@@ -94,7 +95,7 @@ mod tests {
             last_loss: 0.3,
             seconds: 1.5,
             sequences: SequenceSet::full(1),
-            compute: shared::federation::Compute::F32,
+            compute: protocol::federation::Compute::F32,
         };
         let work = Work { task, models: vec![ParametersId([7; 32])], wanted: Wanted::default(), steps: Some(5) };
         let finished = Finished { work, trained };

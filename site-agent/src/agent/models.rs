@@ -1,9 +1,9 @@
 //! Parameter vectors in the site's work folder, by content hash.
 
-use crate::data::disk;
-use shared::delta::Encoding;
-use shared::federation::Precision;
-use shared::parameters::{Manifest, Parameters, ParametersId, from_bytes, to_bytes};
+use program::files;
+use protocol::delta::Encoding;
+use protocol::federation::Precision;
+use protocol::parameters::{Manifest, Parameters, ParametersId, from_bytes, to_bytes};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,14 +98,14 @@ impl Models {
     ) -> io::Result<ParametersId> {
         let Some(encoding) = &self.encoding else {
             let id = learnt.id();
-            disk::replace(&self.path(id), |file| io::Write::write_all(file, &to_bytes(learnt.values())))?;
+            files::replace(&self.path(id), |file| io::Write::write_all(file, &to_bytes(learnt.values())))?;
             return Ok(id);
         };
         let mut residual = before.and_then(|id| self.lost(id)).unwrap_or_else(|| vec![0.0; self.manifest.len()]);
         let bytes = encoding.encode(start.values(), learnt.values(), &mut residual);
         let id = ParametersId(*blake3::hash(&bytes).as_bytes());
         self.leave(&self.named(id, RESIDUAL), &residual)?;
-        disk::replace(&self.update(id), |file| io::Write::write_all(file, &bytes))?;
+        files::replace(&self.update(id), |file| io::Write::write_all(file, &bytes))?;
         Ok(id)
     }
 
@@ -126,7 +126,7 @@ impl Models {
 
     fn leave(&self, path: &Path, values: &[f32]) -> io::Result<()> {
         let bytes = to_bytes(values);
-        disk::replace(path, |file| {
+        files::replace(path, |file| {
             io::Write::write_all(file, blake3::hash(&bytes).as_bytes())?;
             io::Write::write_all(file, &bytes)
         })
@@ -182,8 +182,8 @@ impl Models {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::architecture::{initial, manifest};
-    use shared::federation::Federation;
+    use protocol::architecture::{initial, manifest};
+    use protocol::federation::Federation;
 
     fn network() -> Arc<Manifest> {
         let text =

@@ -5,13 +5,13 @@
 //! brain, bit 1 lesion). Sixteen bits keep a z-score to one part in two thousand and halve disk and reading.
 
 use super::{Native, Placement, Prepared};
-use crate::data::disk;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use metrics::components::{Connectivity, components};
+use metrics::sequence::SequenceSet;
+use program::files;
+use protocol::case::Grid;
 use serde::{Deserialize, Serialize};
-use shared::case::Grid;
-use shared::metrics::components::{Connectivity, components};
-use shared::sequence::SequenceSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -84,7 +84,7 @@ impl Prepared {
             lesion_slices: self.lesion_slices(),
         };
         let head = serde_json::to_vec(&head).map_err(io::Error::from)?;
-        disk::replace(path, |file| self.write(file, &head))?;
+        files::replace(path, |file| self.write(file, &head))?;
         Ok(())
     }
 

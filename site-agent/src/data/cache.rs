@@ -2,7 +2,7 @@
 
 use super::{CaseError, Files};
 use crate::case::{CachedCase, CaseFileError};
-use shared::federation::Input;
+use protocol::federation::Input;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -2,10 +2,10 @@
 
 use super::pattern::{Pattern, fits, is_wildcard};
 use super::{CaseError, DataError, Files};
+use protocol::federation::Input;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use shared::federation::Input;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

@@ -2,8 +2,8 @@
 
 use crate::case::{CaseFileError, Native, Placement, Prepared};
 use crate::nifti::{self, Form, NiftiError, Source, Volume};
-use shared::case::Grid;
-use shared::federation::Input;
+use protocol::case::Grid;
+use protocol::federation::Input;
 use std::path::{Path, PathBuf};
 
 /// Where one case's volumes are.

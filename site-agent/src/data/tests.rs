@@ -1,6 +1,6 @@
 use super::*;
 use crate::nifti::{Form, Source, write_f32, write_u8};
-use shared::case::Grid;
+use protocol::case::Grid;
 use std::collections::BTreeMap;
 use std::fs;
 

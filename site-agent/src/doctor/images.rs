@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::agent::SiteConfig;
 use crate::data;
-use crate::failure::{Class, Failure};
+use program::{Class, Failure};
 
 /// What is found under the patterns, and whether the first file of each archive can be read.
 pub(super) fn findings(config: &SiteConfig) -> Vec<Finding> {

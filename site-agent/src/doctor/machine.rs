@@ -4,7 +4,7 @@ use super::Finding;
 use super::trial;
 use crate::agent::SiteConfig;
 use crate::device;
-use crate::failure::{Class, Failure};
+use program::{Class, Failure};
 use std::io::Write;
 use std::path::Path;
 

@@ -2,8 +2,8 @@
 
 use super::Finding;
 use crate::agent::{FallbackAddress, SiteConfig};
-use crate::failure::{Class, Failure};
 use crate::link::{Link, LinkConfig, LinkError, Validity, Way};
+use program::{Class, Failure};
 use std::io;
 use std::time::SystemTime;
 

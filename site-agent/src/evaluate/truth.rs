@@ -2,12 +2,12 @@
 
 use super::called;
 use crate::case::Native;
-use shared::metrics::confusion::Confusion;
-use shared::metrics::lesion::{Components, Connectivity, by_size, compare, components};
-use shared::metrics::overlap::{dice_of_detected, overlaps};
-use shared::metrics::statistics::mean;
-use shared::metrics::voxel::HistogramBuilder;
-use shared::score::{AtThreshold, ScoreHistogram, SweepPoint};
+use metrics::confusion::Confusion;
+use metrics::lesion::{Components, Connectivity, by_size, compare, components};
+use metrics::overlap::{dice_of_detected, overlaps};
+use metrics::score::{AtThreshold, ScoreHistogram, SweepPoint};
+use metrics::statistics::mean;
+use metrics::voxel::HistogramBuilder;
 
 /// A case's masks, its lesions found once for all predictions.
 pub(super) struct Truth<'a> {

@@ -1,20 +1,22 @@
-//! QUIC: the only file of this binary that names quinn.
+//! The connection over QUIC. No other file of the site-agent names quinn.
 
 use super::race::race;
 use super::tunnel::{self, Tunnel};
-use super::wire::{self, Hashes, Landing, WireError};
 use super::{Fallback, LinkConfig, LinkError, LinkEvent, Way};
+use protocol::codec::CloseCode;
+use protocol::codec::transfer::Receiving;
+use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
-use shared::codec::CloseCode;
-use shared::codec::transfer::Receiving;
-use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
+use transport::certificates::CertificateError;
+use transport::quic::{self, FAREWELL, code_of, number};
+use transport::wire::{self, Hashes, Landing, WireError};
 
 /// The longest handshake with one address.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -24,24 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const REFUSAL: Duration = Duration::from_secs(2);
 /// The longest wait for the coordinator's first word.
 const WELCOME: Duration = Duration::from_secs(60);
-/// The longest wait for the coordinator to read what was queued, and to close the connection. A close that overtakes
-/// unread messages discards them, so the end of both control streams goes before it.
-const FAREWELL: Duration = Duration::from_secs(3);
-/// Silence after which the coordinator is gone. Keep-alives fill the pauses of a training site.
-const IDLE: Duration = Duration::from_secs(30);
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// What one stream may have in flight: a gigabit line with 30 ms of delay stays full.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW + (256 << 10);
-const SEND_WINDOW: u64 = 8 << 20;
-/// Largest datagrams to probe for: jumbo frames and loopback. quinn hands the system up to ten at once, as one piece that
-/// may have 65,507 bytes; a longer piece is thrown away without a word, each time anew.
-const DATAGRAM: u16 = 6500;
-/// The congestion window to begin with. It must hold a probe and some full datagrams: with the default of 14,720 bytes
-/// a probe on its way keeps back the frame that says why a connection is closed, for good.
-const INITIAL_WINDOW: u64 = 4 * DATAGRAM as u64;
-/// What to ask the system for; it gives what it permits.
-const SOCKET_BUFFER: usize = 4 << 20;
+/// What the coordinator may open at once: one stream for a transfer.
+const STREAMS: u8 = 1;
 /// Messages and events that may wait.
 const QUEUE: usize = 64;
 
@@ -58,10 +44,9 @@ struct Ending(CloseCode, String);
 type Opened = (Connection, mpsc::Sender<SiteMessage>, mpsc::Receiver<LinkEvent>);
 
 fn client(config: &LinkConfig, tls: rustls::ClientConfig) -> Result<quinn::ClientConfig, LinkError> {
-    let crypto = QuicClientConfig::try_from(tls)
-        .map_err(|error| LinkError::Certificates { path: config.certificates.clone(), reason: error.to_string() })?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|error| CertificateError::new(&config.certificates, error))?;
     let mut client = quinn::ClientConfig::new(Arc::new(crypto));
-    client.transport_config(Arc::new(transport()));
+    client.transport_config(Arc::new(quic::settings(STREAMS)));
     Ok(client)
 }
 
@@ -105,26 +90,6 @@ pub(super) async fn connect(config: LinkConfig, tls: rustls::ClientConfig, hello
     Ok((connection, outbox, inbox))
 }
 
-fn transport() -> quinn::TransportConfig {
-    let mut transport = quinn::TransportConfig::default();
-    let mut probing = quinn::MtuDiscoveryConfig::default();
-    probing.upper_bound(DATAGRAM);
-    let mut congestion = quinn::congestion::CubicConfig::default();
-    congestion.initial_window(INITIAL_WINDOW);
-    transport
-        .max_concurrent_bidi_streams(1u8.into())
-        .max_concurrent_uni_streams(0u8.into())
-        .stream_receive_window(STREAM_WINDOW.into())
-        .receive_window(CONNECTION_WINDOW.into())
-        .send_window(SEND_WINDOW)
-        .datagram_receive_buffer_size(None)
-        .mtu_discovery_config(Some(probing))
-        .congestion_controller_factory(Arc::new(congestion))
-        .keep_alive_interval(Some(KEEP_ALIVE))
-        .max_idle_timeout(IDLE.try_into().ok());
-    transport
-}
-
 /// A connection, and what it needs to go on.
 struct Reached {
     endpoint: quinn::Endpoint,
@@ -154,7 +119,7 @@ async fn through(config: &LinkConfig, fallback: &Fallback, client: &quinn::Clien
     let host = tunnel::host(&config.coordinator)?;
     let shut = |reason: String| LinkError::Tunnel { address: fallback.address.clone(), reason };
     let opening = tunnel::open(fallback, &config.certificates).await?;
-    let socket = socket((Ipv4Addr::LOCALHOST, 0).into()).map_err(|error| shut(error.to_string()))?;
+    let socket = quic::socket(any((Ipv4Addr::LOCALHOST, 0).into())).map_err(|error| shut(error.to_string()))?;
     let led = async { opening.lead_to(socket.local_addr()?).await }.await;
     let (remote, tunnel) = led.map_err(|error| shut(error.to_string()))?;
     match shake_hands(socket, remote, host, client).await {
@@ -174,7 +139,7 @@ async fn direct(coordinator: &str, client: &quinn::ClientConfig) -> Result<Reach
     let found = tokio::net::lookup_host(coordinator).await.map_err(|error| address(error.to_string()))?;
     let mut last = address("its name has no address".into());
     for remote in found {
-        let shaken = match socket(remote) {
+        let shaken = match quic::socket(any(remote)) {
             Ok(socket) => shake_hands(socket, remote, host, client).await,
             Err(error) => Err(Attempt::Local(error.to_string())),
         };
@@ -201,11 +166,7 @@ async fn shake_hands(
     client: &quinn::ClientConfig,
 ) -> Result<(quinn::Endpoint, quinn::Connection), Attempt> {
     let local = |error: &dyn std::fmt::Display| Attempt::Local(error.to_string());
-    let mut config = quinn::EndpointConfig::default();
-    // Refused only below 1200 bytes.
-    config.max_udp_payload_size(DATAGRAM).ok();
-    let runtime = Arc::new(quinn::TokioRuntime);
-    let endpoint = quinn::Endpoint::new(config, None, socket, runtime).map_err(|error| local(&error))?;
+    let endpoint = quic::endpoint(socket, None).map_err(|error| local(&error))?;
     let connecting = endpoint.connect_with(client.clone(), remote, host).map_err(|error| local(&error))?;
     match timeout(HANDSHAKE, connecting).await {
         Ok(Ok(connection)) => Ok((endpoint, connection)),
@@ -214,17 +175,12 @@ async fn shake_hands(
     }
 }
 
-fn socket(remote: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(remote), socket2::Type::DGRAM, None)?;
-    // Smaller buffers than asked for only cost speed.
-    socket.set_recv_buffer_size(SOCKET_BUFFER).ok();
-    socket.set_send_buffer_size(SOCKET_BUFFER).ok();
-    let any: SocketAddr = match remote {
+/// Any free address of this machine that reaches another one.
+fn any(remote: SocketAddr) -> SocketAddr {
+    match remote {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    socket.bind(&any.into())?;
-    Ok(socket.into())
+    }
 }
 
 /// First words, and the answer. A certificate that the coordinator does not take shows here, too: in TLS 1.3 the
@@ -392,25 +348,8 @@ async fn end_of(tunnel: &mut Option<Tunnel>) -> String {
     }
 }
 
-impl wire::Outlet for SendStream {
-    async fn give(&mut self, bytes: bytes::Bytes) -> std::io::Result<()> {
-        Ok(self.write_chunk(bytes).await?)
-    }
-}
-
-fn number(code: CloseCode) -> VarInt {
-    VarInt::from_u32(code.number())
-}
-
 fn broken(error: &WireError) -> Ending {
-    let code = match error {
-        WireError::Codec(_) => CloseCode::Violation,
-        WireError::Transfer(_) => CloseCode::Transfer,
-        WireError::Stream(_) => CloseCode::Closed,
-        WireError::Stalled => CloseCode::Stalled,
-        WireError::Disk(_) => CloseCode::Disk,
-    };
-    Ending(code, error.to_string())
+    Ending(code_of(error), error.to_string())
 }
 
 /// Why a connection is gone, and whether another one may fare better.
@@ -418,7 +357,7 @@ fn lost(error: &ConnectionError) -> (String, bool) {
     match error {
         ConnectionError::ApplicationClosed(close) => {
             let code = CloseCode::from_number(close.error_code.into_inner());
-            let text: String = String::from_utf8_lossy(&close.reason).chars().filter(|c| !c.is_control()).collect();
+            let text = quic::words(close);
             let meaning = code.map_or("no reason given", CloseCode::meaning);
             let reason = if text.is_empty() { meaning.to_owned() } else { text };
             (reason, !code.is_some_and(CloseCode::is_final))

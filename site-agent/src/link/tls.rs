@@ -1,24 +1,23 @@
 //! The site's TLS: version 1.3 only, both sides by certificates of the federation's own authority.
 
-use super::{LinkError, Validity};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
-use shared::message::ALPN;
-use std::path::{Path, PathBuf};
+use super::Validity;
+use protocol::message::ALPN;
+use rustls::ClientConfig;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use transport::certificates::{CertificateError, authority, chain, key};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// Reads `ca.pem`, `certificate.pem` and `key.pem` of the folder that this site was given.
-pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, LinkError> {
+pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, CertificateError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| bad(folder, &error))?
+        .map_err(|error| CertificateError::new(folder, error))?
         .with_root_certificates(authority(&folder.join("ca.pem"))?)
         .with_client_auth_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
-        .map_err(|error| bad(folder, &error))?;
+        .map_err(|error| CertificateError::new(folder, error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     // Every connection shows its certificate anew, and nothing can be replayed.
     config.resumption = rustls::client::Resumption::disabled();
@@ -28,7 +27,7 @@ pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, LinkError> {
 
 /// For the tunnel: a server of the federation's authority, or of any that the system trusts, and nothing of our own shown.
 /// Reads files.
-pub(super) fn tunnel(folder: &Path) -> Result<ClientConfig, LinkError> {
+pub(super) fn tunnel(folder: &Path) -> Result<ClientConfig, CertificateError> {
     let mut roots = authority(&folder.join("ca.pem"))?;
     // A system without certificates of its own leaves the federation's.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -36,7 +35,7 @@ pub(super) fn tunnel(folder: &Path) -> Result<ClientConfig, LinkError> {
     let mut config = ClientConfig::builder_with_provider(provider)
         // A proxy that looks into TLS may know 1.2 only.
         .with_safe_default_protocol_versions()
-        .map_err(|error| bad(folder, &error))?
+        .map_err(|error| CertificateError::new(folder, error))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -44,11 +43,11 @@ pub(super) fn tunnel(folder: &Path) -> Result<ClientConfig, LinkError> {
 }
 
 /// How long the site's own certificate is valid.
-pub(super) fn validity(folder: &Path) -> Result<Validity, LinkError> {
+pub(super) fn validity(folder: &Path) -> Result<Validity, CertificateError> {
     let path = folder.join("certificate.pem");
     let chain = chain(&path)?;
-    let own = chain.first().ok_or_else(|| bad(&path, &"no certificate in it"))?;
-    let (_, parsed) = X509Certificate::from_der(own).map_err(|error| bad(&path, &error))?;
+    let own = chain.first().ok_or_else(|| CertificateError::new(&path, "no certificate in it"))?;
+    let (_, parsed) = X509Certificate::from_der(own).map_err(|error| CertificateError::new(&path, error))?;
     let times = parsed.validity();
     Ok(Validity { from: time(times.not_before), until: time(times.not_after) })
 }
@@ -56,29 +55,4 @@ pub(super) fn validity(folder: &Path) -> Result<Validity, LinkError> {
 /// Times before 1970 are as good as 1970.
 fn time(time: ASN1Time) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
-}
-
-fn authority(path: &Path) -> Result<RootCertStore, LinkError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in chain(path)? {
-        roots.add(certificate).map_err(|error| bad(path, &error))?;
-    }
-    Ok(roots)
-}
-
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, LinkError> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match found {
-        Ok(certificates) if certificates.is_empty() => Err(bad(path, &"no certificate in it")),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(bad(path, &error)),
-    }
-}
-
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, LinkError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| bad(path, &error))
-}
-
-fn bad(path: &Path, reason: &dyn std::fmt::Display) -> LinkError {
-    LinkError::Certificates { path: PathBuf::from(path), reason: reason.to_string() }
 }

@@ -5,10 +5,7 @@
 //! nobody on the way can read. That is why a certificate of the system's authorities, such as that of a proxy that looks
 //! into TLS, is good enough for it.
 
-mod relay;
-
 use super::{Fallback, LinkError, tls};
-use relay::{Ended, PATH, limits, relay};
 use rustls::pki_types::ServerName;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -23,6 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::http::{Uri, header};
 use tokio_tungstenite::tungstenite::{Error, client::IntoClientRequest};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use transport::relay::{Ended, PATH, limits, relay};
 
 /// The longest wait for a proxy, TCP, TLS and the WebSocket together.
 const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -6,8 +6,8 @@ use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::Tensor;
-use shared::architecture;
-use shared::federation::{Model, Norm};
+use protocol::architecture;
+use protocol::federation::{Model, Norm};
 
 /// Stem, pooling and residual blocks.
 #[derive(Module, Debug)]

@@ -5,8 +5,8 @@ use crate::device::{self, Device};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{FloatDType, Tensor};
-use shared::architecture::{features, head_channels};
-use shared::federation::Model;
+use protocol::architecture::{features, head_channels};
+use protocol::federation::Model;
 
 /// From features to one logit per feature pixel.
 #[derive(Module, Debug)]

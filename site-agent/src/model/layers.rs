@@ -6,8 +6,8 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorData};
-use shared::architecture;
-use shared::federation;
+use protocol::architecture;
+use protocol::federation;
 
 /// PyTorch's defaults.
 const EPSILON: f64 = 1e-5;

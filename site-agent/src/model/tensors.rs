@@ -5,8 +5,8 @@ use super::layers::{ConvNorm, Norm};
 use crate::device::{self, DeviceFault};
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Tensor, TensorData};
-use shared::architecture::CLASSIFIER;
-use shared::parameters::{Manifest, Parameters, ParametersError, STEM, TensorSpec};
+use protocol::architecture::CLASSIFIER;
+use protocol::parameters::{Manifest, Parameters, ParametersError, STEM, TensorSpec};
 use std::sync::Arc;
 
 /// Why parameters and network do not fit.

@@ -5,7 +5,7 @@
 
 use super::NiftiError;
 use super::header::Header;
-use shared::case::Grid;
+use protocol::case::Grid;
 
 /// Rows x, y, z (right, front, top in millimetres) of a voxel-to-patient map; the fourth column is the first
 /// voxel's place.

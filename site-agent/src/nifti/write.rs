@@ -40,7 +40,7 @@ fn write<T: Copy + Default>(
         put(value, &mut bytes);
     }
     let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-    crate::data::disk::replace(path, |file| {
+    program::files::replace(path, |file| {
         if packed {
             let mut packer = flate2::write::GzEncoder::new(BufWriter::new(file), flate2::Compression::fast());
             packer.write_all(&bytes)?;

@@ -6,7 +6,7 @@ use super::slice::Slice;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageResult};
-use shared::picture::Picture;
+use protocol::picture::Picture;
 
 /// JPEG qualities that are tried at each size, the best first. Below the last, colours bleed over outlines.
 const QUALITIES: [u8; 4] = [90, 80, 70, 60];
@@ -43,10 +43,10 @@ fn write(encoder: impl ImageEncoder, canvas: &Canvas) -> ImageResult<()> {
 mod tests {
     use super::super::slice::Call;
     use super::*;
-    use shared::codec::{MAX_PAYLOAD, encode};
-    use shared::message::{RunId, SiteMessage, TaskId, TaskKind};
-    use shared::overlay::Overlay;
-    use shared::picture::MAX_BYTES;
+    use protocol::codec::{MAX_PAYLOAD, encode};
+    use protocol::message::{RunId, SiteMessage, TaskId, TaskKind};
+    use protocol::overlay::Overlay;
+    use protocol::picture::MAX_BYTES;
 
     /// A square slice whose voxels are all of one kind, or of noise.
     fn slice(noise: bool) -> Slice {

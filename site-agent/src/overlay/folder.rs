@@ -1,9 +1,9 @@
 //! The pictures in the site's work folder. They stay there, and so does the index that says whose they are.
 
 use super::Overlays;
-use crate::data::disk;
+use program::files;
+use protocol::overlay::{Rank, Representative};
 use serde::Serialize;
-use shared::overlay::{Rank, Representative};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ pub(super) fn clear(work: &Path) -> io::Result<PathBuf> {
 /// Writes a picture under its case's number, and gives the file's name.
 pub(super) fn put(folder: &Path, case: u32, png: &[u8]) -> io::Result<String> {
     let file = format!("case-{case:03}.png");
-    disk::replace(&folder.join(&file), |out| out.write_all(png))?;
+    files::replace(&folder.join(&file), |out| out.write_all(png))?;
     Ok(file)
 }
 
@@ -74,5 +74,5 @@ pub(super) fn put_index(folder: &Path, threshold: f32, permitted: Overlays, entr
     let sent_to_the_coordinator = permitted == Overlays::Send;
     let index = Index { legend: LEGEND, threshold, sent_to_the_coordinator, pictures: pictures.collect() };
     let text = serde_json::to_string_pretty(&index)?;
-    disk::replace(&folder.join(INDEX), |out| out.write_all(text.as_bytes()))
+    files::replace(&folder.join(INDEX), |out| out.write_all(text.as_bytes()))
 }

@@ -1,7 +1,7 @@
 //! Two panels side by side, as radiologists look at slices: the front above, the patient's left on the right.
 
 use super::slice::{Call, Slice};
-use shared::overlay::{Colour, FALSE_NEGATIVE, FALSE_POSITIVE, PROBABILITY, TRUE_POSITIVE};
+use protocol::overlay::{Colour, FALSE_NEGATIVE, FALSE_POSITIVE, PROBABILITY, TRUE_POSITIVE};
 
 /// Pixels along a panel's longer side.
 pub(super) const SIDE: usize = 384;

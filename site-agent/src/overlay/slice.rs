@@ -3,9 +3,9 @@
 
 use crate::case::Prepared;
 use crate::evaluate::called;
-use shared::metrics::components::Connectivity;
-use shared::metrics::dilate::dilated;
-use shared::metrics::voxel::sigmoid;
+use metrics::components::Connectivity;
+use metrics::dilate::dilated;
+use metrics::voxel::sigmoid;
 
 /// What a voxel is and what it was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

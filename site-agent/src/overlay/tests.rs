@@ -1,7 +1,7 @@
 use super::*;
 use crate::evaluate::{Scored, score_cases};
 use crate::train::tests::{cohort, federation, fresh, patient};
-use shared::message::Wanted;
+use protocol::message::Wanted;
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::ControlFlow;

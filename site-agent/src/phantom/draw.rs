@@ -96,7 +96,7 @@ fn exponential(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::random::{Purpose, stream};
+    use random::{Purpose, stream};
 
     #[test]
     fn the_exponential_is_the_exponential() {

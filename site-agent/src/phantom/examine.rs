@@ -6,9 +6,9 @@ use super::scanner::{Acquisition, Scanner};
 use super::settings::Cohort;
 use super::shape::{Patch, Shape, world};
 use super::tissue::{SEQUENCES, Signal, Tissue};
+use protocol::case::Grid;
+use random::{Purpose, stream};
 use rayon::prelude::*;
-use shared::case::Grid;
-use shared::random::{Purpose, stream};
 
 /// One synthetic case, in canonical axial order.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::phantom::draw::{length, minus};
 use crate::phantom::{Disease, ScannerChoice};
-use shared::sequence::SequenceSet;
+use metrics::sequence::SequenceSet;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 

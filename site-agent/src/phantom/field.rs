@@ -51,7 +51,7 @@ fn mix(a: f32, b: f32, t: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::random::{Purpose, stream};
+    use random::{Purpose, stream};
 
     #[test]
     fn a_field_is_continuous_also_across_zero_and_its_repeat() {

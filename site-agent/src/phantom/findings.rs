@@ -7,8 +7,8 @@ use super::settings::Disease;
 use super::shape::{Blob, Shape, world};
 use super::tissue::{self, Signal, Tissue, blend};
 use super::vessels;
+use protocol::case::Grid;
 use rand_chacha::ChaCha8Rng;
-use shared::case::Grid;
 
 /// What a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

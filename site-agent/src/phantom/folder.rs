@@ -185,7 +185,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let written = write(&folder.path().join("west"), &cohort(), &mut |_| ()).unwrap();
         let site: Site = toml::from_str(&std::fs::read_to_string(&written.data).unwrap()).unwrap();
-        let input = shared::federation::Input {
+        let input = protocol::federation::Input {
             sequences: SEQUENCES.map(Into::into).into(),
             slices: 5,
             plane: 24,

@@ -118,7 +118,7 @@ fn ellipsoid(p: Point, centre: Point, radii: Point) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::random::{Purpose, stream};
+    use random::{Purpose, stream};
 
     #[test]
     fn an_ellipsoid_is_zero_at_its_surface_and_grows_by_millimetres() {

@@ -4,7 +4,7 @@ use super::draw::{chance, direction, dot, log_normal, normal, uniform};
 use super::settings::ScannerChoice;
 use super::tissue::{HEALTHY, Mixture, Signal, Tissue};
 use rand_chacha::ChaCha8Rng;
-use shared::random::{Purpose, stream};
+use random::{Purpose, stream};
 
 /// A scanner and the protocols a site runs on it.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,9 +1,9 @@
 //! What is asked of a synthetic cohort, checked once.
 
 use super::tissue::SEQUENCES;
+use metrics::sequence::SequenceSet;
+use protocol::case::Grid;
 use serde::{Deserialize, Serialize};
-use shared::case::Grid;
-use shared::sequence::SequenceSet;
 use std::str::FromStr;
 
 /// Why phantoms cannot be made as asked.

@@ -2,8 +2,8 @@
 
 use super::draw::{Point, along, direction, dot, length, minus, rotation, turned, uniform};
 use super::field::Field;
+use protocol::case::Grid;
 use rand_chacha::ChaCha8Rng;
-use shared::case::Grid;
 
 /// A solid in the scanner's millimetres.
 #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ fn share(shape: &Shape, grid: &Grid, corner: [f32; 3], points: [usize; 3], lumps
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::random::{Purpose, stream};
+    use random::{Purpose, stream};
 
     fn volume(shape: &Shape, spacing_mm: [f32; 3]) -> f64 {
         let grid = Grid { dims: spacing_mm.map(|mm| (60.0 / mm) as usize), spacing_mm };

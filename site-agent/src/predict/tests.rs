@@ -1,8 +1,8 @@
 use super::*;
 use crate::nifti::{Form, read};
 use crate::train::tests::{federation, fresh};
-use shared::case::Grid;
-use shared::model_file::encode;
+use protocol::case::Grid;
+use protocol::model_file::encode;
 use tempfile::TempDir;
 
 const GRID: Grid = Grid { dims: [4, 20, 24], spacing_mm: [3.0, 1.0, 1.0] };

@@ -1,7 +1,7 @@
 //! Why a pair cannot be scored.
 
-use crate::failure::{Class, Failure};
 use crate::nifti::{NiftiError, Source};
+use program::{Class, Failure};
 use std::path::PathBuf;
 
 /// Why a pair cannot be scored.

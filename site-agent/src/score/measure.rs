@@ -1,17 +1,17 @@
 //! Every metric of a pair, under the names of the reference numbers that the tests hold it to.
 
 use super::read::{Pair, ScoreMap};
+use metrics::components::{Components, Connectivity, components};
+use metrics::confusion::Confusion;
+use metrics::lesion::{by_size, compare, reaches_limit};
+use metrics::lesionwise::{METASTASES, lesion_wise};
+use metrics::matching::Matching;
+use metrics::overlap::{dice_of_detected, overlaps};
+use metrics::roc::Roc;
+use metrics::statistics::{mean, population};
+use metrics::surface::SurfaceDistances;
+use metrics::window::Window;
 use serde_json::{Map, Value, json};
-use shared::metrics::components::{Components, Connectivity, components};
-use shared::metrics::confusion::Confusion;
-use shared::metrics::lesion::{by_size, compare, reaches_limit};
-use shared::metrics::lesionwise::{METASTASES, lesion_wise};
-use shared::metrics::matching::Matching;
-use shared::metrics::overlap::{dice_of_detected, overlaps};
-use shared::metrics::roc::Roc;
-use shared::metrics::statistics::{mean, population};
-use shared::metrics::surface::SurfaceDistances;
-use shared::metrics::window::Window;
 
 /// The distance at which surfaces still count as one in the surface Dice, mm.
 const SURFACE_TOLERANCE_MM: f64 = 1.0;

@@ -2,7 +2,7 @@
 
 use super::error::{ScoreError, describe};
 use crate::nifti::{self, Source, Volume};
-use shared::case::Grid;
+use protocol::case::Grid;
 use std::path::{Path, PathBuf};
 
 /// Which labels are lesion.

@@ -1,9 +1,9 @@
 use super::*;
 use crate::nifti::{Form, Source, write_u8};
+use metrics::statistics::{Method, rank_sum_by, signed_rank_by};
+use protocol::case::Grid;
 use rayon::prelude::*;
 use serde_json::{Value, json};
-use shared::case::Grid;
-use shared::metrics::statistics::{Method, rank_sum_by, signed_rank_by};
 use std::path::Path;
 
 /// Where the public glioma cases lie and their reference numbers, if they are here.

@@ -1,7 +1,7 @@
 //! Random changes to one training example: what moves voxels moves image and label together.
 
+use protocol::federation::Augmentation;
 use rand::{Rng, RngExt};
-use shared::federation::Augmentation;
 
 /// One example's change, drawn once and applied to the slab and the label.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,7 +102,7 @@ impl Change {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use shared::random::{Purpose, stream};
+    use random::{Purpose, stream};
 
     fn draw(settings: &Augmentation, side: usize, seed: u64) -> Change {
         Change::draw(settings, side, 2, &mut stream(seed, 1, "north", Purpose::Augmentation))

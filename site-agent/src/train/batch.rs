@@ -3,13 +3,13 @@
 use super::augment::Change;
 use super::{Job, TrainError};
 use crate::case::{CachedCase, CaseFileError};
+use metrics::sequence::SequenceSet;
+use protocol::architecture;
+use protocol::dropout::{self, DropOut};
+use protocol::federation::Federation;
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
-use shared::architecture;
-use shared::dropout::{self, DropOut};
-use shared::federation::Federation;
-use shared::random::{Purpose, stream};
-use shared::sequence::SequenceSet;
+use random::{Purpose, stream};
 
 /// How often a slice without any signal is put back before it is taken after all.
 const BLANK_DRAWS: usize = 64;

@@ -4,7 +4,7 @@ use crate::device::{self, AdamStep, DeviceFault, MomentumStep};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use shared::federation::{Optimiser, Training};
+use protocol::federation::{Optimiser, Training};
 use std::collections::HashMap;
 
 /// An optimiser with its state, which lives for one round.

@@ -1,6 +1,6 @@
 //! Normalisation that a site keeps for itself (FedBN, Li et al. 2021, arXiv 2102.07623).
 
-use shared::parameters::Parameters;
+use protocol::parameters::Parameters;
 use std::collections::BTreeSet;
 
 /// The global model with the site's own batch normalisation: weight, bias and running statistics of every layer
@@ -33,7 +33,7 @@ pub fn with_own_norms(global: &Parameters, own: &Parameters) -> Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::parameters::{Kind, Manifest, TensorSpec};
+    use protocol::parameters::{Kind, Manifest, TensorSpec};
     use std::sync::Arc;
 
     fn parameters(names: &[&str], value: f32) -> Parameters {

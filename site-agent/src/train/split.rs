@@ -2,7 +2,7 @@
 
 use crate::case::CachedCase;
 use rand::seq::SliceRandom;
-use shared::random::{Purpose, stream};
+use random::{Purpose, stream};
 use std::collections::BTreeMap;
 
 /// Parts cases into those to train on and those kept back for validation, as indices, ascending; `origin` names the

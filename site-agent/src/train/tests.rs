@@ -1,9 +1,9 @@
 use super::*;
 use crate::case::{Native, Placement, Prepared};
-use shared::architecture::{initial, manifest};
-use shared::case::Grid;
-use shared::message::{RunId, TaskKind};
-use shared::parameters::STEM;
+use protocol::architecture::{initial, manifest};
+use protocol::case::Grid;
+use protocol::message::{RunId, TaskKind};
+use protocol::parameters::STEM;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -187,7 +187,7 @@ fn a_sequence_that_the_site_lacks_teaches_the_stem_nothing() {
 #[test]
 fn a_fixed_subset_leaves_out_the_cases_without_it_and_needs_one_with_it() {
     let mut federation = federation("steps = 1");
-    federation.dropout = shared::dropout::DropOut::Fixed(SequenceSet::EMPTY.with(0));
+    federation.dropout = protocol::dropout::DropOut::Fixed(SequenceSet::EMPTY.with(0));
     let update = trained(&federation, &both(), None).unwrap();
     assert_eq!((update.left_out, update.sequences), (1, SequenceSet::EMPTY.with(0)));
     let none = trained(&federation, &[patient(3, [false, true])], None);
@@ -205,7 +205,7 @@ fn clipping_bounds_how_far_one_step_goes() {
     let reach = |clip: &str| {
         let federation = federation(&format!("steps = 1\noptimiser = 'sgd'\nlearning_rate = 1.0\n{clip}"));
         let (before, after) = (fresh(&federation), trained(&federation, &both(), None).unwrap().parameters);
-        let weight = |spec: &shared::parameters::TensorSpec| spec.kind == shared::parameters::Kind::Weight;
+        let weight = |spec: &protocol::parameters::TensorSpec| spec.kind == protocol::parameters::Kind::Weight;
         let pairs = before.tensors().zip(after.tensors()).filter(|((spec, _), _)| weight(spec));
         let squares = pairs.flat_map(|((_, a), (_, b))| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)));
         squares.sum::<f64>().sqrt()
@@ -234,7 +234,7 @@ mod cards {
     use super::*;
     use crate::device::computes_in;
     use crate::device::tests::{Card, card};
-    use shared::federation::Norm;
+    use protocol::federation::Norm;
 
     fn on(device: &Device, federation: &Federation, compute: Compute) -> Update {
         let start = fresh(federation);

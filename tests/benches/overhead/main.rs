@@ -46,7 +46,7 @@ fn federation(setup: &Setup) -> f64 {
     sites.end();
     let wire = loopback() - wire;
     let outcome = std::fs::read(setup.folder.join("run/outcome.json")).unwrap();
-    let outcome: shared::outcome::Outcome = serde_json::from_slice(&outcome).unwrap();
+    let outcome: protocol::outcome::Outcome = serde_json::from_slice(&outcome).unwrap();
     let rounds = &outcome.runs[0].rounds;
     let mut seconds: Vec<f64> = rounds.iter().map(|round| round.seconds).collect();
     let bytes: u64 = rounds.iter().map(|round| round.bytes).sum();

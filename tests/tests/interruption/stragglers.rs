@@ -1,7 +1,7 @@
 //! Rounds that do not wait for their slowest site, with the real binaries: a deadline, and versions made of whatever is in.
 
 use super::kills::{Federation, prepare};
-use shared::parameters::{Kind, Manifest, from_bytes};
+use protocol::parameters::{Kind, Manifest, from_bytes};
 use std::path::Path;
 
 fn json(path: &Path) -> serde_json::Value {
@@ -80,8 +80,8 @@ fn a_buffered_federation_waits_for_nobody_and_every_model_is_made_as_written_ove
     federation.restart(0);
     federation.until(Federation::is_over);
     let settings = std::fs::read_to_string(federation.folder.join("coordinator.toml")).unwrap();
-    let settings = shared::federation::Federation::from_toml(&settings).unwrap();
-    let manifest = shared::architecture::manifest(&settings.model, &settings.input);
+    let settings = protocol::federation::Federation::from_toml(&settings).unwrap();
+    let manifest = protocol::architecture::manifest(&settings.model, &settings.input);
     for round in 1..=6 {
         let wanted = recomputed(&run, &manifest, round);
         let made = values(&run.join(format!("federation/round-{round:04}/global.f32")));

@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, certify, hello, soon};
 use coordinator::certificates::{Request, issue};
-use shared::message::PROTOCOL;
+use protocol::message::PROTOCOL;
 use site_agent::link::{Link, LinkConfig, LinkError};
 use std::path::Path;
 use std::time::Duration;
@@ -93,7 +93,7 @@ async fn bad_addresses_and_missing_files_are_named() {
     assert!(matches!(stage.refusal(nowhere).await, LinkError::Address { .. }));
     std::fs::remove_file(stage.path("pki/north/key.pem")).unwrap();
     match stage.refusal(stage.link("north")).await {
-        LinkError::Certificates { path, .. } => assert_eq!(path, stage.path("pki/north/key.pem")),
+        LinkError::Certificates(error) => assert_eq!(error.path, stage.path("pki/north/key.pem")),
         other => panic!("{other}"),
     }
 }

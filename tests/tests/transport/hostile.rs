@@ -3,9 +3,9 @@
 use crate::intruder::{Intruder, chunk_hash, connect, tls};
 use crate::stage::{Stage, header, hello, soon};
 use coordinator::server::Inbound;
+use protocol::codec::{CloseCode, encode};
+use protocol::message::{ALPN, SiteMessage, TransferHeader};
 use quinn::ConnectionError;
-use shared::codec::{CloseCode, encode};
-use shared::message::{ALPN, SiteMessage, TransferHeader};
 use site_agent::link::LinkError;
 use std::net::UdpSocket;
 

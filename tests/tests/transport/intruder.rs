@@ -1,14 +1,14 @@
 //! A client that speaks QUIC and nothing else: it says whatever a test wants it to.
 
 use crate::stage::{Stage, hello};
+use protocol::codec::transfer::{CHUNK, ChunkHash, HASH, begin_at};
+use protocol::codec::{CloseCode, PREFIX, decode, encode, payload_length};
+use protocol::message::{ALPN, SiteMessage, TransferAnswer, TransferHeader};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use shared::codec::transfer::{CHUNK, ChunkHash, HASH, begin_at};
-use shared::codec::{CloseCode, PREFIX, decode, encode, payload_length};
-use shared::message::{ALPN, SiteMessage, TransferAnswer, TransferHeader};
 use std::sync::Arc;
 
 pub(crate) struct Intruder {

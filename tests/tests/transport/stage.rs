@@ -2,10 +2,10 @@
 
 use coordinator::certificates::{Request, issue};
 use coordinator::server::{Inbound, Server, ServerConfig};
-use shared::case::Role;
-use shared::federation::Federation;
-use shared::message::{CoordinatorMessage, Hello, PROTOCOL, RunId, TaskId, TaskKind, TransferHeader};
-use shared::parameters::ParametersId;
+use protocol::case::Role;
+use protocol::federation::Federation;
+use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, RunId, TaskId, TaskKind, TransferHeader};
+use protocol::parameters::ParametersId;
 use site_agent::link::{Link, LinkConfig, LinkError, LinkEvent};
 use std::future::Future;
 use std::net::SocketAddr;

@@ -3,9 +3,9 @@
 use crate::intruder::Intruder;
 use crate::stage::{Stage, TASK, soon};
 use coordinator::server::{Inbound, SendError};
-use shared::codec::transfer::CHUNK;
-use shared::message::{CoordinatorMessage, SiteMessage, TransferAnswer};
-use shared::parameters::ParametersId;
+use protocol::codec::transfer::CHUNK;
+use protocol::message::{CoordinatorMessage, SiteMessage, TransferAnswer};
+use protocol::parameters::ParametersId;
 use site_agent::link::{Link, LinkError, LinkEvent};
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The part of the contract about missing sequences.
 
 use super::{MeanSd, Metrics, Worst};
+use protocol::case::Role;
 use serde::{Deserialize, Serialize};
-use shared::case::Role;
 
 /// The model on every subset of sequences at every site. A case is scored on a subset if it has all of its sequences.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use super::super::figures::plain_run;
 use super::super::look::Values;
 use super::super::matrix::{matrix, worst_cell};
 use super::Finished;
-use crate::outcome::RunOutcome;
+use protocol::outcome::RunOutcome;
 use std::collections::BTreeSet;
 
 /// One lineage of an arm, with every seed that is finished.

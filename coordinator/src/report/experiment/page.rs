@@ -7,7 +7,7 @@ use super::super::summary::summarise;
 use super::super::tables::{self, p_note, p_value};
 use super::super::words::{bytes, counted, duration, escape, mean_sd};
 use super::pictures::by_subset;
-use crate::outcome::Outcome;
+use protocol::outcome::Outcome;
 
 /// The whole page. Sites and sequences are those of the first run; all runs share them.
 pub(super) fn page(experiment: &Experiment, first: &Outcome, figures: &[Figure]) -> String {

@@ -7,7 +7,7 @@ use super::super::plot::{self, Axes, DrawError, Line, Row};
 use super::super::summary::summarise;
 use super::super::{missing, roc};
 use super::models::Lineage;
-use shared::case::Cases;
+use protocol::case::Cases;
 use std::collections::BTreeMap;
 
 /// All pictures that there is data for.

@@ -1,9 +1,9 @@
 //! Box plots.
 
 use super::{Area, Axes, Chart, DrawError, NAMES, TEXT, canvas, colour, fitting, mesh};
+use metrics::statistics::quantile;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use shared::metrics::statistics::quantile;
 
 /// One box: a name, its values from 0 up, and which colour.
 pub(in crate::report) struct Row {

@@ -2,7 +2,7 @@
 
 use super::*;
 use contract::{Comparison, Test};
-use shared::metrics::statistics::{rank_sum, signed_rank};
+use metrics::statistics::{rank_sum, signed_rank};
 
 fn compared(outcome: &Outcome) -> Comparison {
     summarise(outcome).comparison.unwrap()

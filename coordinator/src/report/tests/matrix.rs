@@ -1,7 +1,7 @@
 //! What missing sequences cost, in a federation that never ran.
 
 use super::*;
-use shared::score::SubsetScore;
+use metrics::score::SubsetScore;
 
 /// Every part of every case: without `t1_post` half of what was found is missed, any other missing sequence costs five
 /// voxels, and one sequence alone adds a false finding.

@@ -1,8 +1,8 @@
 //! Representative cases in the report.
 
 use super::*;
-use shared::overlay::Overlay;
-use shared::picture::Picture;
+use protocol::overlay::Overlay;
+use protocol::picture::Picture;
 
 /// The least that passes for a JPEG: 2 x 3 grey pixels and some bytes of a scan.
 fn picture(byte: u8) -> Picture {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::status::picture::{Phase, SiteState};
 use crate::status::{RoundStatus, now, text};
-use shared::case::Cases;
+use protocol::case::Cases;
 
 #[test]
 fn a_sites_state_follows_what_it_says() {

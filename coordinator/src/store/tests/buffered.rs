@@ -1,8 +1,8 @@
 //! What is kept for sites that trained from older models, and how their updates become the next.
 
 use super::*;
-use shared::message::Trained;
-use shared::round::{Asked, Buffer};
+use protocol::message::Trained;
+use protocol::round::{Asked, Buffer};
 use std::collections::BTreeMap;
 
 /// Takes in what a site sent, trained from the model of round `base`.
@@ -29,7 +29,7 @@ fn trained(site: &str, base: u32) -> (String, Trained) {
         last_loss: 0.5,
         seconds: 1.0,
         sequences: SequenceSet::full(1),
-        compute: shared::federation::Compute::F32,
+        compute: protocol::federation::Compute::F32,
     };
     (site.into(), trained)
 }

@@ -1,6 +1,6 @@
 use super::*;
 use rand::RngExt;
-use shared::random::{Purpose, stream};
+use random::{Purpose, stream};
 
 const CHANNELS: usize = 5;
 const EPSILON: f32 = 1e-3;

@@ -1,0 +1,89 @@
+//! How a program ends that could not do what it was asked: words for a person, a hint and an exit code.
+
+use crate::signal::Signal;
+use std::process::ExitCode;
+
+/// What kind of failure ended a program: its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A fault of ours.
+    Internal = 1,
+    /// A configuration file or option that cannot work.
+    Configuration = 3,
+    /// Data that is missing or unusable.
+    Data = 4,
+    /// The federation or the network refused, or the device cannot work.
+    Federation = 5,
+    /// Reading or writing files.
+    Disk = 6,
+    /// Ctrl-C, SIGINT.
+    Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
+}
+
+impl Class {
+    /// What the exit code of another program of ours says.
+    #[must_use]
+    pub fn of_exit(code: Option<i32>) -> Self {
+        match code {
+            Some(2 | 3) => Self::Configuration,
+            Some(4) => Self::Data,
+            Some(6) => Self::Disk,
+            Some(130) => Self::Interrupted,
+            Some(143) => Self::Terminated,
+            _ => Self::Federation,
+        }
+    }
+}
+
+impl From<Signal> for Class {
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Interrupt => Self::Interrupted,
+            Signal::Terminate => Self::Terminated,
+        }
+    }
+}
+
+/// A failure in words: what happened and where, and what to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The exit code's kind.
+    pub class: Class,
+    /// What happened, with file, case or site.
+    pub what: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(class: Class, what: impl std::fmt::Display) -> Self {
+        Self { class, what: what.to_string(), hint: None }
+    }
+
+    /// The system tells of no signals.
+    #[must_use]
+    pub fn no_signals(error: std::io::Error) -> Self {
+        Self::new(Class::Internal, format!("cannot listen for signals: {error}"))
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Prints a failure, if any, and gives the exit code.
+#[must_use]
+pub fn report(outcome: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    eprintln!("error: {}", failure.what);
+    if let Some(hint) = failure.hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(failure.class as u8)
+}

@@ -1,0 +1,379 @@
+//! Open tasks: who was asked for what, and what of the answer is here.
+
+use super::roster::Roster;
+use super::scores::Counted;
+use super::{Effect, ModelRef};
+use crate::happening::Happening;
+use crate::message::{CoordinatorMessage, Progress, RunId, TaskId, TaskKind, Trained, TransferHeader, Wanted};
+use crate::overlay::{self, Overlay};
+use crate::parameters::ParametersId;
+use crate::picture::Picture;
+use metrics::score::{CaseScore, SubsetScore};
+use metrics::sequence::{MAX_SEQUENCES, SequenceSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// A checked and stored update.
+    Update(Trained),
+    /// All cases' scores, in the site's order.
+    Scores(Counted),
+    /// Nothing, and why.
+    Nothing(String),
+}
+
+/// Where an update's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bytes {
+    Missing,
+    Checking(ParametersId),
+    Stored(ParametersId),
+}
+
+/// What a site is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Order {
+    /// The model to start from or to score; several for a consensus.
+    pub(super) models: Vec<ModelRef>,
+    /// What to count.
+    pub(super) wanted: Wanted,
+    /// The most steps of a training.
+    pub(super) steps: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Job {
+    order: Order,
+    asked: bool,
+    /// Told to end early, since it was last asked.
+    concluding: bool,
+    since: Duration,
+    done: u32,
+    trained: Option<Trained>,
+    bytes: Bytes,
+    scores: BTreeMap<u32, CaseScore>,
+    subsets: BTreeMap<(u32, SequenceSet), SubsetScore>,
+    overlays: BTreeMap<u32, Picture>,
+    announced: Option<u32>,
+}
+
+/// The open tasks, in site order.
+#[derive(Debug)]
+pub(super) struct Desk {
+    jobs: BTreeMap<(String, TaskId), Job>,
+    concurrent: usize,
+    model_bytes: u64,
+    update_bytes: u64,
+    moved: BTreeMap<RunId, u64>,
+    /// When the first site was asked for each open training.
+    begun: BTreeMap<TaskId, Duration>,
+}
+
+impl Desk {
+    pub(super) fn new(concurrent: Option<usize>, model_bytes: u64, update_bytes: u64) -> Self {
+        Self {
+            jobs: BTreeMap::new(),
+            concurrent: concurrent.unwrap_or(usize::MAX),
+            model_bytes,
+            update_bytes,
+            moved: BTreeMap::new(),
+            begun: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a task on the desk; [`Desk::fill`] sends it when the site is free.
+    pub(super) fn add(&mut self, site: &str, task: TaskId, order: Order, now: Duration) {
+        let job = Job {
+            order,
+            asked: false,
+            concluding: false,
+            since: now,
+            done: 0,
+            trained: None,
+            bytes: Bytes::Missing,
+            scores: BTreeMap::new(),
+            subsets: BTreeMap::new(),
+            overlays: BTreeMap::new(),
+            announced: None,
+        };
+        self.jobs.insert((site.into(), task), job);
+    }
+
+    /// Sends waiting tasks to sites that are ready and have none, as long as fewer than the limit are at work.
+    pub(super) fn fill(&mut self, roster: &mut Roster, now: Duration, out: &mut Vec<Effect>) {
+        let asked = |(key, job): (&(String, TaskId), &Job)| job.asked.then(|| key.0.clone());
+        let mut busy: Vec<String> = self.jobs.iter().filter_map(asked).collect();
+        let mut working = busy.iter().filter(|site| roster.is_ready(site)).count();
+        for ((site, task), job) in &mut self.jobs {
+            if working >= self.concurrent {
+                return;
+            }
+            if job.asked || busy.contains(site) || !roster.is_ready(site) {
+                continue;
+            }
+            (job.asked, job.since) = (true, now);
+            self.begun.entry(*task).or_insert(now);
+            busy.push(site.clone());
+            working += 1;
+            out.extend(request(*task, job).map(|message| Effect::Send { site: site.clone(), message }));
+            for model in roster.hand_over(site, &job.order.models) {
+                let header = TransferHeader { parameters: model.parameters, bytes: self.model_bytes, task: *task };
+                *self.moved.entry(task.run).or_default() += self.model_bytes;
+                out.push(Effect::SendParameters { site: site.clone(), header, model });
+            }
+        }
+    }
+
+    /// A site came back: whatever it was asked is asked again. It may have to begin anew, so what it did before is no
+    /// measure of its progress.
+    pub(super) fn ask_again(&mut self, site: &str) {
+        self.jobs
+            .iter_mut()
+            .filter(|((name, _), _)| name == site)
+            .for_each(|(_, job)| (job.asked, job.done, job.concluding) = (false, 0, false));
+    }
+
+    /// Tells sites to end trainings whose first request is `deadline` old: those that have shown a step. Others have
+    /// nothing to send yet, and patience knows how long to wait for them.
+    pub(super) fn conclude(&mut self, deadline: Duration, now: Duration, out: &mut Vec<Effect>) {
+        for ((site, task), job) in &mut self.jobs {
+            let over = self.begun.get(task).is_some_and(|begun| now.saturating_sub(*begun) >= deadline);
+            let at_work = task.kind == TaskKind::Train && job.asked && job.done > 0 && job.trained.is_none();
+            if over && at_work && !job.concluding {
+                job.concluding = true;
+                out.push(Effect::Report(Happening::Concluding { site: site.clone() }));
+                out.push(Effect::Send { site: site.clone(), message: CoordinatorMessage::Conclude { task: *task } });
+            }
+        }
+    }
+
+    /// For so long nothing was to happen: deadlines move on by it.
+    pub(super) fn stood_still(&mut self, pause: Duration) {
+        self.begun.values_mut().for_each(|begun| *begun += pause);
+    }
+
+    /// How many more sites may work at once.
+    pub(super) fn room(&self, roster: &Roster) -> usize {
+        let mut busy: Vec<&String> =
+            self.jobs.keys().map(|(site, _)| site).filter(|site| roster.is_ready(site)).collect();
+        busy.dedup();
+        self.concurrent.saturating_sub(busy.len())
+    }
+
+    pub(super) fn has(&self, site: &str, task: TaskId) -> bool {
+        self.jobs.contains_key(&(site.to_string(), task))
+    }
+
+    /// Nobody waits for this task any more.
+    pub(super) fn withdraw(&mut self, site: &str, task: TaskId) {
+        self.remove(site, task);
+    }
+
+    /// A site's open tasks.
+    pub(super) fn tasks(&self, site: &str) -> Vec<TaskId> {
+        self.jobs.keys().filter(|(name, _)| name == site).map(|(_, task)| *task).collect()
+    }
+
+    pub(super) fn is_asked(&self, site: &str, task: TaskId) -> bool {
+        self.jobs.get(&(site.to_string(), task)).is_some_and(|job| job.asked)
+    }
+
+    /// Tasks that nobody was asked for yet have waited since `now` only.
+    pub(super) fn wait_anew(&mut self, now: Duration) {
+        self.jobs.values_mut().filter(|job| !job.asked).for_each(|job| job.since = now);
+    }
+
+    /// Tasks without progress for longer than `patience`: asked ones, and waiting ones whose site is away.
+    pub(super) fn expired(&self, roster: &Roster, patience: Duration, now: Duration) -> Vec<(String, TaskId)> {
+        // Nothing is heard of a site while it receives models and looks at its first case with each of them.
+        let allowed =
+            |job: &Job| patience.saturating_mul(u32::try_from(job.order.models.len().max(1)).unwrap_or(u32::MAX));
+        let silent = |site: &str, job: &Job| now.saturating_sub(job.since.max(roster.heard(site))) > allowed(job);
+        let late = |(key, job): (&(String, TaskId), &Job)| {
+            ((job.asked || !roster.is_ready(&key.0)) && silent(&key.0, job)).then(|| key.clone())
+        };
+        self.jobs.iter().filter_map(late).collect()
+    }
+
+    /// Bytes of parameters moved for a lineage since the last call.
+    pub(super) fn take_moved(&mut self, run: RunId) -> u64 {
+        self.moved.remove(&run).unwrap_or(0)
+    }
+
+    /// Takes note of a site's progress. Returns whether there was any.
+    pub(super) fn progress(&mut self, site: &str, progress: Progress) -> bool {
+        let Some(job) = self.job(site, progress.task) else { return false };
+        let moved = progress.done > job.done;
+        job.done = job.done.max(progress.done);
+        moved
+    }
+
+    /// A parameter vector arrived: wanted once, for an open training.
+    pub(super) fn received(&mut self, site: &str, header: TransferHeader, file: u64, out: &mut Vec<Effect>) {
+        let TransferHeader { parameters, task, .. } = header;
+        let fits = |job: &Job| {
+            job.bytes == Bytes::Missing && job.trained.is_none_or(|trained| trained.parameters == parameters)
+        };
+        let bytes = self.update_bytes;
+        match self.job(site, task).filter(|job| task.kind == TaskKind::Train && fits(job)) {
+            Some(job) => {
+                job.bytes = Bytes::Checking(parameters);
+                *self.moved.entry(task.run).or_default() += bytes;
+                out.push(Effect::Check { file, site: site.into(), task, parameters });
+            }
+            None => out.push(Effect::Discard { file }),
+        }
+    }
+
+    /// The shell checked an update.
+    pub(super) fn stored(&mut self, site: &str, task: TaskId, result: Result<ParametersId, String>) -> Option<Answer> {
+        let job = self.job(site, task)?;
+        match result {
+            Ok(id) if job.bytes == Bytes::Checking(id) => job.bytes = Bytes::Stored(id),
+            Ok(_) => return None,
+            Err(reason) => return self.close(site, task, Answer::Nothing(format!("its update was refused: {reason}"))),
+        }
+        self.close_if_whole(site, task)
+    }
+
+    /// A site says that its training ended.
+    pub(super) fn trained(&mut self, site: &str, trained: Trained, batch: usize) -> Option<Answer> {
+        let task = trained.task;
+        let job = self.job(site, task).filter(|_| task.kind == TaskKind::Train)?;
+        let most = u64::from(trained.steps).saturating_mul(batch as u64);
+        let Trained { slices, steps, asked_steps, .. } = trained;
+        let most_steps = job.order.steps.unwrap_or(u32::MAX);
+        if slices == 0
+            || slices > most
+            || steps > asked_steps
+            || asked_steps > most_steps
+            || trained.sequences.is_empty()
+        {
+            let reason = format!("its summary cannot be: {slices} slices in {steps} of {asked_steps} steps");
+            return self.close(site, task, Answer::Nothing(reason));
+        }
+        if !trained.mean_loss.is_finite() || !trained.last_loss.is_finite() {
+            return self.close(site, task, Answer::Nothing("its loss is not a number".into()));
+        }
+        job.trained = Some(trained);
+        self.close_if_whole(site, task)
+    }
+
+    fn close_if_whole(&mut self, site: &str, task: TaskId) -> Option<Answer> {
+        let job = self.job(site, task)?;
+        let (Some(trained), Bytes::Stored(id)) = (job.trained, job.bytes) else { return None };
+        let answer = if trained.parameters == id {
+            Answer::Update(trained)
+        } else {
+            Answer::Nothing("it announced other parameters than it sent".into())
+        };
+        self.close(site, task, answer)
+    }
+
+    /// One case of an evaluation; the site has `most` of them.
+    pub(super) fn scored(&mut self, site: &str, task: TaskId, score: CaseScore, most: u32) -> Option<Answer> {
+        let job = self.job(site, task).filter(|_| task.kind != TaskKind::Train)?;
+        let counted = same(&job.order.wanted.thresholds, score.at.iter().map(|at| at.threshold))
+            && same(&job.order.wanted.sweep, score.sweep.iter().map(|point| point.threshold));
+        let sound = score.brain.check().and(score.outside.check()).is_ok();
+        job.scores.insert(score.case, score);
+        if !counted || !sound || job.scores.len() > most as usize {
+            return self.close(site, task, Answer::Nothing(NOT_ASKED_FOR.into()));
+        }
+        self.close_if_counted(site, task)
+    }
+
+    /// One case of an evaluation, shown a part of its sequences. It may come before the case's own score when a broken
+    /// connection swallowed that one.
+    pub(super) fn subset_scored(&mut self, site: &str, task: TaskId, score: SubsetScore, most: u32) -> Option<Answer> {
+        let job = self.job(site, task).filter(|_| task.kind != TaskKind::Train)?;
+        let counted =
+            job.order.wanted.subsets && same(&job.order.wanted.thresholds, score.at.iter().map(|at| at.threshold));
+        job.subsets.insert((score.case, score.subset), score);
+        if !counted || job.subsets.len() > most as usize * MOST_PARTS {
+            return self.close(site, task, Answer::Nothing(NOT_ASKED_FOR.into()));
+        }
+        self.close_if_counted(site, task)
+    }
+
+    /// A picture of a case. Only the federation's report shows any, and no more than a site has representative cases;
+    /// others are dropped, because a report without them is whole.
+    pub(super) fn drawn(&mut self, site: &str, task: TaskId, Overlay { case, picture }: Overlay) {
+        let wanted = |job: &&mut Job| task.run == RunId(0) && !job.order.wanted.thresholds.is_empty();
+        let Some(job) = self.job(site, task).filter(wanted) else { return };
+        if job.overlays.len() < overlay::MOST || job.overlays.contains_key(&case) {
+            job.overlays.insert(case, picture);
+        }
+    }
+
+    /// A site says that its evaluation ended.
+    pub(super) fn evaluated(&mut self, site: &str, task: TaskId, cases: u32) -> Option<Answer> {
+        self.job(site, task)?.announced = Some(cases);
+        self.close_if_counted(site, task)
+    }
+
+    fn close_if_counted(&mut self, site: &str, task: TaskId) -> Option<Answer> {
+        let job = self.job(site, task)?;
+        let announced = job.announced.filter(|&cases| job.scores.len() >= cases as usize)? as usize;
+        let mut parts = Vec::new();
+        for score in job.scores.values().take(announced).filter(|_| job.order.wanted.subsets) {
+            parts.extend(score.subset.proper_subsets().map(|part| (score.case, part)));
+        }
+        if !parts.iter().all(|part| job.subsets.contains_key(part)) {
+            return None;
+        }
+        // Whatever else the site sent belongs to no case.
+        let subsets = parts.iter().filter_map(|part| job.subsets.remove(part)).collect();
+        let cases = std::mem::take(&mut job.scores).into_values().take(announced).collect();
+        let overlays = std::mem::take(&mut job.overlays).into_iter();
+        let overlays = overlays.map(|(case, picture)| Overlay { case, picture }).collect();
+        self.close(site, task, Answer::Scores(Counted { cases, subsets, overlays }))
+    }
+
+    /// A task that ended badly.
+    pub(super) fn failed(&mut self, site: &str, task: TaskId, reason: String) -> Option<Answer> {
+        self.job(site, task)?;
+        self.close(site, task, Answer::Nothing(reason))
+    }
+
+    fn job(&mut self, site: &str, task: TaskId) -> Option<&mut Job> {
+        self.jobs.get_mut(&(site.to_string(), task))
+    }
+
+    fn close(&mut self, site: &str, task: TaskId, answer: Answer) -> Option<Answer> {
+        self.remove(site, task).then_some(answer)
+    }
+
+    fn remove(&mut self, site: &str, task: TaskId) -> bool {
+        let closed = self.jobs.remove(&(site.to_string(), task));
+        if !self.jobs.keys().any(|(_, open)| *open == task) {
+            self.begun.remove(&task);
+        }
+        closed.is_some()
+    }
+}
+
+const NOT_ASKED_FOR: &str = "its scores are not what was asked for";
+/// The most parts of its sequences that one case can be shown.
+const MOST_PARTS: usize = (1 << MAX_SEQUENCES) - 2;
+
+/// Whether a site counted at the very thresholds that it was asked for.
+fn same(asked: &[f32], counted: impl Iterator<Item = f32>) -> bool {
+    asked.iter().map(|threshold| threshold.to_bits()).eq(counted.map(f32::to_bits))
+}
+
+/// The request for a task; a training without its one model cannot be asked for.
+fn request(task: TaskId, job: &Job) -> Option<CoordinatorMessage> {
+    let mut models = job.order.models.iter().map(|model| model.parameters);
+    Some(match task.kind {
+        TaskKind::Train => CoordinatorMessage::Train { task, model: models.next()?, steps: job.order.steps },
+        TaskKind::Evaluate(_) => {
+            CoordinatorMessage::Evaluate { task, models: models.collect(), wanted: job.order.wanted.clone() }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
