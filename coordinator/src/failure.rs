@@ -32,7 +32,7 @@ impl From<ServerError> for Failure {
             ServerError::Fallback { .. } => (
                 Class::Configuration,
                 Some(
-                    "name another address in serve.fallback or with --fallback, or say \"off\"; docs/OPERATIONS.md says how to be allowed to use 443",
+                    "name another address in serve.fallback or with --fallback, or say \"off\"; docs/users/OPERATIONS.md says how to be allowed to use 443",
                 ),
             ),
             ServerError::Incoming { .. } => (Class::Disk, None),

@@ -310,7 +310,7 @@ impl From<ServeError> for Failure {
             ServeError::Asked(signal) => Self::new(signal.into(), error).hint(resume),
             ServeError::Unreadable { .. } => Self::new(Class::Disk, error),
             ServeError::Weights { .. } => Self::new(Class::Configuration, error)
-                .hint("they must be of the network that [model] and [input] describe; docs/ARCHITECTURE.md says how to save one"),
+                .hint("they must be of the network that [model] and [input] describe; docs/developers/ARCHITECTURE.md says how to save one"),
         }
     }
 }

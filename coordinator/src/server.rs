@@ -4,7 +4,7 @@
 //! takes the older one's place, and the numbers in [`Inbound`] tell them apart. For each connection the events come in
 //! order: `Connected`, then anything, then `Closed`; `Closed` of a replaced connection comes before `Connected` of the
 //! one that took its place. Sites whose network lets no UDP through may come through a tunnel of TLS over TCP. See
-//! docs/PROTOCOL.md.
+//! docs/developers/PROTOCOL.md.
 
 mod peers;
 mod quic;

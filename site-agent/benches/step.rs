@@ -1,7 +1,7 @@
 //! One inference and one training step of the network, on random data.
 //!
 //! `cargo bench --workspace --bench step -- SIZE [--threads N] [--repeats N] [--batch N] [--device NAME] [--compute f32|bf16] [--against DEVICE] [--profile]`,
-//! with SIZE `tiny`, `small` or `full` (the layers and batches of docs/PERFORMANCE.md's comparison with PyTorch,
+//! with SIZE `tiny`, `small` or `full` (the layers and batches of docs/developers/PERFORMANCE.md's comparison with PyTorch,
 //! output stride 16), `paper` (the same as `full` at output stride 8, the publication's network) or `demo` (the network
 //! of configs/demo.toml, output stride 8). Prints one JSON line: seconds of the first run of each, with everything
 //! that a card compiles then, median seconds of the others, and the losses. With `--profile`, another JSON line a

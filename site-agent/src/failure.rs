@@ -13,7 +13,7 @@ impl From<DataError> for Failure {
         let (class, hint) = match &error {
             DataError::Root { .. } => (Class::Data, "data.root is the folder that holds the cases"),
             DataError::NoCases { .. } => {
-                (Class::Data, "{case} in a pattern stands for the case's name; see docs/DATA.md")
+                (Class::Data, "{case} in a pattern stands for the case's name; see docs/users/DATA.md")
             }
             DataError::NothingLeft { .. } => (Class::Data, "repair the files it names, or correct the [data] table"),
             DataError::UnknownSequence { .. } | DataError::NoSequence => {
@@ -54,7 +54,7 @@ impl From<NiftiError> for Failure {
 impl From<crate::agent::SiteConfigError> for Failure {
     fn from(error: crate::agent::SiteConfigError) -> Self {
         Self::new(Class::Configuration, error)
-            .hint("configs/site-train.toml shows every key; docs/DATA.md explains [data]")
+            .hint("configs/site-train.toml shows every key; docs/users/DATA.md explains [data]")
     }
 }
 

@@ -1,4 +1,4 @@
-//! The site's connection to its coordinator: QUIC with mutual TLS 1.3. See docs/PROTOCOL.md.
+//! The site's connection to its coordinator: QUIC with mutual TLS 1.3. See docs/developers/PROTOCOL.md.
 
 mod proxy;
 mod quic;

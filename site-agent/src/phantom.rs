@@ -1,7 +1,7 @@
 //! The `phantom` subcommand: synthetic multi-centre cohorts, heads with metastases and what can be taken for them,
 //! as NIfTI files.
 //!
-//! What is modelled, and what is not: `docs/PHANTOMS.md`.
+//! What is modelled, and what is not: `docs/science/PHANTOMS.md`.
 
 mod draw;
 mod examine;

@@ -1,4 +1,4 @@
-//! The shape of `report.json`: a contract, described in `docs/REPORT.md`. A change that a reader could trip over
+//! The shape of `report.json`: a contract, described in `docs/users/REPORT.md`. A change that a reader could trip over
 //! raises [`VERSION`].
 
 mod comparison;

@@ -130,7 +130,7 @@ fn finite_volume(what: &str, content: &[u8], stand: &mut Option<(String, Source)
     let parsed = nifti::parse(content).map_err(|error| CaseError::File { what: what.into(), error });
     let Volume { values, source, .. } = parsed?;
     if source.form() == Form::Spacing {
-        tracing::warn!("a volume has neither sform nor qform: left and right are assumed, see docs/DATA.md");
+        tracing::warn!("a volume has neither sform nor qform: left and right are assumed, see docs/users/DATA.md");
     }
     let (first, first_grid) = stand.get_or_insert_with(|| (what.into(), source.clone()));
     if !first_grid.same_place(&source) {

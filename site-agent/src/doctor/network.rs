@@ -79,7 +79,7 @@ impl Tunnel {
 fn certificates(config: &SiteConfig, validity: Validity, now: SystemTime) -> Finding {
     let (folder, until) = (config.certificates.display(), httpdate::fmt_http_date(validity.until));
     let remedy =
-        "ask the federation for a new certificate folder for this site; docs/OPERATIONS.md says how one is made";
+        "ask the federation for a new certificate folder for this site; docs/users/OPERATIONS.md says how one is made";
     match validity.until.duration_since(now).map(|left| left.as_secs() / 86_400) {
         Ok(days @ ..SOON) => {
             Finding::warning("certificates", format!("{folder}, only {days} days left, until {until}"), remedy)
