@@ -1,4 +1,4 @@
-//! Links between the pages of the documentation, and paths of pages that code, settings and error hints name.
+//! Links between the pages of the documentation, and paths that pages, code, settings and error hints name.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a page that cannot be read has failed")]
 
@@ -6,20 +6,28 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where the pages are. What follows in a text is the path of a page.
 const DOCS: &str = "docs/";
 
-/// Endings of files that can name a page.
+/// Folders whose files are named in any text.
+const NAMED_ANYWHERE: [&str; 5] = [DOCS, "configs/", "tests/benches/", "tests/fixtures/", "tests/gpu/"];
+
+/// Folders whose files are named in pages.
+const NAMED_IN_PAGES: [&str; 5] = ["coordinator/", "shared/", "site-agent/", "tests/src/", "tests/tests/"];
+
+/// Features of Cargo that look like paths.
+const FEATURES: [&str; 2] = ["site-agent/cuda", "site-agent/vulkan"];
+
+/// Endings of files that can name a path.
 const ENDINGS: [&str; 7] = ["md", "rs", "toml", "sh", "py", "yml", "html"];
 
-/// Files without an ending, or in hidden folders, that can name a page.
+/// Other files that can name a path.
 const OTHERS: [&str; 2] = ["justfile", ".ci/run"];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// All files below the repository that can name a page, without what is built or written by runs.
+/// All files below the repository that can name a path, without what is built or written by runs.
 fn files(repository: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![repository.to_owned()];
@@ -47,10 +55,10 @@ fn files(repository: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The paths of pages that a text names: `docs/` where no longer path ends, and what follows it.
-fn pages_named(text: &str) -> Vec<&str> {
+/// The paths below a folder that a text names. Where the folder is part of a longer path, it is not meant.
+fn paths_named<'a>(text: &'a str, folder: &str) -> Vec<&'a str> {
     let mut found = Vec::new();
-    for (start, _) in text.match_indices(DOCS) {
+    for (start, _) in text.match_indices(folder) {
         let before = text[..start].chars().next_back().unwrap_or(' ');
         if before.is_alphanumeric() || "/._-".contains(before) {
             continue;
@@ -106,17 +114,27 @@ fn fault_of_link(page: &Path, target: &str) -> Option<String> {
     None
 }
 
-/// Everything below the repository that names a page or a heading that is not there.
+/// Everything below the repository that names a file or a heading that is not there.
 fn faults(repository: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for file in files(repository) {
         let text = fs::read_to_string(&file).unwrap();
-        for page in pages_named(&text) {
-            if !repository.join(page).exists() {
-                found.push(format!("{}: there is no {page}", file.display()));
+        let is_page = file.extension().is_some_and(|ending| ending == "md");
+        let mut named = Vec::new();
+        for folder in NAMED_ANYWHERE {
+            named.extend(paths_named(&text, folder));
+        }
+        if is_page {
+            for folder in NAMED_IN_PAGES {
+                named.extend(paths_named(&text, folder));
             }
         }
-        if file.extension().is_some_and(|ending| ending == "md") {
+        for path in named {
+            if !FEATURES.contains(&path) && !repository.join(path).exists() {
+                found.push(format!("{}: there is no {path}", file.display()));
+            }
+        }
+        if is_page {
             for target in link_targets(&text) {
                 found.extend(fault_of_link(&file, target));
             }
@@ -126,7 +144,7 @@ fn faults(repository: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_link_and_every_page_that_is_named_is_there() {
+fn every_link_and_every_path_that_is_named_is_there() {
     let found = faults(&repository());
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
@@ -135,14 +153,17 @@ fn every_link_and_every_page_that_is_named_is_there() {
 fn the_index_names_every_page() {
     let docs = repository().join(DOCS);
     let index = fs::read_to_string(docs.join("README.md")).unwrap();
-    let linked: BTreeSet<PathBuf> = link_targets(&index).into_iter().map(|target| docs.join(target)).collect();
+    let mut linked = BTreeSet::new();
+    for target in link_targets(&index) {
+        linked.insert(docs.join(target));
+    }
     for page in files(&docs) {
         assert!(page.ends_with("README.md") || linked.contains(&page), "the index lacks {}", page.display());
     }
 }
 
 #[test]
-fn a_broken_link_is_found_in_a_page_a_comment_and_a_heading() {
+fn links_and_paths_that_lead_nowhere_are_found() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -158,10 +179,12 @@ fn a_broken_link_is_found_in_a_page_a_comment_and_a_heading() {
     assert_eq!(faults(folder.path()), Vec::<String>::new());
 
     write("code.rs", &format!("// see {DOCS}gone.md.\n"));
+    write("more.md", "`shared/src/gone.rs`, and with `--features site-agent/cuda`\n");
     write(&format!("{DOCS}a.md"), "## It is done so\n[up](README.md)\n");
     let found = faults(folder.path()).join("\n");
     assert!(found.contains(&format!("code.rs: there is no {DOCS}gone.md")), "{found}");
     assert!(found.contains("a.md: there is no README.md"), "{found}");
     assert!(found.contains(&format!("README.md: no heading is called {DOCS}a.md#how-it-is-done")), "{found}");
-    assert_eq!(found.lines().count(), 3, "{found}");
+    assert!(found.contains("more.md: there is no shared/src/gone.rs"), "{found}");
+    assert_eq!(found.lines().count(), 4, "{found}");
 }
