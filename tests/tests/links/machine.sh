@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Federations over bad lines, in a machine of their own: for computers whose kernel has no netem, or where you are not root.
-# A computed x86 processor (QEMU) starts Debian's kernel; its only disk is an archive in memory with the programs under test
-# and what they need. KVM is not used: where it is offered and does not work, machines hang. Takes two or three minutes.
-# Needs a Debian with the packages qemu-system-x86, busybox-static and iproute2; nothing is installed and no root is needed.
+# The tests of links in a virtual machine, for computers whose kernel has no netem, or where you are not root.
+# Boots a Debian kernel in QEMU (software emulation). Its only disk is an archive in memory with the programs under
+# test and the libraries they need. KVM is not used: where it is offered but does not work, machines hang. Takes two
+# or three minutes. Needs Debian with the packages qemu-system-x86, busybox-static and iproute2. Installs nothing and
+# needs no root.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 readonly LIMIT=900 # seconds for the machine, from its start to its end
@@ -26,13 +27,13 @@ built=$(dirname "$(dirname "$test")")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The newest of Debian's kernels for virtual machines; what was loaded once is kept.
+# The newest Debian kernel for virtual machines; a downloaded one is kept.
 kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p') || true
 mkdir -p "$built/machine"
 { test -n "$kernel" && (cd "$built/machine" && apt-get download -q "$kernel"); } || missing "Debian's linux-image-cloud-amd64"
 dpkg-deb -x "$(ls -t "$built/machine/${kernel}"_*.deb | head -n 1)" "$work/kernel"
 
-# The archive: the programs where they lie here, and with them the libraries that they name.
+# The archive: the programs, at the same paths as here, and the libraries that they link.
 disk=$work/disk
 mkdir -p "$disk"/{bin,dev,proc,sys,tmp,run,modules}
 cp "$(command -v busybox)" "$disk/bin/busybox"
@@ -46,7 +47,7 @@ for module in llc stp bridge veth sch_netem sch_ingress cls_u32 act_gact; do
   cp "$(find "$work/kernel" -name "$module.ko*")" "$disk/modules/$number-$module.ko"
 done
 
-# The first program. Its end by an error is the end of the machine. Nothing is put over /tmp, where all of this may lie.
+# The init script. If it fails, the machine stops. Nothing is mounted over /tmp, because the programs may be there.
 cat >"$disk/init" <<INIT
 #!/bin/busybox sh
 set -e
@@ -69,7 +70,7 @@ timeout --kill-after=10 "$LIMIT" qemu-system-x86_64 -accel tcg -cpu max -smp 2 -
   -display none -no-reboot -chardev "stdio,id=console,signal=off,logfile=$work/console" -serial chardev:console \
   -kernel "$work"/kernel/boot/vmlinuz-* -initrd "$work/disk.cpio" -append "console=ttyS0 quiet panic=-1" </dev/null &
 machine=$!
-# In the background, because a script that waits can be ended, and then the machine has to end too.
+# In the background: if this script is stopped while it waits, the trap stops the machine too.
 trap 'kill "$machine" 2>/dev/null || true; rm -rf "$work"' EXIT
 wait "$machine" || { echo "the machine did not come to its end within $LIMIT seconds" >&2; exit 1; }
 grep -q "^the tests ended with 0" "$work/console" || { echo "the machine failed, or a federation in it" >&2; exit 1; }
