@@ -1,4 +1,4 @@
-//! The `init` subcommand: a certificate authority for one federation, and a folder of certificates for each party.
+//! A certificate authority for one federation, and a folder of certificates for each party.
 //!
 //! `OUT/ca.pem` and `OUT/ca.key`, then one folder each for the coordinator and every site with `ca.pem`,
 //! `certificate.pem` and `key.pem`: all that the party needs. What exists is never touched, so running the command
@@ -7,54 +7,15 @@
 mod authority;
 
 use authority::{Authority, Party};
-use program::Failure;
+use program::{Class, Explain};
 use protocol::federation::plain;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The coordinator's folder; no site may be called so.
 const COORDINATOR: &str = "coordinator";
-
-/// Arguments of `init`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// The folder to write. With an authority in it already, only what is missing is added.
-    #[arg(long, value_name = "FOLDER", default_value = "pki")]
-    out: PathBuf,
-    /// The names and addresses that sites reach the coordinator by, such as lacuna.example.org,10.0.0.5.
-    #[arg(long, value_name = "HOST", value_delimiter = ',')]
-    coordinator_name: Vec<String>,
-    /// The sites' names.
-    #[arg(long, value_name = "SITE", value_delimiter = ',')]
-    sites: Vec<String>,
-    /// Days until the certificates expire.
-    #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=36_500))]
-    days: u32,
-    /// Print what was written as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Runs it.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let request = Request {
-        out: args.out.clone(),
-        coordinator_names: args.coordinator_name.clone(),
-        sites: args.sites.clone(),
-        days: args.days,
-    };
-    let issued = issue(&request)?;
-    if args.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&issued).map_err(|error| CertificatesError::Crypto(error.to_string()))?
-        );
-    } else {
-        print!("{}", issued.advice(&args.out));
-    }
-    Ok(())
-}
 
 /// What certificates are wanted.
 #[derive(Clone, Debug)]
@@ -118,6 +79,28 @@ pub enum CertificatesError {
     Crypto(String),
 }
 
+impl Explain for CertificatesError {
+    fn class(&self) -> Class {
+        match self {
+            Self::SiteName(_) | Self::CoordinatorName { .. } | Self::NoCoordinatorName | Self::Authority { .. } => {
+                Class::Configuration
+            }
+            Self::Disk { .. } => Class::Disk,
+            Self::Crypto(_) => Class::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::NoCoordinatorName => {
+                Some("give it with --coordinator-name, such as lacuna.example.org or 10.0.0.5".into())
+            }
+            Self::Authority { .. } => Some("give another folder with --out to start a new federation".into()),
+            _ => None,
+        }
+    }
+}
+
 /// Writes what is missing of an authority, a coordinator's folder and the sites' folders.
 pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
     let unfit = |name: &&String| !plain(name) || [COORDINATOR, "ca.pem", "ca.key"].contains(&name.as_str());
@@ -147,7 +130,8 @@ pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
 }
 
 impl Issued {
-    fn advice(&self, out: &Path) -> String {
+    /// What to do with the folders, for a terminal.
+    pub(crate) fn advice(&self, out: &Path) -> String {
         let mut text = String::new();
         if self.new_authority {
             let key = out.join("ca.key");

@@ -1,5 +1,6 @@
-//! What was typed. Each subcommand's arguments and its `run` live in the module that does the work.
+//! What was typed. Each subcommand's arguments and its `run` are in its own file of `commands`.
 
+use crate::commands;
 use clap::{Parser, Subcommand};
 use program::failure::{Failure, report};
 use std::process::ExitCode;
@@ -19,25 +20,25 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Write a certificate authority, and certificates for the coordinator and each site.
-    Init(crate::certificates::Args),
+    Init(commands::init::Args),
     /// Serve a federation until its last round, then evaluate it.
-    Serve(crate::serve::Args),
+    Serve(commands::serve::Args),
     /// Run a whole federation on this machine: phantoms or folders, sites as child processes, one report.
-    Simulate(crate::simulate::Args),
+    Simulate(commands::simulate::Args),
     /// Train the same model in several ways, each with several seeds, and compare them on the same patients.
-    Experiment(crate::experiment::Args),
+    Experiment(commands::experiment::Args),
     /// Write the report of a run folder, or of an experiment's folder, again.
-    Report(crate::report::Args),
+    Report(commands::report::Args),
     /// Show how a federation is, whether a coordinator runs it or not.
-    Status(crate::status::StatusArgs),
+    Status(commands::status::StatusArgs),
     /// Ask a running coordinator to stop: what is at work in it is finished, the same command goes on later.
-    Stop(crate::status::Where),
+    Stop(commands::status::Where),
     /// Ask a running coordinator to hand out no new task; what runs goes on.
-    Pause(crate::status::Where),
+    Pause(commands::status::Where),
     /// Ask a paused coordinator to hand out tasks again.
-    Resume(crate::status::Where),
+    Resume(commands::status::Where),
     /// Shut a site out of a running federation, for good in this run.
-    Drop(crate::status::DropArgs),
+    Drop(commands::steer::DropArgs),
 }
 
 /// Parses the command line, runs the command, and turns its outcome into an exit code.
@@ -46,16 +47,16 @@ pub fn main() -> ExitCode {
     // Warnings, such as a connection refused for its certificate; `RUST_LOG=info` shows more.
     program::logging::start("warn");
     let outcome: Result<(), Failure> = match Cli::parse().command {
-        Command::Init(args) => crate::certificates::run(&args),
-        Command::Serve(args) => crate::serve::run(&args),
-        Command::Simulate(args) => crate::simulate::run(&args),
-        Command::Experiment(args) => crate::experiment::run(&args),
-        Command::Report(args) => crate::report::run(&args),
-        Command::Status(args) => crate::status::show(&args),
-        Command::Stop(place) => crate::status::stop(&place),
-        Command::Pause(place) => crate::status::pause(&place),
-        Command::Resume(place) => crate::status::resume(&place),
-        Command::Drop(args) => crate::status::drop_site(&args),
+        Command::Init(args) => commands::init::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
+        Command::Simulate(args) => commands::simulate::run(&args),
+        Command::Experiment(args) => commands::experiment::run(&args),
+        Command::Report(args) => commands::report::run(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Stop(place) => commands::steer::stop(&place),
+        Command::Pause(place) => commands::steer::pause(&place),
+        Command::Resume(place) => commands::steer::resume(&place),
+        Command::Drop(args) => commands::steer::drop_site(&args),
     };
     report(outcome)
 }

@@ -1,4 +1,4 @@
-//! The `experiment` subcommand: the arms of an experiment, one simulated federation after the other, and their
+//! The arms of an experiment, one simulated federation after the other, and their
 //! comparison.
 //!
 //! ```text
@@ -12,7 +12,8 @@ mod plan;
 
 use crate::report::{self, experiment::Finished, experiment::Written};
 use crate::simulate::{self, folder, folder::Folder};
-use plan::{Arm, Experiment, ExperimentError};
+use plan::Arm;
+pub(crate) use plan::{Experiment, ExperimentError};
 use program::{Class, Failure};
 use protocol::outcome::Outcome;
 use std::path::{Path, PathBuf};
@@ -21,58 +22,31 @@ use std::time::Instant;
 /// The configuration in an experiment's folder: what makes it one.
 pub(crate) const FILE: &str = "experiment.toml";
 
-/// Arguments of `experiment`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// The experiment's settings, with [simulate] and [experiment] tables, such as configs/paper-small.toml.
-    config: PathBuf,
-    /// The folder of the experiment [default: runs/NAME-DATE]. One that was begun goes on, also with more arms or seeds.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Print experiment.json at the end instead of a table.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Runs it.
+/// Runs what is not finished of an experiment, in its folder, and shows the comparison.
 ///
 /// # Errors
-/// A configuration that cannot work, a run that fails, an interruption, a disk that refuses.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(&args.config).map_err(|error| simulate::unreadable(&args.config, &error))?;
-    let experiment = Experiment::from_toml(&text).map_err(|error| refused(&args.config, &error))?;
-    let out = args.out.clone().unwrap_or_else(|| simulate::fresh(Path::new("runs"), &experiment.name));
-    open(&out, &experiment)?;
+/// A run that fails, an interruption, a disk that refuses.
+pub(crate) fn run(experiment: &Experiment, out: &Path, json: bool) -> Result<(), Failure> {
+    open(out, experiment)?;
     eprintln!("experiment's folder: {}", out.display());
     let runs: Vec<(&Arm, u64)> =
         experiment.seeds.iter().flat_map(|&seed| experiment.arms.iter().map(move |arm| (arm, seed))).collect();
     let mut clock = Clock { began: Instant::now(), done: Vec::new() };
     for (index, &(arm, seed)) in runs.iter().enumerate() {
-        if is_finished(&out, arm, seed) {
+        if is_finished(out, arm, seed) {
             continue;
         }
-        let open: Vec<_> = runs[index..].iter().filter(|(arm, seed)| !is_finished(&out, arm, *seed)).copied().collect();
+        let open: Vec<_> = runs[index..].iter().filter(|(arm, seed)| !is_finished(out, arm, *seed)).copied().collect();
         let left = clock.left(&open).map(|left| format!(", about {left} left")).unwrap_or_default();
         eprintln!("run {} of {}: {} with seed {seed}{left}", index + 1, runs.len(), arm.name);
-        let outcome = work(&experiment, arm, seed, &out)?;
+        let outcome = work(experiment, arm, seed, out)?;
         clock.done.push((arm.name.clone(), outcome.seconds));
         // After the last run it is written to be shown.
         if open.len() > 1 {
-            write(&experiment, &out, &out)?;
+            write(experiment, out, out)?;
         }
     }
-    show(&experiment, &out, &out, args.json)
-}
-
-/// Writes the report of an experiment's folder again, on the runs that are finished.
-///
-/// # Errors
-/// The folder is not an experiment's, or the report cannot be written.
-pub(crate) fn report(folder: &Path, out: &Path, json: bool) -> Result<(), Failure> {
-    let path = folder.join(FILE);
-    let text = std::fs::read_to_string(&path).map_err(|error| simulate::unreadable(&path, &error))?;
-    let experiment = Experiment::from_toml(&text).map_err(|error| refused(&path, &error))?;
-    show(&experiment, folder, out, json)
+    show(experiment, out, out, json)
 }
 
 /// Makes the folder, or takes up an experiment that was begun. Arms and seeds may have come since; runs that are there
@@ -116,7 +90,7 @@ fn finished(out: &Path, arm: &Arm, seed: u64) -> Result<Option<Outcome>, Failure
 }
 
 fn is_finished(out: &Path, arm: &Arm, seed: u64) -> bool {
-    out.join(place(arm, seed)).join(report::OUTCOME).exists()
+    out.join(place(arm, seed)).join(crate::store::OUTCOME).exists()
 }
 
 /// One run, to its end; an interrupted one goes on.
@@ -147,7 +121,11 @@ fn write(experiment: &Experiment, folder: &Path, out: &Path) -> Result<Option<Wr
     Ok(report::experiment::write(&experiment.name, &all_finished(experiment, folder)?, out)?)
 }
 
-fn show(experiment: &Experiment, folder: &Path, out: &Path, json: bool) -> Result<(), Failure> {
+/// Writes the report of an experiment's folder on the runs that are finished, and shows it.
+///
+/// # Errors
+/// No run is finished, or the report cannot be written.
+pub(crate) fn show(experiment: &Experiment, folder: &Path, out: &Path, json: bool) -> Result<(), Failure> {
     let Some(Written { json: machine, words }) = write(experiment, folder, out)? else {
         return Err(Failure::new(Class::Data, format!("no run of {} is finished yet", folder.display())));
     };
@@ -157,10 +135,6 @@ fn show(experiment: &Experiment, folder: &Path, out: &Path, json: bool) -> Resul
         println!("{words}\nreport: {}", out.join("experiment.html").display());
     }
     Ok(())
-}
-
-fn refused(path: &Path, error: &ExperimentError) -> Failure {
-    Failure::new(Class::Configuration, format!("{}: {error}", path.display()))
 }
 
 /// How long runs take.

@@ -4,14 +4,16 @@
 pub mod address;
 pub mod certificates;
 pub mod cli;
+pub mod commands;
 pub mod driver;
 #[cfg(test)]
 mod examples;
-pub mod experiment;
-mod failure;
+mod experiment;
+mod format;
+mod progress;
 pub mod report;
 pub mod serve;
 pub mod server;
-pub mod simulate;
+mod simulate;
 pub mod status;
 pub mod store;

@@ -17,43 +17,15 @@ mod summary;
 mod tables;
 #[cfg(test)]
 mod tests;
-pub(crate) mod words;
+mod words;
 
+use crate::store::OUTCOME;
 pub use plot::DrawError;
-use program::{Class, Failure};
+use program::{Class, Explain};
 use protocol::outcome::Outcome;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 pub use summary::summarise;
-
-/// Where a run folder keeps its outcome.
-pub(crate) const OUTCOME: &str = "outcome.json";
-
-/// Arguments of `report`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// The run folder, with its outcome.json; or an experiment's folder.
-    run_folder: PathBuf,
-    /// Write the report here instead of into the run folder.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Print report.json instead of a table.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Runs it.
-///
-/// # Errors
-/// The run folder holds no outcome, or the report cannot be written.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let out = args.out.as_deref().unwrap_or(&args.run_folder);
-    if args.run_folder.join(crate::experiment::FILE).exists() {
-        return crate::experiment::report(&args.run_folder, out, args.json);
-    }
-    let outcome = read(&args.run_folder)?;
-    write(&outcome, out)?;
-    Ok(show(&outcome, out, args.json)?)
-}
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -84,14 +56,21 @@ pub enum ReportError {
     Encode(serde_json::Error),
 }
 
-impl From<ReportError> for Failure {
-    fn from(error: ReportError) -> Self {
-        let missing = "a run folder gets its outcome.json when the federation ends";
-        match &error {
-            ReportError::Disk { action: "read", .. } => Self::new(Class::Disk, &error).hint(missing),
-            ReportError::Disk { .. } => Self::new(Class::Disk, &error),
-            ReportError::Outcome { .. } => Self::new(Class::Data, &error),
-            ReportError::Draw(_) | ReportError::Encode(_) => Self::new(Class::Internal, &error),
+impl Explain for ReportError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Disk { .. } => Class::Disk,
+            Self::Outcome { .. } => Class::Data,
+            Self::Draw(_) | Self::Encode(_) => Class::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Disk { action: "read", .. } => {
+                Some("a run folder gets its outcome.json when the federation ends".into())
+            }
+            _ => None,
         }
     }
 }

@@ -1,17 +1,11 @@
-//! The `serve` subcommand: a federation over the network, from its settings to its outcome.
+//! A federation over the network, from its settings to its outcome.
 
-mod configure;
-
-use crate::address::OptionalAddress;
 use crate::driver::{Accepted, Books, Driver, End, Inlets};
-use crate::report;
 use crate::server::{Server, ServerConfig, ServerError};
-use crate::simulate::View;
 use crate::status::{self, Page, Status, StatusError, Web};
 use crate::store::{Place, Store, StoreError};
-pub(crate) use configure::run_folder;
-use program::signal::{self, Signal};
-use program::{Class, Failure};
+use program::signal::Signal;
+use program::{Class, Explain};
 use protocol::architecture::{initial, manifest};
 use protocol::federation::Federation;
 use protocol::happening::Happening;
@@ -20,41 +14,12 @@ use protocol::model_file::{ModelFileError, import_state_dict};
 use protocol::outcome::Outcome;
 use protocol::parameters::{Manifest, Parameters, ParametersId};
 use protocol::round::{Machine, Plan, Snapshot};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-
-/// Arguments of `serve`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// The federation's settings with a [serve] table, such as configs/coordinator.toml.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// The run folder, instead of serve.run_folder. One that holds a run of the same settings goes on.
-    #[arg(long, value_name = "DIR")]
-    run_folder: Option<PathBuf>,
-    /// The UDP address to listen on, instead of serve.listen.
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
-    /// The TCP address for sites whose network lets no UDP through, or `off`, instead of serve.fallback.
-    #[arg(long, value_name = "ADDRESS")]
-    fallback: Option<OptionalAddress>,
-    /// The status page's TCP address, or `off`, instead of serve.status.
-    #[arg(long, value_name = "ADDRESS")]
-    status: Option<OptionalAddress>,
-    /// Also train each site alone for the same rounds, and show it and the consensus of all of them beside.
-    #[arg(long)]
-    with_local: bool,
-    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's state dict as
-    /// safetensors.
-    #[arg(long, value_name = "FILE")]
-    start: Option<PathBuf>,
-    /// Print report.json at the end instead of a table.
-    #[arg(long)]
-    json: bool,
-}
 
 /// What to serve, and where.
 #[derive(Clone, Debug)]
@@ -113,6 +78,34 @@ pub enum ServeError {
         /// What does not fit.
         error: ModelFileError,
     },
+}
+
+impl Explain for ServeError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Server(error) => error.class(),
+            Self::Store(error) => error.class(),
+            Self::Status(error) => error.class(),
+            Self::Stopped(_) => Class::Federation,
+            Self::Asked(signal) => (*signal).into(),
+            Self::Unreadable { .. } => Class::Disk,
+            Self::Weights { .. } => Class::Configuration,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Server(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Status(error) => error.hint(),
+            Self::Stopped(_) | Self::Asked(_) => Some("the same command goes on where it stopped".into()),
+            Self::Unreadable { .. } => None,
+            Self::Weights { .. } => Some(
+                "they must be of the network that [model] and [input] describe; docs/developers/ARCHITECTURE.md says how to save one"
+                    .into(),
+            ),
+        }
+    }
 }
 
 impl From<End> for ServeError {
@@ -242,124 +235,4 @@ fn prepare(
         }
     }
     Ok(id)
-}
-
-/// Runs it.
-///
-/// # Errors
-/// A configuration that cannot work, a network or disk that refuses, too few sites, an interruption.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = configure::configure(args)?;
-    let folder = config.run_folder.clone();
-    eprintln!("run folder: {}", folder.display());
-    eprintln!("listening on {} (UDP)", config.listen);
-    config
-        .fallback
-        .iter()
-        .for_each(|address| eprintln!("listening on {address} (TLS over TCP, for sites without UDP)"));
-    config.status.iter().for_each(|page| eprintln!("{}", page.greeting(&folder)));
-    let runtime = program::threads::runtime(None)?;
-    let outcome = runtime.block_on(async {
-        let signal = signal::listen().map_err(Failure::no_signals)?;
-        Ok::<_, Failure>(watched(config, signal).await?)
-    });
-    // Who was asked to stop twice does not wait for work on the disk that nobody will look at.
-    runtime.shutdown_background();
-    let outcome = outcome?;
-    report::write(&outcome, &folder)?;
-    Ok(report::show(&outcome, &folder, args.json)?)
-}
-
-/// Serves, shows what happens, and heeds Ctrl-C and SIGTERM: the first drains, the second ends at once.
-async fn watched(
-    config: ServeConfig,
-    signal: impl Future<Output = Signal> + Send + 'static,
-) -> Result<Outcome, ServeError> {
-    let (happenings, mut happened) = mpsc::unbounded_channel();
-    let (stop, shutdown) = watch::channel(None);
-    let (hurry, mut hurried) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let _ = stop.send(Some(signal.await));
-        if let Ok(second) = signal::listen() {
-            let _ = hurry.send(second.await).await;
-        }
-    });
-    let mut view = View::new(&config.federation.sites.expected);
-    let serving = serve(config, happenings, shutdown);
-    tokio::pin!(serving);
-    let outcome = loop {
-        tokio::select! {
-            biased;
-            Some(signal) = hurried.recv() => break Err(ServeError::Asked(signal)),
-            Some(happening) = happened.recv() => view.show(&happening),
-            outcome = &mut serving => break outcome,
-        }
-    };
-    view.clear();
-    outcome
-}
-
-impl From<ServeError> for Failure {
-    fn from(error: ServeError) -> Self {
-        let resume = "the same command goes on where it stopped";
-        match error {
-            ServeError::Server(error) => error.into(),
-            ServeError::Store(error) => error.into(),
-            ServeError::Status(error) => error.into(),
-            ServeError::Stopped(_) => Self::new(Class::Federation, error).hint(resume),
-            ServeError::Asked(signal) => Self::new(signal.into(), error).hint(resume),
-            ServeError::Unreadable { .. } => Self::new(Class::Disk, error),
-            ServeError::Weights { .. } => Self::new(Class::Configuration, error)
-                .hint("they must be of the network that [model] and [input] describe; docs/developers/ARCHITECTURE.md says how to save one"),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let (class, hint) = match &error {
-            StoreError::Io { .. } => (Class::Disk, "what was finished stands; free the disk and start again"),
-            StoreError::InUse(_) => (Class::Configuration, "stop it, or name another run folder"),
-            StoreError::Settings { .. } => (Class::Configuration, "name another run folder for other settings"),
-            StoreError::Release { .. } => {
-                (Class::Configuration, "go on with the release that began the run, or name another run folder")
-            }
-            StoreError::Record { .. } => {
-                (Class::Disk, "put a copy in its place, or remove it: the report then lacks what that round did")
-            }
-            StoreError::Damaged { .. } => {
-                (Class::Disk, "state.previous.json, put in place of state.json, goes on from the facts before")
-            }
-        };
-        Self::new(class, error).hint(hint)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_example_with_a_serve_table_can_be_served() {
-        let examples = crate::examples::with("serve");
-        assert_eq!(examples.keys().collect::<Vec<_>>(), ["coordinator.toml"]);
-        for name in examples.keys() {
-            let config = crate::examples::folder().join(name);
-            let status = Some(OptionalAddress::Off);
-            let args = Args {
-                config,
-                run_folder: None,
-                listen: None,
-                fallback: None,
-                status,
-                with_local: false,
-                start: None,
-                json: false,
-            };
-            let served = configure::configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
-            // Relative paths are meant from where the command is started, as the file's first lines start it.
-            assert_eq!(served.certificates, std::path::Path::new("pki/coordinator"), "{name}");
-            assert!(!served.federation.sites.expected.is_empty(), "{name}");
-        }
-    }
 }

@@ -12,9 +12,11 @@ mod tls;
 mod tunnel;
 
 use peers::Order;
+use program::{Class, Explain};
 use protocol::codec::transfer::Arrived;
 use protocol::codec::{CloseCode, CodecError, Frame, sentence};
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -131,6 +133,28 @@ pub enum ServerError {
         /// Why.
         reason: io::Error,
     },
+}
+
+impl Explain for ServerError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Certificates(_) | Self::Fallback { .. } => Class::Configuration,
+            Self::Listen { .. } => Class::Federation,
+            Self::Incoming { .. } => Class::Disk,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Certificates(_) => Some("`coordinator init` writes certificates".into()),
+            Self::Fallback { .. } => Some(
+                "name another address in serve.fallback or with --fallback, or say \"off\"; docs/users/OPERATIONS.md says how to \
+                 be allowed to use 443"
+                    .into(),
+            ),
+            Self::Listen { .. } | Self::Incoming { .. } => None,
+        }
+    }
 }
 
 /// Why something could not be sent. Where the connection is at fault, the site's `Closed` is on its way.

@@ -7,32 +7,35 @@
 //! text, metrics   the picture in words for a terminal, in numbers for Prometheus
 //! settings, token, beacon   where the page is, who may ask, and how the commands find it
 //! web, guard, bounded, page   the page: who is let in, and what is shown
-//! client, commands   coordinator status | stop | pause | resume | drop
+//! client, running   how the commands ask for the picture and steer, by the run folder
 //! ```
 
 mod beacon;
 mod bounded;
 mod client;
-mod commands;
 mod fold;
 mod guard;
 mod history;
 mod metrics;
 mod page;
 mod picture;
+mod running;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 mod token;
 mod web;
 
 pub use client::ClientError;
-pub use commands::{DropArgs, StatusArgs, Where, drop_site, pause, resume, show, stop};
 pub use picture::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
+pub(crate) use running::{look, steer};
 pub use settings::{Page, bind};
 pub use token::TokenError;
 pub(crate) use web::{Action, Command, Web};
+
+use program::{Class, Explain};
+use std::borrow::Cow;
 
 /// Seconds since 1970, UTC: the one clock of every [`Status`].
 #[must_use]
@@ -64,4 +67,29 @@ pub enum StatusError {
         /// Why.
         reason: std::io::Error,
     },
+}
+
+impl Explain for StatusError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Listen { .. } | Self::Token(TokenError::File { .. } | TokenError::Unusable(_)) => {
+                Class::Configuration
+            }
+            Self::Token(TokenError::Random) => Class::Internal,
+            Self::Beacon { .. } => Class::Disk,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Listen { .. } => Some("name another address in serve.status or with --status, or say \"off\"".into()),
+            Self::Token(TokenError::File { .. }) => {
+                Some("serve.status_token_file names it; without that key it lies in the run folder".into())
+            }
+            Self::Token(TokenError::Unusable(_)) => {
+                Some("remove the file and name none in serve.status_token_file: a token is made".into())
+            }
+            Self::Token(TokenError::Random) | Self::Beacon { .. } => None,
+        }
+    }
 }

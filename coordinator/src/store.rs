@@ -26,6 +26,7 @@ use aggregation::{AggregateError, BLOCK, Checked};
 use atomic::{AtomicFile, write_whole};
 pub use facts::peek;
 pub use lock::is_held;
+use program::{Class, Explain};
 use protocol::architecture::manifest;
 use protocol::delta::Encoding;
 use protocol::federation::{Federation, Precision};
@@ -35,10 +36,14 @@ use protocol::parameters::{Manifest, Parameters, ParametersId, to_bytes};
 use protocol::round::{RunProgress, Snapshot};
 pub use records::records;
 pub use source::FileSource;
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What the report is made of, in a run folder.
+pub(crate) const OUTCOME: &str = "outcome.json";
 
 /// Why the run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +93,27 @@ pub enum StoreError {
         /// What is not understood.
         reason: String,
     },
+}
+
+impl Explain for StoreError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Io { .. } | Self::Record { .. } | Self::Damaged { .. } => Class::Disk,
+            Self::InUse(_) | Self::Settings { .. } | Self::Release { .. } => Class::Configuration,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Io { .. } => "what was finished stands; free the disk and start again",
+            Self::InUse(_) => "stop it, or name another run folder",
+            Self::Settings { .. } => "name another run folder for other settings",
+            Self::Release { .. } => "go on with the release that began the run, or name another run folder",
+            Self::Record { .. } => "put a copy in its place, or remove it: the report then lacks what that round did",
+            Self::Damaged { .. } => "state.previous.json, put in place of state.json, goes on from the facts before",
+        };
+        Some(hint.into())
+    }
 }
 
 impl StoreError {
@@ -278,7 +304,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn put_outcome(&self, outcome: &Outcome) -> Result<(), StoreError> {
-        let path = self.root.join("outcome.json");
+        let path = self.root.join(OUTCOME);
         write_whole(&path, &json(outcome, &path)?)
     }
 

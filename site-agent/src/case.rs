@@ -3,6 +3,7 @@
 mod cached;
 mod placement;
 
+pub(crate) use cached::disk_hint;
 pub use cached::{CachedCase, CaseFileError};
 use metrics::sequence::SequenceSet;
 pub use placement::Placement;

@@ -1,5 +1,6 @@
-//! What was typed. Each subcommand's arguments and its `run` live in the module that does the work.
+//! What was typed. Each subcommand's arguments and its `run` are in its own file of `commands`.
 
+use crate::commands;
 use clap::{Parser, Subcommand};
 use program::failure::{Failure, report};
 use std::process::ExitCode;
@@ -19,15 +20,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Join a federation and work for it until it is finished.
-    Run(crate::agent::Args),
+    Run(commands::run::Args),
     /// Check what this site needs before it joins: certificates, the way to the coordinator, disk, device, data.
-    Doctor(crate::doctor::Args),
+    Doctor(commands::doctor::Args),
     /// Segment one patient with a trained model.
-    Predict(crate::predict::Args),
+    Predict(commands::predict::Args),
     /// Score predictions against references, without any federation.
-    Score(Box<crate::score::Args>),
+    Score(Box<commands::score::Args>),
     /// Write a synthetic multi-centre cohort as NIfTI files.
-    Phantom(Box<crate::phantom::Args>),
+    Phantom(Box<commands::phantom::Args>),
 }
 
 /// Parses the command line, runs the command, and turns its outcome into an exit code.
@@ -39,11 +40,11 @@ pub fn main() -> ExitCode {
         _ => crate::logging::start("warn", false),
     }
     let outcome: Result<(), Failure> = match command {
-        Command::Run(args) => crate::agent::run(&args),
-        Command::Doctor(args) => crate::doctor::run(&args),
-        Command::Predict(args) => crate::predict::run(&args),
-        Command::Score(args) => crate::score::run(&args),
-        Command::Phantom(args) => crate::phantom::run(&args),
+        Command::Run(args) => commands::run::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Predict(args) => commands::predict::run(&args),
+        Command::Score(args) => commands::score::run(&args),
+        Command::Phantom(args) => commands::phantom::run(&args),
     };
     report(outcome)
 }

@@ -9,13 +9,15 @@ mod config;
 mod pattern;
 mod prepare;
 
-use crate::case::{CachedCase, CaseFileError};
+use crate::case::{CachedCase, CaseFileError, disk_hint};
 use crate::nifti::{self, NiftiError};
 pub use config::{Archives, ConfigError, DataConfig};
 pub use prepare::{CaseError, Files, prepare};
+use program::{Class, Explain};
 use protocol::federation::Input;
 use rayon::prelude::*;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -89,6 +91,29 @@ pub enum DataError {
         /// What the disk said.
         error: io::Error,
     },
+}
+
+impl Explain for DataError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Root { .. } | Self::NoCases { .. } | Self::NothingLeft { .. } => Class::Data,
+            Self::UnknownSequence { .. } | Self::NoSequence => Class::Configuration,
+            Self::Disk { .. } => Class::Disk,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Root { .. } => "data.root is the folder that holds the cases",
+            Self::NoCases { .. } => "{case} in a pattern stands for the case's name; see docs/users/DATA.md",
+            Self::NothingLeft { .. } => "repair the files it names, or correct the [data] table",
+            Self::UnknownSequence { .. } | Self::NoSequence => {
+                "[data.sequences] says which files are which of the federation's sequences"
+            }
+            Self::Disk { error, .. } => disk_hint(error),
+        };
+        Some(hint.into())
+    }
 }
 
 /// Finds a site's cases and makes them ready, from the cache where their files and settings are unchanged.

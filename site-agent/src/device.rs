@@ -19,7 +19,9 @@ use burn::tensor::{FloatDType, Tensor};
 pub(crate) use operators::{AdamStep, MomentumStep};
 use operators::{Operators, OptimiserSteps};
 pub(crate) use processor::Matrix;
+use program::{Class, Explain};
 use protocol::federation::Compute;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Why a device cannot be used.
@@ -64,17 +66,17 @@ pub enum DeviceError {
     },
 }
 
-impl DeviceError {
-    /// Whether the settings are to blame, and not the machine.
-    #[must_use]
-    pub fn is_setting(&self) -> bool {
-        matches!(self, Self::Unknown(_) | Self::NotBuilt { .. })
+impl Explain for DeviceError {
+    /// The settings are to blame, or the machine.
+    fn class(&self) -> Class {
+        match self {
+            Self::Unknown(_) | Self::NotBuilt { .. } => Class::Configuration,
+            Self::Absent { .. } | Self::Missing { .. } | Self::Broken { .. } => Class::Federation,
+        }
     }
 
-    /// What to do.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
-        match self {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
             Self::Unknown(_) | Self::NotBuilt { .. } => "device = \"cpu\" works everywhere",
             Self::Absent { .. } => {
                 "is the card's driver installed and does `nvidia-smi` or `vulkaninfo` list it? device = \"cpu\" works \
@@ -85,7 +87,8 @@ impl DeviceError {
                 "is another program using all of the card's memory, is it at least of compute capability 7.0, and is \
                  its driver up to date? device = \"cpu\" works everywhere"
             }
-        }
+        };
+        Some(hint.into())
     }
 }
 
@@ -98,6 +101,24 @@ pub enum DeviceFault {
     /// Anything else: a program that could not be compiled, a card that vanished.
     #[error("the device failed: {0}")]
     Failed(String),
+}
+
+impl Explain for DeviceFault {
+    fn class(&self) -> Class {
+        Class::Federation
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::OutOfMemory(_) => {
+                "close other programs that use the card; `site-agent doctor` says what fits. --device cpu works everywhere"
+            }
+            Self::Failed(_) => {
+                "try it once more; `site-agent doctor` looks at the device. --device cpu works everywhere"
+            }
+        };
+        Some(hint.into())
+    }
 }
 
 impl DeviceFault {

@@ -6,7 +6,9 @@ mod race;
 mod tls;
 mod tunnel;
 
+use program::{Class, Explain};
 pub use proxy::Proxies;
+use std::borrow::Cow;
 
 use protocol::codec::{CodecError, Frame, sentence};
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
@@ -176,6 +178,34 @@ pub enum LinkError {
     /// The message may not travel.
     #[error("a message that may not be sent: {0}")]
     Message(#[from] CodecError),
+}
+
+impl Explain for LinkError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Certificates(_) | Self::Address { .. } => Class::Configuration,
+            Self::Incoming { .. } => Class::Disk,
+            Self::Message(_) => Class::Internal,
+            _ => Class::Federation,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Unreachable { .. } => "is the coordinator running, and does the firewall let UDP through?",
+            Self::Tunnel { .. } => {
+                "`fallback` is where the coordinator's serve.fallback listens; \"off\" leaves it out"
+            }
+            Self::Proxy { .. } => "HTTPS_PROXY=http://user:password@host:port names the proxy, NO_PROXY who needs none",
+            Self::OurCertificate { .. } => "ask the federation for a new certificate folder for this site",
+            Self::TheirCertificate { .. } => {
+                "`coordinator` must be a name in its certificate, and `certificates` the folder of this federation"
+            }
+            Self::Protocol { .. } => "coordinator and site-agent must be of the same release",
+            _ => return None,
+        };
+        Some(hint.into())
+    }
 }
 
 impl LinkError {

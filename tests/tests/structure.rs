@@ -1,4 +1,4 @@
-//! The house itself: which of our crates may use what, and whether docs/ARCHITECTURE.md shows the rooms that there are.
+//! The house itself: which of our crates may use what, and whether docs/developers/ARCHITECTURE.md shows the rooms that there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -126,4 +126,82 @@ fn nothing_below_a_pure_library_reaches_the_network_and_nothing_below_the_coordi
         }
     }
     assert!(!below("site-agent", &packages).contains("coordinator"));
+}
+
+/// Where the names end and their description begins, in docs/developers/ARCHITECTURE.md's lists of rooms.
+const DESCRIPTION: usize = 30;
+
+/// The rooms that docs/developers/ARCHITECTURE.md lists, by the folder they are in.
+fn listed() -> BTreeMap<String, BTreeSet<String>> {
+    let text = read("docs/developers/ARCHITECTURE.md");
+    let (_, rooms) = text.split_once("## Rooms\n\n```\n").unwrap();
+    let (rooms, _) = rooms.split_once("```").unwrap();
+    let mut listed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut folder = String::new();
+    for line in rooms.lines() {
+        let names: String = line.chars().take(DESCRIPTION).collect();
+        if line.starts_with(' ') {
+            listed.entry(folder.clone()).or_default().extend(names.split_whitespace().map(str::to_owned));
+        } else if let Some(name) = names.split_whitespace().next() {
+            folder = name.trim_end_matches('/').to_owned();
+            listed.entry(folder.clone()).or_default();
+        }
+    }
+    listed
+}
+
+/// The modules of a crate: the files beside lib.rs.
+fn modules(source: &str) -> BTreeSet<String> {
+    let mut modules = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join(source)).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|extension| extension == "rs") && !["lib", "main", "tests"].contains(&&*name) {
+            modules.insert(name);
+        }
+    }
+    modules
+}
+
+#[test]
+fn the_architecture_lists_every_room_there_is_and_no_other() {
+    let listed = listed();
+    for (folder, _) in CRATES {
+        let source = format!("{folder}/src");
+        assert_eq!(listed.get(&source), Some(&modules(&source)), "{source} in docs/developers/ARCHITECTURE.md and on the disk");
+    }
+}
+
+#[test]
+fn engines_know_no_command() {
+    for program in ["coordinator", "site-agent"] {
+        let source = format!("{program}/src");
+        for module in modules(&source) {
+            if module == "cli" || module == "commands" {
+                continue;
+            }
+            for path in files(&root().join(&source).join(&module)) {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(!text.contains("crate::commands"), "{} names a command", path.display());
+            }
+        }
+    }
+}
+
+/// A module's files: its own, and those in its folder.
+fn files(module: &Path) -> Vec<PathBuf> {
+    let mut found = vec![module.with_extension("rs")];
+    let mut folders = vec![module.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
 }

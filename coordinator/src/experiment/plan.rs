@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 /// Everything that an experiment is about, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Experiment {
+pub(crate) struct Experiment {
     /// Its name: the file's.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The file, as it stood.
     pub(super) text: String,
     /// Each arm is run once with each of these.
@@ -38,7 +38,7 @@ pub(super) struct Arm {
 
 /// Why a file is no experiment.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub(super) enum ExperimentError {
+pub(crate) enum ExperimentError {
     /// Not TOML, a missing table, an unknown key, or a value of the wrong type.
     #[error("{0}")]
     Syntax(String),
@@ -77,7 +77,7 @@ impl Experiment {
     ///
     /// # Errors
     /// [`ExperimentError`] names the key or the arm.
-    pub(super) fn from_toml(text: &str) -> Result<Self, ExperimentError> {
+    pub(crate) fn from_toml(text: &str) -> Result<Self, ExperimentError> {
         let mut base: toml::Table = toml::from_str(text).map_err(|error| ExperimentError::Syntax(error.to_string()))?;
         let missing = || ExperimentError::Syntax("there is no [experiment] table: it names the arms and seeds".into());
         let table = base.remove("experiment").ok_or_else(missing)?;

@@ -6,6 +6,7 @@ use super::missing;
 use super::overlays;
 use super::tables;
 use super::words::*;
+use crate::format::{bytes, duration};
 use protocol::case::{Cases, Role};
 use protocol::federation::Compute;
 use protocol::outcome::Outcome;

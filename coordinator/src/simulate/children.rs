@@ -1,5 +1,7 @@
 //! The site-agents as child processes: started with their words going into files, and ended with us.
 
+use program::{Class, Explain};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,7 +17,7 @@ const LAST_LINES: usize = 12;
 
 /// What went wrong with a child process.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ChildError {
+pub(crate) enum ChildError {
     /// The site-agent's binary is not there.
     #[error("there is no site-agent beside the coordinator: {} does not exist", .0.display())]
     NoBinary(PathBuf),
@@ -41,6 +43,25 @@ pub(super) enum ChildError {
     },
 }
 
+impl Explain for ChildError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoBinary(_) => Class::Configuration,
+            Self::Start { .. } => Class::Disk,
+            Self::Ended { status, .. } => Class::of_exit(status.code()),
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::NoBinary(_) => {
+                Some("build it: cargo build --release (it builds both binaries into one folder)".into())
+            }
+            Self::Start { .. } | Self::Ended { .. } => None,
+        }
+    }
+}
+
 impl ChildError {
     /// Whether it is the end of one of these children.
     pub(super) fn is_of(&self, children: &[String]) -> bool {
@@ -52,7 +73,7 @@ impl ChildError {
 ///
 /// # Errors
 /// [`ChildError::NoBinary`].
-pub(super) fn binary() -> Result<PathBuf, ChildError> {
+pub(crate) fn binary() -> Result<PathBuf, ChildError> {
     let name = format!("site-agent{}", std::env::consts::EXE_SUFFIX);
     let own = std::env::current_exe().map_err(|source| ChildError::Start { what: name.clone(), source })?;
     let beside = own.with_file_name(name);

@@ -3,8 +3,8 @@
 use super::children::{ChildError, Children};
 use super::folder::Folder;
 use super::plan::Plan;
-use super::view::View;
 use crate::address::OptionalAddress;
+use crate::progress::View;
 use crate::serve::ServeConfig;
 use crate::status::{self, Page};
 use crate::store;

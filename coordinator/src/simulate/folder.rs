@@ -10,6 +10,8 @@
 
 use super::plan::{Images, Plan, PlannedSite};
 use crate::certificates::{self, CertificatesError, Request};
+use program::{Class, Explain};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +56,26 @@ pub(crate) enum FolderError {
     Encode(#[from] toml::ser::Error),
 }
 
+impl Explain for FolderError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Disk { .. } => Class::Disk,
+            Self::Foreign(_) | Self::OtherPhantoms(_) | Self::Finished(_) => Class::Configuration,
+            Self::Certificates(_) | Self::Encode(_) | Self::Cohort { .. } => Class::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Foreign(_) | Self::OtherPhantoms(_) => Some("name another folder with --out".into()),
+            Self::Finished(path) => {
+                Some(format!("write its report again with: coordinator report {}", path.display()).into())
+            }
+            Self::Disk { .. } | Self::Certificates(_) | Self::Encode(_) | Self::Cohort { .. } => None,
+        }
+    }
+}
+
 /// A run folder that belongs to this run.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
@@ -77,7 +99,7 @@ impl Folder {
             put(&copy, &plan.text)?;
         } else if std::fs::read_to_string(&copy).ok().as_deref() != Some(&plan.text) {
             return Err(FolderError::Foreign(path));
-        } else if path.join(crate::report::OUTCOME).exists() {
+        } else if path.join(crate::store::OUTCOME).exists() {
             return Err(FolderError::Finished(path));
         }
         let store = match store {

@@ -1,5 +1,6 @@
 //! A request to the coordinator that works in a run folder. Plain HTTP/1.1 over one connection; both ends are ours.
 
+use program::{Class, Explain};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -28,6 +29,12 @@ pub enum ClientError {
     /// It says no.
     #[error("the coordinator refuses: {0}")]
     Refused(String),
+}
+
+impl Explain for ClientError {
+    fn class(&self) -> Class {
+        Class::Federation
+    }
 }
 
 /// What to ask, with the token where it is known.

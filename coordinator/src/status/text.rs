@@ -1,7 +1,7 @@
 //! The picture in words, for a terminal.
 
 use super::picture::{Phase, RunStatus, SiteState, SiteStatus, Status};
-use crate::report::words::{bytes, duration};
+use crate::format::{bytes, duration};
 use protocol::case::Role;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 const TROUBLES: usize = 8;
 
 /// The whole picture; `address` is where the page is, when somebody runs the federation.
-pub(super) fn write(status: &Status, address: Option<SocketAddr>) -> String {
+pub(crate) fn write(status: &Status, address: Option<SocketAddr>) -> String {
     let mut text = format!("{}: {}\n", status.federation, sentence(status));
     match address {
         Some(address) => add(&mut text, format_args!("page: http://{address}/")),

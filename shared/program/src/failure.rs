@@ -1,6 +1,7 @@
 //! How a program ends that could not do what it was asked: words for a person, a hint and an exit code.
 
 use crate::signal::Signal;
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 /// What kind of failure ended a program: its exit code.
@@ -46,6 +47,17 @@ impl From<Signal> for Class {
     }
 }
 
+/// What an error means to the person who started the program. Written beside the error; its words are the error's own.
+pub trait Explain: std::fmt::Display {
+    /// The kind of failure.
+    fn class(&self) -> Class;
+
+    /// What to do, where there is anything to say.
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        None
+    }
+}
+
 /// A failure in words: what happened and where, and what to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
@@ -74,6 +86,12 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl<E: Explain> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { class: error.class(), what: error.to_string(), hint: error.hint().map(Cow::into_owned) }
     }
 }
 

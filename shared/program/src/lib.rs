@@ -7,4 +7,4 @@ pub mod logging;
 pub mod signal;
 pub mod threads;
 
-pub use failure::{Class, Failure};
+pub use failure::{Class, Explain, Failure};

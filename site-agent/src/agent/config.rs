@@ -4,9 +4,11 @@ use super::models::Models;
 use crate::data::Archives;
 use crate::link::{Fallback, LinkConfig, Proxies};
 use crate::overlay::Overlays;
+use program::{Class, Explain};
 use protocol::case::Role;
 use protocol::federation::Compute;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// A site's checked settings; relative paths are meant from the file's own folder.
@@ -93,6 +95,16 @@ pub enum SiteConfigError {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl Explain for SiteConfigError {
+    fn class(&self) -> Class {
+        Class::Configuration
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        Some("configs/site-train.toml shows every key; docs/users/DATA.md explains [data]".into())
+    }
 }
 
 impl SiteConfig {

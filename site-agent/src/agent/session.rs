@@ -57,7 +57,7 @@ enum Next {
 ///
 /// # Errors
 /// Settings, data or the coordinator refuse, or `stopped` turns to a signal.
-pub(super) async fn work(config: SiteConfig, mut stopped: watch::Receiver<Option<Signal>>) -> Result<(), Failure> {
+pub(crate) async fn work(config: SiteConfig, mut stopped: watch::Receiver<Option<Signal>>) -> Result<(), Failure> {
     std::fs::create_dir_all(&config.work_folder).map_err(|error| disk(&config.work_folder, &error))?;
     let (tell, mut told) = mpsc::unbounded_channel();
     let (link, mut events) = connect(&config, &mut stopped).await?;

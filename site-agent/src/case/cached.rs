@@ -10,8 +10,10 @@ use half::slice::HalfFloatSliceExt;
 use metrics::components::{Connectivity, components};
 use metrics::sequence::SequenceSet;
 use program::files;
+use program::{Class, Explain};
 use protocol::case::Grid;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -44,6 +46,33 @@ pub enum CaseFileError {
         /// What was given.
         found: usize,
     },
+}
+
+impl Explain for CaseFileError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Io(_) | Self::Damaged => Class::Disk,
+            Self::NoLabel => Class::Data,
+            Self::Size { .. } => Class::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Io(error) => Some(disk_hint(error).into()),
+            Self::Damaged => Some("delete the cache folder: it is made anew".into()),
+            Self::NoLabel | Self::Size { .. } => None,
+        }
+    }
+}
+
+/// What to do about a disk that refuses.
+pub(crate) fn disk_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, or set another work_folder",
+        io::ErrorKind::PermissionDenied => "give the program's user the right to write there",
+        _ => "is the folder there, and the disk sound?",
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,8 +2,10 @@
 
 use crate::case::{CaseFileError, Native, Placement, Prepared};
 use crate::nifti::{self, Form, NiftiError, Source, Volume};
+use program::{Class, Explain};
 use protocol::case::Grid;
 use protocol::federation::Input;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// Where one case's volumes are.
@@ -58,6 +60,22 @@ pub enum CaseError {
     /// The cache file.
     #[error("{0}")]
     Cache(#[from] CaseFileError),
+}
+
+impl Explain for CaseError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Cache(error) => error.class(),
+            _ => Class::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Cache(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 /// The content of one case's files.

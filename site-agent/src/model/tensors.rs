@@ -5,6 +5,7 @@ use super::layers::{ConvNorm, Norm};
 use crate::device::{self, DeviceFault};
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Tensor, TensorData};
+use program::{Class, Explain};
 use protocol::architecture::CLASSIFIER;
 use protocol::parameters::{Manifest, Parameters, ParametersError, STEM, TensorSpec};
 use std::sync::Arc;
@@ -31,6 +32,12 @@ pub enum ModelError {
     /// The network holds values that cannot be shared.
     #[error(transparent)]
     Values(#[from] ParametersError),
+}
+
+impl Explain for ModelError {
+    fn class(&self) -> Class {
+        Class::Data
+    }
 }
 
 /// Where a tensor lives in the network.

@@ -4,8 +4,10 @@ use super::examine::{Phantom, examine};
 use super::settings::{Cohort, SettingsError};
 use super::tissue::SEQUENCES;
 use crate::nifti::{self, Form, NiftiError, Source};
+use program::{Class, Explain};
 use rayon::prelude::*;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,22 @@ pub enum PhantomError {
         /// Why.
         source: NiftiError,
     },
+}
+
+impl Explain for PhantomError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Settings(_) | Self::Occupied(_) => Class::Configuration,
+            Self::Disk { .. } | Self::Volume { .. } => Class::Disk,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Occupied(_) => Some("name a new folder with --out, or empty this one".into()),
+            _ => None,
+        }
+    }
 }
 
 /// What was written of one site. One line of JSON under `--json`.

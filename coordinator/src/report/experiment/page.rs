@@ -5,8 +5,9 @@ use super::super::figures::Figure;
 use super::super::html::{document, figure, table as html_table, words};
 use super::super::summary::summarise;
 use super::super::tables::{self, p_note, p_value};
-use super::super::words::{bytes, counted, duration, escape, mean_sd};
+use super::super::words::{counted, escape, mean_sd};
 use super::pictures::by_subset;
+use crate::format::{bytes, duration};
 use protocol::outcome::Outcome;
 
 /// The whole page. Sites and sequences are those of the first run; all runs share them.

@@ -101,7 +101,7 @@ pub(super) fn device(name: &str, kernel_cache: Option<&Path>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::State;
+    use crate::commands::doctor::State;
 
     #[test]
     fn memory_is_read_as_linux_writes_it() {

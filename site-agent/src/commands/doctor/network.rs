@@ -193,7 +193,7 @@ fn explained(error: LinkError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::State;
+    use crate::commands::doctor::State;
     use std::time::Duration;
 
     fn heard(udp: bool, tunnel: bool, named: bool) -> Heard {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 /// Shows what happens, on standard error.
-pub struct View {
+pub(crate) struct View {
     bars: Option<Bars>,
 }
 
@@ -21,13 +21,13 @@ struct Bars {
 impl View {
     /// Bars when standard error is a terminal, lines otherwise.
     #[must_use]
-    pub fn new(sites: &[String]) -> Self {
+    pub(crate) fn new(sites: &[String]) -> Self {
         let bars = std::io::stderr().is_terminal().then(|| Bars::new(sites));
         Self { bars }
     }
 
     /// Something happened.
-    pub fn show(&mut self, happening: &Happening) {
+    pub(crate) fn show(&mut self, happening: &Happening) {
         if let Some(bars) = &mut self.bars {
             bars.show(happening);
         } else if let Some(line) = line(happening) {
@@ -35,16 +35,8 @@ impl View {
         }
     }
 
-    /// A sentence between two happenings.
-    pub fn say(&self, sentence: &str) {
-        match &self.bars {
-            Some(bars) => bars.rounds.set_message(sentence.to_owned()),
-            None => eprintln!("{sentence}"),
-        }
-    }
-
     /// Takes the bars away.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if let Some(bars) = &self.bars {
             // A terminal that cannot be cleared changes nothing about the run.
             let _ = bars.all.clear();

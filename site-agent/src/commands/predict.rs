@@ -12,12 +12,13 @@ use crate::nifti::{NiftiError, Source, write_f32, write_u8};
 use crate::train::{on_own_thread, said};
 use metrics::lesion::{Connectivity, components};
 use metrics::voxel::sigmoid;
-use program::Failure;
+use program::{Class, Explain, Failure};
 use protocol::federation::Input;
 use protocol::model_file::{ModelCard, ModelFileError, decode};
 use protocol::parameters::Parameters;
 use serde::Serialize;
 use std::any::Any;
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -96,6 +97,43 @@ pub(crate) enum PredictError {
     Folder { path: PathBuf, error: io::Error },
     #[error("the work ended without a result: {0}")]
     Lost(String),
+}
+
+impl Explain for PredictError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Case(error) => error.class(),
+            Self::Device(error) => error.class(),
+            Self::Fault(fault) => fault.class(),
+            Self::Model(error) => error.class(),
+            Self::ModelUnreadable { .. } | Self::ModelFile { .. } => Class::Data,
+            Self::UnknownSequence { .. }
+            | Self::Twice { .. }
+            | Self::NoSequence { .. }
+            | Self::NoThreshold
+            | Self::Threshold(_) => Class::Configuration,
+            Self::Write { .. } | Self::Folder { .. } => Class::Disk,
+            Self::Lost(_) => Class::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Case(error) => return error.hint(),
+            Self::Device(error) => return error.hint(),
+            Self::Fault(fault) => return fault.hint(),
+            Self::Model(error) => return error.hint(),
+            Self::ModelUnreadable { .. } => "give the path of a model file with --model",
+            Self::ModelFile { .. } => "the coordinator keeps models in its run folder",
+            Self::UnknownSequence { .. } | Self::Twice { .. } | Self::NoSequence { .. } => {
+                "give each sequence the patient has as --sequence NAME=FILE"
+            }
+            Self::NoThreshold | Self::Threshold(_) => "give one with --threshold, such as 0.5",
+            Self::Write { .. } | Self::Folder { .. } => "choose another folder with --out",
+            Self::Lost(_) => return None,
+        };
+        Some(hint.into())
+    }
 }
 
 /// What is meant: everything that predicting needs, checked.

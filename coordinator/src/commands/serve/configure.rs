@@ -1,7 +1,8 @@
 //! What the command line and the coordinator's file say, checked once.
 
-use super::{Args, ServeConfig};
+use super::Args;
 use crate::address::OptionalAddress;
+use crate::serve::ServeConfig;
 use crate::status;
 use program::{Class, Failure};
 use protocol::federation::Federation;

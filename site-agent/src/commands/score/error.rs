@@ -1,7 +1,8 @@
 //! Why a pair cannot be scored.
 
 use crate::nifti::{NiftiError, Source};
-use program::{Class, Failure};
+use program::{Class, Explain};
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Why a pair cannot be scored.
@@ -35,29 +36,30 @@ pub(super) enum ScoreError {
     SinglePairOnly,
 }
 
-impl From<ScoreError> for Failure {
-    fn from(error: ScoreError) -> Self {
-        let class = match &error {
-            ScoreError::Disk { .. } => Class::Disk,
-            ScoreError::BackgroundAsLesion | ScoreError::NotAFolder { .. } | ScoreError::SinglePairOnly => {
-                Class::Configuration
-            }
-            ScoreError::Json(_) => Class::Internal,
+impl Explain for ScoreError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Disk { .. } => Class::Disk,
+            Self::BackgroundAsLesion | Self::NotAFolder { .. } | Self::SinglePairOnly => Class::Configuration,
+            Self::Json(_) => Class::Internal,
             _ => Class::Data,
-        };
-        let hint = match &error {
-            ScoreError::Grids { .. } => "Resample one onto the other's grid first; scoring never resamples.",
-            ScoreError::LabelsNeeded { .. } => {
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Grids { .. } => "Resample one onto the other's grid first; scoring never resamples.",
+            Self::LabelsNeeded { .. } => {
                 "Say --labels (and --prediction-labels where they differ). Only a mask of 0 and one other value needs \
                  none."
             }
-            ScoreError::NoPairs { .. } => {
+            Self::NoPairs { .. } => {
                 "Files are paired by name; say --reference-suffix and --prediction-suffix where the names end \
                  differently."
             }
-            _ => return Self::new(class, error),
+            _ => return None,
         };
-        Self::new(class, error).hint(hint)
+        Some(hint.into())
     }
 }
 

@@ -1,0 +1,102 @@
+//! The `simulate` subcommand: a whole federation on this machine, and where its run folder is.
+
+use crate::report;
+use crate::simulate::children;
+use crate::simulate::execute;
+use crate::simulate::folder::Folder;
+use crate::simulate::plan::{Plan, PlanError};
+use program::{Class, Failure};
+use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
+
+/// Arguments of `simulate`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The federation's settings with a [simulate] table, such as configs/demo.toml.
+    config: PathBuf,
+    /// Also train each site alone for the same rounds, and show it and the consensus of all of them beside.
+    #[arg(long)]
+    with_local: bool,
+    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's state dict as
+    /// safetensors.
+    #[arg(long, value_name = "FILE")]
+    start: Option<PathBuf>,
+    /// The run folder [default: runs/NAME-DATE]. One that holds an unfinished run of the same file goes on.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print report.json at the end instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A configuration that cannot work, a child process that fails, an interruption, a disk that refuses.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(&args.config).map_err(|error| unreadable(&args.config, &error))?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let plan = Plan::from_toml(&text, cores).map_err(|error| named(&args.config, &error))?;
+    children::binary()?;
+    let out = args.out.clone().unwrap_or_else(|| fresh(Path::new("runs"), &plan.federation.name));
+    let folder = Folder::open(&out, &plan, None)?;
+    let out = folder.path().to_owned();
+    eprintln!("run folder: {}", out.display());
+    let outcome = execute(plan, folder, args.with_local, args.start.clone())?;
+    Ok(report::show(&outcome, &out, args.json)?)
+}
+
+/// A folder that is not there yet: `PARENT/NAME-20260131-093000`, numbered when that one is.
+pub(super) fn fresh(parent: &Path, name: &str) -> PathBuf {
+    let now = OffsetDateTime::now_utc();
+    let (date, clock) = (now.date(), now.time());
+    let day = format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
+    let now = format!("{day}-{:02}{:02}{:02}", clock.hour(), clock.minute(), clock.second());
+    let base = format!("{name}-{now}");
+    let names = std::iter::once(base.clone()).chain((2..).map(|number| format!("{base}-{number}")));
+    let mut paths = names.map(|name| parent.join(name));
+    paths.find(|path| !path.exists()).unwrap_or_else(|| parent.join(base))
+}
+
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()))
+        .hint("configs/demo.toml is an example that runs as it stands")
+}
+
+fn named(path: &Path, error: &PlanError) -> Failure {
+    Failure::new(Class::Configuration, format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_run_folder_is_named_after_the_federation() {
+        let path = fresh(Path::new("runs"), "demo");
+        assert!(path.starts_with("runs") && !path.exists());
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with("demo-20") && name.len() == "demo-20260131-093000".len(), "{name}");
+    }
+
+    const EXAMPLES: [&str; 7] = [
+        "compressed.toml",
+        "demo-smoke.toml",
+        "demo.toml",
+        "glioma.toml",
+        "lacking.toml",
+        "paper-small.toml",
+        "paper.toml",
+    ];
+
+    #[test]
+    fn every_example_with_a_simulate_table_can_be_simulated() {
+        let examples = crate::examples::with("simulate");
+        assert_eq!(examples.keys().collect::<Vec<_>>(), EXAMPLES);
+        for (name, text) in examples {
+            let plan = Plan::from_toml(&text, 2).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let held_out = plan.sites.iter().filter(|site| site.role == protocol::case::Role::Evaluate).count();
+            assert_eq!(held_out, 1, "{name}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The subcommands that steer a running federation: `stop`, `pause`, `resume` and `drop`.
+
+use super::status::Where;
+use program::{Class, Failure};
+
+/// Arguments of `drop`.
+#[derive(clap::Args)]
+pub struct DropArgs {
+    /// The site's name, as in its certificate.
+    site: String,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Asks the coordinator to stop as SIGTERM does.
+///
+/// # Errors
+/// No coordinator, or one that refuses.
+pub fn stop(place: &Where) -> Result<(), Failure> {
+    steer(place, "/control/stop")
+}
+
+/// Asks the coordinator to hand out no new task.
+///
+/// # Errors
+/// As [`stop`].
+pub fn pause(place: &Where) -> Result<(), Failure> {
+    steer(place, "/control/pause")
+}
+
+/// Asks the coordinator to hand out tasks again.
+///
+/// # Errors
+/// As [`stop`].
+pub fn resume(place: &Where) -> Result<(), Failure> {
+    steer(place, "/control/resume")
+}
+
+/// Asks the coordinator to shut a site out.
+///
+/// # Errors
+/// As [`stop`].
+pub fn drop_site(args: &DropArgs) -> Result<(), Failure> {
+    if !protocol::federation::plain(&args.site) {
+        return Err(Failure::new(Class::Configuration, format!("{:?} is no site's name", args.site)));
+    }
+    steer(&args.place, &format!("/control/drop/{}", args.site))
+}
+
+fn steer(place: &Where, path: &str) -> Result<(), Failure> {
+    println!("{}", crate::status::steer(&place.folder()?, path)?);
+    Ok(())
+}

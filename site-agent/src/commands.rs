@@ -1,0 +1,7 @@
+//! The subcommands: what each is called with, and its run. They call the engines, which know nothing of them.
+
+pub mod doctor;
+pub mod phantom;
+pub mod predict;
+pub mod run;
+pub mod score;
