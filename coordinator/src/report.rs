@@ -8,6 +8,7 @@ mod figures;
 mod heat;
 mod html;
 mod look;
+mod markup;
 mod matrix;
 mod missing;
 mod overlays;
@@ -15,6 +16,7 @@ mod plot;
 mod roc;
 mod summary;
 mod tables;
+mod terminal;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -122,7 +124,7 @@ pub fn show(outcome: &Outcome, out: &Path, as_json: bool) -> Result<(), ReportEr
     if as_json {
         print!("{}", json(&report)?);
     } else {
-        println!("{}\nreport: {}", words::table(&report), out.join("report.html").display());
+        println!("{}\nreport: {}", terminal::table(&report), out.join("report.html").display());
     }
     Ok(())
 }

@@ -3,22 +3,24 @@
 //! Only this room names burn's backends. `operators` says what an operator is and how its gradient comes about, once
 //! for all devices; `processor` and `card` say how each kind of device computes it.
 
+mod atrous;
 #[cfg(feature = "gpu")]
 mod cache;
 #[cfg(feature = "gpu")]
 mod card;
+mod matrix;
+mod normal;
 #[cfg(feature = "cuda")]
 mod nvidia;
 mod operators;
 mod processor;
 
-use crate::model::atrous::Geometry;
+use atrous::Geometry;
 use burn::backend::Dispatch;
 pub use burn::tensor::Device;
 use burn::tensor::{FloatDType, Tensor};
 pub(crate) use operators::{AdamStep, MomentumStep};
 use operators::{Operators, OptimiserSteps};
-pub(crate) use processor::Matrix;
 use program::{Class, Explain};
 use protocol::federation::Compute;
 use std::borrow::Cow;

@@ -4,11 +4,9 @@
 //! both ways. Where the federation's dropout of sequences happens is [`protocol::dropout`]; this module only sees its
 //! result.
 
-pub(crate) mod atrous;
 mod backbone;
 mod head;
 mod layers;
-pub(crate) mod normal;
 mod tensors;
 
 use crate::device::{self, Device};

@@ -4,26 +4,15 @@ mod learning;
 
 use super::contract::{Lesions, Report, SizeBin};
 use super::look::{Look, Values};
+use super::markup::Figure;
 use super::missing;
 use super::plot::{self, Axes, Bar, DrawError, Line, Row};
 use super::roc;
 use super::summary::{cases_of, federation_run};
+use super::words::plain_run;
 use metrics::lesion::{FrocPoint, froc};
 use protocol::case::Cases;
 use protocol::outcome::{Outcome, RunOutcome};
-
-/// One picture.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Figure {
-    /// Its file's name without the ending.
-    pub(super) name: &'static str,
-    /// A heading.
-    pub(super) title: &'static str,
-    /// What to see.
-    pub(super) caption: &'static str,
-    /// The picture.
-    pub(super) svg: String,
-}
 
 /// All pictures that the outcome has data for.
 ///
@@ -41,11 +30,6 @@ pub(super) fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, Dr
     let figures = mean_roc(outcome)?.into_iter().chain(figures.into_iter().flatten());
     let figures = figures.chain(learning::curves(report)?);
     Ok(figures.chain(missing::pictures(report)?).collect())
-}
-
-/// A run's name for people: `alone:north` is "north alone".
-pub(super) fn plain_run(run: &str) -> String {
-    run.strip_prefix("alone:").map_or_else(|| run.to_owned(), |site| format!("{site} alone"))
 }
 
 fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {

@@ -1,7 +1,7 @@
 //! `report.html`: one file that needs nothing else, for people who read images rather than code.
 
 use super::contract::*;
-use super::figures::Figure;
+use super::markup::*;
 use super::missing;
 use super::overlays;
 use super::tables;
@@ -10,8 +10,6 @@ use crate::format::{bytes, duration};
 use protocol::case::{Cases, Role};
 use protocol::federation::Compute;
 use protocol::outcome::Outcome;
-
-const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 #[must_use]
@@ -32,17 +30,6 @@ pub(super) fn page(report: &Report, figures: &[Figure], outcome: &Outcome) -> St
     ];
     let footer = format!("The numbers stand in report.json beside this file. {}", left(outcome));
     document(&report.name, &report.software, &sections.join("\n"), &footer)
-}
-
-/// A page that needs nothing else. `body` and `footer` are HTML already.
-pub(super) fn document(name: &str, software: &str, body: &str, footer: &str) -> String {
-    let (name, software) = (escape(name), escape(software));
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{name}: report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n{body}\n\
-         <footer>Written by coordinator {software}. {footer}</footer>\n</main>\n</body>\n</html>\n"
-    )
 }
 
 /// What left the sites.
@@ -76,33 +63,6 @@ fn summary(report: &Report) -> String {
 
 fn held_out_sites(report: &Report) -> usize {
     report.federation.sites.iter().filter(|site| site.role == Role::Evaluate).count()
-}
-
-pub(super) fn part(role: Role) -> &'static str {
-    match role {
-        Role::Train => "trains",
-        Role::Validate => "validates",
-        Role::Evaluate => "held out",
-    }
-}
-
-/// A table from a heading row and rows of cells that are already HTML; the first column is a row's heading.
-pub(super) fn table(head: &[String], rows: &[Vec<String>]) -> String {
-    let size = if head.len() > 7 { " class=\"many\"" } else { "" };
-    let mut out = format!("<div class=\"scroll\"><table{size}>\n<thead><tr>");
-    out.extend(head.iter().map(|cell| format!("<th scope=\"col\">{cell}</th>")));
-    out.push_str("</tr></thead>\n<tbody>\n");
-    for row in rows {
-        let (name, cells) = row.split_first().map_or(("", &row[..]), |(name, cells)| (name.as_str(), cells));
-        out.push_str(&format!("<tr><th scope=\"row\">{name}</th>"));
-        out.extend(cells.iter().map(|cell| format!("<td>{cell}</td>")));
-        out.push_str("</tr>\n");
-    }
-    out + "</tbody></table></div>"
-}
-
-pub(super) fn words(cells: &[&str]) -> Vec<String> {
-    cells.iter().map(|&cell| cell.to_owned()).collect()
 }
 
 /// The spread below the mean, so that many columns fit.
@@ -160,23 +120,8 @@ fn performance(report: &Report) -> String {
     )
 }
 
-pub(super) fn use_of(role: Role) -> &'static str {
-    match role {
-        Role::Train | Role::Validate => "validation",
-        Role::Evaluate => "held out",
-    }
-}
-
 fn pictures(figures: &[Figure]) -> String {
     figures.iter().filter(|one| !missing::is_mine(one)).map(figure).collect::<Vec<_>>().join("\n")
-}
-
-/// A picture with its heading and what to see in it.
-pub(super) fn figure(figure: &Figure) -> String {
-    format!(
-        "<figure id=\"{}\">\n<h2>{}</h2>\n{}<figcaption>{}</figcaption>\n</figure>",
-        figure.name, figure.title, figure.svg, figure.caption
-    )
 }
 
 fn operating_points(report: &Report) -> String {

@@ -1,11 +1,10 @@
 //! What the report says about missing sequences: a sentence, a picture, a table.
 
 use super::contract::{Matrix, MatrixRow, MeanSd, Metrics, Report, Site, Without};
-use super::figures::Figure;
 use super::heat::{self, Heat, HeatCell, HeatRow, signed};
-use super::html::{figure, table};
+use super::markup::{Figure, escape, figure, table};
 use super::plot::DrawError;
-use super::words::{counted, escape, mean_sd};
+use super::words::{counted, mean_sd};
 use protocol::case::{Cases, Role};
 
 /// Subsets up to which all are drawn; of more, those with all, all but one, and one alone.

@@ -1,8 +1,8 @@
 //! What the report shows of representative cases: pictures from the sites that permit it.
 
-use super::html::use_of;
+use super::markup::escape;
 use super::summary::federation_run;
-use super::words::escape;
+use super::words::use_of;
 use protocol::case::Role;
 use protocol::outcome::{Outcome, SiteScores};
 use protocol::overlay::{

@@ -1,9 +1,8 @@
 //! The publication's three tables: the cohort, who has which sequence, the models side by side.
 
 use super::contract::{Arm, Comparison, MeanSd, Metrics, Report, Site, Test};
-use super::figures::plain_run;
-use super::html::{part, table, words};
-use super::words::escape;
+use super::markup::{escape, table, words};
+use super::words::{part, plain_run};
 
 /// Patients and lesions at each site.
 pub(super) fn cohort(report: &Report) -> String {

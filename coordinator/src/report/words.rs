@@ -1,24 +1,28 @@
 //! Numbers and sentences for people.
 
-use super::contract::{Lesions, Lineage, MeanSd, Report, Scores};
-use super::figures::plain_run;
-use super::missing;
-use protocol::case::{Cases, Role};
+use super::contract::{Lesions, Lineage, MeanSd, Report};
+use protocol::case::Role;
 
-/// Text made safe inside HTML.
-pub(super) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
+/// A run's name for people: `alone:north` is "north alone".
+pub(super) fn plain_run(run: &str) -> String {
+    run.strip_prefix("alone:").map_or_else(|| run.to_owned(), |site| format!("{site} alone"))
+}
+
+/// A site's part, in the table of the sites.
+pub(super) fn part(role: Role) -> &'static str {
+    match role {
+        Role::Train => "trains",
+        Role::Validate => "validates",
+        Role::Evaluate => "held out",
     }
-    safe
+}
+
+/// What a site's cases are used for.
+pub(super) fn use_of(role: Role) -> &'static str {
+    match role {
+        Role::Train | Role::Validate => "validation",
+        Role::Evaluate => "held out",
+    }
 }
 
 /// `0.812 ± 0.051`; without a spread below two patients; a dash where undefined.
@@ -83,43 +87,9 @@ pub(super) fn verdict(report: &Report) -> Option<String> {
     })
 }
 
-/// The report for a terminal: the headline, and a line for each site.
-pub(super) fn table(report: &Report) -> String {
-    let mut lines = vec![headline(report)];
-    lines.extend(verdict(report));
-    lines.extend(missing::headline(report));
-    lines.push(String::new());
-    lines.push(terminal_row(&["site", "part", "cases", "AUC brain", "AUC volume", "Dice", "lesions found"]));
-    for site in report.federation.sites.iter().filter(|site| site.cases > 0) {
-        lines.push(scores_row(&site.name, site.role, site.cases, &site.scores));
-    }
-    for lineage in report.alone.iter().chain(&report.consensus) {
-        let group = &lineage.pooled.held_out;
-        lines.push(scores_row(&plain_run(&lineage.run), Role::Evaluate, group.cases, &group.scores));
-    }
-    lines.join("\n")
-}
-
-fn scores_row(name: &str, role: Role, cases: usize, scores: &Scores) -> String {
-    let part = if role.judges() == Cases::Validation { "validation" } else { "held out" };
-    let m = &scores.metrics;
-    let [brain, volume, dice] = [m.auc_brain, m.auc_volume, m.dice].map(|value| mean_sd(value, 3));
-    terminal_row(&[name, part, &cases.to_string(), &brain, &volume, &dice, &found(scores.lesions)])
-}
-
-fn terminal_row(cells: &[&str; 7]) -> String {
-    let [name, part, cases, brain, volume, dice, found] = cells;
-    format!("{name:<24} {part:<10} {cases:>5}  {brain:>15}  {volume:>15}  {dice:>15}  {found}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_cannot_become_markup() {
-        assert_eq!(escape("<b a='1'>&\""), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;");
-    }
 
     #[test]
     fn undefined_is_a_dash_and_a_lone_patient_has_no_spread() {

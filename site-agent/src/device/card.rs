@@ -6,9 +6,9 @@
 mod convolution;
 mod kernels;
 
+use super::atrous::Geometry;
 use super::operators::{AdamStep, MomentumStep, OperatorGradients, Operators, OptimiserSteps};
 use super::{DeviceError, DeviceFault};
-use crate::model::atrous::Geometry;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Device, DeviceType, Shape, Tensor};

@@ -3,7 +3,7 @@
 //! Every operator adds up in an order that depends on shapes alone, so the same device gives the same bits again.
 //! That is why sums over whole tensors are operators too: burn chooses how to add up by trying what is fastest.
 
-use crate::model::atrous::Geometry;
+use super::atrous::Geometry;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;

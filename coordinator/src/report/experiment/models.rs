@@ -5,9 +5,9 @@ use super::super::contract::{
     Cell, DiceAt, EXPERIMENT_VERSION, Experiment, Matrix, MatrixRow, MeanSd, Metrics, Model, SeedRun, SiteCell,
     Thresholds, Without, Worst,
 };
-use super::super::figures::plain_run;
 use super::super::look::Values;
 use super::super::matrix::{matrix, worst_cell};
+use super::super::words::plain_run;
 use super::Finished;
 use protocol::outcome::RunOutcome;
 use std::collections::BTreeSet;

@@ -1,11 +1,10 @@
 //! `experiment.html`, and the summary for a terminal.
 
 use super::super::contract::{Comparison, Experiment, MeanSd, Model, Test};
-use super::super::figures::Figure;
-use super::super::html::{document, figure, table as html_table, words};
+use super::super::markup::{Figure, document, escape, figure, table as html_table, words};
 use super::super::summary::summarise;
 use super::super::tables::{self, p_note, p_value};
-use super::super::words::{counted, escape, mean_sd};
+use super::super::words::{counted, mean_sd};
 use super::pictures::by_subset;
 use crate::format::{bytes, duration};
 use protocol::outcome::Outcome;

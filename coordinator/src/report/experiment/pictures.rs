@@ -1,8 +1,9 @@
 //! The experiment's pictures.
 
 use super::super::contract::{Experiment, MeanSd, Metrics, Model};
-use super::super::figures::{Figure, roc_pair};
+use super::super::figures::roc_pair;
 use super::super::look::Values;
+use super::super::markup::Figure;
 use super::super::plot::{self, Axes, DrawError, Line, Row};
 use super::super::summary::summarise;
 use super::super::{missing, roc};

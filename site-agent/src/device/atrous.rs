@@ -8,7 +8,7 @@
 //!
 //! Sums run in an order that depends on shapes alone, so results do not depend on the number of threads.
 
-use crate::device::Matrix;
+use super::matrix::Matrix;
 use rayon::prelude::*;
 use std::ops::Range;
 
