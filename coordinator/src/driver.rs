@@ -1,14 +1,12 @@
-//! The loop around the coordinator's machine: what arrives becomes an event, effects are obeyed in their order.
+//! The loop around the coordinator's state machine: what arrives becomes an event, and effects are executed in their order.
 
-mod books;
+mod state;
 mod steer;
 
 use crate::server::{Inbound, SendError, Server};
 use crate::status::{self, Command, Status};
 use crate::store::{Place, Store, StoreError};
 use aggregation::Average;
-pub(crate) use books::{Accepted, Books};
-use books::{Beside, Finding};
 use program::signal::Signal;
 use protocol::federation::Federation;
 use protocol::happening::Happening;
@@ -17,6 +15,8 @@ use protocol::model_file::ModelCard;
 use protocol::outcome::Outcome;
 use protocol::parameters::Manifest;
 use protocol::round::{Contribution, Effect, Event, Machine, ModelRef, RunProgress, Snapshot};
+pub(crate) use state::{Accepted, DriverState};
+use state::{BackgroundJob, JobResult};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,11 +49,11 @@ pub(crate) struct Driver {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) happenings: mpsc::UnboundedSender<Happening>,
     pub(crate) picture: watch::Sender<Status>,
-    pub(crate) books: Books,
+    pub(crate) state: DriverState,
 }
 
 /// What the loop listens to.
-pub(crate) struct Inlets {
+pub(crate) struct Inputs {
     pub(crate) inbound: mpsc::Receiver<Inbound>,
     pub(crate) control: mpsc::Receiver<Command>,
     pub(crate) shutdown: watch::Receiver<Option<Signal>>,
@@ -61,33 +61,33 @@ pub(crate) struct Inlets {
 
 impl Driver {
     /// Serves until the federation ends, or until it was asked to stop and what was at work here is done.
-    pub(crate) async fn run(mut self, inlets: Inlets) -> Result<Outcome, End> {
-        let Inlets { mut inbound, mut control, mut shutdown } = inlets;
+    pub(crate) async fn run(mut self, inputs: Inputs) -> Result<Outcome, End> {
+        let Inputs { mut inbound, mut control, mut shutdown } = inputs;
         let mut clock = tokio::time::interval(Duration::from_millis(500));
-        let (findings, mut found) = mpsc::unbounded_channel();
-        self.books.findings = findings;
+        let (results, mut done) = mpsc::unbounded_channel();
+        self.state.results = results;
         let end = loop {
-            if let Some(outcome) = self.books.outcome.take() {
+            if let Some(outcome) = self.state.outcome.take() {
                 break Ok(outcome);
             }
-            let draining = self.books.draining;
-            let drained = |until: Instant| self.books.awaited == 0 || until <= Instant::now();
+            let draining = self.state.draining;
+            let drained = |until: Instant| self.state.awaited == 0 || until <= Instant::now();
             if let Some((signal, _)) = draining.filter(|&(_, until)| drained(until)) {
                 break Err(End::Asked(signal));
             }
-            let told = tokio::select! {
+            let handled = tokio::select! {
                 Some(signal) = asked(&mut shutdown), if draining.is_none() => self.drain(signal).await,
                 Some(command) = control.recv(), if draining.is_none() => self.steer(command).await,
-                Some(finding) = found.recv() => self.found(finding).await,
+                Some(result) = done.recv() => self.on_job_done(result).await,
                 Some(arrived) = inbound.recv() => self.arrived(arrived).await,
-                _ = clock.tick() => self.tell(Event::Tick).await,
+                _ = clock.tick() => self.dispatch(Event::Tick).await,
             };
-            if let Err(end) = told {
+            if let Err(end) = handled {
                 break Err(end);
             }
         };
-        let written = over(&mut self.books.exporting).await;
-        let pruned = over(&mut self.books.pruning).await;
+        let written = over(&mut self.state.exporting).await;
+        let pruned = over(&mut self.state.pruning).await;
         self.server.shutdown().await;
         end.and_then(|outcome| written.and(pruned).map(|()| outcome))
     }
@@ -100,9 +100,9 @@ impl Driver {
             }
             Inbound::Message { site, connection, message } => Event::Message { site, connection, message },
             Inbound::Parameters { site, arrived, file, .. } => {
-                self.books.count += 1;
-                self.books.files.insert(self.books.count, (file, arrived));
-                Event::Received { site, header: arrived.header(), file: self.books.count }
+                self.state.count += 1;
+                self.state.files.insert(self.state.count, (file, arrived));
+                Event::Received { site, header: arrived.header(), file: self.state.count }
             }
             Inbound::DiskFailed { reason } => {
                 let (path, error) = (self.store.incoming(), std::io::Error::other(reason));
@@ -113,35 +113,35 @@ impl Driver {
             }
             Inbound::Closed { site, connection, reason } => Event::Disconnected { site, connection, reason },
         };
-        self.tell(event).await
+        self.dispatch(event).await
     }
 
-    async fn found(&mut self, finding: Finding) -> Result<(), End> {
-        self.books.awaited -= 1;
-        let event = match finding {
-            Finding::Broken(reason) => {
+    async fn on_job_done(&mut self, done: JobResult) -> Result<(), End> {
+        self.state.awaited -= 1;
+        let event = match done {
+            JobResult::Broken(reason) => {
                 return Err(End::Stopped(format!("work on the sites' updates broke off: {reason}")));
             }
-            Finding::Checked { site, task, result, id } => {
+            JobResult::Checked { site, task, result, id } => {
                 let result = result?.map(|checked| {
-                    self.books.checked.insert((task, site.clone()), checked);
+                    self.state.checked.insert((task, site.clone()), checked);
                     id
                 });
                 Event::Stored { site, task, result }
             }
-            Finding::Aggregated { run, round, result } => Event::Aggregated { run, round, parameters: result? },
+            JobResult::Aggregated { run, round, result } => Event::Aggregated { run, round, parameters: result? },
         };
-        self.tell(event).await
+        self.dispatch(event).await
     }
 
-    async fn tell(&mut self, event: Event) -> Result<(), End> {
-        for effect in self.machine.handle(event, self.books.began.elapsed()) {
-            self.obey(effect).await?;
+    async fn dispatch(&mut self, event: Event) -> Result<(), End> {
+        for effect in self.machine.handle(event, self.state.began.elapsed()) {
+            self.execute(effect).await?;
         }
         Ok(())
     }
 
-    async fn obey(&mut self, effect: Effect) -> Result<(), End> {
+    async fn execute(&mut self, effect: Effect) -> Result<(), End> {
         match effect {
             Effect::Send { site, message } => note(self.server.send(&site, message)),
             Effect::SendParameters { site, header, model } => {
@@ -150,7 +150,7 @@ impl Driver {
             Effect::Close { site, reason } => note(self.server.close(&site, &reason)),
             Effect::Check { file, site, task, .. } => self.check(file, site, task)?,
             Effect::Discard { file } => {
-                if let Some((path, _)) = self.books.files.remove(&file) {
+                if let Some((path, _)) = self.state.files.remove(&file) {
                     // Gone already is as good; what stays is swept at the next start.
                     let _ = std::fs::remove_file(path);
                 }
@@ -182,27 +182,27 @@ impl Driver {
     }
 
     fn check(&mut self, file: u64, site: String, task: TaskId) -> Result<(), End> {
-        let Some((path, arrived)) = self.books.files.remove(&file) else { return Ok(()) };
+        let Some((path, arrived)) = self.state.files.remove(&file) else { return Ok(()) };
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
         let run = self.name(task.run);
         // Now, because the model that it started from may be removed before the check's turn comes.
         let source = store.open_update(&path, Place { run: &run, round: task.round }, &manifest)?;
-        self.find(move || {
+        self.spawn_job(move || {
             let place = Place { run: &run, round: task.round };
             let result = store.accept((&path, source), place, &site, &manifest, arrived);
-            Finding::Checked { site, task, result, id: arrived.header().parameters }
+            JobResult::Checked { site, task, result, id: arrived.header().parameters }
         });
         Ok(())
     }
 
-    /// Disk work that the loop hears of when it is done, or broke off.
-    fn find(&mut self, work: impl FnOnce() -> Finding + Send + 'static) {
-        self.books.awaited += 1;
-        let findings = self.books.findings.clone();
+    /// Starts disk work. The loop receives its result when it is done, or broke off.
+    fn spawn_job(&mut self, work: impl FnOnce() -> JobResult + Send + 'static) {
+        self.state.awaited += 1;
+        let results = self.state.results.clone();
         tokio::spawn(async move {
-            let found = tokio::task::spawn_blocking(work).await;
+            let result = tokio::task::spawn_blocking(work).await;
             // Nobody listens once the loop has ended.
-            let _ = findings.send(found.unwrap_or_else(|error| Finding::Broken(error.to_string())));
+            let _ = results.send(result.unwrap_or_else(|error| JobResult::Broken(error.to_string())));
         });
     }
 
@@ -219,22 +219,22 @@ impl Driver {
             let missing = || End::Stopped(format!("the checked update of {} is gone", contribution.site));
             // The training from a model is the task of the round after it.
             let task = TaskId { run, round: contribution.base + 1, kind: TaskKind::Train, pass: 0 };
-            let update = self.books.checked.remove(&(task, contribution.site.clone())).ok_or_else(missing)?;
+            let update = self.state.checked.remove(&(task, contribution.site.clone())).ok_or_else(missing)?;
             pairs.push((contribution, update));
         }
         // What was checked and then not accepted would stay open for good.
         let machine = &self.machine;
-        self.books.checked.retain(|(task, site), _| machine.counts_on(site, *task));
+        self.state.checked.retain(|(task, site), _| machine.counts_on(site, *task));
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
         let (federation, start, name) = (self.federation.clone(), self.model(start), self.name(run));
-        self.find(move || {
+        self.spawn_job(move || {
             let average = Average { manifest: &manifest, input: &federation.input, rule: federation.aggregation };
             let place = Place { run: &name, round };
             let result = match rate {
                 Some(rate) => store.aggregate_buffer(&average, rate, place, pairs),
                 None => store.aggregate(&average, &start, place, pairs),
             };
-            Finding::Aggregated { run, round, result }
+            JobResult::Aggregated { run, round, result }
         });
         Ok(())
     }
@@ -253,29 +253,29 @@ impl Driver {
 
     /// Removes what nothing leads to any more, unless that is at work already: facts come often, and the next ones will do.
     async fn prune(&mut self, kept: Snapshot) -> Result<(), End> {
-        if self.books.pruning.as_ref().is_none_or(JoinHandle::is_finished) {
-            over(&mut self.books.pruning).await?;
+        if self.state.pruning.as_ref().is_none_or(JoinHandle::is_finished) {
+            over(&mut self.state.pruning).await?;
             let store = self.store.clone();
-            self.books.pruning = Some(tokio::task::spawn_blocking(move || store.prune(&kept)));
+            self.state.pruning = Some(tokio::task::spawn_blocking(move || store.prune(&kept)));
         }
         Ok(())
     }
 
     /// Whether a lineage has a better model than the one exported.
     fn better(&self, run: &RunProgress) -> bool {
-        run.best.is_some_and(|best| self.books.exported.get(&run.outcome.name) != Some(&best.round))
+        run.best.is_some_and(|best| self.state.exported.get(&run.outcome.name) != Some(&best.round))
     }
 
     async fn export(&mut self, run: &RunProgress) -> Result<(), End> {
         let Some(best) = run.best else { return Ok(()) };
-        self.books.exported.insert(run.outcome.name.clone(), best.round);
+        self.state.exported.insert(run.outcome.name.clone(), best.round);
         self.write_model(run, best.round, run.outcome.name.clone()).await
     }
 
     /// Begins to write a model, when the one before is written: a newer best model never loses its place to an older one,
     /// and what is read here is still there, because the rounds' models outlive two rounds.
     async fn write_model(&mut self, run: &RunProgress, round: u32, file: String) -> Result<(), End> {
-        over(&mut self.books.exporting).await?;
+        over(&mut self.state.exporting).await?;
         let federation = &self.federation;
         let card = ModelCard {
             name: federation.name.clone(),
@@ -286,7 +286,7 @@ impl Driver {
         };
         let (store, manifest, name) = (self.store.clone(), self.manifest.clone(), run.outcome.name.clone());
         let work = move || store.export(Place { run: &name, round }, &manifest, &card, &file);
-        self.books.exporting = Some(tokio::task::spawn_blocking(work));
+        self.state.exporting = Some(tokio::task::spawn_blocking(work));
         Ok(())
     }
 
@@ -299,16 +299,16 @@ impl Driver {
                 self.write_model(run, last, format!("{}-last", run.outcome.name)).await?;
             }
         }
-        over(&mut self.books.exporting).await?;
-        over(&mut self.books.pruning).await?;
-        let mut outcome = self.machine.outcome(self.books.began.elapsed());
+        over(&mut self.state.exporting).await?;
+        over(&mut self.state.pruning).await?;
+        let mut outcome = self.machine.outcome(self.state.began.elapsed());
         let store = self.store.clone();
         let work = move || {
             store.prune(&facts)?;
             store.complete(&mut outcome, &facts.runs)?;
             store.put_outcome(&outcome).map(|()| outcome)
         };
-        self.books.outcome = Some(self.blocking(work).await?);
+        self.state.outcome = Some(self.blocking(work).await?);
         Ok(())
     }
 
@@ -321,7 +321,7 @@ impl Driver {
     }
 }
 
-async fn over(work: &mut Beside) -> Result<(), End> {
+async fn over(work: &mut BackgroundJob) -> Result<(), End> {
     match work.take() {
         Some(work) => finished(work).await,
         None => Ok(()),

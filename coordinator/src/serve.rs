@@ -1,6 +1,6 @@
 //! A federation over the network, from its settings to its outcome.
 
-use crate::driver::{Accepted, Books, Driver, End, Inlets};
+use crate::driver::{Accepted, Driver, DriverState, End, Inputs};
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::status::{self, Page, Status, StatusError, Web};
 use crate::store::{Place, Store, StoreError};
@@ -169,9 +169,9 @@ pub async fn serve(
         update_bytes: store.update_bytes(&manifest),
     };
     let machine = Machine::new(plan, snapshot, Duration::ZERO);
-    let (store, books) = (Arc::new(store), Books::new(began, accepted));
-    let driver = Driver { machine, store, server, federation, manifest, happenings, picture, books };
-    let ended = driver.run(Inlets { inbound, control, shutdown }).await;
+    let (store, state) = (Arc::new(store), DriverState::new(began, accepted));
+    let driver = Driver { machine, store, server, federation, manifest, happenings, picture, state };
+    let ended = driver.run(Inputs { inbound, control, shutdown }).await;
     if let Some(web) = web {
         web.close().await;
     }

@@ -11,7 +11,7 @@ mod quic;
 mod tls;
 mod tunnel;
 
-use peers::Order;
+use peers::Outbound;
 use program::{Class, Explain};
 use protocol::codec::transfer::Arrived;
 use protocol::codec::{CloseCode, CodecError, Frame, sentence};
@@ -222,19 +222,19 @@ impl Server {
             _ => {}
         }
         message.check()?;
-        self.endpoint.peers().order(site, Order::Message(Box::new(message)))
+        self.endpoint.peers().order(site, Outbound::Message(Box::new(message)))
     }
 
     /// Queues parameters, to be read from `file` when their turn comes: it must stay until the transfer or the
     /// connection ended. Never waits. A file that cannot be read, or is not as long as `header` says, ends the
     /// connection.
     pub fn send_parameters(&self, site: &str, header: TransferHeader, file: PathBuf) -> Result<(), SendError> {
-        self.endpoint.peers().order(site, Order::Parameters(header, file))
+        self.endpoint.peers().order(site, Outbound::Parameters(header, file))
     }
 
     /// Ends a site's connection, after what was queued before. The site reads the reason.
     pub fn close(&self, site: &str, reason: &str) -> Result<(), SendError> {
-        self.endpoint.peers().order(site, Order::Close(CloseCode::Closed, reason.to_owned()))
+        self.endpoint.peers().order(site, Outbound::Close(CloseCode::Closed, reason.to_owned()))
     }
 
     /// Ends all connections, after what was queued before, and stops listening. Takes a few seconds at most.

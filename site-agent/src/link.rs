@@ -271,8 +271,8 @@ impl Link {
 
     /// Says how many bytes the model's parameters take ([`protocol::parameters::Manifest::bytes`]), as soon as the
     /// settings are known. Until then transfers wait, and then any other length is refused.
-    pub fn expect(&self, bytes: u64) {
-        self.connection.expect(bytes);
+    pub fn set_model_bytes(&self, bytes: u64) {
+        self.connection.set_model_bytes(bytes);
     }
 
     /// Queues a message; waits while the queue is full. A reason's line breaks become spaces.

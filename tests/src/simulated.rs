@@ -245,7 +245,7 @@ impl Site {
     fn welcome(&mut self, link: &Link, federation: &Federation) {
         self.model_bytes = manifest(&federation.model, &federation.input).bytes();
         self.batch = federation.training.batch;
-        link.expect(self.model_bytes);
+        link.set_model_bytes(self.model_bytes);
         if self.machine.is_none() {
             let mut machine = Machine::new(self.model_bytes);
             // Not welcomed yet, so this is said with the welcome.

@@ -15,7 +15,7 @@ const TRANSFERS: usize = 16;
 
 /// What the application wants of a connection.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum Outbound {
     Message(Box<CoordinatorMessage>),
     Parameters(TransferHeader, PathBuf),
     Close(CloseCode, String),
@@ -25,17 +25,17 @@ pub(super) enum Order {
 #[derive(Debug)]
 struct Peer {
     connection: u64,
-    control: mpsc::Sender<Order>,
+    control: mpsc::Sender<Outbound>,
     transfers: mpsc::Sender<(TransferHeader, PathBuf)>,
     /// Ends the connection at once.
-    dismiss: watch::Sender<Dismissal>,
+    dismiss: watch::Sender<Disconnect>,
     /// Closed when the connection's `Closed` was delivered.
     ended: mpsc::Receiver<()>,
 }
 
 /// Whether, and why, a connection is to end at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dismissal {
+pub(super) enum Disconnect {
     Stay,
     Replaced,
     Overrun,
@@ -43,10 +43,10 @@ pub(super) enum Dismissal {
 
 /// The connection's end of the same.
 #[derive(Debug)]
-pub(super) struct Desk {
-    pub(super) control: mpsc::Receiver<Order>,
+pub(super) struct ConnectionHandle {
+    pub(super) control: mpsc::Receiver<Outbound>,
     pub(super) transfers: mpsc::Receiver<(TransferHeader, PathBuf)>,
-    pub(super) dismissed: watch::Receiver<Dismissal>,
+    pub(super) dismissed: watch::Receiver<Disconnect>,
     /// The connection's number.
     pub(super) connection: u64,
     /// Held until `Closed` was delivered.
@@ -66,10 +66,10 @@ struct Roster {
 
 impl Peers {
     /// Enters a connection under its site's name, and waits until the one before it has ended.
-    pub(super) async fn enter(&self, site: &str) -> Desk {
-        let (control, orders) = mpsc::channel(MESSAGES);
+    pub(super) async fn enter(&self, site: &str) -> ConnectionHandle {
+        let (control, outbox) = mpsc::channel(MESSAGES);
         let (transfers, waiting) = mpsc::channel(TRANSFERS);
-        let (dismiss, dismissed) = watch::channel(Dismissal::Stay);
+        let (dismiss, dismissed) = watch::channel(Disconnect::Stay);
         let (alive, ended) = mpsc::channel(1);
         let (connection, before) = {
             let mut roster = self.lock();
@@ -79,10 +79,10 @@ impl Peers {
             (connection, roster.peers.insert(site.to_owned(), peer))
         };
         if let Some(mut before) = before {
-            before.dismiss.send_replace(Dismissal::Replaced);
+            before.dismiss.send_replace(Disconnect::Replaced);
             before.ended.recv().await;
         }
-        Desk { control: orders, transfers: waiting, dismissed, connection, alive }
+        ConnectionHandle { control: outbox, transfers: waiting, dismissed, connection, alive }
     }
 
     /// Strikes a connection out, unless another one has its place already.
@@ -99,12 +99,12 @@ impl Peers {
     }
 
     /// Queues an order; a site whose queue is full is dismissed.
-    pub(super) fn order(&self, site: &str, order: Order) -> Result<(), SendError> {
+    pub(super) fn order(&self, site: &str, outbound: Outbound) -> Result<(), SendError> {
         let roster = self.lock();
         let absent = || SendError::Absent(site.to_owned());
         let peer = roster.peers.get(site).ok_or_else(absent)?;
-        let full = match order {
-            Order::Parameters(header, file) => match peer.transfers.try_send((header, file)) {
+        let full = match outbound {
+            Outbound::Parameters(header, file) => match peer.transfers.try_send((header, file)) {
                 Ok(()) => return Ok(()),
                 Err(error) => matches!(error, mpsc::error::TrySendError::Full(_)),
             },
@@ -116,7 +116,7 @@ impl Peers {
         if !full {
             return Err(absent());
         }
-        peer.dismiss.send_replace(Dismissal::Overrun);
+        peer.dismiss.send_replace(Disconnect::Overrun);
         Err(SendError::Overrun(site.to_owned()))
     }
 
@@ -124,8 +124,8 @@ impl Peers {
     pub(super) async fn dismiss_all(&self, reason: &str) {
         let peers = std::mem::take(&mut self.lock().peers);
         for peer in peers.values() {
-            if peer.control.try_send(Order::Close(CloseCode::Done, reason.to_owned())).is_err() {
-                peer.dismiss.send_replace(Dismissal::Overrun);
+            if peer.control.try_send(Outbound::Close(CloseCode::Done, reason.to_owned())).is_err() {
+                peer.dismiss.send_replace(Disconnect::Overrun);
             }
         }
         for (_, mut peer) in peers {

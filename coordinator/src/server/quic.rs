@@ -1,6 +1,6 @@
 //! The sites' connections over QUIC. No other file of the coordinator names quinn.
 
-use super::peers::{Desk, Dismissal, Order, Peers};
+use super::peers::{ConnectionHandle, Disconnect, Outbound, Peers};
 use super::tunnel::Origins;
 use super::{Inbound, ServerConfig, ServerError, tls};
 use protocol::codec::CloseCode;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use transport::certificates::CertificateError;
 use transport::quic::{self, CONNECTION_WINDOW, FAREWELL, IDLE, SEND_WINDOW, code_of, number};
-use transport::wire::{self, Hashes, Landing, WireError};
+use transport::wire::{self, Destination, Hashes, WireError};
 
 /// From the first packet to the first words.
 const GREETING: Duration = Duration::from_secs(10);
@@ -36,12 +36,12 @@ const LEAST_WINDOW: u64 = 512 << 10;
 pub(super) struct Endpoint {
     endpoint: quinn::Endpoint,
     local: SocketAddr,
-    house: Arc<House>,
+    shared: Arc<Shared>,
 }
 
 /// What all connections share.
 #[derive(Debug)]
-struct House {
+struct Shared {
     config: ServerConfig,
     peers: Peers,
     origins: Origins,
@@ -50,7 +50,7 @@ struct House {
     hashes: Mutex<Option<(ParametersId, Hashes)>>,
 }
 
-impl House {
+impl Shared {
     fn hashes(&self, header: TransferHeader) -> Hashes {
         // A panic while they were held left them whole: they change in a single step.
         let mut held = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,7 +62,7 @@ impl House {
 }
 
 /// Why a connection ends, in words that the other end may read.
-struct Ending(CloseCode, String);
+struct CloseReason(CloseCode, String);
 
 impl Endpoint {
     pub(super) fn open(
@@ -81,9 +81,9 @@ impl Endpoint {
             Ok((quic::endpoint(socket, Some(server))?, local))
         });
         let (endpoint, local) = opened.map_err(|reason| ServerError::Listen { listen, reason })?;
-        let house = Arc::new(House { config, peers: Peers::default(), origins, events, hashes: Mutex::default() });
-        tokio::spawn(listen_on(endpoint.clone(), house.clone()));
-        Ok(Self { endpoint, local, house })
+        let shared = Arc::new(Shared { config, peers: Peers::default(), origins, events, hashes: Mutex::default() });
+        tokio::spawn(listen_on(endpoint.clone(), shared.clone()));
+        Ok(Self { endpoint, local, shared })
     }
 
     pub(super) fn local_addr(&self) -> SocketAddr {
@@ -91,12 +91,12 @@ impl Endpoint {
     }
 
     pub(super) fn peers(&self) -> &Peers {
-        &self.house.peers
+        &self.shared.peers
     }
 
     pub(super) async fn shutdown(&self) {
         self.endpoint.set_server_config(None);
-        let asked = self.house.peers.dismiss_all("the coordinator stops");
+        let asked = self.shared.peers.dismiss_all("the coordinator stops");
         timeout(FAREWELL + Duration::from_secs(1), asked).await.ok();
         self.endpoint.close(number(CloseCode::Done), b"the coordinator stops");
         timeout(FAREWELL, self.endpoint.wait_idle()).await.ok();
@@ -109,12 +109,12 @@ impl Drop for Endpoint {
     }
 }
 
-async fn listen_on(endpoint: quinn::Endpoint, house: Arc<House>) {
+async fn listen_on(endpoint: quinn::Endpoint, shared: Arc<Shared>) {
     while let Some(incoming) = endpoint.accept().await {
         if endpoint.open_connections() >= CONNECTIONS {
             incoming.refuse();
         } else if incoming.remote_address_validated() {
-            tokio::spawn(serve(incoming, house.clone()));
+            tokio::spawn(serve(incoming, shared.clone()));
         } else {
             // Nobody's address is taken on trust: a forged one never answers. Fails only if it was validated.
             incoming.retry().ok();
@@ -123,23 +123,23 @@ async fn listen_on(endpoint: quinn::Endpoint, house: Arc<House>) {
 }
 
 /// One connection from its first packet to its last.
-async fn serve(incoming: Incoming, house: Arc<House>) {
+async fn serve(incoming: Incoming, shared: Arc<Shared>) {
     let remote = incoming.remote_address();
-    let from = house.origins.of(remote);
+    let from = shared.origins.of(remote);
     let connection = match timeout(GREETING, incoming).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return tracing::warn!(%from, %error, "a connection was refused"),
         Err(_) => return tracing::warn!(%from, "a connection never finished its handshake"),
     };
-    let greeted = timeout(GREETING, greet(&connection, &house)).await;
-    let silent = || Err(Ending(CloseCode::Violation, "no first words".into()));
+    let greeted = timeout(GREETING, greet(&connection, &shared)).await;
+    let silent = || Err(CloseReason(CloseCode::Violation, "no first words".into()));
     match greeted.unwrap_or_else(|_| silent()) {
         Ok((site, hello, streams)) => {
             tracing::info!(%from, site, "a site connected");
-            house.origins.admit(remote);
-            attend(&connection, &house, (site, hello, streams), from.is_tunnel()).await;
+            shared.origins.admit(remote);
+            attend(&connection, &shared, (site, hello, streams), from.is_tunnel()).await;
         }
-        Err(Ending(code, reason)) => {
+        Err(CloseReason(code, reason)) => {
             tracing::warn!(%from, reason, "a connection was refused");
             connection.close(number(code), reason.as_bytes());
         }
@@ -149,20 +149,20 @@ async fn serve(incoming: Incoming, house: Arc<House>) {
 type Streams = (SendStream, RecvStream);
 
 /// Who is it, may they come in, and do they speak our language?
-async fn greet(connection: &Connection, house: &House) -> Result<(String, Hello, Streams), Ending> {
+async fn greet(connection: &Connection, shared: &Shared) -> Result<(String, Hello, Streams), CloseReason> {
     let site = identity(connection)
-        .ok_or_else(|| Ending(CloseCode::Stranger, "the certificate does not name one site".into()))?;
-    let expected = &house.config.expected_sites;
+        .ok_or_else(|| CloseReason(CloseCode::Stranger, "the certificate does not name one site".into()))?;
+    let expected = &shared.config.expected_sites;
     if !expected.is_empty() && !expected.contains(&site) {
-        return Err(Ending(CloseCode::Stranger, format!("{site} is not one of this federation's sites")));
+        return Err(CloseReason(CloseCode::Stranger, format!("{site} is not one of this federation's sites")));
     }
     let (sending, mut receiving) = connection.accept_bi().await.map_err(|error| lost(&error))?;
     let Some(SiteMessage::Hello(hello)) = wire::read_frame(&mut receiving).await.map_err(broken)? else {
-        return Err(Ending(CloseCode::Violation, "the first words are not a greeting".into()));
+        return Err(CloseReason(CloseCode::Violation, "the first words are not a greeting".into()));
     };
     if hello.protocol != PROTOCOL {
         let reason = format!("the site speaks protocol {}, the coordinator {PROTOCOL}", hello.protocol);
-        return Err(Ending(CloseCode::Version, reason));
+        return Err(CloseReason(CloseCode::Version, reason));
     }
     Ok((site, hello, (sending, receiving)))
 }
@@ -175,41 +175,41 @@ fn identity(connection: &Connection) -> Option<String> {
 /// A welcome site's connection, until it ends.
 async fn attend(
     connection: &Connection,
-    house: &House,
+    shared: &Shared,
     (site, hello, streams): (String, Hello, Streams),
     tunnelled: bool,
 ) {
-    let desk = house.peers.enter(&site).await;
-    let Desk { control, transfers, mut dismissed, connection: number_of, alive } = desk;
-    let visit = Visit { site, number: number_of, connection, house, parting: OnceLock::new() };
-    visit.tell(|site, connection| Inbound::Connected { site, connection, hello, tunnelled }).await;
+    let handle = shared.peers.enter(&site).await;
+    let ConnectionHandle { control, transfers, mut dismissed, connection: number_of, alive } = handle;
+    let attended = SiteConnection { site, number: number_of, connection, shared, parting: OnceLock::new() };
+    attended.tell(|site, connection| Inbound::Connected { site, connection, hello, tunnelled }).await;
     let (sending, receiving) = streams;
-    let Ending(code, reason) = tokio::select! {
-        ending = visit.listen(receiving) => ending,
-        ending = visit.speak(sending, control) => ending,
-        ending = visit.fetch() => ending,
-        ending = visit.deliver(transfers) => ending,
-        dismissal = dismissed.wait_for(|state| *state != Dismissal::Stay) => match dismissal.as_deref() {
-            Ok(Dismissal::Overrun) => Ending(CloseCode::Stalled, "the site does not read what it is sent".into()),
-            _ => Ending(CloseCode::Replaced, CloseCode::Replaced.meaning().into()),
+    let CloseReason(code, reason) = tokio::select! {
+        ending = attended.listen(receiving) => ending,
+        ending = attended.speak(sending, control) => ending,
+        ending = attended.fetch() => ending,
+        ending = attended.deliver(transfers) => ending,
+        dismissal = dismissed.wait_for(|state| *state != Disconnect::Stay) => match dismissal.as_deref() {
+            Ok(Disconnect::Overrun) => CloseReason(CloseCode::Stalled, "the site does not read what it is sent".into()),
+            _ => CloseReason(CloseCode::Replaced, CloseCode::Replaced.meaning().into()),
         },
     };
     connection.close(number(code), reason.as_bytes());
-    house.peers.leave(&visit.site, number_of);
-    visit.tell(|site, connection| Inbound::Closed { site, connection, reason }).await;
+    shared.peers.leave(&attended.site, number_of);
+    attended.tell(|site, connection| Inbound::Closed { site, connection, reason }).await;
     drop(alive);
 }
 
-/// A file that the application has not heard of: dropped, it is removed.
-struct Untold(Option<std::path::PathBuf>);
+/// A file that the application was not told of: dropped, it is removed.
+struct TempFile(Option<std::path::PathBuf>);
 
-impl Untold {
-    fn told(mut self) {
+impl TempFile {
+    fn keep(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Untold {
+impl Drop for TempFile {
     fn drop(&mut self) {
         // Usually there is none.
         self.0.take().map(std::fs::remove_file);
@@ -217,27 +217,29 @@ impl Drop for Untold {
 }
 
 /// One connection of one site.
-struct Visit<'a> {
+struct SiteConnection<'a> {
     site: String,
     number: u64,
     connection: &'a Connection,
-    house: &'a House,
+    shared: &'a Shared,
     /// What to close with, once the application asked for it.
     parting: OnceLock<(CloseCode, String)>,
 }
 
-impl Visit<'_> {
+impl SiteConnection<'_> {
     /// Waits for the application when it is behind: that is the backpressure.
     async fn tell(&self, event: impl FnOnce(String, u64) -> Inbound) {
         // Without a listener there is nobody to tell; the server is about to be dropped.
-        self.house.events.send(event(self.site.clone(), self.number)).await.ok();
+        self.shared.events.send(event(self.site.clone(), self.number)).await.ok();
     }
 
     /// The site's messages.
-    async fn listen(&self, mut stream: RecvStream) -> Ending {
+    async fn listen(&self, mut stream: RecvStream) -> CloseReason {
         loop {
             match wire::read_frame::<SiteMessage>(&mut stream).await {
-                Ok(Some(SiteMessage::Hello(_))) => return Ending(CloseCode::Violation, "a second greeting".into()),
+                Ok(Some(SiteMessage::Hello(_))) => {
+                    return CloseReason(CloseCode::Violation, "a second greeting".into());
+                }
                 Ok(Some(message)) => {
                     self.tell(|site, connection| Inbound::Message { site, connection, message }).await;
                 }
@@ -248,18 +250,18 @@ impl Visit<'_> {
     }
 
     /// The application's messages.
-    async fn speak(&self, mut stream: SendStream, mut orders: mpsc::Receiver<Order>) -> Ending {
-        while let Some(order) = orders.recv().await {
-            let message = match order {
-                Order::Message(message) => message,
-                Order::Close(code, reason) => {
+    async fn speak(&self, mut stream: SendStream, mut outbox: mpsc::Receiver<Outbound>) -> CloseReason {
+        while let Some(outbound) = outbox.recv().await {
+            let message = match outbound {
+                Outbound::Message(message) => message,
+                Outbound::Close(code, reason) => {
                     self.parting.set((code, reason)).ok();
                     stream.finish().ok();
                     // A site that reads answers with the end of its own stream, which ends this wait.
                     tokio::time::sleep(FAREWELL).await;
                     return self.parted();
                 }
-                Order::Parameters(..) => continue,
+                Outbound::Parameters(..) => continue,
             };
             if let Err(error) = wire::write_frame::<CoordinatorMessage>(&mut stream, &message).await {
                 return self.explain(error).await;
@@ -272,14 +274,14 @@ impl Visit<'_> {
     /// Takes no more than its share of what all connections may have in flight. Seen to before each transfer, as sites come
     /// and go.
     fn share_windows(&self) {
-        let share = ALL_WINDOWS / self.house.peers.count().max(1) as u64;
+        let share = ALL_WINDOWS / self.shared.peers.count().max(1) as u64;
         self.connection.set_send_window(share.clamp(LEAST_WINDOW, SEND_WINDOW));
         let receiving = u32::try_from(share.max(LEAST_WINDOW)).unwrap_or(u32::MAX);
         self.connection.set_receive_window(receiving.min(CONNECTION_WINDOW).into());
     }
 
     /// Parameters from the site, one transfer at a time.
-    async fn fetch(&self) -> Ending {
+    async fn fetch(&self) -> CloseReason {
         for transfer in 0u64.. {
             let (mut sending, mut receiving) = match self.connection.accept_bi().await {
                 Ok(streams) => streams,
@@ -288,22 +290,22 @@ impl Visit<'_> {
             let header = match timeout(GREETING, wire::read_frame::<TransferHeader>(&mut receiving)).await {
                 Ok(Ok(Some(header))) => header,
                 Ok(Err(error)) => return self.explain(error).await,
-                Ok(Ok(None)) | Err(_) => return Ending(CloseCode::Violation, "a stream without a header".into()),
+                Ok(Ok(None)) | Err(_) => return CloseReason(CloseCode::Violation, "a stream without a header".into()),
             };
-            let parts = self.house.config.incoming.join(&self.site);
+            let parts = self.shared.config.incoming.join(&self.site);
             let file = parts.join(format!("{}-{transfer}.f32", self.number));
-            let landing = Landing { parts, place: file.clone(), known: None, lasting: true };
-            let untold = Untold(Some(file.clone()));
+            let destination = Destination { parts, place: file.clone(), known: None, lasting: true };
+            let temporary = TempFile(Some(file.clone()));
             // No content comes before the answer to the header.
             self.share_windows();
-            let outcome = match Receiving::begin(header, self.house.config.expected_bytes) {
-                Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, landing).await,
+            let outcome = match Receiving::begin(header, self.shared.config.expected_bytes) {
+                Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, destination).await,
                 Err(error) => Err(error.into()),
             };
             let error = match outcome {
                 Ok(arrived) => {
                     self.tell(|site, connection| Inbound::Parameters { site, connection, arrived, file }).await;
-                    untold.told();
+                    temporary.keep();
                     continue;
                 }
                 Err(error) => error,
@@ -321,7 +323,7 @@ impl Visit<'_> {
             }
             return self.explain(error).await;
         }
-        Ending(CloseCode::Done, String::new())
+        CloseReason(CloseCode::Done, String::new())
     }
 
     /// Whether the line failed, not the update: the site comes back, is asked again and has it still. A stream that the site
@@ -336,7 +338,7 @@ impl Visit<'_> {
     }
 
     /// Parameters to the site, one transfer at a time.
-    async fn deliver(&self, mut transfers: mpsc::Receiver<(TransferHeader, std::path::PathBuf)>) -> Ending {
+    async fn deliver(&self, mut transfers: mpsc::Receiver<(TransferHeader, std::path::PathBuf)>) -> CloseReason {
         while let Some((header, file)) = transfers.recv().await {
             self.share_windows();
             let (mut sending, mut receiving) = match self.connection.open_bi().await {
@@ -344,7 +346,7 @@ impl Visit<'_> {
                 Err(error) => return lost(&error),
             };
             if let Err(error) =
-                wire::send_file((&mut sending, &mut receiving), header, (file, self.house.hashes(header))).await
+                wire::send_file((&mut sending, &mut receiving), header, (file, self.shared.hashes(header))).await
             {
                 sending.reset(number(code_of(&error))).ok();
                 if let WireError::Disk(_) = &error {
@@ -358,7 +360,7 @@ impl Visit<'_> {
     }
 
     /// A stream's failure usually means that the connection is gone, which knows better why.
-    async fn explain(&self, error: WireError) -> Ending {
+    async fn explain(&self, error: WireError) -> CloseReason {
         match (error, self.connection.close_reason()) {
             (WireError::Stream(_), Some(reason)) => lost(&reason),
             (error, _) => broken(error),
@@ -366,18 +368,18 @@ impl Visit<'_> {
     }
 
     /// The site has read everything and says no more.
-    fn parted(&self) -> Ending {
+    fn parted(&self) -> CloseReason {
         let (code, reason) = self.parting.get().cloned().unwrap_or((CloseCode::Done, "the site left".into()));
-        Ending(code, reason)
+        CloseReason(code, reason)
     }
 }
 
-fn broken(error: WireError) -> Ending {
-    Ending(code_of(&error), error.to_string())
+fn broken(error: WireError) -> CloseReason {
+    CloseReason(code_of(&error), error.to_string())
 }
 
 /// Why a connection is gone, as the end of "the connection ended: ...".
-fn lost(error: &quinn::ConnectionError) -> Ending {
+fn lost(error: &quinn::ConnectionError) -> CloseReason {
     let reason = match error {
         quinn::ConnectionError::ApplicationClosed(close) => {
             let text = quic::words(close);
@@ -391,5 +393,5 @@ fn lost(error: &quinn::ConnectionError) -> Ending {
         quinn::ConnectionError::TimedOut => format!("nothing was heard for {} seconds", IDLE.as_secs()),
         other => other.to_string(),
     };
-    Ending(CloseCode::Closed, reason)
+    CloseReason(CloseCode::Closed, reason)
 }

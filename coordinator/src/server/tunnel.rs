@@ -47,7 +47,7 @@ pub(super) struct Tunnels {
 }
 
 /// What all tunnels share.
-struct House {
+struct Shared {
     tls: TlsAcceptor,
     quic: SocketAddr,
     origins: Origins,
@@ -65,8 +65,8 @@ impl Tunnels {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let local = listener.local_addr()?;
-        let house = Arc::new(House { tls: Arc::new(tls).into(), quic: within(quic), origins, limits });
-        Ok(Self { local, listening: tokio::spawn(listen_on(listener, house)) })
+        let shared = Arc::new(Shared { tls: Arc::new(tls).into(), quic: within(quic), origins, limits });
+        Ok(Self { local, listening: tokio::spawn(listen_on(listener, shared)) })
     }
 
     pub(super) fn local_addr(&self) -> SocketAddr {
@@ -91,15 +91,15 @@ fn within(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn listen_on(listener: TcpListener, house: Arc<House>) {
+async fn listen_on(listener: TcpListener, shared: Arc<Shared>) {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((_, from)) if open.len() >= house.limits.tunnels => {
+                Ok((_, from)) if open.len() >= shared.limits.tunnels => {
                     tracing::warn!(%from, "a tunnel was refused: {} are open", open.len());
                 }
-                Ok((stream, from)) => drop(open.spawn(attend(house.clone(), stream, from))),
+                Ok((stream, from)) => drop(open.spawn(attend(shared.clone(), stream, from))),
                 Err(error) => {
                     tracing::warn!(%error, "no tunnel can be opened");
                     sleep(BREATH).await;
@@ -111,18 +111,18 @@ async fn listen_on(listener: TcpListener, house: Arc<House>) {
 }
 
 /// One tunnel from its first packet to its last.
-async fn attend(house: Arc<House>, stream: TcpStream, from: SocketAddr) {
+async fn attend(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr) {
     // Strangers look at every TLS port there is: what comes of it is not worth a warning.
-    let web = match timeout(house.limits.handshake, house.shake_hands(stream)).await {
+    let web = match timeout(shared.limits.handshake, shared.shake_hands(stream)).await {
         Ok(Ok(web)) => web,
         Ok(Err(error)) => return tracing::info!(%from, %error, "no tunnel"),
         Err(_) => return tracing::info!(%from, "no tunnel: the handshake never finished"),
     };
-    let reason = house.carry(web, from).await;
+    let reason = shared.carry(web, from).await;
     tracing::info!(%from, reason, "a tunnel ended");
 }
 
-impl House {
+impl Shared {
     async fn shake_hands(&self, stream: TcpStream) -> Result<WebSocketStream<TlsStream<TcpStream>>, Ended> {
         stream.set_nodelay(true)?;
         let stream = self.tls.accept(stream).await?;

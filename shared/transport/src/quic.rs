@@ -1,6 +1,6 @@
 //! How QUIC is tuned, the same at both ends.
 
-use crate::wire::{Outlet, WireError};
+use crate::wire::{WireError, ZeroCopySink};
 use protocol::codec::CloseCode;
 use quinn::{SendStream, VarInt};
 use std::net::SocketAddr;
@@ -75,7 +75,7 @@ pub fn endpoint(socket: std::net::UdpSocket, server: Option<quinn::ServerConfig>
     quinn::Endpoint::new(config, server, socket, Arc::new(quinn::TokioRuntime))
 }
 
-impl Outlet for SendStream {
+impl ZeroCopySink for SendStream {
     async fn give(&mut self, bytes: bytes::Bytes) -> std::io::Result<()> {
         Ok(self.write_chunk(bytes).await?)
     }

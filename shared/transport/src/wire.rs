@@ -68,24 +68,24 @@ impl Hashes {
 }
 
 /// A stream that takes what it sends without a copy.
-pub trait Outlet: AsyncWrite + Unpin {
+pub trait ZeroCopySink: AsyncWrite + Unpin {
     /// Sends all of it.
     fn give(&mut self, bytes: Bytes) -> impl Future<Output = io::Result<()>> + Send;
 }
 
 /// A buffer that goes back to be used again when what it holds has arrived.
-struct Lent {
+struct PooledBuffer {
     bytes: Vec<u8>,
     home: mpsc::Sender<Vec<u8>>,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for PooledBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
         // There may be enough of them, or the transfer is over.
         self.home.try_send(std::mem::take(&mut self.bytes)).ok();
@@ -118,7 +118,7 @@ pub async fn write_frame<T: Frame>(stream: &mut (impl AsyncWrite + Unpin), value
 
 /// Offers a file, sends what the other end lacks of it, and waits for its word that all of it is safe there.
 pub async fn send_file(
-    (sending, receiving): (&mut impl Outlet, &mut (impl AsyncRead + Unpin)),
+    (sending, receiving): (&mut impl ZeroCopySink, &mut (impl AsyncRead + Unpin)),
     header: TransferHeader,
     (path, hashes): (PathBuf, Hashes),
 ) -> Result<(), WireError> {
@@ -131,7 +131,7 @@ pub async fn send_file(
     let (home, idle) = mpsc::channel(IDLE);
     let reader = spawn_blocking(move || load((file, &hashes), header.bytes, first, &full, idle));
     while let Some(Piece { bytes, hash }) = pieces.recv().await {
-        let content = Bytes::from_owner(Lent { bytes, home: home.clone() });
+        let content = Bytes::from_owner(PooledBuffer { bytes, home: home.clone() });
         let sent = timeout(STALL, async {
             sending.give(content).await?;
             sending.write_all(hash.as_ref().map_or(&[], |hash| hash.as_slice())).await
@@ -150,7 +150,7 @@ async fn answer(stream: &mut (impl AsyncRead + Unpin), patience: Duration) -> Re
 
 /// Where a transfer arrives.
 #[derive(Debug)]
-pub struct Landing {
+pub struct Destination {
     /// A folder that belongs to this sender: chunks that came before the line failed are kept there for the next try.
     pub parts: PathBuf,
     /// The whole file. It exists only once everything is verified and synced; the sender knows then.
@@ -165,17 +165,17 @@ pub struct Landing {
 pub async fn receive_file(
     (sending, stream): (&mut (impl AsyncWrite + Unpin), &mut (impl AsyncRead + Unpin)),
     receiving: Receiving,
-    landing: Landing,
+    destination: Destination,
 ) -> Result<Arrived, WireError> {
     let header = receiving.header();
-    let begun = spawn_blocking(move || landing.begin(receiving)).await;
+    let begun = spawn_blocking(move || destination.begin(receiving)).await;
     let arrived = match begun.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)? {
         Begun::Known(arrived) => {
             write_frame(sending, &TransferAnswer::Wanted { from: header.bytes }).await?;
             ends(stream).await?;
             arrived
         }
-        Begun::Part(part) => {
+        Begun::PartialFile(part) => {
             write_frame(sending, &part.receiving.answer()).await?;
             let (full, pieces) = mpsc::channel(1);
             let (free, empty) = buffers();
@@ -301,11 +301,11 @@ enum Begun {
     /// Everything, in its place.
     Known(Arrived),
     /// Some chunks, or none.
-    Part(Part),
+    PartialFile(PartialFile),
 }
 
 /// What is here of one transfer: whole chunks.
-struct Part {
+struct PartialFile {
     path: PathBuf,
     place: PathBuf,
     file: File,
@@ -315,11 +315,11 @@ struct Part {
     _turn: File,
 }
 
-impl Landing {
+impl Destination {
     fn begin(self, receiving: Receiving) -> io::Result<Begun> {
         match self.known.as_ref().and_then(|known| self.link(known, receiving.header())) {
             Some(arrived) => Ok(Begun::Known(arrived)),
-            None => Part::open(self, receiving).map(Begun::Part),
+            None => PartialFile::open(self, receiving).map(Begun::PartialFile),
         }
     }
 
@@ -338,10 +338,10 @@ fn verify(path: &Path, header: TransferHeader) -> io::Result<Option<Arrived>> {
     Ok(receiving.finish().ok())
 }
 
-impl Part {
+impl PartialFile {
     /// Opens what an earlier connection brought of the same parameters, or a new file. Others are forgotten. Waits for the
     /// writer of a connection that ended a moment ago.
-    fn open(Landing { parts, place, lasting, .. }: Landing, mut receiving: Receiving) -> io::Result<Self> {
+    fn open(Destination { parts, place, lasting, .. }: Destination, mut receiving: Receiving) -> io::Result<Self> {
         std::fs::create_dir_all(&parts)?;
         let turn = File::create(parts.join(TURN))?;
         turn.lock()?;

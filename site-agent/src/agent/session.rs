@@ -24,7 +24,7 @@ const GOODBYE: Duration = Duration::from_secs(4);
 
 /// What the worker's threads tell the loop.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum WorkerEvent {
     /// An event for the machine.
     Event(Event),
     /// The data is ready, or cannot be.
@@ -44,7 +44,7 @@ struct Session {
     config: SiteConfig,
     link: Option<Link>,
     member: Option<Member>,
-    tell: mpsc::UnboundedSender<Told>,
+    tell: mpsc::UnboundedSender<WorkerEvent>,
 }
 
 /// What ends a session well.
@@ -77,7 +77,7 @@ fn closed(reason: &str) -> LinkEvent {
 impl Session {
     async fn run(
         &mut self,
-        told: &mut mpsc::UnboundedReceiver<Told>,
+        told: &mut mpsc::UnboundedReceiver<WorkerEvent>,
         events: &mut mpsc::Receiver<LinkEvent>,
         stopped: &mut watch::Receiver<Option<Signal>>,
     ) -> Result<(), Failure> {
@@ -91,7 +91,7 @@ impl Session {
                         self.lost(&reason, again).await?;
                         let (link, again) = connect(&self.config, stopped).await?;
                         (self.link, *events) = (Some(link), again);
-                        self.expect();
+                        self.set_model_bytes();
                         Next::GoOn
                     }
                     event => self.heard(event).await?,
@@ -153,21 +153,21 @@ impl Session {
         let worker = Worker::new(&self.config, site, federation.clone(), (models.clone(), last), self.tell.clone())?;
         worker.prepare().map_err(|error| Failure::new(Class::Internal, error))?;
         self.member = Some(Member { federation, machine, models, journal, worker });
-        self.expect();
+        self.set_model_bytes();
         Ok(())
     }
 
     /// Tells a fresh link how long a model is.
-    fn expect(&self) {
+    fn set_model_bytes(&self) {
         if let (Some(link), Some(member)) = (&self.link, &self.member) {
-            link.expect(member.models.manifest().bytes());
+            link.set_model_bytes(member.models.manifest().bytes());
         }
     }
 
-    async fn told(&mut self, told: Told) -> Result<Next, Failure> {
+    async fn told(&mut self, told: WorkerEvent) -> Result<Next, Failure> {
         match told {
-            Told::Event(event) => self.handle(event).await,
-            Told::Prepared(prepared) => {
+            WorkerEvent::Event(event) => self.handle(event).await,
+            WorkerEvent::Prepared(prepared) => {
                 let prepared = prepared?;
                 let inventory = prepared.inventory;
                 tracing::info!(

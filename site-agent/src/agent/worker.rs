@@ -2,7 +2,7 @@
 
 use super::config::SiteConfig;
 use super::models::Models;
-use super::session::Told;
+use super::session::WorkerEvent;
 use crate::case::CachedCase;
 use crate::data::{self, Archives};
 use crate::device::{self, Device, DeviceFault};
@@ -109,7 +109,7 @@ impl Prepared {
 
 /// What tasks are worked with.
 #[derive(Debug)]
-struct Shop {
+struct WorkerContext {
     site: String,
     role: Role,
     federation: Arc<Federation>,
@@ -120,7 +120,7 @@ struct Shop {
     data: Archives,
     work_folder: PathBuf,
     overlays: Overlays,
-    tell: mpsc::UnboundedSender<Told>,
+    tell: mpsc::UnboundedSender<WorkerEvent>,
     prepared: OnceLock<Prepared>,
     /// The last update that the journal names, and its run: what stayed behind of it is of use to the next training.
     last: Mutex<Option<(RunId, ParametersId)>>,
@@ -144,16 +144,16 @@ struct Fresh {
 /// Starts work, one task at a time.
 #[derive(Debug)]
 pub(super) struct Worker {
-    shop: Arc<Shop>,
+    context: Arc<WorkerContext>,
     threads: usize,
-    halt: Arc<Halt>,
+    stop: Arc<StopSignal>,
 }
 
 /// What the running task is told at its next step: to go on, to end with what it has, or to break off.
 #[derive(Debug, Default)]
-struct Halt(AtomicU8);
+struct StopSignal(AtomicU8);
 
-impl Halt {
+impl StopSignal {
     const CONCLUDE: u8 = 1;
     const CANCEL: u8 = 2;
 
@@ -181,11 +181,11 @@ impl Worker {
         site: &str,
         federation: Arc<Federation>,
         (models, last): (Models, Option<(RunId, ParametersId)>),
-        tell: mpsc::UnboundedSender<Told>,
+        tell: mpsc::UnboundedSender<WorkerEvent>,
     ) -> Result<Self, Failure> {
         let local = federation.model.norm == Norm::BatchLocal;
         let own = last.filter(|_| local).and_then(|(run, update)| Some((run, models.own(update)?)));
-        let shop = Shop {
+        let context = WorkerContext {
             site: site.into(),
             role: config.role,
             compute: config.compute.unwrap_or(federation.training.compute),
@@ -202,75 +202,75 @@ impl Worker {
             own: Mutex::new(own),
             far: Mutex::new(None),
         };
-        Ok(Self { shop: Arc::new(shop), threads: config.threads, halt: Arc::default() })
+        Ok(Self { context: Arc::new(context), threads: config.threads, stop: Arc::default() })
     }
 
     /// Begins to prepare the data; the loop hears of it.
     pub(super) fn prepare(&self) -> io::Result<()> {
-        let shop = self.shop.clone();
+        let context = self.context.clone();
         on_own_thread(self.threads, move || {
             let mut meter = None;
-            let tell = shop.tell.clone();
+            let tell = context.tell.clone();
             let mut progress = |done: usize, total: usize| {
                 meter.get_or_insert_with(|| Meter::new("cases prepared", total)).at(done);
-                let _ = tell.send(Told::Event(Event::Preparing { done: done as u32, total: total as u32 }));
+                let _ = tell.send(WorkerEvent::Event(Event::Preparing { done: done as u32, total: total as u32 }));
             };
-            let cohort = data::open(&shop.data, &shop.federation.input, &shop.work_folder, &mut progress);
-            let prepared = cohort.map(|cohort| Prepared::new(cohort, shop.role, &shop.federation, &shop.site));
-            let _ = shop.tell.send(Told::Prepared(prepared.map(Box::new)));
+            let cohort = data::open(&context.data, &context.federation.input, &context.work_folder, &mut progress);
+            let prepared = cohort.map(|cohort| Prepared::new(cohort, context.role, &context.federation, &context.site));
+            let _ = context.tell.send(WorkerEvent::Prepared(prepared.map(Box::new)));
         })
         .map(|_| ())
     }
 
     /// The journal names this update.
     pub(super) fn kept(&self, update: ParametersId) {
-        self.shop.kept(update);
+        self.context.kept(update);
     }
 
     /// Takes the prepared data.
     pub(super) fn ready(&self, prepared: Prepared) {
-        let _ = self.shop.prepared.set(prepared);
+        let _ = self.context.prepared.set(prepared);
     }
 
     /// Stops the running task at its next step.
     pub(super) fn cancel(&self) {
-        self.halt.order(Halt::CANCEL);
+        self.stop.order(StopSignal::CANCEL);
     }
 
     /// Lets the running training end at its next step, with what it has.
     pub(super) fn conclude(&self) {
-        self.halt.order(Halt::CONCLUDE);
+        self.stop.order(StopSignal::CONCLUDE);
     }
 
     /// Begins a task; the loop hears how it gets on and ends.
     pub(super) fn start(&mut self, work: Work) -> io::Result<()> {
-        let halt = Arc::new(Halt::default());
-        self.halt = halt.clone();
-        let (shop, tell, task) = (self.shop.clone(), self.shop.tell.clone(), work.task);
+        let stop = Arc::new(StopSignal::default());
+        self.stop = stop.clone();
+        let (context, tell, task) = (self.context.clone(), self.context.tell.clone(), work.task);
         let running = on_own_thread(self.threads, move || {
-            if let Err(reason) = shop.work(&work, &halt) {
+            if let Err(reason) = context.work(&work, &stop) {
                 tracing::warn!(run = task.run.0, round = task.round, "the task failed: {reason}");
-                shop.say(Event::Failed { task, reason });
+                context.say(Event::Failed { task, reason });
             }
         })?;
-        let shop = self.shop.clone();
+        let context = self.context.clone();
         // A panic below must not leave the coordinator waiting for its patience to run out.
         std::thread::Builder::new().name("watch".into()).spawn(move || {
-            shop.watch(task, &running);
+            context.watch(task, &running);
             if let Err(panic) = running.join() {
                 let reason = match train::said(&*panic) {
                     // burn panics where a card refuses.
-                    words if device::is_card(&shop.device) => DeviceFault::new(words).to_string(),
+                    words if device::is_card(&context.device) => DeviceFault::new(words).to_string(),
                     _ => "the task broke off by an internal error; the site's log says more".into(),
                 };
-                let _ = tell.send(Told::Event(Event::Failed { task, reason }));
+                let _ = tell.send(WorkerEvent::Event(Event::Failed { task, reason }));
             }
         })?;
         Ok(())
     }
 }
 
-impl Shop {
+impl WorkerContext {
     /// Waits for a task. While programs are compiled for a card nothing else moves for minutes: that is said here, and
     /// to the coordinator, which would take the site for lost.
     fn watch(&self, task: TaskId, running: &JoinHandle<()>) {
@@ -294,21 +294,21 @@ impl Shop {
             *lock(&self.far) = Some(*progress);
         }
         // Nobody listens when the program is ending.
-        let _ = self.tell.send(Told::Event(event));
+        let _ = self.tell.send(WorkerEvent::Event(event));
     }
 
-    fn work(&self, work: &Work, halt: &Halt) -> Result<(), String> {
+    fn work(&self, work: &Work, stop: &StopSignal) -> Result<(), String> {
         let prepared = self.prepared.get().ok_or("the site's data is not ready")?;
         let load = |&id| self.models.load(id).map_err(|error| format!("the model cannot be read: {error}"));
         let models = work.models.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         match (work.cases(), models.first()) {
-            (None, Some(model)) => self.train(work, prepared, model, halt),
-            (Some(cases), Some(_)) => self.score(work, &prepared.scored(cases), models, halt),
+            (None, Some(model)) => self.train(work, prepared, model, stop),
+            (Some(cases), Some(_)) => self.score(work, &prepared.scored(cases), models, stop),
             (_, None) => Err("the coordinator named no model".into()),
         }
     }
 
-    fn train(&self, work: &Work, prepared: &Prepared, start: &Parameters, halt: &Halt) -> Result<(), String> {
+    fn train(&self, work: &Work, prepared: &Prepared, start: &Parameters, stop: &StopSignal) -> Result<(), String> {
         let task = work.task;
         tracing::info!(run = task.run.0, round = task.round, "training");
         let cases = prepared.of(&prepared.training);
@@ -333,7 +333,7 @@ impl Shop {
                 let Step { done, total, loss, slices_per_second } = step;
                 self.say(Event::Progress(Progress { task, done, total, loss: Some(loss), slices_per_second }));
             }
-            halt.train_on()
+            stop.train_on()
         };
         let update = train(&job, &self.device, &mut progress).map_err(|error| error.to_string())?;
         let parameters =
@@ -379,7 +379,7 @@ impl Shop {
         work: &Work,
         cases: &[&CachedCase],
         mut models: Vec<Parameters>,
-        halt: &Halt,
+        stop: &StopSignal,
     ) -> Result<(), String> {
         let task = work.task;
         tracing::info!(run = task.run.0, round = task.round, cases = cases.len(), "scoring");
@@ -401,7 +401,7 @@ impl Shop {
                 Scored::Part(score) => Event::SubsetScored { task, score },
             });
             self.say(Event::Progress(Progress { task, done, total, loss: None, slices_per_second: 0.0 }));
-            halt.score_on()
+            stop.score_on()
         };
         score_cases(cases, &self.federation, &models, &work.wanted, &self.device, &mut each)
             .map_err(|error| error.to_string())?;

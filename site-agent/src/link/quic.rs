@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use transport::certificates::CertificateError;
 use transport::quic::{self, FAREWELL, code_of, number};
-use transport::wire::{self, Hashes, Landing, WireError};
+use transport::wire::{self, Destination, Hashes, WireError};
 
 /// The longest handshake with one address.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub(super) struct Connection {
 }
 
 /// Why a connection ends at this end's wish.
-struct Ending(CloseCode, String);
+struct CloseReason(CloseCode, String);
 
 type Opened = (Connection, mpsc::Sender<SiteMessage>, mpsc::Receiver<LinkEvent>);
 
@@ -197,7 +197,7 @@ async fn greet(
 }
 
 impl Connection {
-    pub(super) fn expect(&self, bytes: u64) {
+    pub(super) fn set_model_bytes(&self, bytes: u64) {
         self.expected.send_replace(Some(bytes));
     }
 
@@ -253,11 +253,11 @@ impl Session {
     ) {
         self.events.send(LinkEvent::Message(first)).await.ok();
         let hung_up = Notify::new();
-        let Ending(code, wish) = tokio::select! {
+        let CloseReason(code, wish) = tokio::select! {
             ending = self.listen(receiving, &hung_up) => ending,
             ending = self.speak(sending, messages, &hung_up) => ending,
             ending = self.fetch() => ending,
-            reason = end_of(&mut tunnel) => Ending(CloseCode::Closed, reason),
+            reason = end_of(&mut tunnel) => CloseReason(CloseCode::Closed, reason),
         };
         let quic = &self.connection.quic;
         let (reason, again) = quic.close_reason().map_or((wish.clone(), true), |error| lost(&error));
@@ -267,7 +267,7 @@ impl Session {
     }
 
     /// The coordinator's messages.
-    async fn listen(&self, mut stream: RecvStream, hung_up: &Notify) -> Ending {
+    async fn listen(&self, mut stream: RecvStream, hung_up: &Notify) -> CloseReason {
         loop {
             match wire::read_frame::<CoordinatorMessage>(&mut stream).await {
                 Ok(Some(message)) => self.tell(LinkEvent::Message(message)).await,
@@ -286,7 +286,7 @@ impl Session {
         mut stream: SendStream,
         mut messages: mpsc::Receiver<SiteMessage>,
         hung_up: &Notify,
-    ) -> Ending {
+    ) -> CloseReason {
         loop {
             let message = tokio::select! {
                 message = messages.recv() => message,
@@ -299,26 +299,26 @@ impl Session {
         }
         stream.finish().ok();
         timeout(FAREWELL, self.connection.quic.closed()).await.ok();
-        Ending(CloseCode::Done, "the site leaves".into())
+        CloseReason(CloseCode::Done, "the site leaves".into())
     }
 
     /// Parameters from the coordinator, one transfer at a time.
-    async fn fetch(&self) -> Ending {
+    async fn fetch(&self) -> CloseReason {
         let mut expected = self.connection.expected.subscribe();
         for transfer in 0u64.. {
             let Ok((mut sending, mut receiving)) = self.connection.quic.accept_bi().await else { break };
             let header = match wire::read_frame::<TransferHeader>(&mut receiving).await {
                 Ok(Some(header)) => header,
-                Ok(None) => return Ending(CloseCode::Violation, "a stream without a header".into()),
+                Ok(None) => return CloseReason(CloseCode::Violation, "a stream without a header".into()),
                 Err(error) => return broken(&error),
             };
             let Ok(bytes) = expected.wait_for(Option::is_some).await.map(|bytes| bytes.unwrap_or(0)) else { break };
             let file = self.incoming.join(format!("{}-{transfer}.f32", header.parameters));
             let known = self.models.join(header.parameters.hex()).with_extension("f32");
-            let landing =
-                Landing { parts: self.incoming.clone(), place: file.clone(), known: Some(known), lasting: false };
+            let destination =
+                Destination { parts: self.incoming.clone(), place: file.clone(), known: Some(known), lasting: false };
             let taken = match Receiving::begin(header, bytes) {
-                Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, landing).await,
+                Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, destination).await,
                 Err(error) => Err(error.into()),
             };
             match taken {
@@ -331,7 +331,7 @@ impl Session {
                 }
             }
         }
-        Ending(CloseCode::Done, "the connection ended".into())
+        CloseReason(CloseCode::Done, "the connection ended".into())
     }
 
     /// Waits for the site when it is behind: that is the backpressure.
@@ -348,8 +348,8 @@ async fn end_of(tunnel: &mut Option<Tunnel>) -> String {
     }
 }
 
-fn broken(error: &WireError) -> Ending {
-    Ending(code_of(error), error.to_string())
+fn broken(error: &WireError) -> CloseReason {
+    CloseReason(code_of(error), error.to_string())
 }
 
 /// Why a connection is gone, and whether another one may fare better.

@@ -109,7 +109,7 @@ impl Stage {
         let (header, file, content) = self.parameters("model.f32", bytes, 1);
         // Sent before the site knows what to expect: it waits.
         self.server.send_parameters(site, header, file).unwrap();
-        link.expect(bytes as u64);
+        link.set_model_bytes(bytes as u64);
         let received = match soon(events.recv()).await {
             Some(LinkEvent::Parameters { header: found, file }) if found == header => file,
             other => panic!("{other:?}"),

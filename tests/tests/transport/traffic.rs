@@ -201,7 +201,7 @@ async fn a_model_that_the_site_has_is_not_sent_again() {
     for (have, travels) in [(content.clone(), false), (vec![0; MODEL], true), (vec![0; 3], true)] {
         std::fs::write(&known, have).unwrap();
         let (link, mut events, _) = stage.join("north").await;
-        link.expect(MODEL as u64);
+        link.set_model_bytes(MODEL as u64);
         stage.server.send_parameters("north", header, file.clone()).unwrap();
         let received = match soon(events.recv()).await {
             Some(LinkEvent::Parameters { file, .. }) => file,

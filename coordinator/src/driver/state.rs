@@ -13,8 +13,8 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// What work beside the loop came to.
-pub(super) enum Finding {
+/// The result of a job that the loop started.
+pub(super) enum JobResult {
     /// It broke off.
     Broken(String),
     Checked {
@@ -30,35 +30,35 @@ pub(super) enum Finding {
     },
 }
 
-/// Work on the disk that nobody waits for, but the next of its kind and the end.
-pub(super) type Beside = Option<JoinHandle<Result<(), StoreError>>>;
+/// A job on the disk. Only the next one of its kind and the end of the loop wait for it.
+pub(super) type BackgroundJob = Option<JoinHandle<Result<(), StoreError>>>;
 
 /// Checked updates of rounds that are being trained, by task and site.
 pub(crate) type Accepted = BTreeMap<(TaskId, String), Checked<FileSource>>;
 
 /// What the loop remembers between an event and the effect that names it.
-pub(crate) struct Books {
+pub(crate) struct DriverState {
     pub(super) began: Instant,
     pub(super) files: HashMap<u64, (PathBuf, Arrived)>,
     pub(super) count: u64,
     pub(super) checked: Accepted,
     pub(super) exported: BTreeMap<String, u32>,
-    /// The model that is being written for people; one at a time, beside the loop.
-    pub(super) exporting: Beside,
-    /// What nothing leads to any more is being removed, beside the loop too: that of a round takes a while.
-    pub(super) pruning: Beside,
-    pub(super) findings: mpsc::UnboundedSender<Finding>,
+    /// The job that writes a model for people; one at a time.
+    pub(super) exporting: BackgroundJob,
+    /// The job that removes what nothing leads to any more: a round's files take a while.
+    pub(super) pruning: BackgroundJob,
+    pub(super) results: mpsc::UnboundedSender<JobResult>,
     pub(super) outcome: Option<Outcome>,
-    /// Findings that are still to come.
+    /// Results that are still to come.
     pub(super) awaited: usize,
-    /// Who asked to stop, and when work beside the loop is waited for no longer.
+    /// The signal to stop, and until when jobs are waited for.
     pub(super) draining: Option<(Signal, Instant)>,
 }
 
-impl Books {
-    /// Books with nothing in them but what was accepted before a restart; the machine's clock starts at `began`.
+impl DriverState {
+    /// Nothing but what was accepted before a restart; the machine's clock starts at `began`.
     pub(crate) fn new(began: Instant, checked: Accepted) -> Self {
-        let (findings, _) = mpsc::unbounded_channel();
+        let (results, _) = mpsc::unbounded_channel();
         Self {
             began,
             files: HashMap::new(),
@@ -67,7 +67,7 @@ impl Books {
             exported: BTreeMap::new(),
             exporting: None,
             pruning: None,
-            findings,
+            results,
             outcome: None,
             awaited: 0,
             draining: None,
