@@ -168,7 +168,11 @@ fn the_architecture_lists_every_room_there_is_and_no_other() {
     let listed = listed();
     for (folder, _) in CRATES {
         let source = format!("{folder}/src");
-        assert_eq!(listed.get(&source), Some(&modules(&source)), "{source} in docs/developers/ARCHITECTURE.md and on the disk");
+        assert_eq!(
+            listed.get(&source),
+            Some(&modules(&source)),
+            "{source} in docs/developers/ARCHITECTURE.md and on the disk"
+        );
     }
 }
 

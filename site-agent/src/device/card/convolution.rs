@@ -4,7 +4,7 @@
 //! kernel is a product of matrices: what the kernel saw at every place, times what came of it.
 
 use super::{element, empty, kernels, sum_rows, threads};
-use crate::model::atrous::Geometry;
+use crate::device::atrous::Geometry;
 use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
