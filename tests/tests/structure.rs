@@ -1,5 +1,7 @@
 //! The house itself: which of our crates may use what, and whether docs/developers/ARCHITECTURE.md shows the rooms that there are.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a manifest that cannot be read has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
