@@ -39,7 +39,7 @@ pub struct Args {
 /// # Errors
 /// A configuration that cannot work, a run that fails, an interruption, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(&args.config).map_err(|error| simulate::unreadable(&args.config, &error))?;
+    let text = simulate::read(&args.config).map_err(|error| simulate::unreadable(&args.config, &error))?;
     let experiment = Experiment::from_toml(&text).map_err(|error| refused(&args.config, &error))?;
     let out = args.out.clone().unwrap_or_else(|| simulate::fresh(Path::new("runs"), &experiment.name));
     open(&out, &experiment)?;

@@ -44,7 +44,7 @@ pub struct Args {
 /// # Errors
 /// A configuration that cannot work, a child process that fails, an interruption, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(&args.config).map_err(|error| unreadable(&args.config, &error))?;
+    let text = read(&args.config).map_err(|error| unreadable(&args.config, &error))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan::from_toml(&text, cores).map_err(|error| named(&args.config, &error))?;
     children::binary()?;
@@ -90,6 +90,11 @@ pub(crate) fn fresh(parent: &Path, name: &str) -> PathBuf {
     let names = std::iter::once(base.clone()).chain((2..).map(|number| format!("{base}-{number}")));
     let mut paths = names.map(|name| parent.join(name));
     paths.find(|path| !path.exists()).unwrap_or_else(|| parent.join(base))
+}
+
+/// A settings file's text.
+pub(crate) fn read(path: &Path) -> std::io::Result<String> {
+    shared::text::decode(&std::fs::read(path)?).map_err(std::io::Error::other)
 }
 
 pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {

@@ -20,7 +20,7 @@ use shared::federation::{Compute, Effort, Federation, Norm};
 use shared::message::TaskId;
 use shared::parameters::Parameters;
 use shared::sequence::SequenceSet;
-pub use split::split;
+pub use split::{Origin, split};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;

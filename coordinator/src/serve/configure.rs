@@ -3,9 +3,10 @@
 use super::{Args, ServeConfig};
 use crate::address::OptionalAddress;
 use crate::failure::{Class, Failure};
-use crate::status;
+use crate::{simulate, status};
 use serde::Deserialize;
 use shared::federation::Federation;
+use shared::text::explain;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -38,8 +39,8 @@ struct Read<'a> {
 impl<'a> Read<'a> {
     fn new(path: &'a Path) -> Result<Self, Failure> {
         let unreadable = |error| Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()));
-        let mut read = Self { path, text: std::fs::read_to_string(path).map_err(unreadable)?, table: Table::default() };
-        let file: File = toml::from_str(&read.text).map_err(|error| read.wrong(error))?;
+        let mut read = Self { path, text: simulate::read(path).map_err(unreadable)?, table: Table::default() };
+        let file: File = toml::from_str(&read.text).map_err(|error| read.wrong(explain(&error, &read.text)))?;
         read.table = file.serve.unwrap_or_default();
         Ok(read)
     }

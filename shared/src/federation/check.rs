@@ -97,7 +97,7 @@ impl Federation {
     }
 }
 
-fn input_rules(input: &Input) -> [Rule; 4] {
+fn input_rules(input: &Input) -> [Rule; 5] {
     let names = &input.sequences;
     let distinct = names.iter().collect::<std::collections::BTreeSet<_>>().len() == names.len();
     [
@@ -119,6 +119,14 @@ fn input_rules(input: &Input) -> [Rule; 4] {
             input.spacing_mm.is_none_or(|mm| (0.1..=20.0).contains(&mm)),
             format!("{:?}", input.spacing_mm),
             "between 0.1 and 20",
+        ),
+        (
+            "input.clip_percentiles",
+            input
+                .clip_percentiles
+                .is_none_or(|[low, high]| (0.0..=25.0).contains(&low) && (75.0..=100.0).contains(&high)),
+            format!("{:?}", input.clip_percentiles.unwrap_or_default()),
+            "two percentiles, the first from 0 to 25, the second from 75 to 100; [0, 100] clips nothing",
         ),
     ]
 }
