@@ -93,7 +93,8 @@ pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
     ))
 }
 
-/// The part before a time point: of `MET-00002-001`, `100324B` or `P07_ses-2` what stands before the last number or letter.
+/// The part before a time point: what stands before the last number or letter, as in `MET-00002-001`, `100324B` or
+/// `P07_ses-2`.
 fn before_time_point(id: &str) -> Option<&str> {
     let digit = |character: char| character.is_ascii_digit();
     let stem = match id.strip_suffix(|character: char| character.is_ascii_uppercase()) {

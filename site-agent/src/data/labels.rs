@@ -81,7 +81,10 @@ pub(super) fn judge(cases: &[(usize, &Noticed)], lesion_labels: &[u16]) -> Verdi
             verdict.notes.push((
                 place,
                 Note::new(
-                    format!("the label holds none of data.lesion_labels {lesion_labels:?}, but {held}: taken as a case without lesion"),
+                    format!(
+                        "the label holds none of data.lesion_labels {lesion_labels:?}, but {held}: taken as a case \
+                         without lesion"
+                    ),
                     "look whether that is so",
                 ),
             ));

@@ -45,7 +45,7 @@ pub struct Row {
 /// # Errors
 /// As [`super::open`], where the folders or the patterns are wrong.
 pub fn survey(archives: &Archives, progress: &mut (dyn FnMut(usize, usize) + Send)) -> Result<Survey, DataError> {
-    // All that stands in the file is asked for; planes and percentiles come with the federation, these are the usual ones.
+    // All that stands in the file is asked for. Planes and percentiles come with the federation: these are the usual.
     let names: BTreeSet<String> = archives.iter().flat_map(DataConfig::names).collect();
     let sequences: Vec<String> = names.into_iter().collect();
     let clip_percentiles = Some(Input::CLIP_PERCENTILES);

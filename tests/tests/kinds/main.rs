@@ -57,7 +57,8 @@ fn check(kinds: &[Kind]) {
             if code != told.code || !missing.is_empty() || !extra.is_empty() {
                 let Told { command, code: wanted, .. } = told;
                 wrong.push(format!(
-                    "{}, {command:?}: exit {code}, not {wanted}; missing {missing:?}; too much {extra:?}; it said\n{words}\n",
+                    "{}, {command:?}: exit {code}, not {wanted}; missing {missing:?}; too much {extra:?}; it said\n\
+                     {words}\n",
                     kind.name
                 ));
             }

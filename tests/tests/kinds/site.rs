@@ -33,7 +33,8 @@ impl Site {
     /// The table for cases in folders of this pattern.
     pub(crate) fn table(&self, folder: &str) -> String {
         let mut table = format!(
-            "root = '{}'\nlabel = '{folder}lesion.nii.gz'\nlesion_labels = [1]\nbrain = '{folder}brain.nii.gz'\nsequences = {{ ",
+            "root = '{}'\nlabel = '{folder}lesion.nii.gz'\nlesion_labels = [1]\nbrain = '{folder}brain.nii.gz'\n\
+             sequences = {{ ",
             self.root().display()
         );
         table += &SEQUENCES.map(|name| format!("{name} = '{folder}{name}.nii.gz'")).join(", ");
