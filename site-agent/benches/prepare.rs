@@ -25,7 +25,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         folder.path().join("root").display(),
         SEQUENCES.map(|name| format!("{name} = '{{case}}/{name}.nii.gz'\n")).concat(),
     ))?;
-    let input = Input { sequences: SEQUENCES.map(Into::into).to_vec(), slices: 5, plane: 256, spacing_mm: None };
+    let input = Input {
+        sequences: SEQUENCES.map(Into::into).to_vec(),
+        slices: 5,
+        plane: 256,
+        spacing_mm: None,
+        clip_percentiles: None,
+    };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     let work = folder.path().join("work");
     let timed = |what: &str| -> Result<(), DataError> {

@@ -90,7 +90,7 @@ impl Size {
         };
         let model = Model { layout, width, output_stride, rates, norm: Norm::Batch, head_dropout: 0.0 };
         let sequences = ["bravo", "t1_pre", "t1_post", "flair"].map(String::from).to_vec();
-        (model, Input { sequences, slices: 5, plane, spacing_mm: None }, batch)
+        (model, Input { sequences, slices: 5, plane, spacing_mm: None, clip_percentiles: None }, batch)
     }
 }
 

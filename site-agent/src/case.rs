@@ -8,6 +8,7 @@ pub use cached::{CachedCase, CaseFileError};
 use metrics::sequence::SequenceSet;
 pub use placement::Placement;
 use protocol::case::Grid;
+use serde::{Deserialize, Serialize};
 
 /// A prepared case in memory.
 ///
@@ -27,6 +28,36 @@ pub struct Prepared {
     pub native: Native,
     /// How the native planes became the model's.
     pub placement: Placement,
+    /// What was noticed on the way.
+    pub noticed: Noticed,
+}
+
+/// What was noticed of a case while it was prepared. Stays at the site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noticed {
+    /// What a person should look at.
+    pub notes: Vec<Note>,
+    /// Of each sequence that the case has, the hash of its voxels as they were read: equal images have equal hashes,
+    /// however their files were packed.
+    pub images: Vec<String>,
+    /// The label's values but 0, and how many voxels hold each.
+    pub labels: Vec<(u16, u64)>,
+}
+
+/// Something about a case that a person should look at, although it can be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// What it is, with its figures. May name sequences, never the case.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Note {
+    /// From words.
+    pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
 }
 
 /// What scoring needs of the patient's own grid.

@@ -4,36 +4,66 @@
 //! DataConfig -> case names and files -> (cache hit | prepare -> store) -> CachedCase, or Skipped with its reason
 //! ```
 
+mod alike;
+mod assess;
+mod brain;
 mod cache;
 mod config;
+mod find;
+mod labels;
+mod litter;
+mod normalise;
 mod pattern;
 mod prepare;
+mod report;
+mod survey;
+mod trouble;
 
-use crate::case::{CachedCase, CaseFileError, disk_hint};
-use crate::nifti::{self, NiftiError};
+use crate::case::{CachedCase, CaseFileError, Note, disk_hint};
+use assess::{Assessed, Read, assess};
+pub(crate) use config::home;
 pub use config::{Archives, ConfigError, DataConfig};
+use find::Candidate;
 pub use prepare::{CaseError, Files, prepare};
 use program::{Class, Explain};
 use protocol::federation::Input;
 use rayon::prelude::*;
-use serde::Serialize;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+pub use survey::{Row, Survey, survey};
+pub use trouble::Trouble;
 
 /// The file in the work folder that names the cases left out and why. It stays at the site.
 pub const SKIPPED: &str = "skipped.json";
+
+/// Stands for the case where something is said of all of a site's cases.
+const ALL_CASES: &str = "(all cases)";
 
 /// What a site can work with.
 #[derive(Debug)]
 pub struct Cohort {
     /// Usable cases, archive by archive, by name.
     pub cases: Vec<CachedCase>,
-    /// Of each case, the name of the archive it came from; `None` where the site has one only.
-    pub archives: Vec<Option<String>>,
-    /// Cases left out, by name.
+    /// Of each case, whose images they are. Cases of one patient, or that share an image, have the same.
+    pub patients: Vec<Patient>,
+    /// Cases left out.
     pub skipped: Vec<Skipped>,
+    /// What a person should look at.
+    pub warnings: Vec<Warned>,
+    /// Files and folders that fit a pattern and are what other programs left behind.
+    pub ignored: BTreeSet<String>,
+}
+
+/// Whose images a case's are. Never leaves the site, never in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patient {
+    /// The archive; `None` where the site has one only.
+    pub archive: Option<String>,
+    /// The patient's name in the patterns, or the case's where they do not say.
+    pub name: String,
 }
 
 /// A case left out.
@@ -43,6 +73,15 @@ pub struct Skipped {
     pub id: String,
     /// Why.
     pub reason: CaseError,
+}
+
+/// Something that a person should look at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Warned {
+    /// The case's name, below its archive's, or the archive's. Never leaves the site, never in a log.
+    pub id: String,
+    /// What it is.
+    pub note: Note,
 }
 
 /// Why a site has no data to work with.
@@ -131,122 +170,86 @@ pub fn open(
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Cohort, DataError> {
     let disk = |error| DataError::Disk { folder: work.into(), error };
-    let mut found = Vec::new();
-    for archive in archives.iter() {
-        let cases = archive.find(input)?;
-        found.extend(cases.into_iter().map(|(id, files)| (archive, id, files)));
-    }
+    let Gathered { jobs, mut warnings, ignored } = gather(archives, input)?;
     let cache = cache::Cache::open(work, input).map_err(disk)?;
-    let (total, counter) = (found.len(), Mutex::new((0, progress)));
-    let outcomes: Vec<(&DataConfig, String, Result<CachedCase, CaseError>)> = found
-        .into_par_iter()
-        .map(|(archive, id, files)| {
-            let outcome = files.and_then(|files| cache.case(&id, &files, archive.lesion_labels()));
-            let mut counter = counter.lock().unwrap_or_else(PoisonError::into_inner);
-            counter.0 += 1;
-            let done = counter.0;
-            (counter.1)(done, total);
-            match outcome {
-                Err(CaseError::Cache(CaseFileError::Io(error))) => Err(disk(error)),
-                outcome => Ok((archive, id, outcome)),
-            }
-        })
-        .collect::<Result<_, _>>()?;
-    let mut cohort = Cohort { cases: Vec::new(), archives: Vec::new(), skipped: Vec::new() };
-    for (archive, id, outcome) in outcomes {
-        let name = archive.name();
-        match outcome {
-            Ok(case) => {
-                cohort.cases.push(case);
-                cohort.archives.push(name.map(str::to_owned));
-            }
-            Err(reason) => {
-                let id = name.map_or(id.clone(), |name| format!("{name}/{id}"));
-                cohort.skipped.push(Skipped { id, reason });
-            }
+    let prepare = |job| {
+        let Job { archive, id, candidate: Candidate { patient, files, notes } } = job;
+        match files.and_then(|files| cache.case(&id, &files, archive.lesion_labels())) {
+            Err(CaseError::Cache(CaseFileError::Io(error))) => Err(disk(error)),
+            outcome => Ok(Read { archive, id, patient, notes, outcome }),
         }
+    };
+    let read = each(jobs, prepare, progress)?;
+    let Assessed { cases, patients, skipped, warnings: of_cases } = assess(read, CachedCase::noticed);
+    warnings.extend(of_cases);
+    finish(Cohort { cases, patients, skipped, warnings, ignored }, work)
+}
+
+/// One case to read.
+struct Job<'a> {
+    archive: &'a DataConfig,
+    id: String,
+    candidate: Candidate,
+}
+
+/// What the patterns of all archives find.
+struct Gathered<'a> {
+    jobs: Vec<Job<'a>>,
+    warnings: Vec<Warned>,
+    ignored: BTreeSet<String>,
+}
+
+fn gather<'a>(archives: &'a Archives, input: &Input) -> Result<Gathered<'a>, DataError> {
+    let mut gathered = Gathered { jobs: Vec::new(), warnings: Vec::new(), ignored: BTreeSet::new() };
+    for archive in archives.iter() {
+        let found = archive.find(input)?;
+        let id = archive.name().unwrap_or(ALL_CASES);
+        gathered.warnings.extend(found.notes.into_iter().map(|note| Warned { id: id.into(), note }));
+        if archive.label().is_empty() {
+            let note = Note::new(
+                "data.label is not set: without a reference no case can train or be scored",
+                "say with data.label and data.lesion_labels where lesions are marked",
+            );
+            gathered.warnings.push(Warned { id: id.into(), note });
+        }
+        gathered.ignored.extend(found.ignored);
+        gathered.jobs.extend(found.cases.into_iter().map(|(id, candidate)| Job { archive, id, candidate }));
     }
-    finish(cohort, work)
+    Ok(gathered)
 }
 
-/// What an archive holds, as far as file names and the first file tell.
-#[derive(Debug)]
-pub struct Survey {
-    /// Its name; `None` for the only one of its site.
-    pub archive: Option<String>,
-    /// Cases that any file belongs to.
-    pub cases: usize,
-    /// Of each sequence, how many cases have it.
-    pub sequences: Vec<(String, usize)>,
-    /// Usable cases with a reference.
-    pub labelled: usize,
-    /// Cases that lack something they must have.
-    pub unusable: usize,
-    /// Whether the first image can be read; `None` without any.
-    pub first: Option<Result<(), NiftiError>>,
-}
-
-/// Looks at what the patterns find, without a federation and without preparing anything.
-///
-/// # Errors
-/// As [`open`], where the folder or the patterns are wrong.
-pub fn survey(archives: &Archives) -> Result<Vec<Survey>, DataError> {
-    archives.iter().map(survey_one).collect()
-}
-
-fn survey_one(archive: &DataConfig) -> Result<Survey, DataError> {
-    let sequences = archive.names();
-    let input = Input { sequences: sequences.clone(), slices: 1, plane: 16, spacing_mm: None };
-    let found = archive.find(&input)?;
-    let usable: Vec<&Files> = found.values().flatten().collect();
-    let have = |index: usize| usable.iter().filter(|files| files.sequences[index].is_some()).count();
-    let first = usable.iter().find_map(|files| files.sequences.iter().flatten().next());
-    let held = sequences.into_iter().enumerate().map(|(index, name)| (name, have(index)));
-    Ok(Survey {
-        archive: archive.name().map(str::to_owned),
-        cases: found.len(),
-        sequences: held.filter(|(name, _)| archive.sequences().contains(name)).collect(),
-        labelled: usable.iter().filter(|files| files.label.is_some()).count(),
-        unusable: found.len() - usable.len(),
-        first: first.map(|path| nifti::read(path).map(drop)),
-    })
+/// Works on all cases in parallel, in their order, and says how far it is.
+fn each<'a, T: Send>(
+    jobs: Vec<Job<'a>>,
+    work: impl Fn(Job<'a>) -> Result<Read<'a, T>, DataError> + Sync,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+) -> Result<Vec<Read<'a, T>>, DataError> {
+    let (total, counter) = (jobs.len(), Mutex::new((0, progress)));
+    let one = |job| {
+        let read = work(job);
+        let mut counter = counter.lock().unwrap_or_else(PoisonError::into_inner);
+        counter.0 += 1;
+        let done = counter.0;
+        (counter.1)(done, total);
+        read
+    };
+    jobs.into_par_iter().map(one).collect()
 }
 
 /// Writes the skip report, warns about what looks wrong, and refuses an empty cohort.
 fn finish(cohort: Cohort, work: &Path) -> Result<Cohort, DataError> {
-    let report = work.join(SKIPPED);
-    write_report(&cohort, &report).map_err(|error| DataError::Disk { folder: work.into(), error })?;
+    let path = work.join(SKIPPED);
+    report::write(&cohort, &path).map_err(|error| DataError::Disk { folder: work.into(), error })?;
     if cohort.cases.is_empty() {
-        return Err(DataError::NothingLeft { count: cohort.skipped.len(), report });
+        return Err(DataError::NothingLeft { count: cohort.skipped.len(), report: path });
     }
     if !cohort.skipped.is_empty() {
         tracing::warn!(skipped = cohort.skipped.len(), usable = cohort.cases.len(), "cases skipped; see {SKIPPED}");
     }
-    let labelled = cohort.cases.iter().any(CachedCase::has_label);
-    if labelled && !cohort.cases.iter().any(|case| case.lesion_slices().contains(&true)) {
-        tracing::warn!("no case holds any of data.lesion_labels: is the label's value another one?");
+    if !cohort.warnings.is_empty() {
+        tracing::warn!(warnings = cohort.warnings.len(), "some cases should be looked at; see {SKIPPED}");
     }
     Ok(cohort)
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    usable: usize,
-    skipped: Vec<Line<'a>>,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    case: &'a str,
-    reason: String,
-}
-
-fn write_report(cohort: &Cohort, path: &Path) -> io::Result<()> {
-    let line = |skipped: &'_ Skipped| (skipped.id.clone(), skipped.reason.to_string());
-    let lines: Vec<(String, String)> = cohort.skipped.iter().map(line).collect();
-    let skipped = lines.iter().map(|(case, reason)| Line { case, reason: reason.clone() }).collect();
-    let text = serde_json::to_string_pretty(&Report { usable: cohort.cases.len(), skipped })?;
-    program::files::replace(path, |file| io::Write::write_all(file, text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ mod tests {
     fn narrow(layout: Layout, norm: Norm) -> (Model, Input) {
         let model = Model { layout, width: 4, output_stride: 8, rates: [1, 2, 3], norm, head_dropout: 0.0 };
         let sequences = ["t1", "flair"].map(String::from).to_vec();
-        (model, Input { sequences, slices: 3, plane: 32, spacing_mm: None })
+        (model, Input { sequences, slices: 3, plane: 32, spacing_mm: None, clip_percentiles: None })
     }
 
     fn loaded(layout: Layout, norm: Norm, device: &Device) -> (DeepLabV3, Parameters) {

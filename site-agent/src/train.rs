@@ -20,7 +20,7 @@ pub use own_norms::with_own_norms;
 use protocol::federation::{Compute, Effort, Federation, Norm};
 use protocol::message::TaskId;
 use protocol::parameters::Parameters;
-pub use split::split;
+pub use split::{Origin, split};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;

@@ -70,7 +70,8 @@ fn prepare(fixture: &Fixture, case: &Case, device: &device::Device) -> Run {
     let Case { layout, width, output_stride, rates, pixels, .. } = *case;
     let model = Model { layout, width, output_stride, rates, norm: Norm::Batch, head_dropout: 0.0 };
     let sequences = ["bravo", "t1_pre", "t1_post", "flair"].map(String::from).to_vec();
-    let input = Input { sequences, slices: fixture.channels / 4, plane: pixels, spacing_mm: None };
+    let input =
+        Input { sequences, slices: fixture.channels / 4, plane: pixels, spacing_mm: None, clip_percentiles: None };
     let manifest = Arc::new(manifest(&model, &input));
     let values = manifest.tensors.iter().flat_map(|spec| noise(&spec.name, spec.len()).map(|u| value(spec, u)));
     let parameters = Parameters::new(Arc::clone(&manifest), values.collect()).unwrap();

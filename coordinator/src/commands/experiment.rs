@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// # Errors
 /// They cannot be read, or cannot work.
 pub(super) fn read(path: &Path) -> Result<Experiment, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    let text = super::simulate::read(path).map_err(|error| unreadable(path, &error))?;
     Experiment::from_toml(&text).map_err(|error| refused(path, &error))
 }
 

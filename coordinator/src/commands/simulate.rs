@@ -34,7 +34,7 @@ pub struct Args {
 /// # Errors
 /// A configuration that cannot work, a child process that fails, an interruption, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(&args.config).map_err(|error| unreadable(&args.config, &error))?;
+    let text = read(&args.config).map_err(|error| unreadable(&args.config, &error))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan::from_toml(&text, cores).map_err(|error| named(&args.config, &error))?;
     children::binary()?;
@@ -44,6 +44,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     eprintln!("run folder: {}", out.display());
     let outcome = execute(plan, folder, args.with_local, args.start.clone())?;
     Ok(report::show(&outcome, &out, args.json)?)
+}
+
+/// A settings file's text.
+pub(super) fn read(path: &Path) -> std::io::Result<String> {
+    protocol::text::decode(&std::fs::read(path)?).map_err(std::io::Error::other)
 }
 
 /// A folder that is not there yet: `PARENT/NAME-20260131-093000`, numbered when that one is.

@@ -78,7 +78,8 @@ impl Experiment {
     /// # Errors
     /// [`ExperimentError`] names the key or the arm.
     pub(crate) fn from_toml(text: &str) -> Result<Self, ExperimentError> {
-        let mut base: toml::Table = toml::from_str(text).map_err(|error| ExperimentError::Syntax(error.to_string()))?;
+        let mut base: toml::Table =
+            toml::from_str(text).map_err(|error| ExperimentError::Syntax(protocol::text::explain(&error, text)))?;
         let missing = || ExperimentError::Syntax("there is no [experiment] table: it names the arms and seeds".into());
         let table = base.remove("experiment").ok_or_else(missing)?;
         let table: Text = table.try_into().map_err(|error| ExperimentError::Syntax(format!("experiment: {error}")))?;

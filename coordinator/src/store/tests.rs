@@ -192,7 +192,7 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
         assert!(!received.exists());
         (Contribution { site: site.into(), parameters, slices, sequences: SequenceSet::full(1), base: 0 }, checked)
     });
-    let input = Input { sequences: vec!["a".into()], slices: 1, plane: 16, spacing_mm: None };
+    let input = Input { sequences: vec!["a".into()], slices: 1, plane: 16, spacing_mm: None, clip_percentiles: None };
     let manifest = manifest();
     let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
     let id = store.aggregate(&average, &store.model(START), FIRST, updates.into()).unwrap();

@@ -25,7 +25,7 @@ fn manifest() -> Manifest {
 
 fn input() -> Input {
     let sequences = (0..SEQUENCES).map(|i| format!("s{i}")).collect();
-    Input { sequences, slices: SLICES, plane: 16, spacing_mm: None }
+    Input { sequences, slices: SLICES, plane: 16, spacing_mm: None, clip_percentiles: None }
 }
 
 #[derive(Clone, Debug)]

@@ -243,7 +243,7 @@ mod tests {
             head_dropout: 0.5,
         };
         let sequences = ["bravo", "t1_pre", "t1_post", "flair"].map(String::from).to_vec();
-        (model, Input { sequences, slices: 5, plane: 256, spacing_mm: None })
+        (model, Input { sequences, slices: 5, plane: 256, spacing_mm: None, clip_percentiles: None })
     }
 
     #[test]

@@ -52,9 +52,16 @@ pub struct Input {
     pub plane: usize,
     /// In-plane millimetres per pixel to resample to; `None` keeps each case's own and only crops or pads.
     pub spacing_mm: Option<f32>,
+    /// Two percentiles of each image's values in the brain. What lies beyond them by more than three times the distance
+    /// between them is clipped there before values become z-scores. `None` clips nothing, as models did that do not say.
+    #[serde(default)]
+    pub clip_percentiles: Option<[f32; 2]>,
 }
 
 impl Input {
+    /// What settings mean that do not say: images of nothing but tissue are then not changed.
+    pub const CLIP_PERCENTILES: [f32; 2] = [1.0, 99.0];
+
     /// How many channels the stem has.
     #[must_use]
     pub fn channels(&self) -> usize {

@@ -19,3 +19,4 @@ pub mod parameters;
 pub mod picture;
 pub mod round;
 pub mod site;
+pub mod text;

@@ -9,9 +9,9 @@ use metrics::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
 
 /// The protocol's version: the ALPN name both ends must offer, and the number in [`Hello`].
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 /// TLS application protocol name.
-pub const ALPN: &[u8] = b"lacuna/5";
+pub const ALPN: &[u8] = b"lacuna/6";
 
 /// The most models whose consensus a site is asked to score.
 pub const MAX_MODELS: usize = 64;

@@ -1,12 +1,13 @@
 //! A site's settings: where the coordinator and the data are. Everything about the model is the coordinator's.
 
 use super::models::Models;
-use crate::data::Archives;
+use crate::data::{self, Archives};
 use crate::link::{Fallback, LinkConfig, Proxies};
 use crate::overlay::Overlays;
 use program::{Class, Explain};
 use protocol::case::Role;
 use protocol::federation::Compute;
+use protocol::text;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -125,10 +126,11 @@ impl SiteConfig {
     /// # Errors
     /// Names the file, and the key that is unknown or wrong.
     pub fn read(path: &Path) -> Result<Self, SiteConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| SiteConfigError::Unreadable { path: path.into(), error })?;
+        let bytes = std::fs::read(path).map_err(|error| SiteConfigError::Unreadable { path: path.into(), error })?;
+        let wrong = |reason| SiteConfigError::Syntax { path: path.into(), reason };
+        let text = text::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        Self::parse(&text, folder).map_err(|reason| SiteConfigError::Syntax { path: path.into(), reason })
+        Self::parse(&text, folder).map_err(wrong)
     }
 
     /// What a link needs to know; what there is to know about proxies is read from the environment.
@@ -150,15 +152,27 @@ impl SiteConfig {
     }
 
     fn parse(text: &str, folder: &Path) -> Result<Self, String> {
-        let mut config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut config: Self = toml::from_str(text).map_err(|error| text::explain(&error, text))?;
         if config.threads == 0 {
             return Err("threads is 0: expected 1 or more".into());
         }
-        config.certificates = folder.join(&config.certificates);
-        config.work_folder = folder.join(&config.work_folder);
-        config.kernel_cache = config.kernel_cache.map(|cache| folder.join(cache));
+        config.certificates = folder.join(at_home("certificates", &config.certificates)?);
+        config.work_folder = folder.join(at_home("work_folder", &config.work_folder)?);
+        if let Some(cache) = &config.kernel_cache {
+            config.kernel_cache = Some(folder.join(at_home("kernel_cache", cache)?));
+        }
         Ok(config)
     }
+}
+
+/// A folder of the file; a `~` at its start is the user's own.
+fn at_home(key: &str, folder: &Path) -> Result<PathBuf, String> {
+    let text = folder.to_string_lossy();
+    if !text.starts_with('~') {
+        return Ok(folder.into());
+    }
+    let home = data::home(&text, |name| std::env::var(name).ok());
+    home.map(PathBuf::from).map_err(|expected| format!("{key} is {text:?}: expected {expected}"))
 }
 
 #[cfg(test)]
@@ -202,7 +216,12 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_no_threads_are_refused_by_name() {
-        for (addition, word) in [("gpus = 1\n", "gpus"), ("threads = 0\n", "threads"), ("role = 'judge'\n", "role")] {
+        for (addition, word) in [
+            ("gpus = 1\n", "gpus"),
+            ("threads = 0\n", "threads"),
+            ("role = 'judge'\n", "role"),
+            ("kernel_cache = '~otto/x'\n", "kernel_cache"),
+        ] {
             let error = SiteConfig::parse(&format!("{addition}{TEXT}"), Path::new("")).unwrap_err();
             assert!(error.contains(word), "{error}");
         }

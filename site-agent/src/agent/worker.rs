@@ -4,13 +4,13 @@ use super::config::SiteConfig;
 use super::models::Models;
 use super::session::WorkerEvent;
 use crate::case::CachedCase;
-use crate::data::{self, Archives};
+use crate::data::{self, Archives, Patient};
 use crate::device::{self, Device, DeviceFault};
 use crate::evaluate::{Scored, count_scores, score_cases};
 use crate::logging;
 use crate::meter::Meter;
 use crate::overlay::{Overlays, Scene};
-use crate::train::{self, Job, Step, Stop, on_own_thread, train, with_own_norms};
+use crate::train::{self, Job, Origin, Step, Stop, on_own_thread, train, with_own_norms};
 use metrics::score::AtThreshold;
 use metrics::sequence::SequenceSet;
 use program::{Class, Failure};
@@ -49,17 +49,19 @@ impl Prepared {
         let mut skipped = cohort.skipped.len();
         let found = cohort.cases.len();
         // Without a reference a case can neither train nor be scored.
-        let labelled = cohort.cases.into_iter().zip(cohort.archives).filter(|(case, _)| case.has_label());
-        let (cases, archives): (Vec<CachedCase>, Vec<Option<String>>) = labelled.unzip();
+        let labelled = cohort.cases.into_iter().zip(cohort.patients).filter(|(case, _)| case.has_label());
+        let (cases, patients): (Vec<CachedCase>, Vec<Patient>) = labelled.unzip();
         skipped += found - cases.len();
         let all: Vec<usize> = (0..cases.len()).collect();
         let (training, validation, held_out) = match role {
             Role::Train => {
-                let origins = archives.iter().map(|archive| archive.as_deref().unwrap_or(site));
+                let mut origins = Vec::with_capacity(patients.len());
+                for Patient { archive, name } in &patients {
+                    origins.push(Origin { site: archive.as_deref().unwrap_or(site), patient: name });
+                }
                 let Evaluation { validation_share, .. } = federation.evaluation;
                 let seed = federation.evaluation.split_seed(federation.seed);
-                let (training, validation) =
-                    train::split(&origins.zip(&cases).collect::<Vec<_>>(), validation_share, seed);
+                let (training, validation) = train::split(&origins, validation_share, seed);
                 (training, validation, Vec::new())
             }
             Role::Validate => (Vec::new(), all, Vec::new()),

@@ -4,7 +4,7 @@
 //! sequences as 16-bit reals `[depth, plane, plane]`, the label as bytes, and one byte per native voxel (bit 0
 //! brain, bit 1 lesion). Sixteen bits keep a z-score to one part in two thousand and halve disk and reading.
 
-use super::{Native, Placement, Prepared};
+use super::{Native, Noticed, Placement, Prepared};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use metrics::components::{Connectivity, components};
@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 
 const MAGIC: &[u8; 8] = b"LACUNAC\0";
 /// Raised when the layout or the meaning of what is stored changes: older files are then prepared again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Magic, version, header length, hash.
 const PREFIX: u64 = 8 + 4 + 4 + 32;
 const MAX_HEADER: u32 = 1 << 20;
@@ -85,6 +85,7 @@ struct Head {
     step: [f32; 2],
     /// Which slices hold lesion on the model's plane; empty without a reference.
     lesion_slices: Vec<bool>,
+    noticed: Noticed,
 }
 
 /// A prepared case backed by its file: cheap to hold, any number of threads may read.
@@ -111,6 +112,7 @@ impl Prepared {
             grid: self.native.grid,
             step: self.placement.step,
             lesion_slices: self.lesion_slices(),
+            noticed: self.noticed.clone(),
         };
         let head = serde_json::to_vec(&head).map_err(io::Error::from)?;
         files::replace(path, |file| self.write(file, &head))?;
@@ -212,6 +214,12 @@ impl CachedCase {
         self.head.present
     }
 
+    /// What was noticed while it was prepared.
+    #[must_use]
+    pub fn noticed(&self) -> &Noticed {
+        &self.head.noticed
+    }
+
     /// Slices.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -293,6 +301,7 @@ impl CachedCase {
             plane: self.head.plane,
             native: self.native()?,
             placement: Placement { step: self.head.step },
+            noticed: self.head.noticed.clone(),
         })
     }
 
@@ -391,6 +400,7 @@ mod tests {
                 lesion: Some(lesion),
             },
             placement: Placement::WHOLE_PIXELS,
+            noticed: Noticed { labels: vec![(1, 1)], ..Noticed::default() },
         }
     }
 

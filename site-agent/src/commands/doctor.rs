@@ -7,6 +7,7 @@ mod network;
 mod trial;
 
 use crate::agent::SiteConfig;
+use crate::data::Row;
 use crate::device;
 use program::{Class, Failure};
 use serde::Serialize;
@@ -50,6 +51,9 @@ struct Finding {
     /// What to do; nothing where all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
+    /// Cases that are not as they should be, with what to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cases: Vec<Row>,
     /// The kind of failure that `run` would end with.
     #[serde(skip)]
     class: Class,
@@ -58,7 +62,7 @@ struct Finding {
 impl Finding {
     fn good(check: &'static str, words: impl Into<String>) -> Self {
         let (words, class) = (words.into(), Class::Internal);
-        Self { check, state: State::Ok, good: true, words, remedy: None, class }
+        Self { check, state: State::Ok, good: true, words, remedy: None, cases: Vec::new(), class }
     }
 
     fn warning(check: &'static str, words: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -67,7 +71,7 @@ impl Finding {
 
     fn bad(check: &'static str, failure: Failure) -> Self {
         let Failure { class, what, hint } = failure;
-        Self { check, state: State::Failure, good: false, words: what, remedy: hint, class }
+        Self { check, state: State::Failure, good: false, words: what, remedy: hint, cases: Vec::new(), class }
     }
 
     /// What would keep a site from working does not when there is another way.
@@ -83,7 +87,8 @@ impl Finding {
             State::Failure => "FAIL",
         };
         let remedy = self.remedy.as_ref().map(|remedy| format!("\n{:19}{remedy}", "")).unwrap_or_default();
-        format!("{state}  {:12} {}{remedy}", self.check, self.words)
+        let table = if self.cases.is_empty() { String::new() } else { images::table(&self.cases) };
+        format!("{state}  {:12} {}{remedy}{table}", self.check, self.words)
     }
 }
 

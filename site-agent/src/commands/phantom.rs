@@ -52,8 +52,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn cohorts(args: &Args) -> Result<Vec<(PathBuf, Cohort)>, PhantomError> {
     if let Some(config) = &args.config {
-        let text =
-            std::fs::read_to_string(config).map_err(|source| PhantomError::Disk { path: config.clone(), source })?;
+        let disk = |source| PhantomError::Disk { path: config.clone(), source };
+        let text = std::fs::read(config).map_err(disk)?;
+        let text = protocol::text::decode(&text).map_err(std::io::Error::other).map_err(disk)?;
         let cohorts = Cohort::all(&text)?;
         return Ok(cohorts.into_iter().map(|cohort| (args.out.join(&cohort.site), cohort)).collect());
     }

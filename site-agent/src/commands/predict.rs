@@ -226,6 +226,9 @@ impl Task {
 
     fn run(&self) -> Result<Summary, PredictError> {
         let (patient, source) = prepare("patient", &self.files, &self.card.input, &[])?;
+        for note in &patient.noticed.notes {
+            tracing::warn!("{}: {}", note.what, note.remedy);
+        }
         let logits = self.logits(&patient)?;
         let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
         let mask = called(&logits, self.threshold);

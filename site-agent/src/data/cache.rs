@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Raised when preparation itself changes: earlier files then no longer match.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The `cache` folder of a site's work folder.
 pub(super) struct Cache<'a> {
@@ -49,8 +49,9 @@ impl<'a> Cache<'a> {
 
     /// What of the settings a prepared case depends on. Slices per slab are not among it.
     fn key(&self, id: &str, lesion_labels: &[u16]) -> blake3::Hasher {
-        let Input { sequences, plane, spacing_mm, slices: _ } = self.input;
-        let settings = format!("{VERSION} {id:?} {sequences:?} {plane} {spacing_mm:?} {lesion_labels:?}");
+        let Input { sequences, plane, spacing_mm, clip_percentiles, slices: _ } = self.input;
+        let planes = format!("{plane} {spacing_mm:?} {clip_percentiles:?}");
+        let settings = format!("{VERSION} {id:?} {sequences:?} {planes} {lesion_labels:?}");
         let mut key = blake3::Hasher::new();
         key.update(blake3::hash(settings.as_bytes()).as_bytes());
         key

@@ -1,13 +1,14 @@
 //! The `[data]` table of a site's file: which files are which sequence, and what in the label is lesion.
 
-use super::pattern::{Pattern, fits, is_wildcard};
-use super::{CaseError, DataError, Files};
+use super::DataError;
+use super::find::{Found, find};
+use super::pattern::Pattern;
 use protocol::federation::Input;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a site's images are: one archive, `[data]`, or several, `[[data]]` each with a name.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +108,7 @@ impl TryFrom<Text> for DataConfig {
             let expected = "the label's values that are lesion, never 0, exactly when label is set";
             return Err(wrong("lesion_labels", found, expected));
         }
-        Ok(Self {
+        let config = Self {
             name: text.name,
             root: root.into(),
             cases: text.cases.several(),
@@ -116,22 +117,38 @@ impl TryFrom<Text> for DataConfig {
             lesion_labels: text.lesion_labels,
             brain: text.brain.patterns("brain")?,
             drop: text.drop.several(),
-        })
+        };
+        config.check()
     }
 }
 
-/// Puts environment variables into `${NAME}`.
+/// Puts environment variables into `${NAME}`, and the user's folder for a `~` at the start.
 fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
     let wrong = |expected| ConfigError { key: "root".into(), found: format!("{text:?}"), expected };
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+    if text.contains(char::is_control) {
+        return Err(wrong("a path; a Windows path is written in single quotes, or with /"));
+    }
+    let text = home(text, variable).map_err(wrong)?;
     let mut parts = text.split("${");
     let mut expanded = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (name, rest) = part.split_once('}').ok_or_else(|| wrong("a } after every ${"))?;
-        let value = variable(name).filter(|value| !value.is_empty());
-        expanded += &value.ok_or_else(|| wrong("environment variables that are set"))?;
+        expanded += &variable(name).ok_or_else(|| wrong("environment variables that are set"))?;
         expanded += rest;
     }
     if expanded.is_empty() { Err(wrong("a folder")) } else { Ok(expanded) }
+}
+
+/// Puts the user's own folder for a `~` at a path's start.
+pub(crate) fn home(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, &'static str> {
+    let Some(below) = text.strip_prefix('~') else { return Ok(text.to_owned()) };
+    if !below.is_empty() && !below.starts_with(['/', '\\']) {
+        return Err("~ for your own folder only, or the folder's whole path");
+    }
+    let home = variable("HOME").or_else(|| variable("USERPROFILE"));
+    let home = home.ok_or("the folder's whole path: HOME, which ~ stands for, is not set")?;
+    Ok(home + below)
 }
 
 impl From<DataConfig> for Archives {
@@ -206,26 +223,54 @@ impl DataConfig {
         &self.lesion_labels
     }
 
-    /// Every case's name and its files, or why it cannot be used, by name.
-    pub(super) fn find(&self, input: &Input) -> Result<BTreeMap<String, Result<Files, CaseError>>, DataError> {
+    /// The folder that all patterns lie below.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The cases' names and wildcards; empty for all.
+    pub(super) fn cases(&self) -> &[String] {
+        &self.cases
+    }
+
+    /// The sequences that are held, each with its key and patterns.
+    pub(super) fn images(&self) -> impl Iterator<Item = (&str, &[Pattern])> {
+        let held = self.sequences.iter().filter(|(name, _)| !self.drop.contains(name));
+        held.map(|(name, patterns)| (name.as_str(), patterns.as_slice()))
+    }
+
+    /// A held sequence's patterns; none for another.
+    pub(super) fn images_of(&self, sequence: &str) -> &[Pattern] {
+        self.images().find(|(name, _)| *name == sequence).map(|(_, patterns)| patterns).unwrap_or_default()
+    }
+
+    /// The reference's patterns.
+    pub(super) fn label(&self) -> &[Pattern] {
+        &self.label
+    }
+
+    /// The brain mask's patterns.
+    pub(super) fn brain(&self) -> &[Pattern] {
+        &self.brain
+    }
+
+    /// All patterns of what is held.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        self.images().flat_map(|(_, patterns)| patterns).chain(&self.label).chain(&self.brain)
+    }
+
+    /// Whether the patterns say which patient a case is of.
+    pub(super) fn names_patients(&self) -> bool {
+        self.label.iter().chain(self.sequences.values().flatten()).any(Pattern::names_patients)
+    }
+
+    /// Everything that could be a case.
+    pub(super) fn find(&self, input: &Input) -> Result<Found, DataError> {
         self.check_names(input)?;
-        let held = |name: &&String| !self.drop.contains(name);
-        if !self.sequences.keys().any(|name| held(&name)) {
+        if self.images().next().is_none() {
             return Err(DataError::NoSequence);
         }
-        std::fs::read_dir(&self.root).map_err(|error| DataError::Root { root: self.root.clone(), error })?;
-        let mut names = BTreeSet::new();
-        for pattern in self.sequences.iter().filter(|(name, _)| held(name)).flat_map(|(_, patterns)| patterns) {
-            pattern.discover(&self.root, &mut names);
-        }
-        if !self.cases.is_empty() {
-            names.retain(|name| self.cases.iter().any(|wanted| fits(wanted, name)));
-            names.extend(self.cases.iter().filter(|wanted| !is_wildcard(wanted)).cloned());
-        }
-        if names.is_empty() {
-            return Err(DataError::NoCases { root: self.root.clone() });
-        }
-        Ok(names.into_iter().map(|name| (self.files(&name, input), name)).map(|(files, name)| (name, files)).collect())
+        find(self, input)
     }
 
     fn check_names(&self, input: &Input) -> Result<(), DataError> {
@@ -239,21 +284,34 @@ impl DataConfig {
         }
     }
 
-    /// The files of one case: the first alias that exists.
-    fn files(&self, case: &str, input: &Input) -> Result<Files, CaseError> {
-        let first = |patterns: &[Pattern]| {
-            patterns.iter().map(|pattern| pattern.file(&self.root, case)).find(|path| path.is_file())
-        };
-        let held = |name: &String| self.sequences.get(name).filter(|_| !self.drop.contains(name));
-        let needed = |what: &'static str, patterns: &[Pattern]| match first(patterns) {
-            None if !patterns.is_empty() => Err(CaseError::Missing(what)),
-            file => Ok(file),
-        };
-        let sequences: Vec<_> = input.sequences.iter().map(|name| held(name).and_then(|p| first(p))).collect();
-        if sequences.iter().all(Option::is_none) {
-            return Err(CaseError::Missing("sequence"));
+    /// What only shows in the table as a whole.
+    fn check(self) -> Result<Self, ConfigError> {
+        let wrong = |key: &str, found: String, expected| ConfigError { key: key.into(), found, expected };
+        let mut patterns: Vec<(String, &Pattern)> = Vec::new();
+        for (name, several) in &self.sequences {
+            patterns.extend(several.iter().map(|pattern| (format!("sequences.{name}"), pattern)));
         }
-        Ok(Files { sequences, label: needed("label", &self.label)?, brain: needed("brain mask", &self.brain)? })
+        patterns.extend(self.label.iter().map(|pattern| ("label".to_owned(), pattern)));
+        patterns.extend(self.brain.iter().map(|pattern| ("brain".to_owned(), pattern)));
+        for (place, (key, pattern)) in patterns.iter().enumerate() {
+            if patterns[..place].iter().any(|(_, other)| other == pattern) {
+                let expected = "a pattern that stands nowhere else: one file is one sequence, the label or the mask";
+                return Err(wrong(key, format!("\"{pattern}\""), expected));
+            }
+            if pattern.names_patients() != patterns[0].1.names_patients() {
+                let expected = "{patient} in every pattern of an archive, or in none";
+                return Err(wrong(key, format!("\"{pattern}\""), expected));
+            }
+        }
+        let parts = if self.names_patients() { 2 } else { 1 };
+        for case in &self.cases {
+            let odd = |part: &str| part.is_empty() || part == "." || part == "..";
+            if case.contains('\\') || case.split('/').count() > parts || case.split('/').any(odd) {
+                let expected = "a case's name, PATIENT/CASE where patterns name patients; no path";
+                return Err(wrong("cases", format!("{case:?}"), expected));
+            }
+        }
+        Ok(self)
     }
 }
 
@@ -280,6 +338,12 @@ mod tests {
             ("label = '{case}_seg.nii'\nlesion_labels = [0]", "lesion_labels"),
             ("label = 'seg.nii'\nlesion_labels = [4]", "data.label"),
             ("brain = '*'", "data.brain"),
+            ("brain = '{case}.nii'", "data.brain"),
+            ("label = '{patient}/{case}_seg.nii'\nlesion_labels = [4]", "{patient} in every pattern"),
+            ("cases = '../other/x'", "data.cases"),
+            ("cases = ['a', '/srv/x']", "data.cases"),
+            ("cases = ['a/b']", "data.cases"),
+            ("cases = ['..']", "data.cases"),
             ("lesion_label = [4]", "lesion_label"),
             ("roots = 'elsewhere'", "roots"),
         ] {
@@ -312,10 +376,18 @@ mod tests {
 
     #[test]
     fn environment_variables_stand_in_the_root() {
-        let variable = |name: &str| (name == "DATA").then(|| "/srv".to_owned());
+        let variable = |name: &str| match name {
+            "DATA" => Some("/srv".to_owned()),
+            "HOME" => Some("/home/anna".to_owned()),
+            _ => None,
+        };
+        assert_eq!(expand("~", variable).unwrap(), "/home/anna");
+        assert_eq!(expand("~/mets/${DATA}", variable).unwrap(), "/home/anna/mets//srv");
+        assert_eq!(expand("/srv/a~b", variable).unwrap(), "/srv/a~b");
+        assert!(expand("~", |_| None).unwrap_err().to_string().contains("HOME"));
         assert_eq!(expand("${DATA}/x", variable).unwrap(), "/srv/x");
         assert_eq!(expand("plain", variable).unwrap(), "plain");
-        for broken in ["${OTHER}/x", "${DATA/x", ""] {
+        for broken in ["${OTHER}/x", "${DATA/x", "", "~otto/x", "C:\temp\new"] {
             assert_eq!(expand(broken, variable).unwrap_err().key, "root", "{broken}");
         }
     }

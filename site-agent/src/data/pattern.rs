@@ -1,62 +1,168 @@
-//! Path patterns with a `{case}` in them, and wildcards for case names.
+//! Path patterns with `{case}` and `{patient}` in them, and wildcards for case names.
 
 use super::config::ConfigError;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const CASE: &str = "{case}";
+const PATIENT: &str = "{patient}";
 
-/// A path below the root, `{case}` standing for the case's name wherever it occurs.
+/// A path below the root; `{case}` and `{patient}` stand for the same text wherever they occur.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pattern(Vec<String>);
+pub(super) struct Pattern(Vec<Part>);
 
-impl Pattern {
-    /// Checks a pattern as typed under `key`.
-    pub(super) fn parse(key: &str, text: &str) -> Result<Self, ConfigError> {
-        let parts: Vec<String> = text.split('/').map(Into::into).collect();
-        let named = parts.iter().any(|part| part.contains(CASE));
-        let foreign = text.replace(CASE, "").contains(['{', '}', '$', '*', '?', '\\']);
-        if !named || foreign || parts.iter().any(|part| part.is_empty() || part == "." || part == "..") {
-            return Err(ConfigError {
-                key: key.into(),
-                found: format!("{text:?}"),
-                expected: "a path below data.root with {case} in it and no other wildcard",
-            });
-        }
-        Ok(Self(parts))
+/// One folder's or file's name in a pattern.
+pub(super) type Part = Vec<Piece>;
+
+/// What a name is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Piece {
+    Text(String),
+    Case,
+    Patient,
+}
+
+/// What the placeholders stand for, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) patient: Option<String>,
+    pub(super) case: Option<String>,
+}
+
+impl Name {
+    /// The case's name: `PATIENT/CASE` where patterns name patients.
+    pub(super) fn id(&self) -> String {
+        let known = self.patient.iter().chain(&self.case);
+        known.map(String::as_str).collect::<Vec<_>>().join("/")
     }
 
-    /// The file of one case.
-    pub(super) fn file(&self, root: &Path, case: &str) -> PathBuf {
-        self.0.iter().fold(root.to_path_buf(), |path, part| path.join(part.replace(CASE, case)))
-    }
-
-    /// Adds the names of all cases that have this file.
-    pub(super) fn discover(&self, root: &Path, names: &mut BTreeSet<String>) {
-        let Some(first) = self.0.iter().position(|part| part.contains(CASE)) else { return };
-        let folder = self.0[..first].iter().fold(root.to_path_buf(), |path, part| path.join(part));
-        let Ok(entries) = std::fs::read_dir(folder) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let case = name.to_str().and_then(|name| case_in(&self.0[first], name));
-            if let Some(case) = case.filter(|case| self.file(root, case).is_file()) {
-                names.insert(case.into());
-            }
+    fn of(&mut self, piece: &Piece) -> Option<&mut Option<String>> {
+        match piece {
+            Piece::Text(_) => None,
+            Piece::Case => Some(&mut self.case),
+            Piece::Patient => Some(&mut self.patient),
         }
     }
 }
 
-/// The case's name in a file or folder name. Hidden files are none of ours.
-fn case_in<'a>(part: &str, name: &'a str) -> Option<&'a str> {
-    if name.starts_with('.') {
-        return None;
+impl Pattern {
+    /// Checks a pattern as typed under `key`.
+    pub(super) fn parse(key: &str, text: &str) -> Result<Self, ConfigError> {
+        let wrong = |expected| ConfigError { key: key.into(), found: format!("{text:?}"), expected };
+        if text.contains('\\') {
+            return Err(wrong("folders parted by /, on Windows too"));
+        }
+        let parts: Vec<&str> = text.split('/').collect();
+        if parts.iter().any(|part| part.is_empty() || *part == "." || *part == "..") {
+            return Err(wrong("a path below data.root, without // . or .."));
+        }
+        let foreign = text.replace(CASE, "").replace(PATIENT, "").contains(['{', '}', '$', '*', '?']);
+        if foreign || !text.contains(CASE) {
+            return Err(wrong(
+                "a path below data.root with {case} in it, with {patient} if need be, and no other wildcard",
+            ));
+        }
+        Ok(Self(parts.into_iter().map(pieces).collect()))
     }
-    // With {case} n times, its length follows from the lengths of part and name.
-    let times = part.matches(CASE).count();
-    let rest = name.len().checked_sub(part.len() - times * CASE.len())?;
-    let start = part.find(CASE)?;
-    let case = name.get(start..start + rest / times)?;
-    (!case.is_empty() && part.replace(CASE, case) == name).then_some(case)
+
+    /// Whether it says which patient a case is of.
+    pub(super) fn names_patients(&self) -> bool {
+        self.0.iter().flatten().any(|piece| *piece == Piece::Patient)
+    }
+
+    /// The names on the way from the root.
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// Whether a name says all that the pattern asks for.
+    pub(super) fn knows(&self, name: &Name) -> bool {
+        name.case.is_some() && (name.patient.is_some() || !self.names_patients())
+    }
+
+    /// The file of one case, below the root.
+    pub(super) fn file(&self, name: &Name) -> PathBuf {
+        self.0.iter().map(|part| filled(part, name)).collect()
+    }
+
+    /// The folders on the way to the first placeholder, from the root on.
+    pub(super) fn folders(&self, root: &Path) -> Vec<PathBuf> {
+        let mut folders = Vec::new();
+        let mut path = root.to_path_buf();
+        for part in &self.0 {
+            let [Piece::Text(text)] = part.as_slice() else { break };
+            path.push(text);
+            folders.push(path.clone());
+        }
+        folders
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = Name { patient: Some(PATIENT.into()), case: Some(CASE.into()) };
+        write!(formatter, "{}", self.file(&name).display())
+    }
+}
+
+fn pieces(mut part: &str) -> Part {
+    let mut pieces = Vec::new();
+    while !part.is_empty() {
+        if let Some(rest) = part.strip_prefix(CASE) {
+            pieces.push(Piece::Case);
+            part = rest;
+        } else if let Some(rest) = part.strip_prefix(PATIENT) {
+            pieces.push(Piece::Patient);
+            part = rest;
+        } else {
+            let next = part.char_indices().skip(1).find(|(_, letter)| *letter == '{');
+            let next = next.map_or(part.len(), |(at, _)| at);
+            pieces.push(Piece::Text(part[..next].into()));
+            part = &part[next..];
+        }
+    }
+    pieces
+}
+
+/// A folder's or file's name with what is known put in.
+pub(super) fn filled(part: &[Piece], name: &Name) -> String {
+    let text = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        Piece::Case => name.case.clone().unwrap_or_default(),
+        Piece::Patient => name.patient.clone().unwrap_or_default(),
+    };
+    part.iter().map(text).collect()
+}
+
+/// Whether a name is known already, without any look at the folder.
+pub(super) fn is_known(part: &[Piece], name: &Name) -> bool {
+    part.iter().all(|piece| match piece {
+        Piece::Text(_) => true,
+        Piece::Case => name.case.is_some(),
+        Piece::Patient => name.patient.is_some(),
+    })
+}
+
+/// What the placeholders stand for where a folder's or file's name fits. A placeholder takes as much as it can: in
+/// `{patient}-{case}` the case is what follows the last dash.
+pub(super) fn fit(part: &[Piece], text: &str, known: &Name) -> Option<Name> {
+    let Some((first, rest)) = part.split_first() else { return text.is_empty().then(|| known.clone()) };
+    if let Piece::Text(prefix) = first {
+        return fit(rest, text.strip_prefix(prefix.as_str())?, known);
+    }
+    let mut name = known.clone();
+    if let Some(Some(value)) = name.of(first).cloned() {
+        return fit(rest, text.strip_prefix(value.as_str())?, known);
+    }
+    let ends = text.char_indices().map(|(at, character)| at + character.len_utf8());
+    for end in ends.collect::<Vec<_>>().into_iter().rev() {
+        if let Some(slot) = name.of(first) {
+            *slot = Some(text[..end].into());
+        }
+        if let Some(found) = fit(rest, &text[end..], &name) {
+            return Some(found);
+        }
+    }
+    None
 }
 
 /// Whether `name` fits `pattern`, in which `*` stands for any text and `?` for one character.
@@ -89,16 +195,42 @@ pub(super) fn is_wildcard(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn id(part: &str, text: &str) -> Option<String> {
+        fit(&pieces(part), text, &Name::default()).map(|name| name.id())
+    }
+
     #[test]
     fn a_case_is_found_in_its_folder_and_file_name() {
-        assert_eq!(case_in("{case}", "Brats18_1"), Some("Brats18_1"));
-        assert_eq!(case_in("{case}_t1.nii.gz", "a_b_t1.nii.gz"), Some("a_b"));
-        assert_eq!(case_in("sub-{case}-{case}.nii", "sub-07-07.nii"), Some("07"));
-        assert_eq!(case_in("sub-{case}-{case}.nii", "sub-07-08.nii"), None);
-        assert_eq!(case_in("{case}_t1.nii.gz", "_t1.nii.gz"), None);
-        assert_eq!(case_in("{case}_t1.nii.gz", "._a_t1.nii.gz"), None);
-        assert_eq!(case_in("é{case}", "éé"), Some("é"));
-        assert_eq!(case_in("a{case}", "é"), None);
+        for (part, text, expected) in [
+            ("{case}", "Brats18_1", Some("Brats18_1")),
+            ("{case}_t1.nii.gz", "a_b_t1.nii.gz", Some("a_b")),
+            ("sub-{case}-{case}.nii", "sub-07-07.nii", Some("07")),
+            ("sub-{case}-{case}.nii", "sub-07-08.nii", None),
+            ("{case}_t1.nii.gz", "_t1.nii.gz", None),
+            ("é{case}", "éé", Some("é")),
+            ("a{case}", "é", None),
+        ] {
+            assert_eq!(id(part, text).as_deref(), expected, "{part} {text}");
+        }
+    }
+
+    #[test]
+    fn a_patients_time_points_are_told_by_the_last_separator() {
+        for (part, text, expected) in [
+            ("BraTS-MET-{patient}-{case}", "BraTS-MET-00002-001", Some("00002/001")),
+            ("{patient}_{case}", "UCSF_BMSR_0004_2", Some("UCSF_BMSR_0004/2")),
+            ("{patient}{case}", "100324B", Some("100324/B")),
+            ("sub-{patient}_ses-{case}_T1w.nii.gz", "sub-07_ses-pre_T1w.nii.gz", Some("07/pre")),
+            ("{patient}-{case}", "alone", None),
+        ] {
+            assert_eq!(id(part, text).as_deref(), expected, "{part} {text}");
+        }
+        let pattern =
+            Pattern::parse("label", "sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii").unwrap();
+        let name = Name { patient: Some("07".into()), case: Some("pre".into()) };
+        assert_eq!(pattern.file(&name), Path::new("sub-07/ses-pre/anat/sub-07_ses-pre_seg.nii"));
+        assert!(pattern.names_patients() && pattern.knows(&name) && !pattern.knows(&Name { patient: None, ..name }));
+        assert_eq!(pattern.to_string(), "sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii");
     }
 
     #[test]
@@ -113,7 +245,17 @@ mod tests {
 
     #[test]
     fn patterns_that_lead_nowhere_are_refused() {
-        for text in ["flair.nii.gz", "/abs/{case}", "../{case}", "{case}//x", "{patient}/{case}", "{case}/*.nii"] {
+        for text in [
+            "flair.nii.gz",
+            "/abs/{case}",
+            "../{case}",
+            "{case}/../x",
+            "{case}//x",
+            "{patient}/x.nii",
+            "{site}/{case}",
+            "{case}/*.nii",
+            "{case}\\x.nii",
+        ] {
             assert!(Pattern::parse("label", text).is_err(), "{text}");
         }
     }

@@ -1,6 +1,10 @@
 //! One case's files made ready for the model.
 
-use crate::case::{CaseFileError, Native, Placement, Prepared};
+use super::brain::brain;
+use super::labels;
+use super::normalise::normalise;
+use super::trouble::{Trouble, pointer};
+use crate::case::{CaseFileError, Native, Noticed, Placement, Prepared};
 use crate::nifti::{self, Form, NiftiError, Source, Volume};
 use program::{Class, Explain};
 use protocol::case::Grid;
@@ -15,7 +19,7 @@ pub struct Files {
     pub sequences: Vec<Option<PathBuf>>,
     /// The reference segmentation.
     pub label: Option<PathBuf>,
-    /// A brain mask: anything but zero is brain.
+    /// A brain mask.
     pub brain: Option<PathBuf>,
 }
 
@@ -51,6 +55,57 @@ pub enum CaseError {
     /// No voxel of any sequence (or of the mask) is brain.
     #[error("there is no brain: every voxel is zero")]
     NoBrain,
+    /// Nearly every voxel is brain.
+    #[error(
+        "{percent:.1} % of the volume would be brain{}",
+        if *.mask { ", by the brain mask" } else { ": nearly no voxel is like those around the head" }
+    )]
+    AllBrain {
+        /// The share.
+        percent: f64,
+        /// Whether a mask says so.
+        mask: bool,
+    },
+    /// Two sequences whose voxels are all the same.
+    #[error("{first} and {second} are the same image")]
+    SameImage {
+        /// One sequence.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// All images are those of another case.
+    #[error("its images are those of {other}, voxel by voxel")]
+    SameCase {
+        /// The case that is used instead.
+        other: String,
+    },
+    /// A label with other values than all sound ones.
+    #[error(
+        "the label holds none of data.lesion_labels {listed:?}, but {held}, which no sound label of the site holds"
+    )]
+    ForeignLabel {
+        /// Its values, and how many voxels hold them.
+        held: String,
+        /// As configured.
+        listed: Vec<u16>,
+    },
+    /// A file that is there and has no content to read.
+    #[error("{what}: {trouble}")]
+    Content {
+        /// Which sequence, `label`, `brain mask` or `the case's folder`.
+        what: String,
+        /// What it is instead.
+        trouble: Trouble,
+    },
+    /// A folder that could be a case's, or a label without images.
+    #[error("none of its sequences' files is there, such as {}{}", .wanted.display(), besides(.found))]
+    NoSequences {
+        /// Where a file was looked for, below the root.
+        wanted: PathBuf,
+        /// What is there instead, in part.
+        found: Vec<String>,
+    },
     /// One value throughout the brain: nothing to normalise by.
     #[error("{0} has the same value in the whole brain")]
     Constant(String),
@@ -78,6 +133,11 @@ impl Explain for CaseError {
     }
 }
 
+/// What lies where files were looked for.
+fn besides(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; there are {}", names.join(", ")) }
+}
+
 /// The content of one case's files.
 pub(super) struct Contents {
     pub(super) sequences: Vec<Option<Vec<u8>>>,
@@ -90,7 +150,12 @@ impl Files {
     pub(super) fn read(&self, input: &Input) -> Result<Contents, CaseError> {
         let read = |what: &str, path: &Option<PathBuf>| {
             let content = path.as_deref().map(|path: &Path| std::fs::read(path));
-            content.transpose().map_err(|error| CaseError::File { what: what.into(), error: error.into() })
+            let content = content.transpose();
+            let content = content.map_err(|error| CaseError::File { what: what.into(), error: error.into() })?;
+            match content.as_deref().and_then(pointer) {
+                Some(trouble) => Err(CaseError::Content { what: what.into(), trouble }),
+                None => Ok(content),
+            }
         };
         let named = input.sequences.iter().zip(&self.sequences);
         Ok(Contents {
@@ -102,7 +167,8 @@ impl Files {
 }
 
 /// Prepares one case: one grid, z-scores over the brain (population standard deviation), zero outside, and the
-/// model's planes. The brain is the mask where there is one, else every voxel that is not zero in some sequence.
+/// model's planes. The brain is the mask where there is one, else every voxel that is not like the volume's corners in
+/// some sequence.
 ///
 /// Also returns how the first present sequence is stored, for results that shall lie on its grid.
 ///
@@ -120,6 +186,19 @@ impl Contents {
         input: &Input,
         lesion_labels: &[u16],
     ) -> Result<(Prepared, Source), CaseError> {
+        let examined = self.examine(input, lesion_labels)?;
+        let Examined { source, images, brain, lesion, noticed } = examined;
+        let grid = source.grid();
+        let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
+        let planes = Planes { placement, grid, plane: input.plane, brain: &brain };
+        let sequences = images.into_iter().map(|image| image.map(|image| planes.image(&image))).collect();
+        let label = lesion.as_ref().map(|lesion| placement.place_nearest(lesion, grid.dims, input.plane));
+        let native = Native { grid, brain, lesion };
+        Ok((Prepared { id: id.into(), sequences, label, plane: input.plane, native, placement, noticed }, source))
+    }
+
+    /// Everything about a case that does not depend on the model's planes.
+    pub(super) fn examine(self, input: &Input, lesion_labels: &[u16]) -> Result<Examined, CaseError> {
         let mut images: Vec<Option<Vec<f32>>> = Vec::with_capacity(input.sequences.len());
         let mut stand = None;
         for (name, content) in input.sequences.iter().zip(self.sequences) {
@@ -128,19 +207,54 @@ impl Contents {
         let label = self.label.map(|content| finite_volume("label", &content, &mut stand)).transpose()?;
         let mask = self.brain.map(|content| finite_volume("brain mask", &content, &mut stand)).transpose()?;
         let Some((_, source)) = stand else { return Err(CaseError::Missing("sequence")) };
-        let grid = source.grid();
-        let lesion = label.map(|values| lesion(&values, lesion_labels)).transpose()?;
-        let brain = brain(grid.voxels(), &images, mask.as_deref())?;
-        let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
-        let planes = Planes { placement, grid, plane: input.plane, brain: &brain };
-        let mut sequences = Vec::with_capacity(images.len());
-        for (name, image) in input.sequences.iter().zip(images) {
-            sequences.push(image.map(|image| planes.image(name, image)).transpose()?);
+        let mut noticed = Noticed::default();
+        let lesion = label.as_ref().map(|values| lesion(values, lesion_labels)).transpose()?;
+        if let Some(label) = label {
+            noticed.labels = labels::census(&label);
         }
-        let label = lesion.as_ref().map(|lesion| placement.place_nearest(lesion, grid.dims, input.plane));
-        let native = Native { grid, brain, lesion };
-        Ok((Prepared { id: id.into(), sequences, label, plane: input.plane, native, placement }, source))
+        let dims = source.grid().dims;
+        let brain = brain(source.grid().voxels(), dims, &images, mask.as_deref(), &mut noticed.notes)?;
+        noticed.images = different(&input.sequences, &images)?;
+        if let Some(lesion) = &lesion {
+            labels::compare(lesion, &brain, &mut noticed.notes);
+        }
+        for (name, image) in input.sequences.iter().zip(&mut images) {
+            if let Some(image) = image {
+                normalise(name, image, &brain, input.clip_percentiles, &mut noticed.notes)?;
+            }
+        }
+        Ok(Examined { source, images, brain, lesion, noticed })
     }
+}
+
+/// A case's volumes on the patient's own grid, images as z-scores.
+pub(super) struct Examined {
+    source: Source,
+    images: Vec<Option<Vec<f32>>>,
+    brain: Vec<u8>,
+    lesion: Option<Vec<u8>>,
+    pub(super) noticed: Noticed,
+}
+
+/// Hashes of the images that are there. Two sequences of one case are never the same image.
+fn different(names: &[String], images: &[Option<Vec<f32>>]) -> Result<Vec<String>, CaseError> {
+    let mut hashes: Vec<String> = Vec::new();
+    let mut hashed: Vec<&String> = Vec::new();
+    for (name, image) in names.iter().zip(images) {
+        let Some(image) = image else { continue };
+        let mut hash = blake3::Hasher::new();
+        for values in image.chunks(1 << 14) {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hash.update(&bytes);
+        }
+        let hash = hash.finalize().to_hex().to_string();
+        if let Some(same) = hashes.iter().position(|other| *other == hash) {
+            return Err(CaseError::SameImage { first: hashed[same].clone(), second: name.clone() });
+        }
+        hashes.push(hash);
+        hashed.push(name);
+    }
+    Ok(hashes)
 }
 
 /// Reads a volume that must lie where the first one lies and hold numbers only.
@@ -171,17 +285,6 @@ fn lesion(values: &[f32], lesion_labels: &[u16]) -> Result<Vec<u8>, CaseError> {
     Ok(values.iter().map(|&value| u8::from(lesion_labels.contains(&(value.round() as u16)))).collect())
 }
 
-/// Brain 1, other 0.
-fn brain(voxels: usize, images: &[Option<Vec<f32>>], mask: Option<&[f32]>) -> Result<Vec<u8>, CaseError> {
-    let mut brain = vec![0; voxels];
-    let images = images.iter().flatten().map(Vec::as_slice);
-    let sources: Vec<&[f32]> = mask.map_or_else(|| images.collect(), |mask| vec![mask]);
-    for values in sources {
-        brain.iter_mut().zip(values).for_each(|(brain, &value)| *brain |= u8::from(value != 0.0));
-    }
-    if brain.contains(&1) { Ok(brain) } else { Err(CaseError::NoBrain) }
-}
-
 /// How a case's native planes become the model's.
 struct Planes<'a> {
     placement: Placement,
@@ -191,45 +294,21 @@ struct Planes<'a> {
 }
 
 impl Planes<'_> {
-    /// A native image as z-scores on the model's planes, zero outside the brain.
-    fn image(&self, name: &str, mut image: Vec<f32>) -> Result<Vec<f32>, CaseError> {
-        let Some((mean, deviation)) = statistics(&image, self.brain) else {
-            return Err(CaseError::Constant(name.into()));
-        };
-        for (value, &brain) in image.iter_mut().zip(self.brain) {
-            *value = if brain == 1 { ((f64::from(*value) - mean) / deviation) as f32 } else { 0.0 };
-        }
-        let mut placed = self.placement.place(&image, self.grid.dims, self.plane);
+    /// Z-scores on the model's planes, zero outside the brain.
+    fn image(&self, image: &[f32]) -> Vec<f32> {
+        let mut placed = self.placement.place(image, self.grid.dims, self.plane);
         if self.placement != Placement::WHOLE_PIXELS {
             // Interpolation bleeds over the brain's edge.
             let brain = self.placement.place_nearest(self.brain, self.grid.dims, self.plane);
             placed.iter_mut().zip(brain).filter(|(_, brain)| *brain == 0).for_each(|(value, _)| *value = 0.0);
         }
-        Ok(placed)
+        placed
     }
-}
-
-/// Mean and population standard deviation over the brain; `None` where nothing varies.
-fn statistics(image: &[f32], brain: &[u8]) -> Option<(f64, f64)> {
-    let inside = || image.iter().zip(brain).filter(|(_, brain)| **brain == 1).map(|(&value, _)| f64::from(value));
-    let (count, sum) = inside().fold((0u64, 0.0), |(count, sum), value| (count + 1, sum + value));
-    let mean = sum / count as f64;
-    let deviation = (inside().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count as f64).sqrt();
-    // What is left of a constant after rounding its mean.
-    (deviation > 1e-9 * mean.abs().max(f64::MIN_POSITIVE)).then_some((mean, deviation))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn statistics_are_of_the_population_inside_the_brain() {
-        let (mean, deviation) = statistics(&[100.0, 1.0, 3.0, 5.0], &[0, 1, 1, 1]).unwrap();
-        assert_eq!(mean, 3.0);
-        assert!((deviation - (8f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert_eq!(statistics(&[7.3; 5], &[1; 5]), None);
-    }
 
     #[test]
     fn only_whole_labels_are_labels() {
@@ -268,7 +347,7 @@ mod tests {
             serde_json::from_slice(&std::fs::read(root.join("reference_numbers.json")).unwrap()).unwrap();
         assert!(!numbers.cases.is_empty());
         let names = ["t1", "t1ce", "t2", "flair"].map(String::from).to_vec();
-        let input = Input { sequences: names, slices: 5, plane: 240, spacing_mm: None };
+        let input = Input { sequences: names, slices: 5, plane: 240, spacing_mm: None, clip_percentiles: None };
         for (id, reference) in numbers.cases {
             let file = |what: &str| root.join(&reference.site).join(&id).join(format!("{id}_{what}.nii.gz"));
             let sequences = input.sequences.iter().map(|name| Some(file(name))).collect();

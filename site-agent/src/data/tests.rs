@@ -1,5 +1,5 @@
 use super::*;
-use crate::nifti::{Form, Source, write_f32, write_u8};
+use crate::nifti::{self, Form, Source, write_f32, write_u8};
 use protocol::case::Grid;
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,22 @@ use std::fs;
 const GRID: Grid = Grid { dims: [4, 6, 8], spacing_mm: [3.0, 1.0, 1.0] };
 
 fn input() -> Input {
-    Input { sequences: ["t1", "flair"].map(Into::into).to_vec(), slices: 3, plane: 16, spacing_mm: None }
+    Input {
+        sequences: ["t1", "flair"].map(Into::into).to_vec(),
+        slices: 3,
+        plane: 16,
+        spacing_mm: None,
+        clip_percentiles: None,
+    }
+}
+
+/// A voxel of slice 2, in the brain.
+const LESION: usize = 2 * 48 + 2 * 8 + 4;
+
+/// The brain: all slices, but for a border of one voxel.
+fn inside(at: usize) -> bool {
+    let (y, x) = (at / 8 % 6, at % 8);
+    (1..5).contains(&y) && (1..7).contains(&x)
 }
 
 /// A root with cases `a`, `b`, ... of both sequences and a label with one lesion voxel of value 4.
@@ -20,7 +35,7 @@ impl Site {
             site.image(case, "t1", 1.0);
             site.image(case, "flair", 2.0);
             let mut label = vec![0; GRID.voxels()];
-            label[100] = 4;
+            label[LESION] = 4;
             write_u8(&site.path(case, "seg"), &label, &Source::new(&GRID, "LPS", Form::Qform).unwrap()).unwrap();
         }
         site
@@ -32,9 +47,11 @@ impl Site {
         folder.join(format!("{case}_{what}.nii.gz"))
     }
 
-    /// A ramp with a zero border voxel at the start.
+    /// A ramp in the brain, another one in every case.
     fn image(&self, case: &str, what: &str, gain: f32) {
-        let values: Vec<f32> = (0..GRID.voxels()).map(|i| i as f32 * gain).collect();
+        let own = case.bytes().fold(1.0, |own, byte| own * 2.0 + f32::from(byte));
+        let value = |at: usize| if inside(at) { own + at as f32 * gain } else { 0.0 };
+        let values: Vec<f32> = (0..GRID.voxels()).map(value).collect();
         write_f32(&self.path(case, what), &values, &Source::new(&GRID, "RAS", Form::Sform).unwrap()).unwrap();
     }
 
@@ -72,14 +89,16 @@ fn cases_are_found_prepared_and_counted() {
     assert_eq!(seen, [(1, 3), (2, 3), (3, 3)]);
     let case = &cohort.cases[0];
     assert_eq!((case.present(), case.depth(), case.grid()), (input().all(), 4, GRID));
-    // Voxel 100 lies in slice 2.
     assert_eq!(case.lesion_slices(), [false, false, true, false]);
     let mut slab = vec![0.0; 2 * 16 * 16];
     case.read_slab(1, 1, &mut slab).unwrap();
-    // The brain is 1..=191, mean 96, and both sequences are the same up to gain. Rows start at 5, columns at 4.
-    let z = (48.0 - 96.0) / ((191.0f32 * 191.0 - 1.0) / 12.0).sqrt();
-    assert!((slab[5 * 16 + 4] - z).abs() < 1e-3 && slab[..5 * 16].iter().all(|&v| v == 0.0));
-    assert!((slab[256 + 5 * 16 + 4] - z).abs() < 1e-3);
+    // Both sequences are the same up to gain and offset, and the mean is in the middle. Rows start at 5, columns at 4.
+    let brain: Vec<f32> = (0..GRID.voxels()).filter(|&at| inside(at)).map(|at| at as f32).collect();
+    let variance = brain.iter().map(|at| (at - 95.5).powi(2)).sum::<f32>() / brain.len() as f32;
+    let z = (48.0 + 8.0 + 1.0 - 95.5) / variance.sqrt();
+    assert!((slab[6 * 16 + 5] - z).abs() < 1e-3 && slab[..6 * 16].iter().all(|&v| v == 0.0));
+    assert!((slab[256 + 6 * 16 + 5] - z).abs() < 1e-3);
+    assert!(cohort.warnings.is_empty(), "{:?}", cohort.warnings);
 }
 
 #[test]
@@ -206,17 +225,145 @@ fn threads_change_nothing() {
 }
 
 #[test]
-fn a_survey_counts_what_the_patterns_find_and_reads_the_first_file() {
+fn a_survey_reads_every_case_and_says_what_is_wrong() {
     let site = Site::new(&["a", "b"]);
     fs::remove_file(site.path("b", "flair")).unwrap();
-    fs::create_dir_all(site.0.path().join("root/c")).unwrap();
     site.image("c", "t1", 1.0);
-    let survey = |more: &str| survey(&site.config(more)).unwrap().remove(0);
+    fs::create_dir_all(site.0.path().join("root/__MACOSX")).unwrap();
+    let survey = |more: &str| survey(&site.config(more), &mut |_, _| {}).unwrap();
     let found = survey("");
-    assert_eq!((found.cases, found.labelled, found.unusable), (3, 2, 1), "c has no label");
+    assert_eq!((found.cases, found.usable, found.patients, found.labelled), (3, 2, 2, true), "c has no label");
     assert_eq!(found.sequences, [("flair".to_owned(), 1), ("t1".to_owned(), 2)]);
-    assert!(matches!(found.first, Some(Ok(()))));
+    let rows: Vec<(&str, &str)> = found.rows.iter().map(|row| (row.case.as_str(), row.what.as_str())).collect();
+    assert_eq!(rows, [("c", "no label file")]);
+    assert_eq!(found.ignored, ["__MACOSX".to_owned()].into());
     assert_eq!(survey("drop = ['flair']").sequences, [("t1".to_owned(), 2)]);
     fs::write(site.path("a", "flair"), b"no image").unwrap();
-    assert!(matches!(survey("").first, Some(Err(_))));
+    let rows = survey("").rows;
+    assert!(rows[0].case == "a" && rows[0].what.starts_with("flair: ") && rows[0].how_bad == "left out", "{rows:?}");
+    // Nothing is kept.
+    assert!(!site.0.path().join("work").exists());
+}
+
+#[test]
+fn a_sequence_whose_file_has_nearly_the_right_name_is_said() {
+    let site = Site::new(&["a", "b"]);
+    fs::rename(site.path("a", "t1"), site.0.path().join("root/a/A-T1.nii")).unwrap();
+    let cohort = site.open("").unwrap();
+    assert_eq!(names(&cohort), ["a", "b"]);
+    let Warned { id, note } = &cohort.warnings[0];
+    assert!(id == "a" && note.what.contains("t1 is taken as missing: A-T1.nii is there"), "{note:?}");
+}
+
+/// Cases that are found by other patterns, as `id: reason or usable`.
+fn found(site: &Site, table: &str) -> Vec<String> {
+    let root = site.0.path().join("root");
+    let text = format!("root = '{}'\n{table}", root.display());
+    let archive: DataConfig = toml::from_str(&text).unwrap();
+    let found = archive.find(&input()).unwrap();
+    let outcome = |files: Result<Files, CaseError>| files.map_or_else(|error| error.to_string(), |_| "usable".into());
+    found.cases.into_iter().map(|(id, case)| format!("{id}: {}", outcome(case.files))).collect()
+}
+
+fn put(site: &Site, names: &[&str]) {
+    for name in names {
+        let path = site.0.path().join("root").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+}
+
+#[test]
+fn every_folder_that_could_be_a_case_is_accounted_for() {
+    let site = Site::new(&[]);
+    put(&site, &["a/t1.nii", "b/T2.nii", "labels/a.nii", "labels/lost.nii", "readme.txt", ".hidden/t1.nii"]);
+    put(&site, &["a (1)/t1.nii", "a.part/t1.nii"]);
+    fs::create_dir_all(site.0.path().join("root/c/t1.nii")).unwrap();
+    fs::create_dir_all(site.0.path().join("root/empty")).unwrap();
+    let table = "label = 'labels/{case}.nii'\nlesion_labels = [1]\nsequences = { t1 = '{case}/t1.nii' }\n";
+    assert_eq!(
+        found(&site, table),
+        [
+            "a: usable",
+            "b: none of its sequences' files is there, such as b/t1.nii; there are T2.nii",
+            "c: t1: a folder stands where the file belongs",
+            "empty: none of its sequences' files is there, such as empty/t1.nii",
+            "lost: none of its sequences' files is there, such as lost/t1.nii",
+        ]
+    );
+}
+
+#[test]
+fn patients_and_their_time_points_are_found_by_folder_and_by_name() {
+    let site = Site::new(&[]);
+    put(&site, &["sub-1/ses-a/anat/sub-1_ses-a_t1.nii", "sub-1/ses-b/anat/sub-1_ses-b_t1.nii", "sub-2/readme"]);
+    let table = "sequences = { t1 = 'sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_t1.nii' }\n";
+    let expected = "2: none of its sequences' files is there, such as sub-2/ses-{case}/anat/sub-2_ses-{case}_t1.nii; \
+                    there are readme";
+    assert_eq!(found(&site, table), ["1/a: usable", "1/b: usable", expected]);
+    assert_eq!(found(&site, &format!("cases = ['1/b', '3']\n{table}")), ["1/b: usable", "3: no sequence file"]);
+    assert_eq!(found(&site, &format!("cases = '1'\n{table}")), ["1/a: usable", "1/b: usable"]);
+}
+
+#[test]
+fn a_file_of_one_case_is_no_other_case() {
+    let site = Site::new(&[]);
+    put(&site, &["a.nii", "a_flair.nii", "a_seg.nii", "a_b.nii", "a_b_seg.nii"]);
+    let table = "label = '{case}_seg.nii'\nlesion_labels = [1]\n\
+                 sequences = { t1 = '{case}.nii', flair = '{case}_flair.nii' }\n";
+    assert_eq!(found(&site, table), ["a: usable", "a_b: usable"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_and_names_that_are_no_text_are_cases_that_are_skipped() {
+    use std::os::unix::ffi::OsStrExt;
+    let site = Site::new(&["a", "b", "c"]);
+    fs::remove_file(site.path("b", "flair")).unwrap();
+    std::os::unix::fs::symlink("../.git/annex/objects/x", site.path("b", "flair")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", site.0.path().join("root/d")).unwrap();
+    fs::write(site.path("c", "t1"), "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n").unwrap();
+    fs::create_dir(site.0.path().join("root").join(std::ffi::OsStr::from_bytes(b"caf\xe9"))).unwrap();
+    let reasons = site.reasons();
+    for (case, words) in [
+        ("b", "flair: the link leads to ../.git/annex/objects/x, which is not there"),
+        ("c", "t1: the file is a pointer of Git LFS"),
+        ("d", "the case's folder: the link leads to elsewhere"),
+        ("caf\u{fffd}", "its name is not UTF-8"),
+    ] {
+        assert!(reasons[case].contains(words), "{case}: {}", reasons[case]);
+    }
+    assert_eq!(reasons.len(), 4);
+}
+
+#[test]
+fn copies_are_left_out_and_cases_that_share_an_image_are_of_one_patient() {
+    let site = Site::new(&["a", "b", "c", "d"]);
+    for what in ["t1", "flair"] {
+        let image = nifti::read(&site.path("a", what)).unwrap();
+        // Other bytes, the same image.
+        write_f32(&site.path("b", what), &image.values, &Source::new(&GRID, "LPS", Form::Qform).unwrap()).unwrap();
+    }
+    fs::copy(site.path("c", "flair"), site.path("d", "flair")).unwrap();
+    let cohort = site.open("").unwrap();
+    assert_eq!(names(&cohort), ["a", "c", "d"]);
+    assert_eq!(cohort.skipped[0].reason.to_string(), "its images are those of a, voxel by voxel");
+    let patients: Vec<&str> = cohort.patients.iter().map(|patient| patient.name.as_str()).collect();
+    assert_eq!(patients, ["a", "c", "c"]);
+    assert!(cohort.warnings[0].id == "d" && cohort.warnings[0].note.what.starts_with("shares an image with c"));
+    // The same from the cache.
+    assert_eq!(site.open("").unwrap().warnings, cohort.warnings);
+    fs::copy(site.path("c", "flair"), site.path("c", "t1")).unwrap();
+    assert!(site.reasons()["c"].contains("are the same image"));
+}
+
+#[test]
+fn a_label_with_other_values_is_left_out_and_named() {
+    let site = Site::new(&["a", "b", "c"]);
+    let mut label = vec![0; GRID.voxels()];
+    label[LESION] = 255;
+    write_u8(&site.path("b", "seg"), &label, &Source::new(&GRID, "RAS", Form::Sform).unwrap()).unwrap();
+    let reasons = site.reasons();
+    assert_eq!(reasons.len(), 1);
+    assert!(reasons["b"].contains("none of data.lesion_labels [4], but 255 (1 voxels)"), "{reasons:?}");
 }

@@ -208,6 +208,7 @@ mod tests {
             slices: 5,
             plane: 24,
             spacing_mm: None,
+            clip_percentiles: None,
         };
         let read = crate::data::open(&site.data, &input, &folder.path().join("work"), &mut |_, _| ()).unwrap();
         assert_eq!((read.cases.len(), read.skipped.len()), (2, 0));

@@ -1,54 +1,76 @@
 //! Which of a site's cases train, and which are kept back for validation.
 
-use crate::case::CachedCase;
 use rand::seq::SliceRandom;
 use random::{Purpose, stream};
 use std::collections::BTreeMap;
 
-/// Parts cases into those to train on and those kept back for validation, as indices, ascending; `origin` names the
-/// site or archive that each case comes from, and each is parted by itself.
+/// Where one case comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The site or archive.
+    pub site: &'a str,
+    /// The patient there. All cases of one are on one side.
+    pub patient: &'a str,
+}
+
+/// Parts cases into those to train on and those kept back for validation, as indices, ascending. The cases of each site
+/// or archive are parted by themselves, patient by patient.
 ///
-/// `share` of the cases is kept back, but one at least where there are two, and never all; nothing is kept back
-/// for a share of zero. The choice depends on the names of origins and cases, not on the order in which they were found:
-/// cases that are pooled are parted as they are at the sites they come from.
+/// `share` of the cases is kept back, or nearly so many, but one patient's at least where there are two, and never all;
+/// nothing is kept back for a share of zero. The choice depends on the names of origins and patients, not on the order in
+/// which they were found: cases that are pooled are parted as they are at the sites they come from.
 #[must_use]
-pub fn split(cases: &[(&str, &CachedCase)], share: f32, seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let mut origins: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, (origin, _)) in cases.iter().enumerate() {
-        origins.entry(origin).or_default().push(index);
+pub fn split(cases: &[Origin<'_>], share: f32, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let mut sites: BTreeMap<&str, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
+    for (index, Origin { site, patient }) in cases.iter().enumerate() {
+        sites.entry(site).or_default().entry(patient).or_default().push(index);
     }
     let (mut training, mut validation) = (Vec::new(), Vec::new());
-    for (origin, own) in origins {
-        let names: Vec<&str> = own.iter().map(|&index| cases[index].1.id()).collect();
-        let (train, kept) = part(&names, share, seed, origin);
-        training.extend(train.into_iter().map(|index| own[index]));
-        validation.extend(kept.into_iter().map(|index| own[index]));
+    for (site, patients) in sites {
+        let mut patients: Vec<Vec<usize>> = patients.into_values().collect();
+        patients.shuffle(&mut stream(seed, 0, site, Purpose::Split));
+        let kept = kept_back(&patients, share);
+        for (place, patient) in patients.into_iter().enumerate() {
+            if kept.contains(&place) { validation.extend(patient) } else { training.extend(patient) }
+        }
     }
     training.sort_unstable();
     validation.sort_unstable();
     (training, validation)
 }
 
-fn part(names: &[&str], share: f32, seed: u64, site: &str) -> (Vec<usize>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..names.len()).collect();
-    order.sort_by_key(|&index| names[index]);
-    order.shuffle(&mut stream(seed, 0, site, Purpose::Split));
-    let (mut validation, mut training) = (order, Vec::new());
-    if validation.len() >= 2 {
-        let wanted = (share * validation.len() as f32).round() as usize;
-        training = validation.split_off(wanted.clamp(usize::from(share > 0.0), validation.len() - 1));
-    } else {
-        std::mem::swap(&mut validation, &mut training);
+/// Which patients are kept back: one after the other, as long as their cases fit into the share.
+fn kept_back(patients: &[Vec<usize>], share: f32) -> Vec<usize> {
+    if patients.len() < 2 {
+        return Vec::new();
     }
-    validation.sort_unstable();
-    training.sort_unstable();
-    (training, validation)
+    let cases: usize = patients.iter().map(Vec::len).sum();
+    let wanted = (share * cases as f32).round() as usize;
+    let wanted = wanted.clamp(usize::from(share > 0.0), cases - 1);
+    let (mut kept, mut count) = (Vec::new(), 0);
+    for (place, patient) in patients.iter().enumerate() {
+        if count + patient.len() <= wanted && kept.len() + 1 < patients.len() {
+            kept.push(place);
+            count += patient.len();
+        }
+    }
+    if kept.is_empty() && wanted > 0 {
+        // None is small enough: the smallest.
+        kept.extend((0..patients.len()).min_by_key(|&place| patients[place].len()));
+    }
+    kept
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Parts the cases of one site, each named by its patient.
+    fn part(patients: &[&str], share: f32, seed: u64, site: &str) -> (Vec<usize>, Vec<usize>) {
+        let cases: Vec<Origin<'_>> = patients.iter().map(|patient| Origin { site, patient }).collect();
+        split(&cases, share, seed)
+    }
 
     #[test]
     fn one_case_trains_and_two_are_shared_out() {
@@ -71,15 +93,33 @@ mod tests {
         assert_eq!(kept(&names).len(), 3);
     }
 
+    #[test]
+    fn one_patient_with_many_time_points_only_trains() {
+        assert_eq!(part(&["a", "a", "a"], 0.3, 1, "north"), (vec![0, 1, 2], vec![]));
+    }
+
+    #[test]
+    fn a_patient_larger_than_the_share_is_kept_back_only_where_all_are() {
+        for seed in 0..20 {
+            assert_eq!(part(&["a", "a", "a", "a", "b"], 0.3, seed, "s"), (vec![0, 1, 2, 3], vec![4]));
+            assert_eq!(part(&["a", "a", "a", "b", "b"], 0.2, seed, "s"), (vec![0, 1, 2], vec![3, 4]));
+        }
+    }
+
     proptest! {
         #[test]
-        fn every_case_has_exactly_one_part(count in 0usize..40, share in 0.0f32..0.9, seed: u64) {
-            let names: Vec<String> = (0..count).map(|i| i.to_string()).collect();
+        fn every_case_has_one_part_and_every_patient_one_side(
+            patients in proptest::collection::vec(0u8..12, 0..40), share in 0.0f32..0.9, seed: u64,
+        ) {
+            let names: Vec<String> = patients.iter().map(ToString::to_string).collect();
             let (training, validation) = part(&names.iter().map(String::as_str).collect::<Vec<_>>(), share, seed, "s");
-            let mut all = [training.clone(), validation].concat();
+            let mut all = [training.clone(), validation.clone()].concat();
             all.sort_unstable();
-            prop_assert_eq!(all, (0..count).collect::<Vec<_>>());
-            prop_assert!(count == 0 || !training.is_empty());
+            prop_assert_eq!(all, (0..names.len()).collect::<Vec<_>>());
+            prop_assert!(names.is_empty() || !training.is_empty());
+            prop_assert!(validation.iter().all(|&kept| training.iter().all(|&used| names[used] != names[kept])));
+            let several = names.iter().any(|name| *name != names[0]);
+            prop_assert_eq!(!validation.is_empty(), several && share > 0.0);
         }
     }
 }

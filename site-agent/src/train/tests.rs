@@ -1,5 +1,5 @@
 use super::*;
-use crate::case::{Native, Placement, Prepared};
+use crate::case::{Native, Noticed, Placement, Prepared};
 use protocol::architecture::{initial, manifest};
 use protocol::case::Grid;
 use protocol::message::{RunId, TaskKind};
@@ -48,6 +48,7 @@ pub(crate) fn patient(id: usize, present: [bool; 2]) -> Prepared {
             lesion: Some(lesion),
         },
         placement: Placement { step: [1.0; 2] },
+        noticed: Noticed::default(),
     }
 }
 

@@ -3,9 +3,10 @@
 use super::Args;
 use crate::address::OptionalAddress;
 use crate::serve::ServeConfig;
-use crate::status;
+use crate::{simulate, status};
 use program::{Class, Failure};
 use protocol::federation::Federation;
+use protocol::text::explain;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,8 +40,8 @@ struct Read<'a> {
 impl<'a> Read<'a> {
     fn new(path: &'a Path) -> Result<Self, Failure> {
         let unreadable = |error| Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()));
-        let mut read = Self { path, text: std::fs::read_to_string(path).map_err(unreadable)?, table: Table::default() };
-        let file: File = toml::from_str(&read.text).map_err(|error| read.wrong(error))?;
+        let mut read = Self { path, text: simulate::read(path).map_err(unreadable)?, table: Table::default() };
+        let file: File = toml::from_str(&read.text).map_err(|error| read.wrong(explain(&error, &read.text)))?;
         read.table = file.serve.unwrap_or_default();
         Ok(read)
     }

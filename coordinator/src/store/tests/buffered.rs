@@ -75,7 +75,7 @@ fn a_buffers_updates_move_the_newest_model_and_the_summary_says_how() {
         update(&store, ("north", 2), 13.0, 2),
         update(&store, ("north", 0), 6.0, 1),
     ];
-    let input = Input { sequences: vec!["a".into()], slices: 1, plane: 16, spacing_mm: None };
+    let input = Input { sequences: vec!["a".into()], slices: 1, plane: 16, spacing_mm: None, clip_percentiles: None };
     let manifest = manifest();
     let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
     let third = Place { run: "federation", round: 3 };

@@ -69,9 +69,15 @@ struct InputText {
     slices: usize,
     plane: Option<usize>,
     spacing_mm: Option<f32>,
+    #[serde(default = "InputText::clip_percentiles")]
+    clip_percentiles: [f32; 2],
 }
 
 impl InputText {
+    fn clip_percentiles() -> [f32; 2] {
+        Input::CLIP_PERCENTILES
+    }
+
     fn slices() -> usize {
         5
     }
@@ -237,7 +243,8 @@ impl Federation {
     /// # Errors
     /// Names the key that is unknown, missing or out of range.
     pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
-        toml::from_str::<Text>(text).map_err(|e| SettingsError::Syntax(e.to_string()))?.resolve()?.check()
+        let wrong = |error| SettingsError::Syntax(crate::text::explain(&error, text));
+        toml::from_str::<Text>(text).map_err(wrong)?.resolve()?.check()
     }
 }
 
@@ -255,6 +262,7 @@ impl Text {
                 slices: self.input.slices,
                 plane: self.input.plane.unwrap_or(plane),
                 spacing_mm: self.input.spacing_mm,
+                clip_percentiles: Some(self.input.clip_percentiles).filter(|percentiles| *percentiles != [0.0, 100.0]),
             },
             model: Model {
                 layout: self.model.layout.unwrap_or(preset.layout),
@@ -367,6 +375,16 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_range_clips_nothing_and_is_what_settings_without_the_key_meant() {
+        let clip = |line: &str| Federation::from_toml(&format!("{LEAST}{line}")).unwrap().input.clip_percentiles;
+        assert_eq!(clip(""), Some([1.0, 99.0]));
+        assert_eq!(clip("clip_percentiles = [0.5, 99.5]\n"), Some([0.5, 99.5]));
+        assert_eq!(clip("clip_percentiles = [0, 100]\n"), None);
+        let old = r#"{"sequences": ["flair"], "slices": 5, "plane": 256, "spacing_mm": null}"#;
+        assert_eq!(serde_json::from_str::<Input>(old).unwrap().clip_percentiles, None);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_by_name() {
         let error = Federation::from_toml(&format!("{LEAST}plain = 64\n")).unwrap_err();
         assert!(error.to_string().contains("plain"), "{error}");
@@ -385,6 +403,8 @@ mod tests {
     fn values_that_cannot_work_name_their_key() {
         for (addition, key) in [
             ("slices = 4\n", "input.slices"),
+            ("clip_percentiles = [30, 99]\n", "input.clip_percentiles"),
+            ("clip_percentiles = [99, 1]\n", "input.clip_percentiles"),
             ("[model]\noutput_stride = 7\n", "model.output_stride"),
             ("[training]\nlearning_rate = nan\n", "training.learning_rate"),
             ("[training]\nbatch = 0\n", "training.batch"),

@@ -15,7 +15,7 @@ fn card() -> ModelCard {
         head_dropout: 0.1,
     };
     let sequences = ["t1", "flair"].map(String::from).to_vec();
-    let input = Input { sequences, slices: 3, plane: 32, spacing_mm: Some(0.9) };
+    let input = Input { sequences, slices: 3, plane: 32, spacing_mm: Some(0.9), clip_percentiles: Some([0.5, 99.5]) };
     ModelCard { name: "two-sites".into(), input, model, round: 7, threshold: Some(0.37) }
 }
 
