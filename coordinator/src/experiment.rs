@@ -12,6 +12,7 @@ mod plan;
 
 use crate::failure::{Class, Failure};
 use crate::outcome::Outcome;
+use crate::private;
 use crate::report::{self, experiment::Finished, experiment::Written};
 use crate::simulate::{self, folder, folder::Folder};
 use plan::{Arm, Experiment, ExperimentError};
@@ -39,7 +40,7 @@ pub struct Args {
 /// # Errors
 /// A configuration that cannot work, a run that fails, an interruption, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(&args.config).map_err(|error| simulate::unreadable(&args.config, &error))?;
+    let text = simulate::read(&args.config)?;
     let experiment = Experiment::from_toml(&text).map_err(|error| refused(&args.config, &error))?;
     let out = args.out.clone().unwrap_or_else(|| simulate::fresh(Path::new("runs"), &experiment.name));
     open(&out, &experiment)?;
@@ -70,7 +71,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// The folder is not an experiment's, or the report cannot be written.
 pub(crate) fn report(folder: &Path, out: &Path, json: bool) -> Result<(), Failure> {
     let path = folder.join(FILE);
-    let text = std::fs::read_to_string(&path).map_err(|error| simulate::unreadable(&path, &error))?;
+    let text = simulate::read(&path)?;
     let experiment = Experiment::from_toml(&text).map_err(|error| refused(&path, &error))?;
     show(&experiment, folder, out, json)
 }
@@ -80,7 +81,7 @@ pub(crate) fn report(folder: &Path, out: &Path, json: bool) -> Result<(), Failur
 fn open(out: &Path, experiment: &Experiment) -> Result<(), Failure> {
     let disk = |error: std::io::Error| Failure::new(Class::Disk, format!("{}: {error}", out.display()));
     let other = |what: String| Failure::new(Class::Configuration, what).hint("name another folder with --out");
-    std::fs::create_dir_all(out).map_err(disk)?;
+    private::create_folder(out).map_err(disk)?;
     let copy = out.join(FILE);
     if !copy.exists() && std::fs::read_dir(out).map_err(disk)?.next().is_some() {
         return Err(other(format!("{} is not empty and not an experiment's folder", out.display())));

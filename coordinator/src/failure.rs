@@ -79,6 +79,37 @@ pub fn report(outcome: Result<(), Failure>) -> ExitCode {
     ExitCode::from(failure.class as u8)
 }
 
+/// Remedies for an address that is in use, that a program may not take, and that is not this machine's.
+type Addresses = [&'static str; 3];
+
+const UDP: Addresses = [
+    "another program listens there, maybe another coordinator (`ss -ulnp` shows which): stop it, or name another port in \
+     serve.listen or with --listen",
+    "ports below 1024 need a right: name another one in serve.listen or with --listen",
+    "this machine has no such address: 0.0.0.0 in serve.listen or --listen stands for all it has",
+];
+const FALLBACK: Addresses = [
+    "another program listens there (`ss -tlnp` shows which): name another address in serve.fallback or with --fallback, or say \
+     \"off\"",
+    "ports below 1024 need a right: docs/OPERATIONS.md says how to be allowed to use 443; another port in serve.fallback or \
+     --fallback needs none",
+    "this machine has no such address: 0.0.0.0 in serve.fallback or --fallback stands for all it has",
+];
+const STATUS: Addresses = [
+    "another program listens there, maybe another coordinator's page (`ss -tlnp` shows which): name another address in \
+     serve.status or with --status, or say \"off\"",
+    "ports below 1024 need a right: name another address in serve.status or with --status, or say \"off\"",
+    "this machine has no such address: name another one in serve.status or with --status, or say \"off\"",
+];
+
+fn of_address(error: &std::io::Error, [used, denied, unknown]: Addresses) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => denied,
+        std::io::ErrorKind::AddrNotAvailable => unknown,
+        _ => used,
+    }
+}
+
 impl From<CertificatesError> for Failure {
     fn from(error: CertificatesError) -> Self {
         use CertificatesError as E;
@@ -102,13 +133,8 @@ impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
         let (class, hint) = match error {
             ServerError::Certificates { .. } => (Class::Configuration, Some("`coordinator init` writes certificates")),
-            ServerError::Listen { .. } => (Class::Federation, None),
-            ServerError::Fallback { .. } => (
-                Class::Configuration,
-                Some(
-                    "name another address in serve.fallback or with --fallback, or say \"off\"; docs/OPERATIONS.md says how to be allowed to use 443",
-                ),
-            ),
+            ServerError::Listen { ref reason, .. } => (Class::Federation, Some(of_address(reason, UDP))),
+            ServerError::Fallback { ref reason, .. } => (Class::Configuration, Some(of_address(reason, FALLBACK))),
             ServerError::Incoming { .. } => (Class::Disk, None),
         };
         Self { class, what: error.to_string(), hint: hint.map(Into::into) }
@@ -118,9 +144,7 @@ impl From<ServerError> for Failure {
 impl From<StatusError> for Failure {
     fn from(error: StatusError) -> Self {
         let (class, hint) = match &error {
-            StatusError::Listen { .. } => {
-                (Class::Configuration, Some("name another address in serve.status or with --status, or say \"off\""))
-            }
+            StatusError::Listen { reason, .. } => (Class::Configuration, Some(of_address(reason, STATUS))),
             StatusError::Token(TokenError::File { .. }) => (
                 Class::Configuration,
                 Some("serve.status_token_file names it; without that key it lies in the run folder"),

@@ -21,7 +21,9 @@ pub(crate) mod words;
 
 use crate::failure::{Class, Failure};
 use crate::outcome::Outcome;
+use crate::private;
 pub use plot::DrawError;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 pub use summary::summarise;
 
@@ -50,7 +52,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.run_folder.join(crate::experiment::FILE).exists() {
         return crate::experiment::report(&args.run_folder, out, args.json);
     }
-    let outcome = read(&args.run_folder)?;
+    let folder = &args.run_folder;
+    if !folder.join(OUTCOME).exists() {
+        if !folder.join("settings.json").exists() {
+            return Err(crate::status::no_run_folder(folder));
+        }
+        let what = format!("the run in {} is not finished: there is no {OUTCOME} yet", folder.display());
+        return Err(Failure::new(Class::Configuration, what).hint("`coordinator status` says how far it is"));
+    }
+    let outcome = read(folder)?;
     write(&outcome, out)?;
     Ok(show(&outcome, out, args.json)?)
 }
@@ -113,21 +123,25 @@ pub fn read(run_folder: &Path) -> Result<Outcome, ReportError> {
 pub fn write(outcome: &Outcome, out: &Path) -> Result<(), ReportError> {
     let report = summarise(outcome);
     let figures = figures::draw(&report, outcome)?;
+    // In the run folder it is as private as what it is made of; a folder of its own is there to be shown.
+    let own = out.join(OUTCOME).exists();
     let folder = out.join("figures");
-    std::fs::create_dir_all(&folder).map_err(disk("create", &folder))?;
+    let made = if own { private::create_folder(&folder) } else { std::fs::create_dir_all(&folder) };
+    made.map_err(disk("create", &folder))?;
     for figure in &figures {
-        put(&folder.join(format!("{}.svg", figure.name)), &figure.svg)?;
+        put(&folder.join(format!("{}.svg", figure.name)), &figure.svg, own)?;
     }
-    put(&out.join("report.json"), &json(&report)?)?;
-    put(&out.join("report.html"), &html::page(&report, &figures, outcome))
+    put(&out.join("report.json"), &json(&report)?, own)?;
+    put(&out.join("report.html"), &html::page(&report, &figures, outcome), own)
 }
 
 fn json(report: &contract::Report) -> Result<String, ReportError> {
     Ok(serde_json::to_string_pretty(report).map_err(ReportError::Encode)? + "\n")
 }
 
-fn put(path: &Path, text: &str) -> Result<(), ReportError> {
-    std::fs::write(path, text).map_err(disk("write", path))
+fn put(path: &Path, text: &str, own: bool) -> Result<(), ReportError> {
+    let file = if own { private::create_file(path) } else { std::fs::File::create(path) };
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(disk("write", path))
 }
 
 fn disk<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> ReportError + 'a {

@@ -7,13 +7,14 @@ use crate::driver::{Accepted, Books, Driver, End, Inlets};
 use crate::failure::{Class, Failure};
 use crate::happening::Happening;
 use crate::outcome::Outcome;
+use crate::private;
 use crate::report;
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::signal::{self, Signal};
 use crate::simulate::View;
 use crate::status::{self, Page, Status, StatusError, Web};
 use crate::store::{Place, Store, StoreError};
-pub(crate) use configure::run_folder;
+pub(crate) use configure::{read_text, run_folder};
 use shared::architecture::{initial, manifest};
 use shared::federation::Federation;
 use shared::message::{RunId, TaskId, Trained};
@@ -163,6 +164,7 @@ pub async fn serve(
         expected_bytes: store.update_bytes(&manifest),
         expected_sites: federation.sites.expected.clone(),
     };
+    private::warn("the coordinator's key", &server.certificates.join("key.pem"));
     let server = Server::bind(server, events).await?;
     tracing::info!(address = %server.local_addr(), "listening");
     if let Some(address) = server.fallback_addr() {
@@ -234,7 +236,8 @@ fn prepare(
     }
     for run in snapshot.iter().flat_map(|snapshot| &snapshot.runs) {
         let name = run.outcome.name.as_str();
-        let last = run.model.map(|id| (run.finished, id));
+        // A model that is discarded may be replaced on the disk already.
+        let last = run.model.filter(|_| run.discarded.is_none()).map(|id| (run.finished, id));
         let best = run.best.map(|best| (best.round, best.parameters));
         let used = run.buffer.iter().flat_map(|buffer| &buffer.models).filter(|(round, _)| **round > 0);
         for (round, id) in last.into_iter().chain(best).chain(used.map(|(round, id)| (*round, *id))) {
@@ -315,26 +318,6 @@ impl From<ServeError> for Failure {
             ServeError::Weights { .. } => Self::new(Class::Configuration, error)
                 .hint("they must be of the network that [model] and [input] describe; docs/ARCHITECTURE.md says how to save one"),
         }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let (class, hint) = match &error {
-            StoreError::Io { .. } => (Class::Disk, "what was finished stands; free the disk and start again"),
-            StoreError::InUse(_) => (Class::Configuration, "stop it, or name another run folder"),
-            StoreError::Settings { .. } => (Class::Configuration, "name another run folder for other settings"),
-            StoreError::Release { .. } => {
-                (Class::Configuration, "go on with the release that began the run, or name another run folder")
-            }
-            StoreError::Record { .. } => {
-                (Class::Disk, "put a copy in its place, or remove it: the report then lacks what that round did")
-            }
-            StoreError::Damaged { .. } => {
-                (Class::Disk, "state.previous.json, put in place of state.json, goes on from the facts before")
-            }
-        };
-        Self::new(class, error).hint(hint)
     }
 }
 

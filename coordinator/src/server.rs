@@ -6,10 +6,12 @@
 //! one that took its place. Sites whose network lets no UDP through may come through a tunnel of TLS over TCP. See
 //! docs/PROTOCOL.md.
 
+mod clock;
 mod peers;
 mod quic;
 mod tls;
 mod tunnel;
+mod twice;
 mod wire;
 
 use peers::Order;
@@ -19,6 +21,7 @@ use shared::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 use tokio::sync::mpsc;
 use tunnel::{Origins, Tunnels};
 
@@ -164,6 +167,7 @@ impl Server {
     /// sites down and costs no memory.
     pub async fn bind(config: ServerConfig, events: mpsc::Sender<Inbound>) -> Result<Self, ServerError> {
         let tls = tls::configuration(&config.certificates)?;
+        tls::check_clock(&config.certificates, SystemTime::now())?;
         let incoming = |reason| ServerError::Incoming { path: config.incoming.clone(), reason };
         wire::sweep(&config.incoming).map_err(incoming)?;
         let outer = config.fallback.map(|listen| Ok((listen, tls::tunnel(&config.certificates)?))).transpose()?;

@@ -9,7 +9,7 @@ mod view;
 use crate::failure::{Class, Failure};
 use crate::outcome::Outcome;
 use crate::report;
-use crate::serve::serve;
+use crate::serve::{read_text, serve};
 use children::ChildError;
 use federate::Simulation;
 use folder::{Folder, FolderError};
@@ -44,7 +44,7 @@ pub struct Args {
 /// # Errors
 /// A configuration that cannot work, a child process that fails, an interruption, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(&args.config).map_err(|error| unreadable(&args.config, &error))?;
+    let text = read(&args.config)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan::from_toml(&text, cores).map_err(|error| named(&args.config, &error))?;
     children::binary()?;
@@ -92,9 +92,9 @@ pub(crate) fn fresh(parent: &Path, name: &str) -> PathBuf {
     paths.find(|path| !path.exists()).unwrap_or_else(|| parent.join(base))
 }
 
-pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()))
-        .hint("configs/demo.toml is an example that runs as it stands")
+/// The text of a file with a `[simulate]` table.
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
+    read_text(path).map_err(|failure| failure.hint("configs/demo.toml is an example that runs as it stands"))
 }
 
 pub(crate) fn named(path: &Path, error: &PlanError) -> Failure {

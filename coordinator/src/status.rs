@@ -28,6 +28,7 @@ mod token;
 mod web;
 
 pub use client::ClientError;
+pub(crate) use commands::no_run_folder;
 pub use commands::{DropArgs, StatusArgs, Where, drop_site, pause, resume, show, stop};
 pub use picture::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
 pub use settings::{Page, bind};

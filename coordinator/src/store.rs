@@ -18,13 +18,16 @@ mod atomic;
 mod facts;
 mod lock;
 mod records;
+mod remedy;
 mod settings;
 mod source;
 mod updates;
 
 use crate::outcome::{Outcome, RoundRecord};
+use crate::private;
 use atomic::{AtomicFile, write_whole};
 pub use facts::peek;
+pub(crate) use lock::in_use;
 pub use lock::is_held;
 pub use records::records;
 use shared::aggregate::{AggregateError, BLOCK, Checked};
@@ -39,6 +42,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+pub use updates::Offered;
 
 /// Why the run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +58,21 @@ pub enum StoreError {
         error: io::Error,
     },
     /// Another coordinator works in the folder.
-    #[error("{} is in use by another coordinator", .0.display())]
-    InUse(PathBuf),
+    #[error("{} is in use by another coordinator{}", folder.display(), process.map(|id| format!(" (process {id})")).unwrap_or_default())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// Its process, as far as known.
+        process: Option<u32>,
+    },
+    /// The facts that a restart needs are gone, and rounds are there.
+    #[error("{} is missing, and the folder holds rounds of a run", path.display())]
+    NoFacts {
+        /// Where they should be.
+        path: PathBuf,
+        /// Whether the facts before are there.
+        previous: bool,
+    },
     /// The folder belongs to a federation with other settings.
     #[error("{} holds a run with other settings: {}", folder.display(), differences.join("; "))]
     Settings {
@@ -129,7 +146,8 @@ impl Store {
         federation: &Federation,
         keep_updates: bool,
     ) -> Result<(Self, Option<Snapshot>), StoreError> {
-        fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
+        private::create_folder(root).map_err(StoreError::io("create", root))?;
+        private::warn("the run folder", root);
         let lock = lock::lock(root)?;
         let network = manifest(&federation.model, &federation.input);
         let encoding = Encoding::new(&network, federation.updates).map(Arc::new);
@@ -143,6 +161,10 @@ impl Store {
             Err(error) => return Err(StoreError::io("read", &settings)(error)),
         }
         let snapshot = facts::read(root)?;
+        if snapshot.is_none() && facts::had_rounds(root) {
+            let previous = root.join(facts::PREVIOUS).exists();
+            return Err(StoreError::NoFacts { path: root.join(facts::STATE), previous });
+        }
         // The report needs them in the end: whoever starts a run that goes on hears now what is wrong with one.
         snapshot.iter().flat_map(|facts| &facts.runs).try_for_each(|run| store.records(run).map(drop))?;
         Ok((store, snapshot))
@@ -294,7 +316,8 @@ impl Store {
             if round <= oldest {
                 remove(&self.round(place).join("updates"), |path| fs::remove_dir_all(path))?;
             }
-            if round + 1 < last && round != best && !used(round) {
+            let sound = run.sound.is_some_and(|sound| sound.round == round);
+            if round + 1 < last && round != best && !sound && !used(round) {
                 remove(&self.model(place), |path| fs::remove_file(path))?;
             }
         }

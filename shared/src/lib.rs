@@ -24,3 +24,4 @@ pub mod round;
 pub mod score;
 pub mod sequence;
 pub mod site;
+pub mod text;

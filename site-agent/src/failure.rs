@@ -138,9 +138,16 @@ impl From<LinkError> for Failure {
             E::Proxy { .. } => {
                 Some("HTTPS_PROXY=http://user:password@host:port names the proxy, NO_PROXY who needs none")
             }
-            E::OurCertificate { .. } => Some("ask the federation for a new certificate folder for this site"),
+            E::OurCertificate { .. } => Some(
+                "if the dates are over, ask the federation for a new certificate folder for this site; if a clock is wrong, set it \
+                 (`site-agent doctor` compares both)",
+            ),
             E::TheirCertificate { .. } => Some(
-                "`coordinator` must be a name in its certificate, and `certificates` the folder of this federation",
+                "`coordinator` must be a name in its certificate, `certificates` the folder of this federation, and this machine's \
+                 clock right",
+            ),
+            E::Refused { ref reason } if reason.contains(shared::site::TWICE) => Some(
+                "stop one of the two agents, or give each site its own certificate folder (`coordinator init --sites`)",
             ),
             E::Protocol { .. } => Some("coordinator and site-agent must be of the same release"),
             _ => None,

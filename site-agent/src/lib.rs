@@ -18,6 +18,7 @@ pub mod nifti;
 pub mod overlay;
 pub mod phantom;
 pub mod predict;
+mod private;
 pub mod score;
 pub mod signal;
 pub mod train;

@@ -1,5 +1,6 @@
 //! The site's connection to its coordinator: QUIC with mutual TLS 1.3. See docs/PROTOCOL.md.
 
+mod clock;
 mod proxy;
 mod quic;
 mod race;
@@ -190,6 +191,27 @@ impl LinkError {
         self.silent() || matches!(self, Self::Closed { .. } | Self::Transfer { .. })
     }
 
+    /// Says what there is to compare where a certificate or a clock is at fault: this machine's time, and how long the
+    /// site's own certificate is valid.
+    fn with_times(self, certificates: &Path) -> Self {
+        match self {
+            Self::OurCertificate { reason } if reason.starts_with(quic::EXPIRED) => {
+                let here = httpdate::fmt_http_date(SystemTime::now());
+                let valid = tls::validity(certificates).map_or(String::new(), |validity| {
+                    let [from, until] = [validity.from, validity.until].map(httpdate::fmt_http_date);
+                    format!(", this site's certificate is valid from {from} until {until}")
+                });
+                Self::OurCertificate {
+                    reason: format!(
+                        "{reason}: it is {here} by this machine's clock{valid}; the coordinator's clock decides"
+                    ),
+                }
+            }
+            Self::TheirCertificate { reason } => Self::TheirCertificate { reason: clock::in_words(&reason) },
+            error => error,
+        }
+    }
+
     /// Whether the coordinator was not heard at all, so that another way to it may do better.
     fn silent(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Address { .. } | Self::Tunnel { .. } | Self::Proxy { .. })
@@ -211,7 +233,9 @@ impl Link {
         let tls = tls::configuration(&config.certificates)?;
         let incoming = |reason| LinkError::Incoming { path: config.incoming.clone(), reason };
         wire::sweep(&config.incoming).map_err(incoming)?;
-        let (connection, outbox, events) = quic::connect(config, tls, hello).await?;
+        let certificates = config.certificates.clone();
+        let connected = quic::connect(config, tls, hello).await;
+        let (connection, outbox, events) = connected.map_err(|error| error.with_times(&certificates))?;
         Ok((Self { connection, outbox }, events))
     }
 
@@ -233,7 +257,7 @@ impl Link {
     /// As [`Link::connect`], as far as it gets.
     pub async fn probe(config: &LinkConfig, way: Way) -> Result<Option<i64>, LinkError> {
         let tls = tls::configuration(&config.certificates)?;
-        quic::probe(config, tls, way).await
+        quic::probe(config, tls, way).await.map_err(|error| error.with_times(&config.certificates))
     }
 
     /// The proxy on the way to the fallback, as `host:port`.

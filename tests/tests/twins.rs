@@ -20,3 +20,17 @@ fn both_ends_heed_the_same_signals() {
     let site = include_str!("../../site-agent/src/signal.rs");
     assert_eq!(coordinator, site);
 }
+
+#[test]
+fn both_ends_say_when_a_certificate_is_valid_by_the_same_words() {
+    let coordinator = include_str!("../../coordinator/src/server/clock.rs");
+    let site = include_str!("../../site-agent/src/link/clock.rs");
+    assert_eq!(coordinator, site);
+}
+
+#[test]
+fn both_ends_keep_files_private_in_the_same_way() {
+    let coordinator = include_str!("../../coordinator/src/private.rs");
+    let site = include_str!("../../site-agent/src/private.rs");
+    assert_eq!(coordinator, site);
+}

@@ -37,8 +37,7 @@ struct Read<'a> {
 
 impl<'a> Read<'a> {
     fn new(path: &'a Path) -> Result<Self, Failure> {
-        let unreadable = |error| Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()));
-        let mut read = Self { path, text: std::fs::read_to_string(path).map_err(unreadable)?, table: Table::default() };
+        let mut read = Self { path, text: read_text(path)?, table: Table::default() };
         let file: File = toml::from_str(&read.text).map_err(|error| read.wrong(error))?;
         read.table = file.serve.unwrap_or_default();
         Ok(read)
@@ -51,6 +50,17 @@ impl<'a> Read<'a> {
     fn missing(&self, key: &str) -> Failure {
         self.wrong(format!("serve.{key} is missing"))
     }
+}
+
+/// A settings file's text.
+///
+/// # Errors
+/// The disk refuses, or the file is in another encoding than UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    let unreadable = |error| Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let text = shared::text::decode(&bytes);
+    text.map(str::to_owned).map_err(|error| Failure::new(Class::Configuration, format!("{}: {error}", path.display())))
 }
 
 pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {

@@ -3,15 +3,18 @@
 use super::peers::{Desk, Dismissal, Order, Peers};
 use super::tunnel::Origins;
 use super::wire::{self, Hashes, Landing, WireError};
-use super::{Inbound, ServerConfig, ServerError, tls};
+use super::{Inbound, ServerConfig, ServerError, clock, tls, twice};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use shared::codec::CloseCode;
 use shared::codec::transfer::{Receiving, TransferError};
 use shared::message::{CoordinatorMessage, Hello, PROTOCOL, SiteMessage, TransferHeader};
 use shared::parameters::ParametersId;
+use shared::site::TWICE;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -46,6 +49,11 @@ const INITIAL_WINDOW: u64 = 4 * DATAGRAM as u64;
 /// What to ask the system for; it gives what it permits.
 const SOCKET_BUFFER: usize = 4 << 20;
 
+/// Streams that a site may have open: one for what is said, one for what is sent. The number goes up, for all and by one, when
+/// a site is asked whether it is there.
+const STREAMS: u32 = 2;
+const MOST_STREAMS: u32 = 64;
+
 /// The listening socket with its connections.
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -61,11 +69,41 @@ struct House {
     peers: Peers,
     origins: Origins,
     events: mpsc::Sender<Inbound>,
+    /// The sites' connections, and where each comes from.
+    visitors: Mutex<BTreeMap<String, (Connection, String)>>,
+    /// The streams that were last given to a site to see whether it answers.
+    streams: AtomicU32,
     /// Of the parameters that were sent last, which are a round's model as a rule.
     hashes: Mutex<Option<(ParametersId, Hashes)>>,
 }
 
 impl House {
+    /// Why a site may not come from here: another agent of its name is at work elsewhere.
+    async fn doubled(&self, site: &str, from: &str) -> Option<Ending> {
+        let (other, place) = self.visitors().get(site).cloned()?;
+        // More streams than before are a message that the other end has to acknowledge.
+        let streams = self.streams.fetch_add(1, Ordering::Relaxed).saturating_add(1).min(MOST_STREAMS);
+        let ask = || other.set_max_concurrent_bi_streams(VarInt::from_u32(streams));
+        let there = twice::is_there(|| other.close_reason().is_none(), || other.stats().udp_rx.datagrams, ask).await;
+        let reason = format!(
+            "{site} {TWICE}, from {place}: a second agent with the same certificate came from {from}, which is not let in"
+        );
+        there.then_some(Ending(CloseCode::Stranger, reason))
+    }
+
+    /// A site's connection has ended, unless another one has its place already.
+    fn leave(&self, site: &str, connection: &Connection) {
+        let mut visitors = self.visitors();
+        if visitors.get(site).is_some_and(|(other, _)| other.stable_id() == connection.stable_id()) {
+            visitors.remove(site);
+        }
+    }
+
+    fn visitors(&self) -> MutexGuard<'_, BTreeMap<String, (Connection, String)>> {
+        // A panic while it was held left it whole: every change to it is a single step.
+        self.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn hashes(&self, header: TransferHeader) -> Hashes {
         // A panic while they were held left them whole: they change in a single step.
         let mut held = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,7 +136,9 @@ impl Endpoint {
             Ok((quinn::Endpoint::new(endpoint_config(), Some(server), socket, runtime)?, local))
         });
         let (endpoint, local) = opened.map_err(|reason| ServerError::Listen { listen, reason })?;
-        let house = Arc::new(House { config, peers: Peers::default(), origins, events, hashes: Mutex::default() });
+        let (peers, visitors, hashes) = (Peers::default(), Mutex::default(), Mutex::default());
+        let streams = AtomicU32::new(STREAMS);
+        let house = Arc::new(House { config, peers, origins, events, visitors, streams, hashes });
         tokio::spawn(listen_on(endpoint.clone(), house.clone()));
         Ok(Self { endpoint, local, house })
     }
@@ -133,7 +173,7 @@ fn transport() -> quinn::TransportConfig {
     let mut congestion = quinn::congestion::CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW);
     transport
-        .max_concurrent_bidi_streams(2u8.into())
+        .max_concurrent_bidi_streams(STREAMS.into())
         .max_concurrent_uni_streams(0u8.into())
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(CONNECTION_WINDOW.into())
@@ -191,14 +231,23 @@ async fn serve(incoming: Incoming, house: Arc<House>) {
     let from = house.origins.of(remote);
     let connection = match timeout(GREETING, incoming).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tracing::warn!(%from, %error, "a connection was refused"),
+        Ok(Err(error)) => {
+            let error = clock::in_words(&error.to_string());
+            return tracing::warn!(%from, error, "a connection was refused");
+        }
         Err(_) => return tracing::warn!(%from, "a connection never finished its handshake"),
     };
     let greeted = timeout(GREETING, greet(&connection, &house)).await;
     let silent = || Err(Ending(CloseCode::Violation, "no first words".into()));
     match greeted.unwrap_or_else(|_| silent()) {
         Ok((site, hello, streams)) => {
+            if let Some(Ending(code, reason)) = house.doubled(&site, &from.to_string()).await {
+                tracing::warn!(%from, reason, "a connection was refused");
+                connection.close(number(code), reason.as_bytes());
+                return;
+            }
             tracing::info!(%from, site, "a site connected");
+            house.visitors().insert(site.clone(), (connection.clone(), from.to_string()));
             house.origins.admit(remote);
             attend(&connection, &house, (site, hello, streams), from.is_tunnel()).await;
         }
@@ -258,6 +307,7 @@ async fn attend(
         },
     };
     connection.close(number(code), reason.as_bytes());
+    house.leave(&visit.site, connection);
     house.peers.leave(&visit.site, number_of);
     visit.tell(|site, connection| Inbound::Closed { site, connection, reason }).await;
     drop(alive);

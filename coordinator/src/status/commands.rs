@@ -37,6 +37,9 @@ pub struct StatusArgs {
 pub struct DropArgs {
     /// The site's name, as in its certificate.
     site: String,
+    /// Also where too few training sites would be left and the federation would stop.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     place: Where,
 }
@@ -102,21 +105,43 @@ pub fn drop_site(args: &DropArgs) -> Result<(), Failure> {
     if !shared::federation::plain(&args.site) {
         return Err(Failure::new(Class::Configuration, format!("{:?} is no site's name", args.site)));
     }
-    steer(&args.place, &format!("/control/drop/{}", args.site))
+    let force = if args.force { "/force" } else { "" };
+    steer(&args.place, &format!("/control/drop/{}{force}", args.site))
 }
 
 fn steer(place: &Where, path: &str) -> Result<(), Failure> {
     let folder = place.folder()?;
-    let nobody = || Failure::new(Class::Federation, format!("no coordinator works in {}", folder.display()));
-    let beacon = live(&folder)?.ok_or_else(nobody)?;
+    let Some(beacon) = live(&folder)? else { return Err(nobody(&folder)?) };
     let token = Token::read(&beacon.token_file).map_err(StatusError::from)?;
     println!("{}", ask(beacon.door(), Request { method: "POST", path, token: Some(token.text()) })?);
     Ok(())
 }
 
+/// Why there is nobody to ask in a folder.
+fn nobody(folder: &Path) -> Result<Failure, Failure> {
+    let status = stored(folder)?;
+    let done = status.runs.first().map_or(0, |run| run.finished);
+    let folder = folder.display();
+    Ok(match status.phase {
+        Phase::Finished => {
+            Failure::new(Class::Federation, format!("the run in {folder} is finished: nothing is left to do"))
+                .hint(format!("coordinator report {folder} writes its report again"))
+        }
+        _ if done == 0 => {
+            Failure::new(Class::Federation, format!("no coordinator works in {folder}, and no round is finished there"))
+                .hint("`coordinator serve` begins the run")
+        }
+        _ => Failure::new(
+            Class::Federation,
+            format!("no coordinator works in {folder}: it ended after round {done} of {}", status.rounds),
+        )
+        .hint("the command that began the run goes on with it; then it can be asked"),
+    })
+}
+
 /// Where the coordinator that works in a folder can be asked; `None` when nobody works there.
 fn live(folder: &Path) -> Result<Option<Beacon>, Failure> {
-    if !store::is_held(folder)? {
+    if !folder.is_dir() || !store::is_held(folder)? {
         return Ok(None);
     }
     let hidden = || {
@@ -134,14 +159,94 @@ fn ask_status(beacon: &Beacon) -> Result<Status, Failure> {
     Ok(serde_json::from_str(&text).map_err(|_| ClientError::Strange(beacon.address))?)
 }
 
+/// What was looked for, and what is there instead.
+pub(crate) fn no_run_folder(folder: &Path) -> Failure {
+    let path = folder.display();
+    let (what, hint) = if !folder.exists() {
+        (
+            format!("there is no folder {path}"),
+            "is it spelled right, and was the run ever begun? `coordinator serve` makes the folder",
+        )
+    } else if !folder.is_dir() {
+        (format!("{path} is a file, not a run folder"), "name the folder that the coordinator writes to")
+    } else if folder.join(crate::experiment::FILE).exists() {
+        (format!("{path} is an experiment's folder, not a run folder"), "its runs lie in arms/ARM/seed-N")
+    } else {
+        (
+            format!("{path} is no run folder: there is no settings.json in it"),
+            "the coordinator says at its start which folder it writes to: serve.run_folder, --run-folder or --out",
+        )
+    };
+    Failure::new(Class::Configuration, what).hint(hint)
+}
+
 /// What a folder says in which nobody works.
 fn stored(folder: &Path) -> Result<Status, Failure> {
     if !folder.join("settings.json").exists() {
-        return Err(Failure::new(Class::Configuration, format!("{} is no run folder", folder.display())));
+        return Err(no_run_folder(folder));
     }
     let (federation, facts) = store::peek(folder)?;
     let mut status = Status::new(&federation, super::now());
     status.keep(&facts.unwrap_or_default());
     status.phase = if folder.join(crate::report::OUTCOME).exists() { Phase::Finished } else { Phase::Away };
     Ok(history::whole(status, folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use shared::round::Snapshot;
+
+    #[test]
+    fn a_folder_that_is_no_run_folder_says_what_was_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |path: PathBuf| Where { config: None, run_folder: Some(path) };
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let experiment = folder.path().join("experiment");
+        std::fs::create_dir(&experiment).unwrap();
+        std::fs::write(experiment.join(crate::experiment::FILE), "").unwrap();
+        for (path, words) in [
+            (folder.path().join("nothing"), "there is no folder"),
+            (file, "is a file, not a run folder"),
+            (experiment, "an experiment's folder"),
+            (folder.path().to_path_buf(), "there is no settings.json in it"),
+        ] {
+            let shown = show(&StatusArgs { place: place(path.clone()), json: false }).unwrap_err();
+            let paused = pause(&place(path.clone())).unwrap_err();
+            for failure in [shown, paused] {
+                assert_eq!(failure.class, Class::Configuration);
+                assert!(failure.what.contains(words) && failure.hint.is_some(), "{failure:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_for_a_run_that_nobody_runs_says_how_far_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "name = 'x'\nrounds = 6\n[input]\nsequences = ['a']\n[model]\npreset = 'tiny'\n";
+        let federation = shared::federation::Federation::from_toml(text).unwrap();
+        let (store, _) = Store::open(folder.path(), &federation, false).unwrap();
+        let place = Where { config: None, run_folder: Some(folder.path().into()) };
+        let failure = |place: &Where| resume(place).unwrap_err();
+        let held = failure(&place);
+        assert!(held.what.contains("starts, or has no status page"), "{held:?}");
+        drop(store);
+        let begun = failure(&place);
+        assert!(begun.what.contains("no round is finished") && begun.class == Class::Federation, "{begun:?}");
+        let (store, _) = Store::open(folder.path(), &federation, false).unwrap();
+        let facts = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
+            "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},"finished":2,
+            "before":{"seconds":0,"bytes":0,"validation":null},"speeds":{},"model":null,"validated":false,"best":null,
+            "done":false}]}"#;
+        let facts: Snapshot = serde_json::from_str(facts).unwrap();
+        store.persist(&facts).unwrap();
+        drop(store);
+        let stopped = failure(&place);
+        assert!(stopped.what.contains("it ended after round 2 of 6"), "{stopped:?}");
+        std::fs::write(folder.path().join(crate::report::OUTCOME), "{}").unwrap();
+        let finished = failure(&place);
+        assert!(finished.what.contains("is finished: nothing is left to do"), "{finished:?}");
+    }
 }
