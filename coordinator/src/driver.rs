@@ -14,7 +14,7 @@ use protocol::message::{RunId, TaskId, TaskKind};
 use protocol::model_file::ModelCard;
 use protocol::outcome::Outcome;
 use protocol::parameters::Manifest;
-use protocol::round::{Contribution, Effect, Event, Machine, ModelRef, RunProgress, Snapshot};
+use protocol::round::{Contribution, Effect, Event, Machine, ModelRef, RunProgress, Snapshot, Taken};
 pub(crate) use state::{Accepted, DriverState};
 use state::{BackgroundJob, JobResult};
 use std::path::PathBuf;
@@ -123,13 +123,17 @@ impl Driver {
                 return Err(End::Stopped(format!("work on the sites' updates broke off: {reason}")));
             }
             JobResult::Checked { site, task, result, id } => {
-                let result = result?.map(|checked| {
+                let result = result?.map(|(checked, distance)| {
                     self.state.checked.insert((task, site.clone()), checked);
-                    id
+                    Taken { parameters: id, distance }
                 });
                 Event::Stored { site, task, result }
             }
             JobResult::Aggregated { run, round, result } => Event::Aggregated { run, round, parameters: result? },
+            JobResult::Restored { run, round, result } => {
+                result?;
+                Event::Restored { run, round }
+            }
         };
         self.dispatch(event).await
     }
@@ -162,6 +166,7 @@ impl Driver {
                 let (store, name) = (self.store.clone(), self.name(run));
                 self.blocking(move || store.record(&name, &record)).await?;
             }
+            Effect::Restore { run, round, from } => self.restore(run, round, from),
             Effect::Persist(snapshot) => self.persist(*snapshot).await?,
             Effect::Report(happening) => {
                 self.picture.send_modify(|picture| picture.hear(&happening, status::now()));
@@ -186,10 +191,10 @@ impl Driver {
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
         let run = self.name(task.run);
         // Now, because the model that it started from may be removed before the check's turn comes.
-        let source = store.open_update(&path, Place { run: &run, round: task.round }, &manifest)?;
+        let offered = store.open_update(&path, Place { run: &run, round: task.round }, &manifest)?;
         self.spawn_job(move || {
             let place = Place { run: &run, round: task.round };
-            let result = store.accept((&path, source), place, &site, &manifest, arrived);
+            let result = store.accept((&path, offered), place, &site, &manifest, arrived);
             JobResult::Checked { site, task, result, id: arrived.header().parameters }
         });
         Ok(())
@@ -237,6 +242,15 @@ impl Driver {
             JobResult::Aggregated { run, round, result }
         });
         Ok(())
+    }
+
+    /// Puts an earlier model in the place of a round's.
+    fn restore(&mut self, run: RunId, round: u32, from: ModelRef) {
+        let (store, manifest, name) = (self.store.clone(), self.manifest.clone(), self.name(run));
+        self.spawn_job(move || {
+            let (from, to) = (Place { run: &name, round: from.round }, Place { run: &name, round });
+            JobResult::Restored { run, round, result: store.restore(from, to, &manifest) }
+        });
     }
 
     async fn persist(&mut self, snapshot: Snapshot) -> Result<(), End> {

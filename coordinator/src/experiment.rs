@@ -14,6 +14,7 @@ use crate::report::{self, experiment::Finished, experiment::Written};
 use crate::simulate::{self, folder, folder::Folder};
 use plan::Arm;
 pub(crate) use plan::{Experiment, ExperimentError};
+use program::private;
 use program::{Class, Failure};
 use protocol::outcome::Outcome;
 use std::path::{Path, PathBuf};
@@ -54,7 +55,7 @@ pub(crate) fn run(experiment: &Experiment, out: &Path, json: bool) -> Result<(),
 fn open(out: &Path, experiment: &Experiment) -> Result<(), Failure> {
     let disk = |error: std::io::Error| Failure::new(Class::Disk, format!("{}: {error}", out.display()));
     let other = |what: String| Failure::new(Class::Configuration, what).hint("name another folder with --out");
-    std::fs::create_dir_all(out).map_err(disk)?;
+    private::create_folder(out).map_err(disk)?;
     let copy = out.join(FILE);
     if !copy.exists() && std::fs::read_dir(out).map_err(disk)?.next().is_some() {
         return Err(other(format!("{} is not empty and not an experiment's folder", out.display())));

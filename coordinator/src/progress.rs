@@ -97,7 +97,7 @@ impl Bars {
             }
             Happening::RoundFinished { round, .. } => self.rounds.set_position(u64::from(*round)),
             Happening::Evaluating { round, cases, .. } => self.rounds.set_message(scoring(*round, *cases)),
-            Happening::Validated { .. } => {
+            Happening::Validated { .. } | Happening::WentBack { .. } => {
                 line(happening).into_iter().for_each(|line| drop(self.all.println(line)));
             }
             Happening::Joined { site, .. } => self.site(site, 0, 1, "connected".into()),
@@ -131,15 +131,22 @@ fn scoring(round: u32, cases: Cases) -> String {
     }
 }
 
+/// Said of a site none of whose cases has a lesion.
+const NO_LESION: &str =
+    "; its labels hold no lesion in any case, so its Dice will say nothing: is data.lesion_labels right there?";
+
 /// What happened in one line; `None` for what happens too often to be worth one.
 fn line(happening: &Happening) -> Option<String> {
     Some(match happening {
         Happening::Preparing { .. } | Happening::Progress { .. } => return None,
         Happening::Joined { site, .. } => format!("{site} connected"),
-        Happening::Ready { site, inventory } => format!(
-            "{site} is ready: {} training, {} validation, {} held-out cases, {} skipped",
-            inventory.training_cases, inventory.validation_cases, inventory.held_out_cases, inventory.skipped_cases
-        ),
+        Happening::Ready { site, inventory } => {
+            let none = if inventory.lesions() == 0 { NO_LESION } else { "" };
+            format!(
+                "{site} is ready: {} training, {} validation, {} held-out cases, {} skipped{none}",
+                inventory.training_cases, inventory.validation_cases, inventory.held_out_cases, inventory.skipped_cases
+            )
+        }
         Happening::Left { site, reason } => format!("{site} left: {reason}"),
         Happening::RoundStarted { name, round, rounds, sites, .. } => {
             format!("{name}: round {round} of {rounds} with {}", sites.join(", "))
@@ -156,8 +163,13 @@ fn line(happening: &Happening) -> Option<String> {
         }
         Happening::Evaluating { round, cases, .. } => scoring(*round, *cases),
         Happening::Validated { round, score, best, .. } => {
-            let score = score.map_or("undefined".into(), |dice| format!("{dice:.4}"));
+            let undefined = "undefined, because no validation case that was scored holds a lesion";
+            let score = score.map_or(undefined.into(), |dice| format!("{dice:.4}"));
             format!("round {round}: validation Dice {score}{}", if *best { ", the best so far" } else { "" })
+        }
+        Happening::WentBack { round, to, reason, .. } => {
+            let from = if *to == 0 { "the initial model".into() } else { format!("the model of round {to}") };
+            format!("the model of round {round} is discarded, {from} goes on: {reason}")
         }
         Happening::Dropped { site } => format!("{site} was dropped by the operator"),
         Happening::Paused => "paused: no new task is handed out until `coordinator resume`".into(),
@@ -183,6 +195,7 @@ mod tests {
     #[test]
     fn a_score_without_lesions_is_undefined() {
         let happening = Happening::Validated { run: RunId(0), round: 3, score: None, best: false };
-        assert_eq!(line(&happening).unwrap(), "round 3: validation Dice undefined");
+        let words = line(&happening).unwrap();
+        assert!(words.starts_with("round 3: validation Dice undefined, because no validation case"), "{words}");
     }
 }

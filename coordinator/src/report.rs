@@ -16,16 +16,18 @@ mod plot;
 mod roc;
 mod summary;
 mod tables;
-mod terminal;
+pub(super) mod terminal;
 #[cfg(test)]
 mod tests;
 mod words;
 
 use crate::store::OUTCOME;
 pub use plot::DrawError;
+use program::private;
 use program::{Class, Explain};
 use protocol::outcome::Outcome;
 use std::borrow::Cow;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 pub use summary::summarise;
 
@@ -94,21 +96,25 @@ pub fn read(run_folder: &Path) -> Result<Outcome, ReportError> {
 pub fn write(outcome: &Outcome, out: &Path) -> Result<(), ReportError> {
     let report = summarise(outcome);
     let figures = figures::draw(&report, outcome)?;
+    // In the run folder it is as private as what it is made of; a folder of its own is there to be shown.
+    let own = out.join(OUTCOME).exists();
     let folder = out.join("figures");
-    std::fs::create_dir_all(&folder).map_err(disk("create", &folder))?;
+    let made = if own { private::create_folder(&folder) } else { std::fs::create_dir_all(&folder) };
+    made.map_err(disk("create", &folder))?;
     for figure in &figures {
-        put(&folder.join(format!("{}.svg", figure.name)), &figure.svg)?;
+        put(&folder.join(format!("{}.svg", figure.name)), &figure.svg, own)?;
     }
-    put(&out.join("report.json"), &json(&report)?)?;
-    put(&out.join("report.html"), &html::page(&report, &figures, outcome))
+    put(&out.join("report.json"), &json(&report)?, own)?;
+    put(&out.join("report.html"), &html::page(&report, &figures, outcome), own)
 }
 
 fn json(report: &contract::Report) -> Result<String, ReportError> {
     Ok(serde_json::to_string_pretty(report).map_err(ReportError::Encode)? + "\n")
 }
 
-fn put(path: &Path, text: &str) -> Result<(), ReportError> {
-    std::fs::write(path, text).map_err(disk("write", path))
+fn put(path: &Path, text: &str, own: bool) -> Result<(), ReportError> {
+    let file = if own { private::create_file(path) } else { std::fs::File::create(path) };
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(disk("write", path))
 }
 
 fn disk<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> ReportError + 'a {

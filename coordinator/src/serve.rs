@@ -4,6 +4,7 @@ use crate::driver::{Accepted, Driver, DriverState, End, Inputs};
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::status::{self, Page, Status, StatusError, Web};
 use crate::store::{Place, Store, StoreError};
+use program::private;
 use program::signal::Signal;
 use program::{Class, Explain};
 use protocol::architecture::{initial, manifest};
@@ -156,6 +157,7 @@ pub async fn serve(
         expected_bytes: store.update_bytes(&manifest),
         expected_sites: federation.sites.expected.clone(),
     };
+    private::warn("the coordinator's key", &server.certificates.join("key.pem"));
     let server = Server::bind(server, events).await?;
     tracing::info!(address = %server.local_addr(), "listening");
     if let Some(address) = server.fallback_addr() {
@@ -227,7 +229,8 @@ fn prepare(
     }
     for run in snapshot.iter().flat_map(|snapshot| &snapshot.runs) {
         let name = run.outcome.name.as_str();
-        let last = run.model.map(|id| (run.finished, id));
+        // A model that is discarded may be replaced on the disk already.
+        let last = run.model.filter(|_| run.discarded.is_none()).map(|id| (run.finished, id));
         let best = run.best.map(|best| (best.round, best.parameters));
         let used = run.buffer.iter().flat_map(|buffer| &buffer.models).filter(|(round, _)| **round > 0);
         for (round, id) in last.into_iter().chain(best).chain(used.map(|(round, id)| (*round, *id))) {

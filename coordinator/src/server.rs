@@ -10,7 +10,9 @@ mod peers;
 mod quic;
 mod tls;
 mod tunnel;
+mod twice;
 
+use crate::address;
 use peers::Outbound;
 use program::{Class, Explain};
 use protocol::codec::transfer::Arrived;
@@ -20,6 +22,7 @@ use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 use tokio::sync::mpsc;
 use transport::certificates::CertificateError;
 use tunnel::{Origins, Tunnels};
@@ -147,12 +150,9 @@ impl Explain for ServerError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Certificates(_) => Some("`coordinator init` writes certificates".into()),
-            Self::Fallback { .. } => Some(
-                "name another address in serve.fallback or with --fallback, or say \"off\"; docs/users/OPERATIONS.md says how to \
-                 be allowed to use 443"
-                    .into(),
-            ),
-            Self::Listen { .. } | Self::Incoming { .. } => None,
+            Self::Listen { reason, .. } => Some(address::of_address(reason, address::UDP).into()),
+            Self::Fallback { reason, .. } => Some(address::of_address(reason, address::FALLBACK).into()),
+            Self::Incoming { .. } => None,
         }
     }
 }
@@ -183,6 +183,7 @@ impl Server {
     /// sites down and costs no memory.
     pub async fn bind(config: ServerConfig, events: mpsc::Sender<Inbound>) -> Result<Self, ServerError> {
         let tls = tls::configuration(&config.certificates)?;
+        tls::check_clock(&config.certificates, SystemTime::now())?;
         let incoming = |reason| ServerError::Incoming { path: config.incoming.clone(), reason };
         transport::wire::sweep(&config.incoming).map_err(incoming)?;
         let outer = match config.fallback {

@@ -29,11 +29,12 @@ mod web;
 
 pub use client::ClientError;
 pub use picture::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
-pub(crate) use running::{look, steer};
+pub(crate) use running::{look, no_run_folder, steer};
 pub use settings::{Page, bind};
 pub use token::TokenError;
 pub(crate) use web::{Action, Command, Web};
 
+use crate::address;
 use program::{Class, Explain};
 use std::borrow::Cow;
 
@@ -82,7 +83,7 @@ impl Explain for StatusError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Listen { .. } => Some("name another address in serve.status or with --status, or say \"off\"".into()),
+            Self::Listen { reason, .. } => Some(address::of_address(reason, address::STATUS).into()),
             Self::Token(TokenError::File { .. }) => {
                 Some("serve.status_token_file names it; without that key it lies in the run folder".into())
             }

@@ -18,6 +18,7 @@ mod atomic;
 mod facts;
 mod lock;
 mod records;
+mod remedy;
 mod settings;
 mod source;
 mod updates;
@@ -25,8 +26,9 @@ mod updates;
 use aggregation::{AggregateError, BLOCK, Checked};
 use atomic::{AtomicFile, write_whole};
 pub use facts::peek;
+pub(crate) use lock::in_use;
 pub use lock::is_held;
-use program::{Class, Explain};
+use program::private;
 use protocol::architecture::manifest;
 use protocol::delta::Encoding;
 use protocol::federation::{Federation, Precision};
@@ -36,11 +38,11 @@ use protocol::parameters::{Manifest, Parameters, ParametersId, to_bytes};
 use protocol::round::{RunProgress, Snapshot};
 pub use records::records;
 pub use source::FileSource;
-use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+pub use updates::Offered;
 
 /// What the report is made of, in a run folder.
 pub(crate) const OUTCOME: &str = "outcome.json";
@@ -59,8 +61,21 @@ pub enum StoreError {
         error: io::Error,
     },
     /// Another coordinator works in the folder.
-    #[error("{} is in use by another coordinator", .0.display())]
-    InUse(PathBuf),
+    #[error("{} is in use by another coordinator{}", folder.display(), process.map(|id| format!(" (process {id})")).unwrap_or_default())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// Its process, as far as known.
+        process: Option<u32>,
+    },
+    /// The facts that a restart needs are gone, and rounds are there.
+    #[error("{} is missing, and the folder holds rounds of a run", path.display())]
+    NoFacts {
+        /// Where they should be.
+        path: PathBuf,
+        /// Whether the facts before are there.
+        previous: bool,
+    },
     /// The folder belongs to a federation with other settings.
     #[error("{} holds a run with other settings: {}", folder.display(), differences.join("; "))]
     Settings {
@@ -93,27 +108,6 @@ pub enum StoreError {
         /// What is not understood.
         reason: String,
     },
-}
-
-impl Explain for StoreError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Io { .. } | Self::Record { .. } | Self::Damaged { .. } => Class::Disk,
-            Self::InUse(_) | Self::Settings { .. } | Self::Release { .. } => Class::Configuration,
-        }
-    }
-
-    fn hint(&self) -> Option<Cow<'static, str>> {
-        let hint = match self {
-            Self::Io { .. } => "what was finished stands; free the disk and start again",
-            Self::InUse(_) => "stop it, or name another run folder",
-            Self::Settings { .. } => "name another run folder for other settings",
-            Self::Release { .. } => "go on with the release that began the run, or name another run folder",
-            Self::Record { .. } => "put a copy in its place, or remove it: the report then lacks what that round did",
-            Self::Damaged { .. } => "state.previous.json, put in place of state.json, goes on from the facts before",
-        };
-        Some(hint.into())
-    }
 }
 
 impl StoreError {
@@ -155,7 +149,8 @@ impl Store {
         federation: &Federation,
         keep_updates: bool,
     ) -> Result<(Self, Option<Snapshot>), StoreError> {
-        fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
+        private::create_folder(root).map_err(StoreError::io("create", root))?;
+        private::warn("the run folder", root);
         let lock = lock::lock(root)?;
         let network = manifest(&federation.model, &federation.input);
         let encoding = Encoding::new(&network, federation.updates).map(Arc::new);
@@ -169,6 +164,10 @@ impl Store {
             Err(error) => return Err(StoreError::io("read", &settings)(error)),
         }
         let snapshot = facts::read(root)?;
+        if snapshot.is_none() && facts::had_rounds(root) {
+            let previous = root.join(facts::PREVIOUS).exists();
+            return Err(StoreError::NoFacts { path: root.join(facts::STATE), previous });
+        }
         // The report needs them in the end: whoever starts a run that goes on hears now what is wrong with one.
         snapshot.iter().flat_map(|facts| &facts.runs).try_for_each(|run| store.records(run).map(drop))?;
         Ok((store, snapshot))
@@ -320,7 +319,8 @@ impl Store {
             if round <= oldest {
                 remove(&self.round(place).join("updates"), |path| fs::remove_dir_all(path))?;
             }
-            if round + 1 < last && round != best && !used(round) {
+            let sound = run.sound.is_some_and(|sound| sound.round == round);
+            if round + 1 < last && round != best && !sound && !used(round) {
                 remove(&self.model(place), |path| fs::remove_file(path))?;
             }
         }

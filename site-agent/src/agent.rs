@@ -5,6 +5,7 @@
 
 mod config;
 mod journal;
+mod lock;
 mod models;
 mod session;
 mod worker;

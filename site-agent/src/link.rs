@@ -12,11 +12,13 @@ use std::borrow::Cow;
 
 use protocol::codec::{CodecError, Frame, sentence};
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
+use protocol::site::TWICE;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tokio::sync::mpsc;
 use transport::certificates::CertificateError;
+use transport::clock;
 
 /// Where the coordinator is, and who we are.
 #[derive(Clone, Debug)]
@@ -197,9 +199,16 @@ impl Explain for LinkError {
                 "`fallback` is where the coordinator's serve.fallback listens; \"off\" leaves it out"
             }
             Self::Proxy { .. } => "HTTPS_PROXY=http://user:password@host:port names the proxy, NO_PROXY who needs none",
-            Self::OurCertificate { .. } => "ask the federation for a new certificate folder for this site",
+            Self::OurCertificate { .. } => {
+                "if the dates are over, ask the federation for a new certificate folder for this site; if a clock is \
+                 wrong, set it (`site-agent doctor` compares both)"
+            }
             Self::TheirCertificate { .. } => {
-                "`coordinator` must be a name in its certificate, and `certificates` the folder of this federation"
+                "`coordinator` must be a name in its certificate, `certificates` the folder of this federation, and \
+                 this machine's clock right"
+            }
+            Self::Refused { reason } if reason.contains(TWICE) => {
+                "stop one of the two agents, or give each site its own certificate folder (`coordinator init --sites`)"
             }
             Self::Protocol { .. } => "coordinator and site-agent must be of the same release",
             _ => return None,
@@ -213,6 +222,27 @@ impl LinkError {
     #[must_use]
     pub fn again(&self) -> bool {
         self.silent() || matches!(self, Self::Closed { .. } | Self::Transfer { .. })
+    }
+
+    /// Says what there is to compare where a certificate or a clock is at fault: this machine's time, and how long the
+    /// site's own certificate is valid.
+    fn with_times(self, certificates: &Path) -> Self {
+        match self {
+            Self::OurCertificate { reason } if reason.starts_with(quic::EXPIRED) => {
+                let here = httpdate::fmt_http_date(SystemTime::now());
+                let valid = tls::validity(certificates).map_or(String::new(), |validity| {
+                    let [from, until] = [validity.from, validity.until].map(httpdate::fmt_http_date);
+                    format!(", this site's certificate is valid from {from} until {until}")
+                });
+                Self::OurCertificate {
+                    reason: format!(
+                        "{reason}: it is {here} by this machine's clock{valid}; the coordinator's clock decides"
+                    ),
+                }
+            }
+            Self::TheirCertificate { reason } => Self::TheirCertificate { reason: clock::in_words(&reason) },
+            error => error,
+        }
     }
 
     /// Whether the coordinator was not heard at all, so that another way to it may do better.
@@ -236,7 +266,9 @@ impl Link {
         let tls = tls::configuration(&config.certificates)?;
         let incoming = |reason| LinkError::Incoming { path: config.incoming.clone(), reason };
         transport::wire::sweep(&config.incoming).map_err(incoming)?;
-        let (connection, outbox, events) = quic::connect(config, tls, hello).await?;
+        let certificates = config.certificates.clone();
+        let connected = quic::connect(config, tls, hello).await;
+        let (connection, outbox, events) = connected.map_err(|error| error.with_times(&certificates))?;
         Ok((Self { connection, outbox }, events))
     }
 
@@ -258,7 +290,7 @@ impl Link {
     /// As [`Link::connect`], as far as it gets.
     pub async fn probe(config: &LinkConfig, way: Way) -> Result<Option<i64>, LinkError> {
         let tls = tls::configuration(&config.certificates)?;
-        quic::probe(config, tls, way).await
+        quic::probe(config, tls, way).await.map_err(|error| error.with_times(&config.certificates))
     }
 
     /// The proxy on the way to the fallback, as `host:port`.

@@ -53,7 +53,8 @@ fn network() -> Manifest {
     manifest(&federation.model, &federation.input)
 }
 
-/// A site's update as it arrives: values that differ from site to site, written block by block.
+/// A site's update as it arrives: values that differ from site to site, written block by block. None is below zero, because
+/// variances are among them.
 fn arrive(folder: &Path, site: usize, manifest: &Manifest) -> (PathBuf, ParametersId) {
     let path = folder.join(format!("{site}.f32"));
     let mut file = std::fs::File::create(&path).unwrap();
@@ -63,7 +64,7 @@ fn arrive(folder: &Path, site: usize, manifest: &Manifest) -> (PathBuf, Paramete
         let block: Vec<f32> = (0..left.min(1 << 16))
             .map(|_| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+                (state >> 8) as f32 / (1 << 23) as f32
             })
             .collect();
         let bytes = to_bytes(&block);
@@ -91,7 +92,7 @@ fn check(store: &Store, count: usize, manifest: &Manifest) -> (f64, Vec<(Contrib
         let name = format!("site-{site:02}");
         let began = Instant::now();
         let arrived = verify(&path, parameters, manifest.bytes());
-        let checked = store
+        let (checked, _) = store
             .accept((&path, store.open_update(&path, FIRST, manifest).unwrap()), FIRST, &name, manifest, arrived)
             .unwrap()
             .unwrap();

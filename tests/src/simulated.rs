@@ -353,11 +353,14 @@ fn prepare(setup: &Setup, pool: &Pool) -> Vec<Vec<ParametersId>> {
     answers
 }
 
-/// Writes a model with something small added to each number.
+/// Writes a model with something small added to each number in odd rounds, and taken away again in even ones: over many rounds
+/// no variance comes below zero.
 fn shift(from: &Path, to: &Path, site: &str, round: u32) -> io::Result<ParametersId> {
     let (mut from, mut to, mut hasher) = (File::open(from)?, File::create(to)?, blake3::Hasher::new());
     let mut left = from.metadata()?.len();
-    let offset = f32::from(blake3::hash(format!("{site} {round}").as_bytes()).as_bytes()[0]) / 65536.0;
+    let pair = round.div_ceil(2);
+    let offset = f32::from(blake3::hash(format!("{site} {pair}").as_bytes()).as_bytes()[0]) / 65536.0;
+    let offset = if round.is_multiple_of(2) { -offset } else { offset };
     while left > 0 {
         let mut block = vec![0; left.min(BLOCK as u64) as usize];
         from.read_exact(&mut block)?;

@@ -12,8 +12,8 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("shared/metrics", &["random"]),
     ("shared/protocol", &["metrics", "random"]),
     ("shared/aggregation", &["metrics", "protocol"]),
-    ("shared/transport", &["protocol"]),
     ("shared/program", &[]),
+    ("shared/transport", &["program", "protocol"]),
     ("coordinator", &["aggregation", "metrics", "program", "protocol", "transport"]),
     ("site-agent", &["metrics", "program", "protocol", "random", "transport"]),
 ];

@@ -1,6 +1,6 @@
 //! The `experiment` subcommand: runs an experiment, or takes it up again.
 
-use super::simulate::{fresh, unreadable};
+use super::simulate::fresh;
 use crate::experiment::{self, Experiment, ExperimentError};
 use program::{Class, Failure};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// # Errors
 /// They cannot be read, or cannot work.
 pub(super) fn read(path: &Path) -> Result<Experiment, Failure> {
-    let text = super::simulate::read(path).map_err(|error| unreadable(path, &error))?;
+    let text = super::simulate::read(path)?;
     Experiment::from_toml(&text).map_err(|error| refused(path, &error))
 }
 

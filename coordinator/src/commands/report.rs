@@ -2,7 +2,9 @@
 
 use crate::experiment;
 use crate::report::{read, show, write};
-use program::Failure;
+use crate::status::no_run_folder;
+use crate::store::OUTCOME;
+use program::{Class, Failure};
 use std::path::PathBuf;
 
 /// Arguments of `report`.
@@ -29,7 +31,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let experiment = super::experiment::read(&settings)?;
         return experiment::show(&experiment, &args.run_folder, out, args.json);
     }
-    let outcome = read(&args.run_folder)?;
+    let folder = &args.run_folder;
+    if !folder.join(OUTCOME).exists() {
+        if !folder.join("settings.json").exists() {
+            return Err(no_run_folder(folder));
+        }
+        let what = format!("the run in {} is not finished: there is no {OUTCOME} yet", folder.display());
+        return Err(Failure::new(Class::Configuration, what).hint("`coordinator status` says how far it is"));
+    }
+    let outcome = read(folder)?;
     write(&outcome, out)?;
     Ok(show(&outcome, out, args.json)?)
 }

@@ -1,5 +1,6 @@
 //! The `simulate` subcommand: a whole federation on this machine, and where its run folder is.
 
+use super::serve::read_text;
 use crate::report;
 use crate::simulate::children;
 use crate::simulate::execute;
@@ -34,7 +35,7 @@ pub struct Args {
 /// # Errors
 /// A configuration that cannot work, a child process that fails, an interruption, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let text = read(&args.config).map_err(|error| unreadable(&args.config, &error))?;
+    let text = read(&args.config)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan::from_toml(&text, cores).map_err(|error| named(&args.config, &error))?;
     children::binary()?;
@@ -46,9 +47,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(report::show(&outcome, &out, args.json)?)
 }
 
-/// A settings file's text.
-pub(super) fn read(path: &Path) -> std::io::Result<String> {
-    protocol::text::decode(&std::fs::read(path)?).map_err(std::io::Error::other)
+/// The text of a file with a `[simulate]` table.
+///
+/// # Errors
+/// The file cannot be read, or is in another encoding than UTF-8.
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
+    read_text(path).map_err(|failure| failure.hint("configs/demo.toml is an example that runs as it stands"))
 }
 
 /// A folder that is not there yet: `PARENT/NAME-20260131-093000`, numbered when that one is.
@@ -61,11 +65,6 @@ pub(super) fn fresh(parent: &Path, name: &str) -> PathBuf {
     let names = std::iter::once(base.clone()).chain((2..).map(|number| format!("{base}-{number}")));
     let mut paths = names.map(|name| parent.join(name));
     paths.find(|path| !path.exists()).unwrap_or_else(|| parent.join(base))
-}
-
-pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()))
-        .hint("configs/demo.toml is an example that runs as it stands")
 }
 
 fn named(path: &Path, error: &PlanError) -> Failure {

@@ -8,6 +8,9 @@ use program::{Class, Failure};
 pub struct DropArgs {
     /// The site's name, as in its certificate.
     site: String,
+    /// Also where too few training sites would be left and the federation would stop.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     place: Where,
 }
@@ -44,7 +47,8 @@ pub fn drop_site(args: &DropArgs) -> Result<(), Failure> {
     if !protocol::federation::plain(&args.site) {
         return Err(Failure::new(Class::Configuration, format!("{:?} is no site's name", args.site)));
     }
-    steer(&args.place, &format!("/control/drop/{}", args.site))
+    let force = if args.force { "/force" } else { "" };
+    steer(&args.place, &format!("/control/drop/{}{force}", args.site))
 }
 
 fn steer(place: &Where, path: &str) -> Result<(), Failure> {

@@ -20,13 +20,19 @@ pub(super) enum JobResult {
     Checked {
         site: String,
         task: TaskId,
-        result: Result<Result<Checked<FileSource>, String>, StoreError>,
+        /// The update and how far it went, or why it is refused.
+        result: Result<Result<(Checked<FileSource>, f64), String>, StoreError>,
         id: ParametersId,
     },
     Aggregated {
         run: RunId,
         round: u32,
         result: Result<ParametersId, StoreError>,
+    },
+    Restored {
+        run: RunId,
+        round: u32,
+        result: Result<(), StoreError>,
     },
 }
 

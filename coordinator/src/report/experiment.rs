@@ -34,13 +34,15 @@ pub(crate) fn write(name: &str, finished: &[Finished], out: &Path) -> Result<Opt
     let experiment = models::summary(name, &models, first.outcome.federation.seed);
     let figures = pictures::draw(&experiment, &models)?;
     let folder = out.join("figures");
-    std::fs::create_dir_all(&folder).map_err(disk("create", &folder))?;
+    let own = out.join(crate::experiment::FILE).exists();
+    let made = if own { program::private::create_folder(&folder) } else { std::fs::create_dir_all(&folder) };
+    made.map_err(disk("create", &folder))?;
     for figure in &figures {
-        put(&folder.join(format!("{}.svg", figure.name)), &figure.svg)?;
+        put(&folder.join(format!("{}.svg", figure.name)), &figure.svg, own)?;
     }
     let json = serde_json::to_string_pretty(&experiment).map_err(ReportError::Encode)? + "\n";
-    put(&out.join("experiment.json"), &json)?;
-    put(&out.join("experiment.html"), &page::page(&experiment, &first.outcome, &figures))?;
+    put(&out.join("experiment.json"), &json, own)?;
+    put(&out.join("experiment.html"), &page::page(&experiment, &first.outcome, &figures), own)?;
     Ok(Some(Written { json, words: page::table(&experiment) }))
 }
 

@@ -3,7 +3,7 @@
 mod learning;
 
 use super::contract::{Lesions, Report, SizeBin};
-use super::look::{Look, Values};
+use super::look::{Look, Values, hold_lesions};
 use super::markup::Figure;
 use super::missing;
 use super::plot::{self, Axes, Bar, DrawError, Line, Row};
@@ -92,7 +92,8 @@ fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     let mut rows = Vec::new();
     for (cases, part, colour) in [(Cases::HeldOut, "held out", 1), (Cases::Validation, "validation", 0)] {
         for scores in run.scores.iter().filter(|scores| scores.role.judges() == cases) {
-            let dice = scores.cases.iter().filter_map(|case| Values::of(&Look::from(case), run.threshold).dice());
+            let telling = scores.cases.iter().filter(|_| hold_lesions(&scores.cases));
+            let dice = telling.filter_map(|case| Values::of(&Look::from(case), run.threshold).dice());
             rows.push(Row { name: format!("{} ({part})", scores.site), values: dice.collect(), colour });
         }
     }

@@ -48,8 +48,9 @@ fn summary(report: &Report) -> String {
     let worst = worst.map(|worst| {
         format!("<p>The site it serves worst is {}, with a mean Dice of {:.3}.</p>", escape(&worst.site), worst.dice)
     });
+    let silent = silent(report).map(|words| format!("<p>{}</p>", escape(&words))).unwrap_or_default();
     format!(
-        "<p class=\"headline\">{}</p>{verdict}{}<p class=\"facts\">{} training sites · {} rounds, the model of round {} \
+        "<p class=\"headline\">{}</p>{verdict}{}{silent}<p class=\"facts\">{} training sites · {} rounds, the model of round {} \
          reported · {} · {} of parameters exchanged</p>",
         escape(&headline(report)),
         worst.unwrap_or_default(),

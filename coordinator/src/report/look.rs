@@ -24,6 +24,11 @@ impl<'a> From<&'a SubsetScore> for Look<'a> {
     }
 }
 
+/// Whether any of these cases holds a lesion. A site without says nothing by its Dice, which is 0 wherever a voxel is called.
+pub(super) fn hold_lesions(cases: &[CaseScore]) -> bool {
+    cases.iter().any(|case| case.brain.totals().0 + case.outside.totals().0 > 0)
+}
+
 /// The counts at an operating point, if the site was asked for it.
 pub(super) fn at(counts: &[AtThreshold], threshold: Option<f32>) -> Option<&AtThreshold> {
     let threshold = threshold?;
@@ -122,6 +127,22 @@ impl From<&Metrics> for Values {
 }
 
 impl Metrics {
+    /// With the overlap with lesions from other cases: those of sites that have some.
+    pub(super) fn with_overlap_of(self, other: &Self) -> Self {
+        Self {
+            dice: other.dice,
+            iou: other.iou,
+            precision: other.precision,
+            recall: other.recall,
+            volume_error: other.volume_error,
+            dice_detected: other.dice_detected,
+            lesion_recall: other.lesion_recall,
+            lesion_precision: other.lesion_precision,
+            lesion_f1: other.lesion_f1,
+            ..self
+        }
+    }
+
     /// Each metric over the patients where it is defined.
     pub(super) fn over(patients: &[Values]) -> Self {
         let columns = std::array::from_fn(|metric| MeanSd::of(patients.iter().map(|values| values.0[metric])));

@@ -2,7 +2,7 @@
 
 use super::contract::{Cell, DiceAt, Matrix, MatrixRow, MeanSd, Metrics, SiteCell, Thresholds, Without};
 use super::contract::{Worst, WorstCell};
-use super::look::{Look, Values};
+use super::look::{Look, Values, hold_lesions};
 use metrics::sequence::SequenceSet;
 use protocol::case::{Cases, Role};
 use protocol::outcome::{Outcome, RunOutcome, SiteScores};
@@ -21,7 +21,9 @@ pub(super) fn matrix(run: &RunOutcome, outcome: &Outcome, thresholds: Thresholds
     if run.scores.iter().all(|site| site.subsets.is_empty()) {
         return None;
     }
-    let patients: Vec<Patient<'_>> = run.scores.iter().flat_map(patients).collect();
+    // A site without a lesion can be compared with nobody.
+    let telling = run.scores.iter().filter(|site| hold_lesions(&site.cases));
+    let patients: Vec<Patient<'_>> = telling.flat_map(patients).collect();
     let names = &outcome.federation.input.sequences;
     let mut sets: Vec<SequenceSet> = outcome.federation.input.all().non_empty_subsets().collect();
     sets.sort_by_key(|set| (std::cmp::Reverse(set.len()), set.bits()));

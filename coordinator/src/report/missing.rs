@@ -30,7 +30,7 @@ pub(super) fn pictures(report: &Report) -> Result<Vec<Figure>, DrawError> {
             name: PICTURES[0],
             title: "Dice with every subset of sequences, at every site",
             caption: "A full dot is a sequence that the model was shown; a dash is a subset that no patient of the site \
-                      has. Large: mean Dice per patient. Small: the same patients' change against everything they \
+                      has, or a site without a lesion. Large: mean Dice per patient. Small: the same patients' change against everything they \
                       have. The frame marks everything that the site has.",
             svg: draw(|metrics| metrics.dice, "mean Dice per patient")?,
         },

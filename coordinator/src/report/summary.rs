@@ -2,7 +2,7 @@
 
 use super::comparison::comparison;
 use super::contract::*;
-use super::look::{Look, at};
+use super::look::{Look, at, hold_lesions};
 use super::matrix::matrix;
 use metrics::lesion::SIZE_BINS_MM;
 use metrics::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
@@ -47,7 +47,7 @@ fn no_lineage() -> Lineage {
         bytes: 0,
         thresholds: Thresholds::default(),
         sites: Vec::new(),
-        pooled: Pooled { held_out: group(&[], Thresholds::default()), validation: group(&[], Thresholds::default()) },
+        pooled: Pooled { held_out: no_cases(), validation: no_cases() },
         matrix: None,
         rounds: Vec::new(),
     }
@@ -70,8 +70,8 @@ fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
         thresholds,
         sites: outcome.sites.iter().map(|record| site(record, names, run, thresholds)).collect(),
         pooled: Pooled {
-            held_out: group(&cases_of(run, Cases::HeldOut), thresholds),
-            validation: group(&cases_of(run, Cases::Validation), thresholds),
+            held_out: group(run, Cases::HeldOut, thresholds),
+            validation: group(run, Cases::Validation, thresholds),
         },
         matrix: matrix(run, outcome, thresholds),
         rounds: run.rounds.iter().map(round).collect(),
@@ -85,7 +85,10 @@ pub(super) fn cases_of(run: &RunOutcome, cases: Cases) -> Vec<&CaseScore> {
 
 fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thresholds) -> Site {
     let own = |scores: &&SiteScores| scores.site == record.name;
-    let cases: Vec<&CaseScore> = run.scores.iter().filter(own).flat_map(|scores| &scores.cases).collect();
+    let own: Vec<&SiteScores> = run.scores.iter().filter(own).collect();
+    let cases: Vec<&CaseScore> = own.iter().flat_map(|scores| &scores.cases).collect();
+    let telling = own.iter().any(|scores| hold_lesions(&scores.cases));
+    let all = scores(&cases, thresholds);
     let held = &record.inventory;
     Site {
         name: record.name.clone(),
@@ -101,7 +104,7 @@ fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thr
             validation_lesions: held.validation_lesions,
             held_out_lesions: held.held_out_lesions,
         },
-        scores: scores(&cases, thresholds),
+        scores: if telling { all } else { with_overlap_of(all, &scores(&[], thresholds)) },
     }
 }
 
@@ -112,8 +115,26 @@ impl Report {
     }
 }
 
-fn group(cases: &[&CaseScore], thresholds: Thresholds) -> Group {
-    Group { cases: cases.len(), scores: scores(cases, thresholds) }
+fn no_cases() -> Group {
+    Group { cases: 0, scores: scores(&[], Thresholds::default()) }
+}
+
+/// The cases of all sites; the overlap with lesions only from sites that have some.
+fn group(run: &RunOutcome, cases: Cases, thresholds: Thresholds) -> Group {
+    let all = cases_of(run, cases);
+    let telling = run.scores.iter().filter(|site| site.role.judges() == cases && hold_lesions(&site.cases));
+    let telling: Vec<&CaseScore> = telling.flat_map(|site| &site.cases).collect();
+    let scores = with_overlap_of(scores(&all, thresholds), &scores(&telling, thresholds));
+    Group { cases: all.len(), scores }
+}
+
+fn with_overlap_of(scores: Scores, other: &Scores) -> Scores {
+    let (own, others) = (&scores.alternatives, &other.alternatives);
+    let alternatives = Alternatives {
+        youden_pooled: own.youden_pooled.with_overlap_of(&others.youden_pooled),
+        dice: own.dice.with_overlap_of(&others.dice),
+    };
+    Scores { metrics: scores.metrics.with_overlap_of(&other.metrics), alternatives, ..scores }
 }
 
 fn scores(cases: &[&CaseScore], thresholds: Thresholds) -> Scores {

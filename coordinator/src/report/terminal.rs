@@ -2,7 +2,7 @@
 
 use super::contract::{Report, Scores};
 use super::missing;
-use super::words::{found, headline, mean_sd, plain_run, verdict};
+use super::words::{found, headline, mean_sd, plain_run, silent, verdict};
 use protocol::case::{Cases, Role};
 
 /// The report for a terminal: the headline, and a line for each site.
@@ -10,6 +10,7 @@ pub(super) fn table(report: &Report) -> String {
     let mut lines = vec![headline(report)];
     lines.extend(verdict(report));
     lines.extend(missing::headline(report));
+    lines.extend(silent(report));
     lines.push(String::new());
     lines.push(terminal_row(&["site", "part", "cases", "AUC brain", "AUC volume", "Dice", "lesions found"]));
     for site in report.federation.sites.iter().filter(|site| site.cases > 0) {

@@ -70,6 +70,25 @@ pub(super) fn headline(report: &Report) -> String {
     )
 }
 
+/// The sites by whose Dice nothing can be said, and why.
+pub(super) fn silent(report: &Report) -> Option<String> {
+    let mut sentences = Vec::new();
+    for site in report.federation.sites.iter().filter(|site| site.cases > 0) {
+        let held = site.inventory;
+        let all = held.training_lesions + held.validation_lesions + held.held_out_lesions;
+        let name = &site.name;
+        if all == 0 {
+            sentences.push(format!(
+                "{name}'s labels hold no lesion in any case: its Dice says nothing. If there should be some, look at \
+                 data.lesion_labels there."
+            ));
+        } else if site.scores.lesions.is_some_and(|lesions| lesions.reference == 0) {
+            sentences.push(format!("The cases of {name} that were scored hold no lesion: its Dice says nothing."));
+        }
+    }
+    (!sentences.is_empty()).then(|| sentences.join(" "))
+}
+
 /// Whether training together paid, when the sites also trained alone.
 pub(super) fn verdict(report: &Report) -> Option<String> {
     let dice = |lineage: &Lineage| lineage.pooled.held_out.scores.metrics.dice.mean;

@@ -2,19 +2,23 @@
 
 use super::peers::{ConnectionHandle, Disconnect, Outbound, Peers};
 use super::tunnel::Origins;
-use super::{Inbound, ServerConfig, ServerError, tls};
+use super::{Inbound, ServerConfig, ServerError, tls, twice};
 use protocol::codec::CloseCode;
 use protocol::codec::transfer::{Receiving, TransferError};
 use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, SiteMessage, TransferHeader};
 use protocol::parameters::ParametersId;
+use protocol::site::TWICE;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Incoming, RecvStream, SendStream};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use transport::certificates::CertificateError;
+use transport::clock;
 use transport::quic::{self, CONNECTION_WINDOW, FAREWELL, IDLE, SEND_WINDOW, code_of, number};
 use transport::wire::{self, Destination, Hashes, WireError};
 
@@ -22,14 +26,17 @@ use transport::wire::{self, Destination, Hashes, WireError};
 const GREETING: Duration = Duration::from_secs(10);
 /// How long after one of its streams a connection may end: a close may overtake what was sent before.
 const MOMENT: Duration = Duration::from_secs(1);
-/// What a site may open at once: one stream for messages, one for a transfer.
-const STREAMS: u8 = 2;
 /// Connections at once, finished handshakes or not.
 const CONNECTIONS: usize = 1024;
 /// What all connections together may have in flight each way, so that memory does not grow with the number of sites; as long
 /// as each has the least that keeps a line of 20 Mbit/s with 200 ms of delay full.
 const ALL_WINDOWS: u64 = 64 << 20;
 const LEAST_WINDOW: u64 = 512 << 10;
+
+/// Streams that a site may have open: one for what is said, one for what is sent. The number goes up, for all and by one, when
+/// a site is asked whether it is there.
+const STREAMS: u32 = 2;
+const MOST_STREAMS: u32 = 64;
 
 /// The listening socket with its connections.
 #[derive(Debug)]
@@ -46,11 +53,41 @@ struct Shared {
     peers: Peers,
     origins: Origins,
     events: mpsc::Sender<Inbound>,
+    /// The sites' connections, and where each comes from.
+    visitors: Mutex<BTreeMap<String, (Connection, String)>>,
+    /// The streams that were last given to a site to see whether it answers.
+    streams: AtomicU32,
     /// Of the parameters that were sent last, which are a round's model as a rule.
     hashes: Mutex<Option<(ParametersId, Hashes)>>,
 }
 
 impl Shared {
+    /// Why a site may not come from here: another agent of its name is at work elsewhere.
+    async fn doubled(&self, site: &str, from: &str) -> Option<CloseReason> {
+        let (other, place) = self.visitors().get(site).cloned()?;
+        // More streams than before are a message that the other end has to acknowledge.
+        let streams = self.streams.fetch_add(1, Ordering::Relaxed).saturating_add(1).min(MOST_STREAMS);
+        let ask = || other.set_max_concurrent_bi_streams(quinn::VarInt::from_u32(streams));
+        let there = twice::is_there(|| other.close_reason().is_none(), || other.stats().udp_rx.datagrams, ask).await;
+        let reason = format!(
+            "{site} {TWICE}, from {place}: a second agent with the same certificate came from {from}, which is not let in"
+        );
+        there.then_some(CloseReason(CloseCode::Stranger, reason))
+    }
+
+    /// A site's connection has ended, unless another one has its place already.
+    fn leave(&self, site: &str, connection: &Connection) {
+        let mut visitors = self.visitors();
+        if visitors.get(site).is_some_and(|(other, _)| other.stable_id() == connection.stable_id()) {
+            visitors.remove(site);
+        }
+    }
+
+    fn visitors(&self) -> MutexGuard<'_, BTreeMap<String, (Connection, String)>> {
+        // A panic while it was held left it whole: every change to it is a single step.
+        self.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn hashes(&self, header: TransferHeader) -> Hashes {
         // A panic while they were held left them whole: they change in a single step.
         let mut held = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +118,9 @@ impl Endpoint {
             Ok((quic::endpoint(socket, Some(server))?, local))
         });
         let (endpoint, local) = opened.map_err(|reason| ServerError::Listen { listen, reason })?;
-        let shared = Arc::new(Shared { config, peers: Peers::default(), origins, events, hashes: Mutex::default() });
+        let (peers, visitors, hashes) = (Peers::default(), Mutex::default(), Mutex::default());
+        let streams = AtomicU32::new(STREAMS);
+        let shared = Arc::new(Shared { config, peers, origins, events, visitors, streams, hashes });
         tokio::spawn(listen_on(endpoint.clone(), shared.clone()));
         Ok(Self { endpoint, local, shared })
     }
@@ -128,14 +167,23 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>) {
     let from = shared.origins.of(remote);
     let connection = match timeout(GREETING, incoming).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tracing::warn!(%from, %error, "a connection was refused"),
+        Ok(Err(error)) => {
+            let error = clock::in_words(&error.to_string());
+            return tracing::warn!(%from, error, "a connection was refused");
+        }
         Err(_) => return tracing::warn!(%from, "a connection never finished its handshake"),
     };
     let greeted = timeout(GREETING, greet(&connection, &shared)).await;
     let silent = || Err(CloseReason(CloseCode::Violation, "no first words".into()));
     match greeted.unwrap_or_else(|_| silent()) {
         Ok((site, hello, streams)) => {
+            if let Some(CloseReason(code, reason)) = shared.doubled(&site, &from.to_string()).await {
+                tracing::warn!(%from, reason, "a connection was refused");
+                connection.close(number(code), reason.as_bytes());
+                return;
+            }
             tracing::info!(%from, site, "a site connected");
+            shared.visitors().insert(site.clone(), (connection.clone(), from.to_string()));
             shared.origins.admit(remote);
             attend(&connection, &shared, (site, hello, streams), from.is_tunnel()).await;
         }
@@ -195,6 +243,7 @@ async fn attend(
         },
     };
     connection.close(number(code), reason.as_bytes());
+    shared.leave(&attended.site, connection);
     shared.peers.leave(&attended.site, number_of);
     attended.tell(|site, connection| Inbound::Closed { site, connection, reason }).await;
     drop(alive);

@@ -6,8 +6,9 @@ use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use transport::certificates::{CertificateError, authority, chain, key};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 /// Reads `ca.pem`, `certificate.pem` and `key.pem` of a folder that `coordinator init` wrote.
 pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, CertificateError> {
@@ -27,6 +28,26 @@ pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, CertificateEr
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     Ok(config)
+}
+
+/// Whether the coordinator's own certificate is valid by this machine's clock. One that is not would be refused by each site,
+/// or each site's here.
+pub(super) fn check_clock(folder: &Path, now: SystemTime) -> Result<(), CertificateError> {
+    let path = folder.join("certificate.pem");
+    let chain = chain(&path)?;
+    let Some(own) = chain.first() else { return Ok(()) };
+    let (_, parsed) = X509Certificate::from_der(own).map_err(|error| CertificateError::new(&path, error))?;
+    let time = |time: ASN1Time| UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
+    let (from, until) = (time(parsed.validity().not_before), time(parsed.validity().not_after));
+    if (from..=until).contains(&now) {
+        return Ok(());
+    }
+    let [from, until, now] = [from, until, now].map(httpdate::fmt_http_date);
+    let reason = format!(
+        "it is valid from {from} until {until}, and it is {now} by this machine's clock: renew the certificate if its time is \
+         over, set the clock if that is wrong"
+    );
+    Err(CertificateError::new(&path, reason))
 }
 
 /// For the tunnel: the same certificate, and everybody may come. Whoever comes has to show their own inside.
@@ -60,4 +81,26 @@ pub(super) fn site_name(certificate: &[u8]) -> Option<String> {
 
 fn dns_name<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
     if let GeneralName::DNSName(name) = name { Some(name) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificates::{Request, issue};
+
+    #[test]
+    fn a_clock_outside_the_certificates_days_is_named_with_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, coordinator_names) = (folder.path().to_path_buf(), vec!["localhost".to_string()]);
+        issue(&Request { out, coordinator_names, sites: Vec::new(), days: 30 }).unwrap();
+        let own = folder.path().join("coordinator");
+        let now = SystemTime::now();
+        check_clock(&own, now).unwrap();
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        for wrong in [now - days(3), now + days(31), UNIX_EPOCH] {
+            let words = check_clock(&own, wrong).unwrap_err().to_string();
+            let here = httpdate::fmt_http_date(wrong);
+            assert!(words.contains("certificate.pem: it is valid from") && words.contains(&here), "{words}");
+        }
+    }
 }

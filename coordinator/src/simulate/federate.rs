@@ -15,11 +15,14 @@ use protocol::outcome::Outcome;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 /// How long the coordinator may take to stop, and agents to leave.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long agents may outlive a coordinator that was killed.
+const LINGER: Duration = Duration::from_secs(150);
 
 /// A simulation with everything it needs.
 pub(super) struct Simulation {
@@ -44,9 +47,17 @@ impl Simulation {
     {
         let signal = signal::listen().map_err(Failure::no_signals)?;
         tokio::pin!(signal);
+        // Before anything is written that a simulation which runs there has written.
+        if store::is_held(self.folder.path())? {
+            return Err(store::in_use(self.folder.path()).into());
+        }
         self.folder.issue(&self.plan)?;
         tokio::select! {
             made = self.make_phantoms() => made?,
+            signal = &mut signal => return Err(self.stopped(signal)),
+        }
+        tokio::select! {
+            free = self.until_free() => free?,
             signal = &mut signal => return Err(self.stopped(signal)),
         }
         let (happen, mut happenings) = mpsc::unbounded_channel();
@@ -131,6 +142,29 @@ impl Simulation {
             self.start(&mut children, &format!("the phantom maker of {site}"), &arguments, site)?;
         }
         while children.next().await.transpose()?.is_some() {}
+        Ok(())
+    }
+
+    /// Waits for agents that outlived a coordinator which was killed: they hold their work folders for a while.
+    async fn until_free(&self) -> Result<(), Failure> {
+        let began = Instant::now();
+        for site in &self.plan.sites {
+            let work = self.folder.work(&site.name);
+            let mut told = false;
+            while store::is_held(&work)? {
+                if began.elapsed() > LINGER {
+                    let what = format!("another site-agent works in {}", work.display());
+                    return Err(
+                        Failure::new(Class::Configuration, what).hint("stop it, or name another folder with --out")
+                    );
+                }
+                if !told {
+                    eprintln!("waiting for an earlier agent of {} to end", site.name);
+                    told = true;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
         Ok(())
     }
 

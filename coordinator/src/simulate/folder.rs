@@ -10,6 +10,7 @@
 
 use super::plan::{Images, Plan, PlannedSite};
 use crate::certificates::{self, CertificatesError, Request};
+use program::private;
 use program::{Class, Explain};
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -91,7 +92,7 @@ impl Folder {
     /// # Errors
     /// [`FolderError`].
     pub(crate) fn open(path: &Path, plan: &Plan, store: Option<&Path>) -> Result<Self, FolderError> {
-        std::fs::create_dir_all(path).map_err(disk("create", path))?;
+        private::create_folder(path).map_err(disk("create", path))?;
         let path = path.canonicalize().map_err(disk("find", path))?;
         let copy = path.join(SETTINGS);
         let empty = std::fs::read_dir(&path).map_err(disk("read", &path))?.next().is_none();
@@ -104,7 +105,7 @@ impl Folder {
         }
         let store = match store {
             Some(store) => {
-                std::fs::create_dir_all(store).map_err(disk("create", store))?;
+                private::create_folder(store).map_err(disk("create", store))?;
                 store.canonicalize().map_err(disk("find", store))?
             }
             None => path.clone(),
@@ -134,6 +135,12 @@ impl Folder {
     #[must_use]
     pub(crate) fn site_file(&self, site: &str) -> PathBuf {
         self.site(site).join("site.toml")
+    }
+
+    /// A site's work folder.
+    #[must_use]
+    pub(crate) fn work(&self, site: &str) -> PathBuf {
+        self.store.join("sites").join(site).join("work")
     }
 
     fn site(&self, site: &str) -> PathBuf {
@@ -196,7 +203,7 @@ impl Folder {
                 std::fs::remove_dir_all(&part).map_err(disk("clear", &part))?;
             }
             for folder in [self.site(name), self.phantoms()] {
-                std::fs::create_dir_all(&folder).map_err(disk("create", &folder))?;
+                private::create_folder(&folder).map_err(disk("create", &folder))?;
             }
             put(&asked, &text)?;
             put(&self.phantom_file(name), &text)?;
@@ -216,14 +223,14 @@ impl Folder {
         coordinator: SocketAddr,
     ) -> Result<(), FolderError> {
         let home = self.site(&site.name);
-        std::fs::create_dir_all(&home).map_err(disk("create", &home))?;
+        private::create_folder(&home).map_err(disk("create", &home))?;
         let text = |path: PathBuf| toml::Value::String(path.to_string_lossy().into_owned());
         let mut table = toml::Table::new();
         table.insert("coordinator".into(), coordinator.to_string().into());
         table.insert("fallback".into(), "off".into());
         table.insert("certificates".into(), text(self.certificates().join(&site.name)));
         table.insert("role".into(), toml::Value::try_from(site.role)?);
-        table.insert("work_folder".into(), text(self.store.join("sites").join(&site.name).join("work")));
+        table.insert("work_folder".into(), text(self.work(&site.name)));
         table.insert("device".into(), site.device.as_ref().unwrap_or(&plan.device).clone().into());
         table.insert("threads".into(), (plan.threads_of(site.role) as i64).into());
         // Should the coordinator be killed, its agents do not outlive it for long.

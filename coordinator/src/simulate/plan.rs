@@ -4,6 +4,7 @@ use protocol::case::Role;
 use protocol::federation::{Effort, Federation, SettingsError};
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Everything that a simulation is about, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +50,26 @@ pub(crate) enum Images {
     Pooled(Vec<(String, Images)>),
 }
 
+impl Images {
+    /// Whether these are other folders' images once more: the same table, however its root is written.
+    fn are_those_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Folders(one), Self::Folders(two)) => plainly(one) == plainly(two),
+            _ => false,
+        }
+    }
+}
+
+/// A table with its root in its shortest spelling.
+fn plainly(data: &toml::Table) -> toml::Table {
+    let mut data = data.clone();
+    if let Some(toml::Value::String(root)) = data.get_mut("root") {
+        // Components leave out `.` and doubled or trailing slashes.
+        *root = Path::new(root.as_str()).components().collect::<PathBuf>().to_string_lossy().into_owned();
+    }
+    data
+}
+
 /// Why a file cannot be simulated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum PlanError {
@@ -64,6 +85,12 @@ pub(crate) enum PlanError {
     /// Two sites of one name.
     #[error("simulate.sites names {0:?} twice")]
     SameName(String),
+    /// Two sites with the same images.
+    #[error(
+        "simulate.sites: {0} and {1} have the same images (data.root and patterns): the same patients would train and judge, \
+         or count twice"
+    )]
+    SameImages(String, String),
     /// A site without images, or with two kinds.
     #[error("simulate.sites: {0} needs either cases = N (phantoms) or a data table (folders)")]
     NoImages(String),
@@ -184,6 +211,11 @@ impl Plan {
         if let Some(twice) = sites.iter().find(|site| !names.insert(site.name.as_str())) {
             return Err(PlanError::SameName(twice.name.clone()));
         }
+        for (index, site) in sites.iter().enumerate() {
+            if let Some(other) = sites[..index].iter().find(|other| site.images.are_those_of(&other.images)) {
+                return Err(PlanError::SameImages(other.name.clone(), site.name.clone()));
+            }
+        }
         if !sites.iter().any(|site| site.role == Role::Train) {
             return Err(PlanError::NobodyTrains);
         }
@@ -256,6 +288,20 @@ mod tests {
         assert_eq!((pooled.threads, pooled.federation.sites.concurrent), (4, Some(1)));
         assert_eq!(pooled.cohorts().map(|(name, _)| name.to_owned()).collect::<Vec<_>>(), names);
         assert!(matches!(&pooled.sites[0].images, Images::Pooled(all) if all.len() == 2));
+    }
+
+    #[test]
+    fn two_sites_with_the_same_images_are_refused_by_name() {
+        let site = |name: &str, root: &str| {
+            format!("[[simulate.sites]]\nname = '{name}'\nrole = 'train'\n[simulate.sites.data]\nroot = '{root}'\n")
+        };
+        for root in ["/mri/x", "/mri/x/", "/mri//x", "/mri/./x"] {
+            let error = plan(&(site("north", "/mri/x") + &site("south", root))).unwrap_err();
+            assert_eq!(error, PlanError::SameImages("north".into(), "south".into()), "{root}");
+        }
+        assert!(plan(&(site("north", "/mri/x") + &site("south", "/mri/y"))).is_ok());
+        let other = site("south", "/mri/x") + "label = '{case}/other.nii.gz'\n";
+        assert!(plan(&(site("north", "/mri/x") + &other)).is_ok(), "other patterns below one root");
     }
 
     #[test]

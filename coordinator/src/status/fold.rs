@@ -50,6 +50,7 @@ impl Status {
             let (sequences, cases) = self.holds(&record.inventory);
             let site = self.site(&record.name);
             (site.role, site.sequences, site.cases) = (Some(record.role), Some(sequences), Some(cases));
+            site.lesions = Some(record.inventory.lesions());
         }
         for name in &facts.dropped {
             let site = self.site(name);
@@ -76,7 +77,7 @@ impl Status {
             Happening::Ready { site, inventory } => {
                 let (sequences, cases) = self.holds(inventory);
                 let site = self.enters(site, SiteState::Ready, now);
-                (site.sequences, site.cases) = (Some(sequences), Some(cases));
+                (site.sequences, site.cases, site.lesions) = (Some(sequences), Some(cases), Some(inventory.lesions()));
             }
             Happening::Progress { site, progress } => self.progress(site, progress, now),
             Happening::Accepted { site, trained } => {
@@ -89,6 +90,11 @@ impl Status {
             Happening::Failed { site, reason } => {
                 self.site(site).failures += 1;
                 self.parts(site, SiteState::Failed, reason, now);
+            }
+            Happening::WentBack { round, to, reason, .. } => {
+                let reason = format!("the model of round {round} is discarded, that of round {to} goes on: {reason}");
+                self.trouble(Trouble { at: now, site: "coordinator".into(), reason });
+                self.turns(happening, now);
             }
             Happening::Dropped { site } => self.parts(site, SiteState::Dropped, "dropped by the operator", now),
             Happening::Paused => self.paused = true,
@@ -112,7 +118,9 @@ impl Status {
             Happening::Evaluating { run, round, .. } => {
                 (run, Some(Task { work: SiteState::Scoring, round: *round, since: now, sites: Vec::new() }))
             }
-            Happening::RoundFinished { run, .. } | Happening::Validated { run, .. } => (run, None),
+            Happening::RoundFinished { run, .. }
+            | Happening::Validated { run, .. }
+            | Happening::WentBack { run, .. } => (run, None),
             _ => return,
         };
         if task.is_none() {
@@ -167,10 +175,14 @@ impl Status {
         (site.state, site.reason) = (state, Some(reason.into()));
         if !over {
             let reason = format!("{}: {reason}", state.word());
-            self.troubles.push_back(Trouble { at: now, site: name.into(), reason });
-            let surplus = self.troubles.len().saturating_sub(TROUBLES);
-            self.troubles.drain(..surplus);
+            self.trouble(Trouble { at: now, site: name.into(), reason });
         }
+    }
+
+    fn trouble(&mut self, trouble: Trouble) {
+        self.troubles.push_back(trouble);
+        let surplus = self.troubles.len().saturating_sub(TROUBLES);
+        self.troubles.drain(..surplus);
     }
 
     fn site(&mut self, name: &str) -> &mut SiteStatus {

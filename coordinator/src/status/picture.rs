@@ -135,6 +135,9 @@ pub struct SiteStatus {
     pub sequences: Option<Vec<String>>,
     /// Cases to train on, to validate on, held out, and left out.
     pub cases: Option<CaseCounts>,
+    /// The lesions of all these cases: with none its Dice says nothing.
+    #[serde(default)]
+    pub lesions: Option<u64>,
     /// Updates taken from it since this coordinator started.
     pub updates: u64,
     /// Tasks that failed and updates that were refused since then.

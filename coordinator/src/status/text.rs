@@ -62,7 +62,10 @@ fn site_rows(status: &Status) -> Vec<Vec<String>> {
         let number =
             |value: Option<f32>, decimals: usize| value.map_or("-".into(), |value| format!("{value:.decimals$}"));
         let heard = site.last_progress.map(|at| format!("{} ago", duration((status.now - at).max(0.0))));
-        let sequences = site.sequences.as_ref().map_or("-".into(), |sequences| sequences.join(" "));
+        let mut sequences = site.sequences.as_ref().map_or("-".into(), |sequences| sequences.join(" "));
+        if site.lesions == Some(0) {
+            sequences += " (its labels hold no lesion: its Dice says nothing)";
+        }
         let role = site.role.map_or("-".into(), role);
         let speed = number(site.slices_per_second.filter(|_| site.state == SiteState::Training), 0);
         vec![

@@ -13,6 +13,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, L
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use program::private;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,11 @@ pub(crate) enum Action {
     Stop,
     Pause,
     Resume,
-    Drop(String),
+    Drop {
+        site: String,
+        /// Also where the federation cannot go on without it.
+        force: bool,
+    },
 }
 
 /// A wish, and where to say what came of it.
@@ -74,6 +79,7 @@ impl Web {
         let listener = page.listener.try_clone().map_err(failed)?;
         let listener = Bounded::new(tokio::net::TcpListener::from_std(listener).map_err(failed)?);
         let file = page.token_file.unwrap_or_else(|| folder.join(token::FILE));
+        private::warn("the status page's token", &file);
         let token_file = std::path::absolute(&file).unwrap_or(file);
         let lit = Beacon { address, token_file }.light(folder)?;
         let router = routes(Arc::new(House { guard: Guard { token, local }, folder: folder.into(), status, commands }));
@@ -107,7 +113,11 @@ fn routes(house: Arc<House>) -> Router {
         .route("/control/resume", post(|house, headers| steer(house, headers, Action::Resume)))
         .route(
             "/control/drop/{site}",
-            post(|house, headers, Segment(site): Segment<String>| steer(house, headers, Action::Drop(site))),
+            post(|house, headers, Segment(site): Segment<String>| drop_site(house, headers, site, false)),
+        )
+        .route(
+            "/control/drop/{site}/force",
+            post(|house, headers, Segment(site): Segment<String>| drop_site(house, headers, site, true)),
         )
         .layer(axum::middleware::map_response(careful))
         .with_state(house)
@@ -149,6 +159,10 @@ async fn show_metrics(State(house): Shared, headers: HeaderMap) -> Response {
         return denied.into_response();
     }
     ([(CONTENT_TYPE, metrics::KIND)], metrics::write(&house.picture())).into_response()
+}
+
+async fn drop_site(house: Shared, headers: HeaderMap, site: String, force: bool) -> Response {
+    steer(house, headers, Action::Drop { site, force }).await
 }
 
 async fn steer(State(house): Shared, headers: HeaderMap, action: Action) -> Response {

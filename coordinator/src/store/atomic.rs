@@ -1,6 +1,7 @@
 //! Files that are there whole or not at all: written beside their place, synced, renamed, and the folder synced.
 
 use super::StoreError;
+use program::private;
 use protocol::parameters::{ParametersId, to_bytes};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -43,9 +44,9 @@ impl ModelFile {
 impl AtomicFile {
     pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
         let folder = folder(path);
-        fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+        private::create_folder(folder).map_err(StoreError::io("create", folder))?;
         let temporary = beside(path);
-        let file = File::create(&temporary).map_err(StoreError::io("create", &temporary))?;
+        let file = private::create_file(&temporary).map_err(StoreError::io("create", &temporary))?;
         // Blocks of a model are as large, and go to the file without a stop here.
         let writer = BufWriter::with_capacity(1 << 16, file);
         Ok(Self { path: path.into(), temporary, writer })
@@ -91,7 +92,7 @@ pub(super) fn hold(from: &Path, to: &Path) -> Result<PathBuf, StoreError> {
 pub(super) fn move_into(from: &Path, to: &Path) -> Result<(), StoreError> {
     let folder = folder(to);
     let attempt = || {
-        fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+        private::create_folder(folder).map_err(StoreError::io("create", folder))?;
         rename(from, to)
     };
     // The folder may have been removed just then, because nothing led to what was in it.

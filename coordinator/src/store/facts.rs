@@ -9,15 +9,20 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// The file.
+pub(super) const STATE: &str = "state.json";
+/// The one before.
+pub(super) const PREVIOUS: &str = "state.previous.json";
+
 const PREFIX: &str = "{\"blake3\":\"";
 const SEPARATOR: &str = "\",\"snapshot\":";
 
 /// Writes the facts, and keeps those before as `state.previous.json`.
 pub(super) fn write(root: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
-    let path = root.join("state.json");
+    let path = root.join(STATE);
     let file = seal(&path, snapshot)?;
     // The two never share their content on the disk: what damages the one leaves the other.
-    let previous = root.join("state.previous.json");
+    let previous = root.join(PREVIOUS);
     let before = path.exists().then(|| atomic::hold(&path, &previous)).transpose()?;
     file.commit()?;
     before.map_or(Ok(()), |before| atomic::rename(&before, &previous))
@@ -25,7 +30,13 @@ pub(super) fn write(root: &Path, snapshot: &Snapshot) -> Result<(), StoreError> 
 
 /// Reads the facts; `None` before there are any.
 pub(super) fn read(root: &Path) -> Result<Option<Snapshot>, StoreError> {
-    unseal(&root.join("state.json"))
+    unseal(&root.join(STATE))
+}
+
+/// Whether there are signs of a run that had begun. Facts are kept before the first site is asked for anything.
+pub(super) fn had_rounds(root: &Path) -> bool {
+    let signs = [root.join(PREVIOUS), root.join("records"), root.join("federation").join("round-0001")];
+    signs.iter().any(|sign| sign.exists())
 }
 
 /// A file that holds `value` behind its checksum, on its way.

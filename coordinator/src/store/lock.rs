@@ -2,26 +2,37 @@
 
 use super::StoreError;
 use std::fs::{File, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
 /// Somebody who only looks whether the folder is held holds it for a moment himself.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Takes the folder, until the file is closed.
+/// Takes the folder, until the file is closed. The file names the process that has it.
 pub(super) fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join(".lock");
-    let file = File::create(&path).map_err(StoreError::io("create", &path))?;
+    // What another coordinator wrote there must stay.
+    let opened = File::options().create(true).read(true).write(true).truncate(false).open(&path);
+    let mut file = opened.map_err(StoreError::io("create", &path))?;
     let taken = file.try_lock().or_else(|_| {
         std::thread::sleep(GLANCE);
         file.try_lock()
     });
     match taken {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(root.into())),
-        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(in_use(root)),
+        Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
     }
+    let named = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+    named.map_err(StoreError::io("write", &path))?;
+    Ok(file)
+}
+
+/// Somebody works in the folder: who, as far as its lock says.
+pub(crate) fn in_use(root: &Path) -> StoreError {
+    let text = std::fs::read_to_string(root.join(".lock")).unwrap_or_default();
+    StoreError::InUse { folder: root.into(), process: text.trim().parse().ok() }
 }
 
 /// Whether a coordinator works in the folder.

@@ -37,7 +37,7 @@ fn receive(file: &Path, bytes: &[u8]) -> Arrived {
     receiving.finish().unwrap()
 }
 
-fn offered<'a>(store: &Store, file: &'a Path, place: Place<'_>, manifest: &Manifest) -> (&'a Path, FileSource) {
+fn offered<'a>(store: &Store, file: &'a Path, place: Place<'_>, manifest: &Manifest) -> (&'a Path, Offered) {
     (file, store.open_update(file, place, manifest).unwrap())
 }
 
@@ -171,7 +171,7 @@ fn other_settings_are_refused_by_name_and_a_second_coordinator_too() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     let second = Store::open(folder.path(), &federation(8), false).unwrap_err();
-    assert!(matches!(second, StoreError::InUse(_)), "{second}");
+    assert!(second.to_string().contains(&format!("another coordinator (process {})", std::process::id())), "{second}");
     drop(store);
     let other = Store::open(folder.path(), &federation(4), false).unwrap_err().to_string();
     assert!(other.contains("training.batch was 8 and is 4"), "{other}");
@@ -185,11 +185,12 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
     let updates = [("north", 1.0, 3), ("south", 5.0, 1)].map(|(site, value, slices)| {
         let (received, parameters) = (folder.path().join(site), model(value).id());
         let arrived = receive(&received, &to_bytes(model(value).values()));
-        let checked = store
+        let (checked, distance) = store
             .accept(offered(&store, &received, FIRST, &manifest()), FIRST, site, &manifest(), arrived)
             .unwrap()
             .unwrap();
         assert!(!received.exists());
+        assert!((distance - 2.0 * f64::from(value)).abs() < 1e-6, "four values from 0 to {value}: {distance}");
         (Contribution { site: site.into(), parameters, slices, sequences: SequenceSet::full(1), base: 0 }, checked)
     });
     let input = Input { sequences: vec!["a".into()], slices: 1, plane: 16, spacing_mm: None, clip_percentiles: None };
@@ -203,17 +204,82 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
 }
 
 #[test]
-fn an_update_that_is_not_finite_is_refused_and_removed() {
+fn an_update_that_is_not_finite_or_absurdly_far_is_refused_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
+    store.put_model(START, &model(0.0)).unwrap();
     let received = folder.path().join("bad");
-    let arrived = receive(&received, &to_bytes(&[1.0, f32::NAN, 1.0, 1.0]));
-    let reason = store
-        .accept(offered(&store, &received, FIRST, &manifest()), FIRST, "north", &manifest(), arrived)
-        .unwrap()
-        .unwrap_err();
-    assert!(reason.contains("head.weight"), "{reason}");
-    assert!(!received.exists());
+    for (value, word) in [(f32::NAN, "head.weight"), (3e38, "away from the model that it started from")] {
+        let arrived = receive(&received, &to_bytes(&[1.0, value, 1.0, 1.0]));
+        let reason = store
+            .accept(offered(&store, &received, FIRST, &manifest()), FIRST, "north", &manifest(), arrived)
+            .unwrap()
+            .unwrap_err();
+        assert!(reason.contains(word), "{reason}");
+        assert!(!received.exists());
+    }
+}
+
+#[test]
+fn an_earlier_model_is_stored_in_the_place_of_a_discarded_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    store.put_model(START, &model(1.0)).unwrap();
+    store.put_model(FIRST, &model(2.0)).unwrap();
+    store.restore(START, FIRST, &manifest()).unwrap();
+    store.verify(FIRST, &manifest(), model(1.0).id()).unwrap();
+    store.verify(START, &manifest(), model(1.0).id()).unwrap();
+}
+
+#[test]
+fn a_run_that_lost_its_facts_is_not_begun_again_over_its_rounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path());
+    store.put_model(START, &model(1.0)).unwrap();
+    drop(store);
+    // Nothing but the initial model: there is nothing to lose.
+    assert_eq!(open(folder.path()).1, None);
+    let (store, _) = open(folder.path());
+    store.put_model(FIRST, &model(2.0)).unwrap();
+    store.persist(&snapshot(1)).unwrap();
+    store.persist(&snapshot(1)).unwrap();
+    drop(store);
+    fs::remove_file(folder.path().join("state.json")).unwrap();
+    let error = Store::open(folder.path(), &federation(8), false).unwrap_err();
+    let failure = program::Failure::from(error);
+    assert!(failure.what.contains("state.json is missing"), "{failure:?}");
+    assert!(failure.hint.unwrap().contains("state.previous.json"));
+    fs::remove_file(folder.path().join("state.previous.json")).unwrap();
+    let failure = program::Failure::from(Store::open(folder.path(), &federation(8), false).unwrap_err());
+    let hint = failure.hint.unwrap();
+    assert!(hint.contains("backup") && hint.contains("another run folder"), "{hint}");
+}
+
+/// Each file and each kind of error has a remedy of its own.
+#[test]
+fn the_remedy_fits_the_file_and_the_error() {
+    let root = Path::new("run");
+    let damaged = |name: &str| StoreError::Damaged { path: root.join(name), reason: "cut".into() };
+    let io =
+        |name: &str, kind: io::ErrorKind| StoreError::Io { action: "read", path: root.join(name), error: kind.into() };
+    let model = "federation/round-0002/global.f32";
+    let cases = [
+        (damaged("state.json"), "state.previous.json, put in place of state.json"),
+        (damaged(model), "copy of this very file"),
+        (damaged("settings.json"), "remove it"),
+        (damaged("federation/round-0002/updates/north.f32"), "asked for again"),
+        (io(model, io::ErrorKind::NotFound), "copy of this very file"),
+        (io("settings.json", io::ErrorKind::NotFound), "a run folder has one"),
+        (io(model, io::ErrorKind::StorageFull), "free the disk"),
+        (io("state.json", io::ErrorKind::QuotaExceeded), "free the disk"),
+        (io("state.json", io::ErrorKind::PermissionDenied), "right"),
+        (io("state.json", io::ErrorKind::ReadOnlyFilesystem), "right"),
+        (io("state.json", io::ErrorKind::Other), "disk is sound"),
+    ];
+    for (error, remedy) in cases {
+        let failure = program::Failure::from(error);
+        assert!(failure.hint.as_ref().is_some_and(|hint| hint.contains(remedy)), "{remedy}: {failure:?}");
+    }
 }
 
 #[test]
@@ -263,10 +329,11 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let received = folder.path().join("received");
     let arrived = receive(&received, &bytes);
     let id = arrived.header().parameters;
-    let checked = store
+    let (checked, distance) = store
         .accept(offered(&store, &received, FIRST, &manifest), FIRST, "north", &manifest, arrived)
         .unwrap()
         .unwrap();
+    assert!(distance > 0.0);
     drop(checked);
     let again = store.accepted(FIRST, "north", &manifest, id).unwrap();
     let north =

@@ -1,6 +1,6 @@
 //! Updates: taken in from transfers, checked, and averaged into the next model.
 
-use super::atomic::{self, ModelFile, write_whole};
+use super::atomic::{self, AtomicFile, ModelFile, write_whole};
 use super::source::{self, FileSource};
 use super::{Place, Store, StoreError, json, unsound};
 use aggregation::{AggregateError, Average, Checked, Versions};
@@ -12,36 +12,54 @@ use protocol::round::Contribution;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// A received update and the model that it started from, open to be checked: whatever is removed after that, both stay
+/// readable.
+#[derive(Debug)]
+pub struct Offered {
+    update: FileSource,
+    start: FileSource,
+}
+
 impl Store {
-    /// Opens a received update, and the model that it started from if that is needed to read it: whatever is removed after
-    /// that, they stay readable.
+    /// Opens a received update, and the model that it started from.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn open_update(&self, file: &Path, place: Place<'_>, manifest: &Manifest) -> Result<FileSource, StoreError> {
+    pub fn open_update(&self, file: &Path, place: Place<'_>, manifest: &Manifest) -> Result<Offered, StoreError> {
+        let start = FileSource::open(&self.start(place), manifest)?;
+        Ok(Offered { update: self.open_stored(file, place, manifest)?, start })
+    }
+
+    fn open_stored(&self, file: &Path, place: Place<'_>, manifest: &Manifest) -> Result<FileSource, StoreError> {
         match &self.encoding {
             None => FileSource::open(file, manifest),
             Some(encoding) => FileSource::encoded(file, &self.start(place), encoding, manifest),
         }
     }
 
-    /// Takes a received file in as a site's update, unless it is none. A refused one is removed.
+    /// Takes a received file in as a site's update, unless it is none. A refused one is removed. Gives the update, and how far
+    /// it is from the model that it started from.
     ///
     /// # Errors
     /// The outer one when the disk refuses; the inner one says why the update is refused.
     pub fn accept(
         &self,
-        (received, source): (&Path, FileSource),
+        (received, offered): (&Path, Offered),
         place: Place<'_>,
         site: &str,
         manifest: &Manifest,
         arrived: Arrived,
-    ) -> Result<Result<Checked<FileSource>, String>, StoreError> {
-        match self.take(source, manifest, &arrived) {
-            Ok(checked) => {
+    ) -> Result<Result<(Checked<FileSource>, f64), String>, StoreError> {
+        let Offered { update, mut start } = offered;
+        let measured = self.take(update, manifest, &arrived).and_then(|mut checked| {
+            let distance = checked.measure(&mut start, manifest)?;
+            Ok((checked, distance))
+        });
+        match measured {
+            Ok(taken) => {
                 let target = self.update(place, site);
                 atomic::move_into(received, &target)?;
-                Ok(Ok(checked))
+                Ok(Ok(taken))
             }
             Err(AggregateError::Storage(error)) => Err(error),
             Err(refused) => {
@@ -78,7 +96,7 @@ impl Store {
         let task = TaskId { run: RunId(0), round: place.round, kind: TaskKind::Train, pass: 0 };
         let arrived =
             source::arrive_again(&path, TransferHeader { parameters: id, bytes: self.update_bytes(manifest), task })?;
-        let source = self.open_update(&path, place, manifest)?;
+        let source = self.open_stored(&path, place, manifest)?;
         self.take(source, manifest, &arrived).map_err(|error| unsound(&path, error))
     }
 
@@ -100,6 +118,18 @@ impl Store {
     /// The model that a round's sites start from.
     fn start(&self, Place { run, round }: Place<'_>) -> PathBuf {
         self.model(Place { run, round: round.saturating_sub(1) })
+    }
+
+    /// Stores a model once more, in the place of another round's.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the model is not there.
+    pub fn restore(&self, from: Place<'_>, to: Place<'_>, manifest: &Manifest) -> Result<(), StoreError> {
+        let path = self.model(from);
+        let model = FileSource::open(&path, manifest)?;
+        let mut file = AtomicFile::create(&self.model(to))?;
+        file.write_file(model.into_file(), &path)?;
+        file.commit()
     }
 
     /// Averages a round's updates into its model, and says who counted for what.

@@ -10,6 +10,7 @@ pub use buffered::Versions;
 use pipeline::{Block, Shared, blocks, in_order, shared};
 use protocol::codec::transfer::Arrived;
 use protocol::federation::{Aggregation, Input};
+use protocol::parameters::LEAST_VARIANCE;
 use protocol::parameters::{Kind, Manifest, ParametersError, ParametersId, STEM, to_bytes};
 use protocol::round::Contribution;
 use std::ops::Range;
@@ -61,6 +62,16 @@ pub enum AggregateError<E> {
         /// What the values hash to.
         found: ParametersId,
     },
+    /// The update is absurdly far from the model that it started from.
+    #[error(
+        "it is {distance:.3e} away from the model that it started from, more than {MOST_TIMES} times that model's size, {size:.3e}"
+    )]
+    Far {
+        /// The euclidean norm of the difference.
+        distance: f64,
+        /// The euclidean norm of the model.
+        size: f64,
+    },
     /// A site's update from one model was given twice, or under another site's summary.
     #[error("the update of {0} does not fit its summary, or stands twice")]
     Mismatch(String),
@@ -75,7 +86,51 @@ pub enum AggregateError<E> {
     Storage(E),
 }
 
+/// How many times its own size a model may be changed by one training, taken for 1 where it is smaller. A sound training
+/// stays far below.
+const MOST_TIMES: f64 = 1000.0;
+
 impl<S: Source> Checked<S> {
+    /// How far the update went from `start`, the model that its site started from: the euclidean norm of the difference.
+    ///
+    /// # Errors
+    /// [`AggregateError::Parameters`] for a running variance below zero, [`AggregateError::Far`] for a distance that no
+    /// training goes, [`AggregateError::Storage`].
+    pub fn measure(&mut self, start: &mut S, manifest: &Manifest) -> Result<f64, AggregateError<S::Error>> {
+        let length = BLOCK.min(manifest.len());
+        let (mut learnt, mut base) = (vec![0.0f32; length], vec![0.0f32; length]);
+        let (mut difference, mut size) = (0.0f64, 0.0f64);
+        for range in blocks(0..manifest.len()) {
+            let (learnt, base) = (&mut learnt[..range.len()], &mut base[..range.len()]);
+            self.source.read(range.start, learnt).map_err(AggregateError::Storage)?;
+            start.read(range.start, base).map_err(AggregateError::Storage)?;
+            for (value, before) in learnt.iter().zip(&*base) {
+                let (value, before) = (f64::from(*value), f64::from(*before));
+                difference += (value - before) * (value - before);
+                size += before * before;
+            }
+        }
+        self.check_variances(manifest)?;
+        let (distance, size) = (difference.sqrt(), size.sqrt());
+        if distance > MOST_TIMES * size.max(1.0) {
+            return Err(AggregateError::Far { distance, size });
+        }
+        Ok(distance)
+    }
+
+    /// Refuses running variances below zero.
+    fn check_variances(&mut self, manifest: &Manifest) -> Result<(), AggregateError<S::Error>> {
+        for (spec, range) in manifest.ranges().filter(|(spec, _)| spec.is_variance()) {
+            let mut values = vec![0.0f32; range.len()];
+            self.source.read(range.start, &mut values).map_err(AggregateError::Storage)?;
+            if let Some(index) = values.iter().position(|value| *value < LEAST_VARIANCE) {
+                let (tensor, value) = (spec.name.clone(), values[index]);
+                return Err(AggregateError::Parameters(ParametersError::Variance { tensor, index, value }));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes an update that a transfer brought, checked while it arrived, unless a value is not finite. `source` reads what the
     /// transfer stored.
     ///

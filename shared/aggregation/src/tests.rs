@@ -155,3 +155,39 @@ fn a_site_counts_once_and_only_with_its_own_summary() {
     assert_eq!(run(vec![(contribution, checked)]), Err(AggregateError::Mismatch("site-0".into())));
     assert_eq!(run(Vec::new()), Err(AggregateError::Empty));
 }
+
+/// The update of one site, measured from a model of these values.
+fn measured(start: f32, change: impl Fn(&mut Vec<f32>)) -> Result<f64, AggregateError<std::convert::Infallible>> {
+    let base = vec![start; manifest().len()];
+    let mut values = base.clone();
+    change(&mut values);
+    let mut checked = Checked::check(values.as_slice(), &manifest(), id(&values)).unwrap();
+    checked.measure(&mut base.as_slice(), &manifest())
+}
+
+#[test]
+fn an_update_is_measured_from_the_model_that_it_started_from() {
+    assert_eq!(measured(0.5, |_| ()), Ok(0.0));
+    let moved = measured(0.5, |values| (values[0], values[5]) = (3.5, -3.5)).unwrap();
+    assert!((moved - 5.0).abs() < 1e-6, "{moved}");
+}
+
+#[test]
+fn a_variance_below_zero_is_refused_by_name_and_any_other_value_may_be() {
+    let variance = manifest().len() - 2;
+    let refused = measured(0.5, |values| values[variance] = -1e6).unwrap_err();
+    let tensor = "backbone.bn1.running_var".to_string();
+    assert_eq!(refused, AggregateError::Parameters(ParametersError::Variance { tensor, index: 2, value: -1e6 }));
+    assert!(measured(0.5, |values| values[variance] = 0.0).is_ok());
+    assert!(measured(0.5, |values| (values[0], values[4], values[28]) = (-9.0, -9.0, -9.0)).is_ok());
+}
+
+#[test]
+fn a_distance_that_no_training_goes_is_refused_with_the_models_size() {
+    let refused = measured(0.5, |values| values[4] = 3e38).unwrap_err();
+    assert!(matches!(refused, AggregateError::Far { distance, .. } if distance > 1e38), "{refused}");
+    // A model of 35 halves has a size of 3.
+    assert!(measured(0.5, |values| values[4] = 2900.0).is_ok());
+    assert!(measured(0.5, |values| values[4] = 3100.0).is_err());
+    assert!(measured(0.0, |values| values[4] = 900.0).is_ok(), "a model of zeros may be changed, too");
+}

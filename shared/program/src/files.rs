@@ -1,5 +1,6 @@
 //! Files that appear whole or not at all.
 
+use crate::private;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What the disk said, a full one included; `path` is then as it was.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let beside = temporary(path);
-    let mut file = File::create(&beside)?;
+    let mut file = private::create_file(&beside)?;
     let outcome = write(&mut file).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
     if outcome.is_err() {
         // The first error is the one worth telling.

@@ -4,6 +4,7 @@
 pub mod failure;
 pub mod files;
 pub mod logging;
+pub mod private;
 pub mod signal;
 pub mod threads;
 

@@ -22,6 +22,9 @@ use serde::de::DeserializeOwned;
 pub const PREFIX: usize = 4;
 /// The longest payload: a frame stays below 64 KiB.
 pub const MAX_PAYLOAD: usize = (1 << 16) - 1 - PREFIX;
+/// The most that a payload's numbers may take once decoded. A number of eight bytes travels in one at least, so nothing
+/// that fits a frame comes near; what claims more is a length that no payload can have.
+const MAX_DECODED: usize = 16 * MAX_PAYLOAD;
 /// The longest [`sentence`].
 const SENTENCE: usize = 1000;
 
@@ -151,9 +154,9 @@ pub fn sentence(text: &str) -> String {
 fn configuration() -> bincode::config::Configuration<
     bincode::config::LittleEndian,
     bincode::config::Varint,
-    bincode::config::Limit<MAX_PAYLOAD>,
+    bincode::config::Limit<MAX_DECODED>,
 > {
-    bincode::config::standard().with_limit::<MAX_PAYLOAD>()
+    bincode::config::standard().with_limit::<MAX_DECODED>()
 }
 
 #[cfg(test)]

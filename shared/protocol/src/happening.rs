@@ -106,6 +106,17 @@ pub enum Happening {
         /// Whether it is the best so far.
         best: bool,
     },
+    /// No site could work with a round's model: an earlier one goes on in its place.
+    WentBack {
+        /// The lineage.
+        run: RunId,
+        /// The round whose model was discarded.
+        round: u32,
+        /// The round whose model goes on; 0 for the initial one.
+        to: u32,
+        /// Why.
+        reason: String,
+    },
     /// A site was shut out of this run by the operator.
     Dropped {
         /// The site.

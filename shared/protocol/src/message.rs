@@ -84,6 +84,14 @@ pub struct Inventory {
     pub held_out_lesions: u32,
 }
 
+impl Inventory {
+    /// The lesions of all cases.
+    #[must_use]
+    pub fn lesions(&self) -> u64 {
+        [self.training_lesions, self.validation_lesions, self.held_out_lesions].into_iter().map(u64::from).sum()
+    }
+}
+
 /// How far a site's task is. Liveness is progress.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {

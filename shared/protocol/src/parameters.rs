@@ -44,7 +44,16 @@ impl TensorSpec {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Whether the values are variances: none of them can be below zero.
+    #[must_use]
+    pub fn is_variance(&self) -> bool {
+        self.kind == Kind::RunningStatistic && self.name.ends_with("running_var")
+    }
 }
+
+/// A variance below this is none: what is closer to zero came of rounding, and a network adds more before it takes the root.
+pub const LEAST_VARIANCE: f32 = -1e-6;
 
 /// The tensors of a model, in the order their values are stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -142,6 +151,16 @@ pub enum ParametersError {
         tensor: String,
         /// The index inside the tensor.
         index: usize,
+    },
+    /// A running variance is below zero.
+    #[error("{tensor} holds a variance below zero, {value}, at index {index}")]
+    Variance {
+        /// The tensor's name.
+        tensor: String,
+        /// The index inside the tensor.
+        index: usize,
+        /// The value.
+        value: f32,
     },
 }
 

@@ -6,8 +6,12 @@
 //! message that builds on it.
 //!
 //! Nothing is counted twice: a task is named by what it does, so a repeated or late message finds its task open,
-//! or finds nothing. A site that vanishes keeps its task until it was silent for `patience_s`; when it comes back
-//! it is asked again and sends what it has finished meanwhile.
+//! or finds nothing. A site that vanishes keeps its task until nothing of it moved for `patience_s`; when it comes back
+//! it is asked again and sends what it has finished meanwhile. Coming back is no progress: one that begins again and again
+//! and never gets further is given up (`desk`).
+//!
+//! Bad models: an update far beyond the others' is refused (`outliers`), and a model that no site can work with gives its
+//! place to the last one that some site could (`lineage::sound`).
 //!
 //! Slow sites: a deadline makes those that still train send what they have (`desk`), and with a buffer no round waits for
 //! anybody (`lineage::buffered`; its durable facts in `buffer`).
@@ -19,22 +23,24 @@ mod control;
 mod desk;
 mod event;
 mod lineage;
+mod outliers;
 mod roster;
 mod scores;
 mod snapshot;
 
 use crate::federation::Federation;
 use crate::happening::Happening;
-use crate::message::{CoordinatorMessage, MAX_MODELS, RunId, SiteMessage, TaskId};
+use crate::message::{CoordinatorMessage, MAX_MODELS, RunId, SiteMessage, TaskId, TaskKind};
 use crate::outcome::Outcome;
 use crate::parameters::ParametersId;
 pub use buffer::{Asked, Buffer, Missing};
 use control::Hold;
 use desk::Desk;
-pub use event::{Contribution, Effect, Event, ModelRef};
+pub use event::{Contribution, Effect, Event, ModelRef, Taken};
 use lineage::Lineage;
+use metrics::sequence::MAX_SEQUENCES;
 use roster::Roster;
-pub use snapshot::{Best, OpenRound, RunProgress, Snapshot, Speed, Totals};
+pub use snapshot::{Best, OpenRound, RunProgress, Snapshot, Sound, Speed, Totals};
 use std::time::Duration;
 
 /// What a federation is to do.
@@ -51,6 +57,9 @@ pub struct Plan {
     /// Bytes of one update.
     pub update_bytes: u64,
 }
+
+/// How often one case is scored at most: once with each subset of its sequences.
+const MOST_SCORES: u32 = (1 << MAX_SEQUENCES) - 1;
 
 /// What every lineage shares.
 #[derive(Debug)]
@@ -171,13 +180,13 @@ impl Machine {
                     self.message(&site, message, now, out);
                 }
             }
-            Event::Received { site, header, file } => desk.received(&site, header, file, out),
+            Event::Received { site, header, file } => desk.received(&site, header, file, now, out),
             Event::Stored { site, task, result } => {
                 if let Some(answer) = desk.stored(&site, task, result) {
                     self.answer(&site, task, answer, out);
                 }
             }
-            Event::Disconnected { site, connection, reason } => roster.disconnect(&site, connection, reason, out),
+            Event::Disconnected { site, connection, reason } => roster.disconnect(&site, connection, reason, now, out),
             Event::Aggregated { run, round, parameters } => {
                 let lineage = self.lineages.get_mut(usize::from(run.0));
                 if let Some(news) = lineage.and_then(|lineage| lineage.aggregated(round, parameters, now, out)) {
@@ -185,9 +194,16 @@ impl Machine {
                     out.push(Effect::Report(news));
                 }
             }
+            Event::Restored { run, round } => {
+                let lineage = self.lineages.get_mut(usize::from(run.0));
+                if let Some(news) = lineage.and_then(|lineage| lineage.restored(round)) {
+                    out.push(Effect::Persist(Box::new(self.snapshot())));
+                    out.push(Effect::Report(news));
+                }
+            }
             Event::Pause => self.pause(now, out),
             Event::Resume => self.resume(now, out),
-            Event::Drop { site } => self.dismiss(&site, out),
+            Event::Drop { site } => self.dismiss(&site, now, out),
             Event::Drain => self.drain(out),
             Event::Tick => {}
         }
@@ -195,43 +211,47 @@ impl Machine {
 
     fn message(&mut self, site: &str, message: SiteMessage, now: Duration, out: &mut Vec<Effect>) {
         let Table { roster, desk, plan, .. } = &mut self.table;
+        let settings = &plan.federation;
+        if !matches!(message, SiteMessage::Hello(_) | SiteMessage::Preparing { .. } | SiteMessage::Ready(_)) {
+            roster.hear(site);
+        }
         let answered = match message {
             // The transport keeps the first words to itself; a second hello says nothing new.
             SiteMessage::Hello(_) => None,
             SiteMessage::Preparing { done, total } => {
-                roster.progress(site, now);
+                roster.preparing(site, done, total, now);
                 out.push(Effect::Report(Happening::Preparing { site: site.into(), done, total }));
                 None
             }
             SiteMessage::Ready(inventory) => {
-                if roster.ready(site, inventory, &plan.federation, now, out) {
-                    desk.ask_again(site);
+                if roster.ready(site, inventory, settings, now, out) {
+                    desk.ask_again(site, now);
                 }
                 None
             }
             SiteMessage::Progress(progress) => {
-                if desk.progress(site, progress) {
-                    roster.progress(site, now);
+                let most = match progress.task.kind {
+                    TaskKind::Train => roster.most_steps(site, &settings.training),
+                    TaskKind::Evaluate(_) => roster.cases(site, progress.task.kind).saturating_mul(MOST_SCORES),
+                };
+                if desk.progress(site, progress, most, now) {
                     out.push(Effect::Report(Happening::Progress { site: site.into(), progress }));
                 }
                 None
             }
             SiteMessage::Trained(trained) => {
-                roster.progress(site, now);
-                desk.trained(site, trained, plan.federation.training.batch).map(|answer| (trained.task, answer))
+                let most = (settings.training.batch, roster.most_steps(site, &settings.training));
+                desk.trained(site, trained, most, now).map(|answer| (trained.task, answer))
             }
             SiteMessage::Scored { task, score } => {
-                roster.progress(site, now);
                 let most = roster.cases(site, task.kind);
-                desk.scored(site, task, score, most).map(|answer| (task, answer))
+                desk.scored(site, task, score, most, now).map(|answer| (task, answer))
             }
             SiteMessage::SubsetScored { task, score } => {
-                roster.progress(site, now);
                 let most = roster.cases(site, task.kind);
-                desk.subset_scored(site, task, score, most).map(|answer| (task, answer))
+                desk.subset_scored(site, task, score, most, now).map(|answer| (task, answer))
             }
             SiteMessage::Overlay { task, overlay } => {
-                roster.progress(site, now);
                 desk.drawn(site, task, overlay);
                 None
             }
@@ -245,8 +265,10 @@ impl Machine {
 
     fn answer(&mut self, site: &str, task: TaskId, answer: desk::Answer, out: &mut Vec<Effect>) {
         let news = match &answer {
-            desk::Answer::Update(trained) => Some(Happening::Accepted { site: site.into(), trained: *trained }),
-            desk::Answer::Nothing(reason) => Some(Happening::Failed { site: site.into(), reason: reason.clone() }),
+            desk::Answer::Update(trained, _) => Some(Happening::Accepted { site: site.into(), trained: *trained }),
+            desk::Answer::Failed(reason) | desk::Answer::Nothing(reason) => {
+                Some(Happening::Failed { site: site.into(), reason: reason.clone() })
+            }
             desk::Answer::Scores(_) => None,
         };
         let lineage = self.lineages.get_mut(usize::from(task.run.0));
@@ -284,8 +306,8 @@ impl Machine {
         let patience = self.table.patience();
         for (site, task) in self.table.expired(now) {
             self.table.roster.give_up(&site);
-            let reason = format!("no progress for {} s", patience.as_secs());
-            if let Some(answer) = self.table.desk.failed(&site, task, reason) {
+            let reason = self.table.desk.lateness(&site, task, patience);
+            if let Some(answer) = self.table.desk.give_up(&site, task, reason) {
                 self.answer(&site, task, answer, out);
             }
         }

@@ -14,6 +14,12 @@ use metrics::score::{CaseScore, SubsetScore};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// What the coordinator says to a second agent of a site whose first one is there.
+pub const TWICE: &str = "is connected already";
+
+/// The file in a site's work folder that the agent which works there holds locked.
+pub const LOCK: &str = ".lock";
+
 /// What the shell tells the machine.
 #[derive(Clone, Debug)]
 pub enum Event {

@@ -1,46 +1,81 @@
-//! A settings file's bytes as text, and what to say where they are none.
+//! From a settings file's bytes to its text. Editors save in several encodings, and TOML is UTF-8.
 
-/// Why a file is no text that settings can be read from.
+/// Why bytes are not a text that can be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Two bytes a letter, as Windows' Notepad and PowerShell may save.
-    #[error("the file is saved as UTF-16: save it as UTF-8")]
-    Utf16,
-    /// Another encoding, Latin-1 or Windows-1252 mostly.
+    /// Two or four bytes a letter.
+    #[error("the file is in {0}, which some editors call Unicode: save it as UTF-8")]
+    Wide(&'static str),
+    /// One byte a letter, and letters beyond ASCII among them.
     #[error(
-        "line {line} holds the byte 0x{byte:02x}, which is not UTF-8 (Latin-1 or Windows-1252?): save the file as UTF-8"
+        "the byte {byte:#04x} in line {line}, column {column} is not UTF-8: the file seems to be in Latin-1 or Windows-1252 \
+         (ANSI); save it as UTF-8"
     )]
-    NotUtf8 {
+    Narrow {
         /// The line, from 1.
         line: usize,
-        /// The first byte that is wrong.
+        /// The letter in the line, from 1.
+        column: usize,
+        /// The byte.
         byte: u8,
+    },
+    /// Not a text at all.
+    #[error("there is a zero byte in line {line}: this is not a text file")]
+    Binary {
+        /// The line, from 1.
+        line: usize,
     },
 }
 
-/// Reads a settings file's bytes: UTF-8, with or without a byte order mark.
+/// The marks that files in wide encodings begin with; the longer ones first, because a shorter one begins like a longer.
+const WIDE: [(&[u8], &str); 4] = [
+    (&[0xff, 0xfe, 0, 0], "UTF-32"),
+    (&[0, 0, 0xfe, 0xff], "UTF-32"),
+    (&[0xff, 0xfe], "UTF-16"),
+    (&[0xfe, 0xff], "UTF-16"),
+];
+/// The mark that some editors put before UTF-8.
+const MARK: &str = "\u{feff}";
+/// How many bytes are looked at for a wide encoding without a mark.
+const LOOK: usize = 64;
+
+/// The text of these bytes, without the mark that it may begin with.
 ///
 /// # Errors
-/// Another encoding, by its name.
-pub fn decode(bytes: &[u8]) -> Result<String, TextError> {
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || has_zeros(bytes) {
-        return Err(TextError::Utf16);
+/// [`TextError`] names the encoding that the bytes seem to be in, and what to do.
+pub fn decode(bytes: &[u8]) -> Result<&str, TextError> {
+    for (mark, name) in WIDE {
+        if bytes.starts_with(mark) {
+            return Err(TextError::Wide(name));
+        }
     }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if looks_wide(bytes) {
+        return Err(TextError::Wide("UTF-16"));
+    }
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(TextError::Binary { line: line(&bytes[..at]) });
+    }
     match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.to_owned()),
+        Ok(text) => Ok(text.strip_prefix(MARK).unwrap_or(text)),
         Err(error) => {
             let (sound, rest) = bytes.split_at(error.valid_up_to());
-            let line = 1 + sound.iter().filter(|&&byte| byte == b'\n').count();
-            Err(TextError::NotUtf8 { line, byte: rest.first().copied().unwrap_or_default() })
+            let begun = sound.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+            let column = String::from_utf8_lossy(begun).chars().count() + 1;
+            Err(TextError::Narrow { line: line(sound), column, byte: rest.first().copied().unwrap_or_default() })
         }
     }
 }
 
-/// Without a mark, text in UTF-16 shows by a zero in every other byte.
-fn has_zeros(bytes: &[u8]) -> bool {
-    let start = &bytes[..bytes.len().min(64)];
-    start.len() >= 4 && start.iter().filter(|&&byte| byte == 0).count() * 3 > start.len()
+/// Whether every second byte at the beginning is zero, as in ASCII letters of two bytes each.
+fn looks_wide(bytes: &[u8]) -> bool {
+    let pairs = bytes[..bytes.len().min(LOOK)].as_chunks::<2>().0;
+    let first_zero = |pair: &[u8; 2]| pair[0] == 0 && pair[1] != 0;
+    let second_zero = |pair: &[u8; 2]| pair[0] != 0 && pair[1] == 0;
+    !pairs.is_empty() && (pairs.iter().all(first_zero) || pairs.iter().all(second_zero))
+}
+
+fn line(before: &[u8]) -> usize {
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
 /// Adds to what TOML's reader says about a line what a Windows path may be missing.
@@ -61,19 +96,47 @@ pub fn explain(error: &toml::de::Error, text: &str) -> String {
 mod tests {
     use super::*;
 
+    const TEXT: &str = "name = 'Köln'\n[input]\n";
+
+    fn wide(text: &str, spell: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        text.encode_utf16().flat_map(spell).collect()
+    }
+
     #[test]
-    fn utf_8_is_read_and_other_encodings_are_named() {
-        assert_eq!(decode("a = 'Köln'\n".as_bytes()).unwrap(), "a = 'Köln'\n");
-        assert_eq!(decode(b"\xef\xbb\xbfa = 1\r\n").unwrap(), "a = 1\r\n");
-        assert_eq!(decode(b"").unwrap(), "");
-        let little: Vec<u8> = "a = 'x'\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let big: Vec<u8> = "a = 'x'\n".encode_utf16().flat_map(u16::to_be_bytes).collect();
-        for utf16 in
-            [&[b"\xff\xfe", little.as_slice()].concat(), &[b"\xfe\xff", big.as_slice()].concat(), &little, &big]
-        {
-            assert_eq!(decode(utf16), Err(TextError::Utf16));
+    fn utf_8_is_read_with_and_without_its_mark() {
+        assert_eq!(decode(TEXT.as_bytes()), Ok(TEXT));
+        assert_eq!(decode(format!("{MARK}{TEXT}").as_bytes()), Ok(TEXT));
+        assert_eq!(decode(b""), Ok(""));
+        assert_eq!(decode(MARK.as_bytes()), Ok(""));
+    }
+
+    #[test]
+    fn wide_encodings_are_named_with_and_without_their_mark() {
+        for mark in [MARK, ""] {
+            let text = format!("{mark}name = 'north'\n");
+            for bytes in [wide(&text, u16::to_le_bytes), wide(&text, u16::to_be_bytes)] {
+                assert_eq!(decode(&bytes), Err(TextError::Wide("UTF-16")));
+            }
         }
-        assert_eq!(decode(b"a = 1\n# K\xf6ln\n"), Err(TextError::NotUtf8 { line: 2, byte: 0xf6 }));
+        let utf_32: Vec<u8> = format!("{MARK}a").chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect();
+        assert_eq!(decode(&utf_32), Err(TextError::Wide("UTF-32")));
+        assert!(decode(&utf_32).unwrap_err().to_string().contains("save it as UTF-8"));
+    }
+
+    #[test]
+    fn latin_1_is_named_with_the_place_of_its_first_letter() {
+        let bytes: Vec<u8> = format!("# one\n{TEXT}").chars().map(|letter| u8::try_from(letter).unwrap()).collect();
+        let error = decode(&bytes).unwrap_err();
+        assert_eq!(error, TextError::Narrow { line: 2, column: 10, byte: 0xf6 });
+        assert!(error.to_string().contains("0xf6 in line 2, column 10") && error.to_string().contains("Latin-1"));
+        // Columns count letters, not bytes.
+        assert_eq!(decode(b"\xc3\xb6\xf6"), Err(TextError::Narrow { line: 1, column: 2, byte: 0xf6 }));
+    }
+
+    #[test]
+    fn what_is_no_text_is_named_as_such() {
+        assert_eq!(decode(b"name = 'x'\n\0\0"), Err(TextError::Binary { line: 2 }));
+        assert_eq!(decode(&[0; 8]), Err(TextError::Binary { line: 1 }));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Nothing here knows who speaks: which end it is, and what its errors mean to a person, is for the two programs.
 
 pub mod certificates;
+pub mod clock;
 pub mod quic;
 pub mod relay;
 pub mod wire;

@@ -31,7 +31,7 @@ const SOCKET_BUFFER: usize = 4 << 20;
 
 /// The settings of a connection whose other end may open so many streams at once.
 #[must_use]
-pub fn settings(streams: u8) -> quinn::TransportConfig {
+pub fn settings(streams: u32) -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     let mut probing = quinn::MtuDiscoveryConfig::default();
     probing.upper_bound(DATAGRAM);

@@ -5,6 +5,7 @@
 //! brought is kept, chunk by chunk, in a file beside the place of the whole, and the next connection goes on from there.
 
 use bytes::Bytes;
+use program::private;
 use protocol::codec::transfer::{Arrived, CHUNK, ChunkHash, HASH, Receiving, TransferError, begin_at, due, taken};
 use protocol::codec::{CodecError, Frame, PREFIX, decode, encode, payload_length};
 use protocol::message::{TransferAnswer, TransferHeader};
@@ -342,7 +343,7 @@ impl PartialFile {
     /// Opens what an earlier connection brought of the same parameters, or a new file. Others are forgotten. Waits for the
     /// writer of a connection that ended a moment ago.
     fn open(Destination { parts, place, lasting, .. }: Destination, mut receiving: Receiving) -> io::Result<Self> {
-        std::fs::create_dir_all(&parts)?;
+        private::create_folder(&parts)?;
         let turn = File::create(parts.join(TURN))?;
         turn.lock()?;
         let path = parts.join(receiving.header().parameters.hex()).with_extension(PART);
@@ -427,7 +428,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 /// Removes what transfers left whole in a folder before a crash, and makes the folder if there is none: what was received
 /// and not taken in yet is offered again. What was cut short stays, to be gone on with.
 pub fn sweep(folder: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    private::create_folder(folder)?;
     for entry in std::fs::read_dir(folder)? {
         let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
         if kind.is_dir() {

@@ -130,7 +130,7 @@ impl SiteConfig {
         let wrong = |reason| SiteConfigError::Syntax { path: path.into(), reason };
         let text = text::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        Self::parse(&text, folder).map_err(wrong)
+        Self::parse(text, folder).map_err(wrong)
     }
 
     /// What a link needs to know; what there is to know about proxies is read from the environment.
@@ -189,6 +189,23 @@ mod tests {
         assert_eq!(config.certificates, Path::new("/etc/site/pki/north"));
         assert_eq!(config.work_folder, Path::new("/srv/work"));
         assert_eq!((config.role, config.device.as_str()), (Role::Train, "cpu"));
+    }
+
+    #[test]
+    fn a_file_that_an_editor_of_windows_saved_is_read_or_its_encoding_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.toml");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            SiteConfig::read(&path).map(|config| config.coordinator).map_err(|error| error.to_string())
+        };
+        let marked = [b"\xef\xbb\xbf", TEXT.as_bytes()].concat();
+        assert_eq!(read(&marked), Ok("host:4433".into()));
+        assert_eq!(read(TEXT.replace('\n', "\r\n").as_bytes()), Ok("host:4433".into()));
+        let wide: Vec<u8> = TEXT.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(read(&wide).unwrap_err().contains("UTF-16"));
+        let latin = [b"# K\xf6ln\n", TEXT.as_bytes()].concat();
+        assert!(read(&latin).unwrap_err().contains("Latin-1"), "{latin:?}");
     }
 
     #[test]

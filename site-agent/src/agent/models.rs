@@ -1,6 +1,7 @@
 //! Parameter vectors in the site's work folder, by content hash.
 
 use program::files;
+use program::private;
 use protocol::delta::Encoding;
 use protocol::federation::Precision;
 use protocol::parameters::{Manifest, Parameters, ParametersId, from_bytes, to_bytes};
@@ -34,7 +35,7 @@ impl Models {
     ) -> io::Result<(Self, bool)> {
         let encoding = Encoding::new(&manifest, precision).map(Arc::new);
         let models = Self { folder: Self::folder(work), manifest, encoding };
-        std::fs::create_dir_all(&models.folder)?;
+        private::create_folder(&models.folder)?;
         let sound = kept.is_some_and(|id| models.is_sound(id));
         let update = kept.filter(|_| sound).map(|id| models.update(id));
         let behind = kept.map(|id| BEHIND.map(|extension| models.named(id, extension)));

@@ -2,10 +2,12 @@
 
 use super::config::SiteConfig;
 use super::journal::Journal;
+use super::lock;
 use super::models::Models;
 use super::worker::{Prepared, Worker};
 use crate::data::DataError;
 use crate::link::{Link, LinkError, LinkEvent};
+use program::private;
 use program::signal::Signal;
 use program::{Class, Failure};
 use protocol::architecture;
@@ -58,7 +60,10 @@ enum Next {
 /// # Errors
 /// Settings, data or the coordinator refuse, or `stopped` turns to a signal.
 pub(crate) async fn work(config: SiteConfig, mut stopped: watch::Receiver<Option<Signal>>) -> Result<(), Failure> {
-    std::fs::create_dir_all(&config.work_folder).map_err(|error| disk(&config.work_folder, &error))?;
+    private::create_folder(&config.work_folder).map_err(|error| disk(&config.work_folder, &error))?;
+    private::warn("the work folder", &config.work_folder);
+    private::warn("this site's key", &config.certificates.join("key.pem"));
+    let _held = lock::take(&config.work_folder)?;
     let (tell, mut told) = mpsc::unbounded_channel();
     let (link, mut events) = connect(&config, &mut stopped).await?;
     let mut session = Session { config, link: Some(link), member: None, tell };

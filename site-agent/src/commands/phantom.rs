@@ -55,7 +55,7 @@ fn cohorts(args: &Args) -> Result<Vec<(PathBuf, Cohort)>, PhantomError> {
         let disk = |source| PhantomError::Disk { path: config.clone(), source };
         let text = std::fs::read(config).map_err(disk)?;
         let text = protocol::text::decode(&text).map_err(std::io::Error::other).map_err(disk)?;
-        let cohorts = Cohort::all(&text)?;
+        let cohorts = Cohort::all(text)?;
         return Ok(cohorts.into_iter().map(|cohort| (args.out.join(&cohort.site), cohort)).collect());
     }
     let site = Site {

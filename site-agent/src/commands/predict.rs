@@ -264,7 +264,7 @@ impl Task {
 
     fn write(&self, probability: &[f32], mask: &[u8], source: &Source) -> Result<(PathBuf, PathBuf), PredictError> {
         let out = &self.out;
-        std::fs::create_dir_all(out).map_err(|error| PredictError::Folder { path: out.clone(), error })?;
+        program::private::create_folder(out).map_err(|error| PredictError::Folder { path: out.clone(), error })?;
         let failed = |path: &Path| {
             let path = path.to_path_buf();
             move |error| PredictError::Write { path, error }

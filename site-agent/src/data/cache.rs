@@ -19,7 +19,7 @@ impl<'a> Cache<'a> {
     /// Makes the folder where it is missing.
     pub(super) fn open(work: &Path, input: &'a Input) -> io::Result<Self> {
         let folder = work.join("cache");
-        std::fs::create_dir_all(&folder)?;
+        program::private::create_folder(&folder)?;
         Ok(Self { folder, input })
     }
 

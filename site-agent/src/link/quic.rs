@@ -27,7 +27,7 @@ const REFUSAL: Duration = Duration::from_secs(2);
 /// The longest wait for the coordinator's first word.
 const WELCOME: Duration = Duration::from_secs(60);
 /// What the coordinator may open at once: one stream for a transfer.
-const STREAMS: u8 = 1;
+const STREAMS: u32 = 1;
 /// Messages and events that may wait.
 const QUEUE: usize = 64;
 
@@ -401,13 +401,16 @@ fn alert(code: quinn::TransportErrorCode) -> Option<u8> {
     u64::from(code).checked_sub(0x100).and_then(|alert| u8::try_from(alert).ok())
 }
 
+/// What the coordinator says of a certificate that is not valid by its clock.
+pub(super) const EXPIRED: &str = "it has expired, or is not valid yet";
+
 /// What a peer's alert about our certificate says (RFC 8446, section 6.2).
 fn alert_text(alert: u8) -> String {
     match alert {
         42 => "it is damaged".into(),
         43 => "it is of an unsupported kind".into(),
         44 => "it was revoked".into(),
-        45 => "it has expired, or is not valid yet".into(),
+        45 => EXPIRED.into(),
         46 => "it cannot be used here".into(),
         48 => "it is not from the federation's authority".into(),
         51 => "its signature is wrong".into(),

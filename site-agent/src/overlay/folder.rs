@@ -53,7 +53,7 @@ pub(super) fn clear(work: &Path) -> io::Result<PathBuf> {
     let folder = work.join(FOLDER);
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => std::fs::create_dir_all(&folder)?,
+        _ => program::private::create_folder(&folder)?,
     }
     Ok(folder)
 }

@@ -3,7 +3,7 @@
 use super::Args;
 use crate::address::OptionalAddress;
 use crate::serve::ServeConfig;
-use crate::{simulate, status};
+use crate::status;
 use program::{Class, Failure};
 use protocol::federation::Federation;
 use protocol::text::explain;
@@ -39,8 +39,7 @@ struct Read<'a> {
 
 impl<'a> Read<'a> {
     fn new(path: &'a Path) -> Result<Self, Failure> {
-        let unreadable = |error| Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()));
-        let mut read = Self { path, text: simulate::read(path).map_err(unreadable)?, table: Table::default() };
+        let mut read = Self { path, text: read_text(path)?, table: Table::default() };
         let file: File = toml::from_str(&read.text).map_err(|error| read.wrong(explain(&error, &read.text)))?;
         read.table = file.serve.unwrap_or_default();
         Ok(read)
@@ -53,6 +52,17 @@ impl<'a> Read<'a> {
     fn missing(&self, key: &str) -> Failure {
         self.wrong(format!("serve.{key} is missing"))
     }
+}
+
+/// A settings file's text.
+///
+/// # Errors
+/// The disk refuses, or the file is in another encoding than UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    let unreadable = |error| Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let text = protocol::text::decode(&bytes);
+    text.map(str::to_owned).map_err(|error| Failure::new(Class::Configuration, format!("{}: {error}", path.display())))
 }
 
 pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {

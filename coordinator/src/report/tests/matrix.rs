@@ -75,6 +75,55 @@ fn the_worst_site_and_the_worst_missing_sequence_are_named() {
     );
 }
 
+/// North has controls only, and the model calls some of their voxels lesion.
+fn north_without_lesions(mut outcome: Outcome) -> Outcome {
+    let inventory = &mut outcome.sites[0].inventory;
+    (inventory.training_lesions, inventory.validation_lesions) = (0, 0);
+    let healthy = |at: &mut AtThreshold| {
+        let lesions = LesionCounts { predicted: 2, false_positive: 2, ..LesionCounts::default() };
+        *at = AtThreshold { threshold: at.threshold, false_positive: 40, lesions, ..AtThreshold::default() };
+    };
+    let north = &mut outcome.runs[0].scores[0];
+    for case in &mut north.cases {
+        case.brain = ScoreHistogram { bins: vec![(900, 0, 960), (1100, 0, 40)] };
+        case.at.iter_mut().for_each(healthy);
+    }
+    north.subsets.iter_mut().flat_map(|part| &mut part.at).for_each(healthy);
+    outcome
+}
+
+#[test]
+fn a_site_without_lesions_is_named_and_ranked_nowhere() {
+    let report = summarise(&north_without_lesions(with_parts(outcome(false))));
+    let matrix = report.federation.matrix.as_ref().unwrap();
+    assert_ne!(matrix.worst_site.as_ref().unwrap().site, "north");
+    assert_ne!(matrix.worst_cell.as_ref().unwrap().site, "north");
+    assert!(matrix.without.iter().all(|one| !one.sites.contains(&"north".to_string())));
+    let table = super::terminal::table(&report);
+    assert!(table.contains("north's labels hold no lesion in any case: its Dice says nothing"), "{table}");
+    assert!(!table.contains("north is served worst"), "{table}");
+    let north = &report.federation.sites[0];
+    assert_eq!(
+        (north.cases, north.scores.metrics.dice.mean, north.scores.metrics.fp_per_patient.mean),
+        (1, None, Some(2.0))
+    );
+    let validation = &report.federation.pooled.validation;
+    assert_eq!(
+        (validation.cases, validation.scores.metrics.dice.n, validation.scores.metrics.fp_per_patient.n),
+        (2, 1, 2)
+    );
+    let html = tempfile::tempdir().unwrap();
+    write(&north_without_lesions(with_parts(outcome(false))), html.path()).unwrap();
+    let page = std::fs::read_to_string(html.path().join("report.html")).unwrap();
+    assert!(page.contains("labels hold no lesion in any case"));
+    // With lesions to train on, but none among the scored cases.
+    let mut some = north_without_lesions(outcome(false));
+    some.sites[0].inventory.training_lesions = 4;
+    let words = super::words::silent(&summarise(&some)).unwrap();
+    assert_eq!(words, "The cases of north that were scored hold no lesion: its Dice says nothing.");
+    assert_eq!(super::words::silent(&summarise(&outcome(false))), None);
+}
+
 #[test]
 fn the_page_shows_the_matrix_only_where_there_is_one() {
     let folder = tempfile::tempdir().unwrap();

@@ -73,6 +73,7 @@ function site([name, site, now]) {
   if (site.connected && site.tunnelled) say("way", "TLS over TCP");
   if (site.sequences) say("sequences", site.sequences.join(", "));
   const cases = site.cases && Object.entries(site.cases).filter(([, count]) => count > 0);
+  if (site.lesions === 0) say("lesions", "none in its labels: its Dice says nothing");
   if (cases) say("cases", cases.map(([kind, count]) => `${count} ${kind.replace("_", "-")}`).join(", "));
   card.append(facts);
   return card;

@@ -48,7 +48,9 @@ async fn steering_needs_the_token_in_its_header_and_a_post() {
     assert!(stage.commands.try_recv().is_err(), "nothing of this reached the loop");
     let (door, token, mut commands) = (stage.address, stage.token(), stage.commands);
     let driver = tokio::spawn(async move {
-        for (wanted, answer) in [(Action::Pause, Ok("paused")), (Action::Drop("north".into()), Err("no such site"))] {
+        for (wanted, answer) in
+            [(Action::Pause, Ok("paused")), (Action::Drop { site: "north".into(), force: false }, Err("no such site"))]
+        {
             let command = commands.recv().await.unwrap();
             assert_eq!(command.action, wanted);
             command.answer.send(answer.map(String::from).map_err(String::from)).unwrap();

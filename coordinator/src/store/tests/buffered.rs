@@ -10,7 +10,7 @@ fn update(store: &Store, (site, base): (&str, u32), value: f32, slices: u64) -> 
     let (received, parameters) = (store.root.join("received"), model(value).id());
     let arrived = receive(&received, &to_bytes(model(value).values()));
     let place = Place { run: "federation", round: base + 1 };
-    let checked = store
+    let (checked, _) = store
         .accept(offered(store, &received, place, &manifest()), place, site, &manifest(), arrived)
         .unwrap()
         .unwrap();
@@ -87,6 +87,9 @@ fn a_buffers_updates_move_the_newest_model_and_the_summary_says_how() {
         serde_json::from_slice(&fs::read(store.round(third).join("updates.json")).unwrap()).unwrap();
     let bases: Vec<(&str, u32)> = summary.iter().map(|one| (one.site.as_str(), one.base)).collect();
     assert_eq!(bases, [("south", 2), ("north", 2), ("north", 0)]);
+    let seventh = Place { run: "federation", round: 7 };
+    store.put_model(seventh, &model(1.0)).unwrap();
     let gone = vec![update(&store, ("west", 7), 1.0, 1)];
+    fs::remove_file(store.model(seventh)).unwrap();
     assert!(matches!(store.aggregate_buffer(&average, 0.5, third, gone), Err(StoreError::Io { .. })));
 }

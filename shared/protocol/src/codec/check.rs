@@ -1,7 +1,7 @@
 //! What a well-spelt message must also fulfil. Messages come from machines that may be broken or hostile.
 
 use super::CodecError;
-use crate::message::{CoordinatorMessage, Hello, MAX_MODELS, SiteMessage, Trained, Wanted};
+use crate::message::{CoordinatorMessage, Hello, Inventory, MAX_MODELS, SiteMessage, Trained, Wanted};
 use metrics::score::{AtThreshold, CaseScore, Found, LesionCounts, SubsetScore};
 use metrics::sequence::{MAX_SEQUENCES, SequenceSet};
 
@@ -13,7 +13,7 @@ const COORDINATOR: &str = "coordinator message";
 pub(super) fn site_message(message: &SiteMessage) -> Checked {
     match message {
         SiteMessage::Hello(hello) => check_hello(hello),
-        SiteMessage::Ready(inventory) => check_set(inventory.sequences),
+        SiteMessage::Ready(inventory) => check_inventory(inventory),
         SiteMessage::Trained(trained) => check_trained(trained),
         SiteMessage::Scored { score, .. } => check_score(score),
         SiteMessage::SubsetScored { score, .. } => check_subset_score(score),
@@ -47,6 +47,20 @@ fn check_hello(hello: &Hello) -> Checked {
     ensure(hello.sequences.len() <= MAX_SEQUENCES, SITE, "sequences", "too long")?;
     check_text(SITE, "software", &hello.software)?;
     hello.sequences.iter().try_for_each(|name| check_text(SITE, "sequences", name))
+}
+
+/// Far more patients than any site has. What a site may send follows from how many it has.
+const MAX_CASES: u32 = 1_000_000;
+/// Slices of one case: a NIfTI image has 32767 along each axis at most.
+const MAX_DEPTH: u64 = 1 << 15;
+
+fn check_inventory(inventory: &Inventory) -> Checked {
+    check_set(inventory.sequences)?;
+    let Inventory { training_cases, validation_cases, held_out_cases, skipped_cases, .. } = *inventory;
+    let cases = [training_cases, validation_cases, held_out_cases, skipped_cases];
+    ensure(cases.iter().all(|&count| count <= MAX_CASES), SITE, "inventory", "more cases than a site can have")?;
+    let slices = u64::from(training_cases) * MAX_DEPTH;
+    ensure(inventory.training_slices <= slices, SITE, "inventory", "more slices than its cases can have")
 }
 
 fn check_trained(trained: &Trained) -> Checked {

@@ -266,14 +266,45 @@ fn scores_of_subsets_that_mean_nothing_are_refused() {
     }
 }
 
-/// A case whose histograms fill every bin, counted at many thresholds, still fits a frame.
-#[test]
-fn the_longest_score_that_a_volume_can_give_fits_a_frame() {
-    let bins: Vec<(u16, u64, u64)> = (0..2048).map(|bin| (bin, 60_000, 60_000)).collect();
+/// A case whose histograms fill every bin with the counts of the largest volumes, at every threshold that is ever asked for.
+fn longest_score(count: u64) -> SiteMessage {
+    let bins: Vec<(u16, u64, u64)> = (0..2048).map(|bin| (bin, count, count)).collect();
     let full = ScoreHistogram { bins };
-    let sweep = vec![SweepPoint { threshold: 0.5, lesions: lesions() }; 32];
-    let score = CaseScore { brain: full.clone(), outside: full, at: vec![at(); 3], sweep, ..score() };
-    assert!(encode(&SiteMessage::Scored { task: TASK, score }).is_ok());
+    let many = u32::MAX / 8;
+    let lesions = LesionCounts {
+        reference: many,
+        detected: many,
+        predicted: many,
+        false_positive: many,
+        false_positive_10mm3: 9,
+    };
+    let none = Found::default();
+    let by_size = [Found { lesions: many, found: many }, none, none, none];
+    let at = AtThreshold { true_positive: count, false_positive: count, lesions, by_size, ..at() };
+    let sweep = vec![SweepPoint { threshold: 0.5, lesions }; 32];
+    let score = CaseScore { brain: full.clone(), outside: full, at: vec![at; 3], sweep, ..score() };
+    SiteMessage::Scored { task: TASK, score }
+}
+
+#[test]
+fn the_longest_score_that_a_volume_can_give_is_encoded_and_decoded() {
+    for count in [1, 255, 60_000, 70_000, 1 << 26] {
+        let message = longest_score(count);
+        let frame = encode(&message).unwrap();
+        assert!(frame.len() < 1 << 16, "{count}: {} bytes", frame.len());
+        assert_eq!(decode::<SiteMessage>(&frame[PREFIX..]), Ok(message), "{count} in each bin");
+    }
+}
+
+/// Every number in as few bytes as it can travel in: nothing that fits a frame takes more once decoded.
+#[test]
+fn a_frame_full_of_the_smallest_numbers_is_decoded() {
+    let at = AtThreshold { true_positive: 0, false_positive: 0, false_negative: 0, ..AtThreshold::default() };
+    let score = SubsetScore { at: vec![at; (MAX_PAYLOAD - 100) / 21], ..subset_score() };
+    let message = SiteMessage::SubsetScored { task: TASK, score };
+    let frame = encode(&message).unwrap();
+    assert!(frame.len() > MAX_PAYLOAD * 9 / 10, "{} bytes", frame.len());
+    assert_eq!(decode::<SiteMessage>(&frame[PREFIX..]), Ok(message));
 }
 
 #[test]

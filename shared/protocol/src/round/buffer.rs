@@ -4,6 +4,7 @@
 //! round `b + 1`, and a site gives at most one update from a version: so no two updates share a task, or a file.
 
 use super::desk::Answer;
+use super::outliers::outliers;
 use crate::message::{RunId, TaskId, TaskKind, Trained};
 use crate::parameters::ParametersId;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,12 @@ pub struct Buffer {
     pub asked: BTreeMap<String, Asked>,
     /// Accepted updates that no version counts yet, with their sites, in the order of acceptance; each is stored.
     pub updates: Vec<(String, Trained)>,
+    /// How far each of them went from its model, by site and that model's version.
+    #[serde(default)]
+    pub distances: BTreeMap<String, BTreeMap<u32, f64>>,
+    /// Sites whose training from the newest version ended badly, or whose update was refused; they are missing as well.
+    #[serde(default)]
+    pub failed: BTreeSet<String>,
     /// The newest version that each site gave an update from.
     pub answered: BTreeMap<String, u32>,
     /// Sites that gave nothing, as far as no version's record says so yet.
@@ -79,9 +86,14 @@ impl Buffer {
         };
         self.asked.remove(site);
         match answer {
-            Answer::Update(trained) => {
+            Answer::Update(trained, distance) => {
                 self.answered.insert(site.into(), asked.base);
                 self.updates.push((site.into(), trained));
+                self.distances.entry(site.into()).or_default().insert(asked.base, distance);
+            }
+            Answer::Failed(reason) => {
+                self.failed.insert(site.into());
+                self.missing.push(Missing { site: site.into(), base: asked.base, reason });
             }
             Answer::Nothing(reason) => self.missing.push(Missing { site: site.into(), base: asked.base, reason }),
             Answer::Scores(_) => {}
@@ -112,9 +124,43 @@ impl Buffer {
         self.updates.iter().map(|(site, _)| site).collect::<BTreeSet<_>>().len()
     }
 
+    /// Refuses those of the first `count` updates that went much further than the others. Gives sites and reasons.
+    pub(super) fn refuse_outliers(&mut self, count: usize) -> Vec<(String, String)> {
+        let mut distances = Vec::new();
+        for (site, trained) in &self.updates[..count] {
+            distances.push(self.distance(site, base(trained)));
+        }
+        let mut refused = Vec::new();
+        for (index, reason) in outliers(&distances).into_iter().rev() {
+            let (site, trained) = self.updates.remove(index);
+            self.missing.push(Missing { site: site.clone(), base: base(&trained), reason: reason.clone() });
+            refused.push((site, reason));
+        }
+        self.forget_distances();
+        refused
+    }
+
+    fn distance(&self, site: &str, base: u32) -> Option<f64> {
+        self.distances.get(site)?.get(&base).copied()
+    }
+
+    /// Keeps the distances of the updates that are there.
+    fn forget_distances(&mut self) {
+        let mut kept: BTreeMap<String, BTreeMap<u32, f64>> = BTreeMap::new();
+        for (site, trained) in &self.updates {
+            let base = base(trained);
+            if let Some(distance) = self.distance(site, base) {
+                kept.entry(site.clone()).or_default().insert(base, distance);
+            }
+        }
+        self.distances = kept;
+    }
+
     /// A version was made of the first `counted` updates, and its record names the first `missing` failures.
     pub(super) fn counted(&mut self, counted: usize, missing: usize) {
+        self.failed.clear();
         self.updates.drain(..counted.min(self.updates.len()));
+        self.forget_distances();
         self.missing.drain(..missing.min(self.missing.len()));
     }
 
@@ -137,7 +183,7 @@ mod tests {
     use metrics::sequence::SequenceSet;
 
     fn update(from: u32) -> Answer {
-        Answer::Update(Trained {
+        let trained = Trained {
             task: task(RunId(0), from),
             parameters: ParametersId([1; 32]),
             slices: 8,
@@ -148,7 +194,8 @@ mod tests {
             seconds: 1.0,
             sequences: SequenceSet::full(1),
             compute: crate::federation::Compute::F32,
-        })
+        };
+        Answer::Update(trained, 1.0)
     }
 
     fn give(buffer: &mut Buffer, site: &str, from: u32) {

@@ -52,6 +52,35 @@ impl Machine {
         self.table.roster.knows(site)
     }
 
+    /// The sites that the federation expects, or has seen, by name.
+    #[must_use]
+    pub fn site_names(&self) -> Vec<String> {
+        self.table.roster.names().into_iter().collect()
+    }
+
+    /// Whether the operator has shut this site out.
+    #[must_use]
+    pub fn is_dropped(&self, site: &str) -> bool {
+        self.table.roster.is_dropped(site)
+    }
+
+    /// Whether the operator holds the federation.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.table.hold.is_paused()
+    }
+
+    /// How many training sites would be left without this one, and how many a round needs, where these are more.
+    #[must_use]
+    pub fn left_without(&self, site: &str) -> Option<(usize, usize)> {
+        let (roster, minimum) = (&self.table.roster, self.table.plan.federation.sites.minimum);
+        if roster.is_dropped(site) || !roster.may_train(site) {
+            return None;
+        }
+        let left = roster.names().iter().filter(|name| name.as_str() != site && roster.may_train(name)).count();
+        (left < minimum).then_some((left, minimum))
+    }
+
     pub(super) fn pause(&mut self, now: Duration, out: &mut Vec<Effect>) {
         if self.table.hold == Hold::No {
             self.table.hold = Hold::Paused { since: now };
@@ -80,9 +109,9 @@ impl Machine {
     }
 
     /// Shuts a site out for the rest of this run, also over restarts. What it gave before stays counted.
-    pub(super) fn dismiss(&mut self, site: &str, out: &mut Vec<Effect>) {
+    pub(super) fn dismiss(&mut self, site: &str, now: Duration, out: &mut Vec<Effect>) {
         let connected = self.table.roster.connected().any(|name| name == site);
-        if !self.table.roster.shut_out(site) {
+        if !self.table.roster.shut_out(site, now) {
             return;
         }
         out.push(Effect::Persist(Box::new(self.snapshot())));
@@ -94,7 +123,7 @@ impl Machine {
             out.push(Effect::Close { site: site.into(), reason });
         }
         for task in self.table.desk.tasks(site) {
-            if let Some(answer) = self.table.desk.failed(site, task, DROPPED.into()) {
+            if let Some(answer) = self.table.desk.give_up(site, task, DROPPED.into()) {
                 self.answer(site, task, answer, out);
             }
         }

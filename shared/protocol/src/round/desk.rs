@@ -1,10 +1,11 @@
 //! Open tasks: who was asked for what, and what of the answer is here.
 
+mod patience;
+
 use super::roster::Roster;
 use super::scores::Counted;
-use super::{Effect, ModelRef};
-use crate::happening::Happening;
-use crate::message::{CoordinatorMessage, Progress, RunId, TaskId, TaskKind, Trained, TransferHeader, Wanted};
+use super::{Effect, ModelRef, Taken};
+use crate::message::{CoordinatorMessage, RunId, TaskId, TaskKind, Trained, TransferHeader, Wanted};
 use crate::overlay::{self, Overlay};
 use crate::parameters::ParametersId;
 use crate::picture::Picture;
@@ -16,11 +17,13 @@ use std::time::Duration;
 /// How a task ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
-    /// A checked and stored update.
-    Update(Trained),
+    /// A checked and stored update, and how far it went from the model that it started from.
+    Update(Trained, f64),
     /// All cases' scores, in the site's order.
     Scores(Counted),
-    /// Nothing, and why.
+    /// The site did its work and it came to nothing, and why.
+    Failed(String),
+    /// Nothing came, and why.
     Nothing(String),
 }
 
@@ -29,7 +32,7 @@ pub(super) enum Answer {
 enum Bytes {
     Missing,
     Checking(ParametersId),
-    Stored(ParametersId),
+    Stored(Taken),
 }
 
 /// What a site is asked for.
@@ -47,10 +50,24 @@ pub(super) struct Order {
 struct Job {
     order: Order,
     asked: bool,
+    /// How often the site was asked.
+    asks: u32,
+    /// How often since it last got further than ever before.
+    fruitless: u32,
     /// Told to end early, since it was last asked.
     concluding: bool,
-    since: Duration,
+    /// Told to end early at all: no step that it shows after that renews patience.
+    told: bool,
+    /// Since when patience with the site lasts: the last time that this task got on.
+    moved: Duration,
+    /// Since when the task waits for being asked again.
+    waits: Option<Duration>,
+    /// Steps or cases done since the site was last asked.
     done: u32,
+    /// The same, when its connection broke last.
+    before: u32,
+    /// The most that it ever had done.
+    furthest: u32,
     trained: Option<Trained>,
     bytes: Bytes,
     scores: BTreeMap<u32, CaseScore>,
@@ -88,9 +105,15 @@ impl Desk {
         let job = Job {
             order,
             asked: false,
+            asks: 0,
+            fruitless: 0,
             concluding: false,
-            since: now,
+            told: false,
+            moved: now,
+            waits: None,
             done: 0,
+            before: 0,
+            furthest: 0,
             trained: None,
             bytes: Bytes::Missing,
             scores: BTreeMap::new(),
@@ -113,7 +136,7 @@ impl Desk {
             if job.asked || busy.contains(site) || !roster.is_ready(site) {
                 continue;
             }
-            (job.asked, job.since) = (true, now);
+            job.ask(now);
             self.begun.entry(*task).or_insert(now);
             busy.push(site.clone());
             working += 1;
@@ -124,34 +147,6 @@ impl Desk {
                 out.push(Effect::SendParameters { site: site.clone(), header, model });
             }
         }
-    }
-
-    /// A site came back: whatever it was asked is asked again. It may have to begin anew, so what it did before is no
-    /// measure of its progress.
-    pub(super) fn ask_again(&mut self, site: &str) {
-        self.jobs
-            .iter_mut()
-            .filter(|((name, _), _)| name == site)
-            .for_each(|(_, job)| (job.asked, job.done, job.concluding) = (false, 0, false));
-    }
-
-    /// Tells sites to end trainings whose first request is `deadline` old: those that have shown a step. Others have
-    /// nothing to send yet, and patience knows how long to wait for them.
-    pub(super) fn conclude(&mut self, deadline: Duration, now: Duration, out: &mut Vec<Effect>) {
-        for ((site, task), job) in &mut self.jobs {
-            let over = self.begun.get(task).is_some_and(|begun| now.saturating_sub(*begun) >= deadline);
-            let at_work = task.kind == TaskKind::Train && job.asked && job.done > 0 && job.trained.is_none();
-            if over && at_work && !job.concluding {
-                job.concluding = true;
-                out.push(Effect::Report(Happening::Concluding { site: site.clone() }));
-                out.push(Effect::Send { site: site.clone(), message: CoordinatorMessage::Conclude { task: *task } });
-            }
-        }
-    }
-
-    /// For so long nothing was to happen: deadlines move on by it.
-    pub(super) fn stood_still(&mut self, pause: Duration) {
-        self.begun.values_mut().for_each(|begun| *begun += pause);
     }
 
     /// How many more sites may work at once.
@@ -180,38 +175,20 @@ impl Desk {
         self.jobs.get(&(site.to_string(), task)).is_some_and(|job| job.asked)
     }
 
-    /// Tasks that nobody was asked for yet have waited since `now` only.
-    pub(super) fn wait_anew(&mut self, now: Duration) {
-        self.jobs.values_mut().filter(|job| !job.asked).for_each(|job| job.since = now);
-    }
-
-    /// Tasks without progress for longer than `patience`: asked ones, and waiting ones whose site is away.
-    pub(super) fn expired(&self, roster: &Roster, patience: Duration, now: Duration) -> Vec<(String, TaskId)> {
-        // Nothing is heard of a site while it receives models and looks at its first case with each of them.
-        let allowed =
-            |job: &Job| patience.saturating_mul(u32::try_from(job.order.models.len().max(1)).unwrap_or(u32::MAX));
-        let silent = |site: &str, job: &Job| now.saturating_sub(job.since.max(roster.heard(site))) > allowed(job);
-        let late = |(key, job): (&(String, TaskId), &Job)| {
-            ((job.asked || !roster.is_ready(&key.0)) && silent(&key.0, job)).then(|| key.clone())
-        };
-        self.jobs.iter().filter_map(late).collect()
-    }
-
     /// Bytes of parameters moved for a lineage since the last call.
     pub(super) fn take_moved(&mut self, run: RunId) -> u64 {
         self.moved.remove(&run).unwrap_or(0)
     }
 
-    /// Takes note of a site's progress. Returns whether there was any.
-    pub(super) fn progress(&mut self, site: &str, progress: Progress) -> bool {
-        let Some(job) = self.job(site, progress.task) else { return false };
-        let moved = progress.done > job.done;
-        job.done = job.done.max(progress.done);
-        moved
-    }
-
     /// A parameter vector arrived: wanted once, for an open training.
-    pub(super) fn received(&mut self, site: &str, header: TransferHeader, file: u64, out: &mut Vec<Effect>) {
+    pub(super) fn received(
+        &mut self,
+        site: &str,
+        header: TransferHeader,
+        file: u64,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) {
         let TransferHeader { parameters, task, .. } = header;
         let fits = |job: &Job| {
             job.bytes == Bytes::Missing && job.trained.is_none_or(|trained| trained.parameters == parameters)
@@ -219,7 +196,7 @@ impl Desk {
         let bytes = self.update_bytes;
         match self.job(site, task).filter(|job| task.kind == TaskKind::Train && fits(job)) {
             Some(job) => {
-                job.bytes = Bytes::Checking(parameters);
+                (job.bytes, job.moved) = (Bytes::Checking(parameters), now);
                 *self.moved.entry(task.run).or_default() += bytes;
                 out.push(Effect::Check { file, site: site.into(), task, parameters });
             }
@@ -228,23 +205,29 @@ impl Desk {
     }
 
     /// The shell checked an update.
-    pub(super) fn stored(&mut self, site: &str, task: TaskId, result: Result<ParametersId, String>) -> Option<Answer> {
+    pub(super) fn stored(&mut self, site: &str, task: TaskId, result: Result<Taken, String>) -> Option<Answer> {
         let job = self.job(site, task)?;
         match result {
-            Ok(id) if job.bytes == Bytes::Checking(id) => job.bytes = Bytes::Stored(id),
+            Ok(taken) if job.bytes == Bytes::Checking(taken.parameters) => job.bytes = Bytes::Stored(taken),
             Ok(_) => return None,
-            Err(reason) => return self.close(site, task, Answer::Nothing(format!("its update was refused: {reason}"))),
+            Err(reason) => return self.close(site, task, Answer::Failed(format!("its update was refused: {reason}"))),
         }
         self.close_if_whole(site, task)
     }
 
-    /// A site says that its training ended.
-    pub(super) fn trained(&mut self, site: &str, trained: Trained, batch: usize) -> Option<Answer> {
+    /// A site says that its training ended; it has `most_steps` by the settings and the site's own slices.
+    pub(super) fn trained(
+        &mut self,
+        site: &str,
+        trained: Trained,
+        (batch, most_steps): (usize, u32),
+        now: Duration,
+    ) -> Option<Answer> {
         let task = trained.task;
         let job = self.job(site, task).filter(|_| task.kind == TaskKind::Train)?;
         let most = u64::from(trained.steps).saturating_mul(batch as u64);
         let Trained { slices, steps, asked_steps, .. } = trained;
-        let most_steps = job.order.steps.unwrap_or(u32::MAX);
+        let most_steps = job.order.steps.map_or(most_steps, |asked| asked.min(most_steps));
         if slices == 0
             || slices > most
             || steps > asked_steps
@@ -257,15 +240,17 @@ impl Desk {
         if !trained.mean_loss.is_finite() || !trained.last_loss.is_finite() {
             return self.close(site, task, Answer::Nothing("its loss is not a number".into()));
         }
-        job.trained = Some(trained);
+        if job.trained.replace(trained).is_none() {
+            job.moved = now;
+        }
         self.close_if_whole(site, task)
     }
 
     fn close_if_whole(&mut self, site: &str, task: TaskId) -> Option<Answer> {
         let job = self.job(site, task)?;
-        let (Some(trained), Bytes::Stored(id)) = (job.trained, job.bytes) else { return None };
-        let answer = if trained.parameters == id {
-            Answer::Update(trained)
+        let (Some(trained), Bytes::Stored(taken)) = (job.trained, job.bytes) else { return None };
+        let answer = if trained.parameters == taken.parameters {
+            Answer::Update(trained, taken.distance)
         } else {
             Answer::Nothing("it announced other parameters than it sent".into())
         };
@@ -273,12 +258,21 @@ impl Desk {
     }
 
     /// One case of an evaluation; the site has `most` of them.
-    pub(super) fn scored(&mut self, site: &str, task: TaskId, score: CaseScore, most: u32) -> Option<Answer> {
+    pub(super) fn scored(
+        &mut self,
+        site: &str,
+        task: TaskId,
+        score: CaseScore,
+        most: u32,
+        now: Duration,
+    ) -> Option<Answer> {
         let job = self.job(site, task).filter(|_| task.kind != TaskKind::Train)?;
         let counted = same(&job.order.wanted.thresholds, score.at.iter().map(|at| at.threshold))
             && same(&job.order.wanted.sweep, score.sweep.iter().map(|point| point.threshold));
         let sound = score.brain.check().and(score.outside.check()).is_ok();
-        job.scores.insert(score.case, score);
+        if job.scores.insert(score.case, score).is_none() {
+            job.moved = now;
+        }
         if !counted || !sound || job.scores.len() > most as usize {
             return self.close(site, task, Answer::Nothing(NOT_ASKED_FOR.into()));
         }
@@ -287,11 +281,20 @@ impl Desk {
 
     /// One case of an evaluation, shown a part of its sequences. It may come before the case's own score when a broken
     /// connection swallowed that one.
-    pub(super) fn subset_scored(&mut self, site: &str, task: TaskId, score: SubsetScore, most: u32) -> Option<Answer> {
+    pub(super) fn subset_scored(
+        &mut self,
+        site: &str,
+        task: TaskId,
+        score: SubsetScore,
+        most: u32,
+        now: Duration,
+    ) -> Option<Answer> {
         let job = self.job(site, task).filter(|_| task.kind != TaskKind::Train)?;
         let counted =
             job.order.wanted.subsets && same(&job.order.wanted.thresholds, score.at.iter().map(|at| at.threshold));
-        job.subsets.insert((score.case, score.subset), score);
+        if job.subsets.insert((score.case, score.subset), score).is_none() {
+            job.moved = now;
+        }
         if !counted || job.subsets.len() > most as usize * MOST_PARTS {
             return self.close(site, task, Answer::Nothing(NOT_ASKED_FOR.into()));
         }
@@ -332,9 +335,13 @@ impl Desk {
         self.close(site, task, Answer::Scores(Counted { cases, subsets, overlays }))
     }
 
-    /// A task that ended badly.
+    /// A site says that its task ended badly.
     pub(super) fn failed(&mut self, site: &str, task: TaskId, reason: String) -> Option<Answer> {
-        self.job(site, task)?;
+        self.close(site, task, Answer::Failed(reason))
+    }
+
+    /// Nothing will come of a task.
+    pub(super) fn give_up(&mut self, site: &str, task: TaskId, reason: String) -> Option<Answer> {
         self.close(site, task, Answer::Nothing(reason))
     }
 

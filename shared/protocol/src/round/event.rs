@@ -34,6 +34,15 @@ pub struct Contribution {
     pub base: u32,
 }
 
+/// An update that was checked and is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Taken {
+    /// Its content hash.
+    pub parameters: ParametersId,
+    /// How far it went from the model that it started from: the euclidean norm of the difference.
+    pub distance: f64,
+}
+
 /// What the shell tells the machine.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -72,7 +81,7 @@ pub enum Event {
         /// The training.
         task: TaskId,
         /// The update.
-        result: Result<ParametersId, String>,
+        result: Result<Taken, String>,
     },
     /// A site's connection ended.
     Disconnected {
@@ -91,6 +100,13 @@ pub enum Event {
         round: u32,
         /// The new model.
         parameters: ParametersId,
+    },
+    /// What an [`Effect::Restore`] asked for is done.
+    Restored {
+        /// The lineage.
+        run: RunId,
+        /// The round.
+        round: u32,
     },
     /// Hand out no new task; what runs goes on.
     Pause,
@@ -161,6 +177,15 @@ pub enum Effect {
         updates: Vec<Contribution>,
         /// Where updates may have started from older models: how far to go the way that they went.
         rate: Option<f64>,
+    },
+    /// Store an earlier model in the place of a round's own, which no site can work with; answer with [`Event::Restored`].
+    Restore {
+        /// The lineage.
+        run: RunId,
+        /// The round whose model is discarded.
+        round: u32,
+        /// The model that goes on.
+        from: ModelRef,
     },
     /// Store the record of a finished round, which no longer changes, before going on.
     Record {

@@ -3,12 +3,14 @@
 
 mod buffered;
 mod scoring;
+mod sound;
 
 use super::buffer::base;
 use super::control::DROPPED;
 use super::desk::{Answer, Order};
+use super::outliers::outliers;
 use super::scores::{Scores, choose_sweep, choose_thresholds};
-use super::snapshot::{Best, OpenRound, RunProgress};
+use super::snapshot::{Best, OpenRound, RunProgress, Sound};
 use super::{Contribution, Effect, ModelRef, Plan, Table};
 use crate::case::{Cases, Role};
 use crate::happening::Happening;
@@ -38,6 +40,8 @@ enum Phase {
         started: Duration,
         record: RoundRecord,
     },
+    /// An earlier model is being put in the place of the last round's.
+    Restoring(ModelRef),
     Scoring(Scoring),
 }
 
@@ -94,16 +98,27 @@ impl Lineage {
 
     /// A task of this lineage ended. Returns whether there are facts to keep.
     pub(super) fn answered(&mut self, site: &str, task: TaskId, answer: Answer) -> bool {
+        if task.kind == TaskKind::Train && matches!(answer, Answer::Update(..)) {
+            self.worked(task.round - 1);
+        }
         if let Some(buffer) = self.progress.buffer.as_mut().filter(|_| task.kind == TaskKind::Train) {
             return buffer.settle(site, task, answer);
         }
         match (&mut self.phase, task.kind) {
             (Phase::Training { .. }, TaskKind::Train) => {
                 let open = self.progress.open.as_mut().filter(|open| open.waiting().contains(site));
-                match (open, answer) {
-                    (Some(open), Answer::Update(trained)) => drop(open.updates.insert(site.into(), trained)),
-                    (Some(open), Answer::Nothing(reason)) => open.missing.push((site.into(), reason)),
-                    (None, _) | (_, Answer::Scores(_)) => return false,
+                let Some(open) = open else { return false };
+                match answer {
+                    Answer::Update(trained, distance) => {
+                        open.updates.insert(site.into(), trained);
+                        open.distances.insert(site.into(), distance);
+                    }
+                    Answer::Failed(reason) => {
+                        open.failed.insert(site.into());
+                        open.missing.push((site.into(), reason));
+                    }
+                    Answer::Nothing(reason) => open.missing.push((site.into(), reason)),
+                    Answer::Scores(_) => return false,
                 }
                 return true;
             }
@@ -113,8 +128,10 @@ impl Lineage {
                     Cases::Validation => &mut scoring.validation,
                     Cases::HeldOut => &mut scoring.held_out,
                 };
-                if let Answer::Scores(counted) = answer {
-                    scores.insert(site.into(), counted);
+                match answer {
+                    Answer::Scores(counted) => drop(scores.insert(site.into(), counted)),
+                    Answer::Failed(reason) => scoring.failed.push((site.into(), reason)),
+                    Answer::Nothing(_) | Answer::Update(..) => {}
                 }
             }
             _ => {}
@@ -163,6 +180,10 @@ impl Lineage {
             Phase::Training { started } if self.nobody_waits() => {
                 let started = *started;
                 self.finish_training(started, table, out)
+            }
+            Phase::Rest(_) if self.progress.discarded.is_some() => {
+                self.restore(&table.plan, out);
+                Ok(false)
             }
             Phase::Rest(_) if table.is_held() => {
                 self.phase = Phase::Rest(None);
@@ -326,14 +347,25 @@ impl Lineage {
     }
 
     fn finish_training(&mut self, started: Duration, table: &mut Table, out: &mut Vec<Effect>) -> Result<bool, String> {
+        self.refuse_outliers(out);
         self.phase = Phase::Rest(None);
-        let Some(OpenRound { round, updates, missing, .. }) = self.progress.open.clone() else { return Ok(false) };
+        let Some(OpenRound { round, asked, updates, missing, failed, .. }) = self.progress.open.clone() else {
+            return Ok(false);
+        };
         if updates.len() < self.minimum(table) {
             let why: Vec<String> = missing.iter().map(|(site, reason)| format!("{site}: {reason}")).collect();
+            let why = why.join("; ");
+            if updates.is_empty() && failed == asked && self.discard(&format!("no site can train from it ({why})")) {
+                self.progress.open = None;
+                return Ok(true);
+            }
             let (found, minimum) = (updates.len(), self.minimum(table));
-            let reason = format!("round {round} has {found} of at least {minimum} updates ({})", why.join("; "));
+            let reason = format!("round {round} has {found} of at least {minimum} updates ({why})");
             // A later start asks once more those that gave nothing, and keeps what was accepted.
-            self.progress.open.iter_mut().for_each(|open| open.missing.clear());
+            if let Some(open) = &mut self.progress.open {
+                open.missing.clear();
+                open.failed.clear();
+            }
             self.stop(reason, out)?;
             return Ok(true);
         }
@@ -345,6 +377,21 @@ impl Lineage {
         let record = round_record(round, updates, missing, bytes);
         self.phase = Phase::Aggregating { started, record };
         Ok(false)
+    }
+
+    /// The round is whole: those of its updates that are far beyond the others count as missing.
+    fn refuse_outliers(&mut self, out: &mut Vec<Effect>) {
+        let Some(open) = &mut self.progress.open else { return };
+        let sites: Vec<String> = open.updates.keys().cloned().collect();
+        let distances: Vec<Option<f64>> = sites.iter().map(|site| open.distances.get(site).copied()).collect();
+        for (index, reason) in outliers(&distances) {
+            let site = sites[index].clone();
+            open.updates.remove(&site);
+            open.distances.remove(&site);
+            open.failed.insert(site.clone());
+            out.push(Effect::Report(Happening::Failed { site: site.clone(), reason: reason.clone() }));
+            open.missing.push((site, reason));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::control::DROPPED;
 use super::{Effect, ModelRef, Snapshot};
 use crate::case::{Cases, Role};
-use crate::federation::Federation;
+use crate::federation::{Effort, Federation, Training};
 use crate::happening::Happening;
 use crate::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskKind};
 use crate::outcome::SiteRecord;
@@ -20,10 +20,38 @@ struct Site {
     ready: bool,
     /// The models of the task that this connection was given last.
     held: Vec<ParametersId>,
-    /// When it last showed progress.
-    progress: Duration,
-    /// Silent for longer than patience lasts; not asked until it is heard again.
+    /// When it was last ready, if it is not; when it was first awaited, if it never was.
+    away_since: Duration,
+    /// It was ready since this coordinator started.
+    was_ready: bool,
+    /// The most cases that it had prepared while it was awaited.
+    prepared: u32,
+    /// Silent for longer than patience lasts; not asked until it is ready again, or its task is heard of.
     given_up: bool,
+}
+
+impl Site {
+    fn new(role: Role, inventory: Option<Inventory>, now: Duration) -> Self {
+        Self {
+            role,
+            connection: None,
+            inventory,
+            ready: false,
+            held: Vec::new(),
+            away_since: now,
+            was_ready: false,
+            prepared: 0,
+            given_up: false,
+        }
+    }
+
+    /// Its connection is gone, or a new one begins.
+    fn leave(&mut self, connection: Option<u64>, now: Duration) {
+        if self.ready {
+            self.away_since = now;
+        }
+        (self.connection, self.ready, self.held) = (connection, false, Vec::new());
+    }
 }
 
 /// The sites by name: identity, never the order of arrival.
@@ -38,15 +66,7 @@ pub(super) struct Roster {
 
 impl Roster {
     pub(super) fn new(federation: &Federation, before: &Snapshot, now: Duration) -> Self {
-        let site = |record: &SiteRecord| Site {
-            role: record.role,
-            connection: None,
-            inventory: Some(record.inventory),
-            ready: false,
-            held: Vec::new(),
-            progress: now,
-            given_up: false,
-        };
+        let site = |record: &SiteRecord| Site::new(record.role, Some(record.inventory), now);
         let sites = before.sites.iter().map(|record| (record.name.clone(), site(record))).collect();
         let dropped = before.dropped.iter().cloned().collect();
         Self { expected: federation.sites.expected.clone(), sites, dropped, last_news: now }
@@ -69,18 +89,12 @@ impl Roster {
             refuse(name, reason, out);
             return false;
         }
-        let site = self.sites.entry(name.into()).or_insert(Site {
-            role: hello.role,
-            connection: None,
-            inventory: None,
-            ready: false,
-            held: Vec::new(),
-            progress: now,
-            given_up: false,
-        });
-        (site.connection, site.ready, site.held) = (Some(connection), false, Vec::new());
-        (site.progress, site.given_up) = (now, false);
-        self.last_news = now;
+        if !self.sites.contains_key(name) {
+            // A known one that comes again and again is no news: it could keep the others waiting for ever.
+            self.last_news = now;
+        }
+        let site = self.sites.entry(name.into()).or_insert_with(|| Site::new(hello.role, None, now));
+        site.leave(Some(connection), now);
         out.push(Effect::Report(Happening::Joined { site: name.into(), role: hello.role }));
         let federation = Box::new(federation.clone());
         let message = CoordinatorMessage::Welcome { federation, site: name.into() };
@@ -126,15 +140,25 @@ impl Roster {
             refuse(name, "the site has no case that it could work with".into(), out);
             return false;
         }
-        (site.inventory, site.ready, site.given_up, site.progress) = (Some(inventory), true, false, now);
-        self.last_news = now;
+        (site.inventory, site.ready, site.given_up) = (Some(inventory), true, false);
+        if !site.was_ready {
+            site.was_ready = true;
+            self.last_news = now;
+        }
         out.push(Effect::Report(Happening::Ready { site: name.into(), inventory }));
         true
     }
 
-    pub(super) fn disconnect(&mut self, name: &str, connection: u64, reason: String, out: &mut Vec<Effect>) {
+    pub(super) fn disconnect(
+        &mut self,
+        name: &str,
+        connection: u64,
+        reason: String,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) {
         if let Some(site) = self.sites.get_mut(name).filter(|site| site.connection == Some(connection)) {
-            (site.connection, site.ready, site.held) = (None, false, Vec::new());
+            site.leave(None, now);
             out.push(Effect::Report(Happening::Left { site: name.into(), reason }));
         }
     }
@@ -144,16 +168,26 @@ impl Roster {
         self.sites.get(name).is_some_and(|site| site.connection == Some(connection))
     }
 
-    pub(super) fn progress(&mut self, name: &str, now: Duration) {
-        if let Some(site) = self.sites.get_mut(name) {
-            (site.progress, site.given_up) = (now, false);
+    /// A site prepares its data. That is news for a beginning which waits for it, as often as it gets further; what was
+    /// asked of it does not get on by it.
+    pub(super) fn preparing(&mut self, name: &str, done: u32, total: u32, now: Duration) {
+        let Some(site) = self.sites.get_mut(name) else { return };
+        if !site.was_ready && done > site.prepared && done <= total {
+            site.prepared = done;
             self.last_news = now;
         }
     }
 
-    /// When the site last showed progress.
-    pub(super) fn heard(&self, name: &str) -> Duration {
-        self.sites.get(name).map_or(Duration::ZERO, |site| site.progress)
+    /// A site is heard of: one that was given up may be asked again.
+    pub(super) fn hear(&mut self, name: &str) {
+        if let Some(site) = self.sites.get_mut(name) {
+            site.given_up = false;
+        }
+    }
+
+    /// When a site that is not ready last was.
+    pub(super) fn away_since(&self, name: &str) -> Duration {
+        self.sites.get(name).map_or(Duration::ZERO, |site| site.away_since)
     }
 
     pub(super) fn is_ready(&self, name: &str) -> bool {
@@ -173,7 +207,7 @@ impl Roster {
         models.iter().filter(|model| !held.contains(&model.parameters)).copied().collect()
     }
 
-    /// How long nothing has been heard of anybody.
+    /// How long nobody new has come, and nobody who is awaited has got further.
     pub(super) fn silence(&self, now: Duration) -> Duration {
         now.saturating_sub(self.last_news)
     }
@@ -215,6 +249,19 @@ impl Roster {
         })
     }
 
+    /// How many optimiser steps a training has at a site, by the settings and the slices that the site has.
+    pub(super) fn most_steps(&self, name: &str, training: &Training) -> u32 {
+        let inventory = self.sites.get(name).and_then(|site| site.inventory);
+        match (training.effort, inventory) {
+            (Effort::Steps(steps), _) => steps,
+            (Effort::Epochs(epochs), Some(inventory)) => {
+                let draws = inventory.training_slices.saturating_mul(epochs.into());
+                u32::try_from(draws.div_ceil(training.batch.max(1) as u64)).unwrap_or(u32::MAX)
+            }
+            (Effort::Epochs(_), None) => 0,
+        }
+    }
+
     pub(super) fn role(&self, name: &str) -> Role {
         self.sites.get(name).map_or(Role::Evaluate, |site| site.role)
     }
@@ -228,10 +275,20 @@ impl Roster {
         self.sites.contains_key(name) || self.expected.iter().any(|expected| expected == name)
     }
 
+    /// Every site that is expected or was ever here, by name.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.expected.iter().chain(self.sites.keys()).cloned().collect()
+    }
+
+    /// Whether the site trains, or may yet turn out to.
+    pub(super) fn may_train(&self, name: &str) -> bool {
+        !self.dropped.contains(name) && self.sites.get(name).is_none_or(|site| site.role == Role::Train)
+    }
+
     /// Shuts a site out. `false` when there is no such site, or it is out already.
-    pub(super) fn shut_out(&mut self, name: &str) -> bool {
+    pub(super) fn shut_out(&mut self, name: &str, now: Duration) -> bool {
         if let Some(site) = self.sites.get_mut(name) {
-            (site.connection, site.ready, site.held) = (None, false, Vec::new());
+            site.leave(None, now);
         }
         self.knows(name) && self.dropped.insert(name.into())
     }

@@ -48,6 +48,24 @@ pub struct RunProgress {
     /// What is between two versions, where no round waits for its sites.
     #[serde(default)]
     pub buffer: Option<Buffer>,
+    /// The newest model that some site has worked with; `None` while that is the initial one.
+    #[serde(default)]
+    pub sound: Option<Sound>,
+    /// Whether some site has scored a model.
+    #[serde(default)]
+    pub scored: bool,
+    /// Why the last finished round's model is discarded, until an earlier one is stored in its place.
+    #[serde(default)]
+    pub discarded: Option<String>,
+}
+
+/// A model that some site has scored, or trained from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sound {
+    /// The round that made it.
+    pub round: u32,
+    /// The model.
+    pub parameters: ParametersId,
 }
 
 /// What rounds came to together.
@@ -91,6 +109,12 @@ pub struct OpenRound {
     pub budgets: BTreeMap<String, u32>,
     /// Accepted updates, by site; each is stored.
     pub updates: BTreeMap<String, Trained>,
+    /// How far each of them went from the round's model.
+    #[serde(default)]
+    pub distances: BTreeMap<String, f64>,
+    /// Sites whose training ended badly, or whose update was refused; they are missing as well.
+    #[serde(default)]
+    pub failed: BTreeSet<String>,
     /// Sites that gave nothing, with the reason.
     pub missing: Vec<(String, String)>,
 }
@@ -129,7 +153,8 @@ impl RunProgress {
         };
         let (finished, before, speeds) = (0, Totals::default(), BTreeMap::new());
         let (model, validated, best, done, open, buffer) = (None, false, None, false, None, None);
-        Self { outcome, finished, before, speeds, model, validated, best, done, open, buffer }
+        let (sound, scored, discarded) = (None, false, None);
+        Self { outcome, finished, before, speeds, model, validated, best, done, open, buffer, sound, scored, discarded }
     }
 
     /// One more round is finished. Returns the record of the one before, which no longer changes.

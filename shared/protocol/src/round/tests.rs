@@ -1,6 +1,6 @@
 use super::*;
-use crate::case::Role;
-use crate::message::{Hello, PROTOCOL};
+use crate::case::{Cases, Role};
+use crate::message::{Hello, PROTOCOL, Progress, Trained, Wanted};
 use crate::outcome::SiteScores;
 use crate::site;
 use proptest::prelude::*;
@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use world::World;
 
 mod control;
+mod patience;
+mod sound;
 mod stragglers;
 mod world;
 
@@ -211,7 +213,7 @@ fn a_stopped_round_keeps_what_was_accepted_of_it() {
 
 #[test]
 fn a_site_that_begins_anew_after_a_restart_shows_progress_from_its_first_step_on() {
-    let mut world = World::new(EXPECTED, false, 3);
+    let mut world = World::new(&format!("{EXPECTED}\ntraining = {{ steps = 1000 }}"), false, 3);
     world.names().iter().for_each(|name| world.connect(name));
     for _ in 0..4 {
         for name in world.names() {
@@ -222,9 +224,8 @@ fn a_site_that_begins_anew_after_a_restart_shows_progress_from_its_first_step_on
     let name = "site-0";
     world.deliver_down(name, true, false);
     let task = world.peers[name].work.as_ref().unwrap().task;
-    let progress = |done| {
-        site::Event::Progress(crate::message::Progress { task, done, total: 1000, loss: None, slices_per_second: 1.0 })
-    };
+    let progress =
+        |done| site::Event::Progress(Progress { task, done, total: 1000, loss: None, slices_per_second: 1.0 });
     world.peer(name, progress(900));
     world.deliver_up(name, false, false);
     world.restart_site(name);

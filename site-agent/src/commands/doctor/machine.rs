@@ -4,6 +4,7 @@ use super::Finding;
 use super::trial;
 use crate::agent::SiteConfig;
 use crate::device;
+use program::private;
 use program::{Class, Failure};
 use std::io::Write;
 use std::path::Path;
@@ -43,7 +44,7 @@ fn disk(available: std::io::Result<u64>) -> Finding {
 
 fn work_folder(folder: &Path) -> Finding {
     let trial = folder.join(".doctor");
-    let wrote = std::fs::create_dir_all(folder).and_then(|()| {
+    let wrote = private::create_folder(folder).and_then(|()| {
         let mut file = std::fs::File::create(&trial)?;
         file.write_all(&vec![0; TRIAL])?;
         file.sync_all()
@@ -51,7 +52,14 @@ fn work_folder(folder: &Path) -> Finding {
     // Whether it was written is what counts; one that stays is overwritten by the next.
     let _ = std::fs::remove_file(&trial);
     match wrote {
-        Ok(()) => Finding::good("work folder", format!("{} can be written", folder.display())),
+        Ok(()) => match private::open_to_others(folder) {
+            Some(mode) => Finding::warning(
+                "work folder",
+                format!("{} can be written, and other users may look into it (mode {mode:o})", folder.display()),
+                format!("it holds what is derived from patients' images: chmod 700 {}", folder.display()),
+            ),
+            None => Finding::good("work folder", format!("{} can be written", folder.display())),
+        },
         Err(error) => Finding::bad(
             "work folder",
             Failure::new(Class::Disk, format!("{}: {error}", folder.display()))

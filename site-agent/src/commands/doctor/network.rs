@@ -3,8 +3,10 @@
 use super::Finding;
 use crate::agent::{FallbackAddress, SiteConfig};
 use crate::link::{Link, LinkConfig, LinkError, Validity, Way};
+use program::private;
 use program::{Class, Failure};
 use std::io;
+use std::path::Path;
 use std::time::SystemTime;
 
 /// Days before its end from which on a certificate should be renewed.
@@ -48,7 +50,8 @@ pub(super) fn findings(config: &SiteConfig) -> Vec<Finding> {
         Err(error) => return vec![certificates, Finding::bad("udp", Failure::new(Class::Internal, error))],
     };
     let clock = clock(validity, now, heard.tunnel.ahead());
-    [certificates, clock].into_iter().chain(ways(&config.coordinator, heard)).collect()
+    let known = [certificates, clock].into_iter().chain(key(&config.certificates.join("key.pem")));
+    known.chain(ways(&config.coordinator, heard)).collect()
 }
 
 async fn ask(config: &SiteConfig, link: &LinkConfig) -> Heard {
@@ -91,6 +94,17 @@ fn certificates(config: &SiteConfig, validity: Validity, now: SystemTime) -> Fin
                 .hint(remedy),
         ),
     }
+}
+
+/// A key that others can read; nothing where none can.
+fn key(path: &Path) -> Option<Finding> {
+    let mode = private::open_to_others(path)?;
+    let words = format!("{} can be read by other users of this machine (mode {mode:o})", path.display());
+    let remedy = format!(
+        "chmod 600 {}; if somebody may have read it, ask the federation for a new certificate folder",
+        path.display()
+    );
+    Some(Finding::warning("key", words, remedy))
 }
 
 fn clock(validity: Validity, now: SystemTime, ahead: Option<i64>) -> Finding {
@@ -255,6 +269,23 @@ mod tests {
         assert_eq!((state, class), (State::Warning, None));
         let (_, _, class) = said(ways("host:4433", Heard { name: unknown(), ..heard(false, false, true) }), "name");
         assert_eq!(class, Some(Class::Configuration));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_read_is_a_warning_with_the_remedy() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pem");
+        std::fs::write(&path, "secret").unwrap();
+        for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true), (0o644, true), (0o602, true)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let finding = key(&path);
+            assert_eq!(finding.is_some(), warned, "{mode:o}");
+            if let Some(finding) = finding {
+                assert!(finding.state == State::Warning && finding.line().contains("chmod 600"), "{}", finding.line());
+            }
+        }
     }
 
     #[test]

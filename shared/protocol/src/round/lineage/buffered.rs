@@ -45,6 +45,10 @@ impl Lineage {
     ) -> Result<bool, String> {
         let Phase::Buffering { started, stalled } = self.phase else {
             let rests = matches!(self.phase, Phase::Rest(_));
+            if rests && self.progress.discarded.is_some() {
+                self.restore(&table.plan, out);
+                return Ok(false);
+            }
             if rests {
                 self.begin_version(rule, table, now, out);
             }
@@ -52,6 +56,9 @@ impl Lineage {
         };
         let minimum = self.minimum(table);
         if let Some(count) = self.progress.buffer.as_ref().and_then(|buffer| buffer.whole(rule.size, minimum)) {
+            if self.refuse_far(count, out) {
+                return Ok(true);
+            }
             self.count(count, rule, started, table, out);
             return Ok(false);
         }
@@ -61,8 +68,7 @@ impl Lineage {
             self.phase = Phase::Buffering { started, stalled: None };
             return Ok(asked);
         }
-        self.go_without(rule, (started, stalled.unwrap_or(now)), table, now, out)?;
-        Ok(false)
+        self.go_without(rule, (started, stalled.unwrap_or(now)), table, now, out)
     }
 
     /// A version is made, or a restart happened: takes back what would come too late, and asks again for the rest.
@@ -136,7 +142,8 @@ impl Lineage {
     }
 
     /// Nobody is at work, and nobody who is there has anything left to do for this version. Whoever is away is waited for
-    /// with patience; then the version is made of what there is, or the federation stops.
+    /// with patience; then the version is made of what there is, or the federation stops. Returns whether there are facts to
+    /// keep.
     fn go_without(
         &mut self,
         rule: Buffered,
@@ -144,30 +151,48 @@ impl Lineage {
         table: &mut Table,
         now: Duration,
         out: &mut Vec<Effect>,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let minimum = self.minimum(table);
         let (here, away): (Vec<_>, Vec<_>) =
             self.trainers(table).into_iter().partition(|site| table.roster.is_ready(site));
-        let Some(buffer) = &mut self.progress.buffer else { return Ok(()) };
+        let Some(buffer) = &mut self.progress.buffer else { return Ok(false) };
         let (found, count) = (buffer.sites(), buffer.updates.len());
         let waited = now.saturating_sub(since) > table.patience();
         // With too few sites there, one that was given up may still come back.
         let hopeless = away.is_empty() && (found >= minimum || here.len() >= minimum);
         if !waited && !hopeless {
             self.phase = Phase::Buffering { started, stalled: Some(since) };
-            return Ok(());
+            return Ok(false);
         }
         away.iter().for_each(|site| table.roster.give_up(site));
         if found >= minimum {
+            if self.refuse_far(count, out) {
+                return Ok(true);
+            }
             self.count(count, rule, started, table, out);
-            return Ok(());
+            return Ok(false);
         }
         let why: Vec<String> = buffer.missing.iter().map(|one| format!("{}: {}", one.site, one.reason)).collect();
+        let nobody = found == 0 && away.is_empty() && here.iter().all(|site| buffer.failed.contains(site));
         // A later start asks once more those that gave nothing, and keeps what was accepted.
         buffer.missing.clear();
+        buffer.failed.clear();
         self.phase = Phase::Rest(None);
+        if nobody && !here.is_empty() && self.discard(&format!("no site can train from it ({})", why.join("; "))) {
+            return Ok(true);
+        }
         let round = self.version() + 1;
         Err(format!("round {round} has updates of {found} of at least {minimum} sites ({})", why.join("; ")))
+    }
+
+    /// Refuses those of the first `count` updates that went far beyond the others. Returns whether there were any.
+    fn refuse_far(&mut self, count: usize, out: &mut Vec<Effect>) -> bool {
+        let Some(buffer) = &mut self.progress.buffer else { return false };
+        let refused = buffer.refuse_outliers(count);
+        for (site, reason) in &refused {
+            out.push(Effect::Report(Happening::Failed { site: site.clone(), reason: reason.clone() }));
+        }
+        !refused.is_empty()
     }
 
     /// Makes the next version of the first `count` updates.

@@ -18,6 +18,8 @@ pub(super) struct Scoring {
     pub(super) open: BTreeSet<(String, Cases)>,
     pub(super) validation: Scores,
     pub(super) held_out: Scores,
+    /// Sites whose scoring ended badly, and why.
+    pub(super) failed: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,9 @@ pub(super) enum Aim {
     /// The report: at the chosen thresholds, on held-out cases too.
     Report,
 }
+
+/// What stands before the reason of a site that could not score a model which was discarded for that.
+const UNSCORED: &str = "could not score the round's model, which was discarded";
 
 impl Aim {
     /// Counts at thresholds are another task than the histograms of the same model.
@@ -66,8 +71,8 @@ impl Lineage {
             out.push(Effect::Report(Happening::Evaluating { run: self.id, round, cases }));
         }
         let open = asked.into_iter().collect();
-        let (validation, held_out) = (BTreeMap::new(), BTreeMap::new());
-        self.phase = Phase::Scoring(Scoring { round, models, aim, open, validation, held_out });
+        let (validation, held_out, failed) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        self.phase = Phase::Scoring(Scoring { round, models, aim, open, validation, held_out, failed });
     }
 
     /// Draws the conclusions of a scoring that everybody has answered; `false` while somebody has not.
@@ -95,8 +100,9 @@ impl Lineage {
     }
 
     fn validated(&mut self, scoring: Scoring, table: &mut Table, out: &mut Vec<Effect>) {
-        let Scoring { models, validation, held_out, .. } = scoring;
+        let Scoring { models, validation, held_out, failed, .. } = scoring;
         let score = pooled_dice(&validation);
+        let nobody = validation.is_empty() && held_out.is_empty();
         if let Some(record) = self.progress.outcome.rounds.last_mut() {
             record.validation = score;
             record.validation_by_site = dice_by_site(&validation);
@@ -104,6 +110,22 @@ impl Lineage {
             record.bytes += table.desk.take_moved(self.id);
         }
         self.progress.validated = true;
+        // Where no model was ever scored the fault may be the sites'.
+        if nobody && !failed.is_empty() && self.progress.scored {
+            let why: Vec<String> = failed.iter().map(|(site, reason)| format!("{site}: {reason}")).collect();
+            if self.discard(&format!("no site can score it ({})", why.join("; "))) {
+                if let Some(record) = self.progress.outcome.rounds.last_mut() {
+                    record
+                        .missing
+                        .extend(failed.into_iter().map(|(site, reason)| (site, format!("{UNSCORED}: {reason}"))));
+                }
+                return;
+            }
+        }
+        if !nobody {
+            self.progress.scored = true;
+            self.worked(self.progress.finished);
+        }
         // An undefined score loses against any other; of equals the later round, which has seen more, wins.
         let rank = |score: Option<f64>| score.unwrap_or(-1.0);
         let Some(model) = models.first() else { return };

@@ -133,6 +133,18 @@ fn a_beginning_does_not_wait_for_a_dropped_site() {
 }
 
 #[test]
+fn a_drop_that_leaves_too_few_training_sites_can_be_told_before() {
+    let mut world = at_work();
+    assert_eq!(world.coordinator.left_without("held-out"), None, "it trains nothing");
+    assert_eq!(world.coordinator.left_without("site-0"), None, "two are left of two");
+    world.tell(Event::Drop { site: "site-0".into() });
+    assert!(world.coordinator.is_dropped("site-0"));
+    assert_eq!(world.coordinator.left_without("site-1"), Some((1, 2)));
+    assert_eq!(world.coordinator.left_without("site-0"), None, "it is out already");
+    assert_eq!(world.coordinator.site_names(), ["held-out", "site-0", "site-1", "site-2"]);
+}
+
+#[test]
 fn drained_a_whole_round_is_still_averaged_and_kept() {
     let mut world = at_work();
     world.names().iter().for_each(|name| world.work(name));

@@ -1,0 +1,54 @@
+//! Names that were mistyped.
+
+/// The name that was most likely meant; `None` where none is close, or two are as close.
+#[must_use]
+pub(crate) fn nearest<'a>(typed: &str, names: &'a [String]) -> Option<&'a str> {
+    let typed = typed.to_lowercase();
+    let most = (typed.chars().count() / 2).clamp(1, 3);
+    let mut close: Vec<(usize, &str)> = Vec::new();
+    for name in names {
+        let changes = changes(&typed, &name.to_lowercase());
+        if changes <= most {
+            close.push((changes, name));
+        }
+    }
+    close.sort_unstable();
+    match close[..] {
+        [(first, _), (second, _), ..] if first == second => None,
+        [(_, name), ..] => Some(name),
+        [] => None,
+    }
+}
+
+/// How many letters have to be put in, left out or changed (Levenshtein).
+fn changes(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut above: Vec<usize> = (0..=to.len()).collect();
+    for (row, letter) in from.chars().enumerate() {
+        let mut here = vec![row + 1];
+        for (column, other) in to.iter().enumerate() {
+            let changed = above[column] + usize::from(letter != *other);
+            here.push(changed.min(above[column + 1] + 1).min(here[column] + 1));
+        }
+        above = here;
+    }
+    above[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_name_finds_the_one_that_was_meant() {
+        let names = ["north", "south", "harbour", "site-1", "site-2"].map(str::to_owned);
+        let meant = |typed: &str| nearest(typed, &names);
+        for typed in ["nrth", "North", "nroth", "north "] {
+            assert_eq!(meant(typed), Some("north"), "{typed}");
+        }
+        assert_eq!(meant("harbor"), Some("harbour"));
+        for typed in ["mallory", "", "x", "site-3"] {
+            assert_eq!(meant(typed), None, "{typed}");
+        }
+    }
+}
