@@ -17,11 +17,13 @@ pub use prepare::{CaseError, Files, prepare};
 use rayon::prelude::*;
 use serde::Serialize;
 use shared::federation::Input;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The file in the work folder that names the cases left out and why. It stays at the site.
+/// The file in the work folder that names the cases left out and why, and what is odd about others. It stays at the
+/// site.
 pub const SKIPPED: &str = "skipped.json";
 
 /// What a site can work with.
@@ -160,6 +162,26 @@ pub struct Survey {
     pub unusable: usize,
     /// Whether the first image can be read; `None` without any.
     pub first: Option<Result<(), NiftiError>>,
+    /// What the headers of all files say.
+    pub headers: Headers,
+}
+
+/// What the headers of an archive's files say.
+#[derive(Debug, Default)]
+pub struct Headers {
+    /// Cases that will be skipped, and why.
+    pub refused: Vec<Remark>,
+    /// Cases that will be used, and what is odd about them.
+    pub odd: Vec<Remark>,
+}
+
+/// Something about a case, for people at the site.
+#[derive(Debug)]
+pub struct Remark {
+    /// The case's name. Never leaves the site, never in a log.
+    pub case: String,
+    /// What is said of it.
+    pub words: String,
 }
 
 /// Looks at what the patterns find, without a federation and without preparing anything.
@@ -177,6 +199,7 @@ fn survey_one(archive: &DataConfig) -> Result<Survey, DataError> {
     let usable: Vec<&Files> = found.values().flatten().collect();
     let have = |index: usize| usable.iter().filter(|files| files.sequences[index].is_some()).count();
     let first = usable.iter().find_map(|files| files.sequences.iter().flatten().next());
+    let headers = headers(&found, &input);
     let held = sequences.into_iter().enumerate().map(|(index, name)| (name, have(index)));
     Ok(Survey {
         archive: archive.name().map(str::to_owned),
@@ -185,7 +208,22 @@ fn survey_one(archive: &DataConfig) -> Result<Survey, DataError> {
         labelled: usable.iter().filter(|files| files.label.is_some()).count(),
         unusable: found.len() - usable.len(),
         first: first.map(|path| nifti::read(path).map(drop)),
+        headers,
     })
+}
+
+/// Looks at the headers of all files, without their voxels.
+fn headers(found: &BTreeMap<String, Result<Files, CaseError>>, input: &Input) -> Headers {
+    let mut headers = Headers::default();
+    for (id, files) in found {
+        let Ok(files) = files else { continue };
+        let remark = |words: String| Remark { case: id.clone(), words };
+        match prepare::look(files, input) {
+            Ok(warnings) => headers.odd.extend(warnings.into_iter().map(remark)),
+            Err(error) => headers.refused.push(remark(error.to_string())),
+        }
+    }
+    headers
 }
 
 /// Writes the skip report, warns about what looks wrong, and refuses an empty cohort.
@@ -195,11 +233,15 @@ fn finish(cohort: Cohort, work: &Path) -> Result<Cohort, DataError> {
     if cohort.cases.is_empty() {
         return Err(DataError::NothingLeft { count: cohort.skipped.len(), report });
     }
+    let odd = cohort.cases.iter().filter(|case| !case.warnings().is_empty()).count();
+    if odd > 0 {
+        tracing::warn!(cases = odd, "something is odd about the files of cases that are used; see {SKIPPED}");
+    }
     if !cohort.skipped.is_empty() {
         tracing::warn!(skipped = cohort.skipped.len(), usable = cohort.cases.len(), "cases skipped; see {SKIPPED}");
     }
     let labelled = cohort.cases.iter().any(CachedCase::has_label);
-    if labelled && !cohort.cases.iter().any(|case| case.lesion_slices().contains(&true)) {
+    if labelled && !cohort.cases.iter().any(|case| case.lesion_views().contains(&true)) {
         tracing::warn!("no case holds any of data.lesion_labels: is the label's value another one?");
     }
     Ok(cohort)
@@ -209,6 +251,13 @@ fn finish(cohort: Cohort, work: &Path) -> Result<Cohort, DataError> {
 struct Report<'a> {
     usable: usize,
     skipped: Vec<Line<'a>>,
+    warnings: Vec<Odd<'a>>,
+}
+
+#[derive(Serialize)]
+struct Odd<'a> {
+    case: String,
+    warning: &'a str,
 }
 
 #[derive(Serialize)]
@@ -221,7 +270,12 @@ fn write_report(cohort: &Cohort, path: &Path) -> io::Result<()> {
     let line = |skipped: &'_ Skipped| (skipped.id.clone(), skipped.reason.to_string());
     let lines: Vec<(String, String)> = cohort.skipped.iter().map(line).collect();
     let skipped = lines.iter().map(|(case, reason)| Line { case, reason: reason.clone() }).collect();
-    let text = serde_json::to_string_pretty(&Report { usable: cohort.cases.len(), skipped })?;
+    let mut warnings = Vec::new();
+    for (case, archive) in cohort.cases.iter().zip(&cohort.archives) {
+        let name = archive.as_ref().map_or(case.id().to_owned(), |archive| format!("{archive}/{}", case.id()));
+        warnings.extend(case.warnings().iter().map(|warning| Odd { case: name.clone(), warning }));
+    }
+    let text = serde_json::to_string_pretty(&Report { usable: cohort.cases.len(), skipped, warnings })?;
     disk::replace(path, |file| io::Write::write_all(file, text.as_bytes()))
 }
 

@@ -171,6 +171,7 @@ impl From<crate::predict::PredictError> for Failure {
                 (Class::Configuration, "give each sequence the patient has as --sequence NAME=FILE")
             }
             E::NoThreshold | E::Threshold(_) => (Class::Configuration, "give one with --threshold, such as 0.5"),
+            E::NotFinite(_) => (Class::Data, "another model, or another image of the patient, shows which is broken"),
             E::Write { .. } | E::Folder { .. } => (Class::Disk, "choose another folder with --out"),
             E::Model(error) => return error.into(),
             E::Lost(_) => return Self::new(Class::Internal, error),

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod failure;
 pub(crate) mod infer;
+pub mod label;
 pub mod link;
 mod logging;
 pub(crate) mod meter;

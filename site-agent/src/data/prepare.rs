@@ -1,7 +1,8 @@
 //! One case's files made ready for the model.
 
 use crate::case::{CaseFileError, Native, Placement, Prepared};
-use crate::nifti::{self, Form, NiftiError, Source, Volume};
+use crate::label::{NoLabel, label};
+use crate::nifti::{self, NiftiError, Source, Volume, Warning};
 use shared::case::Grid;
 use shared::federation::Input;
 use std::path::{Path, PathBuf};
@@ -53,35 +54,40 @@ pub enum CaseError {
     #[error("{0} has the same value in the whole brain")]
     Constant(String),
     /// A label that is not an integer.
-    #[error("the label holds {0}, which is not a whole number from 0 to 65535")]
-    Label(f32),
+    #[error("the label is no mask: {0}")]
+    Label(#[from] NoLabel),
+    /// More than fits into memory.
+    #[error(
+        "{depth} slices of {height} x {width} of the model's pixels, which the brain needs, are more than a case may \
+         have: crop the images to the head, or resample them to a coarser spacing"
+    )]
+    TooLarge {
+        /// Slices.
+        depth: usize,
+        /// Rows of each.
+        height: usize,
+        /// Columns of each.
+        width: usize,
+    },
+    /// A file that another program writes to.
+    #[error("a file of the case changed while it was read")]
+    Changed,
     /// The cache file.
     #[error("{0}")]
     Cache(#[from] CaseFileError),
 }
 
-/// The content of one case's files.
-pub(super) struct Contents {
-    pub(super) sequences: Vec<Option<Vec<u8>>>,
-    pub(super) label: Option<Vec<u8>>,
-    pub(super) brain: Option<Vec<u8>>,
-}
-
 impl Files {
-    /// Reads the files as they are.
-    pub(super) fn read(&self, input: &Input) -> Result<Contents, CaseError> {
-        let read = |what: &str, path: &Option<PathBuf>| {
-            let content = path.as_deref().map(|path: &Path| std::fs::read(path));
-            content.transpose().map_err(|error| CaseError::File { what: what.into(), error: error.into() })
-        };
-        let named = input.sequences.iter().zip(&self.sequences);
-        Ok(Contents {
-            sequences: named.map(|(name, path)| read(name, path)).collect::<Result<_, _>>()?,
-            label: read("label", &self.label)?,
-            brain: read("brain mask", &self.brain)?,
-        })
+    /// All files that there are, with what they are for people.
+    pub(super) fn named<'a>(&'a self, input: &'a Input) -> impl Iterator<Item = (&'a str, &'a Path)> {
+        let sequences = input.sequences.iter().zip(&self.sequences).map(|(name, path)| (name.as_str(), path));
+        let others = [("label", &self.label), ("brain mask", &self.brain)];
+        sequences.chain(others).filter_map(|(what, path)| Some((what, path.as_deref()?)))
     }
 }
+
+/// Pixels that one sequence's planes may have: 512 slices of 512 x 512, half a GiB.
+const MAX_PIXELS: usize = 1 << 27;
 
 /// Prepares one case: one grid, z-scores over the brain (population standard deviation), zero outside, and the
 /// model's planes. The brain is the mask where there is one, else every voxel that is not zero in some sequence.
@@ -91,66 +97,105 @@ impl Files {
 /// # Errors
 /// See [`CaseError`].
 pub fn prepare(id: &str, files: &Files, input: &Input, lesion_labels: &[u16]) -> Result<(Prepared, Source), CaseError> {
-    files.read(input)?.prepare(id, input, lesion_labels)
+    let mut stand = Stand::default();
+    let mut images: Vec<Option<Vec<f32>>> = Vec::with_capacity(input.sequences.len());
+    for (name, path) in input.sequences.iter().zip(&files.sequences) {
+        images.push(path.as_deref().map(|path| stand.volume(name, path)).transpose()?);
+    }
+    let label = files.label.as_deref().map(|path| stand.volume("label", path)).transpose()?;
+    let lesion = label.map(|values| lesion(&values, lesion_labels)).transpose()?;
+    let mask = files.brain.as_deref().map(|path| stand.volume("brain mask", path)).transpose()?;
+    let Some((_, source)) = stand.first else { return Err(CaseError::Missing("sequence")) };
+    let mut warnings = stand.warnings;
+    let grid = source.grid();
+    let brain = brain(grid.voxels(), &images, mask.as_deref())?;
+    drop(mask);
+    let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
+    let canvas = placement.canvas(extent(&brain, grid.dims), [grid.dims[1], grid.dims[2]], input.plane);
+    let [height, width] = canvas;
+    let fits = grid.dims[0].checked_mul(height).and_then(|rows| rows.checked_mul(width));
+    if fits.is_none_or(|pixels| pixels > MAX_PIXELS) {
+        return Err(CaseError::TooLarge { depth: grid.dims[0], height, width });
+    }
+    if canvas != [input.plane; 2] {
+        warnings.push(format!(
+            "the brain does not fit the model's plane of {0} x {0} pixels: it is looked at in overlapping parts of \
+             {height} x {width}",
+            input.plane
+        ));
+    }
+    let planes = Planes { placement, grid, canvas, brain: &brain };
+    let mut sequences = Vec::with_capacity(images.len());
+    for (name, image) in input.sequences.iter().zip(images) {
+        sequences.push(image.map(|image| planes.image(name, image)).transpose()?);
+    }
+    let label = lesion.as_ref().map(|lesion| placement.place_nearest(lesion, grid.dims, canvas));
+    let native = Native { grid, brain, lesion };
+    let plane = input.plane;
+    Ok((Prepared { id: id.into(), sequences, label, plane, canvas, native, placement, warnings }, source))
 }
 
-impl Contents {
-    /// As [`prepare`].
-    pub(super) fn prepare(
-        self,
-        id: &str,
-        input: &Input,
-        lesion_labels: &[u16],
-    ) -> Result<(Prepared, Source), CaseError> {
-        let mut images: Vec<Option<Vec<f32>>> = Vec::with_capacity(input.sequences.len());
-        let mut stand = None;
-        for (name, content) in input.sequences.iter().zip(self.sequences) {
-            images.push(content.map(|content| finite_volume(name, &content, &mut stand)).transpose()?);
+/// Where the volumes of a case lie, as far as they are read.
+#[derive(Default)]
+struct Stand {
+    /// The first volume and its grid.
+    first: Option<(String, Source)>,
+    warnings: Vec<String>,
+}
+
+impl Stand {
+    /// Reads a volume that must lie where the first one lies and hold numbers only.
+    fn volume(&mut self, what: &str, path: &Path) -> Result<Vec<f32>, CaseError> {
+        let read = nifti::read(path).map_err(|error| CaseError::File { what: what.into(), error });
+        let Volume { values, source, warnings, .. } = read?;
+        self.place(what, source, &warnings)?;
+        if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(CaseError::NotFinite(what.into())) }
+    }
+
+    /// Compares a volume's grid with the first one's.
+    fn place(&mut self, what: &str, source: Source, warnings: &[Warning]) -> Result<(), CaseError> {
+        self.warnings.extend(warnings.iter().map(|warning| format!("{what}: {warning}")));
+        let (first, first_grid) = self.first.get_or_insert_with(|| (what.into(), source.clone()));
+        if !first_grid.same_place(&source) {
+            return Err(CaseError::Grids {
+                first: first.clone(),
+                first_grid: Box::new(first_grid.clone()),
+                second: what.into(),
+                second_grid: Box::new(source),
+            });
         }
-        let label = self.label.map(|content| finite_volume("label", &content, &mut stand)).transpose()?;
-        let mask = self.brain.map(|content| finite_volume("brain mask", &content, &mut stand)).transpose()?;
-        let Some((_, source)) = stand else { return Err(CaseError::Missing("sequence")) };
-        let grid = source.grid();
-        let lesion = label.map(|values| lesion(&values, lesion_labels)).transpose()?;
-        let brain = brain(grid.voxels(), &images, mask.as_deref())?;
-        let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
-        let planes = Planes { placement, grid, plane: input.plane, brain: &brain };
-        let mut sequences = Vec::with_capacity(images.len());
-        for (name, image) in input.sequences.iter().zip(images) {
-            sequences.push(image.map(|image| planes.image(name, image)).transpose()?);
-        }
-        let label = lesion.as_ref().map(|lesion| placement.place_nearest(lesion, grid.dims, input.plane));
-        let native = Native { grid, brain, lesion };
-        Ok((Prepared { id: id.into(), sequences, label, plane: input.plane, native, placement }, source))
+        Ok(())
     }
 }
 
-/// Reads a volume that must lie where the first one lies and hold numbers only.
-fn finite_volume(what: &str, content: &[u8], stand: &mut Option<(String, Source)>) -> Result<Vec<f32>, CaseError> {
-    let parsed = nifti::parse(content).map_err(|error| CaseError::File { what: what.into(), error });
-    let Volume { values, source, .. } = parsed?;
-    if source.form() == Form::Spacing {
-        tracing::warn!("a volume has neither sform nor qform: left and right are assumed, see docs/DATA.md");
+/// What the headers of a case's files say without their voxels: whether they can be used together, and what is odd.
+///
+/// # Errors
+/// As [`prepare`].
+pub(super) fn look(files: &Files, input: &Input) -> Result<Vec<String>, CaseError> {
+    let mut stand = Stand::default();
+    for (what, path) in files.named(input) {
+        let looked = nifti::look(path).map_err(|error| CaseError::File { what: what.into(), error });
+        let (source, warnings) = looked?;
+        stand.place(what, source, &warnings)?;
     }
-    let (first, first_grid) = stand.get_or_insert_with(|| (what.into(), source.clone()));
-    if !first_grid.same_place(&source) {
-        return Err(CaseError::Grids {
-            first: first.clone(),
-            first_grid: Box::new(first_grid.clone()),
-            second: what.into(),
-            second_grid: Box::new(source),
-        });
+    Ok(stand.warnings)
+}
+
+/// The first and last row of the brain, and the first and last column.
+fn extent(brain: &[u8], [_, height, width]: [usize; 3]) -> [[usize; 2]; 2] {
+    let mut extent = [[height - 1, 0], [width - 1, 0]];
+    for (at, _) in brain.iter().enumerate().filter(|(_, voxel)| **voxel != 0) {
+        for (ends, place) in extent.iter_mut().zip([at / width % height, at % width]) {
+            *ends = [ends[0].min(place), ends[1].max(place)];
+        }
     }
-    if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(CaseError::NotFinite(what.into())) }
+    extent
 }
 
 /// Lesion 1, other 0. A label without lesion is a case without lesion.
 fn lesion(values: &[f32], lesion_labels: &[u16]) -> Result<Vec<u8>, CaseError> {
-    let whole = |value: f32| (value - value.round()).abs() < 1e-3 && (-0.5..65535.5).contains(&value);
-    if let Some(&odd) = values.iter().find(|&&value| !whole(value)) {
-        return Err(CaseError::Label(odd));
-    }
-    Ok(values.iter().map(|&value| u8::from(lesion_labels.contains(&(value.round() as u16)))).collect())
+    values.iter().map(|&value| Ok(u8::from(lesion_labels.contains(&label(value)?)))).collect()
 }
 
 /// Brain 1, other 0.
@@ -168,7 +213,7 @@ fn brain(voxels: usize, images: &[Option<Vec<f32>>], mask: Option<&[f32]>) -> Re
 struct Planes<'a> {
     placement: Placement,
     grid: Grid,
-    plane: usize,
+    canvas: [usize; 2],
     brain: &'a [u8],
 }
 
@@ -181,10 +226,10 @@ impl Planes<'_> {
         for (value, &brain) in image.iter_mut().zip(self.brain) {
             *value = if brain == 1 { ((f64::from(*value) - mean) / deviation) as f32 } else { 0.0 };
         }
-        let mut placed = self.placement.place(&image, self.grid.dims, self.plane);
+        let mut placed = self.placement.place(&image, self.grid.dims, self.canvas);
         if self.placement != Placement::WHOLE_PIXELS {
             // Interpolation bleeds over the brain's edge.
-            let brain = self.placement.place_nearest(self.brain, self.grid.dims, self.plane);
+            let brain = self.placement.place_nearest(self.brain, self.grid.dims, self.canvas);
             placed.iter_mut().zip(brain).filter(|(_, brain)| *brain == 0).for_each(|(value, _)| *value = 0.0);
         }
         Ok(placed)
