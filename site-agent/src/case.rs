@@ -2,6 +2,7 @@
 
 mod cached;
 mod placement;
+mod tiles;
 
 pub(crate) use cached::disk_hint;
 pub use cached::{CachedCase, CaseFileError};
@@ -9,24 +10,29 @@ use metrics::sequence::SequenceSet;
 pub use placement::Placement;
 use protocol::case::Grid;
 use serde::{Deserialize, Serialize};
+pub(crate) use tiles::{Mosaic, Tiles};
 
 /// A prepared case in memory.
 ///
-/// Everything lies in canonical axial order (see [`Grid`]). Model planes are `[depth, plane, plane]` with as many
-/// slices as the native grid.
+/// Everything lies in canonical axial order (see [`Grid`]). Planes have the model's pixels and are `[depth, height,
+/// width]` of the canvas, with as many slices as the native grid. The network is shown views of the model's size: one
+/// of each slice where the brain fits the model's plane, several that overlap where it does not. Views are counted
+/// slice by slice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// The case's name. Never leaves the site, never in a log.
     pub id: String,
     /// Each of the federation's sequences: z-scored in the brain, zero outside; `None` where the case lacks it.
     pub sequences: Vec<Option<Vec<f32>>>,
-    /// Lesion 1, other 0, on the model's planes; `None` without a reference.
+    /// Lesion 1, other 0, on the planes; `None` without a reference.
     pub label: Option<Vec<u8>>,
-    /// Height and width of the model's planes.
+    /// Height and width of what the network is shown at once.
     pub plane: usize,
+    /// Height and width of the planes: `plane`, or more where the brain is larger.
+    pub canvas: [usize; 2],
     /// The patient's own grid.
     pub native: Native,
-    /// How the native planes became the model's.
+    /// How the native planes became these.
     pub placement: Placement,
     /// What was noticed on the way.
     pub noticed: Noticed,
@@ -84,25 +90,65 @@ impl Prepared {
         self.native.grid.dims[0]
     }
 
-    /// Fills the slab around a slice, `[sequences * slices, plane, plane]`, a sequence's slices contiguous; zero where
+    /// How the views of a slice lie.
+    pub(crate) fn tiles(&self) -> Tiles {
+        Tiles::over(self.canvas, self.plane)
+    }
+
+    /// Fills the slab around a view, `[sequences * slices, plane, plane]`, a sequence's slices contiguous; zero where
     /// the case lacks the sequence and beyond the ends: as [`CachedCase::read_slab`].
-    pub(crate) fn fill_slab(&self, centre: usize, slices: usize, slab: &mut [f32]) {
-        let area = self.plane.pow(2);
+    pub(crate) fn fill_slab(&self, view: usize, slices: usize, slab: &mut [f32]) {
+        let (tiles, area, whole) = (self.tiles(), self.plane.pow(2), self.canvas[0] * self.canvas[1]);
+        let (centre, tile) = (view / tiles.count(), view % tiles.count());
         for (sequence, block) in slab.chunks_exact_mut(slices * area).enumerate() {
             for (offset, plane) in block.chunks_exact_mut(area).enumerate() {
                 let slice = (centre + offset).checked_sub(slices / 2).filter(|&slice| slice < self.depth());
                 match (&self.sequences[sequence], slice) {
-                    (Some(values), Some(slice)) => plane.copy_from_slice(&values[slice * area..][..area]),
+                    (Some(values), Some(slice)) => tiles.cut(tile, &values[slice * whole..][..whole], plane),
                     _ => plane.fill(0.0),
                 }
             }
         }
     }
 
-    /// Brings values of the model's planes, `[depth, plane, plane]`, back to the native grid: as
+    /// Which views show any brain.
+    pub(crate) fn brain_views(&self) -> Vec<bool> {
+        let [_, height, width] = self.native.grid.dims;
+        let tiles = self.tiles();
+        let slices = self.native.brain.chunks_exact(height * width);
+        if tiles.count() == 1 {
+            return slices.map(|slice| slice.contains(&1)).collect();
+        }
+        let shown = |tile| self.placement.shown([height, width], self.canvas, tiles.corner(tile), self.plane);
+        let shown: Vec<_> = (0..tiles.count()).map(shown).collect();
+        let mut views = Vec::new();
+        for slice in slices {
+            for [rows, columns] in &shown {
+                let mut rows = rows.clone();
+                views.push(rows.any(|row| slice[row * width..][columns.clone()].contains(&1)));
+            }
+        }
+        views
+    }
+
+    /// The share of the brain's voxels that views show: what the network is asked about.
+    #[must_use]
+    pub fn brain_shown(&self) -> f64 {
+        let [_, height, width] = self.native.grid.dims;
+        let seen = vec![1.0; self.canvas[0] * self.canvas[1]];
+        let seen = self.placement.restore(&seen, self.canvas, [1, height, width], 0.0);
+        let (mut brain, mut shown) = (0u64, 0u64);
+        for (at, &voxel) in self.native.brain.iter().enumerate() {
+            brain += u64::from(voxel);
+            shown += u64::from(voxel != 0 && seen[at % (height * width)] != 0.0);
+        }
+        shown as f64 / brain.max(1) as f64
+    }
+
+    /// Brings values of the planes, `[depth, height, width]` of the canvas, back to the native grid: as
     /// [`Placement::restore`].
     #[must_use]
     pub fn restore(&self, planes: &[f32], outside: f32) -> Vec<f32> {
-        self.placement.restore(planes, self.plane, self.native.grid.dims, outside)
+        self.placement.restore(planes, self.canvas, self.native.grid.dims, outside)
     }
 }

@@ -36,7 +36,8 @@ use std::sync::{Mutex, PoisonError};
 pub use survey::{Row, Survey, survey};
 pub use trouble::Trouble;
 
-/// The file in the work folder that names the cases left out and why. It stays at the site.
+/// The file in the work folder that names the cases left out and why, and what is odd about others. It stays at the
+/// site.
 pub const SKIPPED: &str = "skipped.json";
 
 /// Stands for the case where something is said of all of a site's cases.

@@ -2,9 +2,9 @@
 
 mod truth;
 
-use crate::case::{CachedCase, CaseFileError, Native};
+use crate::case::{CachedCase, CaseFileError};
 use crate::device::{Device, DeviceFault};
-use crate::infer::{NO_LESION, Reader};
+use crate::infer::{InferError, Reader};
 use crate::model::ModelError;
 use metrics::score::{CaseScore, ScoreHistogram, SubsetScore};
 use metrics::sequence::SequenceSet;
@@ -39,6 +39,14 @@ pub enum EvaluateError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceFault),
+    /// The network gave NaN or infinity, which would read as a healthy patient.
+    #[error("case {case}: the network's output is not a finite number in slice {slice}")]
+    NotFinite {
+        /// The case's place in the list.
+        case: usize,
+        /// The slice, counted from 0 at the lowest.
+        slice: usize,
+    },
     /// The caller wanted no more.
     #[error("scoring was cancelled after {done} cases")]
     Cancelled {
@@ -82,12 +90,13 @@ pub fn score_cases(
         }
         let unreadable = |error: CaseFileError| EvaluateError::Unreadable { case: index, reason: error.to_string() };
         let prepared = case.load().map_err(unreadable)?;
-        let slices = brain_slices(&prepared.native);
         let truth = Truth::of(&prepared.native).ok_or(EvaluateError::NoReference { case: index })?;
         let logits = |kept| {
-            let read = |slice: usize, slab: &mut [f32]| prepared.fill_slab(slice, input.slices, slab);
-            let planes = reader.logits(&slices, kept, read, |_| {})?;
-            Ok::<_, DeviceFault>(prepared.restore(&planes, NO_LESION))
+            let logits = reader.logits(&prepared, 0..prepared.depth(), kept, |_, _| {});
+            logits.map_err(|error| match error {
+                InferError::Device(fault) => EvaluateError::Device(fault),
+                InferError::NotFinite { slice } => EvaluateError::NotFinite { case: index, slice },
+            })
         };
         let mut tell = |scored| match each(scored) {
             ControlFlow::Continue(()) => Ok(()),
@@ -139,12 +148,6 @@ pub(crate) fn shown(federation: &Federation) -> SequenceSet {
         DropOut::Fixed(subset) => subset,
         DropOut::Uniform | DropOut::Bernoulli(_) | DropOut::All => federation.input.all(),
     }
-}
-
-/// Which slices show any brain.
-pub(crate) fn brain_slices(native: &Native) -> Vec<bool> {
-    let [_, height, width] = native.grid.dims;
-    native.brain.chunks_exact(height * width).map(|slice| slice.contains(&1)).collect()
 }
 
 /// The mask of all voxels with a probability of at least `threshold`.

@@ -1,5 +1,6 @@
 //! Lesion logits of a whole case: what evaluation and prediction share.
 
+use crate::case::{Mosaic, Prepared};
 use crate::device::{self, Device, DeviceFault};
 use crate::model::{self, DeepLabV3, ModelError};
 use burn::tensor::{Tensor, TensorData};
@@ -8,9 +9,23 @@ use metrics::sequence::SequenceSet;
 use protocol::dropout;
 use protocol::federation::{Input, Model};
 use protocol::parameters::Parameters;
+use std::ops::Range;
 
 /// The logit of a voxel that the network is not asked about, because no brain is near: a probability of 1e-14.
 pub(crate) const NO_LESION: f32 = -2.0 * LOGIT_LIMIT;
+
+/// Why a case got no logits.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum InferError {
+    #[error(transparent)]
+    Device(#[from] DeviceFault),
+    /// NaN or infinity, which would read as no lesion.
+    #[error("the network's output is not a finite number in slice {slice}: its model or this image is broken")]
+    NotFinite {
+        /// Counted from 0 at the lowest.
+        slice: usize,
+    },
+}
 
 /// A trained network, or several whose consensus counts, ready to look at cases.
 pub(crate) struct Reader {
@@ -34,31 +49,35 @@ impl Reader {
         Ok(Self { networks, input: input.clone(), device, batch: batch.max(1) })
     }
 
-    /// Logits on the model's planes, `[depth, plane, plane]`, from the sequences in `kept` alone.
+    /// Logits of some slices of a case on the patient's own grid, from the sequences in `kept` alone.
     ///
-    /// `slices` says of each slice whether it shows brain; where it does not, the network is not asked and the logit
-    /// is [`NO_LESION`]. `read` fills the slab around a slice; `after` hears how many slices are done.
+    /// A brain that is larger than the model's plane is looked at in overlapping views, put together as [`Mosaic`] has
+    /// it. The network is not asked about views without brain, nor about other slices: there the logit is
+    /// [`NO_LESION`]. `after` hears how many views are done and how many there are.
     ///
     /// # Errors
-    /// The device failed.
+    /// See [`InferError`].
     pub(crate) fn logits(
         &self,
-        slices: &[bool],
+        case: &Prepared,
+        slices: Range<usize>,
         kept: SequenceSet,
-        mut read: impl FnMut(usize, &mut [f32]),
-        mut after: impl FnMut(usize),
-    ) -> Result<Vec<f32>, DeviceFault> {
+        mut after: impl FnMut(usize, usize),
+    ) -> Result<Vec<f32>, InferError> {
         let pixels = self.input.plane.pow(2);
         let slab = self.input.channels() * pixels;
-        let mut logits = vec![NO_LESION; slices.len() * pixels];
-        let wanted: Vec<usize> = (0..slices.len()).filter(|&slice| slices[slice]).collect();
+        let (tiles, views) = (case.tiles(), case.brain_views());
+        let in_slice = tiles.count();
+        let wanted: Vec<usize> =
+            (0..views.len()).filter(|view| views[*view] && slices.contains(&(view / in_slice))).collect();
+        let mut mosaic = Mosaic::new(tiles, case.depth(), NO_LESION);
         let mut done = 0;
         for group in wanted.chunks(self.batch) {
             // On a card the last, smaller group is filled up: each new shape costs preparations there.
             let examples = if device::is_card(&self.device) { self.batch } else { group.len() };
             let mut images = vec![0.0; examples * slab];
-            for (&slice, image) in group.iter().zip(images.chunks_exact_mut(slab)) {
-                read(slice, image);
+            for (&view, image) in group.iter().zip(images.chunks_exact_mut(slab)) {
+                case.fill_slab(view, self.input.slices, image);
                 dropout::apply(image, self.input.sequences.len(), kept);
             }
             let shape = [examples, self.input.channels(), self.input.plane, self.input.plane];
@@ -67,14 +86,21 @@ impl Reader {
             for network in &self.networks {
                 opinions.push(device::read(network.forward(images.clone()))?);
             }
+            // What fills up a group on a card is no part of the case.
+            for (&view, at) in group.iter().zip(0..) {
+                let broken = |opinion: &Vec<f32>| opinion[at * pixels..][..pixels].iter().any(|it| !it.is_finite());
+                if opinions.iter().any(broken) {
+                    return Err(InferError::NotFinite { slice: view / in_slice });
+                }
+            }
             let out = consensus(opinions);
-            for (&slice, plane) in group.iter().zip(out.chunks_exact(pixels)) {
-                logits[slice * pixels..][..pixels].copy_from_slice(plane);
+            for (&view, plane) in group.iter().zip(out.chunks_exact(pixels)) {
+                mosaic.put(view, plane);
             }
             done += group.len();
-            after(done);
+            after(done, wanted.len());
         }
-        Ok(logits)
+        Ok(case.restore(&mosaic.finish(), NO_LESION))
     }
 }
 
@@ -89,7 +115,8 @@ fn consensus(mut opinions: Vec<Vec<f32>>) -> Vec<f32> {
         let all = opinions.iter().map(|opinion| opinion[voxel]).chain([*logit]);
         // The means of p and of 1 - p, each exact where it is small.
         let (yes, no) = all.fold((0.0, 0.0), |(yes, no), logit| (yes + sigmoid(logit), no + sigmoid(-logit)));
-        *logit = (yes / no).ln() as f32;
+        // Beyond these a probability is 0 or 1, and the quotient may be no number.
+        *logit = (yes / no).ln().clamp(-700.0, 700.0) as f32;
     }
     first
 }

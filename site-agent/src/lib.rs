@@ -9,6 +9,7 @@ pub mod data;
 pub mod device;
 pub mod evaluate;
 pub(crate) mod infer;
+pub mod label;
 pub mod link;
 mod logging;
 pub(crate) mod meter;

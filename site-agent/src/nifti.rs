@@ -4,24 +4,30 @@
 //! checked by `header` before they reach it, because the crate scales after casting, trusts `bitpix` and
 //! `vox_offset`, and can panic on headers that contradict themselves. Scaling, orientation and writing are ours.
 
+mod forms;
 mod header;
 mod orientation;
+mod stream;
+mod warning;
 mod write;
 
-use header::{HEADER, Header, Kind};
+pub use forms::Fault;
+use header::{FIRST_VOXEL, HEADER, Header, Kind, Offset};
 use nifti::{DataElement, InMemNiftiVolume, NiftiHeader};
-use orientation::Walk;
 pub use orientation::{Affine, Form, Source};
 use protocol::case::Grid;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
+use stream::Unpacked;
+pub use warning::Warning;
 pub use write::{write_f32, write_u8};
 
 /// Voxels that a volume may have: ten times a brain at half a millimetre, one GiB as f32.
 pub const MAX_VOXELS: usize = 1 << 28;
 
-/// What is read past the voxels of a compressed file, to reach the checksum at its end.
-const MAX_TAIL: u64 = 1 << 26;
+/// Voxels decoded at a time: what the decoder can be told of in one dimension.
+const CHUNK: usize = 1 << 14;
 
 /// A volume in canonical axial order (see [`Grid`]), scaled by its `scl_slope` and `scl_inter`.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +38,8 @@ pub struct Volume {
     pub values: Vec<f32>,
     /// Where the volume lies, and how it was stored: what writing a result beside it needs.
     pub source: Source,
+    /// What is odd about the file.
+    pub warnings: Vec<Warning>,
 }
 
 /// Why a file is no volume. Carries numbers of the header, never its text.
@@ -43,16 +51,25 @@ pub enum NiftiError {
     /// Not a `.nii` or `.nii.gz` file.
     #[error("not a NIfTI-1 file ({0})")]
     Format(&'static str),
-    /// Fewer bytes than the header announces, or a compressed file that breaks off.
-    #[error("the file is cut short or damaged: {found} of {expected} bytes")]
+    /// Fewer bytes than the header announces.
+    #[error("the file is cut short: it holds {found} of {expected} bytes (unpacked); copy or export it again")]
     Truncated {
         /// Bytes that the header asks for.
         expected: u64,
         /// Bytes that are there.
         found: u64,
     },
+    /// A compressed file that breaks off behind its voxels.
+    #[error("the compressed file breaks off before its checksum, so that it cannot be trusted; copy it again")]
+    Unfinished,
+    /// A compressed file with a wrong code or checksum.
+    #[error("the compressed file is damaged ({0}); copy or export it again")]
+    Damaged(String),
+    /// A compressed file with far more in it than its header asks for.
+    #[error("more than {0} bytes follow the voxels that the header describes: is the header right?")]
+    Tail(u64),
     /// Dimensions that are no single volume.
-    #[error("dimensions {0:?} are not one three-dimensional volume")]
+    #[error("dimensions {0:?} are not one three-dimensional volume; store one volume in each file")]
     Dimensions(Vec<i16>),
     /// More voxels than [`MAX_VOXELS`].
     #[error("{0:?} voxels are more than a volume may have")]
@@ -79,9 +96,29 @@ pub enum NiftiError {
         /// As stored.
         inter: f32,
     },
-    /// An affine or spacing that places no grid.
-    #[error("the affine or spacing does not describe a grid")]
+    /// An orientation that names no three axes.
+    #[error("the orientation does not describe a grid")]
     Affine,
+    /// No form of the header can be used.
+    #[error("the header does not say where the voxels lie: {}{fault}; export the file again from its source",
+        .form.spoken())]
+    Unplaced {
+        /// The form that counts.
+        form: Form,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// A voxel that no image of a patient has.
+    #[error(
+        "voxels of {mm} mm are impossible (0.01 to 100 mm are possible): pixdim, sform and xyzt_units, \
+        which says {unit}, do not go together"
+    )]
+    Spacing {
+        /// As the header has it.
+        mm: String,
+        /// The header's unit of length.
+        unit: &'static str,
+    },
     /// Values whose number is not the grid's.
     #[error("{found} values do not fill a grid of {expected} voxels")]
     Values {
@@ -95,97 +132,135 @@ pub enum NiftiError {
     Voxels(String),
 }
 
-/// Reads a `.nii` or `.nii.gz` file, told apart by content.
+/// Reads a `.nii` or `.nii.gz` file, told apart by content: its header first, then only what that asks for.
 ///
 /// # Errors
 /// See [`NiftiError`]; a file is refused whole, never read in part.
 pub fn read(path: &Path) -> Result<Volume, NiftiError> {
-    parse(&std::fs::read(path)?)
+    load(&|| open(path))
 }
 
-/// Reads the content of a `.nii` or `.nii.gz` file.
+/// Reads the header of a file alone: where its volume lies, and what is odd about that.
 ///
 /// # Errors
-/// As [`read`].
-pub fn parse(file: &[u8]) -> Result<Volume, NiftiError> {
-    if file.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = flate2::read::MultiGzDecoder::new(file);
-        let head = take(&mut unpacked, HEADER as u64)?;
-        let header = Header::check(&head)?;
-        skip(&mut unpacked, (header.offset - HEADER) as u64, header.end())?;
-        let voxels = take(&mut unpacked, header.bytes() as u64)?;
-        drain(unpacked, header.end())?;
-        decode(&head, &header, voxels)
-    } else {
-        let header = Header::check(file)?;
-        let voxels = file.get(header.offset..header.offset + header.bytes());
-        let truncated = NiftiError::Truncated { expected: header.end(), found: file.len() as u64 };
-        decode(file, &header, voxels.ok_or(truncated)?.to_vec())
-    }
+/// As [`read`], as far as the header tells.
+pub fn look(path: &Path) -> Result<(Source, Vec<Warning>), NiftiError> {
+    let mut head = [0; HEADER];
+    Unpacked::new(open(path)?)?.read_exact(&mut head, HEADER as u64)?;
+    Source::of(&Header::check(&head)?)
 }
 
-/// Reads exactly `length` bytes; memory grows with what is there, not with what a header announces.
-fn take(stream: &mut impl Read, length: u64) -> Result<Vec<u8>, NiftiError> {
-    let mut bytes = Vec::new();
-    let outcome = stream.take(length).read_to_end(&mut bytes);
-    match outcome {
-        Ok(_) if bytes.len() as u64 == length => Ok(bytes),
-        _ => Err(NiftiError::Truncated { expected: length, found: bytes.len() as u64 }),
-    }
+/// The hash of all that [`read`] would look at.
+///
+/// # Errors
+/// As [`look`].
+pub fn hash(path: &Path) -> Result<blake3::Hash, NiftiError> {
+    let mut head = [0; HEADER];
+    let mut stream = Unpacked::new(open(path)?)?;
+    stream.read_exact(&mut head, HEADER as u64)?;
+    let header = Header::check(&head)?;
+    // Whether more follows decides where the voxels begin when the header does not say so.
+    let most = if stream.is_packed() { u64::MAX } else { header.end() + 1 };
+    let mut hash = blake3::Hasher::new();
+    hash.update_reader(io::Read::take(open(path)?, most))?;
+    Ok(hash.finalize())
 }
 
-/// Passes over what lies between header and voxels.
-fn skip(stream: &mut impl Read, length: u64, expected: u64) -> Result<(), NiftiError> {
-    match std::io::copy(&mut stream.take(length), &mut std::io::sink()) {
-        Ok(passed) if passed == length => Ok(()),
-        Ok(found) => Err(NiftiError::Truncated { expected, found }),
-        Err(_) => Err(NiftiError::Truncated { expected, found: HEADER as u64 }),
-    }
+fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    Ok(Box::new(BufReader::with_capacity(1 << 16, File::open(path)?)))
 }
 
-/// Reads on to the end of a compressed stream, where its checksum is verified.
-fn drain(stream: impl Read, end: u64) -> Result<(), NiftiError> {
-    match std::io::copy(&mut stream.take(MAX_TAIL), &mut std::io::sink()) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(NiftiError::Truncated { expected: end, found: end }),
-    }
-}
-
-/// Turns checked voxel bytes into a canonical volume.
-fn decode(head: &[u8], header: &Header, voxels: Vec<u8>) -> Result<Volume, NiftiError> {
-    let source = Source::of(header)?;
-    let foreign = |error: nifti::NiftiError| NiftiError::Voxels(error.to_string());
-    let mut parsed = NiftiHeader::from_reader(&head[..HEADER]).map_err(foreign)?;
-    // Checked to be one volume: the decoder need not hear of a fourth axis.
-    parsed.dim = [3, header.dims[0], header.dims[1], header.dims[2], 1, 1, 1, 1];
-    let raw = InMemNiftiVolume::from_raw_data(&parsed, voxels).map_err(foreign)?;
-    let walk = source.walk();
-    let values = match header.kind {
-        Kind::U8 => scaled::<u8>(raw, header, &walk, f64::from),
-        Kind::I8 => scaled::<i8>(raw, header, &walk, f64::from),
-        Kind::U16 => scaled::<u16>(raw, header, &walk, f64::from),
-        Kind::I16 => scaled::<i16>(raw, header, &walk, f64::from),
-        Kind::U32 => scaled::<u32>(raw, header, &walk, f64::from),
-        Kind::I32 => scaled::<i32>(raw, header, &walk, f64::from),
-        Kind::U64 => scaled::<u64>(raw, header, &walk, |value| value as f64),
-        Kind::I64 => scaled::<i64>(raw, header, &walk, |value| value as f64),
-        Kind::F32 => scaled::<f32>(raw, header, &walk, f64::from),
-        Kind::F64 => scaled::<f64>(raw, header, &walk, |value| value),
+/// Reads what `open` opens, each time from the start.
+fn load<'a>(open: &dyn Fn() -> io::Result<Box<dyn BufRead + 'a>>) -> Result<Volume, NiftiError> {
+    let mut stream = Unpacked::new(open()?)?;
+    let mut head = [0; HEADER];
+    stream.read_exact(&mut head, HEADER as u64)?;
+    let header = Header::check(&head)?;
+    let (source, mut warnings) = Source::of(&header)?;
+    let first = match header.offset {
+        Offset::At(first) => first,
+        Offset::ByLength(stored) => {
+            let taken = first_by_length(&header, stored, Unpacked::new(open()?)?)?;
+            warnings.push(Warning::Offset { stored, taken });
+            taken
+        }
     };
-    Ok(Volume { grid: source.grid(), values: values.map_err(foreign)?, source })
+    let end = (first + header.bytes()) as u64;
+    stream.skip((first - HEADER) as u64, end)?;
+    let values = voxels(&mut stream, &head, &header, &source, end)?;
+    stream.finish()?;
+    if stream.has_junk() {
+        warnings.push(Warning::Junk);
+    }
+    Ok(Volume { grid: source.grid(), values, source, warnings })
+}
+
+/// Where the voxels of a file begin whose header does not say so: after the header, or after the extension flag.
+fn first_by_length(header: &Header, stored: f32, mut whole: Unpacked<'_>) -> Result<usize, NiftiError> {
+    let longest = (FIRST_VOXEL + header.bytes()) as u64;
+    let length = match whole.drain(longest) {
+        Ok(length) => length,
+        Err(NiftiError::Tail(_)) => return Err(NiftiError::Offset(stored)),
+        Err(error) => return Err(error),
+    };
+    let first = usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(header.bytes());
+    match first {
+        HEADER | FIRST_VOXEL => Ok(first),
+        _ => Err(NiftiError::Truncated { expected: longest, found: length }),
+    }
+}
+
+/// Reads the voxels that a checked header describes into canonical order.
+fn voxels(
+    stream: &mut Unpacked<'_>,
+    head: &[u8; HEADER],
+    header: &Header,
+    source: &Source,
+    end: u64,
+) -> Result<Vec<f32>, NiftiError> {
+    let foreign = |error: nifti::NiftiError| NiftiError::Voxels(error.to_string());
+    let mut parsed = NiftiHeader::from_reader(&head[..]).map_err(foreign)?;
+    let mut places = source.walk();
+    // Zeroed memory costs nothing before it is written to: what a header announces and a file lacks is never touched.
+    let mut values = vec![0.0; source.grid().voxels()];
+    let mut left = values.len();
+    while left > 0 {
+        let count = left.min(CHUNK);
+        left -= count;
+        let mut bytes = vec![0; count * header.voxel_bytes()];
+        stream.read_exact(&mut bytes, end)?;
+        // The decoder hears of a row of voxels: header and dimensions are checked, and the order is ours.
+        parsed.dim = [3, count as u16, 1, 1, 1, 1, 1, 1];
+        let raw = InMemNiftiVolume::from_raw_data(&parsed, bytes).map_err(foreign)?;
+        let decoded = match header.kind {
+            Kind::U8 => scaled::<u8>(raw, header, f64::from),
+            Kind::I8 => scaled::<i8>(raw, header, f64::from),
+            Kind::U16 => scaled::<u16>(raw, header, f64::from),
+            Kind::I16 => scaled::<i16>(raw, header, f64::from),
+            Kind::U32 => scaled::<u32>(raw, header, f64::from),
+            Kind::I32 => scaled::<i32>(raw, header, f64::from),
+            Kind::U64 => scaled::<u64>(raw, header, |value| value as f64),
+            Kind::I64 => scaled::<i64>(raw, header, |value| value as f64),
+            Kind::F32 => scaled::<f32>(raw, header, f64::from),
+            Kind::F64 => scaled::<f64>(raw, header, |value| value),
+        };
+        for (value, place) in decoded.map_err(foreign)?.into_iter().zip(&mut places) {
+            values[place] = value;
+        }
+    }
+    Ok(values)
 }
 
 /// Scales in f64, so that wide integers lose nothing before their intercept is added.
 fn scaled<T: DataElement + Copy>(
     raw: InMemNiftiVolume,
     header: &Header,
-    walk: &Walk,
     wide: impl Fn(T) -> f64,
 ) -> nifti::Result<Vec<f32>> {
     let stored: Vec<T> = raw.into_nifti_typed_data()?;
     Ok(match header.scaling {
-        None => walk.gather(&stored, |value| wide(value) as f32),
-        Some((slope, inter)) => walk.gather(&stored, |value| (wide(value) * slope + inter) as f32),
+        None => stored.into_iter().map(|value| wide(value) as f32).collect(),
+        Some((slope, inter)) => stored.into_iter().map(|value| (wide(value) * slope + inter) as f32).collect(),
     })
 }
 

@@ -12,9 +12,9 @@ mod paint;
 mod slice;
 
 use crate::case::{CachedCase, CaseFileError, Prepared};
-use crate::device::{Device, DeviceFault};
+use crate::device::Device;
 use crate::evaluate::shown;
-use crate::infer::Reader;
+use crate::infer::{InferError, Reader};
 use crate::model::ModelError;
 use folder::Entry;
 use metrics::score::AtThreshold;
@@ -59,9 +59,9 @@ pub(crate) enum OverlayError {
         /// The case's place in the list.
         case: u32,
     },
-    /// The device failed.
+    /// The model could not look at the case.
     #[error(transparent)]
-    Device(#[from] DeviceFault),
+    Infer(#[from] InferError),
     /// A picture could not be encoded.
     #[error("a picture could not be encoded: {0}")]
     Encode(#[from] image::ImageError),
@@ -136,15 +136,11 @@ impl Scene<'_> {
 
     /// One slice's logits on the patient's own grid: what scoring saw there, since the network looks at each slice for
     /// itself.
-    fn logits(&self, reader: &Reader, prepared: &Prepared, index: usize) -> Result<Vec<f32>, DeviceFault> {
-        let (slices, area) = (self.federation.input.slices, prepared.plane.pow(2));
-        let only: Vec<bool> = (0..prepared.depth()).map(|slice| slice == index).collect();
-        let read = |slice: usize, slab: &mut [f32]| {
-            prepared.fill_slab(slice, slices, slab);
-        };
+    fn logits(&self, reader: &Reader, prepared: &Prepared, index: usize) -> Result<Vec<f32>, InferError> {
+        let [_, height, width] = prepared.native.grid.dims;
         let kept = shown(self.federation).intersection(prepared.present());
-        let planes = reader.logits(&only, kept, read, |_| {})?;
-        Ok(slice::restore(prepared, planes.get(index * area..).unwrap_or_default(), crate::infer::NO_LESION))
+        let logits = reader.logits(prepared, index..index + 1, kept, |_, _| {})?;
+        Ok(logits[index * height * width..][..height * width].to_vec())
     }
 }
 

@@ -1,10 +1,10 @@
 //! A prepared case on disk, read slab by slab so that a site's cohort need not fit in memory.
 //!
 //! The file: magic, version, header length, the BLAKE3 hash of all that follows, a JSON header, then the present
-//! sequences as 16-bit reals `[depth, plane, plane]`, the label as bytes, and one byte per native voxel (bit 0
+//! sequences as 16-bit reals `[depth, height, width]` of the canvas, the label as bytes, and one byte per native voxel (bit 0
 //! brain, bit 1 lesion). Sixteen bits keep a z-score to one part in two thousand and halve disk and reading.
 
-use super::{Native, Noticed, Placement, Prepared};
+use super::{Native, Noticed, Placement, Prepared, Tiles};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use metrics::components::{Connectivity, components};
@@ -81,10 +81,11 @@ struct Head {
     sequences: usize,
     present: SequenceSet,
     plane: usize,
+    canvas: [usize; 2],
     grid: Grid,
     step: [f32; 2],
-    /// Which slices hold lesion on the model's plane; empty without a reference.
-    lesion_slices: Vec<bool>,
+    /// Which views hold lesion; empty without a reference.
+    lesion_views: Vec<bool>,
     noticed: Noticed,
 }
 
@@ -109,9 +110,10 @@ impl Prepared {
             sequences: self.sequences.len(),
             present: self.present(),
             plane: self.plane,
+            canvas: self.canvas,
             grid: self.native.grid,
             step: self.placement.step,
-            lesion_slices: self.lesion_slices(),
+            lesion_views: self.lesion_views(),
             noticed: self.noticed.clone(),
         };
         let head = serde_json::to_vec(&head).map_err(io::Error::from)?;
@@ -119,13 +121,25 @@ impl Prepared {
         Ok(())
     }
 
-    fn lesion_slices(&self) -> Vec<bool> {
-        let slices = |label: &Vec<u8>| label.chunks(self.plane.pow(2).max(1)).map(|s| s.contains(&1)).collect();
-        self.label.as_ref().map(slices).unwrap_or_default()
+    fn lesion_views(&self) -> Vec<bool> {
+        let (tiles, mut view) = (self.tiles(), vec![0; self.plane.pow(2)]);
+        let mut lesion = Vec::new();
+        for slice in self.label.iter().flat_map(|label| label.chunks(self.whole())) {
+            for tile in 0..tiles.count() {
+                tiles.cut(tile, slice, &mut view);
+                lesion.push(view.contains(&1));
+            }
+        }
+        lesion
+    }
+
+    /// Pixels of one slice.
+    fn whole(&self) -> usize {
+        (self.canvas[0] * self.canvas[1]).max(1)
     }
 
     fn check_sizes(&self) -> Result<(), CaseFileError> {
-        let (planes, voxels) = (self.depth() * self.plane.pow(2), self.native.grid.voxels());
+        let (planes, voxels) = (self.depth() * self.canvas[0] * self.canvas[1], self.native.grid.voxels());
         let images = self.sequences.iter().flatten().map(|values| (planes, values.len()));
         let label = self.label.iter().map(|label| (planes, label.len()));
         let native = [&self.native.brain].into_iter().chain(&self.native.lesion).map(|mask| (voxels, mask.len()));
@@ -141,8 +155,8 @@ impl Prepared {
         let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, file), hash: blake3::Hasher::new() };
         out.out.write_all(&prefix(head.len() as u32, [0; 32]))?;
         out.put(head)?;
-        let mut bytes = Vec::with_capacity(2 * self.plane * self.plane);
-        for slice in self.sequences.iter().flatten().flat_map(|values| values.chunks(self.plane.pow(2).max(1))) {
+        let mut bytes = Vec::with_capacity(2 * self.whole());
+        for slice in self.sequences.iter().flatten().flat_map(|values| values.chunks(self.whole())) {
             bytes.clear();
             bytes.extend(slice.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()));
             out.put(&bytes)?;
@@ -226,7 +240,7 @@ impl CachedCase {
         self.head.grid.dims[0]
     }
 
-    /// Height and width of the model's planes.
+    /// Height and width of what the network is shown at once.
     #[must_use]
     pub fn plane(&self) -> usize {
         self.head.plane
@@ -241,39 +255,53 @@ impl CachedCase {
     /// Whether the case has a reference segmentation.
     #[must_use]
     pub fn has_label(&self) -> bool {
-        !self.head.lesion_slices.is_empty()
+        !self.head.lesion_views.is_empty()
     }
 
-    /// Which slices hold lesion on the model's plane; empty without a reference.
+    /// Which views hold lesion; empty without a reference. A slice has one view where the brain fits the model's plane,
+    /// several that overlap where it does not.
     #[must_use]
-    pub fn lesion_slices(&self) -> &[bool] {
-        &self.head.lesion_slices
+    pub fn lesion_views(&self) -> &[bool] {
+        &self.head.lesion_views
     }
 
-    /// Reads `slices` contiguous slices around `centre` of every sequence into `out`, `[sequences * slices, plane,
+    /// Reads a view and its neighbours in `slices` slices of every sequence into `out`, `[sequences * slices, plane,
     /// plane]`, a sequence's slices contiguous; zero where the case lacks the sequence and beyond the ends.
     ///
     /// # Errors
-    /// [`CaseFileError::Size`] for a buffer or centre that does not fit, [`CaseFileError::Io`].
-    pub fn read_slab(&self, centre: usize, slices: usize, out: &mut [f32]) -> Result<(), CaseFileError> {
-        let area = self.area();
+    /// [`CaseFileError::Size`] for a buffer or view that does not fit, [`CaseFileError::Io`].
+    pub fn read_slab(&self, view: usize, slices: usize, out: &mut [f32]) -> Result<(), CaseFileError> {
+        let (area, rows) = (self.head.plane.pow(2), self.rows(view)?);
         self.expect(self.head.sequences * slices * area, out.len())?;
-        self.check_slice(centre)?;
         // The slab begins `before` slices below the first one when it reaches past the lower end.
         let reach = slices / 2;
-        let (first, before) = (centre.saturating_sub(reach), reach.saturating_sub(centre));
-        let held = (centre + slices - reach).min(self.depth()) - first;
-        let mut bytes = vec![0; 2 * held * area];
+        let (first, before) = (rows.slice.saturating_sub(reach), reach.saturating_sub(rows.slice));
+        let held = (rows.slice + slices - reach).min(self.depth()) - first;
+        let (mut bytes, mut values) = (vec![0; 2 * rows.length], vec![0.0; rows.length]);
         for (sequence, block) in out.chunks_exact_mut((slices * area).max(1)).enumerate() {
             block.fill(0.0);
             if !self.head.present.contains(sequence) {
                 continue;
             }
             let image = self.head.present.iter().position(|index| index == sequence).unwrap_or_default();
-            self.read_at(2 * ((image * self.depth() + first) * area) as u64, &mut bytes)?;
-            widen(&bytes, &mut block[before * area..][..held * area]);
+            for (at, plane) in block[before * area..].chunks_exact_mut(area).take(held).enumerate() {
+                let start = (image * self.depth() + first + at) * self.area() + rows.start;
+                self.read_at(2 * start as u64, &mut bytes)?;
+                widen(&bytes, &mut values);
+                rows.cut(&values, plane);
+            }
         }
         Ok(())
+    }
+
+    /// Where a view lies in the file.
+    fn rows(&self, view: usize) -> Result<Rows, CaseFileError> {
+        let tiles = Tiles::over(self.head.canvas, self.head.plane);
+        let slice = view / tiles.count();
+        self.check_slice(slice)?;
+        let [top, left] = tiles.corner(view % tiles.count());
+        let width = self.head.canvas[1];
+        Ok(Rows { slice, start: top * width, length: self.head.plane * width, width, left, plane: self.head.plane })
     }
 
     /// Reads the whole case, each image once, as it was stored.
@@ -299,24 +327,28 @@ impl CachedCase {
             sequences,
             label,
             plane: self.head.plane,
+            canvas: self.head.canvas,
             native: self.native()?,
             placement: Placement { step: self.head.step },
             noticed: self.head.noticed.clone(),
         })
     }
 
-    /// Reads the label of one slice on the model's plane, `[plane, plane]`, lesion 1, other 0.
+    /// Reads the label of one view, `[plane, plane]`, lesion 1, other 0.
     ///
     /// # Errors
-    /// [`CaseFileError::NoLabel`], [`CaseFileError::Size`] for a buffer or slice that does not fit,
+    /// [`CaseFileError::NoLabel`], [`CaseFileError::Size`] for a buffer or view that does not fit,
     /// [`CaseFileError::Io`].
-    pub fn read_label(&self, centre: usize, out: &mut [u8]) -> Result<(), CaseFileError> {
+    pub fn read_label(&self, view: usize, out: &mut [u8]) -> Result<(), CaseFileError> {
         if !self.has_label() {
             return Err(CaseFileError::NoLabel);
         }
-        self.expect(self.area(), out.len())?;
-        self.check_slice(centre)?;
-        self.read_at(self.images() + (centre * self.area()) as u64, out)
+        self.expect(self.head.plane.pow(2), out.len())?;
+        let rows = self.rows(view)?;
+        let mut label = vec![0; rows.length];
+        self.read_at(self.images() + (rows.slice * self.area() + rows.start) as u64, &mut label)?;
+        rows.cut(&label, out);
+        Ok(())
     }
 
     /// Reads the masks on the patient's own grid.
@@ -340,16 +372,9 @@ impl CachedCase {
         lesion.map_or(0, |mask| components(&mask, self.head.grid.dims, Connectivity::TwentySix).count())
     }
 
-    /// Brings values of the model's planes, `[depth, plane, plane]`, back to the native grid: as
-    /// [`Placement::restore`].
-    #[must_use]
-    pub fn restore(&self, planes: &[f32], outside: f32) -> Vec<f32> {
-        Placement { step: self.head.step }.restore(planes, self.head.plane, self.head.grid.dims, outside)
-    }
-
-    /// Pixels of one of the model's planes.
+    /// Pixels of one slice.
     fn area(&self) -> usize {
-        self.head.plane * self.head.plane
+        self.head.canvas[0] * self.head.canvas[1]
     }
 
     /// Bytes of all images.
@@ -374,6 +399,29 @@ impl CachedCase {
     }
 }
 
+/// The rows of a slice that a view is cut from, whole.
+struct Rows {
+    slice: usize,
+    /// Where they begin in the slice.
+    start: usize,
+    /// Pixels of all of them.
+    length: usize,
+    /// Pixels of one.
+    width: usize,
+    /// The view's first column.
+    left: usize,
+    plane: usize,
+}
+
+impl Rows {
+    /// Cuts the view out of its rows.
+    fn cut<T: Copy>(&self, rows: &[T], view: &mut [T]) {
+        for (row, to) in rows.chunks_exact(self.width).zip(view.chunks_exact_mut(self.plane)) {
+            to.copy_from_slice(&row[self.left..][..self.plane]);
+        }
+    }
+}
+
 /// Stored halves, little-endian, as `f32`; as many as `out` holds.
 fn widen(bytes: &[u8], out: &mut [f32]) {
     let halves: Vec<f16> = bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]])).collect();
@@ -381,106 +429,4 @@ fn widen(bytes: &[u8], out: &mut [f32]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Three slices of 2 x 4 native pixels on planes of 3, second of three sequences missing.
-    fn case() -> Prepared {
-        let image = |start: usize| Some((0..27).map(|i| (start + i) as f32).collect());
-        let mut lesion = vec![0; 24];
-        lesion[9] = 1;
-        Prepared {
-            id: "patient".into(),
-            sequences: vec![image(100), None, image(200)],
-            label: Some(Placement::WHOLE_PIXELS.place_nearest(&lesion, [3, 2, 4], 3)),
-            plane: 3,
-            native: Native {
-                grid: Grid { dims: [3, 2, 4], spacing_mm: [5.0, 1.0, 1.0] },
-                brain: (0..24).map(|i| u8::from(i % 3 > 0)).collect(),
-                lesion: Some(lesion),
-            },
-            placement: Placement::WHOLE_PIXELS,
-            noticed: Noticed { labels: vec![(1, 1)], ..Noticed::default() },
-        }
-    }
-
-    fn stored(case: &Prepared) -> (tempfile::TempDir, CachedCase) {
-        let folder = tempfile::tempdir().unwrap();
-        case.store(&folder.path().join("case")).unwrap();
-        let cached = CachedCase::open(&folder.path().join("case")).unwrap();
-        (folder, cached)
-    }
-
-    #[test]
-    fn a_slab_holds_neighbours_zeros_beyond_the_ends_and_zeros_for_a_missing_sequence() {
-        let (_folder, cached) = stored(&case());
-        let mut slab = vec![f32::NAN; 3 * 3 * 9];
-        cached.read_slab(0, 3, &mut slab).unwrap();
-        assert_eq!(slab[..9], [0.0; 9]);
-        assert_eq!(slab[9..27], (100..118).map(|v| v as f32).collect::<Vec<_>>());
-        assert_eq!(slab[27..54], [0.0; 27]);
-        assert_eq!(slab[63], 200.0);
-        let loaded = cached.load().unwrap();
-        for centre in 0..3 {
-            let (mut from_disk, mut from_memory) = (vec![f32::NAN; 81], vec![f32::NAN; 81]);
-            cached.read_slab(centre, 3, &mut from_disk).unwrap();
-            loaded.fill_slab(centre, 3, &mut from_memory);
-            assert_eq!(from_disk, from_memory, "{centre}");
-        }
-        cached.read_slab(2, 3, &mut slab).unwrap();
-        assert_eq!(slab[..18], (109..127).map(|v| v as f32).collect::<Vec<_>>());
-        assert_eq!(slab[18..27], [0.0; 9]);
-    }
-
-    #[test]
-    fn masks_labels_and_facts_come_back() {
-        let case = case();
-        let (_folder, cached) = stored(&case);
-        assert_eq!(cached.native().unwrap(), case.native);
-        assert_eq!(cached.load().unwrap(), case);
-        assert_eq!(cached.count_lesions(), 1);
-        assert_eq!((cached.id(), cached.present(), cached.plane()), ("patient", case.present(), 3));
-        assert_eq!(cached.lesion_slices(), [false, true, false]);
-        let mut label = [9; 9];
-        cached.read_label(1, &mut label).unwrap();
-        assert_eq!(label, case.label.as_ref().unwrap()[9..18]);
-        let planes: Vec<f32> = (0..27).map(|v| v as f32).collect();
-        assert_eq!(cached.restore(&planes, -1.0), case.restore(&planes, -1.0));
-    }
-
-    #[test]
-    fn a_case_without_reference_says_so() {
-        let mut case = case();
-        (case.label, case.native.lesion) = (None, None);
-        let (_folder, cached) = stored(&case);
-        assert!(!cached.has_label() && cached.native().unwrap().lesion.is_none());
-        assert_eq!(cached.count_lesions(), 0);
-        assert_eq!(cached.load().unwrap(), case);
-        assert!(matches!(cached.read_label(0, &mut [0; 9]), Err(CaseFileError::NoLabel)));
-    }
-
-    #[test]
-    fn one_changed_or_missing_byte_anywhere_is_damage() {
-        let (folder, _) = stored(&case());
-        let path = folder.path().join("case");
-        let whole = std::fs::read(&path).unwrap();
-        for at in 0..whole.len() {
-            let mut changed = whole.clone();
-            changed[at] ^= 1;
-            std::fs::write(&path, &changed).unwrap();
-            assert!(matches!(CachedCase::open(&path), Err(CaseFileError::Damaged)), "byte {at}");
-        }
-        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-        assert!(matches!(CachedCase::open(&path), Err(CaseFileError::Damaged)));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let (_folder, cached) = stored(&case());
-        assert!(matches!(cached.read_slab(0, 5, &mut [0.0; 81]), Err(CaseFileError::Size { .. })));
-        assert!(matches!(cached.read_slab(3, 3, &mut [0.0; 81]), Err(CaseFileError::Size { .. })));
-        let mut short = case();
-        short.native.brain.pop();
-        assert!(matches!(short.store(Path::new("nowhere")), Err(CaseFileError::Size { .. })));
-    }
-}
+mod tests;

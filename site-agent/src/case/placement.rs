@@ -1,9 +1,10 @@
 //! The in-plane map between native and model pixels.
 
-/// The in-plane map between native and model pixels, centre on centre: model pixel `m` lies at native coordinate
-/// `(m - (plane - 1) / 2) * step + (side - 1) / 2`.
+/// The in-plane map between native and model pixels, centre on centre: model pixel `m` of a canvas of that many pixels
+/// lies at native coordinate `(m - (canvas - 1) / 2) * step + (side - 1) / 2`. The canvas is the model's plane, or more
+/// where the brain is larger ([`canvas`](Self::canvas)).
 ///
-/// Where `step` is exactly 1 nothing is resampled: a half pixel, when plane and side differ by an odd number, is
+/// Where `step` is exactly 1 nothing is resampled: a half pixel, when canvas and side differ by an odd number, is
 /// rounded down, so that crop and padding move whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Placement {
@@ -33,20 +34,62 @@ impl Placement {
         Self { step: native_mm.map(step) }
     }
 
-    /// Native planes `[depth, height, width]` on the model's, bilinear; zero where the model's plane reaches past.
+    /// Height and width in model pixels that show all of the brain: the model's plane, or along each axis the least
+    /// that reaches as far as the brain. `brain` is the first and last native row, then column.
     #[must_use]
-    pub fn place(&self, native: &[f32], dims: [usize; 3], plane: usize) -> Vec<f32> {
-        let [rows, columns] = self.model_in_native([dims[1], dims[2]], plane);
+    pub fn canvas(&self, brain: [[usize; 2]; 2], sides: [usize; 2], plane: usize) -> [usize; 2] {
+        [0, 1].map(|axis| {
+            let (side, step) = (sides[axis], self.step[axis]);
+            let shows = |canvas: usize| {
+                let first = first(side, canvas, step);
+                brain[axis].iter().all(|&n| between((n as f32 - first) / step, canvas).is_some())
+            };
+            let middle = (side as f32 - 1.0) / 2.0;
+            let reach = brain[axis].iter().map(|&n| (n as f32 - middle).abs() / step).fold(0.0, f32::max);
+            let mut canvas = plane.max((2.0 * reach) as usize);
+            if shows(plane) {
+                return plane;
+            }
+            // One pixel more for the edge, another for a half that was rounded down.
+            while !shows(canvas) && canvas < (2.0 * reach) as usize + 8 {
+                canvas += 1;
+            }
+            canvas
+        })
+    }
+
+    /// The native rows and columns that `plane` pixels of a canvas show, from pixel `corner` on.
+    #[must_use]
+    pub fn shown(
+        &self,
+        sides: [usize; 2],
+        canvas: [usize; 2],
+        corner: [usize; 2],
+        plane: usize,
+    ) -> [std::ops::Range<usize>; 2] {
+        [0, 1].map(|axis| {
+            let (side, step) = (sides[axis], self.step[axis]);
+            let first = first(side, canvas[axis], step) + corner[axis] as f32 * step;
+            let seen = |n: &usize| between((*n as f32 - first) / step, plane).is_some();
+            let start = (0..side).find(seen).unwrap_or(side);
+            start..(start..side).rev().find(seen).map_or(start, |last| last + 1)
+        })
+    }
+
+    /// Native planes `[depth, height, width]` on the model's, bilinear; zero where the canvas reaches past.
+    #[must_use]
+    pub fn place(&self, native: &[f32], dims: [usize; 3], canvas: [usize; 2]) -> Vec<f32> {
+        let [rows, columns] = self.model_in_native([dims[1], dims[2]], canvas);
         resampled(native, [dims[1], dims[2]], [&rows, &columns], 0.0)
     }
 
     /// As [`place`](Self::place) by the nearest pixel, for masks and labels.
     #[must_use]
-    pub fn place_nearest(&self, native: &[u8], dims: [usize; 3], plane: usize) -> Vec<u8> {
+    pub fn place_nearest(&self, native: &[u8], dims: [usize; 3], canvas: [usize; 2]) -> Vec<u8> {
         let nearest = |between: &Option<Between>| between.map(|b| if b.weight > 0.5 { b.high } else { b.low });
-        let [rows, columns] = self.model_in_native([dims[1], dims[2]], plane);
+        let [rows, columns] = self.model_in_native([dims[1], dims[2]], canvas);
         let columns: Vec<Option<usize>> = columns.iter().map(nearest).collect();
-        let mut placed = Vec::with_capacity(dims[0] * plane * plane);
+        let mut placed = Vec::with_capacity(dims[0] * canvas[0] * canvas[1]);
         for slice in native.chunks_exact(dims[1] * dims[2]) {
             for row in rows.iter().map(nearest) {
                 let row = row.map(|y| &slice[y * dims[2]..][..dims[2]]);
@@ -56,35 +99,35 @@ impl Placement {
         placed
     }
 
-    /// Values on the model's planes `[depth, plane, plane]` brought back to native `dims`, bilinear; `outside` where
-    /// the model's plane does not reach.
+    /// Values on a canvas `[depth, height, width]` brought back to native `dims`, bilinear; `outside` where the canvas
+    /// does not reach.
     #[must_use]
-    pub fn restore(&self, planes: &[f32], plane: usize, dims: [usize; 3], outside: f32) -> Vec<f32> {
+    pub fn restore(&self, planes: &[f32], canvas: [usize; 2], dims: [usize; 3], outside: f32) -> Vec<f32> {
         let axis = |axis: usize| -> Vec<Option<Between>> {
             let (side, step) = (dims[1 + axis], self.step[axis]);
-            let first = first(side, plane, step);
-            (0..side).map(|n| between((n as f32 - first) / step, plane)).collect()
+            let first = first(side, canvas[axis], step);
+            (0..side).map(|n| between((n as f32 - first) / step, canvas[axis])).collect()
         };
         let (rows, columns) = (axis(0), axis(1));
-        resampled(planes, [plane, plane], [&rows, &columns], outside)
+        resampled(planes, canvas, [&rows, &columns], outside)
     }
 
-    /// Where each row and column of the model's plane lies among `sides` native rows and columns.
-    fn model_in_native(&self, sides: [usize; 2], plane: usize) -> [Vec<Option<Between>>; 2] {
+    /// Where each row and column of the canvas lies among `sides` native rows and columns.
+    fn model_in_native(&self, sides: [usize; 2], canvas: [usize; 2]) -> [Vec<Option<Between>>; 2] {
         [0, 1].map(|axis| {
             let (side, step) = (sides[axis], self.step[axis]);
-            let first = first(side, plane, step);
-            (0..plane).map(|m| between(first + m as f32 * step, side)).collect()
+            let first = first(side, canvas[axis], step);
+            (0..canvas[axis]).map(|m| between(first + m as f32 * step, side)).collect()
         })
     }
 }
 
-/// The native coordinate of the model's first pixel.
-fn first(side: usize, plane: usize, step: f32) -> f32 {
+/// The native coordinate of a canvas's first pixel.
+fn first(side: usize, canvas: usize, step: f32) -> f32 {
     if step == 1.0 {
-        return ((side as f32 - plane as f32) / 2.0).floor();
+        return ((side as f32 - canvas as f32) / 2.0).floor();
     }
-    (side as f32 - 1.0) / 2.0 - (plane as f32 - 1.0) / 2.0 * step
+    (side as f32 - 1.0) / 2.0 - (canvas as f32 - 1.0) / 2.0 * step
 }
 
 /// The neighbours of `at` among `side` pixels; `None` beyond the outer pixels' edges.
@@ -134,7 +177,7 @@ mod tests {
     #[test]
     fn cropping_moves_whole_pixels_and_padding_is_zero() {
         let native: Vec<f32> = (1..=35).map(|v| v as f32).collect(); // 5 rows of 7
-        let placed = Placement::WHOLE_PIXELS.place(&native, [1, 5, 7], 6);
+        let placed = Placement::WHOLE_PIXELS.place(&native, [1, 5, 7], [6, 6]);
         // Rows start at floor(-0.5) = -1, columns at floor(0.5) = 0.
         assert_eq!(placed[..6], [0.0; 6]);
         assert_eq!(placed[6..12], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -144,24 +187,66 @@ mod tests {
     #[test]
     fn half_the_resolution_averages_pairs() {
         let native = [0.0, 2.0, 4.0, 6.0].repeat(4);
-        let placed = Placement::new([1.0, 1.0], Some(2.0)).place(&native, [1, 4, 4], 2);
+        let placed = Placement::new([1.0, 1.0], Some(2.0)).place(&native, [1, 4, 4], [2, 2]);
         assert_eq!(placed, [1.0, 5.0, 1.0, 5.0]);
     }
 
     #[test]
     fn what_the_plane_does_not_reach_is_outside() {
-        let restored = Placement::WHOLE_PIXELS.restore(&[5.0; 4], 2, [1, 4, 4], -9.0);
+        let restored = Placement::WHOLE_PIXELS.restore(&[5.0; 4], [2, 2], [1, 4, 4], -9.0);
         assert_eq!(restored[..4], [-9.0; 4]);
         assert_eq!(restored[4..8], [-9.0, 5.0, 5.0, -9.0]);
     }
 
+    #[test]
+    fn a_brain_that_fits_has_the_models_plane_and_a_larger_one_the_least_that_shows_it() {
+        let whole = Placement::WHOLE_PIXELS;
+        // The plane shows native rows 16 to 47 of 64.
+        assert_eq!(whole.canvas([[16, 47], [20, 30]], [64, 64], 32), [32, 32]);
+        assert_eq!(whole.canvas([[15, 47], [16, 48]], [64, 64], 32), [33, 34]);
+        assert_eq!(whole.canvas([[0, 63], [20, 30]], [64, 64], 32), [64, 32]);
+        let coarse = Placement::new([1.0, 1.0], Some(2.0));
+        assert_eq!(coarse.canvas([[0, 63], [0, 63]], [64, 64], 32), [32, 32]);
+        assert_eq!(coarse.canvas([[0, 63], [0, 63]], [64, 64], 16), [32, 32]);
+    }
+
+    #[test]
+    fn a_window_shows_the_native_rows_under_it() {
+        let whole = Placement::WHOLE_PIXELS;
+        assert_eq!(whole.shown([64, 64], [64, 32], [16, 0], 32), [16..48, 16..48]);
+        let coarse = Placement::new([1.0, 1.0], Some(2.0));
+        assert_eq!(coarse.shown([64, 64], [32, 32], [0, 16], 16), [0..32, 32..64]);
+        assert_eq!(whole.shown([2, 2], [8, 8], [6, 6], 2), [2..2, 2..2]);
+    }
+
     proptest! {
+        #[test]
+        fn the_canvas_shows_the_whole_brain(
+            step in 0.2f32..4.0, resampled: bool, side in 1usize..200, plane in 2usize..60, ends in (0usize..200, 0usize..200),
+        ) {
+            let step = if resampled { step } else { 1.0 };
+            let (low, high) = (ends.0.min(ends.1) % side, ends.0.max(ends.1) % side);
+            let brain = [[low.min(high), low.max(high)]; 2];
+            let placement = Placement { step: [step; 2] };
+            let canvas = placement.canvas(brain, [side, side], plane);
+            prop_assert!(canvas[0] >= plane);
+            let values = vec![1.0; canvas[0] * canvas[1]];
+            let native = placement.restore(&values, canvas, [1, side, side], f32::NAN);
+            for n in brain[0] {
+                prop_assert!(native[n * side + n].is_finite(), "{canvas:?} {brain:?}");
+            }
+            if canvas[0] > plane {
+                let least = placement.restore(&vec![1.0; plane * plane], [plane; 2], [1, side, side], f32::NAN);
+                prop_assert!(brain[0].iter().any(|&n| least[n * side + n].is_nan()));
+            }
+        }
+
         #[test]
         fn there_and_back_by_whole_pixels_changes_nothing(h in 1usize..9, w in 1usize..9, extra in 0usize..5) {
             let native: Vec<f32> = (0..2 * h * w).map(|v| v as f32 + 1.0).collect();
             let plane = h.max(w) + extra;
-            let placed = Placement::WHOLE_PIXELS.place(&native, [2, h, w], plane);
-            prop_assert_eq!(Placement::WHOLE_PIXELS.restore(&placed, plane, [2, h, w], f32::NAN), native);
+            let placed = Placement::WHOLE_PIXELS.place(&native, [2, h, w], [plane; 2]);
+            prop_assert_eq!(Placement::WHOLE_PIXELS.restore(&placed, [plane; 2], [2, h, w], f32::NAN), native);
         }
 
         #[test]
@@ -169,7 +254,7 @@ mod tests {
             // Linear interpolation reproduces a linear image wherever the plane lies inside it.
             let native: Vec<f32> = (0..side * side).map(|i| (i % side) as f32).collect();
             let plane = (((side - 1) as f32 / step) as usize).max(2);
-            let placed = Placement { step: [step, step] }.place(&native, [1, side, side], plane);
+            let placed = Placement { step: [step, step] }.place(&native, [1, side, side], [plane; 2]);
             let middle = &placed[plane * (plane / 2)..][..plane];
             for pair in middle.windows(2) {
                 prop_assert!((pair[1] - pair[0] - step).abs() < 1e-3, "{:?}", middle);
@@ -180,8 +265,8 @@ mod tests {
         #[test]
         fn masks_and_images_are_placed_alike(step in 0.4f32..2.5, side in 4usize..20, plane in 4usize..20) {
             let placement = Placement { step: [step, 1.0] };
-            let ones = placement.place_nearest(&vec![1; side * side], [1, side, side], plane);
-            let reals = placement.place(&vec![1.0; side * side], [1, side, side], plane);
+            let ones = placement.place_nearest(&vec![1; side * side], [1, side, side], [plane; 2]);
+            let reals = placement.place(&vec![1.0; side * side], [1, side, side], [plane; 2]);
             prop_assert!(ones.iter().zip(reals).all(|(&a, b)| f32::from(a) == b));
         }
     }

@@ -3,8 +3,8 @@
 use crate::case::Prepared;
 use crate::data::{CaseError, Files, prepare};
 use crate::device::{self, DeviceError, DeviceFault};
-use crate::evaluate::{brain_slices, called};
-use crate::infer::{NO_LESION, Reader};
+use crate::evaluate::called;
+use crate::infer::{InferError, Reader};
 use crate::logging;
 use crate::meter::Meter;
 use crate::model::ModelError;
@@ -87,6 +87,8 @@ pub(crate) enum PredictError {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Fault(#[from] DeviceFault),
+    #[error("{0}")]
+    NotFinite(InferError),
     #[error(transparent)]
     Case(#[from] CaseError),
     #[error(transparent)]
@@ -112,6 +114,7 @@ impl Explain for PredictError {
             | Self::NoSequence { .. }
             | Self::NoThreshold
             | Self::Threshold(_) => Class::Configuration,
+            Self::NotFinite(_) => Class::Data,
             Self::Write { .. } | Self::Folder { .. } => Class::Disk,
             Self::Lost(_) => Class::Internal,
         }
@@ -129,6 +132,7 @@ impl Explain for PredictError {
                 "give each sequence the patient has as --sequence NAME=FILE"
             }
             Self::NoThreshold | Self::Threshold(_) => "give one with --threshold, such as 0.5",
+            Self::NotFinite(_) => "another model, or another image of the patient, shows which is broken",
             Self::Write { .. } | Self::Folder { .. } => "choose another folder with --out",
             Self::Lost(_) => return None,
         };
@@ -157,6 +161,10 @@ struct Summary {
     lesions: usize,
     lesion_voxels: usize,
     lesion_mm3: f64,
+    /// The share of the brain's voxels that the network was asked about.
+    brain_shown: f64,
+    /// What a reader of the result should know about the patient's files.
+    warnings: Vec<String>,
     probability: PathBuf,
     mask: PathBuf,
 }
@@ -177,6 +185,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         _ => lost("a thread panicked".into()),
     };
     let summary = summary.map_err(broken)??;
+    for warning in &summary.warnings {
+        eprintln!("warning: {warning}");
+    }
     if args.json {
         let text = serde_json::to_string_pretty(&summary).map_err(|error| lost(error.to_string()))?;
         println!("{text}");
@@ -203,6 +214,7 @@ impl std::fmt::Display for Summary {
         let Self { lesions, lesion_mm3, threshold, .. } = self;
         writeln!(f, "{lesions} lesions, {lesion_mm3:.0} mm3 in all, at a probability of {threshold} or more")?;
         writeln!(f, "from {} by {}, round {}", self.sequences.join(", "), self.model, self.round)?;
+        writeln!(f, "{:.1} % of the brain was looked at", 100.0 * self.brain_shown)?;
         writeln!(f, "{}", self.probability.display())?;
         write!(f, "{}", self.mask.display())
     }
@@ -226,9 +238,6 @@ impl Task {
 
     fn run(&self) -> Result<Summary, PredictError> {
         let (patient, source) = prepare("patient", &self.files, &self.card.input, &[])?;
-        for note in &patient.noticed.notes {
-            tracing::warn!("{}: {}", note.what, note.remedy);
-        }
         let logits = self.logits(&patient)?;
         let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
         let mask = called(&logits, self.threshold);
@@ -244,6 +253,8 @@ impl Task {
             lesions,
             lesion_voxels,
             lesion_mm3: lesion_voxels as f64 * patient.native.grid.voxel_mm3(),
+            brain_shown: patient.brain_shown(),
+            warnings: patient.noticed.notes.iter().map(|note| format!("{}: {}", note.what, note.remedy)).collect(),
             probability,
             mask: mask_path,
         })
@@ -251,15 +262,18 @@ impl Task {
 
     /// Logits on the patient's own grid.
     fn logits(&self, patient: &Prepared) -> Result<Vec<f32>, PredictError> {
-        let (card, slices) = (&self.card, brain_slices(&patient.native));
+        let card = &self.card;
         let reader =
             Reader::new(std::slice::from_ref(&self.parameters), (&card.model, &card.input), BATCH, &self.device)?;
-        let mut meter = Meter::new("slices segmented", slices.iter().filter(|&&brain| brain).count());
-        let read = |slice: usize, slab: &mut [f32]| {
-            patient.fill_slab(slice, card.input.slices, slab);
+        let mut meter = None;
+        let after = |done: usize, total: usize| {
+            meter.get_or_insert_with(|| Meter::new("slices segmented", total)).at(done);
         };
-        let planes = reader.logits(&slices, patient.present(), read, |done| meter.at(done))?;
-        Ok(patient.restore(&planes, NO_LESION))
+        let logits = reader.logits(patient, 0..patient.depth(), patient.present(), after);
+        logits.map_err(|error| match error {
+            InferError::Device(fault) => PredictError::Fault(fault),
+            broken => PredictError::NotFinite(broken),
+        })
     }
 
     fn write(&self, probability: &[f32], mask: &[u8], source: &Source) -> Result<(PathBuf, PathBuf), PredictError> {

@@ -76,9 +76,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn score_pair(args: &Args) -> Result<Measured, ScoreError> {
-    let pair = Pair::read(&args.reference, &args.prediction, &args.labels())?;
-    let map = args.score.as_ref().map(|map| read::ScoreMap::read(map, &args.brain, &pair)).transpose()?;
+    let mut pair = Pair::read(&args.reference, &args.prediction, &args.labels())?;
+    let map = args.score.as_ref().map(|map| read::ScoreMap::read(map, &args.brain, &mut pair)).transpose()?;
+    warn(&pair);
     Ok(measure(&pair, map.as_ref(), &args.wanted()))
+}
+
+/// Says what is odd about a pair's files.
+fn warn(pair: &Pair) {
+    for warning in &pair.warnings {
+        eprintln!("warning: {warning}");
+    }
 }
 
 /// Prints, unless whoever reads has left.

@@ -4,12 +4,15 @@ use super::brain::brain;
 use super::labels;
 use super::normalise::normalise;
 use super::trouble::{Trouble, pointer};
-use crate::case::{CaseFileError, Native, Noticed, Placement, Prepared};
-use crate::nifti::{self, Form, NiftiError, Source, Volume};
+use crate::case::{CaseFileError, Native, Note, Noticed, Placement, Prepared};
+use crate::label::{NoLabel, label};
+use crate::nifti::{self, NiftiError, Source, Volume};
 use program::{Class, Explain};
 use protocol::case::Grid;
 use protocol::federation::Input;
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Where one case's volumes are.
@@ -110,8 +113,23 @@ pub enum CaseError {
     #[error("{0} has the same value in the whole brain")]
     Constant(String),
     /// A label that is not an integer.
-    #[error("the label holds {0}, which is not a whole number from 0 to 65535")]
-    Label(f32),
+    #[error("the label is no mask: {0}")]
+    Label(#[from] NoLabel),
+    /// More than fits into memory.
+    #[error(
+        "{depth} slices of {height} x {width} of the model's pixels, which the brain needs, are more than a case may have"
+    )]
+    TooLarge {
+        /// Slices.
+        depth: usize,
+        /// Rows of each.
+        height: usize,
+        /// Columns of each.
+        width: usize,
+    },
+    /// A file that another program writes to.
+    #[error("a file of the case changed while it was read")]
+    Changed,
     /// The cache file.
     #[error("{0}")]
     Cache(#[from] CaseFileError),
@@ -138,33 +156,29 @@ fn besides(names: &[String]) -> String {
     if names.is_empty() { String::new() } else { format!("; there are {}", names.join(", ")) }
 }
 
-/// The content of one case's files.
-pub(super) struct Contents {
-    pub(super) sequences: Vec<Option<Vec<u8>>>,
-    pub(super) label: Option<Vec<u8>>,
-    pub(super) brain: Option<Vec<u8>>,
-}
-
 impl Files {
-    /// Reads the files as they are.
-    pub(super) fn read(&self, input: &Input) -> Result<Contents, CaseError> {
-        let read = |what: &str, path: &Option<PathBuf>| {
-            let content = path.as_deref().map(|path: &Path| std::fs::read(path));
-            let content = content.transpose();
-            let content = content.map_err(|error| CaseError::File { what: what.into(), error: error.into() })?;
-            match content.as_deref().and_then(pointer) {
-                Some(trouble) => Err(CaseError::Content { what: what.into(), trouble }),
-                None => Ok(content),
+    /// All files that there are, with what they are for people.
+    pub(super) fn named<'a>(&'a self, input: &'a Input) -> impl Iterator<Item = (&'a str, &'a Path)> {
+        let sequences = input.sequences.iter().zip(&self.sequences).map(|(name, path)| (name.as_str(), path));
+        let others = [("label", &self.label), ("brain mask", &self.brain)];
+        sequences.chain(others).filter_map(|(what, path)| Some((what, path.as_deref()?)))
+    }
+
+    /// Refuses files that only name their content, as archives leave them where it was not fetched.
+    fn refuse_pointers(&self, input: &Input) -> Result<(), CaseError> {
+        for (what, path) in self.named(input) {
+            let start = start_of(path);
+            let start = start.map_err(|error| CaseError::File { what: what.into(), error: error.into() })?;
+            if let Some(trouble) = pointer(&start) {
+                return Err(CaseError::Content { what: what.into(), trouble });
             }
-        };
-        let named = input.sequences.iter().zip(&self.sequences);
-        Ok(Contents {
-            sequences: named.map(|(name, path)| read(name, path)).collect::<Result<_, _>>()?,
-            label: read("label", &self.label)?,
-            brain: read("brain mask", &self.brain)?,
-        })
+        }
+        Ok(())
     }
 }
+
+/// Pixels that one sequence's planes may have: 512 slices of 512 x 512, half a GiB.
+const MAX_PIXELS: usize = 1 << 27;
 
 /// Prepares one case: one grid, z-scores over the brain (population standard deviation), zero outside, and the
 /// model's planes. The brain is the mask where there is one, else every voxel that is not like the volume's corners in
@@ -175,57 +189,106 @@ impl Files {
 /// # Errors
 /// See [`CaseError`].
 pub fn prepare(id: &str, files: &Files, input: &Input, lesion_labels: &[u16]) -> Result<(Prepared, Source), CaseError> {
-    files.read(input)?.prepare(id, input, lesion_labels)
+    let Examined { source, images, brain, lesion, mut noticed } = examine(files, input, lesion_labels)?;
+    let grid = source.grid();
+    let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
+    let canvas = placement.canvas(extent(&brain, grid.dims), [grid.dims[1], grid.dims[2]], input.plane);
+    let [height, width] = canvas;
+    let fits = grid.dims[0].checked_mul(height).and_then(|rows| rows.checked_mul(width));
+    if fits.is_none_or(|pixels| pixels > MAX_PIXELS) {
+        return Err(CaseError::TooLarge { depth: grid.dims[0], height, width });
+    }
+    if canvas != [input.plane; 2] {
+        noticed.notes.push(Note::new(
+            format!(
+                "the brain does not fit the model's plane of {0} x {0} pixels: it is looked at in overlapping parts of \
+                 {height} x {width}",
+                input.plane
+            ),
+            "nothing, if the brain is that large; else give a brain mask, or ask for a larger input.plane",
+        ));
+    }
+    let planes = Planes { placement, grid, canvas, brain: &brain };
+    let sequences = images.into_iter().map(|image| image.map(|image| planes.image(&image))).collect();
+    let label = lesion.as_ref().map(|lesion| placement.place_nearest(lesion, grid.dims, canvas));
+    let native = Native { grid, brain, lesion };
+    let plane = input.plane;
+    Ok((Prepared { id: id.into(), sequences, label, plane, canvas, native, placement, noticed }, source))
 }
 
-impl Contents {
-    /// As [`prepare`].
-    pub(super) fn prepare(
-        self,
-        id: &str,
-        input: &Input,
-        lesion_labels: &[u16],
-    ) -> Result<(Prepared, Source), CaseError> {
-        let examined = self.examine(input, lesion_labels)?;
-        let Examined { source, images, brain, lesion, noticed } = examined;
-        let grid = source.grid();
-        let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
-        let planes = Planes { placement, grid, plane: input.plane, brain: &brain };
-        let sequences = images.into_iter().map(|image| image.map(|image| planes.image(&image))).collect();
-        let label = lesion.as_ref().map(|lesion| placement.place_nearest(lesion, grid.dims, input.plane));
-        let native = Native { grid, brain, lesion };
-        Ok((Prepared { id: id.into(), sequences, label, plane: input.plane, native, placement, noticed }, source))
+/// Everything about a case that does not depend on the model's planes.
+///
+/// # Errors
+/// As [`prepare`].
+pub(super) fn examine(files: &Files, input: &Input, lesion_labels: &[u16]) -> Result<Examined, CaseError> {
+    files.refuse_pointers(input)?;
+    let mut stand = Stand::default();
+    let mut images: Vec<Option<Vec<f32>>> = Vec::with_capacity(input.sequences.len());
+    for (name, path) in input.sequences.iter().zip(&files.sequences) {
+        images.push(path.as_deref().map(|path| stand.volume(name, path)).transpose()?);
     }
+    let label = files.label.as_deref().map(|path| stand.volume("label", path)).transpose()?;
+    let mut noticed = Noticed::default();
+    let lesion = label.as_ref().map(|values| lesion(values, lesion_labels)).transpose()?;
+    if let Some(label) = label {
+        noticed.labels = labels::census(&label);
+    }
+    let mask = files.brain.as_deref().map(|path| stand.volume("brain mask", path)).transpose()?;
+    let Some((_, source)) = stand.first else { return Err(CaseError::Missing("sequence")) };
+    noticed.notes = stand.notes;
+    let grid = source.grid();
+    let brain = brain(grid.voxels(), grid.dims, &images, mask.as_deref(), &mut noticed.notes)?;
+    drop(mask);
+    noticed.images = different(&input.sequences, &images)?;
+    if let Some(lesion) = &lesion {
+        labels::compare(lesion, &brain, &mut noticed.notes);
+    }
+    for (name, image) in input.sequences.iter().zip(&mut images) {
+        if let Some(image) = image {
+            normalise(name, image, &brain, input.clip_percentiles, &mut noticed.notes)?;
+        }
+    }
+    Ok(Examined { source, images, brain, lesion, noticed })
+}
 
-    /// Everything about a case that does not depend on the model's planes.
-    pub(super) fn examine(self, input: &Input, lesion_labels: &[u16]) -> Result<Examined, CaseError> {
-        let mut images: Vec<Option<Vec<f32>>> = Vec::with_capacity(input.sequences.len());
-        let mut stand = None;
-        for (name, content) in input.sequences.iter().zip(self.sequences) {
-            images.push(content.map(|content| finite_volume(name, &content, &mut stand)).transpose()?);
+/// The first bytes of a file: enough to know one that only names its content.
+fn start_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    File::open(path)?.take(1 << 15).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// Where the volumes of a case lie, as far as they are read.
+#[derive(Default)]
+struct Stand {
+    /// The first volume and its grid.
+    first: Option<(String, Source)>,
+    notes: Vec<Note>,
+}
+
+impl Stand {
+    /// Reads a volume that must lie where the first one lies and hold numbers only.
+    fn volume(&mut self, what: &str, path: &Path) -> Result<Vec<f32>, CaseError> {
+        let read = nifti::read(path).map_err(|error| CaseError::File { what: what.into(), error });
+        let Volume { values, source, warnings, .. } = read?;
+        for warning in warnings {
+            self.notes.push(Note::new(format!("{what}: {warning}"), ODD));
         }
-        let label = self.label.map(|content| finite_volume("label", &content, &mut stand)).transpose()?;
-        let mask = self.brain.map(|content| finite_volume("brain mask", &content, &mut stand)).transpose()?;
-        let Some((_, source)) = stand else { return Err(CaseError::Missing("sequence")) };
-        let mut noticed = Noticed::default();
-        let lesion = label.as_ref().map(|values| lesion(values, lesion_labels)).transpose()?;
-        if let Some(label) = label {
-            noticed.labels = labels::census(&label);
+        let (first, first_grid) = self.first.get_or_insert_with(|| (what.into(), source.clone()));
+        if !first_grid.same_place(&source) {
+            return Err(CaseError::Grids {
+                first: first.clone(),
+                first_grid: Box::new(first_grid.clone()),
+                second: what.into(),
+                second_grid: Box::new(source),
+            });
         }
-        let dims = source.grid().dims;
-        let brain = brain(source.grid().voxels(), dims, &images, mask.as_deref(), &mut noticed.notes)?;
-        noticed.images = different(&input.sequences, &images)?;
-        if let Some(lesion) = &lesion {
-            labels::compare(lesion, &brain, &mut noticed.notes);
-        }
-        for (name, image) in input.sequences.iter().zip(&mut images) {
-            if let Some(image) = image {
-                normalise(name, image, &brain, input.clip_percentiles, &mut noticed.notes)?;
-            }
-        }
-        Ok(Examined { source, images, brain, lesion, noticed })
+        if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(CaseError::NotFinite(what.into())) }
     }
 }
+
+/// What to do about a file that is odd and can be used.
+const ODD: &str = "see \"What is read\" in docs/users/DATA.md, and compare with your viewer";
 
 /// A case's volumes on the patient's own grid, images as z-scores.
 pub(super) struct Examined {
@@ -257,49 +320,37 @@ fn different(names: &[String], images: &[Option<Vec<f32>>]) -> Result<Vec<String
     Ok(hashes)
 }
 
-/// Reads a volume that must lie where the first one lies and hold numbers only.
-fn finite_volume(what: &str, content: &[u8], stand: &mut Option<(String, Source)>) -> Result<Vec<f32>, CaseError> {
-    let parsed = nifti::parse(content).map_err(|error| CaseError::File { what: what.into(), error });
-    let Volume { values, source, .. } = parsed?;
-    if source.form() == Form::Spacing {
-        tracing::warn!("a volume has neither sform nor qform: left and right are assumed, see docs/users/DATA.md");
+/// The first and last row of the brain, and the first and last column.
+fn extent(brain: &[u8], [_, height, width]: [usize; 3]) -> [[usize; 2]; 2] {
+    let mut extent = [[height - 1, 0], [width - 1, 0]];
+    for (at, _) in brain.iter().enumerate().filter(|(_, voxel)| **voxel != 0) {
+        for (ends, place) in extent.iter_mut().zip([at / width % height, at % width]) {
+            *ends = [ends[0].min(place), ends[1].max(place)];
+        }
     }
-    let (first, first_grid) = stand.get_or_insert_with(|| (what.into(), source.clone()));
-    if !first_grid.same_place(&source) {
-        return Err(CaseError::Grids {
-            first: first.clone(),
-            first_grid: Box::new(first_grid.clone()),
-            second: what.into(),
-            second_grid: Box::new(source),
-        });
-    }
-    if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(CaseError::NotFinite(what.into())) }
+    extent
 }
 
 /// Lesion 1, other 0. A label without lesion is a case without lesion.
 fn lesion(values: &[f32], lesion_labels: &[u16]) -> Result<Vec<u8>, CaseError> {
-    let whole = |value: f32| (value - value.round()).abs() < 1e-3 && (-0.5..65535.5).contains(&value);
-    if let Some(&odd) = values.iter().find(|&&value| !whole(value)) {
-        return Err(CaseError::Label(odd));
-    }
-    Ok(values.iter().map(|&value| u8::from(lesion_labels.contains(&(value.round() as u16)))).collect())
+    values.iter().map(|&value| Ok(u8::from(lesion_labels.contains(&label(value)?)))).collect()
 }
 
 /// How a case's native planes become the model's.
 struct Planes<'a> {
     placement: Placement,
     grid: Grid,
-    plane: usize,
+    canvas: [usize; 2],
     brain: &'a [u8],
 }
 
 impl Planes<'_> {
     /// Z-scores on the model's planes, zero outside the brain.
     fn image(&self, image: &[f32]) -> Vec<f32> {
-        let mut placed = self.placement.place(image, self.grid.dims, self.plane);
+        let mut placed = self.placement.place(image, self.grid.dims, self.canvas);
         if self.placement != Placement::WHOLE_PIXELS {
             // Interpolation bleeds over the brain's edge.
-            let brain = self.placement.place_nearest(self.brain, self.grid.dims, self.plane);
+            let brain = self.placement.place_nearest(self.brain, self.grid.dims, self.canvas);
             placed.iter_mut().zip(brain).filter(|(_, brain)| *brain == 0).for_each(|(value, _)| *value = 0.0);
         }
         placed

@@ -3,6 +3,7 @@
 use super::assess::{Assessed, Read, assess};
 use super::config::{Archives, DataConfig};
 use super::find::Candidate;
+use super::prepare::examine;
 use super::{DataError, Gathered, Job, each, gather};
 use protocol::federation::Input;
 use serde::Serialize;
@@ -62,8 +63,7 @@ pub fn survey(archives: &Archives, progress: &mut (dyn FnMut(usize, usize) + Sen
     }
     let read = |job| {
         let Job { archive, id, candidate: Candidate { patient, files, notes } } = job;
-        let contents = files.and_then(|files| files.read(&input));
-        let outcome = contents.and_then(|contents| contents.examine(&input, archive.lesion_labels()));
+        let outcome = files.and_then(|files| examine(&files, &input, archive.lesion_labels()));
         Ok(Read { archive, id, patient, notes, outcome: outcome.map(|examined| examined.noticed) })
     };
     let assessed = assess(each(jobs, read, progress)?, |noticed| noticed);

@@ -4,6 +4,8 @@ use protocol::case::Grid;
 use std::collections::BTreeMap;
 use std::fs;
 
+mod volumes;
+
 const GRID: Grid = Grid { dims: [4, 6, 8], spacing_mm: [3.0, 1.0, 1.0] };
 
 fn input() -> Input {
@@ -89,7 +91,7 @@ fn cases_are_found_prepared_and_counted() {
     assert_eq!(seen, [(1, 3), (2, 3), (3, 3)]);
     let case = &cohort.cases[0];
     assert_eq!((case.present(), case.depth(), case.grid()), (input().all(), 4, GRID));
-    assert_eq!(case.lesion_slices(), [false, false, true, false]);
+    assert_eq!(case.lesion_views(), [false, false, true, false]);
     let mut slab = vec![0.0; 2 * 16 * 16];
     case.read_slab(1, 1, &mut slab).unwrap();
     // Both sequences are the same up to gain and offset, and the mean is in the middle. Rows start at 5, columns at 4.

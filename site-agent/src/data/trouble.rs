@@ -113,6 +113,8 @@ impl CaseError {
             Self::SameCase { .. } => "delete one of the two, or leave it out by data.cases",
             Self::ForeignLabel { .. } => "write all labels with the same values, or list them in data.lesion_labels",
             Self::Label(_) => "resample labels with nearest neighbours",
+            Self::TooLarge { .. } => "crop the images to the head, or resample them to a coarser spacing",
+            Self::Changed => "start again when the other program is done",
             Self::Cache(_) => "is the disk of the work folder sound?",
         }
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::case::Prepared;
-use crate::train::tests::{cohort, federation, fresh, patient};
+use crate::train::tests::{cohort, federation, fresh, patient, spread_out};
 use proptest::prelude::*;
 
 fn all_scores(patients: &[Prepared], federation: &Federation, wanted: &Wanted) -> Vec<Scored> {
@@ -111,6 +111,38 @@ fn a_case_without_a_reference_is_refused_by_its_place() {
         ControlFlow::Continue(())
     });
     assert_eq!(outcome, Err(EvaluateError::NoReference { case: 1 }));
+}
+
+#[test]
+fn a_brain_larger_than_the_plane_is_scored_whole() {
+    let settings = federation("");
+    let large = spread_out();
+    let (case, device) = (std::slice::from_ref(&large), Device::flex());
+    let score = &scores(case, &settings, &[0.0])[0];
+    let lesion = large.native.lesion.as_ref().unwrap().iter().filter(|&&voxel| voxel != 0).count() as u64;
+    assert_eq!(score.at[0].true_positive, lesion, "called at every probability, and none is out of sight");
+    let reader = Reader::new(&[fresh(&settings)], (&settings.model, &settings.input), 4, &device).unwrap();
+    let logits = reader.logits(&large, 0..large.depth(), large.present(), |_, _| {}).unwrap();
+    for (at, (&logit, &brain)) in logits.iter().zip(&large.native.brain).enumerate() {
+        assert!(brain == 0 || logit > crate::infer::NO_LESION, "voxel {at} of the brain was not looked at");
+    }
+    // A part without any brain is not asked about.
+    assert_eq!(logits[logits.len() - 1], crate::infer::NO_LESION);
+}
+
+#[test]
+fn an_output_that_is_no_number_fails_the_case_and_is_no_healthy_patient() {
+    let mut broken = patient(1, [true, true]);
+    // As a cache holds it: more than 16 bits can.
+    broken.sequences[0].as_mut().unwrap()[2 * 32 * 32 + 500] = f32::INFINITY;
+    let (_folder, cases) = cohort(&[patient(2, [true, true]), broken]);
+    let cases: Vec<&CachedCase> = cases.iter().collect();
+    let settings = federation("");
+    let outcome = score_cases(&cases, &settings, &[fresh(&settings)], &Wanted::default(), &Device::flex(), &mut |_| {
+        ControlFlow::Continue(())
+    });
+    // The slice below shows the voxel as a neighbour.
+    assert_eq!(outcome, Err(EvaluateError::NotFinite { case: 1, slice: 1 }));
 }
 
 #[test]

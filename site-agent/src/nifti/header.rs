@@ -52,6 +52,16 @@ impl Kind {
     }
 }
 
+/// Where the voxels begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Offset {
+    /// At this byte.
+    At(usize),
+    /// `vox_offset` lies inside the header: the length of the file decides whether they begin right after it or
+    /// after the extension flag. Writers are known to leave 0 there.
+    ByLength(f32),
+}
+
 /// The checked facts of a header.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Header {
@@ -59,7 +69,7 @@ pub(super) struct Header {
     pub(super) dims: [u16; 3],
     pub(super) kind: Kind,
     /// Byte of the first voxel.
-    pub(super) offset: usize,
+    pub(super) offset: Offset,
     /// Slope and intercept, where the file has a scaling.
     pub(super) scaling: Option<(f64, f64)>,
     pub(super) pixdim: [f32; 4],
@@ -119,14 +129,27 @@ impl Header {
         })
     }
 
+    /// Bytes of one voxel.
+    pub(super) fn voxel_bytes(&self) -> usize {
+        self.kind.bytes()
+    }
+
     /// Bytes of all voxels.
     pub(super) fn bytes(&self) -> usize {
         self.dims.iter().map(|&n| usize::from(n)).product::<usize>() * self.kind.bytes()
     }
 
+    /// Byte of the first voxel, where the header says so or the usual one.
+    pub(super) fn first(&self) -> usize {
+        match self.offset {
+            Offset::At(first) => first,
+            Offset::ByLength(_) => FIRST_VOXEL,
+        }
+    }
+
     /// Byte after the last voxel.
     pub(super) fn end(&self) -> u64 {
-        (self.offset + self.bytes()) as u64
+        (self.first() + self.bytes()) as u64
     }
 }
 
@@ -146,12 +169,12 @@ fn byte_order(head: &[u8; HEADER]) -> Result<bool, NiftiError> {
     }
 }
 
-/// Three dimensions; further ones must be 1.
+/// Three dimensions; further ones must be 1, or 0 or less, which ITK takes for 1.
 fn dimensions(bytes: &Bytes) -> Result<[u16; 3], NiftiError> {
     let dim: [i16; 8] = std::array::from_fn(|i| bytes.pair(40 + 2 * i));
     let refused = || NiftiError::Dimensions(dim.to_vec());
     let count = usize::try_from(dim[0]).ok().filter(|n| (3..=7).contains(n)).ok_or_else(refused)?;
-    if dim[1..=3].iter().any(|&n| n < 1) || dim[4..=count.max(3)].iter().any(|&n| n != 1) {
+    if dim[1..=3].iter().any(|&n| n < 1) || dim[4..=count.max(3)].iter().any(|&n| n > 1) {
         return Err(refused());
     }
     let dims = [dim[1] as u16, dim[2] as u16, dim[3] as u16];
@@ -162,9 +185,12 @@ fn dimensions(bytes: &Bytes) -> Result<[u16; 3], NiftiError> {
     Ok(dims)
 }
 
-fn offset(stored: f32) -> Result<usize, NiftiError> {
+fn offset(stored: f32) -> Result<Offset, NiftiError> {
+    if stored == 0.0 || stored == HEADER as f32 {
+        return Ok(Offset::ByLength(stored));
+    }
     let possible = stored.fract() == 0.0 && (FIRST_VOXEL as f32..=MAX_OFFSET).contains(&stored);
-    if possible { Ok(stored as usize) } else { Err(NiftiError::Offset(stored)) }
+    if possible { Ok(Offset::At(stored as usize)) } else { Err(NiftiError::Offset(stored)) }
 }
 
 /// No scaling for a slope of zero or one that is not a number, as the standard and nibabel have it.

@@ -3,8 +3,9 @@
 //! Canonical is RAS+: width grows to the patient's right, height to the front, depth to the top. Oblique grids are
 //! turned to their nearest axes, never resampled, as nibabel's `as_closest_canonical` does.
 
-use super::NiftiError;
-use super::header::Header;
+use super::forms::{Placed, place};
+use super::header::{Header, Offset};
+use super::{NiftiError, Warning};
 use protocol::case::Grid;
 
 /// Rows x, y, z (right, front, top in millimetres) of a voxel-to-patient map; the fourth column is the first
@@ -21,6 +22,27 @@ pub enum Form {
     Qform,
     /// Neither: spacing only, the first axis taken to run to the patient's left as nibabel and SPM do.
     Spacing,
+}
+
+impl Form {
+    /// How the words of an error begin that say what is wrong with it.
+    pub(super) fn spoken(self) -> &'static str {
+        match self {
+            Self::Sform => "the sform cannot be used, ",
+            Self::Qform => "the qform cannot be used, ",
+            Self::Spacing => "there is neither sform nor qform, and ",
+        }
+    }
+}
+
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sform => "sform",
+            Self::Qform => "qform",
+            Self::Spacing => "spacing",
+        })
+    }
 }
 
 /// How a volume was stored and where it lies: enough to write another volume onto the same grid.
@@ -43,18 +65,22 @@ pub struct Source {
 
 /// For each canonical axis x, y, z: the stored axis it runs along, and whether backwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Axes {
+pub(super) struct Axes {
     stored: [usize; 3],
     reversed: [bool; 3],
 }
 
-/// The way through stored voxels in canonical order.
+/// The canonical places of all voxels, in stored order.
+#[derive(Debug)]
 pub(super) struct Walk {
-    first: isize,
-    /// Steps along canonical z, y, x.
+    at: isize,
+    /// Steps in canonical order along the stored axes, fastest first.
     steps: [isize; 3],
-    /// Voxels along canonical z, y, x.
+    /// Voxels along the stored axes.
     dims: [usize; 3],
+    /// How far along each axis.
+    done: [usize; 3],
+    left: usize,
 }
 
 impl Source {
@@ -88,7 +114,7 @@ impl Source {
         let header = Header {
             dims,
             kind: super::Kind::F32,
-            offset: super::header::FIRST_VOXEL,
+            offset: Offset::At(super::header::FIRST_VOXEL),
             scaling: None,
             pixdim,
             units: 2, // millimetres
@@ -100,19 +126,13 @@ impl Source {
         if grid.voxels() > super::MAX_VOXELS {
             return Err(NiftiError::TooLarge(grid.dims));
         }
-        Self::of(&header)
+        Self::of(&header).map(|(source, _)| source)
     }
 
-    /// Reads a checked header: sform, else qform, else spacing alone.
-    pub(super) fn of(header: &Header) -> Result<Self, NiftiError> {
-        let (form, affine) = if header.sform_code > 0 {
-            (Form::Sform, Affine(header.srow.map(|row| row.map(f64::from))))
-        } else if header.qform_code > 0 {
-            (Form::Qform, rotated(header))
-        } else {
-            (Form::Spacing, unplaced(header))
-        };
-        Ok(Self {
+    /// Places what a checked header describes, and says what is odd about it.
+    pub(super) fn of(header: &Header) -> Result<(Self, Vec<Warning>), NiftiError> {
+        let Placed { form, affine, axes, warnings } = place(header)?;
+        let source = Self {
             dims: header.dims,
             pixdim: header.pixdim,
             units: header.units,
@@ -122,8 +142,9 @@ impl Source {
             srow: header.srow,
             form,
             affine,
-            axes: Axes::nearest(&affine).ok_or(NiftiError::Affine)?,
-        })
+            axes,
+        };
+        Ok((source, warnings))
     }
 
     /// Which affine placed the volume.
@@ -135,10 +156,8 @@ impl Source {
     /// The grid in canonical order.
     #[must_use]
     pub fn grid(&self) -> Grid {
-        let spacing = |axis: usize| {
-            let column = self.axes.stored[axis];
-            self.affine.0.iter().map(|row| row[column] * row[column]).sum::<f64>().sqrt() as f32
-        };
+        let lengths = self.affine.lengths();
+        let spacing = |axis: usize| lengths[self.axes.stored[axis]] as f32;
         Grid {
             dims: [2, 1, 0].map(|axis| usize::from(self.dims[self.axes.stored[axis]])),
             spacing_mm: [2, 1, 0].map(spacing),
@@ -173,28 +192,22 @@ impl Source {
         }
         let tolerance = f64::from(mine.spacing_mm.iter().copied().fold(f32::INFINITY, f32::min)) / 10.0;
         let last = reverse(mine.dims).map(|n| (n - 1) as f64);
-        let (a, b) = (self.canonical_affine(), other.canonical_affine());
-        (0..8).all(|corner: usize| {
-            let at = [0, 1, 2].map(|axis| if corner >> axis & 1 == 1 { last[axis] } else { 0.0 });
-            let (p, q) = (a.apply(at), b.apply(at));
-            p.iter().zip(q).map(|(p, q)| (p - q) * (p - q)).sum::<f64>().sqrt() <= tolerance
-        })
+        self.canonical_affine().apart(&other.canonical_affine(), last) <= tolerance
     }
 
-    /// The way through the stored voxels in canonical order.
+    /// For each voxel in stored order its place in canonical order.
     pub(super) fn walk(&self) -> Walk {
         let sides = self.dims.map(usize::from);
-        let strides = [1, sides[0] as isize, (sides[0] * sides[1]) as isize];
-        let mut walk = Walk { first: 0, steps: [0; 3], dims: [0; 3] };
+        let mut walk = Walk { at: 0, steps: [0; 3], dims: sides, done: [0; 3], left: sides.iter().product() };
+        let mut stride = 1;
         for axis in 0..3 {
             let stored = self.axes.stored[axis];
-            let place = 2 - axis;
-            walk.dims[place] = sides[stored];
-            walk.steps[place] = strides[stored];
+            walk.steps[stored] = stride;
             if self.axes.reversed[axis] {
-                walk.first += strides[stored] * (sides[stored] as isize - 1);
-                walk.steps[place] = -strides[stored];
+                walk.at += stride * (sides[stored] as isize - 1);
+                walk.steps[stored] = -stride;
             }
+            stride *= sides[stored] as isize;
         }
         walk
     }
@@ -210,6 +223,22 @@ impl std::fmt::Display for Source {
 }
 
 impl Affine {
+    /// How long a step along each voxel axis is.
+    pub(super) fn lengths(&self) -> [f64; 3] {
+        [0, 1, 2].map(|axis| self.0.iter().map(|row| row[axis] * row[axis]).sum::<f64>().sqrt())
+    }
+
+    /// The largest distance between the same corner by two affines; `last` is the far corner's index.
+    pub(super) fn apart(&self, other: &Self, last: [f64; 3]) -> f64 {
+        let mut most = 0.0f64;
+        for corner in 0..8usize {
+            let at = [0, 1, 2].map(|axis| if corner >> axis & 1 == 1 { last[axis] } else { 0.0 });
+            let (p, q) = (self.apply(at), other.apply(at));
+            most = most.max(p.iter().zip(q).map(|(p, q)| (p - q) * (p - q)).sum::<f64>().sqrt());
+        }
+        most
+    }
+
     fn apply(&self, at: [f64; 3]) -> [f64; 3] {
         self.0.map(|row| row[0] * at[0] + row[1] * at[1] + row[2] * at[2] + row[3])
     }
@@ -217,14 +246,8 @@ impl Affine {
 
 impl Axes {
     /// The stored axis nearest to each of the patient's, the clearest first. `None` without a proper grid.
-    fn nearest(affine: &Affine) -> Option<Self> {
-        let rows = &affine.0;
-        let length = |column: usize| rows.iter().map(|row| row[column] * row[column]).sum::<f64>().sqrt();
-        let lengths = [length(0), length(1), length(2)];
-        let numbers = rows.iter().flatten().all(|value| value.is_finite() && value.abs() < 1e7);
-        if !numbers || lengths.iter().any(|&mm| mm < 1e-4) {
-            return None;
-        }
+    pub(super) fn nearest(affine: &Affine) -> Option<Self> {
+        let (rows, lengths) = (&affine.0, affine.lengths());
         let cosine = |world: usize, stored: usize| rows[world][stored] / lengths[stored];
         let clearest = |stored: usize| (0..3).map(|world| cosine(world, stored).abs()).fold(0.0, f64::max);
         let mut order = [0, 1, 2];
@@ -242,6 +265,15 @@ impl Axes {
             axes.reversed[world] = cosine(world, stored) < 0.0;
         }
         Some(axes)
+    }
+
+    /// Where each stored axis runs, fastest first, as [`Source::new`] has it.
+    pub(super) fn letters(&self) -> String {
+        let mut letters = ['?'; 3];
+        for (world, pair) in [['R', 'L'], ['A', 'P'], ['S', 'I']].into_iter().enumerate() {
+            letters[self.stored[world]] = pair[usize::from(self.reversed[world])];
+        }
+        letters.iter().collect()
     }
 
     /// By three letters, one of each pair.
@@ -266,74 +298,32 @@ impl Axes {
     }
 }
 
-impl Walk {
-    /// Stored values in canonical order.
-    pub(super) fn gather<T: Copy>(&self, stored: &[T], map: impl Fn(T) -> f32) -> Vec<f32> {
-        let mut values = Vec::with_capacity(stored.len());
-        self.rows(|row, step| match step {
-            1 => values.extend(stored[row as usize..][..self.dims[2]].iter().map(|&value| map(value))),
-            _ => values.extend((0..self.dims[2]).map(|x| map(stored[(row + x as isize * step) as usize]))),
-        });
-        values
-    }
+impl Iterator for Walk {
+    type Item = usize;
 
-    /// Canonical values in stored order.
-    pub(super) fn scatter<T: Copy + Default>(&self, canonical: &[T]) -> Vec<T> {
-        let mut stored = vec![T::default(); canonical.len()];
-        let mut rows = canonical.chunks_exact(self.dims[2]);
-        self.rows(|row, step| {
-            for (x, &value) in rows.next().into_iter().flatten().enumerate() {
-                stored[(row + x as isize * step) as usize] = value;
-            }
-        });
-        stored
-    }
-
-    /// Calls `each` with the stored index of every canonical row's first voxel, and the step along the row.
-    fn rows(&self, mut each: impl FnMut(isize, isize)) {
-        for z in 0..self.dims[0] as isize {
-            for y in 0..self.dims[1] as isize {
-                each(self.first + z * self.steps[0] + y * self.steps[1], self.steps[2]);
-            }
+    fn next(&mut self) -> Option<usize> {
+        if self.left == 0 {
+            return None;
         }
+        self.left -= 1;
+        let here = self.at;
+        for axis in 0..3 {
+            self.at += self.steps[axis];
+            self.done[axis] += 1;
+            if self.done[axis] < self.dims[axis] {
+                break;
+            }
+            // Back to the start of this axis, and one on along the next.
+            self.at -= self.steps[axis] * self.dims[axis] as isize;
+            self.done[axis] = 0;
+        }
+        Some(here as usize)
     }
 }
 
 /// x, y, z from z, y, x and back.
 fn reverse<T: Copy>(of: [T; 3]) -> [T; 3] {
     [of[2], of[1], of[0]]
-}
-
-/// The qform's affine (nifti1.h, method 2).
-fn rotated(header: &Header) -> Affine {
-    let [b, c, d, x, y, z] = header.quaternion.map(f64::from);
-    let squares = b * b + c * c + d * d;
-    let (a, b, c, d) = if squares > 1.0 - 1e-7 {
-        let length = squares.sqrt();
-        (0.0, b / length, c / length, d / length)
-    } else {
-        ((1.0 - squares).sqrt(), b, c, d)
-    };
-    let turn = [
-        [a * a + b * b - c * c - d * d, 2.0 * (b * c - a * d), 2.0 * (b * d + a * c)],
-        [2.0 * (b * c + a * d), a * a + c * c - b * b - d * d, 2.0 * (c * d - a * b)],
-        [2.0 * (b * d - a * c), 2.0 * (c * d + a * b), a * a + d * d - b * b - c * c],
-    ];
-    let hand = if header.pixdim[0] < 0.0 { -1.0 } else { 1.0 };
-    let mm = [1, 2, 3].map(|i| f64::from(header.pixdim[i].abs()));
-    let row = |turn: [f64; 3], first: f64| [turn[0] * mm[0], turn[1] * mm[1], turn[2] * mm[2] * hand, first];
-    Affine([row(turn[0], x), row(turn[1], y), row(turn[2], z)])
-}
-
-/// Spacing alone, the first axis to the left, the centre at the origin (nibabel's `get_base_affine`).
-fn unplaced(header: &Header) -> Affine {
-    let mut rows = [[0.0; 4]; 3];
-    for (axis, row) in rows.iter_mut().enumerate() {
-        let mm = f64::from(header.pixdim[1 + axis].abs());
-        row[axis] = if axis == 0 { -mm } else { mm };
-        row[3] = -row[axis] * (f64::from(header.dims[axis]) - 1.0) / 2.0;
-    }
-    Affine(rows)
 }
 
 /// `pixdim[0]` and the quaternion of a signed permutation (nifti1_io's `nifti_mat44_to_quatern`).

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+mod files;
+mod odd;
+
 const GRID: Grid = Grid { dims: [3, 4, 5], spacing_mm: [2.0, 1.0, 0.5] };
 
 #[test]
@@ -33,6 +36,11 @@ static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     write_u8(&folder.path().join("a.nii"), &[3; 60], &source).unwrap();
     std::fs::read(folder.path().join("a.nii")).unwrap()
 });
+
+/// Reads bytes as a file.
+fn parse(file: &[u8]) -> Result<Volume, NiftiError> {
+    load(&|| Ok(Box::new(file)))
+}
 
 /// [`FILE`] with some bytes changed.
 fn changed(at: usize, bytes: &[u8]) -> Result<Volume, NiftiError> {
@@ -135,7 +143,12 @@ fn a_file_that_breaks_off_is_refused_wherever_it_breaks() {
     let mut wrong = packed.clone();
     let checksum = wrong.len() - 6;
     wrong[checksum] ^= 1;
-    assert!(matches!(parse(&wrong), Err(NiftiError::Truncated { .. })));
+    let refused = parse(&wrong).unwrap_err();
+    assert!(matches!(refused, NiftiError::Damaged(_)) && refused.to_string().contains("checksum"), "{refused}");
+    // Cut inside the checksum: every voxel is there, and the words say so.
+    assert!(matches!(parse(&packed[..packed.len() - 3]), Err(NiftiError::Unfinished)));
+    let half = parse(&packed[..packed.len() / 2]).unwrap_err();
+    assert!(matches!(half, NiftiError::Truncated { expected: 348 | 412, found } if found < 412), "{half}");
 }
 
 #[test]
@@ -145,7 +158,7 @@ fn headers_that_contradict_themselves_are_refused() {
     for code in [0, 1, 32, 128, 1536, 1792, 2304, -4, 3] {
         assert!(matches!(changed(70, &short(code)), Err(NiftiError::VoxelType(found)) if found == code));
     }
-    for offset in [0.0, 348.0, 351.0, 352.5, -352.0, f32::NAN, f32::INFINITY, 1e30] {
+    for offset in [1.0, 100.0, 351.0, 352.5, -352.0, f32::NAN, f32::INFINITY, 1e30] {
         assert!(matches!(changed(108, &offset.to_le_bytes()), Err(NiftiError::Offset(_))), "{offset}");
     }
     assert!(matches!(changed(108, &368f32.to_le_bytes()), Err(NiftiError::Truncated { .. })));
@@ -153,6 +166,11 @@ fn headers_that_contradict_themselves_are_refused() {
         assert!(matches!(changed(40, &dim.map(short).concat()), Err(NiftiError::Dimensions(_))), "{dim:?}");
     }
     assert!(matches!(changed(40, &[4, 5, 4, 3, 2].map(short).concat()), Err(NiftiError::Dimensions(_))));
+    assert!(matches!(changed(40, &[5, 5, 4, 3, 1, 3].map(short).concat()), Err(NiftiError::Dimensions(_))));
+    for one in [[4, 5, 4, 3, 0, 9, 9, 9], [4, 5, 4, 3, -1, 0, 0, 0], [7, 5, 4, 3, 1, 0, 1, 0], [3, 5, 4, 3, 9, 9, 9, 9]]
+    {
+        assert!(changed(40, &one.map(short).concat()).is_ok(), "{one:?}");
+    }
     let absurd = [3, 32767, 32767, 32767].map(short).concat();
     assert!(matches!(changed(40, &absurd), Err(NiftiError::TooLarge(_))));
     let scaling = [2f32, f32::NAN].map(f32::to_le_bytes).concat();
@@ -173,19 +191,22 @@ fn dimensions_beyond_the_bytes_cost_no_memory() {
 fn affines_that_place_no_grid_are_refused() {
     let sform = |rows: [f32; 12]| {
         let mut file = FILE.clone();
+        file[252..254].copy_from_slice(&0i16.to_le_bytes());
         file[254..256].copy_from_slice(&1i16.to_le_bytes());
         file[280..328].copy_from_slice(&rows.map(f32::to_le_bytes).concat());
         parse(&file)
     };
     let good = [1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1., 0.];
     assert!(sform(good).is_ok());
-    for (at, value) in [(0, 0.0), (5, f32::NAN), (3, f32::INFINITY), (10, 1e30)] {
+    for (at, value) in [(0, 0.0), (5, f32::NAN), (3, f32::INFINITY), (10, 1e30), (1, 0.1), (1, 1.0), (2, -0.002)] {
         let mut bad = good;
         bad[at] = value;
-        assert!(matches!(sform(bad), Err(NiftiError::Affine)), "{at} {value}");
+        assert!(matches!(sform(bad), Err(NiftiError::Unplaced { form: Form::Sform, .. })), "{at} {value}");
     }
-    // Two stored axes along one of the patient's.
-    assert!(matches!(sform([1., 1., 0., 0., 0., 0., 0., 0., 0., 0., 1., 0.]), Err(NiftiError::Affine)));
+    // Two stored axes along one of the patient's, and all three.
+    for flat in [[1., 1., 0., 0., 0., 0., 0., 0., 0., 0., 1., 0.], [1., 1., 1., 0., 1., 1., 1., 0., 1., 1., 1., 0.]] {
+        assert!(matches!(sform(flat), Err(NiftiError::Unplaced { fault: Fault::Flat, .. })));
+    }
     for orientation in ["", "RA", "RAR", "RASS", "XYZ", "RLS", "ras"] {
         assert!(Source::new(&GRID, orientation, Form::Sform).is_err(), "{orientation}");
     }

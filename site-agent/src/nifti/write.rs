@@ -23,7 +23,7 @@ pub fn write_u8(path: &Path, values: &[u8], source: &Source) -> Result<(), Nifti
     write(path, (2, 8), values, source, |value, bytes| bytes.push(value))
 }
 
-fn write<T: Copy + Default>(
+fn write<T: Copy>(
     path: &Path,
     kind: (i16, i16),
     values: &[T],
@@ -36,8 +36,8 @@ fn write<T: Copy + Default>(
     }
     let mut bytes = Vec::with_capacity(FIRST_VOXEL + expected * usize::from(kind.1.unsigned_abs()) / 8);
     bytes.extend_from_slice(&header(kind, source));
-    for value in source.walk().scatter(values) {
-        put(value, &mut bytes);
+    for place in source.walk() {
+        put(values[place], &mut bytes);
     }
     let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
     program::files::replace(path, |file| {

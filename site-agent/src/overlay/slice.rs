@@ -61,7 +61,8 @@ impl Slice {
         let native = &case.native;
         let [_, height, width] = native.grid.dims;
         let [_, row_mm, column_mm] = native.grid.spacing_mm;
-        let (here, plane) = (index * height * width..(index + 1) * height * width, case.plane.pow(2));
+        let here = index * height * width..(index + 1) * height * width;
+        let plane = case.canvas[0] * case.canvas[1];
         let (brain, lesion) = (native.brain.get(here.clone())?, native.lesion.as_ref()?.get(here)?);
         let sequence = background(case)?;
         let image = case.sequences.get(sequence)?.as_ref()?.get(index * plane..(index + 1) * plane)?;
@@ -81,11 +82,11 @@ impl Slice {
     }
 }
 
-/// Values of one of the model's planes on the patient's own grid; `outside` beyond the plane.
-pub(super) fn restore(case: &Prepared, plane: &[f32], outside: f32) -> Vec<f32> {
+/// Values of one of the case's planes on the patient's own grid; `outside` beyond the plane.
+fn restore(case: &Prepared, plane: &[f32], outside: f32) -> Vec<f32> {
     let [_, height, width] = case.native.grid.dims;
-    let plane = plane.get(..case.plane.pow(2)).unwrap_or_default();
-    case.placement.restore(plane, case.plane, [1, height, width], outside)
+    let plane = plane.get(..case.canvas[0] * case.canvas[1]).unwrap_or_default();
+    case.placement.restore(plane, case.canvas, [1, height, width], outside)
 }
 
 /// The slice with most lesion voxels in the reference, of equal ones the lowest; `None` without a lesion.
@@ -108,7 +109,7 @@ const RIM: usize = 3;
 /// whole brain would often choose FLAIR, which oedema makes bright in the lesion and around it.
 pub(super) fn background(case: &Prepared) -> Option<usize> {
     let label = case.label.as_deref().unwrap_or_default();
-    let rim = rim(label, [case.depth(), case.plane, case.plane]);
+    let rim = rim(label, [case.depth(), case.canvas[0], case.canvas[1]]);
     let contrast = |image: &[f32]| Some(mean(image, label)? - mean(image, &rim).unwrap_or(0.0));
     let contrast = |image: &[f32]| contrast(image).unwrap_or(f64::NEG_INFINITY);
     let images = case.sequences.iter().enumerate().filter_map(|(at, image)| Some((at, contrast(image.as_deref()?))));

@@ -54,8 +54,8 @@ impl<'a> Batches<'a> {
         let federation = job.federation;
         let usable = |case: &&CachedCase| case.has_label() && trainable(federation.dropout, case.present());
         let cases: Vec<&CachedCase> = job.cases.iter().copied().filter(usable).collect();
-        let lesion_slices: Vec<&[bool]> = cases.iter().map(|case| case.lesion_slices()).collect();
-        let slices = Slices::new(&lesion_slices, federation.training.lesion_oversampling);
+        let lesion_views: Vec<&[bool]> = cases.iter().map(|case| case.lesion_views()).collect();
+        let slices = Slices::new(&lesion_views, federation.training.lesion_oversampling);
         let left_out = job.cases.len() - cases.len();
         if slices.len() == 0 {
             return Err(TrainError::NothingToTrainOn { left_out });
@@ -170,7 +170,8 @@ fn trainable(dropout: DropOut, present: SequenceSet) -> bool {
     }
 }
 
-/// All slices as (case, slice), those with lesion apart.
+/// All slices as (case, view), those with lesion apart. A slice counts once for each of its views, which are several
+/// where the brain is larger than the model's plane.
 struct Slices {
     lesion: Vec<(usize, usize)>,
     other: Vec<(usize, usize)>,
@@ -179,7 +180,7 @@ struct Slices {
 }
 
 impl Slices {
-    /// `cases[c][s]` says whether slice `s` of case `c` holds lesion; such slices are `oversampling` times likelier.
+    /// `cases[c][v]` says whether view `v` of case `c` holds lesion; such slices are `oversampling` times likelier.
     fn new(cases: &[&[bool]], oversampling: f32) -> Self {
         let all = cases
             .iter()

@@ -42,6 +42,7 @@ pub(crate) fn patient(id: usize, present: [bool; 2]) -> Prepared {
         sequences: vec![present[0].then(|| image(3.0)), present[1].then(|| image(-3.0))],
         label: Some(lesion.clone()),
         plane: SIDE,
+        canvas: [SIDE; 2],
         native: Native {
             grid: Grid { dims: [DEPTH, SIDE, SIDE], spacing_mm: [1.0; 3] },
             brain: mask(|pixel| pixel.0),
@@ -50,6 +51,28 @@ pub(crate) fn patient(id: usize, present: [bool; 2]) -> Prepared {
         placement: Placement { step: [1.0; 2] },
         noticed: Noticed::default(),
     }
+}
+
+/// The patient on a canvas of twice the plane, what was there in its upper left quarter.
+pub(crate) fn spread_out() -> Prepared {
+    let small = patient(1, [true, true]);
+    let (side, depth) = (small.plane, small.depth());
+    fn quarter<T: Copy + Default>(from: &[T], side: usize, depth: usize) -> Vec<T> {
+        let mut to = vec![T::default(); 4 * side * side * depth];
+        for (row, values) in from.chunks_exact(side).enumerate() {
+            let (slice, row) = (row / side, row % side);
+            to[(slice * 2 * side + row) * 2 * side..][..side].copy_from_slice(values);
+        }
+        to
+    }
+    let mut large = small.clone();
+    large.canvas = [2 * side; 2];
+    large.native.grid.dims = [depth, 2 * side, 2 * side];
+    large.native.brain = quarter(&small.native.brain, side, depth);
+    large.native.lesion = small.native.lesion.as_ref().map(|mask| quarter(mask, side, depth));
+    large.label = large.native.lesion.clone();
+    large.sequences = small.sequences.iter().map(|image| Some(quarter(image.as_ref()?, side, depth))).collect();
+    large
 }
 
 /// Stores patients and opens them again.
@@ -129,6 +152,36 @@ fn an_input_that_is_not_a_number_ends_the_round() {
     let mut settings = federation("steps = 30");
     settings.training.augmentation.shift = 0;
     assert!(matches!(trained(&settings, &[broken], None), Err(TrainError::NotFinite { what: "loss", total: 30, .. })));
+}
+
+#[test]
+fn a_lesion_outside_the_middle_of_a_large_brain_is_drawn_whole() {
+    let mut settings = federation("");
+    (settings.training.augmentation.shift, settings.training.augmentation.flips) = (0, false);
+    let patient = spread_out();
+    let lesion = patient.label.as_ref().unwrap();
+    let of_slice = lesion[2 * 4 * SIDE * SIDE..][..4 * SIDE * SIDE].iter().filter(|&&voxel| voxel == 1).count();
+    let (_folder, cases) = cohort(&[patient]);
+    let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(&settings));
+    let job = Job {
+        cases: &cases,
+        federation: &settings,
+        site: "north",
+        task: round(1),
+        start: &start,
+        most_steps: None,
+        own: None,
+        compute: Compute::F32,
+    };
+    let mut batches = Batches::new(&job).unwrap();
+    assert_eq!(batches.slices(), DEPTH * 9);
+    let mut most = 0;
+    for _ in 0..40 {
+        for label in batches.next().unwrap().labels.chunks_exact(SIDE * SIDE) {
+            most = most.max(label.iter().filter(|&&voxel| voxel == 1.0).count());
+        }
+    }
+    assert_eq!(most, of_slice);
 }
 
 #[test]

@@ -111,3 +111,40 @@ fn a_sequence_is_typed_as_name_and_file() {
     assert_eq!(named("t1=a=b.nii"), Ok(("t1".into(), "a=b.nii".into())));
     assert!(named("t1").is_err() && named("=a").is_err() && named("t1=").is_err());
 }
+
+#[test]
+fn a_brain_larger_than_the_plane_is_looked_at_whole_and_the_summary_says_so() {
+    let folder = folder(Some(0.5));
+    let wide = Grid { dims: [2, 20, 90], ..GRID };
+    let source = Source::new(&wide, "LPI", Form::Qform).unwrap();
+    let values: Vec<f32> = (0..wide.voxels()).map(|at| 1.0 + (at * 5 % 101) as f32).collect();
+    write_f32(&folder.path().join("wide.nii"), &values, &source).unwrap();
+    let summary = Task::resolve(&args(&folder, &[("dark", "wide.nii")])).unwrap().run().unwrap();
+    assert_eq!(summary.brain_shown, 1.0);
+    assert!(summary.warnings.iter().any(|words| words.contains("32 x 90")), "{:?}", summary.warnings);
+    let map = read(&summary.probability).unwrap().values;
+    assert!(map.iter().all(|&probability| probability > 1e-10), "a voxel of the brain was not looked at");
+    // A brain that fits is told nothing of parts.
+    let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap().run().unwrap();
+    assert_eq!((summary.brain_shown, summary.warnings.len()), (1.0, 0));
+}
+
+#[test]
+fn a_network_that_gives_no_numbers_is_refused() {
+    let folder = folder(Some(0.5));
+    let mut task = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap();
+    let manifest = task.parameters.manifest().clone();
+    let huge = vec![f32::MAX; task.parameters.values().len()];
+    task.parameters = Parameters::new(manifest, huge).unwrap();
+    assert!(matches!(task.run(), Err(PredictError::NotFinite(_))));
+}
+
+#[test]
+fn what_is_odd_about_a_file_stands_in_the_summary() {
+    let folder = folder(Some(0.5));
+    let mut junk = std::fs::read(folder.path().join("dark.nii.gz")).unwrap();
+    junk.extend(b"end of tape");
+    std::fs::write(folder.path().join("dark.nii.gz"), junk).unwrap();
+    let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap().run().unwrap();
+    assert!(summary.warnings[0].starts_with("dark: bytes that are not gzip"), "{:?}", summary.warnings);
+}

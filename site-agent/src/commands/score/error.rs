@@ -1,5 +1,6 @@
 //! Why a pair cannot be scored.
 
+use crate::label::NoLabel;
 use crate::nifti::{NiftiError, Source};
 use program::{Class, Explain};
 use std::borrow::Cow;
@@ -13,13 +14,13 @@ pub(super) enum ScoreError {
     #[error("{first} and {second} lie on different grids:\n  {first_grid}\n  {second_grid}",
         first = first.display(), second = second.display())]
     Grids { first: PathBuf, second: PathBuf, first_grid: String, second_grid: String },
-    #[error("{path} is no mask: it holds {value}, and labels are whole numbers from 0 to 65535", path = path.display())]
-    NoMask { path: PathBuf, value: f32 },
+    #[error("{path} is no mask: {error}", path = path.display())]
+    NoMask { path: PathBuf, error: NoLabel },
     #[error("{path} holds the labels {found:?}: which of them are lesion?", path = path.display())]
     LabelsNeeded { path: PathBuf, found: Vec<u16> },
     #[error("0 is the background and cannot be a lesion's label")]
     BackgroundAsLesion,
-    #[error("{path} holds values that are not finite and cannot be scores", path = path.display())]
+    #[error("{path} holds values that are not finite, which are neither scores nor brain", path = path.display())]
     ScoreNotFinite { path: PathBuf },
     #[error("{path}: {error}", path = path.display())]
     Disk { path: PathBuf, error: std::io::Error },

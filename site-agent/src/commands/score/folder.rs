@@ -3,7 +3,7 @@
 use super::error::ScoreError;
 use super::measure::{Measured, measure};
 use super::read::{Pair, stem};
-use super::{Args, print};
+use super::{Args, print, warn};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,9 @@ pub(super) fn run(args: &Args) -> Result<(), ScoreError> {
     }
     let (labels, wanted) = (args.labels(), args.wanted());
     let one = |&(name, reference, prediction): &(_, &PathBuf, &PathBuf)| -> Result<_, ScoreError> {
-        Ok((name, measure(&Pair::read(reference, prediction, &labels)?, None, &wanted)))
+        let pair = Pair::read(reference, prediction, &labels)?;
+        warn(&pair);
+        Ok((name, measure(&pair, None, &wanted)))
     };
     let scored: Vec<(&String, Measured)> = pairs.par_iter().map(one).collect::<Result<_, _>>()?;
     let table = table(&scored);

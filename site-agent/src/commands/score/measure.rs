@@ -81,6 +81,7 @@ pub(super) fn measure(pair: &Pair, map: Option<&ScoreMap>, wanted: &Wanted) -> M
     if let Some(map) = map {
         measured.add(scores(map, &pair.reference));
     }
+    measured.add(json!({ "warnings": pair.warnings }));
     measured
 }
 

@@ -1,6 +1,7 @@
 //! Masks and maps from files, checked to lie on one grid.
 
 use super::error::{ScoreError, describe};
+use crate::label::label;
 use crate::nifti::{self, Source, Volume};
 use protocol::case::Grid;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ pub(super) struct Pair {
     pub(super) reference: Vec<u8>,
     pub(super) prediction: Vec<u8>,
     pub(super) grid: Grid,
+    /// What is odd about the files.
+    pub(super) warnings: Vec<String>,
     source: Source,
     path: PathBuf,
 }
@@ -28,8 +31,9 @@ impl Pair {
         if labels.reference.iter().chain(&labels.prediction).any(|&label| label == 0) {
             return Err(ScoreError::BackgroundAsLesion);
         }
-        let (reference_mask, source, _) = mask(reference, &labels.reference)?;
-        let (prediction_mask, predicted, found) = mask(prediction, &labels.prediction)?;
+        let mut warnings = Vec::new();
+        let (reference_mask, source, _) = mask(reference, &labels.reference, &mut warnings)?;
+        let (prediction_mask, predicted, found) = mask(prediction, &labels.prediction, &mut warnings)?;
         if labels.assumed && !found.is_empty() && !found.iter().any(|label| labels.prediction.contains(label)) {
             // A prediction without lesion is possible; one in another spelling is likelier.
             let (found, wanted) = (listed(&found), listed(&labels.prediction));
@@ -43,6 +47,7 @@ impl Pair {
             reference: reference_mask,
             prediction: prediction_mask,
             grid: source.grid(),
+            warnings,
             source,
             path: reference.to_owned(),
         })
@@ -59,15 +64,12 @@ pub(super) struct ScoreMap {
 }
 
 impl ScoreMap {
-    pub(super) fn read(path: &Path, brain: &[PathBuf], pair: &Pair) -> Result<Self, ScoreError> {
-        let map = volume(path)?;
+    pub(super) fn read(path: &Path, brain: &[PathBuf], pair: &mut Pair) -> Result<Self, ScoreError> {
+        let map = finite(path, &mut pair.warnings)?;
         same_grid(&pair.path, &pair.source, path, &map.source)?;
-        if map.values.iter().any(|value| !value.is_finite()) {
-            return Err(ScoreError::ScoreNotFinite { path: path.to_owned() });
-        }
         let mut inside = vec![0u8; if brain.is_empty() { 0 } else { map.values.len() }];
         for path in brain {
-            let part = volume(path)?;
+            let part = finite(path, &mut pair.warnings)?;
             same_grid(&pair.path, &pair.source, path, &part.source)?;
             inside.iter_mut().zip(&part.values).for_each(|(inside, &value)| *inside |= u8::from(value != 0.0));
         }
@@ -83,8 +85,20 @@ pub(super) fn stem(path: &Path) -> Option<&str> {
     name.strip_suffix(".nii.gz").or_else(|| name.strip_suffix(".nii"))
 }
 
-fn volume(path: &Path) -> Result<Volume, ScoreError> {
-    nifti::read(path).map_err(|error| ScoreError::Volume { path: path.to_owned(), error })
+fn volume(path: &Path, warnings: &mut Vec<String>) -> Result<Volume, ScoreError> {
+    let volume = nifti::read(path).map_err(|error| ScoreError::Volume { path: path.to_owned(), error })?;
+    warnings.extend(volume.warnings.iter().map(|warning| format!("{}: {warning}", path.display())));
+    Ok(volume)
+}
+
+/// A volume of numbers only.
+fn finite(path: &Path, warnings: &mut Vec<String>) -> Result<Volume, ScoreError> {
+    let volume = volume(path, warnings)?;
+    if volume.values.iter().all(|value| value.is_finite()) {
+        Ok(volume)
+    } else {
+        Err(ScoreError::ScoreNotFinite { path: path.to_owned() })
+    }
 }
 
 fn same_grid(first: &Path, one: &Source, second: &Path, other: &Source) -> Result<(), ScoreError> {
@@ -98,18 +112,15 @@ fn same_grid(first: &Path, one: &Source, second: &Path, other: &Source) -> Resul
 /// Reads a mask and says which voxels have one of the labels. Without labels the mask may hold only 0 and one other
 /// value: a guess among several would be silently wrong.
 /// Gives the labels that occur, too.
-fn mask(path: &Path, labels: &[u16]) -> Result<(Vec<u8>, Source, Vec<u16>), ScoreError> {
-    let Volume { values, source, .. } = volume(path)?;
+fn mask(path: &Path, labels: &[u16], warnings: &mut Vec<String>) -> Result<(Vec<u8>, Source, Vec<u16>), ScoreError> {
+    let Volume { values, source, .. } = volume(path, warnings)?;
     let mut lesion = vec![labels.is_empty(); 1 << 16];
     lesion[0] = false;
     labels.iter().for_each(|&label| lesion[usize::from(label)] = true);
     let mut seen = vec![false; 1 << 16];
     let mut inside = Vec::with_capacity(values.len());
     for &value in &values {
-        let label = value as u16;
-        if f32::from(label) != value {
-            return Err(ScoreError::NoMask { path: path.to_owned(), value });
-        }
+        let label = label(value).map_err(|error| ScoreError::NoMask { path: path.to_owned(), error })?;
         seen[usize::from(label)] = true;
         inside.push(u8::from(lesion[usize::from(label)]));
     }

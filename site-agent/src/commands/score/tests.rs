@@ -192,3 +192,36 @@ fn folders_give_a_line_for_each_case_that_has_both() {
     assert_eq!(rows[2][column("hd95_mm")], "");
     assert_eq!(rows[2][column("panoptica_mets.prec")], "");
 }
+
+#[test]
+fn a_mask_that_was_resampled_is_scored_by_the_rule_of_training_and_a_soft_one_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let hard = write(folder.path(), "a.nii", [1, 1, 4], &[0, 1, 1, 0]);
+    let source = crate::nifti::read(&hard).unwrap().source;
+    let soft = folder.path().join("b.nii");
+    for (value, works) in [(0.9999, true), (0.999_999, true), (0.6, false), (f32::NAN, false)] {
+        crate::nifti::write_f32(&soft, &[0.0, value, 1.0, 0.0], &source).unwrap();
+        for (reference, prediction) in [(&soft, &hard), (&hard, &soft)] {
+            match score_pair(&args(reference, prediction)) {
+                Ok(measured) => assert!(works && measured.get("dice") == 1.0, "{value}"),
+                Err(error) => assert!(!works && error.to_string().contains("is no mask"), "{value}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_odd_about_a_file_stands_in_the_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let mask = write(folder.path(), "a.nii", [1, 1, 4], &[0, 1, 1, 0]);
+    let mut bytes = std::fs::read(&mask).unwrap();
+    bytes[123] = 6;
+    std::fs::write(&mask, bytes).unwrap();
+    let warnings = score_pair(&args(&mask, &mask)).unwrap().get("warnings");
+    assert!(warnings[0].as_str().unwrap().contains("xyzt_units") && warnings.as_array().unwrap().len() == 2);
+    let brain = folder.path().join("brain.nii");
+    let source = crate::nifti::read(&mask).unwrap().source;
+    crate::nifti::write_f32(&brain, &[f32::NAN; 4], &source).unwrap();
+    let with_brain = Args { score: Some(mask.clone()), brain: vec![brain], ..args(&mask, &mask) };
+    assert!(matches!(score_pair(&with_brain), Err(ScoreError::ScoreNotFinite { .. })));
+}

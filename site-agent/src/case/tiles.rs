@@ -1,0 +1,162 @@
+//! Overlapping windows of the model's size over planes that are larger than the model's.
+//!
+//! A brain that fits the model's plane has one window, the plane itself. Otherwise windows overlap by half at least, so
+//! that a lesion cut by the edge of one lies well inside another.
+
+/// Where windows lie on the planes of a case.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tiles {
+    /// Height and width of a window.
+    plane: usize,
+    /// Height and width of what they cover.
+    canvas: [usize; 2],
+    /// The first row of the windows, and the first column.
+    starts: [Vec<usize>; 2],
+}
+
+impl Tiles {
+    /// Windows that cover a canvas, which is nowhere smaller than one.
+    pub(crate) fn over(canvas: [usize; 2], plane: usize) -> Self {
+        Self { plane, canvas, starts: canvas.map(|side| starts(side, plane)) }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.starts[0].len() * self.starts[1].len()
+    }
+
+    /// The first row and column of a window.
+    pub(crate) fn corner(&self, tile: usize) -> [usize; 2] {
+        let [rows, columns] = &self.starts;
+        [rows[tile / columns.len() % rows.len()], columns[tile % columns.len()]]
+    }
+
+    /// Copies a window out of one slice's canvas.
+    pub(crate) fn cut<T: Copy>(&self, tile: usize, canvas: &[T], window: &mut [T]) {
+        let [top, left] = self.corner(tile);
+        let width = self.canvas[1];
+        for (row, to) in window.chunks_exact_mut(self.plane).enumerate() {
+            to.copy_from_slice(&canvas[(top + row) * width + left..][..self.plane]);
+        }
+    }
+}
+
+/// As many starts as needed for steps of half a window at most, evenly spread.
+fn starts(side: usize, plane: usize) -> Vec<usize> {
+    let room = side.saturating_sub(plane);
+    let steps = room.div_ceil((plane / 2).max(1));
+    if steps == 0 {
+        return vec![0];
+    }
+    (0..=steps).map(|step| (step * room + steps / 2) / steps).collect()
+}
+
+/// What the network says of windows, put together: where several show a pixel, the mean of their logits, those nearer
+/// to the middle of a window counting for more.
+pub(crate) struct Mosaic {
+    tiles: Tiles,
+    values: Vec<f32>,
+    /// How much counted at each pixel; empty where there is one window and nothing to weigh.
+    weights: Vec<f32>,
+    untold: f32,
+}
+
+impl Mosaic {
+    /// Nothing yet of `depth` slices; what no window tells of stays `untold`.
+    pub(crate) fn new(tiles: Tiles, depth: usize, untold: f32) -> Self {
+        let pixels = depth * tiles.canvas[0] * tiles.canvas[1];
+        let several = tiles.count() > 1;
+        Self {
+            tiles,
+            values: vec![if several { 0.0 } else { untold }; pixels],
+            weights: vec![0.0; if several { pixels } else { 0 }],
+            untold,
+        }
+    }
+
+    /// Adds what was said of a view: a slice's window, counted slice by slice.
+    pub(crate) fn put(&mut self, view: usize, window: &[f32]) {
+        let (plane, [height, width]) = (self.tiles.plane, self.tiles.canvas);
+        let (slice, tile) = (view / self.tiles.count(), view % self.tiles.count());
+        let start = slice * height * width;
+        if self.weights.is_empty() {
+            self.values[start..][..window.len()].copy_from_slice(window);
+            return;
+        }
+        let [top, left] = self.tiles.corner(tile);
+        for (row, values) in window.chunks_exact(plane).enumerate() {
+            let place = start + (top + row) * width + left;
+            for (column, &value) in values.iter().enumerate() {
+                let weight = inwards(row, plane) * inwards(column, plane);
+                self.values[place + column] += weight * value;
+                self.weights[place + column] += weight;
+            }
+        }
+    }
+
+    /// `[depth, height, width]` of the canvas.
+    pub(crate) fn finish(self) -> Vec<f32> {
+        let mut values = self.values;
+        for (value, weight) in values.iter_mut().zip(self.weights) {
+            *value = if weight > 0.0 { *value / weight } else { self.untold };
+        }
+        values
+    }
+}
+
+/// How far inside a window a pixel lies, from 0 to a half; never 0.
+fn inwards(at: usize, plane: usize) -> f32 {
+    let nearest = (at + 1).min(plane - at) as f32;
+    nearest / plane as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_fits_has_one_window_and_is_passed_on_bit_by_bit() {
+        let tiles = Tiles::over([3, 3], 3);
+        assert_eq!((tiles.count(), tiles.corner(0)), (1, [0, 0]));
+        let window: Vec<f32> = (0..9).map(|at| at as f32 / 7.0).collect();
+        let mut mosaic = Mosaic::new(tiles, 2, -9.0);
+        mosaic.put(1, &window);
+        assert_eq!(mosaic.finish(), [vec![-9.0; 9], window].concat());
+    }
+
+    #[test]
+    fn one_pixel_more_than_a_window_has_two() {
+        assert_eq!(starts(32, 32), [0]);
+        assert_eq!(starts(33, 32), [0, 1]);
+        assert_eq!(starts(64, 32), [0, 16, 32]);
+        assert_eq!(starts(65, 32), [0, 11, 22, 33]);
+    }
+
+    proptest! {
+        #[test]
+        fn windows_cover_everything_and_overlap_by_half(plane in 2usize..40, more in 0usize..90) {
+            let side = plane + more;
+            let starts = starts(side, plane);
+            prop_assert_eq!((starts[0], starts[starts.len() - 1] + plane), (0, side));
+            prop_assert!(starts.windows(2).all(|pair| pair[1] > pair[0] && pair[1] - pair[0] <= plane.div_ceil(2)));
+        }
+
+        #[test]
+        fn windows_that_agree_give_back_what_they_were_cut_from(
+            height in 4usize..20, width in 4usize..20, plane in 2usize..5,
+        ) {
+            let canvas: Vec<f32> = (0..2 * height * width).map(|at| (at % 89) as f32 - 44.0).collect();
+            let tiles = Tiles::over([height, width], plane);
+            let mut mosaic = Mosaic::new(tiles.clone(), 2, f32::NAN);
+            let mut window = vec![0.0; plane * plane];
+            for view in 0..2 * tiles.count() {
+                let slice = &canvas[view / tiles.count() * height * width..][..height * width];
+                tiles.cut(view % tiles.count(), slice, &mut window);
+                mosaic.put(view, &window);
+            }
+            let found = mosaic.finish();
+            prop_assert!(found.iter().zip(&canvas).all(|(a, b)| (a - b).abs() < 1e-3), "{:?}", found);
+        }
+    }
+}
