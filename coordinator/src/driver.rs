@@ -12,11 +12,14 @@ use crate::store::{Place, Store, StoreError};
 pub(crate) use books::{Accepted, Books};
 use books::{Beside, Finding};
 use shared::aggregate::{Average, Contribution};
+use shared::case::Cases;
 use shared::federation::Federation;
 use shared::message::{RunId, TaskId, TaskKind};
 use shared::model_file::ModelCard;
-use shared::parameters::Manifest;
+use shared::operating::OperatingPoints;
+use shared::parameters::{Manifest, ParametersId};
 use shared::round::{Effect, Event, Machine, ModelRef, RunProgress, Snapshot};
+use shared::score::CaseScore;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -269,12 +272,17 @@ impl Driver {
     async fn export(&mut self, run: &RunProgress) -> Result<(), End> {
         let Some(best) = run.best else { return Ok(()) };
         self.books.exported.insert(run.outcome.name.clone(), best.round);
-        self.write_model(run, best.round, run.outcome.name.clone()).await
+        self.write_model(run, (best.round, best.parameters), run.outcome.name.clone()).await
     }
 
     /// Begins to write a model, when the one before is written: a newer best model never loses its place to an older one,
     /// and what is read here is still there, because the rounds' models outlive two rounds.
-    async fn write_model(&mut self, run: &RunProgress, round: u32, file: String) -> Result<(), End> {
+    async fn write_model(
+        &mut self,
+        run: &RunProgress,
+        (round, weights): (u32, ParametersId),
+        file: String,
+    ) -> Result<(), End> {
         over(&mut self.books.exporting).await?;
         let federation = &self.federation;
         let card = ModelCard {
@@ -282,10 +290,10 @@ impl Driver {
             input: federation.input.clone(),
             model: federation.model.clone(),
             round,
-            threshold: run.outcome.threshold,
+            operating_points: operating_points(run, round),
         };
         let (store, manifest, name) = (self.store.clone(), self.manifest.clone(), run.outcome.name.clone());
-        let work = move || store.export(Place { run: &name, round }, &manifest, &card, &file);
+        let work = move || store.export(Place { run: &name, round }, &manifest, (&card, weights), &file);
         self.books.exporting = Some(tokio::task::spawn_blocking(work));
         Ok(())
     }
@@ -294,9 +302,8 @@ impl Driver {
         let facts = self.machine.snapshot();
         for run in &facts.runs {
             self.export(run).await?;
-            let last = run.finished;
-            if last > 0 {
-                self.write_model(run, last, format!("{}-last", run.outcome.name)).await?;
+            if let Some(weights) = run.model.filter(|_| run.finished > 0) {
+                self.write_model(run, (run.finished, weights), format!("{}-last", run.outcome.name)).await?;
             }
         }
         over(&mut self.books.exporting).await?;
@@ -319,6 +326,17 @@ impl Driver {
     ) -> Result<T, End> {
         finished(tokio::task::spawn_blocking(work)).await
     }
+}
+
+/// What the validation patients chose, where they chose it for the model of this round.
+fn operating_points(run: &RunProgress, round: u32) -> OperatingPoints {
+    if run.best.is_none_or(|best| best.round != round) {
+        return OperatingPoints::default();
+    }
+    let outcome = &run.outcome;
+    let judges = outcome.scores.iter().filter(|scores| scores.role.judges() == Cases::Validation);
+    let validation: Vec<&CaseScore> = judges.flat_map(|scores| &scores.cases).collect();
+    OperatingPoints::of(outcome.threshold_dice, outcome.threshold, &validation)
 }
 
 async fn over(work: &mut Beside) -> Result<(), End> {

@@ -4,6 +4,7 @@ use crate::certificates::CertificatesError;
 use crate::server::ServerError;
 use crate::signal::Signal;
 use crate::status::{ClientError, StatusError, TokenError};
+use shared::visible::visible_lines;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -72,9 +73,10 @@ impl Failure {
 #[must_use]
 pub fn report(outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    eprintln!("error: {}", failure.what);
+    // Names in it may come from files of others.
+    eprintln!("error: {}", visible_lines(&failure.what));
     if let Some(hint) = failure.hint {
-        eprintln!("hint: {hint}");
+        eprintln!("hint: {}", visible_lines(&hint));
     }
     ExitCode::from(failure.class as u8)
 }

@@ -12,6 +12,7 @@ mod matrix;
 mod missing;
 mod overlays;
 mod plot;
+mod points;
 mod roc;
 mod summary;
 mod tables;
@@ -21,6 +22,7 @@ pub(crate) mod words;
 
 use crate::failure::{Class, Failure};
 use crate::outcome::Outcome;
+use crate::store::StoreError;
 pub use plot::DrawError;
 use std::path::{Path, PathBuf};
 pub use summary::summarise;
@@ -36,6 +38,9 @@ pub struct Args {
     /// Write the report here instead of into the run folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace a report that is in the folder of `--out` already.
+    #[arg(long, requires = "out")]
+    force: bool,
     /// Print report.json instead of a table.
     #[arg(long)]
     json: bool,
@@ -47,12 +52,26 @@ pub struct Args {
 /// The run folder holds no outcome, or the report cannot be written.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let out = args.out.as_deref().unwrap_or(&args.run_folder);
+    if let Some(report) = anothers_report(args) {
+        let failure = Failure::new(Class::Configuration, format!("{} exists already", report.display()));
+        return Err(failure.hint("name another folder with --out, or say --force to replace the report"));
+    }
     if args.run_folder.join(crate::experiment::FILE).exists() {
         return crate::experiment::report(&args.run_folder, out, args.json);
     }
     let outcome = read(&args.run_folder)?;
     write(&outcome, out)?;
     Ok(show(&outcome, out, args.json)?)
+}
+
+/// A report in the folder of `--out` that could be another run's; a run's own folder has its own.
+fn anothers_report(args: &Args) -> Option<PathBuf> {
+    let out = args.out.as_ref().filter(|_| !args.force)?;
+    if out.canonicalize().ok() == args.run_folder.canonicalize().ok() {
+        return None;
+    }
+    let files = ["report.html", "report.json", "experiment.html", "experiment.json"].map(|name| out.join(name));
+    files.into_iter().find(|file| file.symlink_metadata().is_ok())
 }
 
 /// Why a report could not be written.
@@ -126,8 +145,15 @@ fn json(report: &contract::Report) -> Result<String, ReportError> {
     Ok(serde_json::to_string_pretty(report).map_err(ReportError::Encode)? + "\n")
 }
 
+/// Writes a file whole or not at all.
 fn put(path: &Path, text: &str) -> Result<(), ReportError> {
-    std::fs::write(path, text).map_err(disk("write", path))
+    crate::store::write_whole(path, text.as_bytes()).map_err(|error| {
+        let source = match error {
+            StoreError::Io { error, .. } => error,
+            other => std::io::Error::other(other),
+        };
+        ReportError::Disk { action: "write", path: path.to_owned(), source }
+    })
 }
 
 fn disk<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> ReportError + 'a {

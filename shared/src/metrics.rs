@@ -7,6 +7,7 @@ pub mod lesion;
 pub mod lesionwise;
 pub mod matching;
 pub mod overlap;
+pub mod reliability;
 pub mod roc;
 pub mod statistics;
 pub mod surface;

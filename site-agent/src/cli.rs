@@ -20,6 +20,8 @@ enum Command {
     Doctor(crate::doctor::Args),
     /// Segment one patient with a trained model.
     Predict(crate::predict::Args),
+    /// Find this site's own thresholds for a trained model, on its own patients with a reference.
+    Calibrate(crate::calibrate::Args),
     /// Score predictions against references, without any federation.
     Score(Box<crate::score::Args>),
     /// Write a synthetic multi-centre cohort as NIfTI files.
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => crate::agent::run(&args),
         Command::Doctor(args) => crate::doctor::run(&args),
         Command::Predict(args) => crate::predict::run(&args),
+        Command::Calibrate(args) => crate::calibrate::run(&args),
         Command::Score(args) => crate::score::run(&args),
         Command::Phantom(args) => crate::phantom::run(&args),
     };

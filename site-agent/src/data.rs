@@ -13,6 +13,7 @@ mod prepare;
 use crate::case::{CachedCase, CaseFileError};
 use crate::nifti::{self, NiftiError};
 pub use config::{Archives, ConfigError, DataConfig};
+pub(crate) use pattern::Pattern as CasePattern;
 pub use prepare::{CaseError, Files, prepare};
 use rayon::prelude::*;
 use serde::Serialize;

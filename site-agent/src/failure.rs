@@ -6,6 +6,7 @@ use crate::link::LinkError;
 use crate::nifti::NiftiError;
 use crate::phantom::PhantomError;
 use crate::signal::Signal;
+use shared::visible::visible_lines;
 use std::io;
 use std::process::ExitCode;
 
@@ -166,16 +167,31 @@ impl From<crate::predict::PredictError> for Failure {
             E::Device(error) => return Self::from(error),
             E::Fault(fault) => return fault.into(),
             E::ModelUnreadable { .. } => (Class::Data, "give the path of a model file with --model"),
-            E::ModelFile { .. } => (Class::Data, "the coordinator keeps models in its run folder"),
+            E::ModelFile { .. } => {
+                (Class::Data, "copy the file anew; the coordinator keeps its models in models/ of the run folder")
+            }
             E::UnknownSequence { .. } | E::Twice { .. } | E::NoSequence { .. } => {
                 (Class::Configuration, "give each sequence the patient has as --sequence NAME=FILE")
             }
             E::NoThreshold | E::Threshold(_) => (Class::Configuration, "give one with --threshold, such as 0.5"),
+            E::OperatingPoint(_) => (
+                Class::Configuration,
+                "name another one with --operating-point, give a probability with --threshold, or find this site's own with \
+                 `site-agent calibrate`",
+            ),
+            E::Calibration(error) => return error.into(),
+            E::Output(error) => return error.into(),
             E::Write { .. } | E::Folder { .. } => (Class::Disk, "choose another folder with --out"),
             E::Model(error) => return error.into(),
             E::Lost(_) => return Self::new(Class::Internal, error),
         };
         Self::new(class, error).hint(hint)
+    }
+}
+
+impl From<crate::output::OutputError> for Failure {
+    fn from(error: crate::output::OutputError) -> Self {
+        Self::new(Class::Configuration, &error).hint(error.remedy())
     }
 }
 
@@ -197,9 +213,10 @@ impl From<PhantomError> for Failure {
 #[must_use]
 pub fn report(outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    eprintln!("error: {}", failure.what);
+    // Names in it may come from files of others.
+    eprintln!("error: {}", visible_lines(&failure.what));
     if let Some(hint) = failure.hint {
-        eprintln!("hint: {hint}");
+        eprintln!("hint: {}", visible_lines(&hint));
     }
     ExitCode::from(failure.class as u8)
 }
@@ -222,6 +239,15 @@ impl From<crate::device::DeviceFault> for Failure {
             }
         };
         Self::new(Class::Federation, fault).hint(hint)
+    }
+}
+
+impl From<crate::evaluate::EvaluateError> for Failure {
+    fn from(error: crate::evaluate::EvaluateError) -> Self {
+        match error {
+            crate::evaluate::EvaluateError::Device(fault) => fault.into(),
+            error => Self::new(Class::Data, error),
+        }
     }
 }
 

@@ -59,7 +59,10 @@ pub struct Args {
 /// # Errors
 /// Settings that cannot be drawn, a folder that is not empty, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    for (folder, cohort) in cohorts(args)? {
+    let cohorts = cohorts(args)?;
+    // Before any of them is written.
+    cohorts.iter().try_for_each(|(folder, _)| folder::check_empty(folder))?;
+    for (folder, cohort) in cohorts {
         let bar = ProgressBar::new(cohort.cases as u64).with_style(style()).with_prefix(cohort.site.clone());
         let written = write(&folder, &cohort, &mut |cases| bar.set_position(cases as u64));
         bar.finish_and_clear();

@@ -8,11 +8,11 @@ const CASE: &str = "{case}";
 
 /// A path below the root, `{case}` standing for the case's name wherever it occurs.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pattern(Vec<String>);
+pub(crate) struct Pattern(Vec<String>);
 
 impl Pattern {
     /// Checks a pattern as typed under `key`.
-    pub(super) fn parse(key: &str, text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(key: &str, text: &str) -> Result<Self, ConfigError> {
         let parts: Vec<String> = text.split('/').map(Into::into).collect();
         let named = parts.iter().any(|part| part.contains(CASE));
         let foreign = text.replace(CASE, "").contains(['{', '}', '$', '*', '?', '\\']);
@@ -27,12 +27,12 @@ impl Pattern {
     }
 
     /// The file of one case.
-    pub(super) fn file(&self, root: &Path, case: &str) -> PathBuf {
+    pub(crate) fn file(&self, root: &Path, case: &str) -> PathBuf {
         self.0.iter().fold(root.to_path_buf(), |path, part| path.join(part.replace(CASE, case)))
     }
 
     /// Adds the names of all cases that have this file.
-    pub(super) fn discover(&self, root: &Path, names: &mut BTreeSet<String>) {
+    pub(crate) fn discover(&self, root: &Path, names: &mut BTreeSet<String>) {
         let Some(first) = self.0.iter().position(|part| part.contains(CASE)) else { return };
         let folder = self.0[..first].iter().fold(root.to_path_buf(), |path, part| path.join(part));
         let Ok(entries) = std::fs::read_dir(folder) else { return };

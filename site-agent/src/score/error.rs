@@ -2,7 +2,7 @@
 
 use crate::failure::{Class, Failure};
 use crate::nifti::{NiftiError, Source};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a pair cannot be scored.
 #[derive(Debug, thiserror::Error)]
@@ -24,24 +24,34 @@ pub(super) enum ScoreError {
     Disk { path: PathBuf, error: std::io::Error },
     #[error("a folder is scored against a folder: {path} is none", path = path.display())]
     NotAFolder { path: PathBuf },
-    #[error("no reference in {reference} has a prediction in {prediction}",
-        reference = reference.display(), prediction = prediction.display())]
-    NoPairs { reference: PathBuf, prediction: PathBuf },
-    #[error("several files in {folder} are called {name}", folder = folder.display())]
-    Repeated { folder: PathBuf, name: String },
+    #[error("no reference has a prediction of the same name: {examples}")]
+    NoPairs { examples: String },
+    #[error("{reference} belongs by {first_rule} to {first}, and by {second_rule} to {second}",
+        reference = reference.display(), first = first.display(), second = second.display())]
+    Ambiguous { reference: PathBuf, first: PathBuf, first_rule: String, second: PathBuf, second_rule: String },
+    #[error("{0:?} is no pattern: expected a path below the folder with {{case}} in it and no other wildcard")]
+    Pattern(String),
+    #[error("{failed} of {all} cases could not be scored; each is named above")]
+    NotAll { failed: usize, all: usize },
     #[error("no JSON: {0}")]
     Json(#[from] serde_json::Error),
     #[error("--score, --brain and --json are for a single pair")]
     SinglePairOnly,
 }
 
+pub(super) fn disk(path: &Path, error: std::io::Error) -> ScoreError {
+    ScoreError::Disk { path: path.to_owned(), error }
+}
+
 impl From<ScoreError> for Failure {
     fn from(error: ScoreError) -> Self {
         let class = match &error {
             ScoreError::Disk { .. } => Class::Disk,
-            ScoreError::BackgroundAsLesion | ScoreError::NotAFolder { .. } | ScoreError::SinglePairOnly => {
-                Class::Configuration
-            }
+            ScoreError::BackgroundAsLesion
+            | ScoreError::NotAFolder { .. }
+            | ScoreError::SinglePairOnly
+            | ScoreError::Pattern(_)
+            | ScoreError::Ambiguous { .. } => Class::Configuration,
             ScoreError::Json(_) => Class::Internal,
             _ => Class::Data,
         };
@@ -51,9 +61,9 @@ impl From<ScoreError> for Failure {
                 "Say --labels (and --prediction-labels where they differ). Only a mask of 0 and one other value needs \
                  none."
             }
-            ScoreError::NoPairs { .. } => {
-                "Files are paired by name; say --reference-suffix and --prediction-suffix where the names end \
-                 differently."
+            ScoreError::NoPairs { .. } | ScoreError::Ambiguous { .. } | ScoreError::Pattern(_) => {
+                "Say which files are meant: --pair '{case}/lesion.nii.gz' '{case}/mask.nii.gz', or --reference-suffix and \
+                 --prediction-suffix."
             }
             _ => return Self::new(class, error),
         };
