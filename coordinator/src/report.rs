@@ -13,15 +13,16 @@ mod matrix;
 mod missing;
 mod overlays;
 mod plot;
+mod points;
 mod roc;
 mod summary;
 mod tables;
 mod terminal;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 
-use crate::store::OUTCOME;
+use crate::store::{OUTCOME, StoreError};
 pub use plot::DrawError;
 use program::{Class, Explain};
 use protocol::outcome::Outcome;
@@ -107,8 +108,15 @@ fn json(report: &contract::Report) -> Result<String, ReportError> {
     Ok(serde_json::to_string_pretty(report).map_err(ReportError::Encode)? + "\n")
 }
 
+/// Writes a file whole or not at all.
 fn put(path: &Path, text: &str) -> Result<(), ReportError> {
-    std::fs::write(path, text).map_err(disk("write", path))
+    crate::store::write_whole(path, text.as_bytes()).map_err(|error| {
+        let source = match error {
+            StoreError::Io { error, .. } => error,
+            other => std::io::Error::other(other),
+        };
+        ReportError::Disk { action: "write", path: path.to_owned(), source }
+    })
 }
 
 fn disk<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> ReportError + 'a {

@@ -1,6 +1,6 @@
 //! The threads that a program's network runs on.
 
-use program::{Class, Failure};
+use crate::failure::{Class, Failure};
 use tokio::runtime::{Builder, Runtime};
 
 /// A runtime on several threads: as many as there are processors, or so many.

@@ -1,6 +1,6 @@
 //! `skipped.json`: what a site could not use and should look at. It stays at the site.
 
-use super::{Cohort, Warned, disk};
+use super::{Cohort, Warned};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io;
@@ -40,5 +40,5 @@ pub(super) fn write(cohort: &Cohort, path: &Path) -> io::Result<()> {
     }
     let report = Report { usable: cohort.cases.len(), skipped, warnings, ignored: &cohort.ignored };
     let text = serde_json::to_string_pretty(&report)?;
-    disk::replace(path, |file| io::Write::write_all(file, text.as_bytes()))
+    program::files::replace(path, |file| io::Write::write_all(file, text.as_bytes()))
 }

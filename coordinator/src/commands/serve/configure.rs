@@ -2,8 +2,9 @@
 
 use super::Args;
 use crate::address::OptionalAddress;
+use crate::commands::simulate;
 use crate::serve::ServeConfig;
-use crate::{simulate, status};
+use crate::status;
 use program::{Class, Failure};
 use protocol::federation::Federation;
 use protocol::text::explain;

@@ -73,6 +73,15 @@ impl Federation {
         rules.key("input.slices", odd, input.slices, "an odd number up to 31, so that there is a centre slice");
         rules.key("input.plane", (16..=1024).contains(&input.plane), input.plane, "pixels between 16 and 1024");
         rules.optional("input.spacing_mm", input.spacing_mm, |mm| (0.1..=20.0).contains(mm), "between 0.1 and 20");
+        if let Some([low, high]) = input.clip_percentiles {
+            let works = (0.0..=25.0).contains(&low) && (75.0..=100.0).contains(&high);
+            rules.key(
+                "input.clip_percentiles",
+                works,
+                format!("{low}, {high}"),
+                "two percentiles, the first from 0 to 25, the second from 75 to 100; [0, 100] clips nothing",
+            );
+        }
     }
 
     fn check_model(&self, rules: &mut Rules) {

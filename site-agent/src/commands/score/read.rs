@@ -1,6 +1,7 @@
 //! Masks and maps from files, checked to lie on one grid.
 
 use super::error::{ScoreError, describe};
+use super::files::stem;
 use crate::nifti::{self, Source, Volume};
 use protocol::case::Grid;
 use std::path::{Path, PathBuf};
@@ -33,9 +34,9 @@ impl Pair {
         if labels.assumed && !found.is_empty() && !found.iter().any(|label| labels.prediction.contains(label)) {
             // A prediction without lesion is possible; one in another spelling is likelier.
             let (found, wanted) = (listed(&found), listed(&labels.prediction));
+            let path = super::files::shown(prediction);
             eprintln!(
-                "warning: {} holds the labels {found} and none of {wanted}: --prediction-labels says which are lesion",
-                prediction.display()
+                "warning: {path} holds the labels {found} and none of {wanted}: --prediction-labels says which are lesion"
             );
         }
         same_grid(reference, &source, prediction, &predicted)?;
@@ -71,16 +72,11 @@ impl ScoreMap {
             same_grid(&pair.path, &pair.source, path, &part.source)?;
             inside.iter_mut().zip(&part.values).for_each(|(inside, &value)| *inside |= u8::from(value != 0.0));
         }
-        let stem = stem(path).unwrap_or_default();
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = stem(&file).unwrap_or_default();
         let name = stem.rsplit('_').next().unwrap_or_default().to_owned();
         Ok(Self { values: map.values, brain: (!brain.is_empty()).then_some(inside), name })
     }
-}
-
-/// A NIfTI file's name without `.nii` or `.nii.gz`; `None` for other files.
-pub(super) fn stem(path: &Path) -> Option<&str> {
-    let name = path.file_name()?.to_str()?;
-    name.strip_suffix(".nii.gz").or_else(|| name.strip_suffix(".nii"))
 }
 
 fn volume(path: &Path) -> Result<Volume, ScoreError> {
@@ -106,10 +102,7 @@ fn mask(path: &Path, labels: &[u16]) -> Result<(Vec<u8>, Source, Vec<u16>), Scor
     let mut seen = vec![false; 1 << 16];
     let mut inside = Vec::with_capacity(values.len());
     for &value in &values {
-        let label = value as u16;
-        if f32::from(label) != value {
-            return Err(ScoreError::NoMask { path: path.to_owned(), value });
-        }
+        let Some(label) = whole(value) else { return Err(ScoreError::NoMask { path: path.to_owned(), value }) };
         seen[usize::from(label)] = true;
         inside.push(u8::from(lesion[usize::from(label)]));
     }
@@ -118,6 +111,12 @@ fn mask(path: &Path, labels: &[u16]) -> Result<(Vec<u8>, Source, Vec<u16>), Scor
         return Err(ScoreError::LabelsNeeded { path: path.to_owned(), found });
     }
     Ok((inside, source, found))
+}
+
+/// The label that a voxel holds. Resampling and slopes leave whole numbers a little off; training takes the same ones.
+fn whole(value: f32) -> Option<u16> {
+    let near = (value - value.round()).abs() < 1e-3 && (-0.5..65535.5).contains(&value);
+    near.then(|| value.round() as u16)
 }
 
 fn listed(labels: &[u16]) -> String {
