@@ -7,13 +7,16 @@ use crate::server::{Inbound, SendError, Server};
 use crate::status::{self, Command, Status};
 use crate::store::{Place, Store, StoreError};
 use aggregation::Average;
+use metrics::score::CaseScore;
 use program::signal::Signal;
+use protocol::case::Cases;
 use protocol::federation::Federation;
 use protocol::happening::Happening;
 use protocol::message::{RunId, TaskId, TaskKind};
 use protocol::model_file::ModelCard;
+use protocol::operating::OperatingPoints;
 use protocol::outcome::Outcome;
-use protocol::parameters::Manifest;
+use protocol::parameters::{Manifest, ParametersId};
 use protocol::round::{Contribution, Effect, Event, Machine, ModelRef, RunProgress, Snapshot, Taken};
 pub(crate) use state::{Accepted, DriverState};
 use state::{BackgroundJob, JobResult};
@@ -283,12 +286,17 @@ impl Driver {
     async fn export(&mut self, run: &RunProgress) -> Result<(), End> {
         let Some(best) = run.best else { return Ok(()) };
         self.state.exported.insert(run.outcome.name.clone(), best.round);
-        self.write_model(run, best.round, run.outcome.name.clone()).await
+        self.write_model(run, (best.round, best.parameters), run.outcome.name.clone()).await
     }
 
     /// Begins to write a model, when the one before is written: a newer best model never loses its place to an older one,
     /// and what is read here is still there, because the rounds' models outlive two rounds.
-    async fn write_model(&mut self, run: &RunProgress, round: u32, file: String) -> Result<(), End> {
+    async fn write_model(
+        &mut self,
+        run: &RunProgress,
+        (round, weights): (u32, ParametersId),
+        file: String,
+    ) -> Result<(), End> {
         over(&mut self.state.exporting).await?;
         let federation = &self.federation;
         let card = ModelCard {
@@ -296,10 +304,10 @@ impl Driver {
             input: federation.input.clone(),
             model: federation.model.clone(),
             round,
-            threshold: run.outcome.threshold,
+            operating_points: operating_points(run, round),
         };
         let (store, manifest, name) = (self.store.clone(), self.manifest.clone(), run.outcome.name.clone());
-        let work = move || store.export(Place { run: &name, round }, &manifest, &card, &file);
+        let work = move || store.export(Place { run: &name, round }, &manifest, (&card, weights), &file);
         self.state.exporting = Some(tokio::task::spawn_blocking(work));
         Ok(())
     }
@@ -308,9 +316,8 @@ impl Driver {
         let facts = self.machine.snapshot();
         for run in &facts.runs {
             self.export(run).await?;
-            let last = run.finished;
-            if last > 0 {
-                self.write_model(run, last, format!("{}-last", run.outcome.name)).await?;
+            if let Some(weights) = run.model.filter(|_| run.finished > 0) {
+                self.write_model(run, (run.finished, weights), format!("{}-last", run.outcome.name)).await?;
             }
         }
         over(&mut self.state.exporting).await?;
@@ -333,6 +340,17 @@ impl Driver {
     ) -> Result<T, End> {
         finished(tokio::task::spawn_blocking(work)).await
     }
+}
+
+/// What the validation patients chose, where they chose it for the model of this round.
+fn operating_points(run: &RunProgress, round: u32) -> OperatingPoints {
+    if run.best.is_none_or(|best| best.round != round) {
+        return OperatingPoints::default();
+    }
+    let outcome = &run.outcome;
+    let judges = outcome.scores.iter().filter(|scores| scores.role.judges() == Cases::Validation);
+    let validation: Vec<&CaseScore> = judges.flat_map(|scores| &scores.cases).collect();
+    OperatingPoints::of(outcome.threshold_dice, outcome.threshold, &validation)
 }
 
 async fn over(work: &mut BackgroundJob) -> Result<(), End> {

@@ -13,21 +13,21 @@ mod matrix;
 mod missing;
 mod overlays;
 mod plot;
+mod points;
 mod roc;
 mod summary;
 mod tables;
 pub(super) mod terminal;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 
-use crate::store::OUTCOME;
+use crate::store::{OUTCOME, StoreError};
 pub use plot::DrawError;
 use program::private;
 use program::{Class, Explain};
 use protocol::outcome::Outcome;
 use std::borrow::Cow;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 pub use summary::summarise;
 
@@ -112,9 +112,18 @@ fn json(report: &contract::Report) -> Result<String, ReportError> {
     Ok(serde_json::to_string_pretty(report).map_err(ReportError::Encode)? + "\n")
 }
 
+/// Writes a file: in a run folder for its owner alone, and whole or not at all.
 fn put(path: &Path, text: &str, own: bool) -> Result<(), ReportError> {
-    let file = if own { private::create_file(path) } else { std::fs::File::create(path) };
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(disk("write", path))
+    if !own {
+        return std::fs::write(path, text).map_err(disk("write", path));
+    }
+    crate::store::write_whole(path, text.as_bytes()).map_err(|error| {
+        let source = match error {
+            StoreError::Io { error, .. } => error,
+            other => std::io::Error::other(other),
+        };
+        ReportError::Disk { action: "write", path: path.to_owned(), source }
+    })
 }
 
 fn disk<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> ReportError + 'a {

@@ -210,8 +210,12 @@ fn recover(store: &Store, manifest: &Manifest, snapshot: &mut Snapshot) -> Accep
 
 fn read_weights(file: &Path, federation: &Federation) -> Result<Parameters, ServeError> {
     let bytes = std::fs::read(file).map_err(|error| ServeError::Unreadable { path: file.into(), error })?;
-    import_state_dict(&bytes, &federation.model, &federation.input)
-        .map_err(|error| ServeError::Weights { path: file.into(), error })
+    let imported = import_state_dict(&bytes, &federation.model, &federation.input);
+    let imported = imported.map_err(|error| ServeError::Weights { path: file.into(), error })?;
+    if !imported.hashed {
+        tracing::warn!(file = %file.display(), "the weights to begin from carry no hash: damage to the file cannot be seen");
+    }
+    Ok(imported.parameters)
 }
 
 /// Stores the initial model, and checks the models that a resumed run goes on from. The parameters end here: nobody needs

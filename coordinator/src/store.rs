@@ -23,8 +23,10 @@ mod settings;
 mod source;
 mod updates;
 
+use aggregation::Source;
 use aggregation::{AggregateError, BLOCK, Checked};
-use atomic::{AtomicFile, write_whole};
+use atomic::AtomicFile;
+pub(crate) use atomic::write_whole;
 pub use facts::peek;
 pub(crate) use lock::in_use;
 pub use lock::is_held;
@@ -277,20 +279,28 @@ impl Store {
         }
     }
 
-    /// Writes a model with its settings as `models/NAME.safetensors`.
+    /// Writes a model with its settings as `models/NAME.safetensors`, if it still is the one of that hash, and one that
+    /// could be used.
     ///
     /// # Errors
-    /// When the model cannot be read or written.
+    /// When the model cannot be read or written, or is not what it was.
     pub fn export(
         &self,
         place: Place<'_>,
         manifest: &Manifest,
-        card: &ModelCard,
+        (card, weights): (&ModelCard, ParametersId),
         name: &str,
     ) -> Result<(), StoreError> {
         let path = self.model(place);
-        let before = prelude(manifest, card)
-            .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
+        let damaged = |reason: String| StoreError::Damaged { path: path.clone(), reason };
+        Self::checked(&path, manifest, weights)?;
+        let mut source = FileSource::open(&path, manifest)?;
+        for (spec, range) in manifest.ranges().filter(|(spec, _)| spec.is_variance()) {
+            let mut values = vec![0.0; spec.len()];
+            source.read(range.start, &mut values)?;
+            spec.check_variance(&values).map_err(|error| damaged(error.to_string()))?;
+        }
+        let before = prelude(manifest, card, weights).map_err(|error| damaged(error.to_string()))?;
         let name = format!("{}.safetensors", plain(name));
         let mut file = AtomicFile::create(&self.root.join("models").join(name))?;
         file.write(&before)?;

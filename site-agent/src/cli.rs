@@ -25,6 +25,8 @@ enum Command {
     Doctor(commands::doctor::Args),
     /// Segment one patient with a trained model.
     Predict(commands::predict::Args),
+    /// Find this site's own thresholds for a trained model, on its own patients with a reference.
+    Calibrate(commands::calibrate::Args),
     /// Score predictions against references, without any federation.
     Score(Box<commands::score::Args>),
     /// Write a synthetic multi-centre cohort as NIfTI files.
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
+        Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Score(args) => commands::score::run(&args),
         Command::Phantom(args) => commands::phantom::run(&args),
     };

@@ -1,5 +1,6 @@
 //! The subcommands: what each is called with, and its run. They call the engines, which know nothing of them.
 
+pub mod calibrate;
 pub mod doctor;
 pub mod phantom;
 pub mod predict;

@@ -24,6 +24,7 @@ use assess::{Assessed, Read, assess};
 pub(crate) use config::home;
 pub use config::{Archives, ConfigError, DataConfig};
 use find::Candidate;
+pub(crate) use pattern::{Name as CaseName, Pattern as CasePattern};
 pub use prepare::{CaseError, Files, prepare};
 use program::{Class, Explain};
 use protocol::federation::Input;

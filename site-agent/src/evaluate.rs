@@ -9,10 +9,12 @@ use crate::model::ModelError;
 use metrics::score::{CaseScore, ScoreHistogram, SubsetScore};
 use metrics::sequence::SequenceSet;
 use metrics::voxel::sigmoid;
+use program::{Class, Explain};
 use protocol::dropout::DropOut;
 use protocol::federation::Federation;
 use protocol::message::Wanted;
 use protocol::parameters::Parameters;
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use truth::Truth;
 
@@ -53,6 +55,22 @@ pub enum EvaluateError {
         /// Cases scored.
         done: usize,
     },
+}
+
+impl Explain for EvaluateError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Device(fault) => fault.class(),
+            _ => Class::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Device(fault) => fault.hint(),
+            _ => None,
+        }
+    }
 }
 
 /// What was counted of one case.

@@ -2,6 +2,7 @@
 //! parameters and counts, and pictures of a few cases where the site permits it.
 
 pub mod agent;
+pub mod calibration;
 pub mod case;
 pub mod cli;
 pub mod commands;
@@ -15,6 +16,7 @@ mod logging;
 pub(crate) mod meter;
 pub mod model;
 pub mod nifti;
+pub mod output;
 pub mod overlay;
 pub mod phantom;
 pub mod train;

@@ -16,6 +16,6 @@ mod tissue;
 mod vessels;
 
 pub use examine::{Phantom, examine};
-pub use folder::{PhantomError, Written, write};
+pub use folder::{PhantomError, Written, check_empty, write};
 pub use settings::{Cohort, Common, Disease, ScannerChoice, SettingsError, Site};
 pub use tissue::SEQUENCES;

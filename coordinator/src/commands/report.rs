@@ -15,6 +15,9 @@ pub struct Args {
     /// Write the report here instead of into the run folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace a report that is in the folder of `--out` already.
+    #[arg(long, requires = "out")]
+    force: bool,
     /// Print report.json instead of a table.
     #[arg(long)]
     json: bool,
@@ -26,6 +29,10 @@ pub struct Args {
 /// The run folder holds no outcome, or the report cannot be written.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let out = args.out.as_deref().unwrap_or(&args.run_folder);
+    if let Some(report) = anothers_report(args) {
+        let failure = Failure::new(Class::Configuration, format!("{} exists already", report.display()));
+        return Err(failure.hint("name another folder with --out, or say --force to replace the report"));
+    }
     let settings = args.run_folder.join(experiment::FILE);
     if settings.exists() {
         let experiment = super::experiment::read(&settings)?;
@@ -42,4 +49,42 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let outcome = read(folder)?;
     write(&outcome, out)?;
     Ok(show(&outcome, out, args.json)?)
+}
+
+/// A report in the folder of `--out` that could be another run's; a run's own folder has its own.
+fn anothers_report(args: &Args) -> Option<PathBuf> {
+    let out = args.out.as_ref().filter(|_| !args.force)?;
+    if out.canonicalize().ok() == args.run_folder.canonicalize().ok() {
+        return None;
+    }
+    let files = ["report.html", "report.json", "experiment.html", "experiment.json"].map(|name| out.join(name));
+    files.into_iter().find(|file| file.symlink_metadata().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::outcome;
+    use crate::store::OUTCOME;
+    use std::path::Path;
+
+    #[test]
+    fn a_report_is_not_written_over_another_runs() {
+        let (run_folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let text = serde_json::to_vec(&outcome(false)).unwrap();
+        std::fs::write(run_folder.path().join(OUTCOME), text).unwrap();
+        let args = |out: Option<&Path>, force| Args {
+            run_folder: run_folder.path().into(),
+            out: out.map(Into::into),
+            force,
+            json: false,
+        };
+        for _ in 0..2 {
+            run(&args(None, false)).unwrap();
+            run(&args(Some(run_folder.path()), false)).unwrap();
+        }
+        run(&args(Some(other.path()), false)).unwrap();
+        assert!(run(&args(Some(other.path()), false)).unwrap_err().what.contains("exists already"));
+        run(&args(Some(other.path()), true)).unwrap();
+    }
 }

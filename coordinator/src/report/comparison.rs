@@ -16,9 +16,10 @@ pub(super) const TESTED: [&str; 7] =
 /// Held-out patients by site and place: the same patient in every arm.
 pub(super) type Patients = BTreeMap<(String, u32), Values>;
 
-/// All lineages of a federation; without any held-out case there is nothing to compare.
-pub(super) fn comparison(outcome: &Outcome) -> Option<Comparison> {
-    let arms: Vec<_> = outcome.runs.iter().map(|run| (run.name.clone(), held_out(run))).collect();
+/// All lineages of a federation, each at its own threshold; without any held-out case there is nothing to compare.
+pub(super) fn comparison(outcome: &Outcome, threshold: fn(&RunOutcome) -> Option<f32>) -> Option<Comparison> {
+    let of = |run: &RunOutcome| (run.name.clone(), held_out_at(run, threshold(run)));
+    let arms: Vec<_> = outcome.runs.iter().map(of).collect();
     compare(&arms, outcome.federation.seed)
 }
 
@@ -33,7 +34,7 @@ pub(super) fn compare(arms: &[(String, Patients)], seed: u64) -> Option<Comparis
     Some(Comparison { arms: arms.iter().map(|(name, patients)| arm(name, patients, seed)).collect(), tests })
 }
 
-/// A lineage's held-out patients at its headline threshold.
+/// A lineage's held-out patients at its Youden threshold.
 pub(super) fn held_out(run: &RunOutcome) -> Patients {
     held_out_at(run, run.threshold)
 }

@@ -8,6 +8,8 @@ mod matrix;
 pub use comparison::{Arm, Comparison, Intervals, Test};
 pub use experiment::{EXPERIMENT_VERSION, Experiment, Model, SeedRun};
 pub use matrix::{Cell, DiceAt, Matrix, MatrixRow, SiteCell, Without, WorstCell};
+pub use metrics::lesion::FrocPoint;
+pub use metrics::reliability::{Reliability, ReliabilityBin};
 use protocol::case::Role;
 use protocol::federation::{Compute, Federation};
 use serde::{Deserialize, Serialize};
@@ -31,8 +33,12 @@ pub struct Report {
     pub federation: Lineage,
     /// The held-out site with the lowest mean Dice.
     pub worst_held_out: Option<Worst>,
-    /// All models on the same held-out cases; null without any.
+    /// The same at the other point of equal rank, [`Thresholds::dice`].
+    pub worst_held_out_at_dice: Option<Worst>,
+    /// All models on the same held-out cases, at [`Thresholds::youden`]; null without any.
     pub comparison: Option<Comparison>,
+    /// The same at [`Thresholds::dice`].
+    pub comparison_at_dice: Option<Comparison>,
     /// Each training site's model trained without the others, when asked for: the comparison.
     pub alone: Vec<Lineage>,
     /// The consensus of those: the mean of their probabilities, without any federation; null where nobody trained alone.
@@ -52,8 +58,10 @@ pub struct Lineage {
     pub best_round: u32,
     /// Bytes of parameters sent and received, all rounds.
     pub bytes: u64,
-    /// The operating points; `youden` is the headline one, at which `metrics` are.
+    /// The operating points: `youden`, at which `metrics` are, and `dice` have equal rank.
     pub thresholds: Thresholds,
+    /// Lesions found and false findings on the validation cases, from the highest counted threshold down.
+    pub validation_curve: Vec<FrocPoint>,
     /// Each site that took part, by name.
     pub sites: Vec<Site>,
     /// All cases of a kind together, each patient counting once.
@@ -67,11 +75,11 @@ pub struct Lineage {
 /// Operating points, as probabilities: a voxel is called lesion where its probability is at least this.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// The mean of the validation patients' own Youden thresholds: the headline.
+    /// The mean of the validation patients' own Youden thresholds: the publication's.
     pub youden: Option<f32>,
     /// The Youden threshold of all validation voxels together.
     pub youden_pooled: Option<f32>,
-    /// Where the pooled validation Dice is best.
+    /// Where the pooled validation Dice is best: for outlines and volumes.
     pub dice: Option<f32>,
 }
 
@@ -134,19 +142,43 @@ pub struct Group {
 /// Scores of one group of cases.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// At the headline threshold.
+    /// At [`Thresholds::youden`].
     pub metrics: Metrics,
     /// The same at the other operating points.
     pub alternatives: Alternatives,
-    /// Lesions, summed over the cases, at the headline threshold.
+    /// Lesions, summed over the cases, at [`Thresholds::youden`].
     pub lesions: Option<Lesions>,
+    /// The two points of equal rank, in one shape.
+    pub operating_points: OperatingScores,
+    /// Whether the probabilities in the brain are what they say; null without a voxel.
+    pub calibration: Option<Reliability>,
     /// AUC of all voxels of all cases taken as one volume, in the brain.
     pub voxel_auc_brain: Option<f64>,
     /// The same over the whole volume.
     pub voxel_auc_volume: Option<f64>,
 }
 
-/// Scores at operating points other than the headline.
+/// Scores at the two points of equal rank.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperatingScores {
+    /// At [`Thresholds::dice`].
+    pub dice: AtPoint,
+    /// At [`Thresholds::youden`].
+    pub youden: AtPoint,
+}
+
+/// Scores at one threshold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AtPoint {
+    /// The threshold; null where none was found.
+    pub threshold: Option<f32>,
+    /// Every metric.
+    pub metrics: Metrics,
+    /// Lesions, summed over the cases.
+    pub lesions: Option<Lesions>,
+}
+
+/// Scores at operating points other than [`Thresholds::youden`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alternatives {
     /// At [`Thresholds::youden_pooled`].

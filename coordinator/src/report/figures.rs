@@ -7,12 +7,17 @@ use super::look::{Look, Values, hold_lesions};
 use super::markup::Figure;
 use super::missing;
 use super::plot::{self, Axes, Bar, DrawError, Line, Row};
+use super::points;
 use super::roc;
 use super::summary::{cases_of, federation_run};
-use super::words::plain_run;
+use super::words::{POINTS as NAMES, at_points, plain_run};
 use metrics::lesion::{FrocPoint, froc};
 use protocol::case::Cases;
 use protocol::outcome::{Outcome, RunOutcome};
+
+/// The two operating points of equal rank, and where a run's thresholds of them are.
+type Point = (&'static str, fn(&RunOutcome) -> Option<f32>);
+const POINTS: [Point; 2] = [(NAMES[0], |run| run.threshold_dice), (NAMES[1], |run| run.threshold)];
 
 /// All pictures that the outcome has data for.
 ///
@@ -26,6 +31,7 @@ pub(super) fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, Dr
         roc_curve(outcome)?,
         free_response(outcome)?,
         by_size(report)?,
+        points::diagram(report)?,
     ];
     let figures = mean_roc(outcome)?.into_iter().chain(figures.into_iter().flatten());
     let figures = figures.chain(learning::curves(report)?);
@@ -34,15 +40,17 @@ pub(super) fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, Dr
 
 fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     let Some(run) = federation_run(outcome) else { return Ok(None) };
-    let curves = roc::of(&cases_of(run, Cases::HeldOut), run.threshold);
+    let thresholds: Vec<f32> = POINTS.iter().filter_map(|(_, threshold)| threshold(run)).collect();
+    let curves = roc::of(&cases_of(run, Cases::HeldOut), &thresholds);
     if curves.is_empty() {
         return Ok(None);
     }
     Ok(Some(Figure {
         name: "roc",
         title: "ROC of all voxels together",
-        caption: "All voxels of all held-out patients together. The circle is the operating point: the threshold \
-                  chosen on validation patients of the training sites. The whole volume looks better than the brain \
+        caption: "All voxels of all held-out patients together. The circles are the operating points chosen on \
+                  validation patients of the training sites: best Dice on the left, Youden on the right. The whole \
+                  volume looks better than the brain \
                   because the air around the head is easy.",
         svg: plot::roc(&curves)?,
     }))
@@ -90,11 +98,16 @@ pub(super) fn roc_pair(curves: &[roc::Mean], caption: &'static str) -> Result<Ve
 fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     let Some(run) = federation_run(outcome) else { return Ok(None) };
     let mut rows = Vec::new();
-    for (cases, part, colour) in [(Cases::HeldOut, "held out", 1), (Cases::Validation, "validation", 0)] {
+    for (cases, part) in [(Cases::HeldOut, "held out"), (Cases::Validation, "validation")] {
         for scores in run.scores.iter().filter(|scores| scores.role.judges() == cases) {
-            let telling = scores.cases.iter().filter(|_| hold_lesions(&scores.cases));
-            let dice = telling.filter_map(|case| Values::of(&Look::from(case), run.threshold).dice());
-            rows.push(Row { name: format!("{} ({part})", scores.site), values: dice.collect(), colour });
+            if !hold_lesions(&scores.cases) {
+                continue;
+            }
+            for (colour, (point, threshold)) in POINTS.iter().enumerate() {
+                let at = threshold(run);
+                let dice = scores.cases.iter().filter_map(|case| Values::of(&Look::from(case), at).dice());
+                rows.push(Row { name: format!("{} ({part}), {point}", scores.site), values: dice.collect(), colour });
+            }
         }
     }
     let svg = plot::boxes("Dice", 1.0, rows)?;
@@ -102,7 +115,8 @@ fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
         name: "dice",
         title: "Dice of each patient, by site",
         caption: "Each point is a patient. The box holds the middle half of a site's patients, its line is the \
-                  median, the whiskers reach the lowest and the highest patient.",
+                  median, the whiskers reach the lowest and the highest patient. Both operating points: best Dice and \
+                  Youden.",
         svg,
     }))
 }
@@ -111,41 +125,47 @@ fn comparison(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     if outcome.runs.len() < 2 {
         return Ok(None);
     }
-    let rows = outcome.runs.iter().enumerate();
-    let rows = rows.map(|(index, run)| held_out(run, "dice", plain_run(&run.name), usize::from(index == 0)));
-    let svg = plot::boxes("Dice at the sites that took no part", 1.0, rows.collect())?;
+    let mut rows = Vec::new();
+    for run in &outcome.runs {
+        for (colour, (point, threshold)) in POINTS.iter().enumerate() {
+            let name = format!("{}, {point}", plain_run(&run.name));
+            rows.push(held_out(run, "dice", threshold(run), name, colour));
+        }
+    }
+    let svg = plot::boxes("Dice at the sites that took no part", 1.0, rows)?;
     Ok(svg.map(|svg| Figure {
         name: "comparison",
         title: "Training together against training alone",
         caption: "Dice of each patient at the sites that took no part, under the federation's model and under the \
-                  model that each site trained by itself with the same settings. Each point is a patient.",
+                  model that each site trained by itself with the same settings, each at both operating points. Each \
+                  point is a patient.",
         svg,
     }))
 }
 
 /// Every model's false findings, without and with the size limit.
 fn false_findings(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
-    let pair = |run: &RunOutcome| {
-        let name = plain_run(&run.name);
-        [
-            held_out(run, "fp_per_patient", format!("{name}, all"), 0),
-            held_out(run, "fp_per_patient_10mm3", format!("{name}, ≥ 10 mm³"), 1),
-        ]
-    };
-    let rows = outcome.runs.iter().flat_map(pair).collect();
+    let mut rows = Vec::new();
+    for run in &outcome.runs {
+        for (colour, (point, threshold)) in POINTS.iter().enumerate() {
+            let (name, at) = (plain_run(&run.name), threshold(run));
+            rows.push(held_out(run, "fp_per_patient", at, format!("{name}, {point}, all"), colour));
+            rows.push(held_out(run, "fp_per_patient_10mm3", at, format!("{name}, {point}, ≥ 10 mm³"), colour));
+        }
+    }
     let svg = plot::boxes("false findings in a patient", 1.0, rows)?;
     Ok(svg.map(|svg| Figure {
         name: "false-findings",
         title: "False findings in each patient, without and with a size limit",
         caption: "Marked regions that touch no lesion, at the sites that took no part: all of them, and those of at \
-                  least 10 mm³. Each point is a patient.",
+                  least 10 mm³, at both operating points. Each point is a patient.",
         svg,
     }))
 }
 
-fn held_out(run: &RunOutcome, metric: &str, name: String, colour: usize) -> Row {
+fn held_out(run: &RunOutcome, metric: &str, threshold: Option<f32>, name: String, colour: usize) -> Row {
     let cases = cases_of(run, Cases::HeldOut);
-    let values = cases.iter().filter_map(|&case| Values::of(&Look::from(case), run.threshold).named(metric));
+    let values = cases.iter().filter_map(|&case| Values::of(&Look::from(case), threshold).named(metric));
     Row { name, values: values.collect(), colour }
 }
 
@@ -180,25 +200,33 @@ fn free_response(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
 }
 
 fn by_size(report: &Report) -> Result<Option<Figure>, DrawError> {
-    let lesions = report.federation.pooled.held_out.scores.lesions;
-    let Some(Lesions { by_size, .. }) = lesions.filter(|all| all.by_size.iter().any(|bin| bin.reference > 0)) else {
+    let [dice, youden] = at_points(&report.federation.pooled.held_out.scores).map(|at| at.lesions);
+    let any = |lesions: Option<Lesions>| lesions.is_some_and(|all| all.by_size.iter().any(|bin| bin.reference > 0));
+    if !any(dice) && !any(youden) {
         return Ok(None);
-    };
+    }
+    let mut bars = Vec::new();
+    for size in 0..4 {
+        for (lesions, (point, _)) in [dice, youden].into_iter().zip(POINTS) {
+            bars.extend(lesions.map(|lesions| bar(&lesions.by_size[size], point)));
+        }
+    }
     Ok(Some(Figure {
         name: "sizes",
         title: "Lesions found, by size",
-        caption: "Lesions of all held-out patients together. The diameter is that of a ball of the lesion's volume.",
-        svg: plot::bars("share of lesions found", &by_size.map(|bin| bar(&bin)))?,
+        caption: "Lesions of all held-out patients together. The diameter is that of a ball of the lesion's volume. \
+                  At both operating points.",
+        svg: plot::bars("share of lesions found", &bars)?,
     }))
 }
 
-fn bar(bin: &SizeBin) -> Bar {
-    let name = match (bin.from_mm, bin.to_mm) {
+fn bar(bin: &SizeBin, point: &str) -> Bar {
+    let size = match (bin.from_mm, bin.to_mm) {
         (_, None) => format!("above {:.0} mm", bin.from_mm),
         (0.0, Some(to)) => format!("below {to:.0} mm"),
         (from, Some(to)) => format!("{from:.0} to {to:.0} mm"),
     };
     let share = (bin.reference > 0).then(|| bin.detected as f64 / bin.reference as f64);
     let words = if bin.reference > 0 { format!("{} of {}", bin.detected, bin.reference) } else { "none".into() };
-    Bar { name, share, words }
+    Bar { name: format!("{size}, {point}"), share, words }
 }

@@ -4,6 +4,7 @@ use super::contract::*;
 use super::markup::*;
 use super::missing;
 use super::overlays;
+use super::points;
 use super::tables;
 use super::words::*;
 use crate::format::{bytes, duration};
@@ -23,7 +24,8 @@ pub(super) fn page(report: &Report, figures: &[Figure], outcome: &Outcome) -> St
         overlays::section(outcome),
         missing::section(report, figures),
         pictures(figures),
-        operating_points(report),
+        points::operating_points(report),
+        points::calibration(report, figures),
         rounds(report),
         glossary().to_owned(),
         settings(report),
@@ -44,16 +46,21 @@ fn left(outcome: &Outcome) -> &'static str {
 fn summary(report: &Report) -> String {
     let federation = &report.federation;
     let verdict = verdict(report).map(|words| format!("<p>{}</p>", escape(&words))).unwrap_or_default();
-    let worst = report.worst_held_out.as_ref().filter(|_| held_out_sites(report) > 1);
-    let worst = worst.map(|worst| {
-        format!("<p>The site it serves worst is {}, with a mean Dice of {:.3}.</p>", escape(&worst.site), worst.dice)
+    let both = [&report.worst_held_out_at_dice, &report.worst_held_out];
+    let worst = POINTS.into_iter().zip(both).filter_map(|(point, worst)| Some((point, worst.as_ref()?)));
+    let worst = worst.filter(|_| held_out_sites(report) > 1).map(|(point, worst)| {
+        format!(
+            "<p>The site it serves worst ({point}) is {}, with a mean Dice of {:.3}.</p>",
+            escape(&worst.site),
+            worst.dice
+        )
     });
     let silent = silent(report).map(|words| format!("<p>{}</p>", escape(&words))).unwrap_or_default();
     format!(
         "<p class=\"headline\">{}</p>{verdict}{}{silent}<p class=\"facts\">{} training sites · {} rounds, the model of round {} \
          reported · {} · {} of parameters exchanged</p>",
         escape(&headline(report)),
-        worst.unwrap_or_default(),
+        worst.collect::<String>(),
         federation.members.len(),
         federation.rounds.len(),
         federation.best_round,
@@ -72,9 +79,10 @@ fn stacked(value: MeanSd, decimals: usize) -> String {
     text.split_once(" ± ").map_or(text.clone(), |(mean, sd)| format!("{mean}<br><small>± {sd}</small>"))
 }
 
-const SCORE_HEAD: [&str; 11] = [
+const SCORE_HEAD: [&str; 12] = [
     "",
     "Patients",
+    "Threshold by",
     "AUC, brain",
     "AUC, volume",
     "Dice",
@@ -86,13 +94,19 @@ const SCORE_HEAD: [&str; 11] = [
     "Lesions found",
 ];
 
-fn score_row(name: String, cases: usize, scores: &Scores) -> Vec<String> {
-    let m = &scores.metrics;
-    let mut row = vec![name, cases.to_string()];
-    row.extend([m.auc_brain, m.auc_volume, m.dice, m.iou, m.precision, m.recall].map(|value| stacked(value, 3)));
-    row.extend([m.fp_per_patient, m.fp_per_patient_10mm3].map(|value| stacked(value, 1)));
-    row.push(found(scores.lesions));
-    row
+/// Two rows, one for each operating point; the AUC does not depend on it.
+fn score_rows(name: &str, cases: usize, scores: &Scores) -> Vec<Vec<String>> {
+    let row = |(place, at): (usize, &AtPoint)| {
+        let (m, first) = (&at.metrics, place == 0);
+        let once = |words: String| if first { words } else { String::new() };
+        let mut row = vec![once(name.to_owned()), once(cases.to_string()), POINTS[place].to_owned()];
+        row.extend([m.auc_brain, m.auc_volume].map(|value| once(stacked(value, 3))));
+        row.extend([m.dice, m.iou, m.precision, m.recall].map(|value| stacked(value, 3)));
+        row.extend([m.fp_per_patient, m.fp_per_patient_10mm3].map(|value| stacked(value, 1)));
+        row.push(found(at.lesions));
+        row
+    };
+    at_points(scores).into_iter().enumerate().map(row).collect()
 }
 
 fn performance(report: &Report) -> String {
@@ -103,51 +117,31 @@ fn performance(report: &Report) -> String {
         (Cases::Validation, "All validation patients", &federation.pooled.validation),
     ] {
         let own = federation.sites.iter().filter(|site| site.role.judges() == cases && site.cases > 0);
-        let own: Vec<_> = own
-            .map(|site| score_row(format!("{} ({})", escape(&site.name), use_of(site.role)), site.cases, &site.scores))
-            .collect();
+        let own: Vec<&Site> = own.collect();
         if own.len() > 1 {
-            rows.push(score_row(format!("<strong>{title}</strong>"), group.cases, &group.scores));
+            rows.extend(score_rows(&format!("<strong>{title}</strong>"), group.cases, &group.scores));
         }
-        rows.extend(own);
+        for site in own {
+            let name = format!("{} ({})", escape(&site.name), use_of(site.role));
+            rows.extend(score_rows(&name, site.cases, &site.scores));
+        }
     }
-    let threshold = federation.thresholds.youden.map_or("–".into(), |t| format!("{t:.3}"));
+    let thresholds = federation.thresholds;
+    let [dice, youden] =
+        [thresholds.dice, thresholds.youden].map(|threshold| threshold.map_or("–".into(), |t| format!("{t:.4}")));
     format!(
         "<h2>How it does at each site</h2>\n{}<p class=\"note\">Mean ± standard deviation over patients; a dash where a \
-         number is undefined. A voxel counts as lesion where its probability is at least {threshold}, the threshold chosen \
-         on validation patients of the training sites (Youden). Validation patients chose threshold and model, so their \
-         numbers flatter.</p>",
+         number is undefined. A voxel counts as lesion where its probability is at least {dice} (the best Dice, for \
+         outlines and volumes) or {youden} (Youden, the publication's, which finds the most and marks too much); both \
+         were chosen on validation patients of the training sites. Validation patients chose thresholds and model, so \
+         their numbers flatter.</p>",
         table(&words(&SCORE_HEAD), &rows)
     )
 }
 
 fn pictures(figures: &[Figure]) -> String {
-    figures.iter().filter(|one| !missing::is_mine(one)).map(figure).collect::<Vec<_>>().join("\n")
-}
-
-fn operating_points(report: &Report) -> String {
-    let scores = &report.federation.pooled.held_out.scores;
-    let thresholds = report.federation.thresholds;
-    let points = [
-        ("Youden, mean over validation patients (used above)", thresholds.youden, &scores.metrics),
-        ("Youden, all validation voxels together", thresholds.youden_pooled, &scores.alternatives.youden_pooled),
-        ("Best validation Dice", thresholds.dice, &scores.alternatives.dice),
-    ];
-    let rows: Vec<_> = points
-        .into_iter()
-        .map(|(name, threshold, m)| {
-            let mut row = vec![name.to_owned(), threshold.map_or("–".into(), |t| format!("{t:.4}"))];
-            row.extend([m.dice, m.precision, m.recall].map(|value| mean_sd(value, 3)));
-            row.extend([m.fp_per_patient, m.fp_per_patient_10mm3].map(|value| mean_sd(value, 1)));
-            row
-        })
-        .collect();
-    let head = words(&["Threshold by", "Probability", "Dice", "Precision", "Recall", "False findings", "≥ 10 mm³"]);
-    format!(
-        "<h2>Other operating points</h2>\n{}<p class=\"note\">Held-out patients. Youden weighs sensitivity and \
-         specificity alike, and lesions are rare: it finds much and calls too much. The Dice threshold calls less.</p>",
-        table(&head, &rows)
-    )
+    let elsewhere = |one: &&Figure| !missing::is_mine(one) && one.name != points::CALIBRATION;
+    figures.iter().filter(elsewhere).map(figure).collect::<Vec<_>>().join("\n")
 }
 
 fn rounds(report: &Report) -> String {
@@ -183,6 +177,11 @@ fn glossary() -> &'static str {
      marked.</dd>\
      <dt>AUC</dt><dd>The chance that a lesion voxel scores higher than another voxel, in the brain or over the whole \
      volume. It does not depend on a threshold.</dd>\
+     <dt>Best Dice, Youden</dt><dd>The two ways to choose from which probability a voxel is marked. The first gives the best \
+     Dice on validation patients and is for outlines and volumes. The second is the publication's: it finds the most and \
+     marks far more than the lesions.</dd>\
+     <dt>Calibration</dt><dd>Whether the probabilities are what they say: of the voxels given 30 %, three in ten should be \
+     lesion.</dd>\
      <dt>False findings</dt><dd>Connected marked regions that touch no true lesion.</dd>\
      <dt>Lesions found</dt><dd>True lesions (connected regions, corners count) that the marking touches.</dd>\
      <dt>Held out</dt><dd>A site whose images the model never saw: neither to learn nor to choose anything.</dd>\

@@ -30,7 +30,8 @@ pub(super) fn pictures(report: &Report) -> Result<Vec<Figure>, DrawError> {
             name: PICTURES[0],
             title: "Dice with every subset of sequences, at every site",
             caption: "A full dot is a sequence that the model was shown; a dash is a subset that no patient of the site \
-                      has, or a site without a lesion. Large: mean Dice per patient. Small: the same patients' change against everything they \
+                      has, or a site without a lesion. Large: mean Dice per patient, at Youden's threshold. Small: the same \
+                      patients' change against everything they \
                       have. The frame marks everything that the site has.",
             svg: draw(|metrics| metrics.dice, "mean Dice per patient")?,
         },
@@ -120,7 +121,8 @@ pub(super) fn section(report: &Report, figures: &[Figure]) -> String {
     let pictures: Vec<String> = figures.iter().filter(|one| is_mine(one)).map(figure).collect();
     format!(
         "<h2>What a missing sequence costs</h2>\n<p>{}</p>\n{}<p class=\"note\">Patients, held out or validation, who have \
-         the sequence and at least one other; each is compared with himself. Thresholds are those above.</p>\n{}",
+         the sequence and at least one other; each is compared with himself. At Youden's threshold, the \
+         publication's; report.json has the Dice at the other points too.</p>\n{}",
         headline(report).map(|words| escape(&words)).unwrap_or_default(),
         table(&head, &rows),
         pictures.join("\n")

@@ -6,7 +6,7 @@ mod curves;
 
 pub(super) use bars::{Bar, bars};
 pub(super) use boxes::{Row, boxes};
-pub(super) use curves::{corner, mean_roc, roc};
+pub(super) use curves::{corner, mean_roc, reliability, roc};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};

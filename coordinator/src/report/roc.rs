@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 pub(super) struct Curve {
     pub(super) name: String,
     pub(super) points: Vec<(f64, f64)>,
-    /// The operating point.
-    pub(super) mark: Option<(f64, f64)>,
+    /// The operating points.
+    pub(super) marks: Vec<(f64, f64)>,
 }
 
 /// The mean of patients' own curves.
@@ -66,22 +66,23 @@ fn banded(name: String, curves: &[Vec<f64>]) -> Option<Mean> {
 }
 
 /// The curves in the brain and over the whole volume, where they are defined.
-pub(super) fn of(cases: &[&CaseScore], threshold: Option<f32>) -> Vec<Curve> {
+pub(super) fn of(cases: &[&CaseScore], thresholds: &[f32]) -> Vec<Curve> {
     let brain = merged(cases.iter().map(|case| &case.brain));
     [("in the brain", brain), ("whole volume", whole_volume(cases))]
         .into_iter()
-        .filter_map(|(name, histogram)| curve(name, &histogram, threshold))
+        .filter_map(|(name, histogram)| curve(name, &histogram, thresholds))
         .collect()
 }
 
-fn curve(name: &str, histogram: &ScoreHistogram, threshold: Option<f32>) -> Option<Curve> {
+fn curve(name: &str, histogram: &ScoreHistogram, thresholds: &[f32]) -> Option<Curve> {
     let auc = histogram.auc()?;
     let (lesions, others) = histogram.totals();
     let rate = |hits: u64, alarms: u64| (alarms as f64 / others as f64, hits as f64 / lesions as f64);
     let reached = histogram.roc().points().into_iter().map(|point| rate(point.tp, point.fp));
     let points = std::iter::once((0.0, 0.0)).chain(reached).collect();
-    let mark = threshold.map(|threshold| histogram.confusion(threshold)).map(|counts| rate(counts.tp, counts.fp));
-    Some(Curve { name: format!("{name} (AUC {auc:.3})"), points, mark })
+    let counts = thresholds.iter().map(|&threshold| histogram.confusion(threshold));
+    let marks = counts.map(|counts| rate(counts.tp, counts.fp)).collect();
+    Some(Curve { name: format!("{name} (AUC {auc:.3})"), points, marks })
 }
 
 #[cfg(test)]
@@ -92,13 +93,13 @@ mod tests {
     fn the_mark_splits_at_the_threshold() {
         // Logit 0 is the middle bin's lower edge: half of the lesion and a quarter of the rest lie at or above it.
         let histogram = ScoreHistogram { bins: vec![(1000, 1, 3), (1024, 1, 1)] };
-        let curve = curve("brain", &histogram, Some(0.5)).unwrap();
+        let curve = curve("brain", &histogram, &[0.5]).unwrap();
         assert_eq!(curve.points, [(0.0, 0.0), (0.25, 0.5), (1.0, 1.0)]);
-        assert_eq!(curve.mark, Some((0.25, 0.5)));
+        assert_eq!(curve.marks, [(0.25, 0.5)]);
     }
 
     #[test]
     fn without_a_lesion_there_is_no_curve() {
-        assert_eq!(curve("brain", &ScoreHistogram { bins: vec![(3, 0, 9)] }, None), None);
+        assert_eq!(curve("brain", &ScoreHistogram { bins: vec![(3, 0, 9)] }, &[]), None);
     }
 }

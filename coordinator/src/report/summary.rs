@@ -4,7 +4,8 @@ use super::comparison::comparison;
 use super::contract::*;
 use super::look::{Look, at, hold_lesions};
 use super::matrix::matrix;
-use metrics::lesion::SIZE_BINS_MM;
+use metrics::lesion::{SIZE_BINS_MM, counted_points};
+use metrics::reliability::reliability;
 use metrics::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
 use protocol::case::{Cases, Role};
 use protocol::outcome::{Outcome, RoundRecord, RunOutcome, SiteRecord, SiteScores};
@@ -25,8 +26,10 @@ pub fn summarise(outcome: &Outcome) -> Report {
         software: env!("CARGO_PKG_VERSION").into(),
         name: outcome.federation.name.clone(),
         seconds: outcome.seconds,
-        worst_held_out: worst_held_out(&federation.sites),
-        comparison: comparison(outcome),
+        worst_held_out: worst_held_out(&federation.sites, |scores| &scores.metrics),
+        worst_held_out_at_dice: worst_held_out(&federation.sites, |scores| &scores.operating_points.dice.metrics),
+        comparison: comparison(outcome, |run| run.threshold),
+        comparison_at_dice: comparison(outcome, |run| run.threshold_dice),
         federation,
         alone,
         consensus: consensus.into_iter().next(),
@@ -46,6 +49,7 @@ fn no_lineage() -> Lineage {
         best_round: 0,
         bytes: 0,
         thresholds: Thresholds::default(),
+        validation_curve: Vec::new(),
         sites: Vec::new(),
         pooled: Pooled { held_out: no_cases(), validation: no_cases() },
         matrix: None,
@@ -68,6 +72,7 @@ fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
         best_round: run.best_round,
         bytes: run.rounds.iter().map(|round| round.bytes).sum(),
         thresholds,
+        validation_curve: counted_points(&cases_of(run, Cases::Validation)),
         sites: outcome.sites.iter().map(|record| site(record, names, run, thresholds)).collect(),
         pooled: Pooled {
             held_out: group(run, Cases::HeldOut, thresholds),
@@ -139,6 +144,12 @@ fn with_overlap_of(scores: Scores, other: &Scores) -> Scores {
 
 fn scores(cases: &[&CaseScore], thresholds: Thresholds) -> Scores {
     let looks: Vec<Look<'_>> = cases.iter().map(|&case| Look::from(case)).collect();
+    let at_point = |threshold: Option<f32>| AtPoint {
+        threshold,
+        metrics: Metrics::at(&looks, threshold),
+        lesions: lesions(cases, threshold),
+    };
+    let brain = merged(cases.iter().map(|case| &case.brain));
     Scores {
         metrics: Metrics::at(&looks, thresholds.youden),
         alternatives: Alternatives {
@@ -146,7 +157,9 @@ fn scores(cases: &[&CaseScore], thresholds: Thresholds) -> Scores {
             dice: Metrics::at(&looks, thresholds.dice),
         },
         lesions: lesions(cases, thresholds.youden),
-        voxel_auc_brain: merged(cases.iter().map(|case| &case.brain)).auc(),
+        operating_points: OperatingScores { dice: at_point(thresholds.dice), youden: at_point(thresholds.youden) },
+        calibration: reliability(&brain),
+        voxel_auc_brain: brain.auc(),
         voxel_auc_volume: whole_volume(cases).auc(),
     }
 }
@@ -221,9 +234,9 @@ fn update(record: &protocol::outcome::UpdateRecord) -> Update {
     }
 }
 
-fn worst_held_out(sites: &[Site]) -> Option<Worst> {
+fn worst_held_out(sites: &[Site], metrics: fn(&Scores) -> &Metrics) -> Option<Worst> {
     let held_out = sites.iter().filter(|site| site.role == Role::Evaluate);
     let dice =
-        held_out.filter_map(|site| Some(Worst { site: site.name.clone(), dice: site.scores.metrics.dice.mean? }));
+        held_out.filter_map(|site| Some(Worst { site: site.name.clone(), dice: metrics(&site.scores).dice.mean? }));
     dice.min_by(|a, b| a.dice.total_cmp(&b.dice))
 }

@@ -85,16 +85,23 @@ const METRICS: [Metric; 13] = [
 
 /// All models on the held-out patients; empty without any.
 pub(super) fn arms(report: &Report) -> String {
-    let Some(comparison) = &report.comparison else { return String::new() };
+    let (Some(at_dice), Some(comparison)) = (&report.comparison_at_dice, &report.comparison) else {
+        return String::new();
+    };
     let named: Vec<String> = comparison.arms.iter().map(|arm| plain_run(&arm.run)).collect();
     let tests = if comparison.tests.is_empty() {
         String::new()
     } else {
         p_note("the federation")
-            + " A site alone trained with the same settings and as many rounds, and chose its threshold on its own \
+            + " A site alone trained with the same settings and as many rounds, and chose its thresholds on its own \
                validation patients; the consensus is the mean of the probabilities of all of those."
     };
-    side_by_side(comparison, &named, &tests)
+    side_by_side(
+        "Table 3a. Models on the held-out patients, at the threshold of the best Dice",
+        at_dice,
+        &named,
+        &tests,
+    ) + &side_by_side("Table 3b. The same at Youden's threshold, the publication's", comparison, &named, &tests)
 }
 
 /// What the p values of a comparison are.
@@ -107,7 +114,7 @@ pub(super) fn p_note(reference: &str) -> String {
 }
 
 /// Models as columns, metrics as rows.
-pub(super) fn side_by_side(comparison: &Comparison, named: &[String], note: &str) -> String {
+pub(super) fn side_by_side(title: &str, comparison: &Comparison, named: &[String], note: &str) -> String {
     let row = |metric: &Metric| {
         let mut row = vec![metric.0.to_owned()];
         row.extend(comparison.arms.iter().map(|arm| cell(arm, metric, comparison)));
@@ -118,7 +125,7 @@ pub(super) fn side_by_side(comparison: &Comparison, named: &[String], note: &str
     head.extend(named.iter().map(|name| escape(name)));
     let patients = comparison.arms.first().map_or(0, |arm| arm.cases);
     format!(
-        "<h2>Table 3. Models on the held-out patients</h2>\n{}<p class=\"note\">{patients} patients. Mean ± standard deviation \
+        "<h2>{title}</h2>\n{}<p class=\"note\">{patients} patients. Mean ± standard deviation \
          over patients; in brackets the 95 % interval of the mean (bootstrap over patients).{note}</p>",
         table(&head, &rows)
     )

@@ -1,36 +1,46 @@
 //! The report for a terminal.
 
-use super::contract::{Report, Scores};
+use super::contract::{AtPoint, Report, Scores};
 use super::missing;
-use super::words::{found, headline, mean_sd, plain_run, silent, verdict};
+use super::words::{POINTS, at_points, found, headline, mean_sd, plain_run, silent, verdict};
 use protocol::case::{Cases, Role};
 
-/// The report for a terminal: the headline, and a line for each site.
+/// The report for a terminal: the headline, and two lines for each site, one for each operating point.
 pub(super) fn table(report: &Report) -> String {
     let mut lines = vec![headline(report)];
     lines.extend(verdict(report));
     lines.extend(missing::headline(report));
     lines.extend(silent(report));
     lines.push(String::new());
-    lines.push(terminal_row(&["site", "part", "cases", "AUC brain", "AUC volume", "Dice", "lesions found"]));
+    let head = ["site", "part", "cases", "threshold by", "AUC brain", "Dice", "false/patient", "lesions found"];
+    lines.push(terminal_row(&head));
     for site in report.federation.sites.iter().filter(|site| site.cases > 0) {
-        lines.push(scores_row(&site.name, site.role, site.cases, &site.scores));
+        lines.extend(score_rows(&site.name, site.role, site.cases, &site.scores));
     }
     for lineage in report.alone.iter().chain(&report.consensus) {
         let group = &lineage.pooled.held_out;
-        lines.push(scores_row(&plain_run(&lineage.run), Role::Evaluate, group.cases, &group.scores));
+        lines.extend(score_rows(&plain_run(&lineage.run), Role::Evaluate, group.cases, &group.scores));
     }
+    lines.push(String::new());
+    lines.push(
+        "best Dice: for outlines and volumes. Youden: the publication's, finds the most and marks too much.".into(),
+    );
     lines.join("\n")
 }
 
-fn scores_row(name: &str, role: Role, cases: usize, scores: &Scores) -> String {
+fn score_rows(name: &str, role: Role, cases: usize, scores: &Scores) -> Vec<String> {
     let part = if role.judges() == Cases::Validation { "validation" } else { "held out" };
-    let m = &scores.metrics;
-    let [brain, volume, dice] = [m.auc_brain, m.auc_volume, m.dice].map(|value| mean_sd(value, 3));
-    terminal_row(&[name, part, &cases.to_string(), &brain, &volume, &dice, &found(scores.lesions)])
+    let row = |(point, at): (&str, &AtPoint)| {
+        let threshold = at.threshold.map_or(point.to_owned(), |threshold| format!("{point} {threshold:.4}"));
+        let m = &at.metrics;
+        let [brain, dice] = [m.auc_brain, m.dice].map(|value| mean_sd(value, 3));
+        let false_findings = mean_sd(m.fp_per_patient, 1);
+        terminal_row(&[name, part, &cases.to_string(), &threshold, &brain, &dice, &false_findings, &found(at.lesions)])
+    };
+    POINTS.into_iter().zip(at_points(scores)).map(row).collect()
 }
 
-fn terminal_row(cells: &[&str; 7]) -> String {
-    let [name, part, cases, brain, volume, dice, found] = cells;
-    format!("{name:<24} {part:<10} {cases:>5}  {brain:>15}  {volume:>15}  {dice:>15}  {found}")
+fn terminal_row(cells: &[&str; 8]) -> String {
+    let [name, part, cases, threshold, brain, dice, false_findings, found] = cells;
+    format!("{name:<24} {part:<10} {cases:>5}  {threshold:<16}  {brain:>15}  {dice:>15}  {false_findings:>14}  {found}")
 }

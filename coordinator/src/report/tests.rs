@@ -12,7 +12,7 @@ use protocol::federation::Federation;
 use protocol::message::Inventory;
 use protocol::outcome::{RoundRecord, RunOutcome, SiteRecord, SiteScores, UpdateRecord};
 
-const FIGURES: [&str; 12] = [
+const FIGURES: [&str; 13] = [
     "comparison",
     "dice",
     "false-findings",
@@ -20,6 +20,7 @@ const FIGURES: [&str; 12] = [
     "roc",
     "froc",
     "sizes",
+    "calibration",
     "validation",
     "validation-sites",
     "loss",
@@ -130,7 +131,7 @@ pub(super) fn outcome_of(quality: u64) -> Outcome {
     Outcome { runs: vec![lineage("federation", &["north", "south"], quality)], ..outcome(false) }
 }
 
-pub(super) fn outcome(with_local: bool) -> Outcome {
+pub(crate) fn outcome(with_local: bool) -> Outcome {
     let text = "name = 'test'\nrounds = 4\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
     let full = SequenceSet::full(4);
     let mut runs = vec![lineage("federation", &["north", "south"], 80)];
@@ -241,6 +242,17 @@ fn report_json_keeps_its_contract() {
     assert_eq!(value["sites"][0]["metrics"]["dice"]["sd"], serde_json::Value::Null);
     assert_eq!(value["alone"][1]["run"], "alone:south");
     assert_eq!(value["thresholds"]["youden"], 0.5);
+    // Both operating points in one shape, here as keys that were there before have them too.
+    let site = &value["sites"][2];
+    assert_eq!(site["operating_points"]["youden"]["metrics"], site["metrics"]);
+    assert_eq!(site["operating_points"]["youden"]["lesions"], site["lesions"]);
+    assert_eq!(site["operating_points"]["dice"]["metrics"], site["alternatives"]["dice"]);
+    assert_eq!(site["operating_points"]["dice"]["threshold"], 0.75);
+    assert_eq!(value["comparison_at_dice"]["arms"].as_array().unwrap().len(), 3);
+    let curve = value["validation_curve"].as_array().unwrap();
+    assert_eq!(curve.iter().map(|point| point["threshold"].as_f64().unwrap()).collect::<Vec<_>>(), [0.75, 0.5, 0.25]);
+    let calibration = &value["pooled"]["held_out"]["calibration"];
+    assert!(calibration["ece"].as_f64().unwrap() > 0.0 && calibration["bins"].is_array());
     let back: contract::Report = serde_json::from_str(&text).unwrap();
     assert_eq!(back.federation.sites.len(), 3);
     assert_eq!(back.settings, report.settings);
@@ -262,6 +274,34 @@ fn the_page_needs_nothing_else_and_leaks_no_markup() {
     assert!(
         page.contains("In 3 patients from 1 site that took no part in training, the model found 6 of 9 (67 %) lesions")
     );
+}
+
+/// Two sites with other numbers at each threshold, so that nothing can stand for the other point unseen.
+#[test]
+fn both_operating_points_are_said_everywhere_with_equal_rank() {
+    let mut outcome = outcome(true);
+    for run in &mut outcome.runs {
+        for case in run.scores.iter_mut().flat_map(|scores| &mut scores.cases) {
+            let dice = case.at.iter_mut().find(|at| at.threshold == THRESHOLDS[2]).unwrap();
+            (dice.lesions.detected, dice.false_positive, dice.true_positive) = (1, 0, 40);
+            dice.false_negative = 60;
+        }
+    }
+    let report = summarise(&outcome);
+    let said = words::headline(&report);
+    assert!(said.contains("found 3 of 9 (33 %) lesions") && said.contains("6 of 9 (67 %) with"), "{said}");
+    assert!(said.contains("best validation Dice") && said.contains("publication"), "{said}");
+    let verdict = words::verdict(&report).unwrap();
+    assert!(verdict.contains("(best Dice)") && verdict.contains("(Youden)"), "{verdict}");
+    let table = terminal::table(&report);
+    let harbour: Vec<&str> = table.lines().filter(|line| line.starts_with("harbour")).collect();
+    assert_eq!(harbour.len(), 2, "{table}");
+    assert!(harbour[0].contains("best Dice 0.7500") && harbour[0].contains("3 of 9"), "{table}");
+    assert!(harbour[1].contains("Youden 0.5000") && harbour[1].contains("6 of 9"), "{table}");
+    let page = html::page(&report, &figures::draw(&report, &outcome).unwrap(), &outcome);
+    for words in ["Table 3a", "Table 3b", "fp-per-patient=1", "Are the probabilities what they say?"] {
+        assert!(page.contains(words), "{words}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Numbers and sentences for people.
 
-use super::contract::{Lesions, Lineage, MeanSd, Report};
+use super::contract::{AtPoint, Lesions, Lineage, MeanSd, Report, Scores};
 use protocol::case::Role;
 
 /// A run's name for people: `alone:north` is "north alone".
@@ -49,22 +49,38 @@ pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+/// The two operating points of equal rank, as they are called everywhere in the report.
+pub(super) const POINTS: [&str; 2] = ["best Dice", "Youden"];
+
+/// A group's scores at both points, in the order of [`POINTS`].
+pub(super) fn at_points(scores: &Scores) -> [&AtPoint; 2] {
+    [&scores.operating_points.dice, &scores.operating_points.youden]
+}
+
 /// The report's first sentence: what the model does where it was never trained.
 pub(super) fn headline(report: &Report) -> String {
     let held_out = &report.federation.pooled.held_out;
     let sites = report.federation.sites.iter().filter(|site| site.role == Role::Evaluate && site.cases > 0).count();
-    let (Some(lesions), Some(_)) = (held_out.scores.lesions, held_out.scores.metrics.auc_volume.mean) else {
+    if held_out.scores.lesions.is_none() || held_out.scores.metrics.auc_volume.mean.is_none() {
         return "No patient of a site outside the training was scored, so nothing can be said about new hospitals."
             .into();
-    };
+    }
+    let [dice, youden] = at_points(&held_out.scores).map(|point| {
+        let false_findings = mean_sd(point.metrics.fp_per_patient, 1);
+        (found(point.lesions), false_findings, mean_sd(point.metrics.dice, 3))
+    });
     format!(
-        "In {} from {} that took no part in training, the model found {} lesions, with {} false findings per patient. \
-         Mean Dice per patient {}; AUC {} in the brain and {} over the whole volume.",
+        "In {} from {} that took no part in training, the model found {} lesions with {} false findings per patient and \
+         a mean Dice of {} at the threshold of the best validation Dice; {} with {} and {} at Youden's threshold, the \
+         publication's. AUC {} in the brain and {} over the whole volume.",
         counted(held_out.cases, "patient", "patients"),
         counted(sites, "site", "sites"),
-        found(Some(lesions)),
-        mean_sd(held_out.scores.metrics.fp_per_patient, 1),
-        mean_sd(held_out.scores.metrics.dice, 3),
+        dice.0,
+        dice.1,
+        dice.2,
+        youden.0,
+        youden.1,
+        youden.2,
         mean_sd(held_out.scores.metrics.auc_brain, 3),
         mean_sd(held_out.scores.metrics.auc_volume, 3),
     )
@@ -89,21 +105,28 @@ pub(super) fn silent(report: &Report) -> Option<String> {
     (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
-/// Whether training together paid, when the sites also trained alone.
+/// Whether training together paid, when the sites also trained alone: at both operating points.
 pub(super) fn verdict(report: &Report) -> Option<String> {
-    let dice = |lineage: &Lineage| lineage.pooled.held_out.scores.metrics.dice.mean;
-    let together = dice(&report.federation)?;
-    let alone = report.alone.iter().filter_map(|lineage| Some((dice(lineage)?, plain_run(&lineage.run))));
-    let (best, name) = alone.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    Some(if together > best {
-        format!(
-            "Trained together, held-out Dice is {together:.3}; the best of the sites alone ({name}) reaches {best:.3}."
-        )
-    } else {
-        format!(
-            "Training together did not pay here: {name} reaches a held-out Dice of {best:.3}, the federation {together:.3}."
-        )
-    })
+    let at = |place: usize| {
+        let dice = |lineage: &Lineage| at_points(&lineage.pooled.held_out.scores)[place].metrics.dice.mean;
+        let together = dice(&report.federation)?;
+        let alone = report.alone.iter().filter_map(|lineage| Some((dice(lineage)?, plain_run(&lineage.run))));
+        let (best, name) = alone.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let point = POINTS[place];
+        Some(if together > best {
+            format!(
+                "Trained together, held-out Dice is {together:.3} ({point}); the best of the sites alone ({name}) reaches \
+                 {best:.3}."
+            )
+        } else {
+            format!(
+                "Training together did not pay here: {name} reaches a held-out Dice of {best:.3} ({point}), the federation \
+                 {together:.3}."
+            )
+        })
+    };
+    let sentences: Vec<String> = [at(0), at(1)].into_iter().flatten().collect();
+    (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
 #[cfg(test)]

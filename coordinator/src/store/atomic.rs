@@ -71,7 +71,7 @@ impl AtomicFile {
 }
 
 /// Writes a small file whole.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut file = AtomicFile::create(path)?;
     file.write(bytes)?;
     file.commit()

@@ -4,6 +4,7 @@ use metrics::sequence::SequenceSet;
 use protocol::codec::transfer::{Arrived, Receiving};
 use protocol::federation::{Aggregation, Input};
 use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
+use protocol::operating::OperatingPoints;
 use protocol::parameters::{Kind, TensorSpec, from_bytes};
 use protocol::round::Contribution;
 
@@ -305,10 +306,29 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
     let (store, _) = open(folder.path());
     let parameters = protocol::architecture::initial(&manifest, 5);
     store.put_model(START, &parameters).unwrap();
-    let card = ModelCard { name, input, model, round: 0, threshold: Some(0.25) };
-    store.export(START, &manifest, &card, "alone:north").unwrap();
-    let written = fs::read(folder.path().join("models/alone-north.safetensors")).unwrap();
+    let points = OperatingPoints { dice: Some(0.25), ..OperatingPoints::default() };
+    let card = ModelCard { name, input, model, round: 0, operating_points: points };
+    store.export(START, &manifest, (&card, parameters.id()), "alone:north").unwrap();
+    let path = folder.path().join("models/alone-north.safetensors");
+    let written = fs::read(&path).unwrap();
     assert!(written == protocol::model_file::encode(&parameters, &card).unwrap());
+
+    // What is on disk is not what was averaged: no model file bears a good hash of that.
+    fs::remove_file(&path).unwrap();
+    let stored = store.model(START);
+    let sound = fs::read(&stored).unwrap();
+    let mut turned = sound.clone();
+    turned[100] ^= 1;
+    fs::write(&stored, turned).unwrap();
+    let refused = store.export(START, &manifest, (&card, parameters.id()), "alone:north").unwrap_err();
+    assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    let variance = manifest.ranges().find(|(spec, _)| spec.is_variance()).unwrap().1.start;
+    let mut negative = sound;
+    negative[4 * variance..][..4].copy_from_slice(&(-1.0f32).to_le_bytes());
+    fs::write(&stored, &negative).unwrap();
+    let id = ParametersId(*blake3::hash(&negative).as_bytes());
+    let refused = store.export(START, &manifest, (&card, id), "alone:north").unwrap_err().to_string();
+    assert!(refused.contains("backbone.bn1.running_var") && !path.exists(), "{refused}");
 }
 
 /// An update that travelled rounded is averaged as what the site rounded it to, and found again after a restart.

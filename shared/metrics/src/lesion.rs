@@ -4,6 +4,7 @@ pub use super::components::{Components, Connectivity, components};
 use super::confusion::ratio;
 pub use crate::score::Found;
 use crate::score::{CaseScore, LesionCounts};
+use serde::{Deserialize, Serialize};
 
 /// A false positive below this volume is left out where a size limit is asked for (Grøvik et al. 2020).
 pub const SIZE_LIMIT_MM3: f64 = 10.0;
@@ -85,7 +86,8 @@ pub fn by_size(lesions: &Components, prediction: &[u8], voxel_mm3: f64) -> [Foun
 }
 
 /// A point of the free-response ROC curve (Bunch et al. 1977).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FrocPoint {
     /// The threshold on the probability.
     pub threshold: f32,
@@ -103,18 +105,46 @@ pub struct FrocPoint {
 pub fn froc(cases: &[&CaseScore]) -> Option<Vec<FrocPoint>> {
     let thresholds = cases.iter().map(|case| case.sweep.len()).min()?;
     let point = |i: usize| {
-        let sum =
-            |count: fn(&LesionCounts) -> u32| cases.iter().map(|case| f64::from(count(&case.sweep[i].lesions))).sum();
-        let (found, lesions): (f64, f64) = (sum(|counts| counts.detected), sum(|counts| counts.reference));
-        let (all, large): (f64, f64) = (sum(|counts| counts.false_positive), sum(|counts| counts.false_positive_10mm3));
-        Some(FrocPoint {
-            threshold: cases[0].sweep[i].threshold,
-            sensitivity: ratio(found, lesions)?,
-            false_positives: all / cases.len() as f64,
-            false_positives_10mm3: large / cases.len() as f64,
-        })
+        let counts: Vec<LesionCounts> = cases.iter().map(|case| case.sweep[i].lesions).collect();
+        froc_point(cases[0].sweep[i].threshold, &counts)
     };
     (0..thresholds).map(point).collect()
+}
+
+/// The curve at every threshold that lesions of all patients were counted at, sweep or not, from the highest threshold
+/// down. Empty without patients or lesions.
+#[must_use]
+pub fn counted_points(cases: &[&CaseScore]) -> Vec<FrocPoint> {
+    let Some(first) = cases.first() else { return Vec::new() };
+    let mut thresholds: Vec<f32> = counted(first).map(|(threshold, _)| threshold).collect();
+    thresholds.sort_by(|a, b| b.total_cmp(a));
+    thresholds.dedup();
+    let mut curve = Vec::new();
+    for threshold in thresholds {
+        let here = |case: &&CaseScore| counted(case).find(|(other, _)| *other == threshold).map(|(_, lesions)| lesions);
+        let counts: Option<Vec<LesionCounts>> = cases.iter().map(here).collect();
+        curve.extend(counts.and_then(|counts| froc_point(threshold, &counts)));
+    }
+    curve
+}
+
+/// A case's lesions at each threshold.
+fn counted(case: &CaseScore) -> impl Iterator<Item = (f32, LesionCounts)> + '_ {
+    let swept = case.sweep.iter().map(|point| (point.threshold, point.lesions));
+    swept.chain(case.at.iter().map(|at| (at.threshold, at.lesions)))
+}
+
+/// One threshold, from each patient's counts; `None` without a lesion.
+fn froc_point(threshold: f32, counts: &[LesionCounts]) -> Option<FrocPoint> {
+    let sum = |count: fn(&LesionCounts) -> u32| counts.iter().map(|one| f64::from(count(one))).sum::<f64>();
+    let (found, lesions) = (sum(|one| one.detected), sum(|one| one.reference));
+    let (all, large) = (sum(|one| one.false_positive), sum(|one| one.false_positive_10mm3));
+    Some(FrocPoint {
+        threshold,
+        sensitivity: ratio(found, lesions)?,
+        false_positives: all / counts.len() as f64,
+        false_positives_10mm3: large / counts.len() as f64,
+    })
 }
 
 impl LesionCounts {

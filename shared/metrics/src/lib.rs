@@ -8,6 +8,7 @@ pub mod lesion;
 pub mod lesionwise;
 pub mod matching;
 pub mod overlap;
+pub mod reliability;
 pub mod roc;
 pub mod score;
 pub mod sequence;

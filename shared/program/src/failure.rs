@@ -1,6 +1,7 @@
 //! How a program ends that could not do what it was asked: words for a person, a hint and an exit code.
 
 use crate::signal::Signal;
+use crate::visible::visible_lines;
 use std::borrow::Cow;
 use std::process::ExitCode;
 
@@ -99,9 +100,10 @@ impl<E: Explain> From<E> for Failure {
 #[must_use]
 pub fn report(outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    eprintln!("error: {}", failure.what);
+    // Names in it may come from files of others.
+    eprintln!("error: {}", visible_lines(&failure.what));
     if let Some(hint) = failure.hint {
-        eprintln!("hint: {hint}");
+        eprintln!("hint: {}", visible_lines(&hint));
     }
     ExitCode::from(failure.class as u8)
 }

@@ -13,6 +13,7 @@ pub mod federation;
 pub mod happening;
 pub mod message;
 pub mod model_file;
+pub mod operating;
 pub mod outcome;
 pub mod overlay;
 pub mod parameters;

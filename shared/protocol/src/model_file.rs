@@ -2,31 +2,38 @@
 //! to use them. Reads torchvision's own state dicts too.
 //!
 //! The data section holds the values in manifest order, and equal models give equal bytes. The header's
-//! `__metadata__` holds `format` (`pt`), `card_version` (`1`) and `card`, a [`ModelCard`] as JSON.
+//! `__metadata__` holds `format` (`pt`), `card_version` (`2`), `card`, a [`ModelCard`] as JSON, and the hashes of the
+//! weights and of the header, which are checked whenever a file is read. Files without them, from PyTorch or of card
+//! version 1, are read too, and the reader is told.
+
+mod card;
+mod seal;
 
 use crate::architecture::{CLASSIFIER, initial, manifest};
-use crate::federation::{Federation, Input, Model, SettingsError};
-use crate::parameters::{Manifest, Parameters, ParametersError, STEM, TensorSpec, from_bytes, to_bytes};
+use crate::federation::{Input, Model, SettingsError};
+use crate::parameters::{Manifest, Parameters, ParametersError, ParametersId, STEM, TensorSpec, from_bytes, to_bytes};
+pub use card::ModelCard;
 use safetensors::{Dtype, SafeTensors};
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-const CARD_VERSION: &str = "1";
+/// A model from a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What it is.
+    pub card: ModelCard,
+    /// Its weights.
+    pub parameters: Parameters,
+    /// Whether the file carried hashes, which then were right. Damage to a file without them cannot be seen.
+    pub hashed: bool,
+}
 
-/// What a model is, apart from its values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelCard {
-    /// The federation's name.
-    pub name: String,
-    /// What the model sees.
-    pub input: Input,
-    /// The network.
-    pub model: Model,
-    /// The round that made it; 0 for an untrained one.
-    pub round: u32,
-    /// The probability from which a voxel counts as lesion; `None` where none was chosen yet.
-    pub threshold: Option<f32>,
+/// Weights from a file, for a network that is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imported {
+    /// The weights.
+    pub parameters: Parameters,
+    /// As in [`Loaded`].
+    pub hashed: bool,
 }
 
 /// Why a file is not a model.
@@ -36,8 +43,29 @@ pub enum ModelFileError {
     #[error("not a safetensors file: {0}")]
     Container(String),
     /// A safetensors file of something else: it says nothing of a federation's model.
-    #[error("no model card of version {CARD_VERSION} in the file: {0}")]
+    #[error("no model card that this release reads in the file: {0}")]
     Card(String),
+    /// What stands before the weights is not what was written.
+    #[error("the file is damaged or was changed: its header does not have the hash that it was written with")]
+    Header,
+    /// The weights are not those that were written.
+    #[error("the file is damaged or was changed: its weights have the hash {found}, and were written with {expected}")]
+    Weights {
+        /// What the file says.
+        expected: String,
+        /// What its weights have.
+        found: String,
+    },
+    /// A model of equal shape that is another network, or sees other sequences.
+    #[error("the file's model has {key} = {found} where the federation has {expected}")]
+    Network {
+        /// Which setting.
+        key: &'static str,
+        /// The file's.
+        found: String,
+        /// The federation's.
+        expected: String,
+    },
     /// The card describes a network that cannot be.
     #[error("the model card is wrong: {0}")]
     Settings(#[from] SettingsError),
@@ -81,29 +109,30 @@ pub enum ModelFileError {
 /// # Errors
 /// A card that cannot be, or that describes another network than the parameters'.
 pub fn encode(parameters: &Parameters, card: &ModelCard) -> Result<Vec<u8>, ModelFileError> {
-    let mut bytes = prelude(parameters.manifest(), card)?;
+    let mut bytes = prelude(parameters.manifest(), card, parameters.id())?;
     bytes.reserve_exact(parameters.values().len() * 4);
     parameters.values().chunks(1 << 14).for_each(|block| bytes.extend(to_bytes(block)));
     Ok(bytes)
 }
 
 /// What stands in a model file before the values, which follow as raw little-endian `f32` in the manifest's order: for
-/// whoever has them in a file and need not hold them.
+/// a caller that has them in a file and need not hold them. `weights` is their hash.
 ///
 /// # Errors
 /// As [`encode`].
-pub fn prelude(found: &Manifest, card: &ModelCard) -> Result<Vec<u8>, ModelFileError> {
-    let card = check(card.clone())?;
+pub fn prelude(found: &Manifest, card: &ModelCard, weights: ParametersId) -> Result<Vec<u8>, ModelFileError> {
+    let card = card.clone().check()?;
     compare(&manifest(&card.model, &card.input), found)?;
-    header(found, &card)
+    header(found, &card, weights)
 }
 
 /// The length of the header and the header, padded so that the values are aligned to eight bytes. Written here
 /// and not by the safetensors crate, which orders tensors by name and metadata at random.
-fn header(manifest: &Manifest, card: &ModelCard) -> Result<Vec<u8>, ModelFileError> {
+fn header(manifest: &Manifest, card: &ModelCard, weights: ParametersId) -> Result<Vec<u8>, ModelFileError> {
     let failed = |error: serde_json::Error| ModelFileError::Card(error.to_string());
     let card = serde_json::to_string(card).and_then(|card| serde_json::to_string(&card)).map_err(failed)?;
-    let mut text = format!(r#"{{"__metadata__":{{"format":"pt","card_version":"{CARD_VERSION}","card":{card}}}"#);
+    let (version, hashes) = (card::VERSION, seal::blank(weights));
+    let mut text = format!(r#"{{"__metadata__":{{"format":"pt","card_version":"{version}",{hashes},"card":{card}}}"#);
     for (spec, range) in manifest.ranges() {
         let name = serde_json::to_string(&spec.name).map_err(failed)?;
         let (shape, start, end) = (&spec.shape, range.start * 4, range.end * 4);
@@ -111,6 +140,7 @@ fn header(manifest: &Manifest, card: &ModelCard) -> Result<Vec<u8>, ModelFileErr
     }
     text.push('}');
     text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    seal::fill(&mut text);
     Ok([&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat())
 }
 
@@ -132,47 +162,59 @@ fn same_shape(spec: &TensorSpec, found: &[usize]) -> Result<(), ModelFileError> 
     Err(ModelFileError::Shape { tensor: name.clone(), expected: shape.clone(), found: found.into() })
 }
 
-/// A card is trusted no more than a federation's settings, and checked by the same rules.
-fn check(card: ModelCard) -> Result<ModelCard, ModelFileError> {
-    let least = Federation::from_toml("name = 'card'\nrounds = 1\n[input]\nsequences = ['any']\n")?;
-    let federation = Federation { name: card.name, input: card.input, model: card.model, ..least }.check()?;
-    let threshold = card.threshold;
-    if threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {
-        return Err(ModelFileError::Card(format!("a threshold of {threshold:?} is no probability")));
-    }
-    let Federation { name, input, model, .. } = federation;
-    Ok(ModelCard { name, input, model, round: card.round, threshold })
-}
-
 /// Reads a model that [`encode`] wrote.
 ///
 /// # Errors
 /// A damaged file, one without a card, or one whose tensors are not those of the card's network.
-pub fn decode(bytes: &[u8]) -> Result<(ModelCard, Parameters), ModelFileError> {
-    let (tensors, card) = open(bytes)?;
-    let card = check(card.ok_or_else(|| ModelFileError::Card("there is none".into()))??)?;
+pub fn decode(bytes: &[u8]) -> Result<Loaded, ModelFileError> {
+    let opened = Opened::new(bytes)?;
+    let card = opened.card.clone().ok_or_else(|| ModelFileError::Card("there is none".into()))??.check()?;
     let manifest = manifest(&card.model, &card.input);
-    no_strangers(&tensors, &manifest)?;
+    no_strangers(&opened.tensors, &manifest)?;
     let mut values = Vec::with_capacity(bytes.len() / 4);
     for spec in &manifest.tensors {
-        let (shape, found) = read(&tensors, &spec.name)?;
+        let (shape, found) = read(&opened.tensors, &spec.name)?;
         same_shape(spec, &shape)?;
         values.extend(found);
     }
+    opened.check_weights()?;
     let parameters = Parameters::new(Arc::new(manifest), values)?;
-    Ok((card, parameters))
+    Ok(Loaded { card, parameters, hashed: opened.weights.is_some() })
 }
 
-type Card = Option<Result<ModelCard, ModelFileError>>;
+/// A file whose header is sound.
+struct Opened<'a> {
+    tensors: SafeTensors<'a>,
+    card: Option<Result<ModelCard, ModelFileError>>,
+    /// The hash that the weights were written with, and all bytes after the header.
+    weights: Option<String>,
+    data: &'a [u8],
+}
 
-fn open(bytes: &[u8]) -> Result<(SafeTensors<'_>, Card), ModelFileError> {
-    let failed = |error: safetensors::SafeTensorError| ModelFileError::Container(error.to_string());
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(failed)?;
-    let tensors = SafeTensors::deserialize(bytes).map_err(failed)?;
-    let entries = metadata.metadata().as_ref();
-    let entry = |key: &str| entries.and_then(|entries| entries.get(key));
-    let card = entry("card").filter(|_| entry("card_version").is_some_and(|version| version == CARD_VERSION));
-    Ok((tensors, card.map(|card| serde_json::from_str(card).map_err(|e| ModelFileError::Card(e.to_string())))))
+impl<'a> Opened<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, ModelFileError> {
+        let failed = |error: safetensors::SafeTensorError| ModelFileError::Container(error.to_string());
+        let (length, metadata) = SafeTensors::read_metadata(bytes).map_err(failed)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(failed)?;
+        let entries = metadata.metadata().as_ref();
+        let entry = |key: &str| entries.and_then(|entries| entries.get(key));
+        let version = entry("card_version").map(String::as_str);
+        // The length was checked to lie within the bytes.
+        let (header, data) = bytes.get(8..).and_then(|rest| rest.split_at_checked(length)).unwrap_or_default();
+        let weights = seal::announced(header, entries, version == Some(card::VERSION))?;
+        let card = entry("card").zip(version).map(|(card, version)| ModelCard::read(version, card));
+        Ok(Self { tensors, card, weights, data })
+    }
+
+    /// Whether the weights are those that were written, as far as the file can say.
+    fn check_weights(&self) -> Result<(), ModelFileError> {
+        let Some(expected) = &self.weights else { return Ok(()) };
+        let found = blake3::hash(self.data).to_string();
+        if found == *expected {
+            return Ok(());
+        }
+        Err(ModelFileError::Weights { expected: expected.clone(), found })
+    }
 }
 
 /// Every tensor in the file must be the network's, but for what torchvision keeps beside its network.
@@ -201,15 +243,22 @@ fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<(Vec<usize>, Vec<f32>),
 /// last convolution of other classes than one is replaced by the untrained one of [`initial`].
 ///
 /// # Errors
-/// A damaged file, tensors that are missing, strange or of another shape, or values that are not 32-bit floats.
-pub fn import_state_dict(bytes: &[u8], model: &Model, input: &Input) -> Result<Parameters, ModelFileError> {
-    let (tensors, _) = open(bytes)?;
+/// A damaged file, tensors that are missing, strange or of another shape, values that are not 32-bit floats, or a model
+/// file of ours whose card says that it is another network.
+pub fn import_state_dict(bytes: &[u8], model: &Model, input: &Input) -> Result<Imported, ModelFileError> {
+    let opened = Opened::new(bytes)?;
+    opened.check_weights()?;
+    // A state dict has no card, and a strange one says nothing of ours.
+    if let Some(Ok(card)) = &opened.card {
+        card.fits(model, input)?;
+    }
+    let tensors = &opened.tensors;
     let manifest = Arc::new(manifest(model, input));
-    no_strangers(&tensors, &manifest)?;
+    no_strangers(tensors, &manifest)?;
     let untrained = initial(&manifest, 0);
     let mut values = Vec::with_capacity(manifest.len());
     for (spec, fresh) in untrained.tensors() {
-        let (shape, found) = read(&tensors, &spec.name)?;
+        let (shape, found) = read(tensors, &spec.name)?;
         if spec.name.starts_with(CLASSIFIER) && shape.first() != Some(&1) && shape.get(1..) == spec.shape.get(1..) {
             values.extend_from_slice(fresh);
         } else if let Some(stem) = grey(spec, &shape, &found) {
@@ -219,7 +268,7 @@ pub fn import_state_dict(bytes: &[u8], model: &Model, input: &Input) -> Result<P
             values.extend(found);
         }
     }
-    Ok(Parameters::new(manifest, values)?)
+    Ok(Imported { parameters: Parameters::new(manifest, values)?, hashed: opened.weights.is_some() })
 }
 
 /// The stem's kernels for grey slices in place of three colours; `None` for any other tensor.

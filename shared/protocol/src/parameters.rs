@@ -45,10 +45,21 @@ impl TensorSpec {
         self.len() == 0
     }
 
-    /// Whether the values are variances: none of them can be below zero.
+    /// Whether the values are running variances, of which the network takes the root.
     #[must_use]
     pub fn is_variance(&self) -> bool {
-        self.kind == Kind::RunningStatistic && self.name.ends_with("running_var")
+        self.kind == Kind::RunningStatistic && self.name.ends_with(".running_var")
+    }
+
+    /// Refuses the first value below zero of a running variance; any other tensor passes.
+    ///
+    /// # Errors
+    /// [`ParametersError::Variance`].
+    pub fn check_variance(&self, values: &[f32]) -> Result<(), ParametersError> {
+        match values.iter().position(|&value| self.is_variance() && value < 0.0) {
+            Some(index) => Err(ParametersError::Variance { tensor: self.name.clone(), index, value: values[index] }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -164,7 +175,7 @@ pub enum ParametersError {
     },
 }
 
-/// A model's parameters: as many finite values as the manifest says.
+/// A model's parameters: as many finite values as the manifest says, and no variance below zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     manifest: Arc<Manifest>,
@@ -172,12 +183,13 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Checks length and finiteness.
+    /// Checks length, finiteness and running variances.
     pub fn new(manifest: Arc<Manifest>, values: Vec<f32>) -> Result<Self, ParametersError> {
         if values.len() != manifest.len() {
             return Err(ParametersError::Length { expected: manifest.len(), found: values.len() });
         }
         check_finite(&manifest, &values)?;
+        check_variances(&manifest, &values)?;
         Ok(Self { manifest, values })
     }
 
@@ -228,6 +240,11 @@ pub fn check_finite(manifest: &Manifest, values: &[f32]) -> Result<(), Parameter
     Err(ParametersError::NotFinite { tensor, index })
 }
 
+/// Refuses the first running variance below zero, by tensor name.
+fn check_variances(manifest: &Manifest, values: &[f32]) -> Result<(), ParametersError> {
+    manifest.ranges().try_for_each(|(spec, range)| spec.check_variance(&values[range]))
+}
+
 /// Raw little-endian bytes of some values.
 #[must_use]
 pub fn to_bytes(values: &[f32]) -> Vec<u8> {
@@ -268,6 +285,16 @@ mod tests {
         values[7] = f32::NAN;
         let bad = Parameters::new(manifest(), values);
         assert_eq!(bad, Err(ParametersError::NotFinite { tensor: "a.running_var".into(), index: 1 }));
+    }
+
+    #[test]
+    fn a_variance_below_zero_is_refused_and_a_weight_below_zero_is_not() {
+        let mut values = vec![-1.0; 9];
+        values[6..].fill(0.0);
+        assert!(Parameters::new(manifest(), values.clone()).is_ok());
+        values[8] = -1e-9;
+        let bad = Parameters::new(manifest(), values);
+        assert_eq!(bad, Err(ParametersError::Variance { tensor: "a.running_var".into(), index: 2, value: -1e-9 }));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The `phantom` subcommand: writes synthetic cohorts.
 
-use crate::phantom::{Cohort, Common, PhantomError, ScannerChoice, Site, Written, write};
+use crate::phantom::{Cohort, Common, PhantomError, ScannerChoice, Site, Written, check_empty, write};
 use indicatif::{ProgressBar, ProgressStyle};
 use program::{Class, Failure};
 use std::path::PathBuf;
@@ -41,7 +41,10 @@ pub struct Args {
 /// # Errors
 /// Settings that cannot be drawn, a folder that is not empty, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    for (folder, cohort) in cohorts(args)? {
+    let cohorts = cohorts(args)?;
+    // Before any of them is written.
+    cohorts.iter().try_for_each(|(folder, _)| check_empty(folder))?;
+    for (folder, cohort) in cohorts {
         let bar = ProgressBar::new(cohort.cases as u64).with_style(style()).with_prefix(cohort.site.clone());
         let written = write(&folder, &cohort, &mut |cases| bar.set_position(cases as u64));
         bar.finish_and_clear();

@@ -1,5 +1,9 @@
 //! The `predict` subcommand: one patient, one model, a probability map and a mask.
 
+mod summary;
+mod threshold;
+
+use crate::calibration::{Calibration, CalibrationError};
 use crate::case::Prepared;
 use crate::data::{CaseError, Files, prepare};
 use crate::device::{self, DeviceError, DeviceFault};
@@ -9,20 +13,22 @@ use crate::logging;
 use crate::meter::Meter;
 use crate::model::ModelError;
 use crate::nifti::{NiftiError, Source, write_f32, write_u8};
+use crate::output::{self, OutputError};
 use crate::train::{on_own_thread, said};
-use metrics::lesion::{Connectivity, components};
 use metrics::voxel::sigmoid;
+use program::visible::visible;
 use program::{Class, Explain, Failure};
 use protocol::federation::Input;
-use protocol::model_file::{ModelCard, ModelFileError, decode};
-use protocol::parameters::Parameters;
-use serde::Serialize;
+use protocol::model_file::{Loaded, ModelFileError, decode};
+use protocol::operating::{OperatingError, OperatingPoint};
 use std::any::Any;
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use summary::{Called, Summary};
+use threshold::{Thresholds, Wish};
 
 /// Slices that the network looks at together.
 const BATCH: usize = 4;
@@ -42,9 +48,21 @@ pub struct Args {
     /// A brain mask on the same grid; without it, brain is where any sequence is not zero.
     #[arg(long, value_name = "FILE")]
     brain: Option<PathBuf>,
-    /// The probability from which a voxel is lesion, instead of the model's own.
-    #[arg(long, value_name = "PROBABILITY")]
+    /// From which probability a voxel of the mask is lesion, by name: `dice`, the threshold of the best Dice on
+    /// validation patients, for outlines and volumes (used when nothing is said); `youden`, the publication's, which finds
+    /// the most and marks far more than the lesions; `fp-per-patient=N`, the lowest measured threshold at which validation
+    /// patients had N false findings each or fewer.
+    #[arg(long, value_name = "NAME", conflicts_with = "threshold")]
+    operating_point: Option<OperatingPoint>,
+    /// The same as a number between 0 and 1.
+    #[arg(long, value_name = "PROBABILITY", conflicts_with = "calibration")]
     threshold: Option<f32>,
+    /// Thresholds that this site found on its own patients (`site-agent calibrate`), instead of the model's.
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// Replace results that are in the folder already.
+    #[arg(long)]
+    force: bool,
     /// Where the network runs: cpu, cuda, cuda:N, vulkan or vulkan:N.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -81,6 +99,12 @@ pub(crate) enum PredictError {
     NoSequence { known: Vec<String> },
     #[error("the model does not say from which probability a voxel is lesion")]
     NoThreshold,
+    #[error(transparent)]
+    OperatingPoint(#[from] OperatingError),
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("a threshold of {0} is no probability")]
     Threshold(f32),
     #[error(transparent)]
@@ -108,11 +132,14 @@ impl Explain for PredictError {
             Self::Device(error) => error.class(),
             Self::Fault(fault) => fault.class(),
             Self::Model(error) => error.class(),
+            Self::Calibration(error) => error.class(),
+            Self::Output(error) => error.class(),
             Self::ModelUnreadable { .. } | Self::ModelFile { .. } => Class::Data,
             Self::UnknownSequence { .. }
             | Self::Twice { .. }
             | Self::NoSequence { .. }
             | Self::NoThreshold
+            | Self::OperatingPoint(_)
             | Self::Threshold(_) => Class::Configuration,
             Self::NotFinite(_) => Class::Data,
             Self::Write { .. } | Self::Folder { .. } => Class::Disk,
@@ -126,10 +153,18 @@ impl Explain for PredictError {
             Self::Device(error) => return error.hint(),
             Self::Fault(fault) => return fault.hint(),
             Self::Model(error) => return error.hint(),
+            Self::Calibration(error) => return error.hint(),
+            Self::Output(error) => return error.hint(),
             Self::ModelUnreadable { .. } => "give the path of a model file with --model",
-            Self::ModelFile { .. } => "the coordinator keeps models in its run folder",
+            Self::ModelFile { .. } => {
+                "copy the file again; the coordinator keeps its models in models/ of the run folder"
+            }
             Self::UnknownSequence { .. } | Self::Twice { .. } | Self::NoSequence { .. } => {
                 "give each sequence the patient has as --sequence NAME=FILE"
+            }
+            Self::OperatingPoint(_) => {
+                "name another one with --operating-point, give a probability with --threshold, or find this site's own \
+                 with `site-agent calibrate`"
             }
             Self::NoThreshold | Self::Threshold(_) => "give one with --threshold, such as 0.5",
             Self::NotFinite(_) => "another model, or another image of the patient, shows which is broken",
@@ -142,29 +177,10 @@ impl Explain for PredictError {
 
 /// What is meant: everything that predicting needs, checked.
 struct Task {
-    card: ModelCard,
-    parameters: Parameters,
+    model: Loaded,
     files: Files,
-    threshold: f32,
+    thresholds: Thresholds,
     device: device::Device,
-    out: PathBuf,
-}
-
-/// What came out.
-#[derive(Debug, PartialEq, Serialize)]
-struct Summary {
-    model: String,
-    round: u32,
-    /// The sequences that were used.
-    sequences: Vec<String>,
-    threshold: f32,
-    lesions: usize,
-    lesion_voxels: usize,
-    lesion_mm3: f64,
-    /// The share of the brain's voxels that the network was asked about.
-    brain_shown: f64,
-    /// What a reader of the result should know about the patient's files.
-    warnings: Vec<String>,
     probability: PathBuf,
     mask: PathBuf,
 }
@@ -173,6 +189,10 @@ struct Summary {
 pub fn run(args: &Args) -> Result<(), Failure> {
     device::prepare(&args.device);
     let task = Task::resolve(args)?;
+    if !task.model.hashed {
+        let path = visible(&args.model.display().to_string());
+        eprintln!("warning: {path} carries no hash of its weights: damage to it cannot be seen");
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let lost = |reason: String| Failure::from(PredictError::Lost(reason));
     let on_card = device::is_card(&task.device);
@@ -209,62 +229,59 @@ fn say_compilations<T>(work: &JoinHandle<T>) {
     }
 }
 
-impl std::fmt::Display for Summary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { lesions, lesion_mm3, threshold, .. } = self;
-        writeln!(f, "{lesions} lesions, {lesion_mm3:.0} mm3 in all, at a probability of {threshold} or more")?;
-        writeln!(f, "from {} by {}, round {}", self.sequences.join(", "), self.model, self.round)?;
-        writeln!(f, "{:.1} % of the brain was looked at", 100.0 * self.brain_shown)?;
-        writeln!(f, "{}", self.probability.display())?;
-        write!(f, "{}", self.mask.display())
-    }
-}
-
 impl Task {
     fn resolve(args: &Args) -> Result<Self, PredictError> {
-        let path = || args.model.clone();
-        let bytes = std::fs::read(&args.model);
-        let bytes = bytes.map_err(|error| PredictError::ModelUnreadable { path: path(), error })?;
-        let (card, parameters) = decode(&bytes).map_err(|error| PredictError::ModelFile { path: path(), error })?;
-        let threshold = args.threshold.or(card.threshold).ok_or(PredictError::NoThreshold)?;
-        if !(0.0..=1.0).contains(&threshold) {
-            return Err(PredictError::Threshold(threshold));
-        }
-        let sequences = by_position(&args.sequences, &card.input)?;
+        let (probability, mask) = (args.out.join("probability.nii.gz"), args.out.join("mask.nii.gz"));
+        let inputs = args.sequences.iter().map(|(_, path)| path).chain(&args.brain).chain(&args.calibration);
+        let inputs: Vec<&Path> = inputs.chain([&args.model]).map(PathBuf::as_path).collect();
+        output::check_folder(&args.out)?;
+        output::check(&[&probability, &mask], &inputs, args.force)?;
+        let model = read_model(&args.model)?;
+        let weights = model.parameters.id();
+        let read = |path: &PathBuf| Calibration::read(path, weights).map(|calibration| (path.clone(), calibration));
+        let calibration = args.calibration.as_ref().map(read).transpose()?;
+        let wish = Wish { point: args.operating_point, number: args.threshold };
+        let thresholds = threshold::choose(&wish, &model.card.operating_points, calibration)?;
+        let sequences = by_position(&args.sequences, &model.card.input)?;
         let files = Files { sequences, label: None, brain: args.brain.clone() };
         let device = device::open_with(&args.device, args.kernel_cache.as_deref())?;
-        Ok(Self { card, parameters, files, threshold, device, out: args.out.clone() })
+        Ok(Self { model, files, thresholds, device, probability, mask })
     }
 
     fn run(&self) -> Result<Summary, PredictError> {
-        let (patient, source) = prepare("patient", &self.files, &self.card.input, &[])?;
+        let card = &self.model.card;
+        let (patient, source) = prepare("patient", &self.files, &card.input, &[])?;
         let logits = self.logits(&patient)?;
-        let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
-        let mask = called(&logits, self.threshold);
-        let lesions = components(&mask, patient.native.grid.dims, Connectivity::TwentySix).count();
-        let (probability, mask_path) = self.write(&probability, &mask, &source)?;
-        let lesion_voxels = mask.iter().filter(|&&voxel| voxel != 0).count();
-        let input = &self.card.input;
+        let count = |one| Called::of(one, &self.thresholds, &logits, &patient.native.grid);
+        let operating_points: Vec<Called> = self.thresholds.shown.iter().map(count).collect();
+        self.write(&logits, &source)?;
+        let chosen = count(&self.thresholds.chosen);
+        let present = patient.present().iter();
         Ok(Summary {
-            model: self.card.name.clone(),
-            round: self.card.round,
-            sequences: patient.present().iter().map(|index| input.sequences[index].clone()).collect(),
-            threshold: self.threshold,
-            lesions,
-            lesion_voxels,
-            lesion_mm3: lesion_voxels as f64 * patient.native.grid.voxel_mm3(),
+            model: card.name.clone(),
+            round: card.round,
+            weights: self.model.parameters.id().hex(),
+            hashed: self.model.hashed,
+            sequences: present.map(|index| card.input.sequences[index].clone()).collect(),
+            operating_point: chosen.threshold.name,
+            threshold: chosen.threshold.probability,
+            thresholds_from: self.thresholds.origin.words(),
+            lesions: chosen.lesions,
+            lesion_voxels: chosen.lesion_voxels,
+            lesion_mm3: chosen.lesion_mm3,
+            operating_points,
             brain_shown: patient.brain_shown(),
             warnings: patient.noticed.notes.iter().map(|note| format!("{}: {}", note.what, note.remedy)).collect(),
-            probability,
-            mask: mask_path,
+            probability: self.probability.clone(),
+            mask: self.mask.clone(),
         })
     }
 
     /// Logits on the patient's own grid.
     fn logits(&self, patient: &Prepared) -> Result<Vec<f32>, PredictError> {
-        let card = &self.card;
-        let reader =
-            Reader::new(std::slice::from_ref(&self.parameters), (&card.model, &card.input), BATCH, &self.device)?;
+        let card = &self.model.card;
+        let models = std::slice::from_ref(&self.model.parameters);
+        let reader = Reader::new(models, (&card.model, &card.input), BATCH, &self.device)?;
         let mut meter = None;
         let after = |done: usize, total: usize| {
             meter.get_or_insert_with(|| Meter::new("slices segmented", total)).at(done);
@@ -276,18 +293,28 @@ impl Task {
         })
     }
 
-    fn write(&self, probability: &[f32], mask: &[u8], source: &Source) -> Result<(PathBuf, PathBuf), PredictError> {
-        let out = &self.out;
-        program::private::create_folder(out).map_err(|error| PredictError::Folder { path: out.clone(), error })?;
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |error| PredictError::Write { path, error }
-        };
-        let (first, second) = (out.join("probability.nii.gz"), out.join("mask.nii.gz"));
-        write_f32(&first, probability, source).map_err(failed(&first))?;
-        write_u8(&second, mask, source).map_err(failed(&second))?;
-        Ok((first, second))
+    /// Writes both volumes. Of a result that is replaced the mask goes first, so that a break never leaves one patient's
+    /// mask with another's probabilities.
+    fn write(&self, logits: &[f32], source: &Source) -> Result<(), PredictError> {
+        let out = self.mask.parent().unwrap_or(Path::new("."));
+        let folder = |error| PredictError::Folder { path: out.into(), error };
+        program::private::create_folder(out).map_err(folder)?;
+        match std::fs::remove_file(&self.mask) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder(error)),
+            _ => {}
+        }
+        let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
+        write_f32(&self.probability, &probability, source)
+            .map_err(|error| PredictError::Write { path: self.probability.clone(), error })?;
+        let mask = called(logits, self.thresholds.chosen.probability);
+        write_u8(&self.mask, &mask, source).map_err(|error| PredictError::Write { path: self.mask.clone(), error })
     }
+}
+
+/// Reads a model file and checks its hashes, if it has any.
+pub(crate) fn read_model(path: &Path) -> Result<Loaded, PredictError> {
+    let bytes = std::fs::read(path).map_err(|error| PredictError::ModelUnreadable { path: path.into(), error })?;
+    decode(&bytes).map_err(|error| PredictError::ModelFile { path: path.into(), error })
 }
 
 /// The given files in the model's order of sequences.

@@ -1,8 +1,10 @@
 //! The `score` subcommand: predictions against references, for anybody with masks.
 
 mod error;
+mod files;
 mod folder;
 mod measure;
+mod pairing;
 mod read;
 
 use error::ScoreError;
@@ -42,6 +44,15 @@ pub struct Args {
     /// Folders: write the table of all cases here instead of printing it.
     #[arg(long)]
     csv: Option<PathBuf>,
+    /// Replace the table if it is there already.
+    #[arg(long, requires = "csv")]
+    force: bool,
+    /// Folders: which file of a case is the reference and which the prediction, `{case}` standing for its name, as in
+    /// `--pair '{case}/{case}_seg.nii.gz' '{case}/mask.nii.gz'`. When nothing is said, files are paired by their names or
+    /// by those of their folders, whichever pairs most; how is printed.
+    #[arg(long, num_args = 2, value_names = ["REFERENCE", "PREDICTION"],
+        conflicts_with_all = ["reference_suffix", "prediction_suffix"])]
+    pair: Option<Vec<String>>,
     /// Folders: what follows the case's name in a reference's file name, as in `_seg` of `case7_seg.nii.gz`.
     #[arg(long, default_value = "")]
     reference_suffix: String,
@@ -65,7 +76,7 @@ impl Args {
 /// Runs it.
 pub fn run(args: &Args) -> Result<(), Failure> {
     if args.reference.is_dir() || args.prediction.is_dir() {
-        return Ok(folder::run(args)?);
+        return folder::run(args);
     }
     if args.csv.is_some() {
         return Err(Failure::new(Class::Configuration, "--csv is for folders; a single pair is printed"));

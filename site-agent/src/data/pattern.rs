@@ -1,6 +1,8 @@
 //! Path patterns with `{case}` and `{patient}` in them, and wildcards for case names.
 
 use super::config::ConfigError;
+use super::litter::is_litter;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const CASE: &str = "{case}";
@@ -8,7 +10,7 @@ const PATIENT: &str = "{patient}";
 
 /// A path below the root; `{case}` and `{patient}` stand for the same text wherever they occur.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pattern(Vec<Part>);
+pub(crate) struct Pattern(Vec<Part>);
 
 /// One folder's or file's name in a pattern.
 pub(super) type Part = Vec<Piece>;
@@ -23,14 +25,14 @@ pub(super) enum Piece {
 
 /// What the placeholders stand for, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Name {
+pub(crate) struct Name {
     pub(super) patient: Option<String>,
     pub(super) case: Option<String>,
 }
 
 impl Name {
     /// The case's name: `PATIENT/CASE` where patterns name patients.
-    pub(super) fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         let known = self.patient.iter().chain(&self.case);
         known.map(String::as_str).collect::<Vec<_>>().join("/")
     }
@@ -46,7 +48,7 @@ impl Name {
 
 impl Pattern {
     /// Checks a pattern as typed under `key`.
-    pub(super) fn parse(key: &str, text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(key: &str, text: &str) -> Result<Self, ConfigError> {
         let wrong = |expected| ConfigError { key: key.into(), found: format!("{text:?}"), expected };
         if text.contains('\\') {
             return Err(wrong("folders parted by /, on Windows too"));
@@ -65,7 +67,7 @@ impl Pattern {
     }
 
     /// Whether it says which patient a case is of.
-    pub(super) fn names_patients(&self) -> bool {
+    pub(crate) fn names_patients(&self) -> bool {
         self.0.iter().flatten().any(|piece| *piece == Piece::Patient)
     }
 
@@ -80,8 +82,33 @@ impl Pattern {
     }
 
     /// The file of one case, below the root.
-    pub(super) fn file(&self, name: &Name) -> PathBuf {
+    pub(crate) fn file(&self, name: &Name) -> PathBuf {
         self.0.iter().map(|part| filled(part, name)).collect()
+    }
+
+    /// Adds the names of all files below the root that fit.
+    pub(crate) fn discover(&self, root: &Path, names: &mut BTreeSet<Name>) {
+        self.discover_below(root, 0, &Name::default(), names);
+    }
+
+    fn discover_below(&self, path: &Path, depth: usize, known: &Name, names: &mut BTreeSet<Name>) {
+        let Some(part) = self.0.get(depth) else {
+            if path.is_file() {
+                names.insert(known.clone());
+            }
+            return;
+        };
+        if is_known(part, known) {
+            return self.discover_below(&path.join(filled(part, known)), depth + 1, known, names);
+        }
+        let Ok(entries) = std::fs::read_dir(path) else { return };
+        for entry in entries.flatten() {
+            let text = entry.file_name();
+            let fitting = text.to_str().filter(|text| !is_litter(text)).and_then(|text| fit(part, text, known));
+            if let Some(name) = fitting {
+                self.discover_below(&entry.path(), depth + 1, &name, names);
+            }
+        }
     }
 
     /// The folders on the way to the first placeholder, from the root on.
@@ -231,6 +258,25 @@ mod tests {
         assert_eq!(pattern.file(&name), Path::new("sub-07/ses-pre/anat/sub-07_ses-pre_seg.nii"));
         assert!(pattern.names_patients() && pattern.knows(&name) && !pattern.knows(&Name { patient: None, ..name }));
         assert_eq!(pattern.to_string(), "sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii");
+    }
+
+    #[test]
+    fn files_are_found_by_patient_and_case_and_litter_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["07/07_pre_seg.nii", "07/07_post_seg.nii", "08/07_pre_seg.nii", "08/._08_pre_seg.nii"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("08/08_pre_seg.nii")).unwrap();
+        let found = |text: &str| {
+            let mut names = BTreeSet::new();
+            Pattern::parse("--pair", text).unwrap().discover(folder.path(), &mut names);
+            names.iter().map(Name::id).collect::<Vec<_>>()
+        };
+        assert_eq!(found("{patient}/{patient}_{case}_seg.nii"), ["07/post", "07/pre"]);
+        assert_eq!(found("07/07_{case}_seg.nii"), ["post", "pre"]);
+        assert_eq!(found("none/{case}"), [""; 0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Why a cohort was not written.
@@ -93,9 +94,7 @@ struct Data {
 /// When the folder holds something, or the disk refuses.
 pub fn write(folder: &Path, cohort: &Cohort, done: &mut dyn FnMut(usize)) -> Result<Written, PhantomError> {
     std::fs::create_dir_all(folder).map_err(disk(folder))?;
-    if std::fs::read_dir(folder).map_err(disk(folder))?.next().is_some() {
-        return Err(PhantomError::Occupied(folder.into()));
-    }
+    check_empty(folder)?;
     let folder = folder.canonicalize().map_err(disk(folder))?;
     let mut lesions = 0;
     for index in 0..cohort.cases {
@@ -106,8 +105,27 @@ pub fn write(folder: &Path, cohort: &Cohort, done: &mut dyn FnMut(usize)) -> Res
     }
     let sequences: Vec<String> = cohort.sequences().iter().map(|s| SEQUENCES[s].to_string()).collect();
     let data = folder.join("data.toml");
-    std::fs::write(&data, snippet(&folder, cohort, &sequences)).map_err(disk(&data))?;
+    let table = snippet(&folder, cohort, &sequences);
+    program::files::replace(&data, |file| file.write_all(table.as_bytes())).map_err(disk(&data))?;
     Ok(Written { site: cohort.site.clone(), folder, data, cases: cohort.cases, lesions, sequences })
+}
+
+/// Refuses a folder that holds something; one that is not there yet is empty.
+///
+/// # Errors
+/// [`PhantomError::Occupied`], or the disk refuses.
+pub fn check_empty(folder: &Path) -> Result<(), PhantomError> {
+    match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(disk(folder)(error)),
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                Err(PhantomError::Occupied(folder.into()))
+            } else {
+                Ok(())
+            }
+        }
+    }
 }
 
 fn write_case(folder: &Path, cohort: &Cohort, phantom: &Phantom) -> Result<(), PhantomError> {

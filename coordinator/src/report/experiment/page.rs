@@ -18,7 +18,7 @@ pub(super) fn page(experiment: &Experiment, first: &Outcome, figures: &[Figure])
         headlines(experiment),
         tables::cohort(&report),
         tables::sequences(&report),
-        tables::side_by_side(&comparison(experiment), &named, &note(experiment)),
+        tables::side_by_side(TABLE, &comparison(experiment), &named, &note(experiment)),
         seeds(experiment),
         subsets(experiment),
         pictures.join("\n"),
@@ -28,6 +28,8 @@ pub(super) fn page(experiment: &Experiment, first: &Outcome, figures: &[Figure])
         "The numbers stand in experiment.json beside this file; each run's own full report lies in its folder.";
     document(&experiment.name, &experiment.software, &sections.join("\n"), footer)
 }
+
+const TABLE: &str = "Table 3. Models on the held-out patients, at Youden's threshold";
 
 fn comparison(experiment: &Experiment) -> Comparison {
     let arm = |model: &Model| super::super::contract::Arm {
@@ -85,7 +87,8 @@ fn headlines(experiment: &Experiment) -> String {
     format!(
         "<p class=\"headline\">{first}</p><ul>{rest}</ul><p class=\"note\">In brackets the 95 % interval of the mean \
          difference over these patients; it says nothing about other sites. Better or worse is said only where the \
-         corrected signed-rank test agrees (p below 0.05).</p>"
+         corrected signed-rank test agrees (p below 0.05). Thresholds are Youden's, the publication's; the Dice at the \
+         threshold of the best validation Dice stands with the seeds below.</p>"
     )
 }
 

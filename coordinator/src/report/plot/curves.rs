@@ -1,6 +1,6 @@
 //! Curves with bands, and curves with marks.
 
-use super::{Axes, DrawError, GREY, NAMES, canvas, colour, legend, mesh};
+use super::{Axes, DrawError, GREY, Line, NAMES, canvas, colour, legend, mesh};
 use crate::report::roc::{Curve, Mean};
 use plotters::prelude::*;
 
@@ -14,11 +14,11 @@ const ROC: Axes = Axes {
 /// ROC curves with their operating points.
 pub(in crate::report) fn roc(curves: &[Curve]) -> Result<String, DrawError> {
     canvas(860, |root| {
-        let mut chart = square(root, 1.0)?;
+        let mut chart = square(root, ROC)?;
         for (index, curve) in curves.iter().enumerate() {
             chart.draw_series(LineSeries::new(curve.points.iter().copied(), colour(index).stroke_width(5)))?;
-            chart.draw_series(curve.mark.iter().map(|&at| Circle::new(at, 13, WHITE.filled())))?;
-            chart.draw_series(curve.mark.iter().map(|&at| Circle::new(at, 13, colour(index).stroke_width(5))))?;
+            chart.draw_series(curve.marks.iter().map(|&at| Circle::new(at, 13, WHITE.filled())))?;
+            chart.draw_series(curve.marks.iter().map(|&at| Circle::new(at, 13, colour(index).stroke_width(5))))?;
         }
         legend(root, curves.iter().map(|curve| curve.name.as_str()))
     })
@@ -35,7 +35,7 @@ pub(in crate::report) fn corner(curves: &[Mean]) -> Option<f64> {
 /// Mean ROC curves up to a false positive rate, each in its band.
 pub(in crate::report) fn mean_roc(curves: &[Mean], end: f64) -> Result<String, DrawError> {
     canvas(860, |root| {
-        let mut chart = square(root, end)?;
+        let mut chart = square(root, Axes { x: (0.0, end), ..ROC })?;
         for (index, curve) in curves.iter().enumerate() {
             let ends = || {
                 let shown = curve.bands.iter().filter(|band| band.fpr <= end);
@@ -55,15 +55,35 @@ pub(in crate::report) fn mean_roc(curves: &[Mean], end: f64) -> Result<String, D
     })
 }
 
-/// Axes for rates up to a false positive rate, with the diagonal of chance.
-fn square<'a, 'b>(root: &'a super::Area<'b>, end: f64) -> Result<super::Chart<'a, 'b>, DrawError> {
+const RELIABILITY: Axes = Axes {
+    x: (0.0, 1.0),
+    y: (0.0, 1.0),
+    x_name: "mean probability of the range",
+    y_name: "share of voxels that are lesion",
+};
+
+/// Shares against probabilities, a point for each range.
+pub(in crate::report) fn reliability(lines: &[Line]) -> Result<String, DrawError> {
+    canvas(860, |root| {
+        let mut chart = square(root, RELIABILITY)?;
+        for (index, line) in lines.iter().enumerate() {
+            chart.draw_series(LineSeries::new(line.points.iter().copied(), colour(index).stroke_width(5)))?;
+            chart.draw_series(line.points.iter().map(|&point| Circle::new(point, 9, colour(index).filled())))?;
+        }
+        legend(root, lines.iter().map(|line| line.name.as_str()))
+    })
+}
+
+/// Axes for shares, with the diagonal on which both are equal.
+fn square<'a, 'b>(root: &'a super::Area<'b>, axes: Axes) -> Result<super::Chart<'a, 'b>, DrawError> {
+    let end = axes.x.1;
     let mut chart = ChartBuilder::on(root)
         .margin(20)
         .margin_right(NAMES + 100)
         .x_label_area_size(80)
         .y_label_area_size(120)
-        .build_cartesian_2d(ROC.x.0..end, ROC.y.0..ROC.y.1)?;
-    mesh(&mut chart, &Axes { x: (0.0, end), ..ROC }, (6, 6))?;
+        .build_cartesian_2d(axes.x.0..end, axes.y.0..axes.y.1)?;
+    mesh(&mut chart, &axes, (6, 6))?;
     chart.draw_series(LineSeries::new([(0.0, 0.0), (end, end)], GREY.mix(0.6).stroke_width(2)))?;
     Ok(chart)
 }

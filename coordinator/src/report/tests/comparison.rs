@@ -85,16 +85,16 @@ fn without_held_out_patients_there_is_nothing_to_compare() {
 }
 
 #[test]
-fn the_page_has_the_three_tables() {
+fn the_page_has_the_publications_tables() {
     let folder = tempfile::tempdir().unwrap();
     write(&outcome(true), folder.path()).unwrap();
     let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
-    for table in ["Table 1. Patients", "Table 2. Sequences", "Table 3. Models"] {
+    for table in ["Table 1. Patients", "Table 2. Sequences", "Table 3a. Models", "Table 3b. The same"] {
         assert_eq!(page.matches(table).count(), 1, "{table}");
     }
     // Twelve lesions were trained on at each of two sites, nine are held out.
     assert!(page.contains("<td>24</td><td>6</td><td>9</td>"));
-    // Two other models, seven metrics; a test that cannot be made shows a dash.
-    assert_eq!(page.matches("<small>p ").count(), 14);
+    // Two other models, seven metrics, both operating points; a test that cannot be made shows a dash.
+    assert_eq!(page.matches("<small>p ").count(), 28);
     assert!(page.contains("p – / "));
 }

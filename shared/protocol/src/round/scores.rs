@@ -1,5 +1,6 @@
 //! From the cases' counts to a round's validation score and the thresholds of the report.
 
+use crate::operating::{choose, sweep};
 use crate::outcome::RunOutcome;
 use crate::overlay::Overlay;
 use metrics::score::{CaseScore, ScoreHistogram, SubsetScore};
@@ -19,9 +20,6 @@ pub(super) struct Counted {
 /// What the sites counted, by name.
 pub(super) type Scores = BTreeMap<String, Counted>;
 
-/// How many thresholds a free-response curve is swept through.
-const SWEEP: u64 = 16;
-
 fn brains(scores: &Scores) -> impl Iterator<Item = &ScoreHistogram> {
     scores.values().flat_map(|counted| &counted.cases).map(|case| &case.brain)
 }
@@ -40,32 +38,18 @@ pub(super) fn dice_by_site(scores: &Scores) -> Vec<(String, Option<f64>)> {
     scores.iter().map(|(site, counted)| (site.clone(), own(counted))).collect()
 }
 
-/// Chooses the thresholds from the validation cases' brains: the mean of the patients' own Youden thresholds,
-/// Youden's index on the pooled voxels, and the best pooled Dice. Returns those that exist, in this order.
-///
-/// Inside the brain only: the air around the head costs no specificity, so counting it would make false positives
-/// look cheap and push Youden's threshold towards zero by the size of the field of view.
+/// Chooses the report's thresholds on the validation cases. Returns those that exist, in the outcome's order.
 pub(super) fn choose_thresholds(validation: &Scores, outcome: &mut RunOutcome) -> Vec<f32> {
-    let brains: Vec<&ScoreHistogram> = brains(validation).collect();
-    let pooled = ScoreHistogram::merged(&brains);
-    let own: Vec<f64> = brains.iter().filter_map(|v| v.youden().map(|youden| f64::from(youden.threshold))).collect();
-    outcome.threshold = (!own.is_empty()).then(|| (own.iter().sum::<f64>() / own.len() as f64) as f32);
-    outcome.threshold_pooled = pooled.youden().map(|youden| youden.threshold);
-    outcome.threshold_dice = pooled.best_dice().map(|(threshold, _)| threshold);
-    [outcome.threshold, outcome.threshold_pooled, outcome.threshold_dice].into_iter().flatten().collect()
+    let chosen = choose(&brains(validation).collect::<Vec<_>>());
+    outcome.threshold = chosen.youden;
+    outcome.threshold_pooled = chosen.youden_pooled;
+    outcome.threshold_dice = chosen.dice;
+    chosen.all()
 }
 
-/// Thresholds for a free-response curve, from the highest down: those that find every share of the validation cases'
-/// lesion voxels in equal steps, as far as they differ. Empty without a lesion voxel.
+/// Thresholds for a free-response curve, found on the validation cases.
 pub(super) fn choose_sweep(validation: &Scores) -> Vec<f32> {
-    let pooled = ScoreHistogram::merged(&brains(validation).collect::<Vec<_>>());
-    let (lesions, _) = pooled.totals();
-    let points = pooled.roc().points();
-    let reaching = |step: u64| points.iter().find(|point| point.tp * (SWEEP + 1) >= step * lesions);
-    let mut sweep: Vec<f32> = (1..=SWEEP).filter_map(|step| Some(reaching(step)?.threshold)).collect();
-    sweep.retain(|_| lesions > 0);
-    sweep.dedup();
-    sweep
+    sweep(&brains(validation).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -105,7 +89,7 @@ mod tests {
     #[test]
     fn a_sweep_finds_lesion_voxels_in_equal_steps() {
         let sweep = choose_sweep(&scores((100..1800).map(|bin| (bin, 1, 1)).collect()));
-        assert_eq!(sweep.len() as u64, SWEEP);
+        assert_eq!(sweep.len(), 16);
         let found = |threshold: f32| {
             scores((100..1800).map(|bin| (bin, 1, 1)).collect())["north"].cases[0].brain.confusion(threshold).tp
         };

@@ -2,7 +2,8 @@ use super::*;
 use crate::nifti::{Form, read};
 use crate::train::tests::{federation, fresh};
 use protocol::case::Grid;
-use protocol::model_file::encode;
+use protocol::model_file::{ModelCard, encode};
+use protocol::operating::OperatingPoints;
 use tempfile::TempDir;
 
 const GRID: Grid = Grid { dims: [4, 20, 24], spacing_mm: [3.0, 1.0, 1.0] };
@@ -13,7 +14,9 @@ fn folder(threshold: Option<f32>) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let federation = federation("");
     let (input, model) = (federation.input.clone(), federation.model.clone());
-    let card = ModelCard { name: "demo".into(), input, model, round: 7, threshold };
+    let operating_points =
+        OperatingPoints { dice: threshold, youden: threshold.map(|t| t / 2.0), ..Default::default() };
+    let card = ModelCard { name: "demo".into(), input, model, round: 7, operating_points };
     std::fs::write(folder.path().join("model"), encode(&fresh(&federation), &card).unwrap()).unwrap();
     for (seed, name, grid) in
         [(3, "bright.nii.gz", GRID), (5, "dark.nii.gz", GRID), (7, "other.nii.gz", Grid { dims: [4, 20, 23], ..GRID })]
@@ -33,7 +36,10 @@ fn args(folder: &TempDir, sequences: &[(&str, &str)]) -> Args {
         out: path("new/out"),
         sequences: sequences.iter().map(|&(name, file)| (name.into(), path(file))).collect(),
         brain: None,
+        operating_point: None,
         threshold: None,
+        calibration: None,
+        force: false,
         device: "cpu".into(),
         kernel_cache: None,
         threads: Some(1),
@@ -54,6 +60,45 @@ fn results_lie_on_the_patients_grid_and_agree_with_each_other() {
     assert_eq!(called.iter().sum::<f32>() as usize, summary.lesion_voxels);
     assert_eq!(summary.sequences, ["dark"]);
     assert!((summary.lesion_mm3 - 3.0 * summary.lesion_voxels as f64).abs() < 1e-9);
+    assert_eq!((summary.operating_point.as_str(), summary.hashed), ("dice", true));
+    // Both operating points stand beside each other; the mask is the one for outlines.
+    let [dice, youden] = summary.operating_points.as_slice() else { panic!("{:?}", summary.operating_points) };
+    assert_eq!((dice.mask, dice.lesion_voxels, youden.mask), (true, summary.lesion_voxels, false));
+    let lower = map.values.iter().filter(|&&p| p >= 0.005).count();
+    assert_eq!((youden.threshold.probability, youden.lesion_voxels), (0.005, lower));
+    let words = summary.to_string();
+    assert!(words.contains("* dice") && words.contains("youden") && words.contains("publication"), "{words}");
+}
+
+#[test]
+fn the_results_of_another_patient_stay_unless_force_is_said() {
+    let folder = folder(Some(0.01));
+    let mut args = args(&folder, &[("dark", "dark.nii.gz")]);
+    std::fs::create_dir_all(&args.out).unwrap();
+    let mask = args.out.join("mask.nii.gz");
+    std::fs::write(&mask, "another patient's").unwrap();
+    let refused = Failure::from(Task::resolve(&args).err().unwrap());
+    assert!(refused.what.contains("mask.nii.gz") && refused.hint.unwrap().contains("--force"), "{}", refused.what);
+    assert_eq!(std::fs::read(&mask).unwrap(), b"another patient's");
+    args.force = true;
+    Task::resolve(&args).unwrap().run().unwrap();
+    assert!(read(&mask).is_ok());
+    // An input is never replaced, whatever is said.
+    args.sequences.push(("bright".into(), mask.clone()));
+    let refused = Failure::from(Task::resolve(&args).err().unwrap());
+    assert!(refused.what.contains("is the input"), "{}", refused.what);
+}
+
+#[test]
+fn a_damaged_model_is_refused_before_anything_is_written() {
+    let folder = folder(Some(0.01));
+    let args = args(&folder, &[("dark", "dark.nii.gz")]);
+    let mut bytes = std::fs::read(&args.model).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&args.model, bytes).unwrap();
+    let refused = Failure::from(Task::resolve(&args).err().unwrap());
+    assert!(refused.what.contains("damaged or was changed") && !args.out.exists(), "{}", refused.what);
 }
 
 #[test]
@@ -133,9 +178,9 @@ fn a_brain_larger_than_the_plane_is_looked_at_whole_and_the_summary_says_so() {
 fn a_network_that_gives_no_numbers_is_refused() {
     let folder = folder(Some(0.5));
     let mut task = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap();
-    let manifest = task.parameters.manifest().clone();
-    let huge = vec![f32::MAX; task.parameters.values().len()];
-    task.parameters = Parameters::new(manifest, huge).unwrap();
+    let manifest = task.model.parameters.manifest().clone();
+    let huge = vec![f32::MAX; task.model.parameters.values().len()];
+    task.model.parameters = protocol::parameters::Parameters::new(manifest, huge).unwrap();
     assert!(matches!(task.run(), Err(PredictError::NotFinite(_))));
 }
 

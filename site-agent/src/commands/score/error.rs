@@ -4,7 +4,7 @@ use crate::label::NoLabel;
 use crate::nifti::{NiftiError, Source};
 use program::{Class, Explain};
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a pair cannot be scored.
 #[derive(Debug, thiserror::Error)]
@@ -26,22 +26,37 @@ pub(super) enum ScoreError {
     Disk { path: PathBuf, error: std::io::Error },
     #[error("a folder is scored against a folder: {path} is none", path = path.display())]
     NotAFolder { path: PathBuf },
-    #[error("no reference in {reference} has a prediction in {prediction}",
-        reference = reference.display(), prediction = prediction.display())]
-    NoPairs { reference: PathBuf, prediction: PathBuf },
-    #[error("several files in {folder} are called {name}", folder = folder.display())]
-    Repeated { folder: PathBuf, name: String },
+    #[error("no reference has a prediction of the same name: {examples}")]
+    NoPairs { examples: String },
+    #[error("{reference} belongs by {first_rule} to {first}, and by {second_rule} to {second}",
+        reference = reference.display(), first = first.display(), second = second.display())]
+    Ambiguous { reference: PathBuf, first: PathBuf, first_rule: String, second: PathBuf, second_rule: String },
+    #[error("{0:?} is no pattern: expected a path below the folder with {{case}} in it and no other wildcard")]
+    Pattern(String),
+    #[error("one pattern of --pair names patients and the other does not: {{patient}} stands in both or in none")]
+    Patients,
+    #[error("{failed} of {all} cases could not be scored; each is named above")]
+    NotAll { failed: usize, all: usize },
     #[error("no JSON: {0}")]
     Json(#[from] serde_json::Error),
     #[error("--score, --brain and --json are for a single pair")]
     SinglePairOnly,
 }
 
+pub(super) fn disk(path: &Path, error: std::io::Error) -> ScoreError {
+    ScoreError::Disk { path: path.to_owned(), error }
+}
+
 impl Explain for ScoreError {
     fn class(&self) -> Class {
         match self {
             Self::Disk { .. } => Class::Disk,
-            Self::BackgroundAsLesion | Self::NotAFolder { .. } | Self::SinglePairOnly => Class::Configuration,
+            Self::BackgroundAsLesion
+            | Self::NotAFolder { .. }
+            | Self::SinglePairOnly
+            | Self::Pattern(_)
+            | Self::Patients
+            | Self::Ambiguous { .. } => Class::Configuration,
             Self::Json(_) => Class::Internal,
             _ => Class::Data,
         }
@@ -54,9 +69,9 @@ impl Explain for ScoreError {
                 "Say --labels (and --prediction-labels where they differ). Only a mask of 0 and one other value needs \
                  none."
             }
-            Self::NoPairs { .. } => {
-                "Files are paired by name; say --reference-suffix and --prediction-suffix where the names end \
-                 differently."
+            Self::NoPairs { .. } | Self::Ambiguous { .. } | Self::Pattern(_) | Self::Patients => {
+                "Say which files are meant: --pair '{case}/lesion.nii.gz' '{case}/mask.nii.gz', or --reference-suffix \
+                 and --prediction-suffix."
             }
             _ => return None,
         };

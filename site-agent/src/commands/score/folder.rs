@@ -1,48 +1,98 @@
 //! Many pairs at once: folders in, a table out.
 
-use super::error::ScoreError;
+use super::error::{ScoreError, disk};
+use super::files::{masks, shown};
 use super::measure::{Measured, measure};
-use super::read::{Pair, stem};
+use super::pairing::{Pairing, pair, pair_by_patterns};
+use super::read::Pair;
 use super::{Args, print, warn};
+use crate::data::CasePattern;
+use crate::output;
+use program::Failure;
+use program::files::replace;
+use program::visible::{visible, visible_lines};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
-/// Scores each reference that has a prediction of the same name, and says which have none.
-pub(super) fn run(args: &Args) -> Result<(), ScoreError> {
+/// Scores each reference that has a prediction, and says which have none and which pairs could not be scored.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.score.is_some() || args.json {
-        return Err(ScoreError::SinglePairOnly);
+        return Err(ScoreError::SinglePairOnly.into());
     }
-    let references = masks(&args.reference, &args.reference_suffix)?;
-    let predictions = masks(&args.prediction, &args.prediction_suffix)?;
-    let pairs: Vec<_> =
-        references.iter().filter_map(|(name, path)| Some((name, path, predictions.get(name)?))).collect();
-    for name in references.keys().filter(|name| !predictions.contains_key(*name)) {
-        eprintln!("warning: {name} has no prediction and is left out");
+    if let Some(csv) = &args.csv {
+        // Before anything is read; that it is none of the masks is looked at once they are found.
+        output::check(&[csv], &[], args.force)?;
     }
-    for name in predictions.keys().filter(|name| !references.contains_key(*name)) {
-        eprintln!("warning: {name} has no reference and is left out");
+    let pairing = find(args)?;
+    if let Some(csv) = &args.csv {
+        let files = pairing.pairs.iter().flat_map(|(_, one, other)| [one.as_path(), other.as_path()]);
+        output::check(&[csv], &files.collect::<Vec<_>>(), true)?;
     }
-    if pairs.is_empty() {
-        let (reference, prediction) = (args.reference.clone(), args.prediction.clone());
-        return Err(ScoreError::NoPairs { reference, prediction });
-    }
+    say(&pairing);
     let (labels, wanted) = (args.labels(), args.wanted());
-    let one = |&(name, reference, prediction): &(_, &PathBuf, &PathBuf)| -> Result<_, ScoreError> {
+    let score = |reference: &Path, prediction: &Path| -> Result<Measured, ScoreError> {
         let pair = Pair::read(reference, prediction, &labels)?;
         warn(&pair);
-        Ok((name, measure(&pair, None, &wanted)))
+        Ok(measure(&pair, None, &wanted))
     };
-    let scored: Vec<(&String, Measured)> = pairs.par_iter().map(one).collect::<Result<_, _>>()?;
+    let pairs = pairing.pairs.par_iter();
+    let outcomes: Vec<_> = pairs.map(|(name, one, other)| (name, score(one, other))).collect();
+    let mut scored = Vec::new();
+    let mut failed = pairing.unclear.len();
+    for (name, outcome) in outcomes {
+        match outcome {
+            Ok(measured) => scored.push((name, measured)),
+            // Wrong for every pair alike.
+            Err(error @ ScoreError::BackgroundAsLesion) => return Err(error.into()),
+            Err(error) => {
+                failed += 1;
+                eprintln!("not scored: {}: {}", visible(name), visible_lines(&error.to_string()));
+            }
+        }
+    }
     let table = table(&scored);
     match &args.csv {
-        Some(path) => std::fs::write(path, table + "\n").map_err(|error| disk(path, error)),
-        None => print(&table).map_err(|error| disk(Path::new("standard output"), error)),
+        Some(path) => {
+            let text = table + "\n";
+            replace(path, |file| file.write_all(text.as_bytes())).map_err(|error| disk(path, error))?;
+        }
+        None => print(&table).map_err(|error| disk(Path::new("standard output"), error))?,
+    }
+    match failed {
+        0 => Ok(()),
+        failed => Err(ScoreError::NotAll { failed, all: failed + scored.len() }.into()),
     }
 }
 
-fn disk(path: &Path, error: std::io::Error) -> ScoreError {
-    ScoreError::Disk { path: path.to_owned(), error }
+fn find(args: &Args) -> Result<Pairing, ScoreError> {
+    let references = masks(&args.reference, &args.reference_suffix)?;
+    let predictions = masks(&args.prediction, &args.prediction_suffix)?;
+    let Some([reference, prediction]) = args.pair.as_deref() else { return pair(&references, &predictions) };
+    let parse = |text: &str| CasePattern::parse("--pair", text).map_err(|_| ScoreError::Pattern(text.to_owned()));
+    let patterns = [parse(reference)?, parse(prediction)?];
+    let roots = [args.reference.as_path(), args.prediction.as_path()];
+    pair_by_patterns(roots, [&patterns[0], &patterns[1]], [&references, &predictions])
+}
+
+/// How the files were paired, and which were not.
+fn say(pairing: &Pairing) {
+    eprintln!("{} pairs, {}", pairing.pairs.len(), pairing.rule);
+    if let Some((name, reference, prediction)) = pairing.pairs.first() {
+        eprintln!("  {}: {} with {}", visible(name), shown(reference), shown(prediction));
+    }
+    for (path, reason) in &pairing.unpaired {
+        eprintln!("warning: {} is left out: {}", shown(path), visible(reason));
+    }
+    for unclear in &pairing.unclear {
+        eprintln!("not scored: several files could be meant for {}", visible(unclear));
+    }
+    for (name, reference, prediction) in &pairing.pairs {
+        if output::same_file(reference, prediction) {
+            eprintln!("warning: {}: reference and prediction are one and the same file", visible(name));
+        }
+    }
 }
 
 /// Comma-separated values, a line for each case, undefined values empty. A column that only some cases have (a share
@@ -55,7 +105,8 @@ fn table(scored: &[(&String, Measured)]) -> String {
             columns.push(name);
         }
     }
-    let mut lines = vec![format!("case,{}", columns.join(","))];
+    let head: Vec<&str> = std::iter::once("case").chain(columns.iter().copied()).collect();
+    let mut lines = vec![head.join(",")];
     for (name, values) in &rows {
         let values: BTreeMap<&str, &str> = values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let cells = columns.iter().map(|column| values.get(column).copied().unwrap_or_default());
@@ -64,37 +115,12 @@ fn table(scored: &[(&String, Measured)]) -> String {
     lines.join("\n")
 }
 
-/// A name as a cell.
+/// A name as a cell. What a spreadsheet would take for a formula gets an apostrophe before it, which makes it text.
 fn quoted(name: &str) -> String {
-    let plain = !name.contains([',', '"', '\n', '\r']);
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
-
-/// The masks in a folder and the folders in it, by the name before `suffix`.
-fn masks(folder: &Path, suffix: &str) -> Result<BTreeMap<String, PathBuf>, ScoreError> {
-    if !folder.is_dir() {
-        return Err(ScoreError::NotAFolder { path: folder.to_owned() });
-    }
-    let mut found = BTreeMap::new();
-    let mut open = vec![folder.to_owned()];
-    while let Some(here) = open.pop() {
-        for entry in std::fs::read_dir(&here).map_err(|error| disk(&here, error))? {
-            let entry = entry.map_err(|error| disk(&here, error))?;
-            let path = entry.path();
-            // A link to a folder is not followed: it could lead in a circle.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                open.push(path);
-                continue;
-            }
-            let Some(name) = stem(&path).and_then(|stem| stem.strip_suffix(suffix)).map(str::to_owned) else {
-                continue;
-            };
-            if found.insert(name.clone(), path).is_some() {
-                return Err(ScoreError::Repeated { folder: folder.to_owned(), name });
-            }
-        }
-    }
-    Ok(found)
+    let formula = name.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+    let name = if formula { format!("'{name}") } else { name.to_owned() };
+    let plain = !formula && !name.contains([',', '"', '\n', '\r']);
+    if plain { name } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 #[cfg(test)]
@@ -105,5 +131,14 @@ mod tests {
     fn a_name_with_a_comma_stays_one_cell() {
         assert_eq!(quoted("case 7"), "case 7");
         assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
+    }
+
+    #[test]
+    fn a_name_never_becomes_a_formula() {
+        assert_eq!(quoted("=1+1"), "\"'=1+1\"");
+        for name in ["+a", "-a", "@a", "\ta"] {
+            assert_eq!(quoted(name), format!("\"'{name}\""));
+        }
+        assert_eq!(quoted("a-1"), "a-1");
     }
 }

@@ -1,6 +1,7 @@
 //! Masks and maps from files, checked to lie on one grid.
 
 use super::error::{ScoreError, describe};
+use super::files::stem;
 use crate::label::label;
 use crate::nifti::{self, Source, Volume};
 use protocol::case::Grid;
@@ -37,9 +38,9 @@ impl Pair {
         if labels.assumed && !found.is_empty() && !found.iter().any(|label| labels.prediction.contains(label)) {
             // A prediction without lesion is possible; one in another spelling is likelier.
             let (found, wanted) = (listed(&found), listed(&labels.prediction));
+            let path = super::files::shown(prediction);
             eprintln!(
-                "warning: {} holds the labels {found} and none of {wanted}: --prediction-labels says which are lesion",
-                prediction.display()
+                "warning: {path} holds the labels {found} and none of {wanted}: --prediction-labels says which are lesion"
             );
         }
         same_grid(reference, &source, prediction, &predicted)?;
@@ -73,16 +74,11 @@ impl ScoreMap {
             same_grid(&pair.path, &pair.source, path, &part.source)?;
             inside.iter_mut().zip(&part.values).for_each(|(inside, &value)| *inside |= u8::from(value != 0.0));
         }
-        let stem = stem(path).unwrap_or_default();
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = stem(&file).unwrap_or_default();
         let name = stem.rsplit('_').next().unwrap_or_default().to_owned();
         Ok(Self { values: map.values, brain: (!brain.is_empty()).then_some(inside), name })
     }
-}
-
-/// A NIfTI file's name without `.nii` or `.nii.gz`; `None` for other files.
-pub(super) fn stem(path: &Path) -> Option<&str> {
-    let name = path.file_name()?.to_str()?;
-    name.strip_suffix(".nii.gz").or_else(|| name.strip_suffix(".nii"))
 }
 
 fn volume(path: &Path, warnings: &mut Vec<String>) -> Result<Volume, ScoreError> {

@@ -28,6 +28,8 @@ fn args(reference: &Path, prediction: &Path) -> Args {
         no_distances: false,
         json: true,
         csv: None,
+        force: false,
+        pair: None,
         reference_suffix: String::new(),
         prediction_suffix: String::new(),
     }
@@ -224,4 +226,83 @@ fn what_is_odd_about_a_file_stands_in_the_json() {
     crate::nifti::write_f32(&brain, &[f32::NAN; 4], &source).unwrap();
     let with_brain = Args { score: Some(mask.clone()), brain: vec![brain], ..args(&mask, &mask) };
     assert!(matches!(score_pair(&with_brain), Err(ScoreError::ScoreNotFinite { .. })));
+}
+
+/// References and predictions as `predict` leaves them, a folder for each patient; the second prediction lies on another
+/// grid.
+fn patients() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["p1", "p2", "p3"] {
+        let (reference, prediction) = (folder.path().join("ref").join(name), folder.path().join("pred").join(name));
+        std::fs::create_dir_all(&reference).unwrap();
+        std::fs::create_dir_all(&prediction).unwrap();
+        write(&reference, "lesion.nii.gz", [1, 1, 4], &[0, 1, 1, 0]);
+        let dims = if name == "p2" { [1, 1, 3] } else { [1, 1, 4] };
+        write(&prediction, "mask.nii.gz", dims, &[0, 1, 1, 0][..dims[2]]);
+        write(&prediction, "probability.nii.gz", dims, &[0, 1, 1, 0][..dims[2]]);
+    }
+    folder
+}
+
+fn all(folder: &Path) -> Args {
+    let csv = Some(folder.join("table.csv"));
+    Args { json: false, csv, ..args(&folder.join("ref"), &folder.join("pred")) }
+}
+
+fn names(csv: &Path) -> Vec<String> {
+    let table = std::fs::read_to_string(csv).unwrap();
+    table.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn one_bad_pair_is_named_and_the_others_are_in_the_table() {
+    let folder = patients();
+    let failure = run(&all(folder.path())).unwrap_err();
+    assert_eq!((failure.class, failure.what.contains("1 of 3")), (Class::Data, true), "{}", failure.what);
+    assert_eq!(names(&folder.path().join("table.csv")), ["p1", "p3"]);
+    let by_pattern = Args {
+        pair: Some(["{case}/lesion.nii.gz", "{case}/probability.nii.gz"].map(String::from).to_vec()),
+        force: true,
+        ..all(folder.path())
+    };
+    assert!(run(&by_pattern).unwrap_err().what.contains("1 of 3"));
+    assert_eq!(names(&folder.path().join("table.csv")), ["p1", "p3"]);
+    let wrong = Args { pair: Some(vec!["lesion.nii.gz".into(), "{case}".into()]), ..by_pattern };
+    let failure = run(&wrong).unwrap_err();
+    assert!(failure.what.contains("{case}") && failure.class == Class::Configuration, "{}", failure.what);
+}
+
+#[test]
+fn the_table_never_replaces_a_mask_and_an_older_table_only_by_force() {
+    let folder = patients();
+    std::fs::remove_dir_all(folder.path().join("pred/p2")).unwrap();
+    run(&all(folder.path())).unwrap();
+    assert!(run(&all(folder.path())).unwrap_err().what.contains("exists already"));
+    run(&Args { force: true, ..all(folder.path()) }).unwrap();
+    let mask = folder.path().join("ref/p1/lesion.nii.gz");
+    let before = std::fs::read(&mask).unwrap();
+    for force in [false, true] {
+        assert!(run(&Args { csv: Some(mask.clone()), force, ..all(folder.path()) }).is_err());
+    }
+    assert_eq!(std::fs::read(&mask).unwrap(), before);
+}
+
+#[test]
+fn labels_a_little_off_a_whole_number_are_that_number_as_in_training() {
+    use crate::nifti::write_f32;
+    let folder = tempfile::tempdir().unwrap();
+    let hard = write(folder.path(), "a.nii.gz", [1, 1, 4], &[0, 1, 1, 0]);
+    let soft = |value: f32| {
+        let grid = Grid { dims: [1, 1, 4], spacing_mm: [2.0, 1.0, 1.0] };
+        let path = folder.path().join("soft.nii.gz");
+        let source = Source::new(&grid, "LPS", Form::Sform).unwrap();
+        write_f32(&path, &[0.0, value, value, -1e-6], &source).unwrap();
+        score_pair(&args(&hard, &path))
+    };
+    for value in [0.9999, 0.999_999, 1.0005] {
+        assert_eq!(soft(value).unwrap().get("dice"), 1.0, "{value}");
+    }
+    for value in [0.99, 0.5, f32::NAN, 70000.0] {
+        assert!(soft(value).is_err(), "{value}");
+    }
 }
