@@ -83,7 +83,8 @@ impl ScoreMap {
 
 fn volume(path: &Path, warnings: &mut Vec<String>) -> Result<Volume, ScoreError> {
     let volume = nifti::read(path).map_err(|error| ScoreError::Volume { path: path.to_owned(), error })?;
-    warnings.extend(volume.warnings.iter().map(|warning| format!("{}: {warning}", path.display())));
+    warnings
+        .extend(volume.warnings.iter().map(|warning| format!("{}: {warning}: {}", path.display(), warning.remedy())));
     Ok(volume)
 }
 
