@@ -132,7 +132,7 @@ pub enum NiftiError {
     Voxels(String),
 }
 
-/// Reads a `.nii` or `.nii.gz` file, told apart by content: its header first, then only what that asks for.
+/// Reads a `.nii` or `.nii.gz` file, distinguished by content: its header first, then only what that asks for.
 ///
 /// # Errors
 /// See [`NiftiError`]; a file is refused whole, never read in part.
@@ -140,20 +140,10 @@ pub fn read(path: &Path) -> Result<Volume, NiftiError> {
     load(&|| open(path))
 }
 
-/// Reads the header of a file alone: where its volume lies, and what is odd about that.
-///
-/// # Errors
-/// As [`read`], as far as the header tells.
-pub fn look(path: &Path) -> Result<(Source, Vec<Warning>), NiftiError> {
-    let mut head = [0; HEADER];
-    Unpacked::new(open(path)?)?.read_exact(&mut head, HEADER as u64)?;
-    Source::of(&Header::check(&head)?)
-}
-
 /// The hash of all that [`read`] would look at.
 ///
 /// # Errors
-/// As [`look`].
+/// As [`read`], as far as the header tells.
 pub fn hash(path: &Path) -> Result<blake3::Hash, NiftiError> {
     let mut head = [0; HEADER];
     let mut stream = Unpacked::new(open(path)?)?;

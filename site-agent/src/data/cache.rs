@@ -50,7 +50,7 @@ impl<'a> Cache<'a> {
         let mut key = blake3::Hasher::new();
         key.update(blake3::hash(settings.as_bytes()).as_bytes());
         for (what, file) in files.named(self.input) {
-            let hash = nifti::hash(file).map_err(|error| CaseError::File { what: what.into(), error })?;
+            let hash = nifti::hash(file).map_err(|error| CaseError::of_file(what, file, error))?;
             // A hash of a hash: two files never flow into each other.
             key.update(blake3::hash(what.as_bytes()).as_bytes()).update(hash.as_bytes());
         }

@@ -3,7 +3,7 @@
 use super::brain::brain;
 use super::labels;
 use super::normalise::normalise;
-use super::trouble::{Trouble, pointer};
+use super::trouble::{Trouble, contentless};
 use crate::case::{CaseFileError, Native, Note, Noticed, Placement, Prepared};
 use crate::label::{NoLabel, label};
 use crate::nifti::{self, NiftiError, Source, Volume};
@@ -11,8 +11,6 @@ use program::{Class, Explain};
 use protocol::case::Grid;
 use protocol::federation::Input;
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Where one case's volumes are.
@@ -135,6 +133,16 @@ pub enum CaseError {
     Cache(#[from] CaseFileError),
 }
 
+impl CaseError {
+    /// Why a file cannot be read: what the reader says, or that its content was never there.
+    pub(super) fn of_file(what: &str, path: &Path, error: NiftiError) -> Self {
+        match contentless(path) {
+            Some(trouble) => Self::Content { what: what.into(), trouble },
+            None => Self::File { what: what.into(), error },
+        }
+    }
+}
+
 impl Explain for CaseError {
     fn class(&self) -> Class {
         match self {
@@ -162,18 +170,6 @@ impl Files {
         let sequences = input.sequences.iter().zip(&self.sequences).map(|(name, path)| (name.as_str(), path));
         let others = [("label", &self.label), ("brain mask", &self.brain)];
         sequences.chain(others).filter_map(|(what, path)| Some((what, path.as_deref()?)))
-    }
-
-    /// Refuses files that only name their content, as archives leave them where it was not fetched.
-    fn refuse_pointers(&self, input: &Input) -> Result<(), CaseError> {
-        for (what, path) in self.named(input) {
-            let start = start_of(path);
-            let start = start.map_err(|error| CaseError::File { what: what.into(), error: error.into() })?;
-            if let Some(trouble) = pointer(&start) {
-                return Err(CaseError::Content { what: what.into(), trouble });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -221,7 +217,6 @@ pub fn prepare(id: &str, files: &Files, input: &Input, lesion_labels: &[u16]) ->
 /// # Errors
 /// As [`prepare`].
 pub(super) fn examine(files: &Files, input: &Input, lesion_labels: &[u16]) -> Result<Examined, CaseError> {
-    files.refuse_pointers(input)?;
     let mut stand = Stand::default();
     let mut images: Vec<Option<Vec<f32>>> = Vec::with_capacity(input.sequences.len());
     for (name, path) in input.sequences.iter().zip(&files.sequences) {
@@ -251,13 +246,6 @@ pub(super) fn examine(files: &Files, input: &Input, lesion_labels: &[u16]) -> Re
     Ok(Examined { source, images, brain, lesion, noticed })
 }
 
-/// The first bytes of a file: enough to know one that only names its content.
-fn start_of(path: &Path) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    File::open(path)?.take(1 << 15).read_to_end(&mut start)?;
-    Ok(start)
-}
-
 /// Where the volumes of a case lie, as far as they are read.
 #[derive(Default)]
 struct Stand {
@@ -269,10 +257,10 @@ struct Stand {
 impl Stand {
     /// Reads a volume that must lie where the first one lies and hold numbers only.
     fn volume(&mut self, what: &str, path: &Path) -> Result<Vec<f32>, CaseError> {
-        let read = nifti::read(path).map_err(|error| CaseError::File { what: what.into(), error });
+        let read = nifti::read(path).map_err(|error| CaseError::of_file(what, path, error));
         let Volume { values, source, warnings, .. } = read?;
         for warning in warnings {
-            self.notes.push(Note::new(format!("{what}: {warning}"), ODD));
+            self.notes.push(Note::new(format!("{what}: {warning}"), warning.remedy()));
         }
         let (first, first_grid) = self.first.get_or_insert_with(|| (what.into(), source.clone()));
         if !first_grid.same_place(&source) {
@@ -286,9 +274,6 @@ impl Stand {
         if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(CaseError::NotFinite(what.into())) }
     }
 }
-
-/// What to do about a file that is odd and can be used.
-const ODD: &str = "see \"What is read\" in docs/users/DATA.md, and compare with your viewer";
 
 /// A case's volumes on the patient's own grid, images as z-scores.
 pub(super) struct Examined {

@@ -2,8 +2,11 @@
 
 use super::CaseError;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+/// A pointer is shorter than this.
+const POINTER: u64 = 1 << 15;
 
 /// Why what bears a file's name has nothing to read.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +70,16 @@ fn absent(path: &Path, error: io::Error) -> Presence {
     }
 }
 
+/// Why a file that is no volume has no content, where that is the reason.
+pub(super) fn contentless(path: &Path) -> Option<Trouble> {
+    let mut start = Vec::new();
+    let file = fs::File::open(path).ok()?;
+    file.take(POINTER).read_to_end(&mut start).ok()?;
+    pointer(&start)
+}
+
 /// Whether the content only names the content: what Git LFS, git-annex and DVC leave where it was not fetched.
-pub(super) fn pointer(content: &[u8]) -> Option<Trouble> {
+fn pointer(content: &[u8]) -> Option<Trouble> {
     if content.is_empty() {
         return Some(Trouble::Empty);
     }
@@ -80,7 +91,7 @@ pub(super) fn pointer(content: &[u8]) -> Option<Trouble> {
     }
     // An unlocked file of git-annex, or its link where links are kept as text.
     let annexed = text.starts_with("/annex/objects/") || text.contains(".git/annex/objects/");
-    if annexed && content.len() < 1 << 15 {
+    if annexed && (content.len() as u64) < POINTER {
         return Some(Trouble::Pointer("git-annex"));
     }
     None
@@ -112,7 +123,7 @@ impl CaseError {
             Self::SameImage { .. } => "one of the two files has the other's name, or was copied over it",
             Self::SameCase { .. } => "delete one of the two, or leave it out by data.cases",
             Self::ForeignLabel { .. } => "write all labels with the same values, or list them in data.lesion_labels",
-            Self::Label(_) => "resample labels with nearest neighbours",
+            Self::Label(_) => "resample labels with nearest neighbours, or cut them at a threshold",
             Self::TooLarge { .. } => "crop the images to the head, or resample them to a coarser spacing",
             Self::Changed => "start again when the other program is done",
             Self::Cache(_) => "is the disk of the work folder sound?",

@@ -51,6 +51,22 @@ pub enum Warning {
     Junk,
 }
 
+impl Warning {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoForm | Self::Unusable { .. } | Self::Disagreement { .. } | Self::Sign(_) => {
+                "compare left and right with your viewer, or export the file again from its source"
+            }
+            Self::Lengths { .. } | Self::NoPixdim { .. } | Self::Unit(_) => {
+                "compare the spacing with the scanner's, or export the file again from its source"
+            }
+            Self::Offset { .. } | Self::Junk => "copy or export the file once more",
+        }
+    }
+}
+
 impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

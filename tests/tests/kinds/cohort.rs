@@ -41,7 +41,7 @@ pub(crate) const KINDS: &[Kind] = &[
         told: &[
             Told { says: &["nearly zero", "c0", "c3"], ..TRAIN },
             Told { says: &["nearly zero", "look at it"], ..DOCTOR },
-            Told { says: &["WARN", "nearly zero"], ..PREDICT },
+            Told { says: &["warning: ", "nearly zero"], ..PREDICT },
         ],
     },
     Kind {
@@ -49,7 +49,7 @@ pub(crate) const KINDS: &[Kind] = &[
         make: |site| soft(|at| if brain(at) { 0.9 + 0.1 * ringing(at) } else { 0.1 + 0.1 * ringing(at) })(site),
         told: &[
             Told { says: &["between none and all"], ..DOCTOR },
-            Told { says: &["WARN", "between none and all"], ..PREDICT },
+            Told { says: &["warning: ", "between none and all"], ..PREDICT },
         ],
     },
     Kind {
@@ -57,7 +57,7 @@ pub(crate) const KINDS: &[Kind] = &[
         make: |site| soft(|at| 1.0 + share(at))(site),
         told: &[
             Told { says: &["in its corners, not 0"], ..DOCTOR },
-            Told { says: &["WARN", "in its corners, not 0"], ..PREDICT },
+            Told { says: &["warning: ", "in its corners, not 0"], ..PREDICT },
         ],
     },
     Kind {
@@ -223,7 +223,7 @@ pub(crate) const KINDS: &[Kind] = &[
         told: &[
             Told { says: &["t1_post: 1 of ", "1000000", "clipped", "c0"], ..TRAIN },
             Told { says: &["t1_post: 1 of "], ..DOCTOR },
-            Told { says: &["WARN", "t1_post: 1 of "], ..PREDICT },
+            Told { says: &["warning: ", "t1_post: 1 of "], ..PREDICT },
         ],
     },
 ];

@@ -6,6 +6,7 @@
 mod cohort;
 mod commands;
 mod site;
+mod volumes;
 
 use commands::Ran;
 use site::Site;
@@ -75,7 +76,7 @@ fn a_sound_site_is_told_nothing() {
         told: &[
             Told { command: Command::Doctor, code: 0, says: &["4 cases", "4 that can be used"], never: &["how_bad"] },
             Told { command: Command::Train, code: 0, says: &[r#""skipped":[]"#, r#""warnings":[]"#], never: &["WARN"] },
-            Told { command: Command::Predict, code: 0, says: &[], never: &["WARN"] },
+            Told { command: Command::Predict, code: 0, says: &[], never: &["WARN", "warning: "] },
         ],
     }]);
 }
@@ -83,6 +84,11 @@ fn a_sound_site_is_told_nothing() {
 #[test]
 fn every_kind_of_trouble_in_a_cohort_is_told() {
     check(cohort::KINDS);
+}
+
+#[test]
+fn every_kind_of_trouble_in_a_single_volume_is_told() {
+    check(volumes::KINDS);
 }
 
 #[test]

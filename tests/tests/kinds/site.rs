@@ -63,11 +63,11 @@ impl Site {
 
     pub(crate) fn image(&self, case: &str, what: &str, value: impl Fn(usize) -> f32) {
         let values: Vec<f32> = (0..GRID.voxels()).map(value).collect();
-        write_f32(&self.file(case, what), &values, &source()).unwrap();
+        write_f32(&self.file(case, what), &values, &source_of(&GRID)).unwrap();
     }
 
     pub(crate) fn mask(&self, case: &str, what: &str, values: &[u8]) {
-        write_u8(&self.file(case, what), values, &source()).unwrap();
+        write_u8(&self.file(case, what), values, &source_of(&GRID)).unwrap();
     }
 
     /// The names of the cases' folders.
@@ -82,8 +82,9 @@ impl Site {
     }
 }
 
-fn source() -> Source {
-    Source::new(&GRID, "LPS", Form::Sform).unwrap()
+/// Where the volumes of a grid lie.
+pub(crate) fn source_of(grid: &Grid) -> Source {
+    Source::new(grid, "LPS", Form::Sform).unwrap()
 }
 
 /// Slice, row and column, from the middle.

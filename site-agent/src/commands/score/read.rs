@@ -87,7 +87,8 @@ pub(super) fn stem(path: &Path) -> Option<&str> {
 
 fn volume(path: &Path, warnings: &mut Vec<String>) -> Result<Volume, ScoreError> {
     let volume = nifti::read(path).map_err(|error| ScoreError::Volume { path: path.to_owned(), error })?;
-    warnings.extend(volume.warnings.iter().map(|warning| format!("{}: {warning}", path.display())));
+    warnings
+        .extend(volume.warnings.iter().map(|warning| format!("{}: {warning}: {}", path.display(), warning.remedy())));
     Ok(volume)
 }
 

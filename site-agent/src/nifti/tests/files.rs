@@ -87,7 +87,7 @@ fn what_follows_the_voxels_of_a_plain_file_is_neither_read_nor_hashed() {
 fn a_folder_or_a_missing_file_is_an_error_of_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(read(folder.path()), Err(NiftiError::Io(_))));
-    assert!(matches!(look(&folder.path().join("none")), Err(NiftiError::Io(_))));
+    assert!(matches!(hash(&folder.path().join("none")), Err(NiftiError::Io(_))));
 }
 
 proptest! {

@@ -29,11 +29,6 @@ fn headers_that_contradict_themselves_are_decided_as_itk_decides_them_and_warned
             assert!(close((*mine).into(), theirs.into(), 1e-5), "{name}: {mine} {theirs}");
         }
         assert_eq!(volume.warnings.len(), expected.warnings, "{name}: {:?}", volume.warnings);
-        // A NaN in a header is not even equal to itself: what the sources mean is compared.
-        if name != "voxels_right_behind_the_header.nii" {
-            let (source, warnings) = look(&folder.join(&name)).unwrap();
-            assert_eq!((source.canonical_affine(), warnings), (affine, volume.warnings), "{name}");
-        }
         // What is written on such a grid lies there again.
         let out = tempfile::tempdir().unwrap();
         write_f32(&out.path().join("a.nii"), &volume.values, &volume.source).unwrap();
