@@ -247,7 +247,7 @@ pub(crate) const SETTINGS: &[Kind] = &[
     Kind {
         name: "Latin-1",
         make: |site| site.settings = Some(|text| [b"# K\xf6ln\n", text.as_bytes()].concat()),
-        told: &[Told { says: &["line 1", "0xf6", "save the file as UTF-8"], ..REFUSED }],
+        told: &[Told { says: &["line 1", "0xf6", "save it as UTF-8"], ..REFUSED }],
     },
     Kind {
         name: "a Windows path in double quotes",
