@@ -184,13 +184,14 @@ fn a_prediction_on_a_card_is_that_of_the_processor() {
         return;
     }
     let run = simulate(folder.path(), "cpu", "run");
-    let case = run.join("sites/harbour/data");
+    let case = run.join("phantoms/harbour/harbour-0001");
     let predict = |device: &str| {
         let out = folder.path().join(device.replace(':', "-"));
         let mut command = program("site-agent", &folder.path().join("cache"));
-        command.arg("predict").arg("--model").arg(run.join("model.safetensors")).arg("--out").arg(&out);
+        command.arg("predict").arg("--model").arg(run.join("models/federation.safetensors")).arg("--out").arg(&out);
+        command.arg("--brain").arg(case.join("brain.nii.gz"));
         for sequence in ["bravo", "flair"] {
-            let file = case.join(format!("harbour-0001/{sequence}.nii.gz"));
+            let file = case.join(format!("{sequence}.nii.gz"));
             command.arg("--sequence").arg(format!("{sequence}={}", file.display()));
         }
         let output = command.args(["--device", device]).output().unwrap();

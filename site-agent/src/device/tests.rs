@@ -63,7 +63,8 @@ fn check(left: &Found, right: &Found, tolerance: f64) -> Result<(), TestCaseErro
         let square = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
         let apart = square(&mut left.iter().zip(right).map(|(&a, &b)| f64::from(a) - f64::from(b))).sqrt();
         let size = square(&mut right.iter().map(|&b| f64::from(b))).sqrt();
-        prop_assert!(apart <= tolerance * size.max(1e-2), "result {which}: {apart} apart, size {size}");
+        // A sum of a thousand values between -1 and 1 may cancel out: its rounding is that of the values.
+        prop_assert!(apart <= tolerance * size.max(1.0), "result {which}: {apart} apart, size {size}");
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ fn a_doctor_finds_what_is_missing_and_does_not_disturb_a_site_at_work() {
     coordinator.until("the site", |words| words.contains("north is ready"));
     let (words, code) = examined(folder.path(), None);
     assert_eq!(code, Some(0), "{words}");
-    assert!(words.contains("ok    udp") && words.contains("2 with a reference"), "{words}");
+    assert!(words.contains("ok    udp") && words.contains("2 that can be used, of 2 patients"), "{words}");
     assert!(!words.contains("warn  fallback") && words.contains("days left"), "{words}");
     assert!(!coordinator.words().contains("north left"), "{}", coordinator.words());
     std::fs::remove_file(folder.path().join("pki/north/key.pem")).unwrap();
