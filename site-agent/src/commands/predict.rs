@@ -1,5 +1,6 @@
 //! The `predict` subcommand: one patient, one model, a probability map and a mask.
 
+mod earlier;
 mod summary;
 mod threshold;
 
@@ -15,6 +16,7 @@ use crate::model::ModelError;
 use crate::nifti::{NiftiError, Source, write_f32, write_u8};
 use crate::output::{self, OutputError};
 use crate::train::{on_own_thread, said};
+use earlier::{Earlier, Inputs, numbered};
 use metrics::voxel::sigmoid;
 use program::visible::visible;
 use program::{Class, Explain, Failure};
@@ -183,6 +185,8 @@ struct Task {
     device: device::Device,
     probability: PathBuf,
     mask: PathBuf,
+    inputs: Inputs,
+    earlier: Earlier,
 }
 
 /// Runs it.
@@ -235,7 +239,10 @@ impl Task {
         let inputs = args.sequences.iter().map(|(_, path)| path).chain(&args.brain).chain(&args.calibration);
         let inputs: Vec<&Path> = inputs.chain([&args.model]).map(PathBuf::as_path).collect();
         output::check_folder(&args.out)?;
-        output::check(&[&probability, &mask], &inputs, args.force)?;
+        // Never over an input; over an earlier result only where it is this patient's.
+        output::check(&[&probability, &mask], &inputs, true)?;
+        let inputs = Inputs::of(args.sequences.iter().map(|(_, path)| path).chain(&args.brain));
+        let earlier = inputs.meet(&[&mask, &probability], args.force)?;
         let model = read_model(&args.model)?;
         let weights = model.parameters.id();
         let read = |path: &PathBuf| Calibration::read(path, weights).map(|calibration| (path.clone(), calibration));
@@ -245,7 +252,7 @@ impl Task {
         let sequences = by_position(&args.sequences, &model.card.input)?;
         let files = Files { sequences, label: None, brain: args.brain.clone() };
         let device = device::open_with(&args.device, args.kernel_cache.as_deref())?;
-        Ok(Self { model, files, thresholds, device, probability, mask })
+        Ok(Self { model, files, thresholds, device, probability, mask, inputs, earlier })
     }
 
     fn run(&self) -> Result<Summary, PredictError> {
@@ -256,6 +263,17 @@ impl Task {
         let operating_points: Vec<Called> = self.thresholds.shown.iter().map(count).collect();
         self.write(&logits, &source)?;
         let chosen = count(&self.thresholds.chosen);
+        let mut warnings = Vec::new();
+        for note in &patient.noticed.notes {
+            warnings.push(format!("{}: {}", note.what, note.remedy));
+        }
+        if let Earlier::Kept(number) = self.earlier {
+            let kept = numbered(&self.mask, number);
+            warnings.push(format!(
+                "the folder held the result of other files: it is kept as {}; one folder for each patient is safer",
+                kept.display()
+            ));
+        }
         let present = patient.present().iter();
         Ok(Summary {
             model: card.name.clone(),
@@ -271,7 +289,7 @@ impl Task {
             lesion_mm3: chosen.lesion_mm3,
             operating_points,
             brain_shown: patient.brain_shown(),
-            warnings: patient.noticed.notes.iter().map(|note| format!("{}: {}", note.what, note.remedy)).collect(),
+            warnings,
             probability: self.probability.clone(),
             mask: self.mask.clone(),
         })
@@ -299,6 +317,7 @@ impl Task {
         let out = self.mask.parent().unwrap_or(Path::new("."));
         let folder = |error| PredictError::Folder { path: out.into(), error };
         program::private::create_folder(out).map_err(folder)?;
+        self.inputs.record(&[&self.mask, &self.probability], &self.earlier)?;
         match std::fs::remove_file(&self.mask) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder(error)),
             _ => {}

@@ -83,6 +83,21 @@ fn the_results_of_another_patient_stay_unless_force_is_said() {
     args.force = true;
     Task::resolve(&args).unwrap().run().unwrap();
     assert!(read(&mask).is_ok());
+    // The same patient's result is replaced; that of other files of the folder is kept, that of other folders refused.
+    args.force = false;
+    let first = Task::resolve(&args).unwrap().run().unwrap();
+    assert!(first.warnings.iter().all(|words| !words.contains("is kept as")), "{:?}", first.warnings);
+    let before = std::fs::read(&mask).unwrap();
+    args.sequences[0].1 = folder.path().join("bright.nii.gz");
+    let second = Task::resolve(&args).unwrap().run().unwrap();
+    assert!(second.warnings.iter().any(|words| words.contains("mask.nii.gz.1")), "{:?}", second.warnings);
+    assert_eq!(std::fs::read(args.out.join("mask.nii.gz.1")).unwrap(), before);
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::copy(&args.sequences[0].1, elsewhere.join("bright.nii.gz")).unwrap();
+    args.sequences[0].1 = elsewhere.join("bright.nii.gz");
+    let refused = Failure::from(Task::resolve(&args).err().unwrap());
+    assert!(refused.what.contains("mask.nii.gz exists already"), "{}", refused.what);
     // An input is never replaced, whatever is said.
     args.sequences.push(("bright".into(), mask.clone()));
     let refused = Failure::from(Task::resolve(&args).err().unwrap());
@@ -162,16 +177,20 @@ fn a_brain_larger_than_the_plane_is_looked_at_whole_and_the_summary_says_so() {
     let folder = folder(Some(0.5));
     let wide = Grid { dims: [2, 20, 90], ..GRID };
     let source = Source::new(&wide, "LPI", Form::Qform).unwrap();
-    let values: Vec<f32> = (0..wide.voxels()).map(|at| 1.0 + (at * 5 % 101) as f32).collect();
+    // The surroundings are at one side.
+    let value = |at: usize| if at % 90 < 9 { 0.0 } else { 1.0 + (at * 5 % 101) as f32 };
+    let values: Vec<f32> = (0..wide.voxels()).map(value).collect();
     write_f32(&folder.path().join("wide.nii"), &values, &source).unwrap();
     let summary = Task::resolve(&args(&folder, &[("dark", "wide.nii")])).unwrap().run().unwrap();
     assert_eq!(summary.brain_shown, 1.0);
     assert!(summary.warnings.iter().any(|words| words.contains("32 x 90")), "{:?}", summary.warnings);
     let map = read(&summary.probability).unwrap().values;
-    assert!(map.iter().all(|&probability| probability > 1e-10), "a voxel of the brain was not looked at");
+    let looked_at = map.iter().zip(&values).all(|(&probability, &value)| value == 0.0 || probability > 1e-10);
+    assert!(looked_at, "a voxel of the brain was not looked at");
     // A brain that fits is told nothing of parts.
     let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap().run().unwrap();
-    assert_eq!((summary.brain_shown, summary.warnings.len()), (1.0, 0));
+    assert_eq!(summary.brain_shown, 1.0);
+    assert!(!summary.warnings.iter().any(|words| words.contains("plane")), "{:?}", summary.warnings);
 }
 
 #[test]

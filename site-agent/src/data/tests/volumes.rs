@@ -10,8 +10,8 @@ const WIDE: Grid = Grid { dims: [2, 8, 40], spacing_mm: [3.0, 1.0, 1.0] };
 fn wide(site: &Site, case: &str, first: usize) {
     let source = Source::new(&WIDE, "LPS", Form::Qform).unwrap();
     let value = |at: usize| if at % 40 >= first { 1.0 + (at * 7 % 13) as f32 } else { 0.0 };
-    let values: Vec<f32> = (0..WIDE.voxels()).map(value).collect();
-    for what in ["t1", "flair"] {
+    for (what, factor) in [("t1", 1.0), ("flair", 3.0)] {
+        let values: Vec<f32> = (0..WIDE.voxels()).map(|at| factor * value(at)).collect();
         write_f32(&site.path(case, what), &values, &source).unwrap();
     }
     let label: Vec<u8> = (0..WIDE.voxels()).map(|at| if at % 40 == first && at < 80 { 4 } else { 0 }).collect();
@@ -70,15 +70,17 @@ fn a_case_that_does_not_fit_into_memory_is_refused_before_any_is_taken() {
     let site = Site::new(&[]);
     let long = Grid { dims: [32767, 1, 1], spacing_mm: [1.0; 3] };
     let source = Source::new(&long, "RAS", Form::Sform).unwrap();
-    let values: Vec<u8> = (0..long.voxels()).map(|at| 1 + (at % 7) as u8).collect();
-    for what in ["t1", "flair", "seg"] {
+    for (what, step) in [("t1", 7), ("flair", 5), ("seg", 3)] {
+        // The surroundings at both ends, a brain between them.
+        let value = |at: usize| if (2000..30_000).contains(&at) { 1 + (at % step) as u8 } else { 0 };
+        let values: Vec<u8> = (0..long.voxels()).map(value).collect();
         write_u8(&site.path("a", what), &values, &source).unwrap();
     }
     let refused = prepared(&site, "a", &Input { plane: 256, ..input() }).unwrap_err();
     assert!(matches!(refused, CaseError::TooLarge { depth: 32767, height: 256, width: 256 }), "{refused}");
     // A very fine spacing makes a small image large.
     let fine = Input { spacing_mm: Some(0.001), ..input() };
-    wide(&site, "b", 0);
+    wide(&site, "b", 2);
     assert!(matches!(prepared(&site, "b", &fine), Err(CaseError::TooLarge { .. })));
 }
 
