@@ -32,6 +32,7 @@ use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 pub use survey::{Row, Survey, survey};
@@ -132,6 +133,9 @@ pub enum DataError {
         /// What the disk said.
         error: io::Error,
     },
+    /// A panic: a fault of ours.
+    #[error("preparing the data ended with a fault of this program")]
+    Fault,
 }
 
 impl Explain for DataError {
@@ -140,6 +144,7 @@ impl Explain for DataError {
             Self::Root { .. } | Self::NoCases { .. } | Self::NothingLeft { .. } => Class::Data,
             Self::UnknownSequence { .. } | Self::NoSequence => Class::Configuration,
             Self::Disk { .. } => Class::Disk,
+            Self::Fault => Class::Internal,
         }
     }
 
@@ -152,9 +157,18 @@ impl Explain for DataError {
                 "[data.sequences] says which files are which of the federation's sequences"
             }
             Self::Disk { error, .. } => disk_hint(error),
+            Self::Fault => "the lines before say where; please report it, without any patient's data",
         };
         Some(hint.into())
     }
+}
+
+/// Turns a panic of some work into an error, so that those who wait for the work learn of it.
+///
+/// # Errors
+/// The work's own, or [`DataError::Fault`].
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(DataError::Fault))
 }
 
 /// Finds a site's cases and makes them ready, from the cache where their files and settings are unchanged.

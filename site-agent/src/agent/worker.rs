@@ -217,8 +217,11 @@ impl Worker {
                 meter.get_or_insert_with(|| Meter::new("cases prepared", total)).at(done);
                 let _ = tell.send(WorkerEvent::Event(Event::Preparing { done: done as u32, total: total as u32 }));
             };
-            let cohort = data::open(&context.data, &context.federation.input, &context.work_folder, &mut progress);
-            let prepared = cohort.map(|cohort| Prepared::new(cohort, context.role, &context.federation, &context.site));
+            let prepared = data::guarded(|| {
+                let input = &context.federation.input;
+                let cohort = data::open(&context.data, input, &context.work_folder, &mut progress)?;
+                Ok(Prepared::new(cohort, context.role, &context.federation, &context.site))
+            });
             let _ = context.tell.send(WorkerEvent::Prepared(prepared.map(Box::new)));
         })
         .map(|_| ())

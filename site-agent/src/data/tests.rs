@@ -369,3 +369,10 @@ fn a_label_with_other_values_is_left_out_and_named() {
     assert_eq!(reasons.len(), 1);
     assert!(reasons["b"].contains("none of data.lesion_labels [4], but 255 (1 voxels)"), "{reasons:?}");
 }
+
+#[test]
+fn a_fault_of_ours_while_data_is_prepared_ends_the_site_instead_of_leaving_it_waiting() {
+    assert_eq!(guarded(|| Ok(5)).unwrap(), 5);
+    let broken = guarded(|| -> Result<(), DataError> { panic!("index out of range") }).unwrap_err();
+    assert!(matches!(broken, DataError::Fault) && broken.class() == Class::Internal);
+}
