@@ -17,7 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tokio::sync::mpsc;
-use transport::certificates::CertificateError;
+pub use transport::certificates::Validity;
+use transport::certificates::{CertificateError, validity};
 use transport::clock;
 
 /// Where the coordinator is, and who we are.
@@ -44,15 +45,6 @@ pub struct Fallback {
     pub address: String,
     /// What is known about proxies on the way.
     pub proxies: Proxies,
-}
-
-/// From when until when a certificate is valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
-    /// Not before.
-    pub from: SystemTime,
-    /// Not after.
-    pub until: SystemTime,
 }
 
 /// One way to the coordinator.
@@ -230,7 +222,7 @@ impl LinkError {
         match self {
             Self::OurCertificate { reason } if reason.starts_with(quic::EXPIRED) => {
                 let here = httpdate::fmt_http_date(SystemTime::now());
-                let valid = tls::validity(certificates).map_or(String::new(), |validity| {
+                let valid = validity(&certificates.join("certificate.pem")).map_or(String::new(), |validity| {
                     let [from, until] = [validity.from, validity.until].map(httpdate::fmt_http_date);
                     format!(", this site's certificate is valid from {from} until {until}")
                 });
@@ -279,7 +271,7 @@ impl Link {
     /// [`LinkError::Certificates`].
     pub fn check(certificates: &Path) -> Result<Validity, LinkError> {
         tls::configuration(certificates)?;
-        Ok(tls::validity(certificates)?)
+        Ok(validity(&certificates.join("certificate.pem"))?)
     }
 
     /// Whether the coordinator answers one way, and both ends accept each other's certificates. Nobody is greeted: a site

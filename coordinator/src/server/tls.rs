@@ -6,9 +6,9 @@ use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use transport::certificates::{CertificateError, authority, chain, key};
-use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
+use std::time::SystemTime;
+use transport::certificates::{CertificateError, Validity, authority, chain, key, validity};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Reads `ca.pem`, `certificate.pem` and `key.pem` of a folder that `coordinator init` wrote.
 pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, CertificateError> {
@@ -34,11 +34,7 @@ pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, CertificateEr
 /// or each site's here.
 pub(super) fn check_clock(folder: &Path, now: SystemTime) -> Result<(), CertificateError> {
     let path = folder.join("certificate.pem");
-    let chain = chain(&path)?;
-    let Some(own) = chain.first() else { return Ok(()) };
-    let (_, parsed) = X509Certificate::from_der(own).map_err(|error| CertificateError::new(&path, error))?;
-    let time = |time: ASN1Time| UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
-    let (from, until) = (time(parsed.validity().not_before), time(parsed.validity().not_after));
+    let Validity { from, until } = validity(&path)?;
     if (from..=until).contains(&now) {
         return Ok(());
     }
@@ -87,6 +83,7 @@ fn dns_name<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
 mod tests {
     use super::*;
     use crate::certificates::{Request, issue};
+    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn a_clock_outside_the_certificates_days_is_named_with_both() {

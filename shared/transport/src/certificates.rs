@@ -4,6 +4,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// A certificate or key is missing or does not work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,4 +55,30 @@ pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateErr
 /// The file cannot be read or holds none.
 pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| CertificateError::new(path, error))
+}
+
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before this.
+    pub from: SystemTime,
+    /// Not after this.
+    pub until: SystemTime,
+}
+
+/// How long the first certificate in a file is valid.
+///
+/// # Errors
+/// The file cannot be read, or holds no certificate.
+pub fn validity(path: &Path) -> Result<Validity, CertificateError> {
+    let chain = chain(path)?;
+    let own = chain.first().ok_or_else(|| CertificateError::new(path, "no certificate in it"))?;
+    let (_, parsed) = X509Certificate::from_der(own).map_err(|error| CertificateError::new(path, error))?;
+    let times = parsed.validity();
+    Ok(Validity { from: time(times.not_before), until: time(times.not_after) })
+}
+
+/// Times before 1970 are as good as 1970.
+fn time(time: ASN1Time) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }

@@ -262,7 +262,8 @@ impl Task {
         let count = |one| Called::of(one, &self.thresholds, &logits, &patient.native.grid);
         let operating_points: Vec<Called> = self.thresholds.shown.iter().map(count).collect();
         self.write(&logits, &source)?;
-        let chosen = count(&self.thresholds.chosen);
+        let counted = operating_points.iter().find(|one| one.mask).cloned();
+        let chosen = counted.unwrap_or_else(|| count(&self.thresholds.chosen));
         let mut warnings = Vec::new();
         for note in &patient.noticed.notes {
             warnings.push(format!("{}: {}", note.what, note.remedy));

@@ -1,13 +1,10 @@
 //! The site's TLS: version 1.3 only, both sides by certificates of the federation's own authority.
 
-use super::Validity;
 use protocol::message::ALPN;
 use rustls::ClientConfig;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 use transport::certificates::{CertificateError, authority, chain, key};
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// Reads `ca.pem`, `certificate.pem` and `key.pem` of the folder that this site was given.
 pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, CertificateError> {
@@ -40,19 +37,4 @@ pub(super) fn tunnel(folder: &Path) -> Result<ClientConfig, CertificateError> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-/// How long the site's own certificate is valid.
-pub(super) fn validity(folder: &Path) -> Result<Validity, CertificateError> {
-    let path = folder.join("certificate.pem");
-    let chain = chain(&path)?;
-    let own = chain.first().ok_or_else(|| CertificateError::new(&path, "no certificate in it"))?;
-    let (_, parsed) = X509Certificate::from_der(own).map_err(|error| CertificateError::new(&path, error))?;
-    let times = parsed.validity();
-    Ok(Validity { from: time(times.not_before), until: time(times.not_after) })
-}
-
-/// Times before 1970 are as good as 1970.
-fn time(time: ASN1Time) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }

@@ -39,7 +39,7 @@ pub(super) struct Summary {
 }
 
 /// What one operating point calls lesion.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Called {
     #[serde(flatten)]
     pub(super) threshold: Threshold,
