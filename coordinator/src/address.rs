@@ -1,4 +1,5 @@
-//! An address of this machine that may be left out, as the command line and the coordinator's file write it.
+//! An address of this machine that may be left out, as the command line and the coordinator's file
+//! write it.
 
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -28,13 +29,15 @@ impl std::str::FromStr for OptionalAddress {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let address =
-            text.parse().map_err(|_| format!("{text:?} is neither an address like 127.0.0.1:8433 nor off"))?;
+        let address = text
+            .parse()
+            .map_err(|_| format!("{text:?} is neither an address like 127.0.0.1:8433 nor off"))?;
         Ok(Self::At(address))
     }
 }
 
-/// Remedies for an address that is in use, that a program may not take, and that is not this machine's.
+/// Remedies for an address that is in use, that a program may not take, and that is not this
+/// machine's.
 pub(crate) type Addresses = [&'static str; 3];
 
 pub(crate) const UDP: Addresses = [
@@ -58,7 +61,10 @@ pub(crate) const STATUS: Addresses = [
 ];
 
 /// What to do about an address that cannot be listened on.
-pub(crate) fn of_address(error: &std::io::Error, [used, denied, unknown]: Addresses) -> &'static str {
+pub(crate) fn of_address(
+    error: &std::io::Error,
+    [used, denied, unknown]: Addresses,
+) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => denied,
         std::io::ErrorKind::AddrNotAvailable => unknown,

@@ -1,14 +1,15 @@
 //! A certificate authority for one federation, and a folder of certificates for each party.
 //!
-//! `OUT/ca.pem` and `OUT/ca.key`, then one folder each for the coordinator and every site with `ca.pem`,
-//! `certificate.pem` and `key.pem`: all that the party needs. What exists is never touched, so running the command
-//! again adds new sites; whoever removes a party's folder gets a new certificate for it.
+//! `OUT/ca.pem` and `OUT/ca.key`, then one folder each for the coordinator and every site with
+//! `ca.pem`, `certificate.pem` and `key.pem`: all that the party needs. What exists is never
+//! touched, so running the command again adds new sites; whoever removes a party's folder gets a
+//! new certificate for it.
 
 mod authority;
 
 use authority::{Authority, Party};
 use program::{Class, Explain};
-use protocol::federation::plain;
+use protocol::settings::is_valid_name;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io;
@@ -22,7 +23,8 @@ const COORDINATOR: &str = "coordinator";
 pub struct Request {
     /// The folder to write.
     pub out: PathBuf,
-    /// DNS names and IP addresses of the coordinator; may be empty when it has its certificate already.
+    /// DNS names and IP addresses of the coordinator; may be empty when it has its certificate
+    /// already.
     pub coordinator_names: Vec<String>,
     /// The sites' names.
     pub sites: Vec<String>,
@@ -45,7 +47,9 @@ pub struct Issued {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesError {
     /// A site's name cannot be a folder's and a certificate's.
-    #[error("{0:?} is no name for a site: letters, digits, '-', '_' and '.', 64 at most, and not \"coordinator\"")]
+    #[error(
+        "{0:?} is no name for a site: letters, digits, '-', '_' and '.', 64 at most, and not \"coordinator\""
+    )]
     SiteName(String),
     /// A coordinator's name is neither a DNS name nor an address.
     #[error("{name:?} is neither a DNS name nor an IP address: {reason}")]
@@ -82,9 +86,10 @@ pub enum CertificatesError {
 impl Explain for CertificatesError {
     fn class(&self) -> Class {
         match self {
-            Self::SiteName(_) | Self::CoordinatorName { .. } | Self::NoCoordinatorName | Self::Authority { .. } => {
-                Class::Configuration
-            }
+            Self::SiteName(_)
+            | Self::CoordinatorName { .. }
+            | Self::NoCoordinatorName
+            | Self::Authority { .. } => Class::Configuration,
             Self::Disk { .. } => Class::Disk,
             Self::Crypto(_) => Class::Internal,
         }
@@ -92,10 +97,12 @@ impl Explain for CertificatesError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::NoCoordinatorName => {
-                Some("give it with --coordinator-name, such as lacuna.example.org or 10.0.0.5".into())
+            Self::NoCoordinatorName => Some(
+                "give it with --coordinator-name, such as lacuna.example.org or 10.0.0.5".into(),
+            ),
+            Self::Authority { .. } => {
+                Some("give another folder with --out to start a new federation".into())
             }
-            Self::Authority { .. } => Some("give another folder with --out to start a new federation".into()),
             _ => None,
         }
     }
@@ -103,20 +110,35 @@ impl Explain for CertificatesError {
 
 /// Writes what is missing of an authority, a coordinator's folder and the sites' folders.
 pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
-    let unfit = |name: &&String| !plain(name) || [COORDINATOR, "ca.pem", "ca.key"].contains(&name.as_str());
+    let unfit = |name: &&String| {
+        !is_valid_name(name) || [COORDINATOR, "ca.pem", "ca.key"].contains(&name.as_str())
+    };
     if let Some(name) = request.sites.iter().find(unfit) {
         return Err(CertificatesError::SiteName(name.clone()));
     }
-    request.coordinator_names.iter().try_for_each(|name| authority::check_host(name))?;
+    request
+        .coordinator_names
+        .iter()
+        .try_for_each(|name| authority::check_host(name))?;
     let out = &request.out;
     if !out.join(COORDINATOR).exists() && request.coordinator_names.is_empty() {
         return Err(CertificatesError::NoCoordinatorName);
     }
-    std::fs::create_dir_all(out).map_err(|reason| CertificatesError::Disk { path: out.clone(), reason })?;
+    std::fs::create_dir_all(out).map_err(|reason| CertificatesError::Disk {
+        path: out.clone(),
+        reason,
+    })?;
     let (authority, new_authority) = Authority::open(out, request.days)?;
-    let mut issued = Issued { new_authority, written: Vec::new(), kept: Vec::new() };
+    let mut issued = Issued {
+        new_authority,
+        written: Vec::new(),
+        kept: Vec::new(),
+    };
     let coordinator = Party::Coordinator(&request.coordinator_names);
-    let sites = request.sites.iter().map(|name| (name.as_str(), Party::Site(name)));
+    let sites = request
+        .sites
+        .iter()
+        .map(|name| (name.as_str(), Party::Site(name)));
     for (name, party) in std::iter::once((COORDINATOR, coordinator)).chain(sites) {
         let folder = out.join(name);
         if folder.exists() {
@@ -135,13 +157,19 @@ impl Issued {
         let mut text = String::new();
         if self.new_authority {
             let key = out.join("ca.key");
-            text += &format!("{}: keep it here, off the network; it makes members of this federation\n", key.display());
+            text += &format!(
+                "{}: keep it here, off the network; it makes members of this federation\n",
+                key.display()
+            );
         }
         for folder in &self.written {
             text += &match folder.file_name().and_then(|name| name.to_str()) {
                 Some(COORDINATOR) | None => format!("{}: for the coordinator\n", folder.display()),
                 Some(site) => {
-                    format!("{}: for the site {site} alone, over a channel that nobody reads\n", folder.display())
+                    format!(
+                        "{}: for the site {site} alone, over a channel that nobody reads\n",
+                        folder.display()
+                    )
                 }
             };
         }

@@ -23,15 +23,18 @@ enum Command {
     Init(commands::init::Args),
     /// Serve a federation until its last round, then evaluate it.
     Serve(commands::serve::Args),
-    /// Run a whole federation on this machine: phantoms or folders, sites as child processes, one report.
+    /// Run a whole federation on this machine: phantoms or folders, sites as child processes, one
+    /// report.
     Simulate(commands::simulate::Args),
-    /// Train the same model in several ways, each with several seeds, and compare them on the same patients.
+    /// Train the same model in several ways, each with several seeds, and compare them on the same
+    /// patients.
     Experiment(commands::experiment::Args),
     /// Write the report of a run folder, or of an experiment's folder, again.
     Report(commands::report::Args),
     /// Show how a federation is, whether a coordinator runs it or not.
     Status(commands::status::StatusArgs),
-    /// Ask a running coordinator to stop: what is at work in it is finished, the same command goes on later.
+    /// Ask a running coordinator to stop: what is at work in it is finished, the same command goes
+    /// on later.
     Stop(commands::status::Where),
     /// Ask a running coordinator to hand out no new task; what runs goes on.
     Pause(commands::status::Where),

@@ -1,4 +1,5 @@
-//! The subcommands: what each is called with, and its run. They call the engines, which know nothing of them.
+//! The subcommands: what each is called with, and its run. They call the engines, which know
+//! nothing of them.
 
 pub mod experiment;
 pub mod init;

@@ -1,4 +1,5 @@
-//! The loop around the coordinator's state machine: what arrives becomes an event, and effects are executed in their order.
+//! The loop around the coordinator's state machine: what arrives becomes an event, and effects are
+//! executed in their order.
 
 mod state;
 mod steer;
@@ -10,14 +11,16 @@ use aggregation::Average;
 use metrics::score::CaseScore;
 use program::signal::Signal;
 use protocol::case::Cases;
-use protocol::federation::Federation;
-use protocol::happening::Happening;
+use protocol::coordinator::{
+    AcceptedUpdate, Checkpoint, Contribution, Effect, Event, ModelRef, RunProgress, StateMachine,
+};
 use protocol::message::{RunId, TaskId, TaskKind};
 use protocol::model_file::ModelCard;
+use protocol::notification::Notification;
 use protocol::operating::OperatingPoints;
 use protocol::outcome::Outcome;
 use protocol::parameters::{Manifest, ParametersId};
-use protocol::round::{Contribution, Effect, Event, Machine, ModelRef, RunProgress, Snapshot, Taken};
+use protocol::settings::Federation;
 pub(crate) use state::{Accepted, DriverState};
 use state::{BackgroundJob, JobResult};
 use std::path::PathBuf;
@@ -45,12 +48,12 @@ impl From<StoreError> for End {
 
 /// Everything the loop holds.
 pub(crate) struct Driver {
-    pub(crate) machine: Machine,
+    pub(crate) machine: StateMachine,
     pub(crate) store: Arc<Store>,
     pub(crate) server: Server,
     pub(crate) federation: Arc<Federation>,
     pub(crate) manifest: Arc<Manifest>,
-    pub(crate) happenings: mpsc::UnboundedSender<Happening>,
+    pub(crate) notifications: mpsc::UnboundedSender<Notification>,
     pub(crate) picture: watch::Sender<Status>,
     pub(crate) state: DriverState,
 }
@@ -63,9 +66,14 @@ pub(crate) struct Inputs {
 }
 
 impl Driver {
-    /// Serves until the federation ends, or until it was asked to stop and what was at work here is done.
+    /// Serves until the federation ends, or until it was asked to stop and what was at work here is
+    /// done.
     pub(crate) async fn run(mut self, inputs: Inputs) -> Result<Outcome, End> {
-        let Inputs { mut inbound, mut control, mut shutdown } = inputs;
+        let Inputs {
+            mut inbound,
+            mut control,
+            mut shutdown,
+        } = inputs;
         let mut clock = tokio::time::interval(Duration::from_millis(500));
         let (results, mut done) = mpsc::unbounded_channel();
         self.state.results = results;
@@ -97,24 +105,71 @@ impl Driver {
 
     async fn arrived(&mut self, arrived: Inbound) -> Result<(), End> {
         let event = match arrived {
-            Inbound::Connected { site, connection, hello, tunnelled } => {
-                self.picture.send_modify(|picture| picture.comes(&site, tunnelled));
-                Event::Connected { site, connection, hello }
+            Inbound::Connected {
+                site,
+                connection,
+                hello,
+                tunnelled,
+            } => {
+                self.picture
+                    .send_modify(|picture| picture.comes(&site, tunnelled));
+                Event::Connected {
+                    site,
+                    connection,
+                    hello,
+                }
             }
-            Inbound::Message { site, connection, message } => Event::Message { site, connection, message },
-            Inbound::Parameters { site, arrived, file, .. } => {
+            Inbound::Message {
+                site,
+                connection,
+                message,
+            } => Event::Message {
+                site,
+                connection,
+                message,
+            },
+            Inbound::Parameters {
+                site,
+                arrived,
+                file,
+                ..
+            } => {
                 self.state.count += 1;
                 self.state.files.insert(self.state.count, (file, arrived));
-                Event::Received { site, header: arrived.header(), file: self.state.count }
+                Event::Received {
+                    site,
+                    header: arrived.header(),
+                    file: self.state.count,
+                }
             }
             Inbound::DiskFailed { reason } => {
                 let (path, error) = (self.store.incoming(), std::io::Error::other(reason));
-                return Err(StoreError::Io { action: "use", path, error }.into());
+                return Err(StoreError::Io {
+                    action: "use",
+                    path,
+                    error,
+                }
+                .into());
             }
-            Inbound::ParametersRefused { site, header, reason, .. } => {
-                Event::Stored { site, task: header.task, result: Err(reason) }
-            }
-            Inbound::Closed { site, connection, reason } => Event::Disconnected { site, connection, reason },
+            Inbound::ParametersRefused {
+                site,
+                header,
+                reason,
+                ..
+            } => Event::Stored {
+                site,
+                task: header.task,
+                result: Err(reason),
+            },
+            Inbound::Closed {
+                site,
+                connection,
+                reason,
+            } => Event::Disconnected {
+                site,
+                connection,
+                reason,
+            },
         };
         self.dispatch(event).await
     }
@@ -123,16 +178,30 @@ impl Driver {
         self.state.awaited -= 1;
         let event = match done {
             JobResult::Broken(reason) => {
-                return Err(End::Stopped(format!("work on the sites' updates broke off: {reason}")));
+                return Err(End::Stopped(format!(
+                    "work on the sites' updates broke off: {reason}"
+                )));
             }
-            JobResult::Checked { site, task, result, id } => {
+            JobResult::Checked {
+                site,
+                task,
+                result,
+                id,
+            } => {
                 let result = result?.map(|(checked, distance)| {
                     self.state.checked.insert((task, site.clone()), checked);
-                    Taken { parameters: id, distance }
+                    AcceptedUpdate {
+                        parameters: id,
+                        distance,
+                    }
                 });
                 Event::Stored { site, task, result }
             }
-            JobResult::Aggregated { run, round, result } => Event::Aggregated { run, round, parameters: result? },
+            JobResult::Aggregated { run, round, result } => Event::Aggregated {
+                run,
+                round,
+                parameters: result?,
+            },
             JobResult::Restored { run, round, result } => {
                 result?;
                 Event::Restored { run, round }
@@ -151,18 +220,33 @@ impl Driver {
     async fn execute(&mut self, effect: Effect) -> Result<(), End> {
         match effect {
             Effect::Send { site, message } => note(self.server.send(&site, message)),
-            Effect::SendParameters { site, header, model } => {
-                note(self.server.send_parameters(&site, header, self.model(model)));
+            Effect::SendParameters {
+                site,
+                header,
+                model,
+            } => {
+                note(
+                    self.server
+                        .send_parameters(&site, header, self.model(model)),
+                );
             }
             Effect::Close { site, reason } => note(self.server.close(&site, &reason)),
-            Effect::Check { file, site, task, .. } => self.check(file, site, task)?,
+            Effect::Check {
+                file, site, task, ..
+            } => self.check(file, site, task)?,
             Effect::Discard { file } => {
                 if let Some((path, _)) = self.state.files.remove(&file) {
                     // Gone already is as good; what stays is swept at the next start.
                     let _ = std::fs::remove_file(path);
                 }
             }
-            Effect::Aggregate { run, round, start, updates, rate } => {
+            Effect::Aggregate {
+                run,
+                round,
+                start,
+                updates,
+                rate,
+            } => {
                 self.aggregate(run, round, start, updates, rate)?;
             }
             Effect::Record { run, record } => {
@@ -170,10 +254,11 @@ impl Driver {
                 self.blocking(move || store.record(&name, &record)).await?;
             }
             Effect::Restore { run, round, from } => self.restore(run, round, from),
-            Effect::Persist(snapshot) => self.persist(*snapshot).await?,
-            Effect::Report(happening) => {
-                self.picture.send_modify(|picture| picture.hear(&happening, status::now()));
-                let _ = self.happenings.send(happening);
+            Effect::Persist(checkpoint) => self.persist(*checkpoint).await?,
+            Effect::Report(notification) => {
+                self.picture
+                    .send_modify(|picture| picture.hear(&notification, status::now()));
+                let _ = self.notifications.send(notification);
             }
             Effect::Stop { reason } => return Err(End::Stopped(reason)),
             Effect::Finish => self.finish().await?,
@@ -186,19 +271,39 @@ impl Driver {
     }
 
     fn model(&self, model: ModelRef) -> PathBuf {
-        self.store.model(Place { run: self.machine.run_name(model.run), round: model.round })
+        self.store.model(Place {
+            run: self.machine.run_name(model.run),
+            round: model.round,
+        })
     }
 
     fn check(&mut self, file: u64, site: String, task: TaskId) -> Result<(), End> {
-        let Some((path, arrived)) = self.state.files.remove(&file) else { return Ok(()) };
+        let Some((path, arrived)) = self.state.files.remove(&file) else {
+            return Ok(());
+        };
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
         let run = self.name(task.run);
         // Now, because the model that it started from may be removed before the check's turn comes.
-        let offered = store.open_update(&path, Place { run: &run, round: task.round }, &manifest)?;
+        let offered = store.open_update(
+            &path,
+            Place {
+                run: &run,
+                round: task.round,
+            },
+            &manifest,
+        )?;
         self.spawn_job(move || {
-            let place = Place { run: &run, round: task.round };
+            let place = Place {
+                run: &run,
+                round: task.round,
+            };
             let result = store.accept((&path, offered), place, &site, &manifest, arrived);
-            JobResult::Checked { site, task, result, id: arrived.header().parameters }
+            JobResult::Checked {
+                site,
+                task,
+                result,
+                id: arrived.header().parameters,
+            }
         });
         Ok(())
     }
@@ -210,7 +315,8 @@ impl Driver {
         tokio::spawn(async move {
             let result = tokio::task::spawn_blocking(work).await;
             // Nobody listens once the loop has ended.
-            let _ = results.send(result.unwrap_or_else(|error| JobResult::Broken(error.to_string())));
+            let _ =
+                results.send(result.unwrap_or_else(|error| JobResult::Broken(error.to_string())));
         });
     }
 
@@ -224,19 +330,40 @@ impl Driver {
     ) -> Result<(), End> {
         let mut pairs = Vec::new();
         for contribution in updates {
-            let missing = || End::Stopped(format!("the checked update of {} is gone", contribution.site));
+            let missing = || {
+                End::Stopped(format!(
+                    "the checked update of {} is gone",
+                    contribution.site
+                ))
+            };
             // The training from a model is the task of the round after it.
-            let task = TaskId { run, round: contribution.base + 1, kind: TaskKind::Train, pass: 0 };
-            let update = self.state.checked.remove(&(task, contribution.site.clone())).ok_or_else(missing)?;
+            let task = TaskId {
+                run,
+                round: contribution.base + 1,
+                kind: TaskKind::Train,
+                pass: 0,
+            };
+            let update = self
+                .state
+                .checked
+                .remove(&(task, contribution.site.clone()))
+                .ok_or_else(missing)?;
             pairs.push((contribution, update));
         }
         // What was checked and then not accepted would stay open for good.
         let machine = &self.machine;
-        self.state.checked.retain(|(task, site), _| machine.counts_on(site, *task));
+        self.state
+            .checked
+            .retain(|(task, site), _| machine.counts_on(site, *task));
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
-        let (federation, start, name) = (self.federation.clone(), self.model(start), self.name(run));
+        let (federation, start, name) =
+            (self.federation.clone(), self.model(start), self.name(run));
         self.spawn_job(move || {
-            let average = Average { manifest: &manifest, input: &federation.input, rule: federation.aggregation };
+            let average = Average {
+                manifest: &manifest,
+                input: &federation.input,
+                rule: federation.aggregation,
+            };
             let place = Place { run: &name, round };
             let result = match rate {
                 Some(rate) => store.aggregate_buffer(&average, rate, place, pairs),
@@ -251,26 +378,45 @@ impl Driver {
     fn restore(&mut self, run: RunId, round: u32, from: ModelRef) {
         let (store, manifest, name) = (self.store.clone(), self.manifest.clone(), self.name(run));
         self.spawn_job(move || {
-            let (from, to) = (Place { run: &name, round: from.round }, Place { run: &name, round });
-            JobResult::Restored { run, round, result: store.restore(from, to, &manifest) }
+            let (from, to) = (
+                Place {
+                    run: &name,
+                    round: from.round,
+                },
+                Place { run: &name, round },
+            );
+            JobResult::Restored {
+                run,
+                round,
+                result: store.restore(from, to, &manifest),
+            }
         });
     }
 
-    async fn persist(&mut self, snapshot: Snapshot) -> Result<(), End> {
+    async fn persist(&mut self, checkpoint: Checkpoint) -> Result<(), End> {
         let store = self.store.clone();
-        let snapshot = self.blocking(move || store.persist(&snapshot).map(|()| snapshot)).await?;
-        self.picture.send_modify(|picture| picture.keep(&snapshot));
-        for run in &snapshot.runs {
+        let checkpoint = self
+            .blocking(move || store.persist(&checkpoint).map(|()| checkpoint))
+            .await?;
+        self.picture
+            .send_modify(|picture| picture.keep(&checkpoint));
+        for run in &checkpoint.runs {
             if self.better(run) {
                 self.export(run).await?;
             }
         }
-        self.prune(snapshot).await
+        self.prune(checkpoint).await
     }
 
-    /// Removes what nothing leads to any more, unless that is at work already: facts come often, and the next ones will do.
-    async fn prune(&mut self, kept: Snapshot) -> Result<(), End> {
-        if self.state.pruning.as_ref().is_none_or(JoinHandle::is_finished) {
+    /// Removes what nothing leads to any more, unless that is at work already: checkpoint come
+    /// often, and the next ones will do.
+    async fn prune(&mut self, kept: Checkpoint) -> Result<(), End> {
+        if self
+            .state
+            .pruning
+            .as_ref()
+            .is_none_or(JoinHandle::is_finished)
+        {
             over(&mut self.state.pruning).await?;
             let store = self.store.clone();
             self.state.pruning = Some(tokio::task::spawn_blocking(move || store.prune(&kept)));
@@ -280,17 +426,22 @@ impl Driver {
 
     /// Whether a lineage has a better model than the one exported.
     fn better(&self, run: &RunProgress) -> bool {
-        run.best.is_some_and(|best| self.state.exported.get(&run.outcome.name) != Some(&best.round))
+        run.best
+            .is_some_and(|best| self.state.exported.get(&run.outcome.name) != Some(&best.round))
     }
 
     async fn export(&mut self, run: &RunProgress) -> Result<(), End> {
         let Some(best) = run.best else { return Ok(()) };
-        self.state.exported.insert(run.outcome.name.clone(), best.round);
-        self.write_model(run, (best.round, best.parameters), run.outcome.name.clone()).await
+        self.state
+            .exported
+            .insert(run.outcome.name.clone(), best.round);
+        self.write_model(run, (best.round, best.parameters), run.outcome.name.clone())
+            .await
     }
 
-    /// Begins to write a model, when the one before is written: a newer best model never loses its place to an older one,
-    /// and what is read here is still there, because the rounds' models outlive two rounds.
+    /// Begins to write a model, when the one before is written: a newer best model never loses its
+    /// place to an older one, and what is read here is still there, because the rounds' models
+    /// outlive two rounds.
     async fn write_model(
         &mut self,
         run: &RunProgress,
@@ -306,18 +457,34 @@ impl Driver {
             round,
             operating_points: operating_points(run, round),
         };
-        let (store, manifest, name) = (self.store.clone(), self.manifest.clone(), run.outcome.name.clone());
-        let work = move || store.export(Place { run: &name, round }, &manifest, (&card, weights), &file);
+        let (store, manifest, name) = (
+            self.store.clone(),
+            self.manifest.clone(),
+            run.outcome.name.clone(),
+        );
+        let work = move || {
+            store.export(
+                Place { run: &name, round },
+                &manifest,
+                (&card, weights),
+                &file,
+            )
+        };
         self.state.exporting = Some(tokio::task::spawn_blocking(work));
         Ok(())
     }
 
     async fn finish(&mut self) -> Result<(), End> {
-        let facts = self.machine.snapshot();
-        for run in &facts.runs {
+        let checkpoint = self.machine.checkpoint();
+        for run in &checkpoint.runs {
             self.export(run).await?;
             if let Some(weights) = run.model.filter(|_| run.finished > 0) {
-                self.write_model(run, (run.finished, weights), format!("{}-last", run.outcome.name)).await?;
+                self.write_model(
+                    run,
+                    (run.finished, weights),
+                    format!("{}-last", run.outcome.name),
+                )
+                .await?;
             }
         }
         over(&mut self.state.exporting).await?;
@@ -325,8 +492,8 @@ impl Driver {
         let mut outcome = self.machine.outcome(self.state.began.elapsed());
         let store = self.store.clone();
         let work = move || {
-            store.prune(&facts)?;
-            store.complete(&mut outcome, &facts.runs)?;
+            store.prune(&checkpoint)?;
+            store.complete(&mut outcome, &checkpoint.runs)?;
             store.put_outcome(&outcome).map(|()| outcome)
         };
         self.state.outcome = Some(self.blocking(work).await?);
@@ -348,7 +515,10 @@ fn operating_points(run: &RunProgress, round: u32) -> OperatingPoints {
         return OperatingPoints::default();
     }
     let outcome = &run.outcome;
-    let judges = outcome.scores.iter().filter(|scores| scores.role.judges() == Cases::Validation);
+    let judges = outcome
+        .scores
+        .iter()
+        .filter(|scores| scores.role.judges() == Cases::Validation);
     let validation: Vec<&CaseScore> = judges.flat_map(|scores| &scores.cases).collect();
     OperatingPoints::of(outcome.threshold_dice, outcome.threshold, &validation)
 }
@@ -363,7 +533,9 @@ async fn over(work: &mut BackgroundJob) -> Result<(), End> {
 async fn finished<T>(work: JoinHandle<Result<T, StoreError>>) -> Result<T, End> {
     match work.await {
         Ok(result) => Ok(result?),
-        Err(error) => Err(End::Stopped(format!("writing to the run folder broke off: {error}"))),
+        Err(error) => Err(End::Stopped(format!(
+            "writing to the run folder broke off: {error}"
+        ))),
     }
 }
 

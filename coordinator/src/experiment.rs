@@ -30,16 +30,34 @@ pub(crate) const FILE: &str = "experiment.toml";
 pub(crate) fn run(experiment: &Experiment, out: &Path, json: bool) -> Result<(), Failure> {
     open(out, experiment)?;
     eprintln!("experiment's folder: {}", out.display());
-    let runs: Vec<(&Arm, u64)> =
-        experiment.seeds.iter().flat_map(|&seed| experiment.arms.iter().map(move |arm| (arm, seed))).collect();
-    let mut clock = Clock { began: Instant::now(), done: Vec::new() };
+    let runs: Vec<(&Arm, u64)> = experiment
+        .seeds
+        .iter()
+        .flat_map(|&seed| experiment.arms.iter().map(move |arm| (arm, seed)))
+        .collect();
+    let mut clock = Clock {
+        began: Instant::now(),
+        done: Vec::new(),
+    };
     for (index, &(arm, seed)) in runs.iter().enumerate() {
         if is_finished(out, arm, seed) {
             continue;
         }
-        let open: Vec<_> = runs[index..].iter().filter(|(arm, seed)| !is_finished(out, arm, *seed)).copied().collect();
-        let left = clock.left(&open).map(|left| format!(", about {left} left")).unwrap_or_default();
-        eprintln!("run {} of {}: {} with seed {seed}{left}", index + 1, runs.len(), arm.name);
+        let open: Vec<_> = runs[index..]
+            .iter()
+            .filter(|(arm, seed)| !is_finished(out, arm, *seed))
+            .copied()
+            .collect();
+        let left = clock
+            .left(&open)
+            .map(|left| format!(", about {left} left"))
+            .unwrap_or_default();
+        eprintln!(
+            "run {} of {}: {} with seed {seed}{left}",
+            index + 1,
+            runs.len(),
+            arm.name
+        );
         let outcome = work(experiment, arm, seed, out)?;
         clock.done.push((arm.name.clone(), outcome.seconds));
         // After the last run it is written to be shown.
@@ -50,22 +68,33 @@ pub(crate) fn run(experiment: &Experiment, out: &Path, json: bool) -> Result<(),
     show(experiment, out, out, json)
 }
 
-/// Makes the folder, or takes up an experiment that was begun. Arms and seeds may have come since; runs that are there
-/// must be what the configuration says.
+/// Makes the folder, or takes up an experiment that was begun. Arms and seeds may have come since;
+/// runs that are there must be what the configuration says.
 fn open(out: &Path, experiment: &Experiment) -> Result<(), Failure> {
-    let disk = |error: std::io::Error| Failure::new(Class::Disk, format!("{}: {error}", out.display()));
-    let other = |what: String| Failure::new(Class::Configuration, what).hint("name another folder with --out");
+    let disk =
+        |error: std::io::Error| Failure::new(Class::Disk, format!("{}: {error}", out.display()));
+    let other = |what: String| {
+        Failure::new(Class::Configuration, what).hint("name another folder with --out")
+    };
     private::create_folder(out).map_err(disk)?;
     let copy = out.join(FILE);
     if !copy.exists() && std::fs::read_dir(out).map_err(disk)?.next().is_some() {
-        return Err(other(format!("{} is not empty and not an experiment's folder", out.display())));
+        return Err(other(format!(
+            "{} is not empty and not an experiment's folder",
+            out.display()
+        )));
     }
     for arm in &experiment.arms {
         for &seed in &experiment.seeds {
             let settings = out.join(place(arm, seed)).join(folder::SETTINGS);
-            let plan = experiment.plan(arm, seed, 1).map_err(|error| Failure::new(Class::Configuration, error))?;
+            let plan = experiment
+                .plan(arm, seed, 1)
+                .map_err(|error| Failure::new(Class::Configuration, error))?;
             if std::fs::read_to_string(&settings).is_ok_and(|text| text != plan.text) {
-                return Err(other(format!("{} was begun with other settings", out.join(place(arm, seed)).display())));
+                return Err(other(format!(
+                    "{} was begun with other settings",
+                    out.join(place(arm, seed)).display()
+                )));
             }
         }
     }
@@ -73,7 +102,9 @@ fn open(out: &Path, experiment: &Experiment) -> Result<(), Failure> {
 }
 
 fn place(arm: &Arm, seed: u64) -> PathBuf {
-    Path::new("arms").join(&arm.name).join(format!("seed-{seed}"))
+    Path::new("arms")
+        .join(&arm.name)
+        .join(format!("seed-{seed}"))
 }
 
 /// What a run came to; `None` while it is not finished.
@@ -91,16 +122,23 @@ fn finished(out: &Path, arm: &Arm, seed: u64) -> Result<Option<Outcome>, Failure
 }
 
 fn is_finished(out: &Path, arm: &Arm, seed: u64) -> bool {
-    out.join(place(arm, seed)).join(crate::store::OUTCOME).exists()
+    out.join(place(arm, seed))
+        .join(crate::store::OUTCOME)
+        .exists()
 }
 
 /// One run, to its end; an interrupted one goes on.
 fn work(experiment: &Experiment, arm: &Arm, seed: u64, out: &Path) -> Result<Outcome, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let plan = experiment.plan(arm, seed, cores).map_err(|error| Failure::new(Class::Configuration, error))?;
+    let plan = experiment
+        .plan(arm, seed, cores)
+        .map_err(|error| Failure::new(Class::Configuration, error))?;
     let folder = Folder::open(&out.join(place(arm, seed)), &plan, Some(out))?;
     simulate::execute(plan, folder, arm.with_local, None).map_err(|failure| {
-        let hint = format!("the same command with --out {} goes on; finished runs stand", out.display());
+        let hint = format!(
+            "the same command with --out {} goes on; finished runs stand",
+            out.display()
+        );
         failure.hint(hint)
     })
 }
@@ -112,23 +150,44 @@ fn all_finished(experiment: &Experiment, out: &Path) -> Result<Vec<Finished>, Fa
         for &seed in &experiment.seeds {
             let folder = place(arm, seed).to_string_lossy().into_owned();
             let outcome = finished(out, arm, seed)?;
-            all.extend(outcome.map(|outcome| Finished { arm: arm.name.clone(), seed, folder, outcome }));
+            all.extend(outcome.map(|outcome| Finished {
+                arm: arm.name.clone(),
+                seed,
+                folder,
+                outcome,
+            }));
         }
     }
     Ok(all)
 }
 
 fn write(experiment: &Experiment, folder: &Path, out: &Path) -> Result<Option<Written>, Failure> {
-    Ok(report::experiment::write(&experiment.name, &all_finished(experiment, folder)?, out)?)
+    Ok(report::experiment::write(
+        &experiment.name,
+        &all_finished(experiment, folder)?,
+        out,
+    )?)
 }
 
 /// Writes the report of an experiment's folder on the runs that are finished, and shows it.
 ///
 /// # Errors
 /// No run is finished, or the report cannot be written.
-pub(crate) fn show(experiment: &Experiment, folder: &Path, out: &Path, json: bool) -> Result<(), Failure> {
-    let Some(Written { json: machine, words }) = write(experiment, folder, out)? else {
-        return Err(Failure::new(Class::Data, format!("no run of {} is finished yet", folder.display())));
+pub(crate) fn show(
+    experiment: &Experiment,
+    folder: &Path,
+    out: &Path,
+    json: bool,
+) -> Result<(), Failure> {
+    let Some(Written {
+        json: machine,
+        words,
+    }) = write(experiment, folder, out)?
+    else {
+        return Err(Failure::new(
+            Class::Data,
+            format!("no run of {} is finished yet", folder.display()),
+        ));
     };
     if json {
         print!("{machine}");
@@ -146,14 +205,23 @@ struct Clock {
 }
 
 impl Clock {
-    /// How long the runs that are left will take, for people: as long as those of the same arm did, or as all did.
+    /// How long the runs that are left will take, for people: as long as those of the same arm did,
+    /// or as all did.
     fn left(&self, runs: &[(&Arm, u64)]) -> Option<String> {
         let mean = |of: &dyn Fn(&str) -> bool| {
-            let seconds: Vec<f64> = self.done.iter().filter(|(arm, _)| of(arm)).map(|(_, seconds)| *seconds).collect();
+            let seconds: Vec<f64> = self
+                .done
+                .iter()
+                .filter(|(arm, _)| of(arm))
+                .map(|(_, seconds)| *seconds)
+                .collect();
             (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64)
         };
         let all = mean(&|_| true)?;
-        let seconds: f64 = runs.iter().map(|(arm, _)| mean(&|name| name == arm.name).unwrap_or(all)).sum();
+        let seconds: f64 = runs
+            .iter()
+            .map(|(arm, _)| mean(&|name| name == arm.name).unwrap_or(all))
+            .sum();
         // Finished runs count what they say themselves; making phantoms and the like is beside it.
         let said: f64 = self.done.iter().map(|(_, seconds)| seconds).sum();
         let overhead = (self.began.elapsed().as_secs_f64() / said.max(1.0)).max(1.0);
@@ -175,15 +243,26 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let more = text("one").replace("{ name = 'one' }", "{ name = 'one' }, { name = 'two' }");
-        let [one, more, other] = [text("one"), more, text("other")].map(|text| Experiment::from_toml(&text).unwrap());
+        let [one, more, other] =
+            [text("one"), more, text("other")].map(|text| Experiment::from_toml(&text).unwrap());
         open(folder.path(), &one).unwrap();
         let begun = folder.path().join(place(&one.arms[0], 1));
         std::fs::create_dir_all(&begun).unwrap();
-        std::fs::write(begun.join(folder::SETTINGS), one.plan(&one.arms[0], 1, 2).unwrap().text).unwrap();
+        std::fs::write(
+            begun.join(folder::SETTINGS),
+            one.plan(&one.arms[0], 1, 2).unwrap().text,
+        )
+        .unwrap();
         open(folder.path(), &one).unwrap();
         open(folder.path(), &more).unwrap();
-        assert_eq!(open(folder.path(), &other).unwrap_err().class, Class::Configuration);
-        assert_eq!(open(&folder.path().join("arms"), &one).unwrap_err().class, Class::Configuration);
+        assert_eq!(
+            open(folder.path(), &other).unwrap_err().class,
+            Class::Configuration
+        );
+        assert_eq!(
+            open(&folder.path().join("arms"), &one).unwrap_err().class,
+            Class::Configuration
+        );
         let nothing = show(&one, folder.path(), folder.path(), false).unwrap_err();
         assert!(nothing.what.contains("no run"), "{}", nothing.what);
     }
@@ -194,7 +273,10 @@ mod tests {
             cases = 2\n[experiment]\nseeds = [1, 2]\narms = [{ name = 'one' }, { name = 'two' }]\n";
         let experiment = Experiment::from_toml(text).unwrap();
         let runs: Vec<(&Arm, u64)> = experiment.arms.iter().map(|arm| (arm, 2)).collect();
-        let mut clock = Clock { began: Instant::now(), done: Vec::new() };
+        let mut clock = Clock {
+            began: Instant::now(),
+            done: Vec::new(),
+        };
         assert_eq!(clock.left(&runs), None);
         clock.done.push(("one".into(), 600.0));
         assert_eq!(clock.left(&runs).unwrap(), "20 min");
@@ -205,7 +287,8 @@ mod tests {
     #[test]
     fn every_example_with_an_experiment_table_can_be_run() {
         for (name, text) in crate::examples::with("experiment") {
-            let experiment = Experiment::from_toml(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let experiment =
+                Experiment::from_toml(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(experiment.arms.len() > 1, "{name}");
         }
     }

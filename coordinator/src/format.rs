@@ -30,6 +30,9 @@ mod tests {
             (duration(4.26), duration(252.0), duration(7300.0)),
             ("4.3 s".into(), "4 min 12 s".into(), "2 h 1 min".into())
         );
-        assert_eq!((bytes(2_000), bytes(3_100_000)), ("2 kB".into(), "3.1 MB".into()));
+        assert_eq!(
+            (bytes(2_000), bytes(3_100_000)),
+            ("2 kB".into(), "3.1 MB".into())
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use protocol::case::Cases;
-use protocol::happening::Happening;
 use protocol::message::{Progress, TaskKind, Trained};
+use protocol::notification::Notification;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
@@ -27,10 +27,10 @@ impl View {
     }
 
     /// Something happened.
-    pub(crate) fn show(&mut self, happening: &Happening) {
+    pub(crate) fn show(&mut self, notification: &Notification) {
         if let Some(bars) = &mut self.bars {
-            bars.show(happening);
-        } else if let Some(line) = line(happening) {
+            bars.show(notification);
+        } else if let Some(line) = line(notification) {
             eprintln!("{line}");
         }
     }
@@ -46,7 +46,8 @@ impl View {
 
 /// A style; one that indicatif refuses is a fault of ours and falls back to its own.
 fn style(template: &str) -> ProgressStyle {
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     style.progress_chars("━╸─")
 }
 
@@ -76,34 +77,67 @@ impl Bars {
         }
     }
 
-    fn show(&self, happening: &Happening) {
-        match happening {
-            Happening::Preparing { site, done, total } => {
-                self.site(site, *done, *total, format!("preparing case {done} of {total}"));
+    fn show(&self, notification: &Notification) {
+        match notification {
+            Notification::Preparing { site, done, total } => {
+                self.site(
+                    site,
+                    *done,
+                    *total,
+                    format!("preparing case {done} of {total}"),
+                );
             }
-            Happening::Ready { site, .. } => self.site(site, 0, 1, "ready".into()),
-            Happening::Left { site, reason } => self.site(site, 0, 1, format!("left: {reason}")),
-            Happening::Failed { site, reason } => self.site(site, 0, 1, format!("failed: {reason}")),
-            Happening::Progress { site, progress } => self.site(site, progress.done, progress.total, work(progress)),
-            Happening::Concluding { site } => self.site(site, 0, 1, "concluding".into()),
-            Happening::Accepted { site, trained } => {
-                self.site(site, 1, 1, format!("update accepted, loss {:.3}", trained.mean_loss));
+            Notification::Ready { site, .. } => self.site(site, 0, 1, "ready".into()),
+            Notification::Left { site, reason } => self.site(site, 0, 1, format!("left: {reason}")),
+            Notification::Failed { site, reason } => {
+                self.site(site, 0, 1, format!("failed: {reason}"))
             }
-            Happening::RoundStarted { name, round, rounds, sites, .. } => {
+            Notification::Progress { site, progress } => {
+                self.site(site, progress.done, progress.total, work(progress))
+            }
+            Notification::Concluding { site } => self.site(site, 0, 1, "concluding".into()),
+            Notification::Accepted { site, trained } => {
+                self.site(
+                    site,
+                    1,
+                    1,
+                    format!("update accepted, loss {:.3}", trained.mean_loss),
+                );
+            }
+            Notification::RoundStarted {
+                name,
+                round,
+                rounds,
+                sites,
+                ..
+            } => {
                 self.rounds.set_length(u64::from(*rounds));
                 self.rounds.set_position(u64::from(round.saturating_sub(1)));
-                self.rounds.set_message(format!("{name}: round {round} of {rounds}"));
-                sites.iter().for_each(|site| self.site(site, 0, 1, "waiting".into()));
+                self.rounds
+                    .set_message(format!("{name}: round {round} of {rounds}"));
+                sites
+                    .iter()
+                    .for_each(|site| self.site(site, 0, 1, "waiting".into()));
             }
-            Happening::RoundFinished { round, .. } => self.rounds.set_position(u64::from(*round)),
-            Happening::Evaluating { round, cases, .. } => self.rounds.set_message(scoring(*round, *cases)),
-            Happening::Validated { .. } | Happening::WentBack { .. } => {
-                line(happening).into_iter().for_each(|line| drop(self.all.println(line)));
+            Notification::RoundFinished { round, .. } => {
+                self.rounds.set_position(u64::from(*round))
             }
-            Happening::Joined { site, .. } => self.site(site, 0, 1, "connected".into()),
-            Happening::Dropped { site } => self.site(site, 0, 1, "dropped".into()),
-            Happening::Paused | Happening::Resumed | Happening::Stopping | Happening::Finished => {
-                self.rounds.set_message(line(happening).unwrap_or_default());
+            Notification::Evaluating { round, cases, .. } => {
+                self.rounds.set_message(scoring(*round, *cases))
+            }
+            Notification::Validated { .. } | Notification::WentBack { .. } => {
+                line(notification)
+                    .into_iter()
+                    .for_each(|line| drop(self.all.println(line)));
+            }
+            Notification::Joined { site, .. } => self.site(site, 0, 1, "connected".into()),
+            Notification::Dropped { site } => self.site(site, 0, 1, "dropped".into()),
+            Notification::Paused
+            | Notification::Resumed
+            | Notification::Stopping
+            | Notification::Finished => {
+                self.rounds
+                    .set_message(line(notification).unwrap_or_default());
             }
         }
     }
@@ -132,50 +166,95 @@ fn scoring(round: u32, cases: Cases) -> String {
 }
 
 /// Said of a site none of whose cases has a lesion.
-const NO_LESION: &str =
-    "; its labels hold no lesion in any case, so its Dice will say nothing: is data.lesion_labels right there?";
+const NO_LESION: &str = "; its labels hold no lesion in any case, so its Dice will say nothing: is data.lesion_labels right there?";
 
 /// What happened in one line; `None` for what happens too often to be worth one.
-fn line(happening: &Happening) -> Option<String> {
-    Some(match happening {
-        Happening::Preparing { .. } | Happening::Progress { .. } => return None,
-        Happening::Joined { site, .. } => format!("{site} connected"),
-        Happening::Ready { site, inventory } => {
-            let none = if inventory.lesions() == 0 { NO_LESION } else { "" };
+fn line(notification: &Notification) -> Option<String> {
+    Some(match notification {
+        Notification::Preparing { .. } | Notification::Progress { .. } => return None,
+        Notification::Joined { site, .. } => format!("{site} connected"),
+        Notification::Ready { site, inventory } => {
+            let none = if inventory.lesions() == 0 {
+                NO_LESION
+            } else {
+                ""
+            };
             format!(
                 "{site} is ready: {} training, {} validation, {} held-out cases, {} skipped{none}",
-                inventory.training_cases, inventory.validation_cases, inventory.held_out_cases, inventory.skipped_cases
+                inventory.training_cases,
+                inventory.validation_cases,
+                inventory.held_out_cases,
+                inventory.skipped_cases
             )
         }
-        Happening::Left { site, reason } => format!("{site} left: {reason}"),
-        Happening::RoundStarted { name, round, rounds, sites, .. } => {
-            format!("{name}: round {round} of {rounds} with {}", sites.join(", "))
+        Notification::Left { site, reason } => format!("{site} left: {reason}"),
+        Notification::RoundStarted {
+            name,
+            round,
+            rounds,
+            sites,
+            ..
+        } => {
+            format!(
+                "{name}: round {round} of {rounds} with {}",
+                sites.join(", ")
+            )
         }
-        Happening::Concluding { site } => format!("{site}: the deadline came, it is to send what it has"),
-        Happening::Accepted { site, trained } => {
-            let Trained { mean_loss, slices, steps, asked_steps, .. } = trained;
-            let part = if steps < asked_steps { format!(", {steps} of {asked_steps} steps") } else { String::new() };
+        Notification::Concluding { site } => {
+            format!("{site}: the deadline came, it is to send what it has")
+        }
+        Notification::Accepted { site, trained } => {
+            let Trained {
+                mean_loss,
+                slices,
+                steps,
+                asked_steps,
+                ..
+            } = trained;
+            let part = if steps < asked_steps {
+                format!(", {steps} of {asked_steps} steps")
+            } else {
+                String::new()
+            };
             format!("{site}: update accepted, loss {mean_loss:.4}, {slices} slices{part}")
         }
-        Happening::Failed { site, reason } => format!("{site} failed: {reason}"),
-        Happening::RoundFinished { round, updates, seconds, .. } => {
+        Notification::Failed { site, reason } => format!("{site} failed: {reason}"),
+        Notification::RoundFinished {
+            round,
+            updates,
+            seconds,
+            ..
+        } => {
             format!("round {round} finished: {updates} updates, {seconds:.1} s")
         }
-        Happening::Evaluating { round, cases, .. } => scoring(*round, *cases),
-        Happening::Validated { round, score, best, .. } => {
+        Notification::Evaluating { round, cases, .. } => scoring(*round, *cases),
+        Notification::Validated {
+            round, score, best, ..
+        } => {
             let undefined = "undefined, because no validation case that was scored holds a lesion";
             let score = score.map_or(undefined.into(), |dice| format!("{dice:.4}"));
-            format!("round {round}: validation Dice {score}{}", if *best { ", the best so far" } else { "" })
+            format!(
+                "round {round}: validation Dice {score}{}",
+                if *best { ", the best so far" } else { "" }
+            )
         }
-        Happening::WentBack { round, to, reason, .. } => {
-            let from = if *to == 0 { "the initial model".into() } else { format!("the model of round {to}") };
+        Notification::WentBack {
+            round, to, reason, ..
+        } => {
+            let from = if *to == 0 {
+                "the initial model".into()
+            } else {
+                format!("the model of round {to}")
+            };
             format!("the model of round {round} is discarded, {from} goes on: {reason}")
         }
-        Happening::Dropped { site } => format!("{site} was dropped by the operator"),
-        Happening::Paused => "paused: no new task is handed out until `coordinator resume`".into(),
-        Happening::Resumed => "tasks are handed out again".into(),
-        Happening::Stopping => "stopping: what is at work here is finished first".into(),
-        Happening::Finished => "the federation is finished".into(),
+        Notification::Dropped { site } => format!("{site} was dropped by the operator"),
+        Notification::Paused => {
+            "paused: no new task is handed out until `coordinator resume`".into()
+        }
+        Notification::Resumed => "tasks are handed out again".into(),
+        Notification::Stopping => "stopping: what is at work here is finished first".into(),
+        Notification::Finished => "the federation is finished".into(),
     })
 }
 
@@ -186,16 +265,41 @@ mod tests {
 
     #[test]
     fn a_site_says_what_it_is_at() {
-        let task = |kind| TaskId { run: RunId(0), round: 2, kind, pass: 0 };
-        let progress = |kind, loss| Progress { task: task(kind), done: 3, total: 8, loss, slices_per_second: 87.6 };
-        assert_eq!(work(&progress(TaskKind::Train, Some(0.4123))), "training, loss 0.412, 88 slices/s");
-        assert_eq!(work(&progress(TaskKind::Evaluate(Cases::HeldOut), None)), "scoring, 3 of 8");
+        let task = |kind| TaskId {
+            run: RunId(0),
+            round: 2,
+            kind,
+            pass: 0,
+        };
+        let progress = |kind, loss| Progress {
+            task: task(kind),
+            done: 3,
+            total: 8,
+            loss,
+            slices_per_second: 87.6,
+        };
+        assert_eq!(
+            work(&progress(TaskKind::Train, Some(0.4123))),
+            "training, loss 0.412, 88 slices/s"
+        );
+        assert_eq!(
+            work(&progress(TaskKind::Evaluate(Cases::HeldOut), None)),
+            "scoring, 3 of 8"
+        );
     }
 
     #[test]
     fn a_score_without_lesions_is_undefined() {
-        let happening = Happening::Validated { run: RunId(0), round: 3, score: None, best: false };
-        let words = line(&happening).unwrap();
-        assert!(words.starts_with("round 3: validation Dice undefined, because no validation case"), "{words}");
+        let notification = Notification::Validated {
+            run: RunId(0),
+            round: 3,
+            score: None,
+            best: false,
+        };
+        let words = line(&notification).unwrap();
+        assert!(
+            words.starts_with("round 3: validation Dice undefined, because no validation case"),
+            "{words}"
+        );
     }
 }

@@ -1,26 +1,26 @@
-//! What a finished federation is worth: `report.json` for programs, `report.html` for radiologists, and the pictures
-//! as files of their own.
+//! What a finished federation is worth: `report.json` for programs, `report.html` for radiologists,
+//! and the pictures as files of their own.
 
+mod ablation;
+mod case_metrics;
 mod comparison;
-pub mod contract;
 pub(crate) mod experiment;
 mod figures;
-mod heat;
+mod heatmap;
 mod html;
-mod look;
 mod markup;
 mod matrix;
-mod missing;
 mod overlays;
 mod plot;
 mod points;
 mod roc;
+pub mod schema;
 mod summary;
 mod tables;
 pub(super) mod terminal;
 #[cfg(test)]
 pub(crate) mod tests;
-mod words;
+mod wording;
 
 use crate::store::{OUTCOME, StoreError};
 pub use plot::DrawError;
@@ -89,26 +89,40 @@ pub fn read(run_folder: &Path) -> Result<Outcome, ReportError> {
     serde_json::from_slice(&text).map_err(|source| ReportError::Outcome { path, source })
 }
 
-/// Writes `report.json`, `report.html` and `figures/*.svg` into the folder `out`, which is made if need be.
+/// Writes `report.json`, `report.html` and `figures/*.svg` into the folder `out`, which is made if
+/// need be.
 ///
 /// # Errors
 /// [`ReportError::Disk`]; [`ReportError::Draw`] would be a fault of ours.
 pub fn write(outcome: &Outcome, out: &Path) -> Result<(), ReportError> {
     let report = summarise(outcome);
     let figures = figures::draw(&report, outcome)?;
-    // In the run folder it is as private as what it is made of; a folder of its own is there to be shown.
+    // In the run folder it is as private as what it is made of; a folder of its own is there to be
+    // shown.
     let own = out.join(OUTCOME).exists();
     let folder = out.join("figures");
-    let made = if own { private::create_folder(&folder) } else { std::fs::create_dir_all(&folder) };
+    let made = if own {
+        private::create_folder(&folder)
+    } else {
+        std::fs::create_dir_all(&folder)
+    };
     made.map_err(disk("create", &folder))?;
     for figure in &figures {
-        put(&folder.join(format!("{}.svg", figure.name)), &figure.svg, own)?;
+        put(
+            &folder.join(format!("{}.svg", figure.name)),
+            &figure.svg,
+            own,
+        )?;
     }
     put(&out.join("report.json"), &json(&report)?, own)?;
-    put(&out.join("report.html"), &html::page(&report, &figures, outcome), own)
+    put(
+        &out.join("report.html"),
+        &html::page(&report, &figures, outcome),
+        own,
+    )
 }
 
-fn json(report: &contract::Report) -> Result<String, ReportError> {
+fn json(report: &schema::Report) -> Result<String, ReportError> {
     Ok(serde_json::to_string_pretty(report).map_err(ReportError::Encode)? + "\n")
 }
 
@@ -122,12 +136,23 @@ fn put(path: &Path, text: &str, own: bool) -> Result<(), ReportError> {
             StoreError::Io { error, .. } => error,
             other => std::io::Error::other(other),
         };
-        ReportError::Disk { action: "write", path: path.to_owned(), source }
+        ReportError::Disk {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        }
     })
 }
 
-fn disk<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> ReportError + 'a {
-    move |source| ReportError::Disk { action, path: path.to_owned(), source }
+fn disk<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> ReportError + 'a {
+    move |source| ReportError::Disk {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Prints what matters and where the rest is, or all of `report.json`.
@@ -139,7 +164,11 @@ pub fn show(outcome: &Outcome, out: &Path, as_json: bool) -> Result<(), ReportEr
     if as_json {
         print!("{}", json(&report)?);
     } else {
-        println!("{}\nreport: {}", terminal::table(&report), out.join("report.html").display());
+        println!(
+            "{}\nreport: {}",
+            terminal::table(&report),
+            out.join("report.html").display()
+        );
     }
     Ok(())
 }

@@ -8,13 +8,13 @@ use program::private;
 use program::signal::Signal;
 use program::{Class, Explain};
 use protocol::architecture::{initial, manifest};
-use protocol::federation::Federation;
-use protocol::happening::Happening;
+use protocol::coordinator::{Checkpoint, Plan, StateMachine};
 use protocol::message::{RunId, TaskId, Trained};
 use protocol::model_file::{ModelFileError, import_state_dict};
+use protocol::notification::Notification;
 use protocol::outcome::Outcome;
 use protocol::parameters::{Manifest, Parameters, ParametersId};
-use protocol::round::{Machine, Plan, Snapshot};
+use protocol::settings::Federation;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -119,35 +119,43 @@ impl From<End> for ServeError {
     }
 }
 
-/// Serves a federation until its outcome, which is in the run folder then, or until `shutdown` holds a signal. With the
-/// folder of a run of the same settings it goes on where that run stopped, with the updates that were accepted.
+/// Serves a federation until its outcome, which is in the run folder then, or until `shutdown`
+/// holds a signal. With the folder of a run of the same settings it goes on where that run stopped,
+/// with the updates that were accepted.
 ///
 /// # Errors
 /// See [`ServeError`]; what was finished before stands in the run folder.
 pub async fn serve(
     config: ServeConfig,
-    happenings: mpsc::UnboundedSender<Happening>,
+    notifications: mpsc::UnboundedSender<Notification>,
     shutdown: watch::Receiver<Option<Signal>>,
 ) -> Result<Outcome, ServeError> {
     let began = Instant::now();
     let mut picture = Status::new(&config.federation, status::now());
     let federation = Arc::new(config.federation);
     let manifest = Arc::new(manifest(&federation.model, &federation.input));
-    let (store, mut snapshot) = Store::open(&config.run_folder, &federation, config.keep_updates)?;
-    let accepted = snapshot.as_mut().map(|snapshot| recover(&store, &manifest, snapshot)).unwrap_or_default();
+    let (store, mut checkpoint) =
+        Store::open(&config.run_folder, &federation, config.keep_updates)?;
+    let accepted = checkpoint
+        .as_mut()
+        .map(|checkpoint| recover(&store, &manifest, checkpoint))
+        .unwrap_or_default();
     let start = match &config.start {
         Some(file) => read_weights(file, &federation)?,
         None => initial(&manifest, federation.seed),
     };
-    let start = prepare(&store, start, &manifest, snapshot.as_ref())?;
-    picture.keep(&snapshot.clone().unwrap_or_default());
+    let start = prepare(&store, start, &manifest, checkpoint.as_ref())?;
+    picture.keep(&checkpoint.clone().unwrap_or_default());
     if picture.paused {
         // Who starts it again has to hear why nothing begins.
-        let _ = happenings.send(Happening::Paused);
+        let _ = notifications.send(Notification::Paused);
     }
     let (picture, looked_at) = watch::channel(picture);
     let (commands, control) = mpsc::channel(16);
-    let web = config.status.map(|page| Web::open(page, &config.run_folder, looked_at, commands)).transpose()?;
+    let web = config
+        .status
+        .map(|page| Web::open(page, &config.run_folder, looked_at, commands))
+        .transpose()?;
     let (events, inbound) = mpsc::channel(64);
     let server = ServerConfig {
         listen: config.listen,
@@ -157,7 +165,10 @@ pub async fn serve(
         expected_bytes: store.update_bytes(&manifest),
         expected_sites: federation.sites.expected.clone(),
     };
-    private::warn("the coordinator's key", &server.certificates.join("key.pem"));
+    private::warn(
+        "the coordinator's key",
+        &server.certificates.join("key.pem"),
+    );
     let server = Server::bind(server, events).await?;
     tracing::info!(address = %server.local_addr(), "listening");
     if let Some(address) = server.fallback_addr() {
@@ -170,26 +181,57 @@ pub async fn serve(
         model_bytes: manifest.bytes(),
         update_bytes: store.update_bytes(&manifest),
     };
-    let machine = Machine::new(plan, snapshot, Duration::ZERO);
+    let machine = StateMachine::new(plan, checkpoint, Duration::ZERO);
     let (store, state) = (Arc::new(store), DriverState::new(began, accepted));
-    let driver = Driver { machine, store, server, federation, manifest, happenings, picture, state };
-    let ended = driver.run(Inputs { inbound, control, shutdown }).await;
+    let driver = Driver {
+        machine,
+        store,
+        server,
+        federation,
+        manifest,
+        notifications,
+        picture,
+        state,
+    };
+    let ended = driver
+        .run(Inputs {
+            inbound,
+            control,
+            shutdown,
+        })
+        .await;
     if let Some(web) = web {
         web.close().await;
     }
     Ok(ended?)
 }
 
-/// The updates that were accepted before a restart. One whose file is lost or damaged is asked for again.
-fn recover(store: &Store, manifest: &Manifest, snapshot: &mut Snapshot) -> Accepted {
+/// The updates that were accepted before a restart. One whose file is lost or damaged is asked for
+/// again.
+fn recover(store: &Store, manifest: &Manifest, checkpoint: &mut Checkpoint) -> Accepted {
     let mut accepted = Accepted::new();
-    for (index, run) in snapshot.runs.iter_mut().enumerate() {
-        let (name, id) = (run.outcome.name.clone(), RunId(u16::try_from(index).unwrap_or(u16::MAX)));
+    for (index, run) in checkpoint.runs.iter_mut().enumerate() {
+        let (name, id) = (
+            run.outcome.name.clone(),
+            RunId(u16::try_from(index).unwrap_or(u16::MAX)),
+        );
         let mut sound = |site: &str, trained: &Trained| {
-            let place = Place { run: &name, round: trained.task.round };
+            let place = Place {
+                run: &name,
+                round: trained.task.round,
+            };
             match store.accepted(place, site, manifest, trained.parameters) {
                 Ok(checked) => {
-                    accepted.insert((TaskId { run: id, ..trained.task }, site.to_string()), checked);
+                    accepted.insert(
+                        (
+                            TaskId {
+                                run: id,
+                                ..trained.task
+                            },
+                            site.to_string(),
+                        ),
+                        checked,
+                    );
                     true
                 }
                 Err(error) => {
@@ -209,35 +251,58 @@ fn recover(store: &Store, manifest: &Manifest, snapshot: &mut Snapshot) -> Accep
 }
 
 fn read_weights(file: &Path, federation: &Federation) -> Result<Parameters, ServeError> {
-    let bytes = std::fs::read(file).map_err(|error| ServeError::Unreadable { path: file.into(), error })?;
+    let bytes = std::fs::read(file).map_err(|error| ServeError::Unreadable {
+        path: file.into(),
+        error,
+    })?;
     let imported = import_state_dict(&bytes, &federation.model, &federation.input);
-    let imported = imported.map_err(|error| ServeError::Weights { path: file.into(), error })?;
+    let imported = imported.map_err(|error| ServeError::Weights {
+        path: file.into(),
+        error,
+    })?;
     if !imported.hashed {
         tracing::warn!(file = %file.display(), "the weights to begin from carry no hash: damage to the file cannot be seen");
     }
     Ok(imported.parameters)
 }
 
-/// Stores the initial model, and checks the models that a resumed run goes on from. The parameters end here: nobody needs
-/// them in memory any more.
+/// Stores the initial model, and checks the models that a resumed run goes on from. The parameters
+/// end here: nobody needs them in memory any more.
 fn prepare(
     store: &Store,
     start: Parameters,
     manifest: &Arc<Manifest>,
-    snapshot: Option<&Snapshot>,
+    checkpoint: Option<&Checkpoint>,
 ) -> Result<ParametersId, StoreError> {
-    let (place, id) = (Place { run: "federation", round: 0 }, start.id());
-    match snapshot {
+    let (place, id) = (
+        Place {
+            run: "federation",
+            round: 0,
+        },
+        start.id(),
+    );
+    match checkpoint {
         Some(_) => store.same_start(place, manifest, id)?,
         None => store.put_model(place, &start)?,
     }
-    for run in snapshot.iter().flat_map(|snapshot| &snapshot.runs) {
+    for run in checkpoint.iter().flat_map(|checkpoint| &checkpoint.runs) {
         let name = run.outcome.name.as_str();
         // A model that is discarded may be replaced on the disk already.
-        let last = run.model.filter(|_| run.discarded.is_none()).map(|id| (run.finished, id));
+        let last = run
+            .model
+            .filter(|_| run.discarded.is_none())
+            .map(|id| (run.finished, id));
         let best = run.best.map(|best| (best.round, best.parameters));
-        let used = run.buffer.iter().flat_map(|buffer| &buffer.models).filter(|(round, _)| **round > 0);
-        for (round, id) in last.into_iter().chain(best).chain(used.map(|(round, id)| (*round, *id))) {
+        let used = run
+            .buffer
+            .iter()
+            .flat_map(|buffer| &buffer.models)
+            .filter(|(round, _)| **round > 0);
+        for (round, id) in last
+            .into_iter()
+            .chain(best)
+            .chain(used.map(|(round, id)| (*round, *id)))
+        {
             store.verify(Place { run: name, round }, manifest, id)?;
         }
     }

@@ -1,9 +1,10 @@
 //! The sites' connections: who is there, what they say, and the parameters that go to and fro.
 //!
-//! QUIC with mutual TLS 1.3. A site is who its certificate says it is, and has one connection at a time: a newer one
-//! takes the older one's place, and the numbers in [`Inbound`] tell them apart. For each connection the events come in
-//! order: `Connected`, then anything, then `Closed`; `Closed` of a replaced connection comes before `Connected` of the
-//! one that took its place. Sites whose network lets no UDP through may come through a tunnel of TLS over TCP. See
+//! QUIC with mutual TLS 1.3. A site is who its certificate says it is, and has one connection at a
+//! time: a newer one takes the older one's place, and the numbers in [`Inbound`] tell them apart.
+//! For each connection the events come in order: `Connected`, then anything, then `Closed`;
+//! `Closed` of a replaced connection comes before `Connected` of the one that took its place. Sites
+//! whose network lets no UDP through may come through a tunnel of TLS over TCP. See
 //! docs/developers/PROTOCOL.md.
 
 mod peers;
@@ -36,8 +37,9 @@ pub struct ServerConfig {
     pub fallback: Option<SocketAddr>,
     /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
     pub certificates: PathBuf,
-    /// Where verified parameters are put, in a folder for each site; the receiver of [`Inbound::Parameters`] moves or removes
-    /// them. What a broken connection brought is kept there for the next one: at most one model for each site.
+    /// Where verified parameters are put, in a folder for each site; the receiver of
+    /// [`Inbound::Parameters`] moves or removes them. What a broken connection brought is kept
+    /// there for the next one: at most one model for each site.
     pub incoming: PathBuf,
     /// How many bytes a site's update takes.
     pub expected_bytes: u64,
@@ -79,7 +81,8 @@ pub enum Inbound {
         /// Raw little-endian `f32`, in the incoming folder.
         file: PathBuf,
     },
-    /// This end's disk failed in a transfer: no site is to blame, and no other one will fare better.
+    /// This end's disk failed in a transfer: no site is to blame, and no other one will fare
+    /// better.
     DiskFailed {
         /// What the system says.
         reason: String,
@@ -151,13 +154,16 @@ impl Explain for ServerError {
         match self {
             Self::Certificates(_) => Some("`coordinator init` writes certificates".into()),
             Self::Listen { reason, .. } => Some(address::of_address(reason, address::UDP).into()),
-            Self::Fallback { reason, .. } => Some(address::of_address(reason, address::FALLBACK).into()),
+            Self::Fallback { reason, .. } => {
+                Some(address::of_address(reason, address::FALLBACK).into())
+            }
             Self::Incoming { .. } => None,
         }
     }
 }
 
-/// Why something could not be sent. Where the connection is at fault, the site's `Closed` is on its way.
+/// Why something could not be sent. Where the connection is at fault, the site's `Closed` is on its
+/// way.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SendError {
     /// The site has no connection.
@@ -171,7 +177,8 @@ pub enum SendError {
     Message(#[from] CodecError),
 }
 
-/// A listening coordinator. Dropping it ends all connections at once; [`Server::shutdown`] does so politely.
+/// A listening coordinator. Dropping it ends all connections at once; [`Server::shutdown`] does so
+/// politely.
 #[derive(Debug)]
 pub struct Server {
     endpoint: quic::Endpoint,
@@ -179,12 +186,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to listen, on the current tokio runtime. Events wait for `events` to be read: a slow reader slows the
-    /// sites down and costs no memory.
-    pub async fn bind(config: ServerConfig, events: mpsc::Sender<Inbound>) -> Result<Self, ServerError> {
+    /// Starts to listen, on the current tokio runtime. Events wait for `events` to be read: a slow
+    /// reader slows the sites down and costs no memory.
+    pub async fn bind(
+        config: ServerConfig,
+        events: mpsc::Sender<Inbound>,
+    ) -> Result<Self, ServerError> {
         let tls = tls::configuration(&config.certificates)?;
         tls::check_clock(&config.certificates, SystemTime::now())?;
-        let incoming = |reason| ServerError::Incoming { path: config.incoming.clone(), reason };
+        let incoming = |reason| ServerError::Incoming {
+            path: config.incoming.clone(),
+            reason,
+        };
         transport::wire::sweep(&config.incoming).map_err(incoming)?;
         let outer = match config.fallback {
             Some(listen) => Some((listen, tls::tunnel(&config.certificates)?)),
@@ -195,7 +208,14 @@ impl Server {
         let tunnels = match outer {
             None => None,
             Some((listen, outer)) => {
-                let opened = Tunnels::open(listen, outer, endpoint.local_addr(), origins, tunnel::LIMITS).await;
+                let opened = Tunnels::open(
+                    listen,
+                    outer,
+                    endpoint.local_addr(),
+                    origins,
+                    tunnel::LIMITS,
+                )
+                .await;
                 Some(opened.map_err(|reason| ServerError::Fallback { listen, reason })?)
             }
         };
@@ -217,28 +237,41 @@ impl Server {
     /// Queues a message. Never waits. Line breaks in a text for people become spaces.
     pub fn send(&self, site: &str, mut message: CoordinatorMessage) -> Result<(), SendError> {
         match &mut message {
-            CoordinatorMessage::Refused { reason: text } | CoordinatorMessage::Finished { summary: text } => {
+            CoordinatorMessage::Refused { reason: text }
+            | CoordinatorMessage::Finished { summary: text } => {
                 *text = sentence(text);
             }
             _ => {}
         }
         message.check()?;
-        self.endpoint.peers().order(site, Outbound::Message(Box::new(message)))
+        self.endpoint
+            .peers()
+            .order(site, Outbound::Message(Box::new(message)))
     }
 
-    /// Queues parameters, to be read from `file` when their turn comes: it must stay until the transfer or the
-    /// connection ended. Never waits. A file that cannot be read, or is not as long as `header` says, ends the
-    /// connection.
-    pub fn send_parameters(&self, site: &str, header: TransferHeader, file: PathBuf) -> Result<(), SendError> {
-        self.endpoint.peers().order(site, Outbound::Parameters(header, file))
+    /// Queues parameters, to be read from `file` when their turn comes: it must stay until the
+    /// transfer or the connection ended. Never waits. A file that cannot be read, or is not as long
+    /// as `header` says, ends the connection.
+    pub fn send_parameters(
+        &self,
+        site: &str,
+        header: TransferHeader,
+        file: PathBuf,
+    ) -> Result<(), SendError> {
+        self.endpoint
+            .peers()
+            .order(site, Outbound::Parameters(header, file))
     }
 
     /// Ends a site's connection, after what was queued before. The site reads the reason.
     pub fn close(&self, site: &str, reason: &str) -> Result<(), SendError> {
-        self.endpoint.peers().order(site, Outbound::Close(CloseCode::Closed, reason.to_owned()))
+        self.endpoint
+            .peers()
+            .order(site, Outbound::Close(CloseCode::Closed, reason.to_owned()))
     }
 
-    /// Ends all connections, after what was queued before, and stops listening. Takes a few seconds at most.
+    /// Ends all connections, after what was queued before, and stops listening. Takes a few seconds
+    /// at most.
     pub async fn shutdown(self) {
         self.endpoint.shutdown().await;
     }

@@ -25,10 +25,18 @@ pub(crate) fn execute(
     with_local: bool,
     start: Option<PathBuf>,
 ) -> Result<Outcome, Failure> {
-    let simulation = Simulation { plan, folder, agent: children::binary()?, with_local, start };
+    let simulation = Simulation {
+        plan,
+        folder,
+        agent: children::binary()?,
+        with_local,
+        start,
+    };
     let runtime = program::threads::runtime(Some(2))?;
-    let outcome =
-        runtime.block_on(simulation.run(|config, happen, stop| async move { Ok(serve(config, happen, stop).await?) }));
+    let outcome = runtime.block_on(
+        simulation
+            .run(|config, happen, stop| async move { Ok(serve(config, happen, stop).await?) }),
+    );
     runtime.shutdown_timeout(Duration::from_secs(2));
     let outcome = outcome?;
     report::write(&outcome, simulation.folder.path())?;

@@ -1,5 +1,6 @@
-//! What a federation at work looks like from outside: one picture, folded from what happens and from the facts that
-//! are kept, for the web page, the `status` command and Prometheus alike; and the commands that steer it.
+//! What a federation at work looks like from outside: one picture, folded from what happens and
+//! from the checkpoint that are kept, for the web page, the `status` command and Prometheus alike;
+//! and the commands that steer it.
 //!
 //! ```text
 //! picture, fold   Status: plain data, and how it follows from what happens (no IO; time is an argument)
@@ -18,9 +19,9 @@ mod guard;
 mod history;
 mod metrics;
 mod page;
-mod picture;
 mod running;
 mod settings;
+mod state;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
@@ -28,9 +29,9 @@ mod token;
 mod web;
 
 pub use client::ClientError;
-pub use picture::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
 pub(crate) use running::{look, no_run_folder, steer};
 pub use settings::{Page, bind};
+pub use state::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
 pub use token::TokenError;
 pub(crate) use web::{Action, Command, Web};
 
@@ -41,7 +42,9 @@ use std::borrow::Cow;
 /// Seconds since 1970, UTC: the one clock of every [`Status`].
 #[must_use]
 pub fn now() -> f64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Why the status page cannot be shown.
@@ -73,7 +76,8 @@ pub enum StatusError {
 impl Explain for StatusError {
     fn class(&self) -> Class {
         match self {
-            Self::Listen { .. } | Self::Token(TokenError::File { .. } | TokenError::Unusable(_)) => {
+            Self::Listen { .. }
+            | Self::Token(TokenError::File { .. } | TokenError::Unusable(_)) => {
                 Class::Configuration
             }
             Self::Token(TokenError::Random) => Class::Internal,
@@ -83,13 +87,16 @@ impl Explain for StatusError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Listen { reason, .. } => Some(address::of_address(reason, address::STATUS).into()),
-            Self::Token(TokenError::File { .. }) => {
-                Some("serve.status_token_file names it; without that key it lies in the run folder".into())
+            Self::Listen { reason, .. } => {
+                Some(address::of_address(reason, address::STATUS).into())
             }
-            Self::Token(TokenError::Unusable(_)) => {
-                Some("remove the file and name none in serve.status_token_file: a token is made".into())
-            }
+            Self::Token(TokenError::File { .. }) => Some(
+                "serve.status_token_file names it; without that key it lies in the run folder"
+                    .into(),
+            ),
+            Self::Token(TokenError::Unusable(_)) => Some(
+                "remove the file and name none in serve.status_token_file: a token is made".into(),
+            ),
             Self::Token(TokenError::Random) | Self::Beacon { .. } => None,
         }
     }

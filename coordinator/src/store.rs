@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! settings.json            the federation's settings; another federation is refused
-//! state.json               the facts a restart needs, with their checksum; state.previous.json is the one before
+//! state.json               the checkpoint a restart needs, with their checksum; state.previous.json is the one before
 //! federation/round-0000/   global.f32: the initial model
 //! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8;
 //!                          an update was trained from the model of the round before; updates.json names each with its base
@@ -15,7 +15,7 @@
 //! ```
 
 mod atomic;
-mod facts;
+mod checkpoint;
 mod lock;
 mod records;
 mod remedy;
@@ -27,17 +27,17 @@ use aggregation::Source;
 use aggregation::{AggregateError, BLOCK, Checked};
 use atomic::AtomicFile;
 pub(crate) use atomic::write_whole;
-pub use facts::peek;
+pub use checkpoint::peek;
 pub(crate) use lock::in_use;
 pub use lock::is_held;
 use program::private;
 use protocol::architecture::manifest;
-use protocol::delta::Encoding;
-use protocol::federation::{Federation, Precision};
+use protocol::coordinator::{Checkpoint, RunProgress};
 use protocol::model_file::{ModelCard, prelude};
 use protocol::outcome::{Outcome, RoundRecord};
 use protocol::parameters::{Manifest, Parameters, ParametersId, to_bytes};
-use protocol::round::{RunProgress, Snapshot};
+use protocol::settings::{Federation, Precision};
+use protocol::update_encoding::Encoding;
 pub use records::records;
 pub use source::FileSource;
 use std::fs::{self, File};
@@ -70,12 +70,12 @@ pub enum StoreError {
         /// Its process, as far as known.
         process: Option<u32>,
     },
-    /// The facts that a restart needs are gone, and rounds are there.
+    /// The checkpoint that a restart needs are gone, and rounds are there.
     #[error("{} is missing, and the folder holds rounds of a run", path.display())]
     NoFacts {
         /// Where they should be.
         path: PathBuf,
-        /// Whether the facts before are there.
+        /// Whether the checkpoint before are there.
         previous: bool,
     },
     /// The folder belongs to a federation with other settings.
@@ -114,7 +114,11 @@ pub enum StoreError {
 
 impl StoreError {
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |error| Self::Io { action, path: path.into(), error }
+        move |error| Self::Io {
+            action,
+            path: path.into(),
+            error,
+        }
     }
 }
 
@@ -140,9 +144,9 @@ pub struct Place<'a> {
 }
 
 impl Store {
-    /// Opens a run folder, new or with a run of the same settings to go on with. With `keep_updates` every round's
-    /// models and updates stay; otherwise the last two rounds', the best model and the last round's updates do, and
-    /// whatever somebody still trains from.
+    /// Opens a run folder, new or with a run of the same settings to go on with. With
+    /// `keep_updates` every round's models and updates stay; otherwise the last two rounds', the
+    /// best model and the last round's updates do, and whatever somebody still trains from.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -150,13 +154,19 @@ impl Store {
         root: &Path,
         federation: &Federation,
         keep_updates: bool,
-    ) -> Result<(Self, Option<Snapshot>), StoreError> {
+    ) -> Result<(Self, Option<Checkpoint>), StoreError> {
         private::create_folder(root).map_err(StoreError::io("create", root))?;
         private::warn("the run folder", root);
         let lock = lock::lock(root)?;
         let network = manifest(&federation.model, &federation.input);
         let encoding = Encoding::new(&network, federation.updates).map(Arc::new);
-        let store = Self { root: root.into(), keep_updates, encoding, precision: federation.updates, _lock: lock };
+        let store = Self {
+            root: root.into(),
+            keep_updates,
+            encoding,
+            precision: federation.updates,
+            _lock: lock,
+        };
         let settings = root.join("settings.json");
         match fs::read(&settings) {
             Ok(text) => store.compare_settings(&settings, &text, federation)?,
@@ -165,14 +175,21 @@ impl Store {
             }
             Err(error) => return Err(StoreError::io("read", &settings)(error)),
         }
-        let snapshot = facts::read(root)?;
-        if snapshot.is_none() && facts::had_rounds(root) {
-            let previous = root.join(facts::PREVIOUS).exists();
-            return Err(StoreError::NoFacts { path: root.join(facts::STATE), previous });
+        let checkpoint = checkpoint::read(root)?;
+        if checkpoint.is_none() && checkpoint::had_rounds(root) {
+            let previous = root.join(checkpoint::PREVIOUS).exists();
+            return Err(StoreError::NoFacts {
+                path: root.join(checkpoint::STATE),
+                previous,
+            });
         }
-        // The report needs them in the end: whoever starts a run that goes on hears now what is wrong with one.
-        snapshot.iter().flat_map(|facts| &facts.runs).try_for_each(|run| store.records(run).map(drop))?;
-        Ok((store, snapshot))
+        // The report needs them in the end: whoever starts a run that goes on hears now what is
+        // wrong with one.
+        checkpoint
+            .iter()
+            .flat_map(|checkpoint| &checkpoint.runs)
+            .try_for_each(|run| store.records(run).map(drop))?;
+        Ok((store, checkpoint))
     }
 
     /// Where received parameters arrive: on the same disk, so that they can be moved.
@@ -198,28 +215,41 @@ impl Store {
     /// When the disk refuses.
     pub fn put_model(&self, place: Place<'_>, parameters: &Parameters) -> Result<(), StoreError> {
         let mut file = AtomicFile::create(&self.model(place))?;
-        parameters.values().chunks(BLOCK).try_for_each(|block| file.write(&to_bytes(block)))?;
+        parameters
+            .values()
+            .chunks(BLOCK)
+            .try_for_each(|block| file.write(&to_bytes(block)))?;
         file.commit()
     }
 
-    fn checked(path: &Path, manifest: &Manifest, id: ParametersId) -> Result<Checked<FileSource>, StoreError> {
-        Checked::check(FileSource::open(path, manifest)?, manifest, id).map_err(|error| unsound(path, error))
+    fn checked(
+        path: &Path,
+        manifest: &Manifest,
+        id: ParametersId,
+    ) -> Result<Checked<FileSource>, StoreError> {
+        Checked::check(FileSource::open(path, manifest)?, manifest, id)
+            .map_err(|error| unsound(path, error))
     }
 
-    /// Keeps the facts that a restart needs.
+    /// Keeps the checkpoint that a restart needs.
     ///
     /// # Errors
-    /// When the disk refuses; the facts kept before still stand.
-    pub fn persist(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        facts::write(&self.root, snapshot)
+    /// When the disk refuses; the checkpoint kept before still stand.
+    pub fn persist(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        checkpoint::write(&self.root, checkpoint)
     }
 
-    /// Removes models and updates that nothing leads to any more from facts that are kept, or from any later ones.
+    /// Removes models and updates that nothing leads to any more from checkpoint that are kept, or
+    /// from any later ones.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn prune(&self, kept: &Snapshot) -> Result<(), StoreError> {
-        if self.keep_updates { Ok(()) } else { kept.runs.iter().try_for_each(|run| self.prune_run(run)) }
+    pub fn prune(&self, kept: &Checkpoint) -> Result<(), StoreError> {
+        if self.keep_updates {
+            Ok(())
+        } else {
+            kept.runs.iter().try_for_each(|run| self.prune_run(run))
+        }
     }
 
     /// Keeps what a finished round did, for the report.
@@ -230,12 +260,17 @@ impl Store {
         records::write(&self.root, run, record)
     }
 
-    /// The records of a lineage's rounds before the last one, which stands among the facts.
+    /// The records of a lineage's rounds before the last one, which stands among the checkpoint.
     fn records(&self, run: &RunProgress) -> Result<Vec<RoundRecord>, StoreError> {
-        let records = records(&self.root, &run.outcome.name, run.finished).collect::<Result<Vec<_>, _>>()?;
+        let records =
+            records(&self.root, &run.outcome.name, run.finished).collect::<Result<Vec<_>, _>>()?;
         let lost = (run.finished as usize).saturating_sub(1 + records.len());
         if lost > 0 {
-            tracing::warn!(run = run.outcome.name, lost, "the report lacks rounds whose records are gone");
+            tracing::warn!(
+                run = run.outcome.name,
+                lost,
+                "the report lacks rounds whose records are gone"
+            );
         }
         Ok(records)
     }
@@ -246,7 +281,10 @@ impl Store {
     /// [`StoreError::Record`], or [`StoreError::Io`].
     pub fn complete(&self, outcome: &mut Outcome, runs: &[RunProgress]) -> Result<(), StoreError> {
         for run in &mut outcome.runs {
-            if let Some(progress) = runs.iter().find(|progress| progress.outcome.name == run.name) {
+            if let Some(progress) = runs
+                .iter()
+                .find(|progress| progress.outcome.name == run.name)
+            {
                 run.rounds.splice(..0, self.records(progress)?);
             }
         }
@@ -257,30 +295,46 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Damaged`], or [`StoreError::Io`].
-    pub fn verify(&self, place: Place<'_>, manifest: &Manifest, id: ParametersId) -> Result<(), StoreError> {
+    pub fn verify(
+        &self,
+        place: Place<'_>,
+        manifest: &Manifest,
+        id: ParametersId,
+    ) -> Result<(), StoreError> {
         Self::checked(&self.model(place), manifest, id).map(drop)
     }
 
     /// Checks that a run that goes on began from this very model.
     ///
     /// # Errors
-    /// [`StoreError::Settings`] when it did not, or as [`Store::verify`] when that model cannot be read.
-    pub fn same_start(&self, place: Place<'_>, manifest: &Manifest, id: ParametersId) -> Result<(), StoreError> {
+    /// [`StoreError::Settings`] when it did not, or as [`Store::verify`] when that model cannot be
+    /// read.
+    pub fn same_start(
+        &self,
+        place: Place<'_>,
+        manifest: &Manifest,
+        id: ParametersId,
+    ) -> Result<(), StoreError> {
         let path = self.model(place);
         match Checked::check(FileSource::open(&path, manifest)?, manifest, id) {
             Ok(_) => Ok(()),
             // Sound, and of another hash.
             Err(AggregateError::Hash { .. }) => {
-                let differences =
-                    vec![format!("it began from other weights (--start), or {} is damaged", path.display())];
-                Err(StoreError::Settings { folder: self.root.clone(), differences })
+                let differences = vec![format!(
+                    "it began from other weights (--start), or {} is damaged",
+                    path.display()
+                )];
+                Err(StoreError::Settings {
+                    folder: self.root.clone(),
+                    differences,
+                })
             }
             Err(error) => Err(unsound(&path, error)),
         }
     }
 
-    /// Writes a model with its settings as `models/NAME.safetensors`, if it still is the one of that hash, and one that
-    /// could be used.
+    /// Writes a model with its settings as `models/NAME.safetensors`, if it still is the one of
+    /// that hash, and one that could be used.
     ///
     /// # Errors
     /// When the model cannot be read or written, or is not what it was.
@@ -292,15 +346,20 @@ impl Store {
         name: &str,
     ) -> Result<(), StoreError> {
         let path = self.model(place);
-        let damaged = |reason: String| StoreError::Damaged { path: path.clone(), reason };
+        let damaged = |reason: String| StoreError::Damaged {
+            path: path.clone(),
+            reason,
+        };
         Self::checked(&path, manifest, weights)?;
         let mut source = FileSource::open(&path, manifest)?;
         for (spec, range) in manifest.ranges().filter(|(spec, _)| spec.is_variance()) {
             let mut values = vec![0.0; spec.len()];
             source.read(range.start, &mut values)?;
-            spec.check_variance(&values).map_err(|error| damaged(error.to_string()))?;
+            spec.check_variance(&values)
+                .map_err(|error| damaged(error.to_string()))?;
         }
-        let before = prelude(manifest, card, weights).map_err(|error| damaged(error.to_string()))?;
+        let before =
+            prelude(manifest, card, weights).map_err(|error| damaged(error.to_string()))?;
         let name = format!("{}.safetensors", plain(name));
         let mut file = AtomicFile::create(&self.root.join("models").join(name))?;
         file.write(&before)?;
@@ -321,13 +380,22 @@ impl Store {
         let name = run.outcome.name.as_str();
         let last = run.finished;
         let best = run.best.map_or(last, |best| best.round);
-        let used = |round: u32| run.buffer.as_ref().is_some_and(|buffer| buffer.models.contains_key(&round));
-        let oldest = run.buffer.as_ref().map_or(last, |buffer| buffer.oldest(last));
+        let used = |round: u32| {
+            run.buffer
+                .as_ref()
+                .is_some_and(|buffer| buffer.models.contains_key(&round))
+        };
+        let oldest = run
+            .buffer
+            .as_ref()
+            .map_or(last, |buffer| buffer.oldest(last));
         for round in 1..last {
             let place = Place { run: name, round };
             // An update lies in the round after the model that it started from.
             if round <= oldest {
-                remove(&self.round(place).join("updates"), |path| fs::remove_dir_all(path))?;
+                remove(&self.round(place).join("updates"), |path| {
+                    fs::remove_dir_all(path)
+                })?;
             }
             let sound = run.sound.is_some_and(|sound| sound.round == round);
             if round + 1 < last && round != best && !sound && !used(round) {
@@ -347,14 +415,22 @@ fn plain(run: &str) -> String {
 fn unsound(path: &Path, error: AggregateError<StoreError>) -> StoreError {
     match error {
         AggregateError::Storage(error) => error,
-        error => StoreError::Damaged { path: path.into(), reason: error.to_string() },
+        error => StoreError::Damaged {
+            path: path.into(),
+            reason: error.to_string(),
+        },
     }
 }
 
 fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), StoreError> {
     match how(path) {
         // An update may come in meanwhile whose task was withdrawn: the next time finds it.
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
             Err(StoreError::io("remove", path)(error))
         }
         _ => Ok(()),
@@ -362,7 +438,8 @@ fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), Stor
 }
 
 fn json(value: &impl serde::Serialize, path: &Path) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(value).map_err(|error| StoreError::io("write", path)(io::Error::other(error)))
+    serde_json::to_vec(value)
+        .map_err(|error| StoreError::io("write", path)(io::Error::other(error)))
 }
 
 #[cfg(test)]

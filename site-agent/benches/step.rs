@@ -1,11 +1,13 @@
 //! One inference and one training step of the network, on random data.
 //!
-//! `cargo bench --workspace --bench step -- SIZE [--threads N] [--repeats N] [--batch N] [--device NAME] [--compute f32|bf16] [--against DEVICE] [--profile]`,
-//! with SIZE `tiny`, `small` or `full` (the layers and batches of docs/developers/PERFORMANCE.md's comparison with PyTorch,
-//! output stride 16), `paper` (the same as `full` at output stride 8, the publication's network) or `demo` (the network
-//! of configs/demo.toml, output stride 8). Prints one JSON line: seconds of the first run of each, with everything
-//! that a card compiles then, median seconds of the others, and the losses. With `--profile`, another JSON line a
-//! kernel of one training step on a card follows, those that took longest first.
+//! `cargo bench --workspace --bench step -- SIZE [--threads N] [--repeats N] [--batch N] [--device
+//! NAME] [--compute f32|bf16] [--against DEVICE] [--profile]`, with SIZE `tiny`, `small` or `full`
+//! (the layers and batches of docs/developers/PERFORMANCE.md's comparison with PyTorch, output
+//! stride 16), `paper` (the same as `full` at output stride 8, the publication's network) or `demo`
+//! (the network of configs/demo.toml, output stride 8). Prints one JSON line: seconds of the first
+//! run of each, with everything that a card compiles then, median seconds of the others, and the
+//! losses. With `--profile`, another JSON line a kernel of one training step on a card follows,
+//! those that took longest first.
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -13,8 +15,8 @@ use burn::tensor::activation::{log_sigmoid, sigmoid};
 use burn::tensor::{Tensor, TensorData};
 use clap::{Parser, ValueEnum};
 use protocol::architecture::{initial, manifest};
-use protocol::federation::{Compute, Input, Layout, Model, Norm, Optimiser};
 use protocol::parameters::{Kind, TensorSpec};
+use protocol::settings::{Compute, Input, Layout, Model, Norm, Optimiser};
 use rand::RngExt;
 use random::{Purpose, stream};
 use site_agent::device::{self, Device};
@@ -53,7 +55,10 @@ struct Args {
 
 fn compute(name: &str) -> Result<Compute, String> {
     let known = [Compute::F32, Compute::Bf16];
-    known.into_iter().find(|compute| compute.name() == name).ok_or_else(|| "expected f32 or bf16".into())
+    known
+        .into_iter()
+        .find(|compute| compute.name() == name)
+        .ok_or_else(|| "expected f32 or bf16".into())
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -72,7 +77,9 @@ enum Size {
 
 impl Size {
     fn name(self) -> String {
-        self.to_possible_value().map(|size| size.get_name().to_owned()).unwrap_or_default()
+        self.to_possible_value()
+            .map(|size| size.get_name().to_owned())
+            .unwrap_or_default()
     }
 
     /// The network, the input and the batch.
@@ -88,9 +95,28 @@ impl Size {
             Self::Paper => (8, [12, 24, 36]),
             Self::Demo => (8, [3, 6, 9]),
         };
-        let model = Model { layout, width, output_stride, rates, norm: Norm::Batch, head_dropout: 0.0 };
-        let sequences = ["bravo", "t1_pre", "t1_post", "flair"].map(String::from).to_vec();
-        (model, Input { sequences, slices: 5, plane, spacing_mm: None, clip_percentiles: None }, batch)
+        let model = Model {
+            layout,
+            width,
+            output_stride,
+            rates,
+            norm: Norm::Batch,
+            head_dropout: 0.0,
+        };
+        let sequences = ["bravo", "t1_pre", "t1_post", "flair"]
+            .map(String::from)
+            .to_vec();
+        (
+            model,
+            Input {
+                sequences,
+                slices: 5,
+                plane,
+                spacing_mm: None,
+                clip_percentiles: None,
+            },
+            batch,
+        )
     }
 }
 
@@ -109,7 +135,10 @@ fn timed(repeats: usize, mut run: impl FnMut() -> Result<(), Failure>) -> Result
     }
     let first = seconds.remove(0);
     seconds.sort_by(f64::total_cmp);
-    Ok(Seconds { first, median: seconds[seconds.len() / 2] })
+    Ok(Seconds {
+        first,
+        median: seconds[seconds.len() / 2],
+    })
 }
 
 struct Training {
@@ -136,7 +165,9 @@ impl Training {
 mod profile {
     use super::{Failure, Training};
     use cubecl_runtime::logging::TimingRequest;
-    use cubecl_runtime::logging::{Duration, LaunchObservation, LaunchObserver, ProfileDuration, TimingMethod};
+    use cubecl_runtime::logging::{
+        Duration, LaunchObservation, LaunchObserver, ProfileDuration, TimingMethod,
+    };
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex, PoisonError};
 
@@ -151,7 +182,10 @@ mod profile {
         }
 
         fn profiled(&self, kernel: &'static str, profile: ProfileDuration) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, profile));
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((kernel, profile));
         }
 
         fn timed(&self, _kernel: &'static str, _duration: Duration, _method: TimingMethod) {}
@@ -165,10 +199,14 @@ mod profile {
         training.step()?;
         device.sync()?;
         drop(watching);
-        let launches = std::mem::take(&mut *launches.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let launches =
+            std::mem::take(&mut *launches.0.lock().unwrap_or_else(PoisonError::into_inner));
         let mut kernels = BTreeMap::<String, (usize, f64)>::new();
         for (kernel, profile) in launches {
-            let name = cubecl::config::type_name_format(kernel, cubecl::config::TypeNameFormatLevel::Balanced);
+            let name = cubecl::config::type_name_format(
+                kernel,
+                cubecl::config::TypeNameFormatLevel::Balanced,
+            );
             let ticks = cubecl::future::block_on(profile.resolve());
             let entry = kernels.entry(name).or_default();
             entry.0 += 1;
@@ -181,9 +219,15 @@ mod profile {
             launched += count;
             busy += milliseconds;
             let milliseconds = (milliseconds * 1e3).round() / 1e3;
-            println!("{}", serde_json::json!({ "kernel": kernel, "launches": count, "ms": milliseconds }));
+            println!(
+                "{}",
+                serde_json::json!({ "kernel": kernel, "launches": count, "ms": milliseconds })
+            );
         }
-        println!("{}", serde_json::json!({ "kernels_ms": (busy * 1e3).round() / 1e3, "launches": launched }));
+        println!(
+            "{}",
+            serde_json::json!({ "kernels_ms": (busy * 1e3).round() / 1e3, "launches": launched })
+        );
         Ok(())
     }
 }
@@ -194,10 +238,13 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
     // Inside the pool, as the agent trains: from outside, every operation would change threads.
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build()?.install(|| match &args.against {
-        Some(other) => compare(&args, other),
-        None => measure(&args),
-    })
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .build()?
+        .install(|| match &args.against {
+            Some(other) => compare(&args, other),
+            None => measure(&args),
+        })
 }
 
 /// A network on a device, with the same weights and the same data on every device.
@@ -215,24 +262,44 @@ impl Bench {
         let (model, input, batch) = args.size.network();
         let batch = args.batch.unwrap_or(batch);
         let start = initial(&Arc::new(manifest(&model, &input)), 0);
-        let network = init(&model, &input, &autodiff).computing_in(args.compute, &autodiff).load(&start)?;
+        let network = init(&model, &input, &autodiff)
+            .computing_in(args.compute, &autodiff)
+            .load(&start)?;
         let tensor = |channels: usize, value: &dyn Fn(f32) -> f32| {
             let shape = [batch, channels, input.plane, input.plane];
             let mut random = stream(0, 0, "bench", Purpose::Features);
-            let values = (0..shape.iter().product()).map(|_| value(random.random())).collect::<Vec<f32>>();
+            let values = (0..shape.iter().product())
+                .map(|_| value(random.random()))
+                .collect::<Vec<f32>>();
             Tensor::<4>::from_data(TensorData::new(values, shape), &autodiff)
         };
         let slabs = tensor(input.channels(), &|uniform| 3.4 * (uniform - 0.5));
         let lesion = tensor(1, &|uniform| f32::from(u8::from(uniform > 0.5)));
-        let weights = start.manifest().tensors.iter().filter(|spec| spec.kind == Kind::Weight);
+        let weights = start
+            .manifest()
+            .tensors
+            .iter()
+            .filter(|spec| spec.kind == Kind::Weight);
         let parameters = weights.map(TensorSpec::len).sum();
-        let training = Training { network, input: slabs, lesion, adam: Stepper::new(Optimiser::Adam, 0.0) };
-        Ok(Self { training, device, batch, parameters })
+        let training = Training {
+            network,
+            input: slabs,
+            lesion,
+            adam: Stepper::new(Optimiser::Adam, 0.0),
+        };
+        Ok(Self {
+            training,
+            device,
+            batch,
+            parameters,
+        })
     }
 
     /// The losses of three steps, and the probabilities after them.
     fn three_steps(mut self) -> Result<(Vec<f32>, Vec<f32>), Failure> {
-        let losses = (0..3).map(|_| self.training.step()).collect::<Result<_, _>>()?;
+        let losses = (0..3)
+            .map(|_| self.training.step())
+            .collect::<Result<_, _>>()?;
         let Training { network, input, .. } = self.training;
         let probabilities = sigmoid(network.valid().forward(input.inner())).try_into_data()?;
         Ok((losses, probabilities.iter::<f32>().collect()))
@@ -245,11 +312,18 @@ fn furthest(one: &[f32], other: &[f32]) -> f32 {
     one.iter()
         .zip(other)
         .map(distance)
-        .fold(0.0, |most, apart| if apart.is_nan() { f32::INFINITY } else { apart.max(most) })
+        .fold(0.0, |most, apart| {
+            if apart.is_nan() {
+                f32::INFINITY
+            } else {
+                apart.max(most)
+            }
+        })
 }
 
-/// How far losses and probabilities on two devices may be apart after three steps. NVIDIA's matrix units round what they
-/// multiply to 10 bits, and each step of Adam makes a step of its own length even of a gradient that is nearly zero.
+/// How far losses and probabilities on two devices may be apart after three steps. NVIDIA's matrix
+/// units round what they multiply to 10 bits, and each step of Adam makes a step of its own length
+/// even of a gradient that is nearly zero.
 fn allowed(device: &str, compute: Compute) -> f32 {
     match compute {
         Compute::F32 if device.starts_with("cuda") => 1e-2,
@@ -261,7 +335,10 @@ fn allowed(device: &str, compute: Compute) -> f32 {
 fn compare(args: &Args, other: &str) -> Result<(), Failure> {
     let (losses, probabilities) = Bench::new(args, &args.device)?.three_steps()?;
     let (expected_losses, expected) = Bench::new(args, other)?.three_steps()?;
-    let apart = [furthest(&losses, &expected_losses), furthest(&probabilities, &expected)];
+    let apart = [
+        furthest(&losses, &expected_losses),
+        furthest(&probabilities, &expected),
+    ];
     println!(
         "{}",
         serde_json::json!({
@@ -271,13 +348,22 @@ fn compare(args: &Args, other: &str) -> Result<(), Failure> {
     );
     let allowed = allowed(&args.device, args.compute);
     if apart.iter().any(|apart| *apart > allowed) {
-        return Err(format!("{} and {other} are further apart than {allowed}", args.device).into());
+        return Err(format!(
+            "{} and {other} are further apart than {allowed}",
+            args.device
+        )
+        .into());
     }
     Ok(())
 }
 
 fn measure(args: &Args) -> Result<(), Failure> {
-    let Bench { mut training, device, batch, parameters } = Bench::new(args, &args.device)?;
+    let Bench {
+        mut training,
+        device,
+        batch,
+        parameters,
+    } = Bench::new(args, &args.device)?;
     let compute = training.network.compute();
     let (frozen, seen) = (training.network.valid(), training.input.clone().inner());
     let inference = timed(args.repeats, || {
@@ -307,7 +393,9 @@ fn measure(args: &Args) -> Result<(), Failure> {
         #[cfg(feature = "gpu")]
         profile::print(&mut training, &device)?;
         #[cfg(not(feature = "gpu"))]
-        return Err("only cards have kernels to list: build with --features site-agent/cuda".into());
+        return Err(
+            "only cards have kernels to list: build with --features site-agent/cuda".into(),
+        );
     }
     Ok(())
 }

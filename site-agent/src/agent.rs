@@ -1,7 +1,8 @@
 //! A site at work: joins a federation and works for it until it is finished.
 //!
-//! The network runtime never trains: data is prepared and tasks are worked on threads of their own, which tell the
-//! site's state machine ([`protocol::site`]) how they get on. What the machine says is done in order.
+//! The network runtime never trains: data is prepared and tasks are worked on threads of their own,
+//! which tell the site's state machine ([`protocol::site`]) how they get on. What the machine says
+//! is done in order.
 
 mod config;
 mod journal;

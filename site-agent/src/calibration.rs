@@ -1,4 +1,5 @@
-//! A site's own thresholds for a model: what `calibrate` writes and `predict` reads, a small TOML file.
+//! A site's own thresholds for a model: what `calibrate` writes and `predict` reads, a small TOML
+//! file.
 
 use program::visible::visible;
 use program::{Class, Explain, files};
@@ -107,7 +108,9 @@ impl Explain for CalibrationError {
     fn class(&self) -> Class {
         match self {
             Self::Disk { .. } => Class::Disk,
-            Self::Settings { .. } | Self::Syntax { .. } | Self::OtherModel { .. } => Class::Configuration,
+            Self::Settings { .. } | Self::Syntax { .. } | Self::OtherModel { .. } => {
+                Class::Configuration
+            }
             Self::NoLesion { .. } => Class::Data,
             Self::Encode(_) => Class::Internal,
         }
@@ -119,7 +122,9 @@ impl Explain for CalibrationError {
             Self::Settings { .. } => "docs/users/DATA.md explains the [data] table",
             Self::Syntax { .. } => "write it again with `site-agent calibrate`",
             Self::OtherModel { .. } => "calibrate this model with `site-agent calibrate`",
-            Self::NoLesion { .. } => "data.label and data.lesion_labels say where lesions are marked",
+            Self::NoLesion { .. } => {
+                "data.label and data.lesion_labels say where lesions are marked"
+            }
             Self::Encode(_) => return None,
         };
         Some(hint.into())
@@ -132,18 +137,39 @@ impl Calibration {
     /// # Errors
     /// See [`CalibrationError`].
     pub fn read(path: &Path, weights: ParametersId) -> Result<Self, CalibrationError> {
-        let bytes = std::fs::read(path).map_err(|error| CalibrationError::Disk { path: path.into(), error })?;
-        let wrong = |reason: String| CalibrationError::Syntax { path: path.into(), reason };
+        let bytes = std::fs::read(path).map_err(|error| CalibrationError::Disk {
+            path: path.into(),
+            error,
+        })?;
+        let wrong = |reason: String| CalibrationError::Syntax {
+            path: path.into(),
+            reason,
+        };
         let text = text::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
-        let found: Self = toml::from_str(text).map_err(|error| wrong(text::explain(&error, text)))?;
+        let found: Self =
+            toml::from_str(text).map_err(|error| wrong(text::explain(&error, text)))?;
         if found.version != VERSION {
-            return Err(wrong(format!("its version is {}, and this release reads {VERSION}", found.version)));
+            return Err(wrong(format!(
+                "its version is {}, and this release reads {VERSION}",
+                found.version
+            )));
         }
         found.operating_points.check().map_err(wrong)?;
         if found.weights != weights.hex() {
-            let Self { model: name, round, weights: other, .. } = found;
+            let Self {
+                model: name,
+                round,
+                weights: other,
+                ..
+            } = found;
             let (path, expected) = (path.into(), weights.hex());
-            return Err(CalibrationError::OtherModel { path, name, round, found: other, expected });
+            return Err(CalibrationError::OtherModel {
+                path,
+                name,
+                round,
+                found: other,
+                expected,
+            });
         }
         Ok(found)
     }
@@ -153,26 +179,47 @@ impl Calibration {
     /// # Errors
     /// When the disk refuses.
     pub fn write(&self, path: &Path) -> Result<(), CalibrationError> {
-        let table = toml::to_string(self).map_err(|error| CalibrationError::Encode(error.to_string()))?;
-        let text = format!("# A site's own thresholds for one model, for `site-agent predict --calibration`.\n{table}");
-        files::replace(path, |file| file.write_all(text.as_bytes()))
-            .map_err(|error| CalibrationError::Disk { path: path.into(), error })
+        let table =
+            toml::to_string(self).map_err(|error| CalibrationError::Encode(error.to_string()))?;
+        let text = format!(
+            "# A site's own thresholds for one model, for `site-agent predict --calibration`.\n{table}"
+        );
+        files::replace(path, |file| file.write_all(text.as_bytes())).map_err(|error| {
+            CalibrationError::Disk {
+                path: path.into(),
+                error,
+            }
+        })
     }
 }
 
 impl fmt::Display for Calibration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cases, lesions, left_out, round, .. } = self;
+        let Self {
+            cases,
+            lesions,
+            left_out,
+            round,
+            ..
+        } = self;
         writeln!(
             f,
             "{cases} cases with {lesions} lesions, {left_out} left out; {}, round {round}",
             visible(&self.model)
         )?;
         let points = &self.operating_points;
-        let rows = [("dice", points.dice, self.intervals.dice), ("youden", points.youden, self.intervals.youden)];
+        let rows = [
+            ("dice", points.dice, self.intervals.dice),
+            ("youden", points.youden, self.intervals.youden),
+        ];
         let lines = rows.into_iter().filter_map(|(name, threshold, interval)| {
-            let interval = interval.map(|[low, high]| format!(", 95 % interval {low:.4} to {high:.4}"));
-            Some(format!("{name:<8} probability >= {:.4}{}", threshold?, interval.unwrap_or_default()))
+            let interval =
+                interval.map(|[low, high]| format!(", 95 % interval {low:.4} to {high:.4}"));
+            Some(format!(
+                "{name:<8} probability >= {:.4}{}",
+                threshold?,
+                interval.unwrap_or_default()
+            ))
         });
         f.write_str(&lines.collect::<Vec<_>>().join("\n"))
     }

@@ -1,4 +1,5 @@
-//! A case made ready for the model: normalised planes, the label, and the way back to the patient's grid.
+//! A case made ready for the model: normalised planes, the label, and the way back to the patient's
+//! grid.
 
 mod cached;
 mod placement;
@@ -14,15 +15,16 @@ pub(crate) use tiles::{Mosaic, Tiles};
 
 /// A prepared case in memory.
 ///
-/// Everything lies in canonical axial order (see [`Grid`]). Planes have the model's pixels and are `[depth, height,
-/// width]` of the canvas, with as many slices as the native grid. The network is shown views of the model's size: one
-/// of each slice where the brain fits the model's plane, several that overlap where it does not. Views are counted
-/// slice by slice.
+/// Everything lies in canonical axial order (see [`Grid`]). Planes have the model's pixels and are
+/// `[depth, height, width]` of the canvas, with as many slices as the native grid. The network is
+/// shown views of the model's size: one of each slice where the brain fits the model's plane,
+/// several that overlap where it does not. Views are counted slice by slice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// The case's name. Never leaves the site, never in a log.
     pub id: String,
-    /// Each of the federation's sequences: z-scored in the brain, zero outside; `None` where the case lacks it.
+    /// Each of the federation's sequences: z-scored in the brain, zero outside; `None` where the
+    /// case lacks it.
     pub sequences: Vec<Option<Vec<f32>>>,
     /// Lesion 1, other 0, on the planes; `None` without a reference.
     pub label: Option<Vec<u8>>,
@@ -43,8 +45,8 @@ pub struct Prepared {
 pub struct Noticed {
     /// What a person should look at.
     pub notes: Vec<Note>,
-    /// Of each sequence that the case has, the hash of its voxels as they were read: equal images have equal hashes,
-    /// however their files were packed.
+    /// Of each sequence that the case has, the hash of its voxels as they were read: equal images
+    /// have equal hashes, however their files were packed.
     pub images: Vec<String>,
     /// The label's values but 0, and how many voxels hold each.
     pub labels: Vec<(u16, u64)>,
@@ -62,7 +64,10 @@ pub struct Note {
 impl Note {
     /// From words.
     pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: remedy.into() }
+        Self {
+            what: what.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -81,7 +86,9 @@ impl Prepared {
     /// The sequences the case has.
     #[must_use]
     pub fn present(&self) -> SequenceSet {
-        (0..self.sequences.len()).filter(|&i| self.sequences[i].is_some()).collect()
+        (0..self.sequences.len())
+            .filter(|&i| self.sequences[i].is_some())
+            .collect()
     }
 
     /// Slices.
@@ -95,16 +102,25 @@ impl Prepared {
         Tiles::over(self.canvas, self.plane)
     }
 
-    /// Fills the slab around a view, `[sequences * slices, plane, plane]`, a sequence's slices contiguous; zero where
-    /// the case lacks the sequence and beyond the ends: as [`CachedCase::read_slab`].
+    /// Fills the slab around a view, `[sequences * slices, plane, plane]`, a sequence's slices
+    /// contiguous; zero where the case lacks the sequence and beyond the ends: as
+    /// [`CachedCase::read_slab`].
     pub(crate) fn fill_slab(&self, view: usize, slices: usize, slab: &mut [f32]) {
-        let (tiles, area, whole) = (self.tiles(), self.plane.pow(2), self.canvas[0] * self.canvas[1]);
+        let (tiles, area, whole) = (
+            self.tiles(),
+            self.plane.pow(2),
+            self.canvas[0] * self.canvas[1],
+        );
         let (centre, tile) = (view / tiles.count(), view % tiles.count());
         for (sequence, block) in slab.chunks_exact_mut(slices * area).enumerate() {
             for (offset, plane) in block.chunks_exact_mut(area).enumerate() {
-                let slice = (centre + offset).checked_sub(slices / 2).filter(|&slice| slice < self.depth());
+                let slice = (centre + offset)
+                    .checked_sub(slices / 2)
+                    .filter(|&slice| slice < self.depth());
                 match (&self.sequences[sequence], slice) {
-                    (Some(values), Some(slice)) => tiles.cut(tile, &values[slice * whole..][..whole], plane),
+                    (Some(values), Some(slice)) => {
+                        tiles.cut(tile, &values[slice * whole..][..whole], plane)
+                    }
                     _ => plane.fill(0.0),
                 }
             }
@@ -119,7 +135,10 @@ impl Prepared {
         if tiles.count() == 1 {
             return slices.map(|slice| slice.contains(&1)).collect();
         }
-        let shown = |tile| self.placement.shown([height, width], self.canvas, tiles.corner(tile), self.plane);
+        let shown = |tile| {
+            self.placement
+                .shown([height, width], self.canvas, tiles.corner(tile), self.plane)
+        };
         let shown: Vec<_> = (0..tiles.count()).map(shown).collect();
         let mut views = Vec::new();
         for slice in slices {
@@ -136,7 +155,9 @@ impl Prepared {
     pub fn brain_shown(&self) -> f64 {
         let [_, height, width] = self.native.grid.dims;
         let seen = vec![1.0; self.canvas[0] * self.canvas[1]];
-        let seen = self.placement.restore(&seen, self.canvas, [1, height, width], 0.0);
+        let seen = self
+            .placement
+            .restore(&seen, self.canvas, [1, height, width], 0.0);
         let (mut brain, mut shown) = (0u64, 0u64);
         for (at, &voxel) in self.native.brain.iter().enumerate() {
             brain += u64::from(voxel);
@@ -145,10 +166,11 @@ impl Prepared {
         shown as f64 / brain.max(1) as f64
     }
 
-    /// Brings values of the planes, `[depth, height, width]` of the canvas, back to the native grid: as
-    /// [`Placement::restore`].
+    /// Brings values of the planes, `[depth, height, width]` of the canvas, back to the native
+    /// grid: as [`Placement::restore`].
     #[must_use]
     pub fn restore(&self, planes: &[f32], outside: f32) -> Vec<f32> {
-        self.placement.restore(planes, self.canvas, self.native.grid.dims, outside)
+        self.placement
+            .restore(planes, self.canvas, self.native.grid.dims, outside)
     }
 }

@@ -21,7 +21,8 @@ struct Cli {
 enum Command {
     /// Join a federation and work for it until it is finished.
     Run(commands::run::Args),
-    /// Check what this site needs before it joins: certificates, the way to the coordinator, disk, device, data.
+    /// Check what this site needs before it joins: certificates, the way to the coordinator, disk,
+    /// device, data.
     Doctor(commands::doctor::Args),
     /// Segment one patient with a trained model.
     Predict(commands::predict::Args),

@@ -1,4 +1,5 @@
-//! A site's data: what its files are, how a case is made ready for the model, and the cache on disk.
+//! A site's data: what its files are, how a case is made ready for the model, and the cache on
+//! disk.
 //!
 //! ```text
 //! DataConfig -> case names and files -> (cache hit | prepare -> store) -> CachedCase, or Skipped with its reason
@@ -27,7 +28,7 @@ use find::Candidate;
 pub(crate) use pattern::{Name as CaseName, Pattern as CasePattern};
 pub use prepare::{CaseError, Files, prepare};
 use program::{Class, Explain};
-use protocol::federation::Input;
+use protocol::settings::Input;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -38,8 +39,8 @@ use std::sync::{Mutex, PoisonError};
 pub use survey::{Row, Survey, survey};
 pub use trouble::Trouble;
 
-/// The file in the work folder that names the cases left out and why, and what is odd about others. It stays at the
-/// site.
+/// The file in the work folder that names the cases left out and why, and what is odd about others.
+/// It stays at the site.
 pub const SKIPPED: &str = "skipped.json";
 
 /// Stands for the case where something is said of all of a site's cases.
@@ -50,7 +51,8 @@ const ALL_CASES: &str = "(all cases)";
 pub struct Cohort {
     /// Usable cases, archive by archive, by name.
     pub cases: Vec<CachedCase>,
-    /// Of each case, whose images they are. Cases of one patient, or that share an image, have the same.
+    /// Of each case, whose images they are. Cases of one patient, or that share an image, have the
+    /// same.
     pub patients: Vec<Patient>,
     /// Cases left out.
     pub skipped: Vec<Skipped>,
@@ -81,7 +83,8 @@ pub struct Skipped {
 /// Something that a person should look at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Warned {
-    /// The case's name, below its archive's, or the archive's. Never leaves the site, never in a log.
+    /// The case's name, below its archive's, or the archive's. Never leaves the site, never in a
+    /// log.
     pub id: String,
     /// What it is.
     pub note: Note,
@@ -151,13 +154,17 @@ impl Explain for DataError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Root { .. } => "data.root is the folder that holds the cases",
-            Self::NoCases { .. } => "{case} in a pattern stands for the case's name; see docs/users/DATA.md",
+            Self::NoCases { .. } => {
+                "{case} in a pattern stands for the case's name; see docs/users/DATA.md"
+            }
             Self::NothingLeft { .. } => "repair the files it names, or correct the [data] table",
             Self::UnknownSequence { .. } | Self::NoSequence => {
                 "[data.sequences] says which files are which of the federation's sequences"
             }
             Self::Disk { error, .. } => disk_hint(error),
-            Self::Fault => "the lines before say where; please report it, without any patient's data",
+            Self::Fault => {
+                "the lines before say where; please report it, without any patient's data"
+            }
         };
         Some(hint.into())
     }
@@ -171,11 +178,12 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, DataError>) -> Result<
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(DataError::Fault))
 }
 
-/// Finds a site's cases and makes them ready, from the cache where their files and settings are unchanged.
+/// Finds a site's cases and makes them ready, from the cache where their files and settings are
+/// unchanged.
 ///
-/// Cases are prepared in parallel on the current rayon pool, which is the site's thread budget. `work` receives
-/// `cache/` and [`SKIPPED`]. `progress` hears `(done, total)` after every case. A bad case is skipped; the order of
-/// cases does not depend on threads.
+/// Cases are prepared in parallel on the current rayon pool, which is the site's thread budget.
+/// `work` receives `cache/` and [`SKIPPED`]. `progress` hears `(done, total)` after every case. A
+/// bad case is skipped; the order of cases does not depend on threads.
 ///
 /// # Errors
 /// When the settings do not fit the federation, the disk refuses, or no case is left.
@@ -185,20 +193,56 @@ pub fn open(
     work: &Path,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Cohort, DataError> {
-    let disk = |error| DataError::Disk { folder: work.into(), error };
-    let Gathered { jobs, mut warnings, ignored } = gather(archives, input)?;
+    let disk = |error| DataError::Disk {
+        folder: work.into(),
+        error,
+    };
+    let Gathered {
+        jobs,
+        mut warnings,
+        ignored,
+    } = gather(archives, input)?;
     let cache = cache::Cache::open(work, input).map_err(disk)?;
     let prepare = |job| {
-        let Job { archive, id, candidate: Candidate { patient, files, notes } } = job;
+        let Job {
+            archive,
+            id,
+            candidate:
+                Candidate {
+                    patient,
+                    files,
+                    notes,
+                },
+        } = job;
         match files.and_then(|files| cache.case(&id, &files, archive.lesion_labels())) {
             Err(CaseError::Cache(CaseFileError::Io(error))) => Err(disk(error)),
-            outcome => Ok(Read { archive, id, patient, notes, outcome }),
+            outcome => Ok(Read {
+                archive,
+                id,
+                patient,
+                notes,
+                outcome,
+            }),
         }
     };
     let read = each(jobs, prepare, progress)?;
-    let Assessed { cases, patients, skipped, warnings: of_cases } = assess(read, CachedCase::noticed);
+    let Assessed {
+        cases,
+        patients,
+        skipped,
+        warnings: of_cases,
+    } = assess(read, CachedCase::noticed);
     warnings.extend(of_cases);
-    finish(Cohort { cases, patients, skipped, warnings, ignored }, work)
+    finish(
+        Cohort {
+            cases,
+            patients,
+            skipped,
+            warnings,
+            ignored,
+        },
+        work,
+    )
 }
 
 /// One case to read.
@@ -216,20 +260,38 @@ struct Gathered<'a> {
 }
 
 fn gather<'a>(archives: &'a Archives, input: &Input) -> Result<Gathered<'a>, DataError> {
-    let mut gathered = Gathered { jobs: Vec::new(), warnings: Vec::new(), ignored: BTreeSet::new() };
+    let mut gathered = Gathered {
+        jobs: Vec::new(),
+        warnings: Vec::new(),
+        ignored: BTreeSet::new(),
+    };
     for archive in archives.iter() {
         let found = archive.find(input)?;
         let id = archive.name().unwrap_or(ALL_CASES);
-        gathered.warnings.extend(found.notes.into_iter().map(|note| Warned { id: id.into(), note }));
+        gathered
+            .warnings
+            .extend(found.notes.into_iter().map(|note| Warned {
+                id: id.into(),
+                note,
+            }));
         if archive.label().is_empty() {
             let note = Note::new(
                 "data.label is not set: without a reference no case can train or be scored",
                 "say with data.label and data.lesion_labels where lesions are marked",
             );
-            gathered.warnings.push(Warned { id: id.into(), note });
+            gathered.warnings.push(Warned {
+                id: id.into(),
+                note,
+            });
         }
         gathered.ignored.extend(found.ignored);
-        gathered.jobs.extend(found.cases.into_iter().map(|(id, candidate)| Job { archive, id, candidate }));
+        gathered
+            .jobs
+            .extend(found.cases.into_iter().map(|(id, candidate)| Job {
+                archive,
+                id,
+                candidate,
+            }));
     }
     Ok(gathered)
 }
@@ -255,15 +317,28 @@ fn each<'a, T: Send>(
 /// Writes the skip report, warns about what looks wrong, and refuses an empty cohort.
 fn finish(cohort: Cohort, work: &Path) -> Result<Cohort, DataError> {
     let path = work.join(SKIPPED);
-    report::write(&cohort, &path).map_err(|error| DataError::Disk { folder: work.into(), error })?;
+    report::write(&cohort, &path).map_err(|error| DataError::Disk {
+        folder: work.into(),
+        error,
+    })?;
     if cohort.cases.is_empty() {
-        return Err(DataError::NothingLeft { count: cohort.skipped.len(), report: path });
+        return Err(DataError::NothingLeft {
+            count: cohort.skipped.len(),
+            report: path,
+        });
     }
     if !cohort.skipped.is_empty() {
-        tracing::warn!(skipped = cohort.skipped.len(), usable = cohort.cases.len(), "cases skipped; see {SKIPPED}");
+        tracing::warn!(
+            skipped = cohort.skipped.len(),
+            usable = cohort.cases.len(),
+            "cases skipped; see {SKIPPED}"
+        );
     }
     if !cohort.warnings.is_empty() {
-        tracing::warn!(warnings = cohort.warnings.len(), "some cases should be looked at; see {SKIPPED}");
+        tracing::warn!(
+            warnings = cohort.warnings.len(),
+            "some cases should be looked at; see {SKIPPED}"
+        );
     }
     Ok(cohort)
 }

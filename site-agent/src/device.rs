@@ -1,7 +1,8 @@
 //! Where the network runs, and the operators that it is made of.
 //!
-//! Only this room names burn's backends. `operators` says what an operator is and how its gradient comes about, once
-//! for all devices; `processor` and `card` say how each kind of device computes it.
+//! Only this room names burn's backends. `operators` says what an operator is and how its gradient
+//! comes about, once for all devices; `processor` and `card` say how each kind of device computes
+//! it.
 
 mod atrous;
 #[cfg(feature = "gpu")]
@@ -22,7 +23,7 @@ use burn::tensor::{FloatDType, Tensor};
 pub(crate) use operators::{AdamStep, MomentumStep};
 use operators::{Operators, OptimiserSteps};
 use program::{Class, Explain};
-use protocol::federation::Compute;
+use protocol::settings::Compute;
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -124,15 +125,33 @@ impl Explain for DeviceFault {
 }
 
 impl DeviceFault {
-    /// From what burn, cubecl or a driver says: the first lines, since traces of their own code follow.
+    /// From what burn, cubecl or a driver says: the first lines, since traces of their own code
+    /// follow.
     #[must_use]
     pub fn new(words: &str) -> Self {
-        let lines = words.lines().map(str::trim).take_while(|line| !line.starts_with("Backtrace"));
-        let said: String = lines.filter(|line| !line.is_empty()).take(4).collect::<Vec<_>>().join("; ");
+        let lines = words
+            .lines()
+            .map(str::trim)
+            .take_while(|line| !line.starts_with("Backtrace"));
+        let said: String = lines
+            .filter(|line| !line.is_empty())
+            .take(4)
+            .collect::<Vec<_>>()
+            .join("; ");
         let said: String = said.chars().take(400).collect();
         let small = said.to_lowercase();
-        let memory = ["out of memory", "out_of_memory", "outofmemory", "too large", "too big"];
-        if memory.iter().any(|word| small.contains(word)) { Self::OutOfMemory(said) } else { Self::Failed(said) }
+        let memory = [
+            "out of memory",
+            "out_of_memory",
+            "outofmemory",
+            "too large",
+            "too big",
+        ];
+        if memory.iter().any(|word| small.contains(word)) {
+            Self::OutOfMemory(said)
+        } else {
+            Self::Failed(said)
+        }
     }
 }
 
@@ -141,7 +160,9 @@ impl DeviceFault {
 /// # Errors
 /// What went wrong on the device since the last time that something was read.
 pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DeviceFault> {
-    let data = tensor.try_into_data().map_err(|error| DeviceFault::new(&error.to_string()))?;
+    let data = tensor
+        .try_into_data()
+        .map_err(|error| DeviceFault::new(&error.to_string()))?;
     Ok(data.iter::<f32>().collect())
 }
 
@@ -150,18 +171,20 @@ pub(crate) fn is_card(device: &Device) -> bool {
     device.clone().without_autodiff() != Device::flex()
 }
 
-/// Opens a device by its name in a site's settings: `cpu`, `cuda` (the first one) or `cuda:N`, `vulkan` or `vulkan:N`.
+/// Opens a device by its name in a site's settings: `cpu`, `cuda` (the first one) or `cuda:N`,
+/// `vulkan` or `vulkan:N`.
 ///
 /// Tensors and modules made on it run inference; training happens on `device.autodiff()`.
 ///
 /// # Errors
-/// A name that means nothing, a backend that was not built in, a device that is not there or cannot work.
+/// A name that means nothing, a backend that was not built in, a device that is not there or cannot
+/// work.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
     open_with(name, None)
 }
 
-/// The same, with a folder for what is compiled for cards, instead of one in the user's cache folder. A process has one
-/// such folder: the first device's.
+/// The same, with a folder for what is compiled for cards, instead of one in the user's cache
+/// folder. A process has one such folder: the first device's.
 ///
 /// # Errors
 /// See [`open`].
@@ -179,8 +202,8 @@ pub fn open_with(name: &str, kernel_cache: Option<&Path>) -> Result<Device, Devi
     }
 }
 
-/// Sees to it that what the device needs besides itself can be found: before anything else is begun, since the program
-/// may have to start itself anew.
+/// Sees to it that what the device needs besides itself can be found: before anything else is
+/// begun, since the program may have to start itself anew.
 pub fn prepare(name: &str) {
     #[cfg(feature = "cuda")]
     if name.starts_with("cuda") {
@@ -203,7 +226,12 @@ fn cuda(_index: usize, _kernel_cache: Option<&Path>) -> Result<Device, DeviceErr
 
 #[cfg(feature = "vulkan")]
 fn vulkan(index: usize, kernel_cache: Option<&Path>) -> Result<Device, DeviceError> {
-    card::open("vulkan", burn::tensor::DeviceType::Vulkan, index, kernel_cache)
+    card::open(
+        "vulkan",
+        burn::tensor::DeviceType::Vulkan,
+        index,
+        kernel_cache,
+    )
 }
 
 #[cfg(not(feature = "vulkan"))]
@@ -230,19 +258,35 @@ pub(crate) fn computes_in(device: &Device, compute: Compute) -> bool {
     }
 }
 
-/// The convolution of an input `[batch, height, width, inputs]` with a kernel `[outputs, inputs, side, side]`.
-pub(crate) fn convolve(input: Tensor<4>, kernel: Tensor<4>, [stride, padding, dilation]: [usize; 3]) -> Tensor<4> {
-    let geometry = Geometry { input: input.dims(), kernel: kernel.dims(), stride, padding, dilation };
-    Tensor::from_dispatch(<Dispatch as Operators>::convolution(input.into_dispatch(), kernel.into_dispatch(), geometry))
+/// The convolution of an input `[batch, height, width, inputs]` with a kernel `[outputs, inputs,
+/// side, side]`.
+pub(crate) fn convolve(
+    input: Tensor<4>,
+    kernel: Tensor<4>,
+    [stride, padding, dilation]: [usize; 3],
+) -> Tensor<4> {
+    let geometry = Geometry {
+        input: input.dims(),
+        kernel: kernel.dims(),
+        stride,
+        padding,
+        dilation,
+    };
+    Tensor::from_dispatch(<Dispatch as Operators>::convolution(
+        input.into_dispatch(),
+        kernel.into_dispatch(),
+        geometry,
+    ))
 }
 
-/// Mean and biased variance, `[2, channels]`, of each channel of `[batch, height, width, channels]`; without gradient.
+/// Mean and biased variance, `[2, channels]`, of each channel of `[batch, height, width,
+/// channels]`; without gradient.
 pub(crate) fn statistics(input: Tensor<4>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as Operators>::statistics(input.into_dispatch()))
 }
 
-/// Batch normalisation of `[batch, height, width, channels]` by statistics as [`statistics`] gives them, perhaps
-/// rectified. The gradient takes the statistics for the input's own.
+/// Batch normalisation of `[batch, height, width, channels]` by statistics as [`statistics`] gives
+/// them, perhaps rectified. The gradient takes the statistics for the input's own.
 pub(crate) fn normalise(
     input: Tensor<4>,
     statistics: Tensor<2>,
@@ -252,7 +296,8 @@ pub(crate) fn normalise(
 ) -> Tensor<4> {
     let (input, statistics) = (input.into_dispatch(), statistics.into_dispatch());
     let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
-    let out = <Dispatch as Operators>::normalisation(input, statistics, weight, bias, epsilon, rectified);
+    let out =
+        <Dispatch as Operators>::normalisation(input, statistics, weight, bias, epsilon, rectified);
     Tensor::from_dispatch(out)
 }
 
@@ -277,26 +322,41 @@ pub(crate) fn row_means(input: Tensor<3>) -> Tensor<2> {
     sums.div_scalar(rows as f64)
 }
 
-/// `matrix`, `[outputs, rows]`, times each group: `[groups, rows, columns]` becomes `[groups, outputs, columns]`.
+/// `matrix`, `[outputs, rows]`, times each group: `[groups, rows, columns]` becomes `[groups,
+/// outputs, columns]`.
 pub(crate) fn times(matrix: Tensor<2>, input: Tensor<3>) -> Tensor<3> {
-    Tensor::from_dispatch(<Dispatch as Operators>::product(input.into_dispatch(), matrix.into_dispatch()))
+    Tensor::from_dispatch(<Dispatch as Operators>::product(
+        input.into_dispatch(),
+        matrix.into_dispatch(),
+    ))
 }
 
 /// The sum of two tensors of one shape, and no less than zero.
 pub(crate) fn join(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
-    Tensor::from_dispatch(<Dispatch as Operators>::joined(left.into_dispatch(), right.into_dispatch()))
+    Tensor::from_dispatch(<Dispatch as Operators>::joined(
+        left.into_dispatch(),
+        right.into_dispatch(),
+    ))
 }
 
 /// The sum of all squares, `[1]`; without gradient.
 pub(crate) fn squares<const D: usize>(values: Tensor<D>) -> Tensor<1> {
-    Tensor::from_dispatch(<Dispatch as OptimiserSteps>::squares(values.into_dispatch()))
+    Tensor::from_dispatch(<Dispatch as OptimiserSteps>::squares(
+        values.into_dispatch(),
+    ))
 }
 
 /// One step of Adam: new weights, first and second moments.
-pub(crate) fn adam(weights: Tensor<1>, gradient: Tensor<1>, moments: [Tensor<1>; 2], step: AdamStep) -> [Tensor<1>; 3] {
+pub(crate) fn adam(
+    weights: Tensor<1>,
+    gradient: Tensor<1>,
+    moments: [Tensor<1>; 2],
+    step: AdamStep,
+) -> [Tensor<1>; 3] {
     let [first, second] = moments.map(Tensor::into_dispatch);
     let (weights, gradient) = (weights.into_dispatch(), gradient.into_dispatch());
-    let (weights, first, second) = <Dispatch as OptimiserSteps>::adam(weights, gradient, first, second, step);
+    let (weights, first, second) =
+        <Dispatch as OptimiserSteps>::adam(weights, gradient, first, second, step);
     [weights, first, second].map(Tensor::from_dispatch)
 }
 
@@ -308,7 +368,8 @@ pub(crate) fn momentum(
     step: MomentumStep,
 ) -> [Tensor<1>; 2] {
     let (weights, gradient) = (weights.into_dispatch(), gradient.into_dispatch());
-    let (weights, velocity) = <Dispatch as OptimiserSteps>::momentum(weights, gradient, velocity.into_dispatch(), step);
+    let (weights, velocity) =
+        <Dispatch as OptimiserSteps>::momentum(weights, gradient, velocity.into_dispatch(), step);
     [weights, velocity].map(Tensor::from_dispatch)
 }
 
@@ -330,7 +391,9 @@ mod names {
     #[test]
     fn the_processor_is_always_there_and_a_typo_is_not() {
         assert!(open("cpu").is_ok());
-        for name in ["gpu", "", "cuda:", "cuda:one", "cuda:-1", "CPU", "cpu:0", "vulkan:", "Vulkan"] {
+        for name in [
+            "gpu", "", "cuda:", "cuda:one", "cuda:-1", "CPU", "cpu:0", "vulkan:", "Vulkan",
+        ] {
             assert_eq!(open(name).err(), Some(DeviceError::Unknown(name.into())));
         }
     }
@@ -338,7 +401,10 @@ mod names {
     #[cfg(not(feature = "gpu"))]
     #[test]
     fn a_build_without_cards_says_how_to_get_them() {
-        for (name, feature) in [("cuda:1", "site-agent/cuda"), ("vulkan", "site-agent/vulkan")] {
+        for (name, feature) in [
+            ("cuda:1", "site-agent/cuda"),
+            ("vulkan", "site-agent/vulkan"),
+        ] {
             assert!(open(name).unwrap_err().to_string().contains(feature));
         }
     }

@@ -4,16 +4,16 @@ mod truth;
 
 use crate::case::{CachedCase, CaseFileError};
 use crate::device::{Device, DeviceFault};
-use crate::infer::{InferError, Reader};
 use crate::model::ModelError;
+use crate::predictor::{Predictor, PredictorError};
 use metrics::score::{CaseScore, ScoreHistogram, SubsetScore};
 use metrics::sequence::SequenceSet;
 use metrics::voxel::sigmoid;
 use program::{Class, Explain};
 use protocol::dropout::DropOut;
-use protocol::federation::Federation;
-use protocol::message::Wanted;
+use protocol::message::EvaluationRequest;
 use protocol::parameters::Parameters;
+use protocol::settings::Federation;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use truth::Truth;
@@ -82,12 +82,14 @@ pub enum Scored {
     Part(SubsetScore),
 }
 
-/// Scores a model, or the consensus of several, on cases, one after the other; `each` hears of each score as it is done and may break off.
+/// Scores a model, or the consensus of several, on cases, one after the other; `each` hears of each
+/// score as it is done and may break off.
 ///
-/// The model is shown everything a case has, or, where the federation trains on one fixed subset, what the case has of
-/// that; then, where `wanted` says so, every part of that, from planes that are read once. A case that holds nothing to
-/// show is passed over. Each score names its case by the place in `cases`. Blocks for as long as it takes: run it
-/// through [`crate::train::on_own_thread`].
+/// The model is shown everything a case has, or, where the federation trains on one fixed subset,
+/// what the case has of that; then, where `wanted` says so, every part of that, from planes that
+/// are read once. A case that holds nothing to show is passed over. Each score names its case by
+/// the place in `cases`. Blocks for as long as it takes: run it through
+/// [`crate::train::on_own_thread`].
 ///
 /// # Errors
 /// See [`EvaluateError`].
@@ -95,34 +97,52 @@ pub fn score_cases(
     cases: &[&CachedCase],
     federation: &Federation,
     models: &[Parameters],
-    wanted: &Wanted,
+    wanted: &EvaluationRequest,
     device: &Device,
     each: &mut dyn FnMut(Scored) -> ControlFlow<()>,
 ) -> Result<(), EvaluateError> {
     let (model, input) = (&federation.model, &federation.input);
-    let reader = Reader::new(models, (model, input), federation.training.batch, device)?;
+    let reader = Predictor::new(models, (model, input), federation.training.batch, device)?;
     for (index, case) in cases.iter().enumerate() {
         let shown = shown(federation).intersection(case.present());
         if shown.is_empty() {
             continue;
         }
-        let unreadable = |error: CaseFileError| EvaluateError::Unreadable { case: index, reason: error.to_string() };
+        let unreadable = |error: CaseFileError| EvaluateError::Unreadable {
+            case: index,
+            reason: error.to_string(),
+        };
         let prepared = case.load().map_err(unreadable)?;
-        let truth = Truth::of(&prepared.native).ok_or(EvaluateError::NoReference { case: index })?;
+        let truth =
+            Truth::of(&prepared.native).ok_or(EvaluateError::NoReference { case: index })?;
         let logits = |kept| {
             let logits = reader.logits(&prepared, 0..prepared.depth(), kept, |_, _| {});
             logits.map_err(|error| match error {
-                InferError::Device(fault) => EvaluateError::Device(fault),
-                InferError::NotFinite { slice } => EvaluateError::NotFinite { case: index, slice },
+                PredictorError::Device(fault) => EvaluateError::Device(fault),
+                PredictorError::NotFinite { slice } => {
+                    EvaluateError::NotFinite { case: index, slice }
+                }
             })
         };
         let mut tell = |scored| match each(scored) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(EvaluateError::Cancelled { done: index + 1 }),
         };
-        tell(Scored::Case(whole(index, shown, &truth, &logits(shown)?, wanted)))?;
+        tell(Scored::Case(whole(
+            index,
+            shown,
+            &truth,
+            &logits(shown)?,
+            wanted,
+        )))?;
         for part in shown.proper_subsets().filter(|_| wanted.subsets) {
-            tell(Scored::Part(in_part(index, part, &truth, &logits(part)?, wanted)))?;
+            tell(Scored::Part(in_part(
+                index,
+                part,
+                &truth,
+                &logits(part)?,
+                wanted,
+            )))?;
         }
     }
     Ok(())
@@ -130,13 +150,31 @@ pub fn score_cases(
 
 /// How many scores [`score_cases`] will give.
 #[must_use]
-pub fn count_scores(cases: &[&CachedCase], federation: &Federation, wanted: &Wanted) -> usize {
-    let shown = cases.iter().map(|case| shown(federation).intersection(case.present()));
-    let count = |shown: SequenceSet| if wanted.subsets { shown.non_empty_subsets().count() } else { 1 };
+pub fn count_scores(
+    cases: &[&CachedCase],
+    federation: &Federation,
+    wanted: &EvaluationRequest,
+) -> usize {
+    let shown = cases
+        .iter()
+        .map(|case| shown(federation).intersection(case.present()));
+    let count = |shown: SequenceSet| {
+        if wanted.subsets {
+            shown.non_empty_subsets().count()
+        } else {
+            1
+        }
+    };
     shown.filter(|shown| !shown.is_empty()).map(count).sum()
 }
 
-fn whole(index: usize, subset: SequenceSet, truth: &Truth, logits: &[f32], wanted: &Wanted) -> CaseScore {
+fn whole(
+    index: usize,
+    subset: SequenceSet,
+    truth: &Truth,
+    logits: &[f32],
+    wanted: &EvaluationRequest,
+) -> CaseScore {
     let (brain, outside) = truth.histograms(logits);
     CaseScore {
         case: index as u32,
@@ -149,7 +187,13 @@ fn whole(index: usize, subset: SequenceSet, truth: &Truth, logits: &[f32], wante
     }
 }
 
-fn in_part(index: usize, subset: SequenceSet, truth: &Truth, logits: &[f32], wanted: &Wanted) -> SubsetScore {
+fn in_part(
+    index: usize,
+    subset: SequenceSet,
+    truth: &Truth,
+    logits: &[f32],
+    wanted: &EvaluationRequest,
+) -> SubsetScore {
     let (brain, outside) = truth.histograms(logits);
     SubsetScore {
         case: index as u32,
@@ -171,11 +215,14 @@ pub(crate) fn shown(federation: &Federation) -> SequenceSet {
 /// The mask of all voxels with a probability of at least `threshold`.
 pub(crate) fn called(logits: &[f32], threshold: f32) -> Vec<u8> {
     let least = least_logit(threshold);
-    logits.iter().map(|&logit| u8::from(logit >= least)).collect()
+    logits
+        .iter()
+        .map(|&logit| u8::from(logit >= least))
+        .collect()
 }
 
-/// The smallest logit whose probability reaches `threshold`: the rule is about the rounded probability, so that
-/// masks, histograms and stored probability maps agree to the last voxel.
+/// The smallest logit whose probability reaches `threshold`: the rule is about the rounded
+/// probability, so that masks, histograms and stored probability maps agree to the last voxel.
 fn least_logit(threshold: f32) -> f32 {
     // Beyond these, a probability is exactly 0 or 1.
     let (mut below, mut reached) = (-110.0f32, 110.0f32);
@@ -190,7 +237,11 @@ fn least_logit(threshold: f32) -> f32 {
         if middle <= below || middle >= reached {
             return reached;
         }
-        if sigmoid(middle) >= threshold { reached = middle } else { below = middle }
+        if sigmoid(middle) >= threshold {
+            reached = middle
+        } else {
+            below = middle
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the values of a mask mean: one rule for training and for scoring.
 
-/// How far from a whole number a label may be: resampling, and a slope in the header, leave 0.9999 of a 1.
+/// How far from a whole number a label may be: resampling, and a slope in the header, leave 0.9999
+/// of a 1.
 pub const TOLERANCE: f32 = 1e-3;
 
 /// Why a value is no label.
@@ -29,11 +30,16 @@ pub fn label(value: f32) -> Result<u16, NoLabel> {
         return Err(NoLabel::NotFinite(value));
     }
     let whole = value.round();
-    // A thousandth as a reader writes it, 1.001, is a little more than one after rounding to 32 bits.
+    // A thousandth as a reader writes it, 1.001, is a little more than one after rounding to 32
+    // bits.
     if (value - whole).abs() > TOLERANCE * 1.01 {
         return Err(NoLabel::Between(value));
     }
-    if (0.0..=65535.0).contains(&whole) { Ok(whole as u16) } else { Err(NoLabel::Range(value)) }
+    if (0.0..=65535.0).contains(&whole) {
+        Ok(whole as u16)
+    } else {
+        Err(NoLabel::Range(value))
+    }
 }
 
 #[cfg(test)]

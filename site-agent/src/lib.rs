@@ -1,5 +1,5 @@
-//! A hospital's part in the federation: reads MRI, trains and scores the DropOut DeepLabV3, and sends nothing but
-//! parameters and counts, and pictures of a few cases where the site permits it.
+//! A hospital's part in the federation: reads MRI, trains and scores the DropOut DeepLabV3, and
+//! sends nothing but parameters and counts, and pictures of a few cases where the site permits it.
 
 pub mod agent;
 pub mod calibration;
@@ -9,14 +9,14 @@ pub mod commands;
 pub mod data;
 pub mod device;
 pub mod evaluate;
-pub(crate) mod infer;
 pub mod label;
 pub mod link;
 mod logging;
-pub(crate) mod meter;
 pub mod model;
 pub mod nifti;
 pub mod output;
 pub mod overlay;
 pub mod phantom;
+pub(crate) mod predictor;
+pub(crate) mod progress_bar;
 pub mod train;

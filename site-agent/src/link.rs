@@ -1,4 +1,5 @@
-//! The site's connection to its coordinator: QUIC with mutual TLS 1.3. See docs/developers/PROTOCOL.md.
+//! The site's connection to its coordinator: QUIC with mutual TLS 1.3. See
+//! docs/developers/PROTOCOL.md.
 
 mod proxy;
 mod quic;
@@ -30,18 +31,19 @@ pub struct LinkConfig {
     pub fallback: Option<Fallback>,
     /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
     pub certificates: PathBuf,
-    /// Where verified parameters are put; the receiver of [`LinkEvent::Parameters`] moves or removes them. What a broken
-    /// connection brought of them is kept there for the next one.
+    /// Where verified parameters are put; the receiver of [`LinkEvent::Parameters`] moves or
+    /// removes them. What a broken connection brought of them is kept there for the next one.
     pub incoming: PathBuf,
-    /// Where parameters stand that came before, by [`protocol::parameters::ParametersId::hex`] and the extension `f32`: those
-    /// do not travel again.
+    /// Where parameters stand that came before, by [`protocol::parameters::ParametersId::hex`] and
+    /// the extension `f32`: those do not travel again.
     pub models: PathBuf,
 }
 
 /// How the coordinator is reached where the network lets no UDP through: QUIC within TLS over TCP.
 #[derive(Clone, Debug)]
 pub struct Fallback {
-    /// `host:port` of the coordinator's TLS address. The certificate shown there must name the host.
+    /// `host:port` of the coordinator's TLS address. The certificate shown there must name the
+    /// host.
     pub address: String,
     /// What is known about proxies on the way.
     pub proxies: Proxies,
@@ -61,15 +63,16 @@ pub enum Way {
 pub enum LinkEvent {
     /// The coordinator says something. The first one is its `Welcome`.
     Message(CoordinatorMessage),
-    /// Parameters arrived: complete and verified. They can be had again, so nothing waits for the disk.
+    /// Parameters arrived: complete and verified. They can be had again, so nothing waits for the
+    /// disk.
     Parameters {
         /// What they are.
         header: TransferHeader,
         /// Raw little-endian `f32`, in the incoming folder.
         file: PathBuf,
     },
-    /// Parameters arrived and could not be stored. The connection ends; another one would fare no better while the disk is
-    /// as it is.
+    /// Parameters arrived and could not be stored. The connection ends; another one would fare no
+    /// better while the disk is as it is.
     Unstored {
         /// Where they were to be.
         file: PathBuf,
@@ -186,11 +189,15 @@ impl Explain for LinkError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
-            Self::Unreachable { .. } => "is the coordinator running, and does the firewall let UDP through?",
+            Self::Unreachable { .. } => {
+                "is the coordinator running, and does the firewall let UDP through?"
+            }
             Self::Tunnel { .. } => {
                 "`fallback` is where the coordinator's serve.fallback listens; \"off\" leaves it out"
             }
-            Self::Proxy { .. } => "HTTPS_PROXY=http://user:password@host:port names the proxy, NO_PROXY who needs none",
+            Self::Proxy { .. } => {
+                "HTTPS_PROXY=http://user:password@host:port names the proxy, NO_PROXY who needs none"
+            }
             Self::OurCertificate { .. } => {
                 "if the dates are over, ask the federation for a new certificate folder for this site; if a clock is \
                  wrong, set it (`site-agent doctor` compares both)"
@@ -216,35 +223,47 @@ impl LinkError {
         self.silent() || matches!(self, Self::Closed { .. } | Self::Transfer { .. })
     }
 
-    /// Says what there is to compare where a certificate or a clock is at fault: this machine's time, and how long the
-    /// site's own certificate is valid.
+    /// Says what there is to compare where a certificate or a clock is at fault: this machine's
+    /// time, and how long the site's own certificate is valid.
     fn with_times(self, certificates: &Path) -> Self {
         match self {
             Self::OurCertificate { reason } if reason.starts_with(quic::EXPIRED) => {
                 let here = httpdate::fmt_http_date(SystemTime::now());
-                let valid = validity(&certificates.join("certificate.pem")).map_or(String::new(), |validity| {
-                    let [from, until] = [validity.from, validity.until].map(httpdate::fmt_http_date);
-                    format!(", this site's certificate is valid from {from} until {until}")
-                });
+                let valid = validity(&certificates.join("certificate.pem")).map_or(
+                    String::new(),
+                    |validity| {
+                        let [from, until] =
+                            [validity.from, validity.until].map(httpdate::fmt_http_date);
+                        format!(", this site's certificate is valid from {from} until {until}")
+                    },
+                );
                 Self::OurCertificate {
                     reason: format!(
                         "{reason}: it is {here} by this machine's clock{valid}; the coordinator's clock decides"
                     ),
                 }
             }
-            Self::TheirCertificate { reason } => Self::TheirCertificate { reason: clock::in_words(&reason) },
+            Self::TheirCertificate { reason } => Self::TheirCertificate {
+                reason: clock::in_words(&reason),
+            },
             error => error,
         }
     }
 
     /// Whether the coordinator was not heard at all, so that another way to it may do better.
     fn silent(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Address { .. } | Self::Tunnel { .. } | Self::Proxy { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Address { .. }
+                | Self::Tunnel { .. }
+                | Self::Proxy { .. }
+        )
     }
 }
 
-/// A connection that the coordinator welcomed. Clones speak over the same connection; when the last one is dropped, the
-/// connection ends after what was queued before.
+/// A connection that the coordinator welcomed. Clones speak over the same connection; when the last
+/// one is dropped, the connection ends after what was queued before.
 #[derive(Clone, Debug)]
 pub struct Link {
     connection: quic::Connection,
@@ -252,20 +271,27 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects, greets, and waits to be welcomed. Events wait to be read: a slow reader slows the coordinator's
-    /// stream down and costs no memory.
-    pub async fn connect(config: LinkConfig, hello: Hello) -> Result<(Self, mpsc::Receiver<LinkEvent>), LinkError> {
+    /// Connects, greets, and waits to be welcomed. Events wait to be read: a slow reader slows the
+    /// coordinator's stream down and costs no memory.
+    pub async fn connect(
+        config: LinkConfig,
+        hello: Hello,
+    ) -> Result<(Self, mpsc::Receiver<LinkEvent>), LinkError> {
         let tls = tls::configuration(&config.certificates)?;
-        let incoming = |reason| LinkError::Incoming { path: config.incoming.clone(), reason };
+        let incoming = |reason| LinkError::Incoming {
+            path: config.incoming.clone(),
+            reason,
+        };
         transport::wire::sweep(&config.incoming).map_err(incoming)?;
         let certificates = config.certificates.clone();
         let connected = quic::connect(config, tls, hello).await;
-        let (connection, outbox, events) = connected.map_err(|error| error.with_times(&certificates))?;
+        let (connection, outbox, events) =
+            connected.map_err(|error| error.with_times(&certificates))?;
         Ok((Self { connection, outbox }, events))
     }
 
-    /// Whether a folder holds the certificates and the key that a site needs, fitting each other; gives how long the site's
-    /// own is valid.
+    /// Whether a folder holds the certificates and the key that a site needs, fitting each other;
+    /// gives how long the site's own is valid.
     ///
     /// # Errors
     /// [`LinkError::Certificates`].
@@ -274,15 +300,17 @@ impl Link {
         Ok(validity(&certificates.join("certificate.pem"))?)
     }
 
-    /// Whether the coordinator answers one way, and both ends accept each other's certificates. Nobody is greeted: a site
-    /// that is at work meanwhile is not disturbed. Gives the seconds by which our clock is ahead of the coordinator's,
-    /// where it said what time it is.
+    /// Whether the coordinator answers one way, and both ends accept each other's certificates.
+    /// Nobody is greeted: a site that is at work meanwhile is not disturbed. Gives the seconds by
+    /// which our clock is ahead of the coordinator's, where it said what time it is.
     ///
     /// # Errors
     /// As [`Link::connect`], as far as it gets.
     pub async fn probe(config: &LinkConfig, way: Way) -> Result<Option<i64>, LinkError> {
         let tls = tls::configuration(&config.certificates)?;
-        quic::probe(config, tls, way).await.map_err(|error| error.with_times(&config.certificates))
+        quic::probe(config, tls, way)
+            .await
+            .map_err(|error| error.with_times(&config.certificates))
     }
 
     /// The proxy on the way to the fallback, as `host:port`.
@@ -293,8 +321,9 @@ impl Link {
         tunnel::proxy(fallback)
     }
 
-    /// Says how many bytes the model's parameters take ([`protocol::parameters::Manifest::bytes`]), as soon as the
-    /// settings are known. Until then transfers wait, and then any other length is refused.
+    /// Says how many bytes the model's parameters take ([`protocol::parameters::Manifest::bytes`]),
+    /// as soon as the settings are known. Until then transfers wait, and then any other length is
+    /// refused.
     pub fn set_model_bytes(&self, bytes: u64) {
         self.connection.set_model_bytes(bytes);
     }
@@ -305,12 +334,19 @@ impl Link {
             *reason = sentence(reason);
         }
         message.check()?;
-        self.outbox.send(message).await.map_err(|_| self.connection.closed())
+        self.outbox
+            .send(message)
+            .await
+            .map_err(|_| self.connection.closed())
     }
 
-    /// Sends a file of raw little-endian `f32`, as far as the coordinator does not have it from a connection that broke; done
-    /// when the coordinator has all of it on its disk.
-    pub async fn send_parameters(&self, header: TransferHeader, file: PathBuf) -> Result<(), LinkError> {
+    /// Sends a file of raw little-endian `f32`, as far as the coordinator does not have it from a
+    /// connection that broke; done when the coordinator has all of it on its disk.
+    pub async fn send_parameters(
+        &self,
+        header: TransferHeader,
+        file: PathBuf,
+    ) -> Result<(), LinkError> {
         self.connection.send_parameters(header, file).await
     }
 }

@@ -13,7 +13,8 @@ pub(crate) fn compiled() -> usize {
     COMPILED.load(Ordering::Relaxed)
 }
 
-/// Starts logging, at `level` unless `RUST_LOG` says otherwise, in words or as a JSON object a line.
+/// Starts logging, at `level` unless `RUST_LOG` says otherwise, in words or as a JSON object a
+/// line.
 pub(crate) fn start(level: &str, json: bool) {
     // cubecl says what it compiles from `info` on.
     let counting = Box::new(Counting(LogTracer::new()));
@@ -51,7 +52,12 @@ mod tests {
         let counting = Counting(LogTracer::new());
         let before = compiled();
         for target in [COMPILATION, "cubecl::memory", "quinn"] {
-            counting.log(&log::Record::builder().target(target).level(log::Level::Info).build());
+            counting.log(
+                &log::Record::builder()
+                    .target(target)
+                    .level(log::Level::Info)
+                    .build(),
+            );
         }
         assert_eq!(compiled() - before, 1);
     }

@@ -1,8 +1,9 @@
-//! The DropOut DeepLabV3: atrous convolutions on a ResNet, one lesion logit per pixel of the centre slice.
+//! The DropOut DeepLabV3: atrous convolutions on a ResNet, one lesion logit per pixel of the centre
+//! slice.
 //!
-//! Chen et al. 2017 (arXiv 1706.05587), layer by layer as torchvision's `deeplabv3_resnet50`, so that weights travel
-//! both ways. Where the federation's dropout of sequences happens is [`protocol::dropout`]; this module only sees its
-//! result.
+//! Chen et al. 2017 (arXiv 1706.05587), layer by layer as torchvision's `deeplabv3_resnet50`, so
+//! that weights travel both ways. Where the federation's dropout of sequences happens is
+//! [`protocol::dropout`]; this module only sees its result.
 
 mod backbone;
 mod head;
@@ -14,7 +15,7 @@ use backbone::Backbone;
 use burn::module::Module;
 use burn::tensor::{FloatDType, Tensor};
 use head::Head;
-use protocol::federation::{Compute, Input, Model};
+use protocol::settings::{Compute, Input, Model};
 pub use tensors::ModelError;
 
 /// The network.
@@ -28,7 +29,8 @@ pub struct DeepLabV3 {
 
 /// The network on a device, all weights zero until [`DeepLabV3::load`] fills them.
 ///
-/// On a device with `.autodiff()` it trains: batch statistics, feature dropout, gradients. Everywhere else it infers.
+/// On a device with `.autodiff()` it trains: batch statistics, feature dropout, gradients.
+/// Everywhere else it infers.
 #[must_use]
 pub fn init(model: &Model, input: &Input, device: &Device) -> DeepLabV3 {
     DeepLabV3 {
@@ -39,10 +41,15 @@ pub fn init(model: &Model, input: &Input, device: &Device) -> DeepLabV3 {
 }
 
 impl DeepLabV3 {
-    /// The same network computing in `compute`, if the device can; its weights, statistics and logits stay 32-bit.
+    /// The same network computing in `compute`, if the device can; its weights, statistics and
+    /// logits stay 32-bit.
     #[must_use]
     pub fn computing_in(mut self, compute: Compute, device: &Device) -> Self {
-        self.compute = if device::computes_in(device, compute) { compute } else { Compute::F32 };
+        self.compute = if device::computes_in(device, compute) {
+            compute
+        } else {
+            Compute::F32
+        };
         self
     }
 
@@ -62,7 +69,8 @@ impl DeepLabV3 {
         self.forward_with(input, None)
     }
 
-    /// The same, with the head's features multiplied by `kept`, where some are dropped while the network trains.
+    /// The same, with the head's features multiplied by `kept`, where some are dropped while the
+    /// network trains.
     ///
     /// # Shapes
     /// - kept: `[batch, height / stride, width / stride, channels of the head]`, rounded up
@@ -84,30 +92,61 @@ mod tests {
     use crate::device;
     use burn::tensor::{TensorData, Tolerance};
     use protocol::architecture::{initial, manifest};
-    use protocol::federation::{Layout, Norm};
     use protocol::parameters::Parameters;
+    use protocol::settings::{Layout, Norm};
     use std::sync::Arc;
 
     fn narrow(layout: Layout, norm: Norm) -> (Model, Input) {
-        let model = Model { layout, width: 4, output_stride: 8, rates: [1, 2, 3], norm, head_dropout: 0.0 };
+        let model = Model {
+            layout,
+            width: 4,
+            output_stride: 8,
+            rates: [1, 2, 3],
+            norm,
+            head_dropout: 0.0,
+        };
         let sequences = ["t1", "flair"].map(String::from).to_vec();
-        (model, Input { sequences, slices: 3, plane: 32, spacing_mm: None, clip_percentiles: None })
+        (
+            model,
+            Input {
+                sequences,
+                slices: 3,
+                plane: 32,
+                spacing_mm: None,
+                clip_percentiles: None,
+            },
+        )
     }
 
     fn loaded(layout: Layout, norm: Norm, device: &Device) -> (DeepLabV3, Parameters) {
         let (model, input) = narrow(layout, norm);
         let parameters = initial(&Arc::new(manifest(&model, &input)), 3);
-        (init(&model, &input, device).load(&parameters).unwrap(), parameters)
+        (
+            init(&model, &input, device).load(&parameters).unwrap(),
+            parameters,
+        )
     }
 
     #[test]
     fn every_layout_and_norm_has_the_manifests_tensors_and_no_others() {
         let device = device::open("cpu").unwrap();
-        for layout in [Layout::ResNet18, Layout::ResNet34, Layout::ResNet50, Layout::ResNet101] {
+        for layout in [
+            Layout::ResNet18,
+            Layout::ResNet34,
+            Layout::ResNet50,
+            Layout::ResNet101,
+        ] {
             for norm in [Norm::Batch, Norm::BatchLocal, Norm::Group] {
                 let (network, parameters) = loaded(layout, norm, &device);
-                assert_eq!(network.to_parameters(parameters.manifest()).as_ref(), Ok(&parameters));
-                assert_eq!(network.num_params(), parameters.values().len(), "{layout:?} {norm:?}");
+                assert_eq!(
+                    network.to_parameters(parameters.manifest()).as_ref(),
+                    Ok(&parameters)
+                );
+                assert_eq!(
+                    network.num_params(),
+                    parameters.values().len(),
+                    "{layout:?} {norm:?}"
+                );
             }
         }
     }
@@ -118,7 +157,10 @@ mod tests {
         let (network, _) = loaded(Layout::ResNet18, Norm::Batch, &device);
         let (_, other) = loaded(Layout::ResNet34, Norm::Batch, &device);
         let error = network.clone().load(&other).unwrap_err().to_string();
-        assert!(error.contains("backbone.layer1.2.conv1.weight [4, 4, 3, 3]"), "{error}");
+        assert!(
+            error.contains("backbone.layer1.2.conv1.weight [4, 4, 3, 3]"),
+            "{error}"
+        );
         assert!(network.to_parameters(other.manifest()).is_err());
     }
 
@@ -127,35 +169,60 @@ mod tests {
         let device = device::open("cpu").unwrap();
         for output_stride in [4, 8, 16] {
             let (model, input) = narrow(Layout::ResNet18, Norm::Group);
-            let model = Model { output_stride, ..model };
+            let model = Model {
+                output_stride,
+                ..model
+            };
             let slabs = Tensor::ones([2, 6, 33, 47], &device);
-            assert_eq!(init(&model, &input, &device).forward(slabs).dims(), [2, 1, 33, 47]);
+            assert_eq!(
+                init(&model, &input, &device).forward(slabs).dims(),
+                [2, 1, 33, 47]
+            );
         }
     }
 
     #[test]
     fn training_moves_statistics_by_a_tenth_of_the_unbiased_batch_and_inference_by_nothing() {
         let device = device::open("cpu").unwrap();
-        let (network, parameters) = loaded(Layout::ResNet18, Norm::Batch, &device.clone().autodiff());
-        // Waves of many lengths: no chance, so that a mean near zero cannot miss its tolerance now and then.
-        let waves: Vec<f32> =
-            (0..2 * 6 * 256).map(|at| (at as f32 * 0.37).sin() + (at as f32 * 0.011).cos() + 0.2).collect();
+        let (network, parameters) =
+            loaded(Layout::ResNet18, Norm::Batch, &device.clone().autodiff());
+        // Waves of many lengths: no chance, so that a mean near zero cannot miss its tolerance now
+        // and then.
+        let waves: Vec<f32> = (0..2 * 6 * 256)
+            .map(|at| (at as f32 * 0.37).sin() + (at as f32 * 0.011).cos() + 0.2)
+            .collect();
         let slabs = Tensor::<4>::from_data(TensorData::new(waves, [2, 6, 16, 16]), &device);
         let stem = network.valid().backbone.stem.conv.forward(slabs.clone()); // [2, 4, 8, 8]
         let _ = network.valid().forward(slabs.clone());
-        assert_eq!(network.to_parameters(parameters.manifest()).as_ref(), Ok(&parameters));
+        assert_eq!(
+            network.to_parameters(parameters.manifest()).as_ref(),
+            Ok(&parameters)
+        );
 
         let _ = network.forward(Tensor::from_inner(slabs));
         let after = network.to_parameters(parameters.manifest()).unwrap();
-        let found = |name: &str| after.tensors().find(|(spec, _)| spec.name == name).unwrap().1.to_vec();
+        let found = |name: &str| {
+            after
+                .tensors()
+                .find(|(spec, _)| spec.name == name)
+                .unwrap()
+                .1
+                .to_vec()
+        };
         let flat = stem.swap_dims(0, 1).reshape([4, 128]);
         let (variance, mean) = flat.var_mean(1); // burn's var is the unbiased one
         let expected_var = variance.mul_scalar(0.1).add_scalar(0.9).into_data();
         let of = |values: Vec<f32>| TensorData::new(values, [4, 1]);
-        of(found("backbone.bn1.running_var")).assert_approx_eq::<f32>(&expected_var, Tolerance::relative(1e-5));
+        of(found("backbone.bn1.running_var"))
+            .assert_approx_eq::<f32>(&expected_var, Tolerance::relative(1e-5));
         let expected_mean = mean.mul_scalar(0.1).into_data();
-        of(found("backbone.bn1.running_mean")).assert_approx_eq::<f32>(&expected_mean, Tolerance::relative(1e-4));
+        of(found("backbone.bn1.running_mean"))
+            .assert_approx_eq::<f32>(&expected_mean, Tolerance::relative(1e-4));
         let again = network.load(&parameters).unwrap();
-        assert_eq!(again.to_parameters(parameters.manifest()), Ok(parameters), "loading forgets what was pending");
+        assert_eq!(
+            again.to_parameters(parameters.manifest()),
+            Ok(parameters),
+            "loading forgets what was pending"
+        );
     }
 }

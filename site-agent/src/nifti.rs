@@ -1,8 +1,9 @@
 //! NIfTI-1 files: volumes in, volumes out, and what a hostile or broken file is refused for.
 //!
-//! The only file that imports the `nifti` crate, which decodes voxels here and nothing else: the header's bytes are
-//! checked by `header` before they reach it, because the crate scales after casting, trusts `bitpix` and
-//! `vox_offset`, and can panic on headers that contradict themselves. Scaling, orientation and writing are ours.
+//! The only file that imports the `nifti` crate, which decodes voxels here and nothing else: the
+//! header's bytes are checked by `header` before they reach it, because the crate scales after
+//! casting, trusts `bitpix` and `vox_offset`, and can panic on headers that contradict themselves.
+//! Scaling, orientation and writing are ours.
 
 mod forms;
 mod header;
@@ -52,7 +53,9 @@ pub enum NiftiError {
     #[error("not a NIfTI-1 file ({0})")]
     Format(&'static str),
     /// Fewer bytes than the header announces.
-    #[error("the file is cut short: it holds {found} of {expected} bytes (unpacked); copy or export it again")]
+    #[error(
+        "the file is cut short: it holds {found} of {expected} bytes (unpacked); copy or export it again"
+    )]
     Truncated {
         /// Bytes that the header asks for.
         expected: u64,
@@ -60,13 +63,17 @@ pub enum NiftiError {
         found: u64,
     },
     /// A compressed file that breaks off behind its voxels.
-    #[error("the compressed file breaks off before its checksum, so that it cannot be trusted; copy it again")]
+    #[error(
+        "the compressed file breaks off before its checksum, so that it cannot be trusted; copy it again"
+    )]
     Unfinished,
     /// A compressed file with a wrong code or checksum.
     #[error("the compressed file is damaged ({0}); copy or export it again")]
     Damaged(String),
     /// A compressed file with far more in it than its header asks for.
-    #[error("more than {0} bytes follow the voxels that the header describes: is the header right?")]
+    #[error(
+        "more than {0} bytes follow the voxels that the header describes: is the header right?"
+    )]
     Tail(u64),
     /// Dimensions that are no single volume.
     #[error("dimensions {0:?} are not one three-dimensional volume; store one volume in each file")]
@@ -132,7 +139,8 @@ pub enum NiftiError {
     Voxels(String),
 }
 
-/// Reads a `.nii` or `.nii.gz` file, distinguished by content: its header first, then only what that asks for.
+/// Reads a `.nii` or `.nii.gz` file, distinguished by content: its header first, then only what
+/// that asks for.
 ///
 /// # Errors
 /// See [`NiftiError`]; a file is refused whole, never read in part.
@@ -150,14 +158,21 @@ pub fn hash(path: &Path) -> Result<blake3::Hash, NiftiError> {
     stream.read_exact(&mut head, HEADER as u64)?;
     let header = Header::check(&head)?;
     // Whether more follows decides where the voxels begin when the header does not say so.
-    let most = if stream.is_packed() { u64::MAX } else { header.end() + 1 };
+    let most = if stream.is_packed() {
+        u64::MAX
+    } else {
+        header.end() + 1
+    };
     let mut hash = blake3::Hasher::new();
     hash.update_reader(io::Read::take(open(path)?, most))?;
     Ok(hash.finalize())
 }
 
 fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    Ok(Box::new(BufReader::with_capacity(1 << 16, File::open(path)?)))
+    Ok(Box::new(BufReader::with_capacity(
+        1 << 16,
+        File::open(path)?,
+    )))
 }
 
 /// Reads what `open` opens, each time from the start.
@@ -182,21 +197,36 @@ fn load<'a>(open: &dyn Fn() -> io::Result<Box<dyn BufRead + 'a>>) -> Result<Volu
     if stream.has_junk() {
         warnings.push(Warning::Junk);
     }
-    Ok(Volume { grid: source.grid(), values, source, warnings })
+    Ok(Volume {
+        grid: source.grid(),
+        values,
+        source,
+        warnings,
+    })
 }
 
-/// Where the voxels of a file begin whose header does not say so: after the header, or after the extension flag.
-fn first_by_length(header: &Header, stored: f32, mut whole: Unpacked<'_>) -> Result<usize, NiftiError> {
+/// Where the voxels of a file begin whose header does not say so: after the header, or after the
+/// extension flag.
+fn first_by_length(
+    header: &Header,
+    stored: f32,
+    mut whole: Unpacked<'_>,
+) -> Result<usize, NiftiError> {
     let longest = (FIRST_VOXEL + header.bytes()) as u64;
     let length = match whole.drain(longest) {
         Ok(length) => length,
         Err(NiftiError::Tail(_)) => return Err(NiftiError::Offset(stored)),
         Err(error) => return Err(error),
     };
-    let first = usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(header.bytes());
+    let first = usize::try_from(length)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(header.bytes());
     match first {
         HEADER | FIRST_VOXEL => Ok(first),
-        _ => Err(NiftiError::Truncated { expected: longest, found: length }),
+        _ => Err(NiftiError::Truncated {
+            expected: longest,
+            found: length,
+        }),
     }
 }
 
@@ -211,7 +241,8 @@ fn voxels(
     let foreign = |error: nifti::NiftiError| NiftiError::Voxels(error.to_string());
     let mut parsed = NiftiHeader::from_reader(&head[..]).map_err(foreign)?;
     let mut places = source.walk();
-    // Zeroed memory costs nothing before it is written to: what a header announces and a file lacks is never touched.
+    // Zeroed memory costs nothing before it is written to: what a header announces and a file lacks
+    // is never touched.
     let mut values = vec![0.0; source.grid().voxels()];
     let mut left = values.len();
     while left > 0 {
@@ -219,7 +250,8 @@ fn voxels(
         left -= count;
         let mut bytes = vec![0; count * header.voxel_bytes()];
         stream.read_exact(&mut bytes, end)?;
-        // The decoder hears of a row of voxels: header and dimensions are checked, and the order is ours.
+        // The decoder hears of a row of voxels: header and dimensions are checked, and the order is
+        // ours.
         parsed.dim = [3, count as u16, 1, 1, 1, 1, 1, 1];
         let raw = InMemNiftiVolume::from_raw_data(&parsed, bytes).map_err(foreign)?;
         let decoded = match header.kind {
@@ -250,7 +282,10 @@ fn scaled<T: DataElement + Copy>(
     let stored: Vec<T> = raw.into_nifti_typed_data()?;
     Ok(match header.scaling {
         None => stored.into_iter().map(|value| wide(value) as f32).collect(),
-        Some((slope, inter)) => stored.into_iter().map(|value| (wide(value) * slope + inter) as f32).collect(),
+        Some((slope, inter)) => stored
+            .into_iter()
+            .map(|value| (wide(value) * slope + inter) as f32)
+            .collect(),
     })
 }
 

@@ -1,4 +1,5 @@
-//! Where a command writes: never over what it reads, and over what is there already only when told to.
+//! Where a command writes: never over what it reads, and over what is there already only when told
+//! to.
 
 use program::{Class, Explain};
 use std::borrow::Cow;
@@ -38,7 +39,8 @@ impl Explain for OutputError {
     }
 }
 
-/// Refuses outputs that are inputs, and, without `force`, outputs that are there already. To be asked before any work.
+/// Refuses outputs that are inputs, and, without `force`, outputs that are there already. To be
+/// asked before any work.
 ///
 /// # Errors
 /// Names the first output that may not be written.
@@ -46,7 +48,10 @@ pub fn check(outputs: &[&Path], inputs: &[&Path], force: bool) -> Result<(), Out
     for &output in outputs {
         for &input in inputs {
             if same_file(output, input) {
-                return Err(OutputError::Input { output: output.into(), input: input.into() });
+                return Err(OutputError::Input {
+                    output: output.into(),
+                    input: input.into(),
+                });
             }
         }
         // A link that leads nowhere is there too.
@@ -66,7 +71,11 @@ pub fn check(outputs: &[&Path], inputs: &[&Path], force: bool) -> Result<(), Out
 /// [`OutputError::NotAFolder`].
 pub fn check_folder(folder: &Path) -> Result<(), OutputError> {
     let other = fs::symlink_metadata(folder).is_ok() && !folder.is_dir();
-    if other { Err(OutputError::NotAFolder(folder.into())) } else { Ok(()) }
+    if other {
+        Err(OutputError::NotAFolder(folder.into()))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether two paths lead to one file, by whatever links.
@@ -82,7 +91,11 @@ pub fn same_file(one: &Path, other: &Path) -> bool {
 #[cfg(unix)]
 fn same_content(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let place = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let place = |path: &Path| {
+        fs::metadata(path)
+            .map(|found| (found.dev(), found.ino()))
+            .ok()
+    };
     place(one).is_some_and(|here| Some(here) == place(other))
 }
 
@@ -101,16 +114,31 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::write(path("mask"), "old").unwrap();
         fs::write(path("scan"), "patient").unwrap();
-        assert_eq!(check(&[&path("mask")], &[&path("scan")], false), Err(OutputError::Exists(path("mask"))));
+        assert_eq!(
+            check(&[&path("mask")], &[&path("scan")], false),
+            Err(OutputError::Exists(path("mask")))
+        );
         assert_eq!(check(&[&path("mask")], &[&path("scan")], true), Ok(()));
         assert_eq!(check(&[&path("new")], &[&path("scan")], false), Ok(()));
         for force in [false, true] {
             let refused = check(&[&path("scan")], &[&path("scan")], force);
-            assert!(matches!(refused, Err(OutputError::Input { .. })), "{refused:?}");
+            assert!(
+                matches!(refused, Err(OutputError::Input { .. })),
+                "{refused:?}"
+            );
         }
-        assert_eq!(check(&[folder.path()], &[], true), Err(OutputError::Exists(folder.path().into())));
-        assert_eq!(check_folder(&path("scan")), Err(OutputError::NotAFolder(path("scan"))));
-        assert_eq!((check_folder(folder.path()), check_folder(&path("none"))), (Ok(()), Ok(())));
+        assert_eq!(
+            check(&[folder.path()], &[], true),
+            Err(OutputError::Exists(folder.path().into()))
+        );
+        assert_eq!(
+            check_folder(&path("scan")),
+            Err(OutputError::NotAFolder(path("scan")))
+        );
+        assert_eq!(
+            (check_folder(folder.path()), check_folder(&path("none"))),
+            (Ok(()), Ok(()))
+        );
     }
 
     #[cfg(unix)]
@@ -127,6 +155,9 @@ mod tests {
             let refused = check(&[&path(name)], &[&path("scan")], true);
             assert!(matches!(refused, Err(OutputError::Input { .. })), "{name}");
         }
-        assert!(matches!(check(&[&path("dangling")], &[], false), Err(OutputError::Exists(_))));
+        assert!(matches!(
+            check(&[&path("dangling")], &[], false),
+            Err(OutputError::Exists(_))
+        ));
     }
 }

@@ -1,5 +1,6 @@
-//! Pictures of a site's representative cases: its best, its median and its worst by Dice, one axial slice of each, with
-//! the model's probabilities on the left and what it found, missed and wrongly called on the right.
+//! Pictures of a site's representative cases: its best, its median and its worst by Dice, one axial
+//! slice of each, with the model's probabilities on the left and what it found, missed and wrongly
+//! called on the right.
 //!
 //! ```text
 //! counts -> which cases -> one slice of each, asked of the model once more (slice) -> two panels (paint)
@@ -14,13 +15,13 @@ mod slice;
 use crate::case::{CachedCase, CaseFileError, Prepared};
 use crate::device::Device;
 use crate::evaluate::shown;
-use crate::infer::{InferError, Reader};
 use crate::model::ModelError;
+use crate::predictor::{Predictor, PredictorError};
 use folder::Entry;
 use metrics::score::AtThreshold;
-use protocol::federation::Federation;
 use protocol::overlay::{Overlay, Representative, representative};
 use protocol::parameters::Parameters;
+use protocol::settings::Federation;
 use serde::Deserialize;
 use slice::Slice;
 use std::io;
@@ -61,7 +62,7 @@ pub(crate) enum OverlayError {
     },
     /// The model could not look at the case.
     #[error(transparent)]
-    Infer(#[from] InferError),
+    Infer(#[from] PredictorError),
     /// A picture could not be encoded.
     #[error("a picture could not be encoded: {0}")]
     Encode(#[from] image::ImageError),
@@ -89,8 +90,8 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Draws the representative cases into the work folder, in place of what an earlier report left there, and gives
-    /// what the site permits to send.
+    /// Draws the representative cases into the work folder, in place of what an earlier report left
+    /// there, and gives what the site permits to send.
     ///
     /// `counted` has the place and the counts of each case that was scored.
     ///
@@ -107,36 +108,65 @@ impl Scene<'_> {
             return Ok(Vec::new());
         }
         let (model, input) = (&self.federation.model, &self.federation.input);
-        let reader = Reader::new(self.models, (model, input), 1, self.device)?;
+        let reader = Predictor::new(self.models, (model, input), 1, self.device)?;
         let folder = folder::clear(work)?;
         let (mut entries, mut overlays) = (Vec::new(), Vec::new());
         for one in chosen {
             let (id, slice) = self.slice(&reader, one)?;
-            let file = folder::put(&folder, one.case, &encode::png(&paint::panels(&slice, paint::SIDE))?)?;
+            let file = folder::put(
+                &folder,
+                one.case,
+                &encode::png(&paint::panels(&slice, paint::SIDE))?,
+            )?;
             if permitted == Overlays::Send {
-                overlays.push(Overlay { case: one.case, picture: encode::fitted(&slice, one.case)? });
+                overlays.push(Overlay {
+                    case: one.case,
+                    picture: encode::fitted(&slice, one.case)?,
+                });
             }
-            let background = input.sequences.get(slice.sequence).cloned().unwrap_or_default();
-            entries.push(Entry { file, case: id, of: one, slice: slice.index, background });
+            let background = input
+                .sequences
+                .get(slice.sequence)
+                .cloned()
+                .unwrap_or_default();
+            entries.push(Entry {
+                file,
+                case: id,
+                of: one,
+                slice: slice.index,
+                background,
+            });
         }
         folder::put_index(&folder, self.threshold, permitted, &entries)?;
         Ok(overlays)
     }
 
     /// A case's name and its slice with most lesion, seen by the model.
-    fn slice(&self, reader: &Reader, one: Representative) -> Result<(String, Slice), OverlayError> {
+    fn slice(
+        &self,
+        reader: &Predictor,
+        one: Representative,
+    ) -> Result<(String, Slice), OverlayError> {
         let nothing = || OverlayError::Nothing { case: one.case };
         let case = self.cases.get(one.case as usize).ok_or_else(nothing)?;
-        let prepared = case.load().map_err(|error| OverlayError::Unreadable { case: one.case, error })?;
+        let prepared = case.load().map_err(|error| OverlayError::Unreadable {
+            case: one.case,
+            error,
+        })?;
         let index = slice::fullest(&prepared).ok_or_else(nothing)?;
         let logits = self.logits(reader, &prepared, index)?;
         let slice = Slice::of(&prepared, index, &logits, self.threshold).ok_or_else(nothing)?;
         Ok((prepared.id, slice))
     }
 
-    /// One slice's logits on the patient's own grid: what scoring saw there, since the network looks at each slice for
-    /// itself.
-    fn logits(&self, reader: &Reader, prepared: &Prepared, index: usize) -> Result<Vec<f32>, InferError> {
+    /// One slice's logits on the patient's own grid: what scoring saw there, since the network
+    /// looks at each slice for itself.
+    fn logits(
+        &self,
+        reader: &Predictor,
+        prepared: &Prepared,
+        index: usize,
+    ) -> Result<Vec<f32>, PredictorError> {
         let [_, height, width] = prepared.native.grid.dims;
         let kept = shown(self.federation).intersection(prepared.present());
         let logits = reader.logits(prepared, index..index + 1, kept, |_, _| {})?;

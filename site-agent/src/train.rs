@@ -2,9 +2,9 @@
 
 mod augment;
 mod batch;
+mod fedbn;
 mod loss;
 mod optimiser;
-mod own_norms;
 mod split;
 mod worker;
 
@@ -14,12 +14,12 @@ use crate::model::{self, DeepLabV3, ModelError};
 use batch::{Batch, Batches};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
+pub use fedbn::with_local_norms;
 use metrics::sequence::SequenceSet;
 pub use optimiser::Stepper;
-pub use own_norms::with_own_norms;
-use protocol::federation::{Compute, Effort, Federation, Norm};
 use protocol::message::TaskId;
 use protocol::parameters::Parameters;
+use protocol::settings::{Compute, Federation, LocalWork, Norm};
 pub use split::{Origin, split};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -35,20 +35,22 @@ const OF_LATE: usize = 20;
 /// What to train on, and from where.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
-    /// The site's training cases. Those that lack sequences are used; those without a reference or anything of
-    /// a fixed subset are left out.
+    /// The site's training cases. Those that lack sequences are used; those without a reference or
+    /// anything of a fixed subset are left out.
     pub cases: &'a [&'a CachedCase],
     /// The federation's settings.
     pub federation: &'a Federation,
     /// The site's name: draws depend on it.
     pub site: &'a str,
-    /// The task: draws depend on its round, not on its run, so that training alone sees what training together saw.
+    /// The task: draws depend on its round, not on its run, so that training alone sees what
+    /// training together saw.
     pub task: TaskId,
     /// The global model.
     pub start: &'a Parameters,
     /// The most steps to do, where they are fewer than the settings say.
     pub most_steps: Option<u32>,
-    /// The site's last own model, whose normalisation it keeps where the federation says so ([`Norm::BatchLocal`]).
+    /// The site's last own model, whose normalisation it keeps where the federation says so
+    /// ([`Norm::BatchLocal`]).
     pub own: Option<&'a Parameters>,
     /// What the network computes in, where the device can.
     pub compute: Compute,
@@ -95,7 +97,8 @@ pub struct Update {
     pub seconds: f32,
     /// Sequences that some example kept: what the site can teach the stem.
     pub sequences: SequenceSet,
-    /// Cases left out: without a reference, or without anything of the fixed subset that training is about.
+    /// Cases left out: without a reference, or without anything of the fixed subset that training
+    /// is about.
     pub left_out: usize,
     /// What the network computed in.
     pub compute: Compute,
@@ -105,7 +108,9 @@ pub struct Update {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TrainError {
     /// Nothing to draw slices from.
-    #[error("no case to train on: {left_out} have no reference or none of the sequences that training is about")]
+    #[error(
+        "no case to train on: {left_out} have no reference or none of the sequences that training is about"
+    )]
     NothingToTrainOn {
         /// Cases that were left out.
         left_out: usize,
@@ -151,9 +156,10 @@ pub enum TrainError {
 
 /// Trains for one round. The same job gives the same bits, on any number of threads.
 ///
-/// Blocks for as long as it takes: run it through [`on_own_thread`]. `progress` is called after every step and may
-/// break off, or end it there with what was learnt: the learning rate does not depend on how many steps there are, so
-/// fewer are the beginning of the same training. Batches are prepared ahead on a thread of their own.
+/// Blocks for as long as it takes: run it through [`on_own_thread`]. `progress` is called after
+/// every step and may break off, or end it there with what was learnt: the learning rate does not
+/// depend on how many steps there are, so fewer are the beginning of the same training. Batches are
+/// prepared ahead on a thread of their own.
 ///
 /// # Errors
 /// See [`TrainError`]; a model with anything but finite numbers is never returned.
@@ -167,7 +173,12 @@ pub fn train(
     let left_out = batches.left_out();
     let total = steps(job.federation, batches.slices()).min(job.most_steps.unwrap_or(u32::MAX));
     let mut learner = Learner::new(job, device, total)?;
-    let mut record = Record { began, total, batch: job.federation.training.batch, losses: Vec::new() };
+    let mut record = Record {
+        began,
+        total,
+        batch: job.federation.training.batch,
+        losses: Vec::new(),
+    };
     let mut sequences = SequenceSet::EMPTY;
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
@@ -179,7 +190,11 @@ pub fn train(
             match progress(record.after(loss)) {
                 ControlFlow::Continue(()) => {}
                 ControlFlow::Break(Stop::Concluded) => break,
-                ControlFlow::Break(Stop::Cancelled) => return Err(TrainError::Cancelled { step: record.done() }),
+                ControlFlow::Break(Stop::Cancelled) => {
+                    return Err(TrainError::Cancelled {
+                        step: record.done(),
+                    });
+                }
             }
         }
         Ok(())
@@ -212,8 +227,8 @@ fn prepare(batches: &mut Batches<'_>, total: u32, to: &SyncSender<Result<Batch, 
 /// Optimiser steps of a round; an epoch is as many draws as there are slices.
 fn steps(federation: &Federation, slices: usize) -> u32 {
     match federation.training.effort {
-        Effort::Steps(steps) => steps,
-        Effort::Epochs(epochs) => {
+        LocalWork::Steps(steps) => steps,
+        LocalWork::Epochs(epochs) => {
             let draws = u64::from(epochs) * slices as u64;
             u32::try_from(draws.div_ceil(federation.training.batch as u64)).unwrap_or(u32::MAX)
         }
@@ -227,7 +242,7 @@ struct Learner<'a> {
     model: DeepLabV3,
     stepper: Stepper,
     /// The weights that the round began from, where the loss draws back to them.
-    anchor: Option<optimiser::Anchor>,
+    anchor: Option<optimiser::ProximalTerm>,
     rate: f64,
     total: u32,
 }
@@ -236,18 +251,22 @@ impl<'a> Learner<'a> {
     fn new(job: &Job<'a>, device: &Device, total: u32) -> Result<Self, TrainError> {
         let federation = job.federation;
         let device = device.clone().autodiff();
-        let own = job.own.filter(|_| federation.model.norm == Norm::BatchLocal);
-        let mixed = own.map(|own| with_own_norms(job.start, own));
+        let own = job
+            .own
+            .filter(|_| federation.model.norm == Norm::BatchLocal);
+        let mixed = own.map(|own| with_local_norms(job.start, own));
         let training = &federation.training;
-        let model = model::init(&federation.model, &federation.input, &device).computing_in(job.compute, &device);
+        let model = model::init(&federation.model, &federation.input, &device)
+            .computing_in(job.compute, &device);
         let model = model.load(mixed.as_ref().unwrap_or(job.start))?;
         Ok(Self {
             federation,
-            anchor: (training.proximal > 0.0).then(|| optimiser::Anchor::of(&model)),
+            anchor: (training.proximal > 0.0).then(|| optimiser::ProximalTerm::of(&model)),
             model,
             device,
             stepper: Stepper::of(training),
-            rate: training.learning_rate * training.schedule.factor(job.task.round, federation.rounds),
+            rate: training.learning_rate
+                * training.schedule.factor(job.task.round, federation.rounds),
             total,
         })
     }
@@ -255,22 +274,44 @@ impl<'a> Learner<'a> {
     /// One optimiser step; gives the loss before it.
     fn step(&mut self, batch: Batch, step: u32) -> Result<f32, TrainError> {
         let (input, training) = (&self.federation.input, &self.federation.training);
-        let broken = |what| TrainError::NotFinite { what, step, total: self.total };
-        let failed = |fault| TrainError::Device { fault, batch: training.batch, plane: input.plane };
-        let tensor =
-            |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &self.device);
+        let broken = |what| TrainError::NotFinite {
+            what,
+            step,
+            total: self.total,
+        };
+        let failed = |fault| TrainError::Device {
+            fault,
+            batch: training.batch,
+            plane: input.plane,
+        };
+        let tensor = |values: Vec<f32>, shape: [usize; 4]| {
+            Tensor::<4>::from_data(TensorData::new(values, shape), &self.device)
+        };
         let slices = |channels: usize| [training.batch, channels, input.plane, input.plane];
-        let kept = batch.features.map(|features| tensor(features.factors, features.shape));
-        let logits = self.model.forward_with(tensor(batch.images, slices(input.channels())), kept);
+        let kept = batch
+            .features
+            .map(|features| tensor(features.factors, features.shape));
+        let logits = self
+            .model
+            .forward_with(tensor(batch.images, slices(input.channels())), kept);
         let labels = tensor(batch.labels, slices(1));
-        let loss = loss::loss(logits, labels, training.positive_weight, training.dice_weight);
-        let value = device::read(loss.clone()).map_err(failed)?.into_iter().next().unwrap_or(f32::NAN);
+        let loss = loss::loss(
+            logits,
+            labels,
+            training.positive_weight,
+            training.dice_weight,
+        );
+        let value = device::read(loss.clone())
+            .map_err(failed)?
+            .into_iter()
+            .next()
+            .unwrap_or(f32::NAN);
         if !value.is_finite() {
             return Err(broken("loss"));
         }
         let mut gradients = GradientsParams::from_grads(loss.backward(), &self.model);
         if let Some(anchor) = &self.anchor {
-            gradients = anchor.draw_back(gradients, &self.model, training.proximal);
+            gradients = anchor.add_gradient(gradients, &self.model, training.proximal);
         }
         let norm = optimiser::norm(&gradients, &self.model).map_err(failed)?;
         if !norm.is_finite() {
@@ -278,7 +319,9 @@ impl<'a> Learner<'a> {
         }
         let limit = training.clip_norm.map_or(f64::INFINITY, f64::from);
         let factor = if norm > limit { limit / norm } else { 1.0 };
-        self.model = self.stepper.step(self.rate, self.model.clone(), gradients, factor);
+        self.model = self
+            .stepper
+            .step(self.rate, self.model.clone(), gradients, factor);
         Ok(value)
     }
 }

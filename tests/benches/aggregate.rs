@@ -1,8 +1,10 @@
-//! Checks and averages the updates of 2, 8 and 32 sites, each of the paper's network (40 million parameters, 159 MB), as
-//! the coordinator does: from its run folder, with its store, ending with the new model synced to the disk.
+//! Checks and averages the updates of 2, 8 and 32 sites, each of the paper's network (40 million
+//! parameters, 159 MB), as the coordinator does: from its run folder, with its store, ending with
+//! the new model synced to the disk.
 //!
-//! `cargo bench --bench aggregate [-- N ...]`. Every N runs in a process of its own, so that its peak memory is its own.
-//! Needs 160 MB of disk per site below the system's temporary folder. tests/benches/aggregate.py is what to compare with.
+//! `cargo bench --bench aggregate [-- N ...]`. Every N runs in a process of its own, so that its
+//! peak memory is its own. Needs 160 MB of disk per site below the system's temporary folder.
+//! tests/benches/aggregate.py is what to compare with.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -10,36 +12,57 @@ use aggregation::{Average, Checked};
 use coordinator::store::{FileSource, Place, Store};
 use protocol::architecture::manifest;
 use protocol::codec::transfer::{Arrived, Receiving};
-use protocol::federation::Federation;
+use protocol::coordinator::Contribution;
 use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
 use protocol::parameters::{Manifest, ParametersId, to_bytes};
-use protocol::round::Contribution;
+use protocol::settings::Federation;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-const SETTINGS: &str =
-    "name = 'bench'\nrounds = 1\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nplane = 256\n";
-const START: Place<'_> = Place { run: "federation", round: 0 };
-const FIRST: Place<'_> = Place { run: "federation", round: 1 };
+const SETTINGS: &str = "name = 'bench'\nrounds = 1\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nplane = 256\n";
+const START: Place<'_> = Place {
+    run: "federation",
+    round: 0,
+};
+const FIRST: Place<'_> = Place {
+    run: "federation",
+    round: 1,
+};
 const REPEATS: usize = 3;
 
 fn main() {
     // Cargo says `--bench` to every benchmark.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     if let [folder, count] = arguments.as_slice()
         && folder.contains('/')
     {
         return measure(Path::new(folder), count.parse().unwrap());
     }
-    let counts: Vec<usize> = arguments.iter().map(|count| count.parse().unwrap()).collect();
-    println!("sites    GB  check s  GB/s  average s  GB/s  peak MB  (a model is {} MB)", network().bytes() / 1_000_000);
-    for count in if counts.is_empty() { vec![2, 8, 32] } else { counts } {
+    let counts: Vec<usize> = arguments
+        .iter()
+        .map(|count| count.parse().unwrap())
+        .collect();
+    println!(
+        "sites    GB  check s  GB/s  average s  GB/s  peak MB  (a model is {} MB)",
+        network().bytes() / 1_000_000
+    );
+    for count in if counts.is_empty() {
+        vec![2, 8, 32]
+    } else {
+        counts
+    } {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         let arguments = [path.to_str().unwrap(), &count.to_string()].map(String::from);
-        let measured = Command::new(std::env::current_exe().unwrap()).args(arguments).status().unwrap();
+        let measured = Command::new(std::env::current_exe().unwrap())
+            .args(arguments)
+            .status()
+            .unwrap();
         assert!(measured.success());
     }
 }
@@ -53,8 +76,8 @@ fn network() -> Manifest {
     manifest(&federation.model, &federation.input)
 }
 
-/// A site's update as it arrives: values that differ from site to site, written block by block. None is below zero, because
-/// variances are among them.
+/// A site's update as it arrives: values that differ from site to site, written block by block.
+/// None is below zero, because variances are among them.
 fn arrive(folder: &Path, site: usize, manifest: &Manifest) -> (PathBuf, ParametersId) {
     let path = folder.join(format!("{site}.f32"));
     let mut file = std::fs::File::create(&path).unwrap();
@@ -79,13 +102,32 @@ fn arrive(folder: &Path, site: usize, manifest: &Manifest) -> (PathBuf, Paramete
 
 /// What a transfer does beside moving bytes: hashes them, and looks for values that are none.
 fn verify(path: &Path, parameters: ParametersId, bytes: u64) -> Arrived {
-    let task = TaskId { run: RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
-    let mut receiving = Receiving::begin(TransferHeader { parameters, bytes, task }, bytes).unwrap();
-    receiving.resume(&mut std::fs::File::open(path).unwrap(), bytes).unwrap();
+    let task = TaskId {
+        run: RunId(0),
+        round: 1,
+        kind: TaskKind::Train,
+        pass: 0,
+    };
+    let mut receiving = Receiving::begin(
+        TransferHeader {
+            parameters,
+            bytes,
+            task,
+        },
+        bytes,
+    )
+    .unwrap();
+    receiving
+        .resume(&mut std::fs::File::open(path).unwrap(), bytes)
+        .unwrap();
     receiving.finish().unwrap()
 }
 
-fn check(store: &Store, count: usize, manifest: &Manifest) -> (f64, Vec<(Contribution, Checked<FileSource>)>) {
+fn check(
+    store: &Store,
+    count: usize,
+    manifest: &Manifest,
+) -> (f64, Vec<(Contribution, Checked<FileSource>)>) {
     let mut seconds = 0.0;
     let take = |site: usize| {
         let (path, parameters) = arrive(&store.incoming(), site, manifest);
@@ -93,13 +135,28 @@ fn check(store: &Store, count: usize, manifest: &Manifest) -> (f64, Vec<(Contrib
         let began = Instant::now();
         let arrived = verify(&path, parameters, manifest.bytes());
         let (checked, _) = store
-            .accept((&path, store.open_update(&path, FIRST, manifest).unwrap()), FIRST, &name, manifest, arrived)
+            .accept(
+                (&path, store.open_update(&path, FIRST, manifest).unwrap()),
+                FIRST,
+                &name,
+                manifest,
+                arrived,
+            )
             .unwrap()
             .unwrap();
         seconds += began.elapsed().as_secs_f64();
         // Each lacks one of the four sequences.
         let sequences = federation().input.all().without(site % 4);
-        (Contribution { site: name, parameters, slices: 100 + site as u64, sequences, base: 0 }, checked)
+        (
+            Contribution {
+                site: name,
+                parameters,
+                slices: 100 + site as u64,
+                sequences,
+                base: 0,
+            },
+            checked,
+        )
     };
     let updates = (0..count).map(take).collect();
     (seconds, updates)
@@ -113,15 +170,24 @@ fn measure(folder: &Path, count: usize) {
     let (start, _) = arrive(&store.incoming(), count, &manifest);
     std::fs::create_dir_all(store.model(START).parent().unwrap()).unwrap();
     std::fs::rename(start, store.model(START)).unwrap();
-    let average = Average { manifest: &manifest, input: &federation.input, rule: federation.aggregation };
+    let average = Average {
+        manifest: &manifest,
+        input: &federation.input,
+        rule: federation.aggregation,
+    };
     let mut rounds = Vec::new();
     for _ in 0..REPEATS {
         let (checking, updates) = check(&store, count, &manifest);
         let began = Instant::now();
-        let model = store.aggregate(&average, &store.model(START), FIRST, updates).unwrap();
+        let model = store
+            .aggregate(&average, &store.model(START), FIRST, updates)
+            .unwrap();
         rounds.push((began.elapsed().as_secs_f64(), checking, model));
     }
-    assert!(rounds.windows(2).all(|pair| pair[0].2 == pair[1].2), "the same updates give the same model");
+    assert!(
+        rounds.windows(2).all(|pair| pair[0].2 == pair[1].2),
+        "the same updates give the same model"
+    );
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (averaging, checking, model) = rounds[REPEATS / 2];
     let gigabytes = count as f64 * manifest.bytes() as f64 / 1e9;
@@ -135,6 +201,9 @@ fn measure(folder: &Path, count: usize) {
 /// The most memory this process ever held.
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }

@@ -1,12 +1,15 @@
-//! Moves one model of 160 MB (40 million parameters) over loopback, file to file: through link and server, and by a
-//! plain TCP copy without encryption or hashes. Both end with an fsync. `cargo bench --bench transfer`
+//! Moves one model of 160 MB (40 million parameters) over loopback, file to file: through link and
+//! server, and by a plain TCP copy without encryption or hashes. Both end with an fsync. `cargo
+//! bench --bench transfer`
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use coordinator::certificates::{Request, issue};
 use coordinator::server::{Inbound, Server, ServerConfig};
 use protocol::case::Role;
-use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, RunId, TaskId, TaskKind, TransferHeader};
+use protocol::message::{
+    CoordinatorMessage, Hello, PROTOCOL, RunId, TaskId, TaskKind, TransferHeader,
+};
 use protocol::parameters::ParametersId;
 use site_agent::link::{Link, LinkConfig};
 use std::io::{Read, Write};
@@ -22,17 +25,31 @@ const REPEATS: usize = 5;
 async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.f32");
-    let content: Vec<u8> = (0..BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let content: Vec<u8> = (0..BYTES as u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     std::fs::write(&model, &content).unwrap();
     let parameters = ParametersId(*blake3::hash(&content).as_bytes());
     drop(content);
-    let task = TaskId { run: RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
-    let header = TransferHeader { parameters, bytes: BYTES as u64, task };
+    let task = TaskId {
+        run: RunId(0),
+        round: 1,
+        kind: TaskKind::Train,
+        pass: 0,
+    };
+    let header = TransferHeader {
+        parameters,
+        bytes: BYTES as u64,
+        task,
+    };
     let mut pair = Pair::open(folder.path()).await;
     let (mut ours, mut plain) = (Vec::new(), Vec::new());
     // The first of each warms caches up; alternating spreads the machine's moods over both.
     for repeat in 0..=REPEATS {
-        let times = (pair.transfer(header, &model).await, tcp(&model, &folder.path().join("copy")));
+        let times = (
+            pair.transfer(header, &model).await,
+            tcp(&model, &folder.path().join("copy")),
+        );
         if repeat > 0 {
             ours.push(times.0);
             plain.push(times.1);
@@ -57,7 +74,13 @@ impl Pair {
     async fn open(folder: &Path) -> Self {
         let pki = folder.join("pki");
         let names = vec!["127.0.0.1".to_owned()];
-        issue(&Request { out: pki.clone(), coordinator_names: names, sites: vec!["north".into()], days: 1 }).unwrap();
+        issue(&Request {
+            out: pki.clone(),
+            coordinator_names: names,
+            sites: vec!["north".into()],
+            days: 1,
+        })
+        .unwrap();
         let (sender, mut events) = mpsc::channel(16);
         let config = ServerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -75,19 +98,40 @@ impl Pair {
             incoming: folder.join("incoming-north"),
             models: folder.join("models-north"),
         };
-        let hello =
-            Hello { protocol: PROTOCOL, software: "bench".into(), role: Role::Train, sequences: vec!["flair".into()] };
+        let hello = Hello {
+            protocol: PROTOCOL,
+            software: "bench".into(),
+            role: Role::Train,
+            sequences: vec!["flair".into()],
+        };
         let joining = tokio::spawn(Link::connect(link, hello));
         events.recv().await.unwrap();
-        server.send("north", CoordinatorMessage::Finished { summary: "welcome".into() }).unwrap();
+        server
+            .send(
+                "north",
+                CoordinatorMessage::Finished {
+                    summary: "welcome".into(),
+                },
+            )
+            .unwrap();
         let (link, inbox) = joining.await.unwrap().unwrap();
-        Self { _server: server, events, link, _inbox: inbox }
+        Self {
+            _server: server,
+            events,
+            link,
+            _inbox: inbox,
+        }
     }
 
     async fn transfer(&mut self, header: TransferHeader, model: &Path) -> f64 {
         let start = Instant::now();
-        self.link.send_parameters(header, model.into()).await.unwrap();
-        let Some(Inbound::Parameters { file, .. }) = self.events.recv().await else { panic!("not taken") };
+        self.link
+            .send_parameters(header, model.into())
+            .await
+            .unwrap();
+        let Some(Inbound::Parameters { file, .. }) = self.events.recv().await else {
+            panic!("not taken")
+        };
         let seconds = start.elapsed().as_secs_f64();
         std::fs::remove_file(file).unwrap();
         seconds

@@ -1,7 +1,12 @@
-//! The journeys of whole federations stand in `tests/`, what crosses both binaries is timed in `benches/`. Here is only
-//! what they share: programs that are started and looked at, and sites that answer without training.
+//! The journeys of whole federations stand in `tests/`, what crosses both binaries is timed in
+//! `benches/`. Here is only what they share: programs that are started and looked at, and sites
+//! that answer without training.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a journey that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a journey that cannot go on has failed"
+)]
 
 mod pool;
 pub mod program;
@@ -17,7 +22,15 @@ use std::path::{Path, PathBuf};
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
-    let path = test.parent().and_then(Path::parent).unwrap_or(Path::new("")).join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --release` first", path.display());
+    let path = test
+        .parent()
+        .and_then(Path::parent)
+        .unwrap_or(Path::new(""))
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --release` first",
+        path.display()
+    );
     path
 }

@@ -17,7 +17,10 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.into(), holders: Mutex::default() })
+        Ok(Self {
+            folder: folder.into(),
+            holders: Mutex::default(),
+        })
     }
 
     pub(crate) fn path(&self, id: ParametersId) -> PathBuf {
@@ -29,7 +32,11 @@ impl Pool {
         let mut holders = self.holders();
         let count = holders.entry(id).or_default();
         *count += 1;
-        if *count > 1 { fs::remove_file(file) } else { fs::rename(file, self.path(id)) }
+        if *count > 1 {
+            fs::remove_file(file)
+        } else {
+            fs::rename(file, self.path(id))
+        }
     }
 
     /// One more site holds what lies here.
@@ -40,7 +47,9 @@ impl Pool {
     /// One site less needs it.
     pub(crate) fn forget(&self, id: ParametersId) {
         let mut holders = self.holders();
-        let Some(count) = holders.get_mut(&id) else { return };
+        let Some(count) = holders.get_mut(&id) else {
+            return;
+        };
         *count -= 1;
         if *count == 0 {
             holders.remove(&id);

@@ -13,8 +13,16 @@ const LONG: Duration = Duration::from_secs(120);
 /// # Panics
 /// With what the binary said, when it ends badly.
 pub fn done(name: &str, arguments: &[&str], folder: &Path) {
-    let output = Command::new(binary(name)).args(arguments).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(binary(name))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A running binary of ours. Dropped, it is killed.
@@ -44,8 +52,15 @@ impl Program {
     pub fn launch(mut command: Command, folder: &Path, log: &str) -> Self {
         let log = folder.join(log);
         let file = std::fs::File::create(&log).unwrap();
-        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        Self { child: command.spawn().unwrap(), log }
+        command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file);
+        Self {
+            child: command.spawn().unwrap(),
+            log,
+        }
     }
 
     /// Its number.
@@ -54,11 +69,14 @@ impl Program {
         self.child.id()
     }
 
-    /// A size in bytes from `/proc/PID/status`, such as `VmRSS` or `VmHWM`; `None` when it has ended.
+    /// A size in bytes from `/proc/PID/status`, such as `VmRSS` or `VmHWM`; `None` when it has
+    /// ended.
     #[must_use]
     pub fn memory(&self, key: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
         Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     }
 
@@ -75,7 +93,11 @@ impl Program {
     pub fn until(&self, what: &str, mut happened: impl FnMut(&str) -> bool) {
         let began = Instant::now();
         while !happened(&self.words()) {
-            assert!(began.elapsed() < LONG, "{what} did not come\n{}", self.words());
+            assert!(
+                began.elapsed() < LONG,
+                "{what} did not come\n{}",
+                self.words()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -85,7 +107,11 @@ impl Program {
     /// # Panics
     /// When it has ended.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status().unwrap();
+        let sent = Command::new("sh")
+            .arg("-c")
+            .arg(format!("kill -{name} {}", self.child.id()))
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -123,5 +149,7 @@ pub fn processes(folder: &Path) -> Vec<String> {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = all.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
     let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
-    lines.filter(|line| line.contains(&*folder.to_string_lossy())).collect()
+    lines
+        .filter(|line| line.contains(&*folder.to_string_lossy()))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Sites without data: a real link and a real state machine each, which answer at once instead of training.
+//! Sites without data: a real link and a real state machine each, which answer at once instead of
+//! training.
 
 use crate::pool::Pool;
 use crate::program::Program;
@@ -7,10 +8,12 @@ use metrics::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, Sweep
 use metrics::sequence::SequenceSet;
 use protocol::architecture::{initial, manifest};
 use protocol::case::Role;
-use protocol::federation::Federation;
-use protocol::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskId, TaskKind, Trained, Wanted};
+use protocol::message::{
+    CoordinatorMessage, EvaluationRequest, Hello, Inventory, PROTOCOL, TaskId, TaskKind, Trained,
+};
 use protocol::parameters::{ParametersId, from_bytes, to_bytes};
-use protocol::site::{Effect, Event, Machine, Work};
+use protocol::settings::Federation;
+use protocol::site::{Effect, Event, StateMachine, Work};
 use site_agent::link::{Link, LinkConfig, LinkError, LinkEvent};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -52,40 +55,67 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Writes certificates and `coordinator.toml`, with a run folder `run`, into a folder. `model` is the `[model]` table's
-    /// content.
+    /// Writes certificates and `coordinator.toml`, with a run folder `run`, into a folder. `model`
+    /// is the `[model]` table's content.
     ///
     /// # Panics
     /// When the folder cannot be written.
     #[must_use]
     pub fn prepare(folder: &Path, sites: usize, rounds: u32, model: &str) -> Self {
-        let names: Vec<String> = (1..=sites).map(|number| format!("site-{number:03}")).collect();
+        let names: Vec<String> = (1..=sites)
+            .map(|number| format!("site-{number:03}"))
+            .collect();
         let address = free_address();
         let (out, coordinator_names) = (folder.join("pki"), vec![address.ip().to_string()]);
-        issue(&Request { out, coordinator_names, sites: names.clone(), days: 2 }).unwrap();
+        issue(&Request {
+            out,
+            coordinator_names,
+            sites: names.clone(),
+            days: 2,
+        })
+        .unwrap();
         let settings = format!(
             "name = 'simulated'\nseed = 3\nrounds = {rounds}\n[input]\nsequences = {SEQUENCES:?}\n[model]\n{model}\n\
              [evaluation]\nsubsets = false\n[sites]\nexpected = {names:?}\nminimum = {sites}\n\
              [serve]\nlisten = '{address}'\ncertificates = 'pki/coordinator'\nrun_folder = 'run'\nstatus = 'off'\n"
         );
         std::fs::write(folder.join("coordinator.toml"), settings).unwrap();
-        Self { folder: folder.into(), names, address }
+        Self {
+            folder: folder.into(),
+            names,
+            address,
+        }
     }
 
     fn settings(&self) -> String {
         std::fs::read_to_string(self.folder.join("coordinator.toml")).unwrap()
     }
 
-    /// Waits until the coordinator listens, or has ended: a first packet that comes too early is repeated after a second.
+    /// Waits until the coordinator listens, or has ended: a first packet that comes too early is
+    /// repeated after a second.
     ///
     /// # Panics
     /// When it does neither within a minute.
     pub fn until_heard(&self, coordinator: &mut Program) {
-        let SocketAddr::V4(address) = self.address else { return };
-        let line = format!(" {:08X}:{:04X} ", u32::from_le_bytes(address.ip().octets()), address.port());
+        let SocketAddr::V4(address) = self.address else {
+            return;
+        };
+        let line = format!(
+            " {:08X}:{:04X} ",
+            u32::from_le_bytes(address.ip().octets()),
+            address.port()
+        );
         let began = Instant::now();
-        while coordinator.ended().is_none() && !std::fs::read_to_string("/proc/net/udp").unwrap().contains(&line) {
-            assert!(began.elapsed() < Duration::from_secs(60), "nobody listens\n{}", coordinator.words());
+        while coordinator.ended().is_none()
+            && !std::fs::read_to_string("/proc/net/udp")
+                .unwrap()
+                .contains(&line)
+        {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "nobody listens\n{}",
+                coordinator.words()
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -93,18 +123,21 @@ impl Setup {
     /// Where a round's model is.
     #[must_use]
     pub fn model(&self, round: u32) -> PathBuf {
-        self.folder.join(format!("run/federation/round-{round:04}/global.f32"))
+        self.folder
+            .join(format!("run/federation/round-{round:04}/global.f32"))
     }
 }
 
-/// An address of this machine that stays free while a coordinator is away: a port that the system gives to nobody who
-/// asks for any, at an address that no other process of ours uses.
+/// An address of this machine that stays free while a coordinator is away: a port that the system
+/// gives to nobody who asks for any, at an address that no other process of ours uses.
 fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(10_000);
     let [high, low] = (std::process::id() as u16).to_be_bytes();
     let candidates = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed));
     let mut addresses = candidates.map(|port| SocketAddr::from(([127, high, low, 1], port)));
-    addresses.find(|address| UdpSocket::bind(address).is_ok()).unwrap()
+    addresses
+        .find(|address| UdpSocket::bind(address).is_ok())
+        .unwrap()
 }
 
 /// Running sites. Dropped, they are gone without a word.
@@ -124,7 +157,11 @@ impl Sites {
     pub fn start(setup: &Setup, answer: Answer, validation_cases: u32) -> Self {
         let runtime = Runtime::new().unwrap();
         let pool = Arc::new(Pool::open(&setup.folder.join("models")).unwrap());
-        let prepared = if answer == Answer::Prepared { prepare(setup, &pool) } else { Vec::new() };
+        let prepared = if answer == Answer::Prepared {
+            prepare(setup, &pool)
+        } else {
+            Vec::new()
+        };
         let (hang_up, heard) = watch::channel(0);
         let mut running = JoinSet::new();
         for (number, name) in setup.names.iter().enumerate() {
@@ -138,14 +175,28 @@ impl Sites {
             };
             let (name, pool, machine, held) = (name.clone(), pool.clone(), None, BTreeSet::new());
             let prepared = prepared.get(number % 2).cloned().unwrap_or_default();
-            let site = Site { name, link, pool, held, prepared, validation_cases, machine, batch: 0, model_bytes: 0 };
+            let site = Site {
+                name,
+                link,
+                pool,
+                held,
+                prepared,
+                validation_cases,
+                machine,
+                batch: 0,
+                model_bytes: 0,
+            };
             running.spawn_on(site.run(heard.clone()), runtime.handle());
         }
-        Self { runtime: Some(runtime), running: Some(running), hang_up }
+        Self {
+            runtime: Some(runtime),
+            running: Some(running),
+            hang_up,
+        }
     }
 
-    /// Every site gives its connection up and makes another one: what they would do by themselves after 30 seconds of
-    /// silence.
+    /// Every site gives its connection up and makes another one: what they would do by themselves
+    /// after 30 seconds of silence.
     pub fn connect_again(&self) {
         self.hang_up.send_modify(|times| *times += 1);
     }
@@ -155,9 +206,14 @@ impl Sites {
     /// # Panics
     /// When a site was refused, or did not come to an end in ten minutes.
     pub fn end(mut self) {
-        let (Some(runtime), Some(running)) = (&self.runtime, self.running.take()) else { return };
-        let all = async { tokio::time::timeout(Duration::from_secs(600), running.join_all()).await };
-        let ends = runtime.block_on(all).expect("the sites did not come to an end");
+        let (Some(runtime), Some(running)) = (&self.runtime, self.running.take()) else {
+            return;
+        };
+        let all =
+            async { tokio::time::timeout(Duration::from_secs(600), running.join_all()).await };
+        let ends = runtime
+            .block_on(all)
+            .expect("the sites did not come to an end");
         ends.into_iter().for_each(|end| end.unwrap());
     }
 }
@@ -178,7 +234,7 @@ struct Site {
     /// What it answers with, in turns; without any it computes its answers.
     prepared: Vec<ParametersId>,
     validation_cases: u32,
-    machine: Option<Machine>,
+    machine: Option<StateMachine>,
     /// As the settings say.
     batch: usize,
     model_bytes: u64,
@@ -188,7 +244,12 @@ impl Site {
     async fn run(mut self, mut hang_up: watch::Receiver<u32>) -> Result<(), LinkError> {
         loop {
             let sequences = SEQUENCES.map(Into::into).to_vec();
-            let hello = Hello { protocol: PROTOCOL, software: "simulated".into(), role: Role::Train, sequences };
+            let hello = Hello {
+                protocol: PROTOCOL,
+                software: "simulated".into(),
+                role: Role::Train,
+                sequences,
+            };
             hang_up.mark_unchanged();
             let connected = tokio::select! {
                 connected = Link::connect(self.link.clone(), hello) => connected,
@@ -229,10 +290,17 @@ impl Site {
                     self.adopt(header.parameters, &file);
                     Event::Received(header)
                 }
-                Some(LinkEvent::Unstored { file, reason }) => panic!("{}: {reason}", file.display()),
-                Some(LinkEvent::Closed { reason, again: false }) => return Err(LinkError::Closed { reason }),
+                Some(LinkEvent::Unstored { file, reason }) => {
+                    panic!("{}: {reason}", file.display())
+                }
+                Some(LinkEvent::Closed {
+                    reason,
+                    again: false,
+                }) => return Err(LinkError::Closed { reason }),
                 Some(LinkEvent::Closed { .. }) | None => {
-                    self.machine.as_mut().map(|machine| machine.handle(Event::Disconnected));
+                    self.machine
+                        .as_mut()
+                        .map(|machine| machine.handle(Event::Disconnected));
                     return Ok(false);
                 }
             };
@@ -247,7 +315,7 @@ impl Site {
         self.batch = federation.training.batch;
         link.set_model_bytes(self.model_bytes);
         if self.machine.is_none() {
-            let mut machine = Machine::new(self.model_bytes);
+            let mut machine = StateMachine::new(self.model_bytes);
             // Not welcomed yet, so this is said with the welcome.
             machine.handle(Event::Prepared(self.inventory()));
             self.machine = Some(machine);
@@ -271,7 +339,11 @@ impl Site {
     async fn handle(&mut self, link: &Link, event: Event) -> Result<bool, LinkError> {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
-            let effects = self.machine.as_mut().map(|machine| machine.handle(event)).unwrap_or_default();
+            let effects = self
+                .machine
+                .as_mut()
+                .map(|machine| machine.handle(event))
+                .unwrap_or_default();
             for effect in effects {
                 match effect {
                     // A broken link says so by itself.
@@ -316,7 +388,10 @@ impl Site {
             }
             _ => {
                 let scores = (0..self.validation_cases).map(|case| score(task, case, &work.wanted));
-                scores.map(|score| Event::Scored { task, score }).chain([Event::Evaluated(task)]).collect()
+                scores
+                    .map(|score| Event::Scored { task, score })
+                    .chain([Event::Evaluated(task)])
+                    .collect()
             }
         }
     }
@@ -330,37 +405,51 @@ impl Site {
         }
         let (from, site) = (self.pool.path(model), self.name.clone());
         let to = self.pool.path(model).with_extension(&self.name);
-        let shifted = spawn_blocking(move || shift(&from, &to, &site, task.round).map(|id| (id, to)));
+        let shifted =
+            spawn_blocking(move || shift(&from, &to, &site, task.round).map(|id| (id, to)));
         let (id, file) = shifted.await.unwrap().unwrap();
         self.adopt(id, &file);
         id
     }
 }
 
-/// Two answers for every second site, and two for the others: so no average is an answer, and each round's differs.
+/// Two answers for every second site, and two for the others: so no average is an answer, and each
+/// round's differs.
 fn prepare(setup: &Setup, pool: &Pool) -> Vec<Vec<ParametersId>> {
     let federation = Federation::from_toml(&setup.settings()).unwrap();
     let manifest = Arc::new(manifest(&federation.model, &federation.input));
     let (start, file) = (setup.folder.join("start"), setup.folder.join("answer"));
-    std::fs::write(&start, to_bytes(initial(&manifest, federation.seed).values())).unwrap();
+    std::fs::write(
+        &start,
+        to_bytes(initial(&manifest, federation.seed).values()),
+    )
+    .unwrap();
     let answer = |site: &str, round| {
         let id = shift(&start, &file, site, round).unwrap();
         pool.adopt(id, &file).unwrap();
         id
     };
-    let answers = ["even", "odd"].map(|site| vec![answer(site, 0), answer(site, 1)]).to_vec();
+    let answers = ["even", "odd"]
+        .map(|site| vec![answer(site, 0), answer(site, 1)])
+        .to_vec();
     std::fs::remove_file(&start).unwrap();
     answers
 }
 
-/// Writes a model with something small added to each number in odd rounds, and taken away again in even ones: over many rounds
-/// no variance comes below zero.
+/// Writes a model with something small added to each number in odd rounds, and taken away again in
+/// even ones: over many rounds no variance comes below zero.
 fn shift(from: &Path, to: &Path, site: &str, round: u32) -> io::Result<ParametersId> {
-    let (mut from, mut to, mut hasher) = (File::open(from)?, File::create(to)?, blake3::Hasher::new());
+    let (mut from, mut to, mut hasher) =
+        (File::open(from)?, File::create(to)?, blake3::Hasher::new());
     let mut left = from.metadata()?.len();
     let pair = round.div_ceil(2);
-    let offset = f32::from(blake3::hash(format!("{site} {pair}").as_bytes()).as_bytes()[0]) / 65536.0;
-    let offset = if round.is_multiple_of(2) { -offset } else { offset };
+    let offset =
+        f32::from(blake3::hash(format!("{site} {pair}").as_bytes()).as_bytes()[0]) / 65536.0;
+    let offset = if round.is_multiple_of(2) {
+        -offset
+    } else {
+        offset
+    };
     while left > 0 {
         let mut block = vec![0; left.min(BLOCK as u64) as usize];
         from.read_exact(&mut block)?;
@@ -387,15 +476,18 @@ fn trained(task: TaskId, parameters: ParametersId, batch: usize) -> Trained {
         last_loss: 0.25,
         seconds: 1.0,
         sequences: SequenceSet::full(SEQUENCES.len()),
-        compute: protocol::federation::Compute::F32,
+        compute: protocol::settings::Compute::F32,
     }
 }
 
 /// A case that is found a little better in each round.
-fn score(task: TaskId, case: u32, wanted: &Wanted) -> CaseScore {
+fn score(task: TaskId, case: u32, wanted: &EvaluationRequest) -> CaseScore {
     let found = u64::from(task.round.min(1000)) + 10;
     let bins = vec![(900, 2000 - found, 90), (1200, found, 0)];
-    let counts = |&threshold| AtThreshold { threshold, ..AtThreshold::default() };
+    let counts = |&threshold| AtThreshold {
+        threshold,
+        ..AtThreshold::default()
+    };
     CaseScore {
         case,
         subset: SequenceSet::full(SEQUENCES.len()),
@@ -406,7 +498,10 @@ fn score(task: TaskId, case: u32, wanted: &Wanted) -> CaseScore {
         sweep: wanted
             .sweep
             .iter()
-            .map(|&threshold| SweepPoint { threshold, lesions: LesionCounts::default() })
+            .map(|&threshold| SweepPoint {
+                threshold,
+                lesions: LesionCounts::default(),
+            })
             .collect(),
     }
 }

@@ -10,7 +10,11 @@ use std::path::Path;
 /// When the folder cannot be written.
 pub fn draw_patients(folder: &Path) {
     let size = ["--cases", "2", "--slices", "8", "--plane", "32"];
-    done("site-agent", &[&["phantom", "--out", "data", "--site", "north"], &size[..]].concat(), folder);
+    done(
+        "site-agent",
+        &[&["phantom", "--out", "data", "--site", "north"], &size[..]].concat(),
+        folder,
+    );
 }
 
 /// The same as [`Setup::prepare`], with a network that trains in a moment on such patients.
@@ -24,7 +28,11 @@ pub fn prepare(folder: &Path, sites: usize, rounds: u32) -> Setup {
     let file = folder.join("coordinator.toml");
     let settings = std::fs::read_to_string(&file).unwrap();
     let settings = settings.replace("[model]", "slices = 1\nplane = 32\n[model]");
-    std::fs::write(file, settings.replace("subsets = false", "subsets = false\nvalidation_share = 0.5")).unwrap();
+    std::fs::write(
+        file,
+        settings.replace("subsets = false", "subsets = false\nvalidation_share = 0.5"),
+    )
+    .unwrap();
     setup
 }
 

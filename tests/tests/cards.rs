@@ -1,7 +1,8 @@
 //! Federations and predictions on a card, compared with the processor's.
 //!
-//! The card is the one that `LACUNA_DEVICE` names, Vulkan's first device where it is not set: Mesa's software card
-//! will do. The programs must be built for cards, as `.ci/run` does. Where either is missing, these tests say so.
+//! The card is the one that `LACUNA_DEVICE` names, Vulkan's first device where it is not set:
+//! Mesa's software card will do. The programs must be built for cards, as `.ci/run` does. Where
+//! either is missing, these tests say so.
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
@@ -66,7 +67,9 @@ fn card_name() -> String {
 /// A program of ours that keeps what it compiles for cards in `cache`.
 fn program(name: &str, cache: &Path) -> Command {
     let mut command = Command::new(binary(name));
-    command.env("XDG_CACHE_HOME", cache).env("XDG_RUNTIME_DIR", cache);
+    command
+        .env("XDG_CACHE_HOME", cache)
+        .env("XDG_RUNTIME_DIR", cache);
     command
 }
 
@@ -75,13 +78,17 @@ fn absent(folder: &Path) -> Output {
     let name = card_name();
     let backend = name.split(':').next().unwrap();
     let device = format!("{backend}:77");
-    program("site-agent", folder).args(["doctor", "--device", &device]).output().unwrap()
+    program("site-agent", folder)
+        .args(["doctor", "--device", &device])
+        .output()
+        .unwrap()
 }
 
 /// Whether there is a card and the programs were built for it. Says so where not.
 fn there_is_a_card(folder: &Path) -> bool {
     let said = absent(folder);
-    let said = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+    let said =
+        String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     let none = said.contains("but 0 answer");
     if said.contains("asked for, but") && !none {
         return true;
@@ -99,7 +106,11 @@ fn simulate(folder: &Path, device: &str, out: &str) -> PathBuf {
         .args([&config, Path::new("--out"), &run])
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     run
 }
 
@@ -134,7 +145,10 @@ fn a_federation_of_processors_and_cards_comes_to_what_processors_alone_come_to()
         return;
     }
     let card = card_name();
-    let (plain, mixed) = (simulate(folder.path(), "cpu", "plain"), simulate(folder.path(), &card, "mixed"));
+    let (plain, mixed) = (
+        simulate(folder.path(), "cpu", "plain"),
+        simulate(folder.path(), &card, "mixed"),
+    );
     let apart = most_apart(&model(&plain), &model(&mixed));
     assert!(apart <= APART, "{apart}");
     assert!(apart > 0.0, "the card was not used");
@@ -165,7 +179,9 @@ fn what_was_compiled_is_kept_and_damage_to_it_changes_nothing() {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let Ok(entries) = std::fs::read_dir(folder) else { return found };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return found;
+    };
     for entry in entries {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -188,15 +204,28 @@ fn a_prediction_on_a_card_is_that_of_the_processor() {
     let predict = |device: &str| {
         let out = folder.path().join(device.replace(':', "-"));
         let mut command = program("site-agent", &folder.path().join("cache"));
-        command.arg("predict").arg("--model").arg(run.join("models/federation.safetensors")).arg("--out").arg(&out);
+        command
+            .arg("predict")
+            .arg("--model")
+            .arg(run.join("models/federation.safetensors"))
+            .arg("--out")
+            .arg(&out);
         command.arg("--brain").arg(case.join("brain.nii.gz"));
         for sequence in ["bravo", "flair"] {
             let file = case.join(format!("{sequence}.nii.gz"));
-            command.arg("--sequence").arg(format!("{sequence}={}", file.display()));
+            command
+                .arg("--sequence")
+                .arg(format!("{sequence}={}", file.display()));
         }
         let output = command.args(["--device", device]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        site_agent::nifti::read(&out.join("probability.nii.gz")).unwrap().values
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        site_agent::nifti::read(&out.join("probability.nii.gz"))
+            .unwrap()
+            .values
     };
     let apart = most_apart(&predict("cpu"), &predict(&card_name()));
     assert!(apart <= APART, "{apart}");

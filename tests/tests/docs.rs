@@ -1,6 +1,11 @@
-//! Links between the pages of the documentation, and paths that pages, code, settings and error hints name.
+//! Links between the pages of the documentation, and paths that pages, code, settings and error
+//! hints name.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a page that cannot be read has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a page that cannot be read has failed"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,10 +14,22 @@ use std::path::{Path, PathBuf};
 const DOCS: &str = "docs/";
 
 /// Folders whose files are named in any text.
-const NAMED_ANYWHERE: [&str; 5] = [DOCS, "configs/", "tests/benches/", "tests/fixtures/", "tests/gpu/"];
+const NAMED_ANYWHERE: [&str; 5] = [
+    DOCS,
+    "configs/",
+    "tests/benches/",
+    "tests/fixtures/",
+    "tests/gpu/",
+];
 
 /// Folders whose files are named in pages.
-const NAMED_IN_PAGES: [&str; 5] = ["coordinator/", "shared/", "site-agent/", "tests/src/", "tests/tests/"];
+const NAMED_IN_PAGES: [&str; 5] = [
+    "coordinator/",
+    "shared/",
+    "site-agent/",
+    "tests/src/",
+    "tests/tests/",
+];
 
 /// Features of Cargo that look like paths.
 const FEATURES: [&str; 2] = ["site-agent/cuda", "site-agent/vulkan"];
@@ -24,7 +41,10 @@ const ENDINGS: [&str; 7] = ["md", "rs", "toml", "sh", "py", "yml", "html"];
 const OTHERS: [&str; 2] = ["justfile", ".ci/run"];
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// All files below the repository that can name a path, without what is built or written by runs.
@@ -35,12 +55,16 @@ fn files(repository: &Path) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let left_out = name == "target" || name == "runs" || (name.starts_with('.') && name != ".github");
+            let left_out =
+                name == "target" || name == "runs" || (name.starts_with('.') && name != ".github");
             if path.is_dir() {
                 if !left_out {
                     folders.push(path);
                 }
-            } else if path.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known)) {
+            } else if path
+                .extension()
+                .is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
+            {
                 found.push(path);
             }
         }
@@ -55,7 +79,8 @@ fn files(repository: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The paths below a folder that a text names. Where the folder is part of a longer path, it is not meant.
+/// The paths below a folder that a text names. Where the folder is part of a longer path, it is not
+/// meant.
 fn paths_named<'a>(text: &'a str, folder: &str) -> Vec<&'a str> {
     let mut found = Vec::new();
     for (start, _) in text.match_indices(folder) {
@@ -64,7 +89,9 @@ fn paths_named<'a>(text: &'a str, folder: &str) -> Vec<&'a str> {
             continue;
         }
         let rest = &text[start..];
-        let end = rest.find(|c: char| !c.is_alphanumeric() && !"/._-".contains(c)).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric() && !"/._-".contains(c))
+            .unwrap_or(rest.len());
         found.push(rest[..end].trim_end_matches('.'));
     }
     found
@@ -95,7 +122,9 @@ fn anchors(text: &str) -> BTreeSet<String> {
             continue;
         }
         let heading = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
         found.insert(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
     }
     found
@@ -104,7 +133,11 @@ fn anchors(text: &str) -> BTreeSet<String> {
 /// What is wrong with a link of a page; `None` if it leads somewhere.
 fn fault_of_link(page: &Path, target: &str) -> Option<String> {
     let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
-    let file = if path.is_empty() { page.to_owned() } else { page.parent().unwrap().join(path) };
+    let file = if path.is_empty() {
+        page.to_owned()
+    } else {
+        page.parent().unwrap().join(path)
+    };
     if !file.exists() {
         return Some(format!("{}: there is no {target}", page.display()));
     }
@@ -158,7 +191,11 @@ fn the_index_names_every_page() {
         linked.insert(docs.join(target));
     }
     for page in files(&docs) {
-        assert!(page.ends_with("README.md") || linked.contains(&page), "the index lacks {}", page.display());
+        assert!(
+            page.ends_with("README.md") || linked.contains(&page),
+            "the index lacks {}",
+            page.display()
+        );
     }
 }
 
@@ -172,19 +209,44 @@ fn links_and_paths_that_lead_nowhere_are_found() {
     };
     write(
         "README.md",
-        &format!("# One\n[a]({DOCS}a.md#how-it-is-done) [b](#one) [c](https://example.org/{DOCS}gone)\n"),
+        &format!(
+            "# One\n[a]({DOCS}a.md#how-it-is-done) [b](#one) [c](https://example.org/{DOCS}gone)\n"
+        ),
     );
-    write(&format!("{DOCS}a.md"), "## How it is done\n[up](../README.md)\n");
-    write("code.rs", &format!("// {DOCS}a.md. Elsewhere: other/{DOCS}gone.md\n"));
+    write(
+        &format!("{DOCS}a.md"),
+        "## How it is done\n[up](../README.md)\n",
+    );
+    write(
+        "code.rs",
+        &format!("// {DOCS}a.md. Elsewhere: other/{DOCS}gone.md\n"),
+    );
     assert_eq!(faults(folder.path()), Vec::<String>::new());
 
     write("code.rs", &format!("// see {DOCS}gone.md.\n"));
-    write("more.md", "`shared/src/gone.rs`, and with `--features site-agent/cuda`\n");
-    write(&format!("{DOCS}a.md"), "## It is done so\n[up](README.md)\n");
+    write(
+        "more.md",
+        "`shared/src/gone.rs`, and with `--features site-agent/cuda`\n",
+    );
+    write(
+        &format!("{DOCS}a.md"),
+        "## It is done so\n[up](README.md)\n",
+    );
     let found = faults(folder.path()).join("\n");
-    assert!(found.contains(&format!("code.rs: there is no {DOCS}gone.md")), "{found}");
+    assert!(
+        found.contains(&format!("code.rs: there is no {DOCS}gone.md")),
+        "{found}"
+    );
     assert!(found.contains("a.md: there is no README.md"), "{found}");
-    assert!(found.contains(&format!("README.md: no heading is called {DOCS}a.md#how-it-is-done")), "{found}");
-    assert!(found.contains("more.md: there is no shared/src/gone.rs"), "{found}");
+    assert!(
+        found.contains(&format!(
+            "README.md: no heading is called {DOCS}a.md#how-it-is-done"
+        )),
+        "{found}"
+    );
+    assert!(
+        found.contains("more.md: there is no shared/src/gone.rs"),
+        "{found}"
+    );
     assert_eq!(found.lines().count(), 4, "{found}");
 }

@@ -1,4 +1,5 @@
-//! A small experiment with the real binaries: arms, seeds, each site alone, their consensus, and all images in one place.
+//! A small experiment with the real binaries: arms, seeds, each site alone, their consensus, and
+//! all images in one place.
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
@@ -71,12 +72,20 @@ pool = true
 fn experiment(folder: &Path, settings: &str) -> Output {
     std::fs::write(folder.join("arms.toml"), settings).unwrap();
     let arguments = ["experiment", "arms.toml", "--out", "out", "--json"];
-    Command::new(binary("coordinator")).args(arguments).current_dir(folder).output().unwrap()
+    Command::new(binary("coordinator"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
 }
 
 fn done(folder: &Path, settings: &str) -> serde_json::Value {
     let output = experiment(folder, settings);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -86,28 +95,71 @@ fn arms_are_compared_on_the_same_patients_and_an_experiment_grows() {
     let folder = folder.path();
     let first = done(folder, SETTINGS);
     let names = |report: &serde_json::Value| -> Vec<String> {
-        report["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap().into()).collect()
+        report["models"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|model| model["name"].as_str().unwrap().into())
+            .collect()
     };
-    assert_eq!(names(&first), ["dropout", "north alone", "south alone", "consensus", "pooled"]);
+    assert_eq!(
+        names(&first),
+        [
+            "dropout",
+            "north alone",
+            "south alone",
+            "consensus",
+            "pooled"
+        ]
+    );
     assert_eq!(first["cases"], 2);
     let report = |arm: &str| -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(folder.join(format!("out/arms/{arm}/seed-1/report.json"))).unwrap())
-            .unwrap()
+        serde_json::from_slice(
+            &std::fs::read(folder.join(format!("out/arms/{arm}/seed-1/report.json"))).unwrap(),
+        )
+        .unwrap()
     };
     let federated = report("dropout");
-    assert_eq!(federated["consensus"]["members"], serde_json::json!(["north", "south"]));
-    assert!(federated["consensus"]["thresholds"]["youden"].is_number(), "the judge chose it");
+    assert_eq!(
+        federated["consensus"]["members"],
+        serde_json::json!(["north", "south"])
+    );
+    assert!(
+        federated["consensus"]["thresholds"]["youden"].is_number(),
+        "the judge chose it"
+    );
     let pooled = report("pooled");
-    let site = pooled["sites"].as_array().unwrap().iter().find(|site| site["name"] == "pooled").unwrap();
+    let site = pooled["sites"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|site| site["name"] == "pooled")
+        .unwrap();
     assert_eq!(site["inventory"]["training"], 4, "both archives");
 
     // Again with another arm: what is finished stands, and the new arm uses the same images.
-    let made = std::fs::metadata(folder.join("out/phantoms/north/data.toml")).unwrap().modified().unwrap();
-    let model = std::fs::read(folder.join("out/arms/dropout/seed-1/models/federation.safetensors")).unwrap();
-    let more = format!("{SETTINGS}\n[[experiment.arms]]\nname = 'fed-avg'\nset = {{ aggregation = 'fed-avg' }}\n");
+    let made = std::fs::metadata(folder.join("out/phantoms/north/data.toml"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    let model = std::fs::read(folder.join("out/arms/dropout/seed-1/models/federation.safetensors"))
+        .unwrap();
+    let more = format!(
+        "{SETTINGS}\n[[experiment.arms]]\nname = 'fed-avg'\nset = {{ aggregation = 'fed-avg' }}\n"
+    );
     assert_eq!(names(&done(folder, &more)).last().unwrap(), "fed-avg");
-    assert_eq!(std::fs::metadata(folder.join("out/phantoms/north/data.toml")).unwrap().modified().unwrap(), made);
-    assert_eq!(std::fs::read(folder.join("out/arms/dropout/seed-1/models/federation.safetensors")).unwrap(), model);
+    assert_eq!(
+        std::fs::metadata(folder.join("out/phantoms/north/data.toml"))
+            .unwrap()
+            .modified()
+            .unwrap(),
+        made
+    );
+    assert_eq!(
+        std::fs::read(folder.join("out/arms/dropout/seed-1/models/federation.safetensors"))
+            .unwrap(),
+        model
+    );
 
     // A finished arm that means something else now is refused.
     let other = experiment(folder, &more.replace("pool = true", "pool = false"));

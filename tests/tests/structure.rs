@@ -1,12 +1,17 @@
-//! The house itself: which of our crates may use what, and whether docs/developers/ARCHITECTURE.md shows the rooms that there are.
+//! The house itself: which of our crates may use what, and whether docs/developers/ARCHITECTURE.md
+//! shows the rooms that there are.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a manifest that cannot be read has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a manifest that cannot be read has failed"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Our crates' folders, each with those of our crates that it uses. Each uses only what comes before it here, and no
-/// program uses the other.
+/// Our crates' folders, each with those of our crates that it uses. Each uses only what comes
+/// before it here, and no program uses the other.
 const CRATES: [(&str, &[&str]); 8] = [
     ("shared/random", &[]),
     ("shared/metrics", &["random"]),
@@ -14,13 +19,23 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("shared/aggregation", &["metrics", "protocol"]),
     ("shared/program", &[]),
     ("shared/transport", &["program", "protocol"]),
-    ("coordinator", &["aggregation", "metrics", "program", "protocol", "transport"]),
-    ("site-agent", &["metrics", "program", "protocol", "random", "transport"]),
+    (
+        "coordinator",
+        &["aggregation", "metrics", "program", "protocol", "transport"],
+    ),
+    (
+        "site-agent",
+        &["metrics", "program", "protocol", "random", "transport"],
+    ),
 ];
 
-/// Libraries that reach the world outside or compute networks, each with the crates of ours that may name it.
+/// Libraries that reach the world outside or compute networks, each with the crates of ours that
+/// may name it.
 const DOORS: [(&str, &[&str]); 6] = [
-    ("tokio", &["coordinator", "program", "site-agent", "transport"]),
+    (
+        "tokio",
+        &["coordinator", "program", "site-agent", "transport"],
+    ),
     ("quinn", &["coordinator", "site-agent", "transport"]),
     ("rustls", &["coordinator", "site-agent", "transport"]),
     ("rayon", &["aggregation", "site-agent"]),
@@ -28,13 +43,25 @@ const DOORS: [(&str, &[&str]); 6] = [
     ("nifti", &["site-agent"]),
 ];
 
-/// What must not be below a crate, by whatever way: pure libraries have no network, threads of their own or files of
-/// images, and the program that faces the network links no neural network.
+/// What must not be below a crate, by whatever way: pure libraries have no network, threads of
+/// their own or files of images, and the program that faces the network links no neural network.
 const WITHOUT: [(&str, &[&str]); 5] = [
-    ("random", &["tokio", "quinn", "rustls", "rayon", "burn", "nifti"]),
-    ("metrics", &["tokio", "quinn", "rustls", "rayon", "burn", "nifti"]),
-    ("protocol", &["tokio", "quinn", "rustls", "rayon", "burn", "nifti"]),
-    ("aggregation", &["tokio", "quinn", "rustls", "burn", "nifti"]),
+    (
+        "random",
+        &["tokio", "quinn", "rustls", "rayon", "burn", "nifti"],
+    ),
+    (
+        "metrics",
+        &["tokio", "quinn", "rustls", "rayon", "burn", "nifti"],
+    ),
+    (
+        "protocol",
+        &["tokio", "quinn", "rustls", "rayon", "burn", "nifti"],
+    ),
+    (
+        "aggregation",
+        &["tokio", "quinn", "rustls", "burn", "nifti"],
+    ),
     ("coordinator", &["burn", "nifti", "site-agent"]),
 ];
 
@@ -47,7 +74,9 @@ fn read(path: &str) -> String {
 }
 
 fn parse(path: &str) -> toml::Table {
-    read(path).parse().unwrap_or_else(|error| panic!("{path}: {error}"))
+    read(path)
+        .parse()
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 fn name(folder: &str) -> &str {
@@ -65,11 +94,22 @@ fn dependencies(folder: &str) -> BTreeSet<String> {
 fn locked() -> BTreeMap<String, BTreeSet<String>> {
     let mut packages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in parse("Cargo.lock")["package"].as_array().unwrap() {
-        let below = packages.entry(package["name"].as_str().unwrap().to_owned()).or_default();
-        let Some(dependencies) = package.get("dependencies") else { continue };
+        let below = packages
+            .entry(package["name"].as_str().unwrap().to_owned())
+            .or_default();
+        let Some(dependencies) = package.get("dependencies") else {
+            continue;
+        };
         for dependency in dependencies.as_array().unwrap() {
             // Where a package is there in several versions its name is followed by one.
-            below.extend(dependency.as_str().unwrap().split(' ').next().map(str::to_owned));
+            below.extend(
+                dependency
+                    .as_str()
+                    .unwrap()
+                    .split(' ')
+                    .next()
+                    .map(str::to_owned),
+            );
         }
     }
     packages
@@ -94,24 +134,48 @@ fn our_crates_use_only_those_below_them() {
     let ours: Vec<&str> = CRATES.iter().map(|(folder, _)| name(folder)).collect();
     for (place, (folder, uses)) in CRATES.iter().enumerate() {
         let named = dependencies(folder);
-        let found: Vec<&str> = ours.iter().copied().filter(|one| named.contains(*one)).collect();
-        assert_eq!(BTreeSet::from_iter(found), uses.iter().copied().collect(), "{folder}");
+        let found: Vec<&str> = ours
+            .iter()
+            .copied()
+            .filter(|one| named.contains(*one))
+            .collect();
+        assert_eq!(
+            BTreeSet::from_iter(found),
+            uses.iter().copied().collect(),
+            "{folder}"
+        );
         for used in *uses {
-            assert!(ours[..place].contains(used), "{folder} uses {used}, which comes after it");
+            assert!(
+                ours[..place].contains(used),
+                "{folder} uses {used}, which comes after it"
+            );
         }
     }
-    let members = parse("Cargo.toml")["workspace"]["members"].as_array().unwrap().clone();
+    let members = parse("Cargo.toml")["workspace"]["members"]
+        .as_array()
+        .unwrap()
+        .clone();
     let members: BTreeSet<&str> = members.iter().filter_map(toml::Value::as_str).collect();
-    let known: BTreeSet<&str> = CRATES.iter().map(|(folder, _)| *folder).chain(["tests"]).collect();
+    let known: BTreeSet<&str> = CRATES
+        .iter()
+        .map(|(folder, _)| *folder)
+        .chain(["tests"])
+        .collect();
     assert_eq!(members, known);
 }
 
 #[test]
 fn only_some_crates_name_the_libraries_of_networks_and_images() {
     for (library, may) in DOORS {
-        let named = CRATES.iter().filter(|(folder, _)| dependencies(folder).contains(library));
+        let named = CRATES
+            .iter()
+            .filter(|(folder, _)| dependencies(folder).contains(library));
         let named: Vec<&str> = named.map(|(folder, _)| name(folder)).collect();
-        assert_eq!(BTreeSet::from_iter(named), may.iter().copied().collect(), "{library}");
+        assert_eq!(
+            BTreeSet::from_iter(named),
+            may.iter().copied().collect(),
+            "{library}"
+        );
     }
 }
 
@@ -119,7 +183,10 @@ fn only_some_crates_name_the_libraries_of_networks_and_images() {
 fn nothing_below_a_pure_library_reaches_the_network_and_nothing_below_the_coordinator_trains() {
     let packages = locked();
     for (library, _) in DOORS {
-        assert!(packages.contains_key(library), "{library} is not in Cargo.lock");
+        assert!(
+            packages.contains_key(library),
+            "{library} is not in Cargo.lock"
+        );
     }
     for (ours, never) in WITHOUT {
         let below = below(ours, &packages);
@@ -130,7 +197,8 @@ fn nothing_below_a_pure_library_reaches_the_network_and_nothing_below_the_coordi
     assert!(!below("site-agent", &packages).contains("coordinator"));
 }
 
-/// Where the names end and their description begins, in docs/developers/ARCHITECTURE.md's lists of rooms.
+/// Where the names end and their description begins, in docs/developers/ARCHITECTURE.md's lists of
+/// rooms.
 const DESCRIPTION: usize = 30;
 
 /// The rooms that docs/developers/ARCHITECTURE.md lists, by the folder they are in.
@@ -143,7 +211,10 @@ fn listed() -> BTreeMap<String, BTreeSet<String>> {
     for line in rooms.lines() {
         let names: String = line.chars().take(DESCRIPTION).collect();
         if line.starts_with(' ') {
-            listed.entry(folder.clone()).or_default().extend(names.split_whitespace().map(str::to_owned));
+            listed
+                .entry(folder.clone())
+                .or_default()
+                .extend(names.split_whitespace().map(str::to_owned));
         } else if let Some(name) = names.split_whitespace().next() {
             folder = name.trim_end_matches('/').to_owned();
             listed.entry(folder.clone()).or_default();
@@ -158,7 +229,9 @@ fn modules(source: &str) -> BTreeSet<String> {
     for entry in std::fs::read_dir(root().join(source)).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        if path.extension().is_some_and(|extension| extension == "rs") && !["lib", "main", "tests"].contains(&&*name) {
+        if path.extension().is_some_and(|extension| extension == "rs")
+            && !["lib", "main", "tests"].contains(&&*name)
+        {
             modules.insert(name);
         }
     }
@@ -188,7 +261,11 @@ fn engines_know_no_command() {
             }
             for path in files(&root().join(&source).join(&module)) {
                 let text = std::fs::read_to_string(&path).unwrap();
-                assert!(!text.contains("crate::commands"), "{} names a command", path.display());
+                assert!(
+                    !text.contains("crate::commands"),
+                    "{} names a command",
+                    path.display()
+                );
             }
         }
     }
@@ -199,7 +276,9 @@ fn files(module: &Path) -> Vec<PathBuf> {
     let mut found = vec![module.with_extension("rs")];
     let mut folders = vec![module.to_owned()];
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            continue;
+        };
         for entry in entries {
             let path = entry.unwrap().path();
             if path.is_dir() {

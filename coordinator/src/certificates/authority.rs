@@ -2,8 +2,8 @@
 
 use super::CertificatesError;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -38,15 +38,22 @@ impl Authority {
         match (certificate.exists(), key.exists()) {
             (true, true) => Ok((Self::read(&certificate, &key)?, false)),
             (false, false) => Ok((Self::make(&certificate, &key, days)?, true)),
-            (true, false) => Err(unusable(&key, "the authority's key is not here, so nothing can be signed")),
-            (false, true) => Err(unusable(&certificate, "the key is here and the certificate is not")),
+            (true, false) => Err(unusable(
+                &key,
+                "the authority's key is not here, so nothing can be signed",
+            )),
+            (false, true) => Err(unusable(
+                &certificate,
+                "the key is here and the certificate is not",
+            )),
         }
     }
 
     fn make(certificate: &Path, key: &Path, days: u32) -> Result<Self, CertificatesError> {
         let pair = new_key()?;
         let fingerprint = fingerprint(&pair);
-        let mut params = params_of_authority(&format!("Lacuna certificate authority {fingerprint}"));
+        let mut params =
+            params_of_authority(&format!("Lacuna certificate authority {fingerprint}"));
         let now = OffsetDateTime::now_utc();
         params.not_before = now - CLOCK_SKEW;
         params.not_after = now + Duration::days(AUTHORITY_DAYS.max(i64::from(days) + 1));
@@ -54,35 +61,70 @@ impl Authority {
         let pem = params.self_signed(&pair).map_err(crypto)?.pem();
         write_new(key, &pair.serialize_pem(), true)?;
         write_new(certificate, &pem, false)?;
-        Ok(Self { issuer: Issuer::new(params, pair), pem, expires })
+        Ok(Self {
+            issuer: Issuer::new(params, pair),
+            pem,
+            expires,
+        })
     }
 
     fn read(certificate: &Path, key: &Path) -> Result<Self, CertificatesError> {
-        let pem = std::fs::read_to_string(certificate).map_err(|reason| disk(certificate, reason))?;
+        let pem =
+            std::fs::read_to_string(certificate).map_err(|reason| disk(certificate, reason))?;
         let key_pem = std::fs::read_to_string(key).map_err(|reason| disk(key, reason))?;
-        let pair = KeyPair::from_pem(&key_pem).map_err(|error| unusable(key, &error.to_string()))?;
+        let pair =
+            KeyPair::from_pem(&key_pem).map_err(|error| unusable(key, &error.to_string()))?;
         let der = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| unusable(certificate, &error.to_string()))?;
-        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| unusable(certificate, &error.to_string()))?;
+        let (_, parsed) = X509Certificate::from_der(&der)
+            .map_err(|error| unusable(certificate, &error.to_string()))?;
         if parsed.public_key().subject_public_key.data != pair.public_key_raw() {
             return Err(unusable(key, "the key is another authority's"));
         }
-        let foreign = || unusable(certificate, "this authority was not made by `coordinator init`");
-        let only_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
-        let name = only_name.filter(|_| parsed.subject().iter_attributes().count() == 1).ok_or_else(foreign)?;
+        let foreign = || {
+            unusable(
+                certificate,
+                "this authority was not made by `coordinator init`",
+            )
+        };
+        let only_name = parsed
+            .subject()
+            .iter_common_name()
+            .next()
+            .and_then(|name| name.as_str().ok());
+        let name = only_name
+            .filter(|_| parsed.subject().iter_attributes().count() == 1)
+            .ok_or_else(foreign)?;
         let expires = parsed.validity().not_after.to_datetime();
         if expires <= OffsetDateTime::now_utc() {
-            return Err(unusable(certificate, "the authority has expired: start anew in another folder"));
+            return Err(unusable(
+                certificate,
+                "the authority has expired: start anew in another folder",
+            ));
         }
-        Ok(Self { issuer: Issuer::new(params_of_authority(name), pair), expires, pem: pem.clone() })
+        Ok(Self {
+            issuer: Issuer::new(params_of_authority(name), pair),
+            expires,
+            pem: pem.clone(),
+        })
     }
 
     /// Makes a key and a certificate, and the party's folder with them: whole or not at all.
-    pub(super) fn write_party(&self, folder: &Path, party: &Party<'_>, days: u32) -> Result<(), CertificatesError> {
+    pub(super) fn write_party(
+        &self,
+        folder: &Path,
+        party: &Party<'_>,
+        days: u32,
+    ) -> Result<(), CertificatesError> {
         let pair = new_key()?;
-        let certificate = self.params(party, days)?.signed_by(&pair, &self.issuer).map_err(crypto)?;
+        let certificate = self
+            .params(party, days)?
+            .signed_by(&pair, &self.issuer)
+            .map_err(crypto)?;
         let draft = draft_of(folder);
-        std::fs::remove_dir_all(&draft).or_else(ignore_missing).map_err(|reason| disk(&draft, reason))?;
+        std::fs::remove_dir_all(&draft)
+            .or_else(ignore_missing)
+            .map_err(|reason| disk(&draft, reason))?;
         std::fs::create_dir(&draft).map_err(|reason| disk(&draft, reason))?;
         write_new(&draft.join("key.pem"), &pair.serialize_pem(), true)?;
         write_new(&draft.join("certificate.pem"), &certificate.pem(), false)?;
@@ -92,8 +134,16 @@ impl Authority {
 
     fn params(&self, party: &Party<'_>, days: u32) -> Result<CertificateParams, CertificatesError> {
         let (names, common, usage) = match party {
-            Party::Coordinator(names) => (names.to_vec(), "coordinator", ExtendedKeyUsagePurpose::ServerAuth),
-            Party::Site(name) => (vec![(*name).to_owned()], *name, ExtendedKeyUsagePurpose::ClientAuth),
+            Party::Coordinator(names) => (
+                names.to_vec(),
+                "coordinator",
+                ExtendedKeyUsagePurpose::ServerAuth,
+            ),
+            Party::Site(name) => (
+                vec![(*name).to_owned()],
+                *name,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ),
         };
         let mut params = CertificateParams::new(names).map_err(crypto)?;
         params.distinguished_name.remove(DnType::CommonName);
@@ -117,9 +167,15 @@ fn params_of_authority(name: &str) -> CertificateParams {
     params
 }
 
-/// Tells authorities apart by name, so that a stranger's is "not ours" rather than "wrongly signed".
+/// Tells authorities apart by name, so that a stranger's is "not ours" rather than "wrongly
+/// signed".
 fn fingerprint(pair: &KeyPair) -> String {
-    pair.public_key_raw().iter().rev().take(4).map(|byte| format!("{byte:02x}")).collect()
+    pair.public_key_raw()
+        .iter()
+        .rev()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn new_key() -> Result<KeyPair, CertificatesError> {
@@ -129,10 +185,11 @@ fn new_key() -> Result<KeyPair, CertificatesError> {
 /// Whether a name is one that a site could connect to.
 pub(super) fn check_host(name: &str) -> Result<(), CertificatesError> {
     let checked = rustls::pki_types::ServerName::try_from(name);
-    let wrong = |error: rustls::pki_types::InvalidDnsNameError| CertificatesError::CoordinatorName {
-        name: name.to_owned(),
-        reason: error.to_string(),
-    };
+    let wrong =
+        |error: rustls::pki_types::InvalidDnsNameError| CertificatesError::CoordinatorName {
+            name: name.to_owned(),
+            reason: error.to_string(),
+        };
     checked.map(|_| ()).map_err(wrong)
 }
 
@@ -143,10 +200,15 @@ fn draft_of(folder: &Path) -> PathBuf {
 }
 
 fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+    if error.kind() == std::io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }
 
-/// Writes a file that must not exist yet; a secret is readable by its owner alone from the first byte on.
+/// Writes a file that must not exist yet; a secret is readable by its owner alone from the first
+/// byte on.
 fn write_new(path: &Path, text: &str, secret: bool) -> Result<(), CertificatesError> {
     create_new(path, secret)
         .and_then(|mut file| {
@@ -159,7 +221,11 @@ fn write_new(path: &Path, text: &str, secret: bool) -> Result<(), CertificatesEr
 #[cfg(unix)]
 fn create_new(path: &Path, secret: bool) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).mode(if secret { 0o600 } else { 0o644 }).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(if secret { 0o600 } else { 0o644 })
+        .open(path)
 }
 
 #[cfg(not(unix))]
@@ -168,11 +234,17 @@ fn create_new(path: &Path, _secret: bool) -> std::io::Result<File> {
 }
 
 fn unusable(path: &Path, reason: &str) -> CertificatesError {
-    CertificatesError::Authority { path: path.to_path_buf(), reason: reason.to_owned() }
+    CertificatesError::Authority {
+        path: path.to_path_buf(),
+        reason: reason.to_owned(),
+    }
 }
 
 fn disk(path: &Path, reason: std::io::Error) -> CertificatesError {
-    CertificatesError::Disk { path: path.to_path_buf(), reason }
+    CertificatesError::Disk {
+        path: path.to_path_buf(),
+        reason,
+    }
 }
 
 fn crypto(error: rcgen::Error) -> CertificatesError {

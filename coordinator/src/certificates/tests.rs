@@ -30,11 +30,18 @@ fn each_party_gets_a_folder_with_all_it_needs_and_nothing_else() {
     let out = tempfile::tempdir().unwrap();
     let issued = issue(&request(out.path(), &["north", "south"])).unwrap();
     assert!(issued.new_authority && issued.kept.is_empty());
-    let names: Vec<String> =
-        files(out.path()).keys().map(|path| path.strip_prefix(out.path()).unwrap().display().to_string()).collect();
-    let party = |name: &str| ["ca.pem", "certificate.pem", "key.pem"].map(|file| format!("{name}/{file}"));
-    let expected =
-        [&["ca.key".to_owned(), "ca.pem".to_owned()][..], &party("coordinator"), &party("north"), &party("south")];
+    let names: Vec<String> = files(out.path())
+        .keys()
+        .map(|path| path.strip_prefix(out.path()).unwrap().display().to_string())
+        .collect();
+    let party =
+        |name: &str| ["ca.pem", "certificate.pem", "key.pem"].map(|file| format!("{name}/{file}"));
+    let expected = [
+        &["ca.key".to_owned(), "ca.pem".to_owned()][..],
+        &party("coordinator"),
+        &party("north"),
+        &party("south"),
+    ];
     assert_eq!(names, expected.concat());
 }
 
@@ -47,7 +54,12 @@ fn keys_are_readable_by_their_owner_alone() {
     for (path, text) in files(out.path()) {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         let secret = text.contains("PRIVATE KEY");
-        assert_eq!(secret, path.ends_with("ca.key") || path.ends_with("key.pem"), "{}", path.display());
+        assert_eq!(
+            secret,
+            path.ends_with("ca.key") || path.ends_with("key.pem"),
+            "{}",
+            path.display()
+        );
         assert!(!secret || mode == 0o600, "{}: {mode:o}", path.display());
     }
 }
@@ -58,14 +70,27 @@ fn a_second_run_adds_sites_and_changes_nothing() {
     issue(&request(out.path(), &["north"])).unwrap();
     let before = files(out.path());
     // The coordinator has its certificate, so its names need not be said again.
-    let again = Request { coordinator_names: Vec::new(), ..request(out.path(), &["north", "west"]) };
+    let again = Request {
+        coordinator_names: Vec::new(),
+        ..request(out.path(), &["north", "west"])
+    };
     let issued = issue(&again).unwrap();
     assert!(!issued.new_authority);
     assert_eq!(issued.written, [out.path().join("west")]);
-    assert_eq!(issued.kept, [out.path().join("coordinator"), out.path().join("north")]);
+    assert_eq!(
+        issued.kept,
+        [out.path().join("coordinator"), out.path().join("north")]
+    );
     let after = files(out.path());
-    assert!(before.iter().all(|(path, text)| after.get(path) == Some(text)));
-    assert_eq!(after[&out.path().join("west/ca.pem")], after[&out.path().join("ca.pem")]);
+    assert!(
+        before
+            .iter()
+            .all(|(path, text)| after.get(path) == Some(text))
+    );
+    assert_eq!(
+        after[&out.path().join("west/ca.pem")],
+        after[&out.path().join("ca.pem")]
+    );
 }
 
 #[test]
@@ -73,12 +98,27 @@ fn names_that_cannot_work_are_refused_before_anything_is_written() {
     let out = tempfile::tempdir().unwrap();
     for name in ["", "../up", "coordinator", "ca.key", ".hidden", "a b"] {
         let refused = issue(&request(out.path(), &["north", name]));
-        assert!(matches!(refused, Err(CertificatesError::SiteName(found)) if found == name), "{name}");
+        assert!(
+            matches!(refused, Err(CertificatesError::SiteName(found)) if found == name),
+            "{name}"
+        );
     }
-    let nameless = Request { coordinator_names: Vec::new(), ..request(out.path(), &["north"]) };
-    assert!(matches!(issue(&nameless), Err(CertificatesError::NoCoordinatorName)));
-    let wrong = Request { coordinator_names: vec!["not a host".into()], ..request(out.path(), &["north"]) };
-    assert!(matches!(issue(&wrong), Err(CertificatesError::CoordinatorName { .. })));
+    let nameless = Request {
+        coordinator_names: Vec::new(),
+        ..request(out.path(), &["north"])
+    };
+    assert!(matches!(
+        issue(&nameless),
+        Err(CertificatesError::NoCoordinatorName)
+    ));
+    let wrong = Request {
+        coordinator_names: vec!["not a host".into()],
+        ..request(out.path(), &["north"])
+    };
+    assert!(matches!(
+        issue(&wrong),
+        Err(CertificatesError::CoordinatorName { .. })
+    ));
     assert!(files(out.path()).is_empty());
 }
 

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 /// Arguments of `experiment`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The experiment's settings, with [simulate] and [experiment] tables, such as configs/paper-small.toml.
+    /// The experiment's settings, with [simulate] and [experiment] tables, such as
+    /// configs/paper-small.toml.
     config: PathBuf,
-    /// The folder of the experiment [default: runs/NAME-DATE]. One that was begun goes on, also with more arms or seeds.
+    /// The folder of the experiment [default: runs/NAME-DATE]. One that was begun goes on, also
+    /// with more arms or seeds.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print experiment.json at the end instead of a table.
@@ -24,7 +26,10 @@ pub struct Args {
 /// A configuration that cannot work, a run that fails, an interruption, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let experiment = read(&args.config)?;
-    let out = args.out.clone().unwrap_or_else(|| fresh(Path::new("runs"), &experiment.name));
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| fresh(Path::new("runs"), &experiment.name));
     experiment::run(&experiment, &out, args.json)
 }
 

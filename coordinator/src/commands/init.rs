@@ -10,7 +10,8 @@ pub struct Args {
     /// The folder to write. With an authority in it already, only what is missing is added.
     #[arg(long, value_name = "FOLDER", default_value = "pki")]
     out: PathBuf,
-    /// The names and addresses that sites reach the coordinator by, such as lacuna.example.org,10.0.0.5.
+    /// The names and addresses that sites reach the coordinator by, such as
+    /// lacuna.example.org,10.0.0.5.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     coordinator_name: Vec<String>,
     /// The sites' names.
@@ -36,7 +37,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.json {
         println!(
             "{}",
-            serde_json::to_string_pretty(&issued).map_err(|error| CertificatesError::Crypto(error.to_string()))?
+            serde_json::to_string_pretty(&issued)
+                .map_err(|error| CertificatesError::Crypto(error.to_string()))?
         );
     } else {
         print!("{}", issued.advice(&args.out));

@@ -30,8 +30,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let out = args.out.as_deref().unwrap_or(&args.run_folder);
     if let Some(report) = anothers_report(args) {
-        let failure = Failure::new(Class::Configuration, format!("{} exists already", report.display()));
-        return Err(failure.hint("name another folder with --out, or say --force to replace the report"));
+        let failure = Failure::new(
+            Class::Configuration,
+            format!("{} exists already", report.display()),
+        );
+        return Err(
+            failure.hint("name another folder with --out, or say --force to replace the report")
+        );
     }
     let settings = args.run_folder.join(experiment::FILE);
     if settings.exists() {
@@ -43,8 +48,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         if !folder.join("settings.json").exists() {
             return Err(no_run_folder(folder));
         }
-        let what = format!("the run in {} is not finished: there is no {OUTCOME} yet", folder.display());
-        return Err(Failure::new(Class::Configuration, what).hint("`coordinator status` says how far it is"));
+        let what = format!(
+            "the run in {} is not finished: there is no {OUTCOME} yet",
+            folder.display()
+        );
+        return Err(Failure::new(Class::Configuration, what)
+            .hint("`coordinator status` says how far it is"));
     }
     let outcome = read(folder)?;
     write(&outcome, out)?;
@@ -57,8 +66,16 @@ fn anothers_report(args: &Args) -> Option<PathBuf> {
     if out.canonicalize().ok() == args.run_folder.canonicalize().ok() {
         return None;
     }
-    let files = ["report.html", "report.json", "experiment.html", "experiment.json"].map(|name| out.join(name));
-    files.into_iter().find(|file| file.symlink_metadata().is_ok())
+    let files = [
+        "report.html",
+        "report.json",
+        "experiment.html",
+        "experiment.json",
+    ]
+    .map(|name| out.join(name));
+    files
+        .into_iter()
+        .find(|file| file.symlink_metadata().is_ok())
 }
 
 #[cfg(test)]
@@ -84,7 +101,12 @@ mod tests {
             run(&args(Some(run_folder.path()), false)).unwrap();
         }
         run(&args(Some(other.path()), false)).unwrap();
-        assert!(run(&args(Some(other.path()), false)).unwrap_err().what.contains("exists already"));
+        assert!(
+            run(&args(Some(other.path()), false))
+                .unwrap_err()
+                .what
+                .contains("exists already")
+        );
         run(&args(Some(other.path()), true)).unwrap();
     }
 }

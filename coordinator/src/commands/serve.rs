@@ -20,23 +20,26 @@ pub struct Args {
     /// The federation's settings with a [serve] table, such as configs/coordinator.toml.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The run folder, instead of serve.run_folder. One that holds a run of the same settings goes on.
+    /// The run folder, instead of serve.run_folder. One that holds a run of the same settings goes
+    /// on.
     #[arg(long, value_name = "DIR")]
     run_folder: Option<PathBuf>,
     /// The UDP address to listen on, instead of serve.listen.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// The TCP address for sites whose network lets no UDP through, or `off`, instead of serve.fallback.
+    /// The TCP address for sites whose network lets no UDP through, or `off`, instead of
+    /// serve.fallback.
     #[arg(long, value_name = "ADDRESS")]
     fallback: Option<OptionalAddress>,
     /// The status page's TCP address, or `off`, instead of serve.status.
     #[arg(long, value_name = "ADDRESS")]
     status: Option<OptionalAddress>,
-    /// Also train each site alone for the same rounds, and show it and the consensus of all of them beside.
+    /// Also train each site alone for the same rounds, and show it and the consensus of all of them
+    /// beside.
     #[arg(long)]
     with_local: bool,
-    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's state dict as
-    /// safetensors.
+    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's
+    /// state dict as safetensors.
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
     /// Print report.json at the end instead of a table.
@@ -47,17 +50,20 @@ pub struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// A configuration that cannot work, a network or disk that refuses, too few sites, an interruption.
+/// A configuration that cannot work, a network or disk that refuses, too few sites, an
+/// interruption.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let config = configure::configure(args)?;
     let folder = config.run_folder.clone();
     eprintln!("run folder: {}", folder.display());
     eprintln!("listening on {} (UDP)", config.listen);
+    config.fallback.iter().for_each(|address| {
+        eprintln!("listening on {address} (TLS over TCP, for sites without UDP)")
+    });
     config
-        .fallback
+        .status
         .iter()
-        .for_each(|address| eprintln!("listening on {address} (TLS over TCP, for sites without UDP)"));
-    config.status.iter().for_each(|page| eprintln!("{}", page.greeting(&folder)));
+        .for_each(|page| eprintln!("{}", page.greeting(&folder)));
     let runtime = program::threads::runtime(None)?;
     let outcome = runtime.block_on(async {
         let signal = signal::listen().map_err(Failure::no_signals)?;
@@ -70,12 +76,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(report::show(&outcome, &folder, args.json)?)
 }
 
-/// Serves, shows what happens, and heeds Ctrl-C and SIGTERM: the first drains, the second ends at once.
+/// Serves, shows what happens, and heeds Ctrl-C and SIGTERM: the first drains, the second ends at
+/// once.
 async fn watched(
     config: ServeConfig,
     signal: impl Future<Output = Signal> + Send + 'static,
 ) -> Result<Outcome, ServeError> {
-    let (happenings, mut happened) = mpsc::unbounded_channel();
+    let (notifications, mut happened) = mpsc::unbounded_channel();
     let (stop, shutdown) = watch::channel(None);
     let (hurry, mut hurried) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -85,13 +92,13 @@ async fn watched(
         }
     });
     let mut view = View::new(&config.federation.sites.expected);
-    let serving = serve(config, happenings, shutdown);
+    let serving = serve(config, notifications, shutdown);
     tokio::pin!(serving);
     let outcome = loop {
         tokio::select! {
             biased;
             Some(signal) = hurried.recv() => break Err(ServeError::Asked(signal)),
-            Some(happening) = happened.recv() => view.show(&happening),
+            Some(notification) = happened.recv() => view.show(&notification),
             outcome = &mut serving => break outcome,
         }
     };
@@ -120,9 +127,15 @@ mod tests {
                 start: None,
                 json: false,
             };
-            let served = configure::configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
-            // Relative paths are meant from where the command is started, as the file's first lines start it.
-            assert_eq!(served.certificates, std::path::Path::new("pki/coordinator"), "{name}");
+            let served =
+                configure::configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
+            // Relative paths are meant from where the command is started, as the file's first lines
+            // start it.
+            assert_eq!(
+                served.certificates,
+                std::path::Path::new("pki/coordinator"),
+                "{name}"
+            );
             assert!(!served.federation.sites.expected.is_empty(), "{name}");
         }
     }

@@ -15,14 +15,16 @@ use time::OffsetDateTime;
 pub struct Args {
     /// The federation's settings with a [simulate] table, such as configs/demo.toml.
     config: PathBuf,
-    /// Also train each site alone for the same rounds, and show it and the consensus of all of them beside.
+    /// Also train each site alone for the same rounds, and show it and the consensus of all of them
+    /// beside.
     #[arg(long)]
     with_local: bool,
-    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's state dict as
-    /// safetensors.
+    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's
+    /// state dict as safetensors.
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
-    /// The run folder [default: runs/NAME-DATE]. One that holds an unfinished run of the same file goes on.
+    /// The run folder [default: runs/NAME-DATE]. One that holds an unfinished run of the same file
+    /// goes on.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print report.json at the end instead of a table.
@@ -33,13 +35,17 @@ pub struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// A configuration that cannot work, a child process that fails, an interruption, a disk that refuses.
+/// A configuration that cannot work, a child process that fails, an interruption, a disk that
+/// refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let text = read(&args.config)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = Plan::from_toml(&text, cores).map_err(|error| named(&args.config, &error))?;
     children::binary()?;
-    let out = args.out.clone().unwrap_or_else(|| fresh(Path::new("runs"), &plan.federation.name));
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| fresh(Path::new("runs"), &plan.federation.name));
     let folder = Folder::open(&out, &plan, None)?;
     let out = folder.path().to_owned();
     eprintln!("run folder: {}", out.display());
@@ -52,19 +58,32 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// # Errors
 /// The file cannot be read, or is in another encoding than UTF-8.
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
-    read_text(path).map_err(|failure| failure.hint("configs/demo.toml is an example that runs as it stands"))
+    read_text(path)
+        .map_err(|failure| failure.hint("configs/demo.toml is an example that runs as it stands"))
 }
 
 /// A folder that is not there yet: `PARENT/NAME-20260131-093000`, numbered when that one is.
 pub(super) fn fresh(parent: &Path, name: &str) -> PathBuf {
     let now = OffsetDateTime::now_utc();
     let (date, clock) = (now.date(), now.time());
-    let day = format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
-    let now = format!("{day}-{:02}{:02}{:02}", clock.hour(), clock.minute(), clock.second());
+    let day = format!(
+        "{:04}{:02}{:02}",
+        date.year(),
+        u8::from(date.month()),
+        date.day()
+    );
+    let now = format!(
+        "{day}-{:02}{:02}{:02}",
+        clock.hour(),
+        clock.minute(),
+        clock.second()
+    );
     let base = format!("{name}-{now}");
     let names = std::iter::once(base.clone()).chain((2..).map(|number| format!("{base}-{number}")));
     let mut paths = names.map(|name| parent.join(name));
-    paths.find(|path| !path.exists()).unwrap_or_else(|| parent.join(base))
+    paths
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| parent.join(base))
 }
 
 fn named(path: &Path, error: &PlanError) -> Failure {
@@ -80,7 +99,10 @@ mod tests {
         let path = fresh(Path::new("runs"), "demo");
         assert!(path.starts_with("runs") && !path.exists());
         let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(name.starts_with("demo-20") && name.len() == "demo-20260131-093000".len(), "{name}");
+        assert!(
+            name.starts_with("demo-20") && name.len() == "demo-20260131-093000".len(),
+            "{name}"
+        );
     }
 
     const EXAMPLES: [&str; 7] = [
@@ -99,7 +121,11 @@ mod tests {
         assert_eq!(examples.keys().collect::<Vec<_>>(), EXAMPLES);
         for (name, text) in examples {
             let plan = Plan::from_toml(&text, 2).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let held_out = plan.sites.iter().filter(|site| site.role == protocol::case::Role::Evaluate).count();
+            let held_out = plan
+                .sites
+                .iter()
+                .filter(|site| site.role == protocol::case::Role::Evaluate)
+                .count();
             assert_eq!(held_out, 1, "{name}");
         }
     }

@@ -36,19 +36,24 @@ impl Where {
         match (&self.run_folder, &self.config) {
             (Some(folder), _) => Ok(folder.clone()),
             (None, Some(config)) => serve::run_folder(config),
-            (None, None) => Err(Failure::new(Class::Configuration, "neither --config nor --run-folder is given")),
+            (None, None) => Err(Failure::new(
+                Class::Configuration,
+                "neither --config nor --run-folder is given",
+            )),
         }
     }
 }
 
-/// Shows how a federation is: what its coordinator says or, when none runs, what its run folder says.
+/// Shows how a federation is: what its coordinator says or, when none runs, what its run folder
+/// says.
 ///
 /// # Errors
 /// No run folder, or a coordinator that does not answer.
 pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     let (status, address) = look(&args.place.folder()?)?;
     if args.json {
-        let text = serde_json::to_string(&status).map_err(|error| Failure::new(Class::Internal, error))?;
+        let text =
+            serde_json::to_string(&status).map_err(|error| Failure::new(Class::Internal, error))?;
         println!("{text}");
     } else {
         print!("{}", text::write(&status, address));

@@ -44,8 +44,11 @@ pub fn resume(place: &Where) -> Result<(), Failure> {
 /// # Errors
 /// As [`stop`].
 pub fn drop_site(args: &DropArgs) -> Result<(), Failure> {
-    if !protocol::federation::plain(&args.site) {
-        return Err(Failure::new(Class::Configuration, format!("{:?} is no site's name", args.site)));
+    if !protocol::settings::is_valid_name(&args.site) {
+        return Err(Failure::new(
+            Class::Configuration,
+            format!("{:?} is no site's name", args.site),
+        ));
     }
     let force = if args.force { "/force" } else { "" };
     steer(&args.place, &format!("/control/drop/{}{force}", args.site))

@@ -1,7 +1,7 @@
 //! The `[experiment]` table: which arms there are, and the plan of each arm's run with each seed.
 
 use crate::simulate::plan::{Plan, PlanError};
-use protocol::federation::plain;
+use protocol::settings::is_valid_name;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -73,40 +73,67 @@ struct Text {
 const NOT_AN_ARMS: [&str; 5] = ["name", "seed", "serve", "simulate", "experiment"];
 
 impl Experiment {
-    /// Reads and checks a file with `[simulate]` and `[experiment]` tables, down to every arm's settings.
+    /// Reads and checks a file with `[simulate]` and `[experiment]` tables, down to every arm's
+    /// settings.
     ///
     /// # Errors
     /// [`ExperimentError`] names the key or the arm.
     pub(crate) fn from_toml(text: &str) -> Result<Self, ExperimentError> {
-        let mut base: toml::Table =
-            toml::from_str(text).map_err(|error| ExperimentError::Syntax(protocol::text::explain(&error, text)))?;
-        let missing = || ExperimentError::Syntax("there is no [experiment] table: it names the arms and seeds".into());
+        let mut base: toml::Table = toml::from_str(text)
+            .map_err(|error| ExperimentError::Syntax(protocol::text::explain(&error, text)))?;
+        let missing = || {
+            ExperimentError::Syntax(
+                "there is no [experiment] table: it names the arms and seeds".into(),
+            )
+        };
         let table = base.remove("experiment").ok_or_else(missing)?;
-        let table: Text = table.try_into().map_err(|error| ExperimentError::Syntax(format!("experiment: {error}")))?;
+        let table: Text = table
+            .try_into()
+            .map_err(|error| ExperimentError::Syntax(format!("experiment: {error}")))?;
         check(&table)?;
-        let name = base.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
-        let experiment = Self { name, text: text.into(), seeds: table.seeds, arms: table.arms, base };
+        let name = base
+            .get("name")
+            .and_then(toml::Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let experiment = Self {
+            name,
+            text: text.into(),
+            seeds: table.seeds,
+            arms: table.arms,
+            base,
+        };
         for arm in &experiment.arms {
             experiment.plan(arm, 0, 1)?;
         }
         Ok(experiment)
     }
 
-    /// The plan of an arm's run with a seed, for a machine with so many cores. All runs share the phantoms and the split
-    /// of the file's own seed.
+    /// The plan of an arm's run with a seed, for a machine with so many cores. All runs share the
+    /// phantoms and the split of the file's own seed.
     ///
     /// # Errors
     /// [`ExperimentError::Arm`]: never for an experiment that was read.
     pub(super) fn plan(&self, arm: &Arm, seed: u64, cores: usize) -> Result<Plan, ExperimentError> {
-        let wrong = |error| ExperimentError::Arm { arm: arm.name.clone(), error };
+        let wrong = |error| ExperimentError::Arm {
+            arm: arm.name.clone(),
+            error,
+        };
         let mut table = self.base.clone();
-        let split = table.get("seed").cloned().unwrap_or(toml::Value::Integer(1));
+        let split = table
+            .get("seed")
+            .cloned()
+            .unwrap_or(toml::Value::Integer(1));
         merge(&mut table, &arm.set);
         set_default(&mut table, &["evaluation", "split_seed"], split.clone());
         set_default(&mut table, &["simulate", "phantom", "seed"], split);
         table.insert("name".into(), format!("{}-{}", self.name, arm.name).into());
-        table.insert("seed".into(), toml::Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)));
-        let text = toml::to_string(&table).map_err(|error| wrong(PlanError::Syntax(error.to_string())))?;
+        table.insert(
+            "seed".into(),
+            toml::Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)),
+        );
+        let text =
+            toml::to_string(&table).map_err(|error| wrong(PlanError::Syntax(error.to_string())))?;
         let mut plan = Plan::from_toml(&text, cores).map_err(wrong)?;
         if arm.pool {
             plan = plan.pooled();
@@ -116,7 +143,10 @@ impl Experiment {
             }
         }
         // What the table does not say must be part of what a begun run is compared with.
-        plan.text.insert_str(0, &format!("# pool = {}, with_local = {}\n", arm.pool, arm.with_local));
+        plan.text.insert_str(
+            0,
+            &format!("# pool = {}, with_local = {}\n", arm.pool, arm.with_local),
+        );
         Ok(plan)
     }
 }
@@ -131,7 +161,7 @@ fn check(table: &Text) -> Result<(), ExperimentError> {
     }
     let mut names = BTreeSet::new();
     for arm in &table.arms {
-        if !plain(&arm.name) || arm.name == "consensus" || !names.insert(&arm.name) {
+        if !is_valid_name(&arm.name) || arm.name == "consensus" || !names.insert(&arm.name) {
             return wrong(
                 format!("arms: {:?}", arm.name),
                 "each arm needs a plain name of its own, other than consensus",
@@ -142,19 +172,31 @@ fn check(table: &Text) -> Result<(), ExperimentError> {
             return wrong(format!("arms: {}", arm.name), reason);
         }
         if arm.pool && arm.with_local {
-            return wrong(format!("arms: {}", arm.name), "pool leaves no sites to train alone");
+            return wrong(
+                format!("arms: {}", arm.name),
+                "pool leaves no sites to train alone",
+            );
         }
-        if arm.set.keys().any(|key| NOT_AN_ARMS.contains(&key.as_str())) {
+        if arm
+            .set
+            .keys()
+            .any(|key| NOT_AN_ARMS.contains(&key.as_str()))
+        {
             return wrong(
                 format!("arms: {}", arm.name),
                 "set is for settings of training, not for names, seeds or sites",
             );
         }
     }
-    if table.arms.is_empty() { wrong("arms".into(), "there is no arm") } else { Ok(()) }
+    if table.arms.is_empty() {
+        wrong("arms".into(), "there is no arm")
+    } else {
+        Ok(())
+    }
 }
 
-/// Sets what the file leaves open. A key on the way that is no table is left for the plan to refuse.
+/// Sets what the file leaves open. A key on the way that is no table is left for the plan to
+/// refuse.
 fn set_default(table: &mut toml::Table, path: &[&str], value: toml::Value) {
     match path {
         [] => {}
@@ -162,8 +204,13 @@ fn set_default(table: &mut toml::Table, path: &[&str], value: toml::Value) {
             table.entry(*key).or_insert(value);
         }
         [key, rest @ ..] => {
-            let inner = table.entry(*key).or_insert_with(|| toml::Table::new().into());
-            inner.as_table_mut().into_iter().for_each(|inner| set_default(inner, rest, value.clone()));
+            let inner = table
+                .entry(*key)
+                .or_insert_with(|| toml::Table::new().into());
+            inner
+                .as_table_mut()
+                .into_iter()
+                .for_each(|inner| set_default(inner, rest, value.clone()));
         }
     }
 }
@@ -173,7 +220,9 @@ fn merge(table: &mut toml::Table, over: &toml::Table) {
     for (key, value) in over {
         match (table.get_mut(key), value) {
             // A table of one key is a choice, such as { fixed = [...] }: it replaces.
-            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if key != "dropout" && key != "schedule" => {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new))
+                if key != "dropout" && key != "schedule" =>
+            {
                 merge(old, new);
             }
             _ => {
@@ -188,7 +237,7 @@ mod tests {
     use super::*;
     use crate::simulate::plan::Images;
     use protocol::dropout::DropOut;
-    use protocol::federation::{Effort, Norm};
+    use protocol::settings::{LocalWork, Norm};
 
     const BASE: &str = "name = 'x'\nrounds = 1\nseed = 7\n[input]\nsequences = ['bravo', 'flair']\n\
         [model]\npreset = 'tiny'\n[training]\nsteps = 10\n\
@@ -207,16 +256,29 @@ mod tests {
     #[test]
     fn arms_differ_in_what_they_set_and_share_phantoms_and_split() {
         let experiment = read(ARMS).unwrap();
-        let plans: Vec<Plan> = experiment.arms.iter().map(|arm| experiment.plan(arm, 2, 2).unwrap()).collect();
+        let plans: Vec<Plan> = experiment
+            .arms
+            .iter()
+            .map(|arm| experiment.plan(arm, 2, 2).unwrap())
+            .collect();
         for plan in &plans {
-            assert_eq!((plan.federation.seed, plan.federation.evaluation.split_seed), (2, Some(7)));
+            assert_eq!(
+                (plan.federation.seed, plan.federation.evaluation.split_seed),
+                (2, Some(7))
+            );
             assert_eq!(plan.phantom["seed"].as_integer(), Some(7));
             assert_eq!(plan.federation.model.width, 16, "the preset stays");
         }
         assert_eq!(plans[0].federation.dropout, DropOut::Uniform);
         assert!(matches!(plans[1].federation.dropout, DropOut::Fixed(_)));
-        assert_eq!((plans[0].federation.model.norm, plans[1].federation.model.norm), (Norm::Batch, Norm::Group));
-        assert_eq!(plans[2].federation.training.effort, Effort::Steps(20));
+        assert_eq!(
+            (
+                plans[0].federation.model.norm,
+                plans[1].federation.model.norm
+            ),
+            (Norm::Batch, Norm::Group)
+        );
+        assert_eq!(plans[2].federation.training.effort, LocalWork::Steps(20));
         assert!(matches!(plans[2].sites[0].images, Images::Pooled(_)));
         assert_eq!(plans[0].federation.name, "x-dropout");
     }
@@ -229,7 +291,9 @@ mod tests {
         assert!(error(&ARMS.replace("[1, 2]", "[1, 1]")).contains("seeds"));
         assert!(error(&ARMS.replace("'fixed'\n", "'dropout'\n")).contains("name of its own"));
         assert!(error(&ARMS.replace("'group'", "'grup'")).contains("fixed"));
-        assert!(error(&ARMS.replace("dropout = {", "seed = 3, dropout = {")).contains("set is for"));
+        assert!(
+            error(&ARMS.replace("dropout = {", "seed = 3, dropout = {")).contains("set is for")
+        );
         assert!(error(&ARMS.replace("'pooled'", "'pooled'\nwith_local = true")).contains("alone"));
         assert!(error(&ARMS.replace("seeds = ", "seed = ")).contains("seed"));
     }

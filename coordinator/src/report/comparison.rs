@@ -1,7 +1,7 @@
 //! Models side by side on the same held-out patients: intervals and tests.
 
-use super::contract::{Arm, Comparison, Intervals, MeanSd, Metrics, Test};
-use super::look::{Look, METRIC_NAMES, Values};
+use super::case_metrics::{CaseMetrics, METRIC_NAMES, Values};
+use super::schema::{Arm, Comparison, Intervals, MeanSd, Metrics, Test};
 use metrics::statistics::{bootstrap, holm, mean, rank_sum, signed_rank};
 use protocol::case::Role;
 use protocol::outcome::{Outcome, RunOutcome};
@@ -10,14 +10,25 @@ use std::collections::BTreeMap;
 /// Draws of the bootstrap.
 const DRAWS: usize = 10_000;
 /// What is tested; the other metrics follow from these or are shown without a test.
-pub(super) const TESTED: [&str; 7] =
-    ["auc_brain", "dice", "precision", "recall", "lesion_recall", "fp_per_patient", "fp_per_patient_10mm3"];
+pub(super) const TESTED: [&str; 7] = [
+    "auc_brain",
+    "dice",
+    "precision",
+    "recall",
+    "lesion_recall",
+    "fp_per_patient",
+    "fp_per_patient_10mm3",
+];
 
 /// Held-out patients by site and place: the same patient in every arm.
 pub(super) type Patients = BTreeMap<(String, u32), Values>;
 
-/// All lineages of a federation, each at its own threshold; without any held-out case there is nothing to compare.
-pub(super) fn comparison(outcome: &Outcome, threshold: fn(&RunOutcome) -> Option<f32>) -> Option<Comparison> {
+/// All lineages of a federation, each at its own threshold; without any held-out case there is
+/// nothing to compare.
+pub(super) fn comparison(
+    outcome: &Outcome,
+    threshold: fn(&RunOutcome) -> Option<f32>,
+) -> Option<Comparison> {
     let of = |run: &RunOutcome| (run.name.clone(), held_out_at(run, threshold(run)));
     let arms: Vec<_> = outcome.runs.iter().map(of).collect();
     compare(&arms, outcome.federation.seed)
@@ -28,10 +39,20 @@ pub(super) fn compare(arms: &[(String, Patients)], seed: u64) -> Option<Comparis
     let (_, first) = arms.first().filter(|(_, patients)| !patients.is_empty())?;
     let mut tests: Vec<Test> = Vec::new();
     for (name, patients) in &arms[1..] {
-        tests.extend(TESTED.iter().map(|&metric| test(name, metric, first, patients, seed)));
+        tests.extend(
+            TESTED
+                .iter()
+                .map(|&metric| test(name, metric, first, patients, seed)),
+        );
     }
     correct(&mut tests);
-    Some(Comparison { arms: arms.iter().map(|(name, patients)| arm(name, patients, seed)).collect(), tests })
+    Some(Comparison {
+        arms: arms
+            .iter()
+            .map(|(name, patients)| arm(name, patients, seed))
+            .collect(),
+        tests,
+    })
 }
 
 /// A lineage's held-out patients at its Youden threshold.
@@ -43,7 +64,12 @@ pub(super) fn held_out(run: &RunOutcome) -> Patients {
 pub(super) fn held_out_at(run: &RunOutcome, threshold: Option<f32>) -> Patients {
     let sites = run.scores.iter().filter(|site| site.role == Role::Evaluate);
     let patients = sites.flat_map(|site| {
-        site.cases.iter().map(|case| ((site.site.clone(), case.case), Values::of(&Look::from(case), threshold)))
+        site.cases.iter().map(|case| {
+            (
+                (site.site.clone(), case.case),
+                Values::of(&CaseMetrics::from(case), threshold),
+            )
+        })
     });
     patients.collect()
 }
@@ -51,11 +77,22 @@ pub(super) fn held_out_at(run: &RunOutcome, threshold: Option<f32>) -> Patients 
 fn arm(name: &str, patients: &Patients, seed: u64) -> Arm {
     let values: Vec<Values> = patients.values().copied().collect();
     let interval = |name: &str| {
-        let defined: Vec<f64> = values.iter().filter_map(|values| values.named(name)).collect();
+        let defined: Vec<f64> = values
+            .iter()
+            .filter_map(|values| values.named(name))
+            .collect();
         interval(&defined, seed)
     };
-    let intervals: Intervals = METRIC_NAMES.iter().map(|&name| (name.to_owned(), interval(name))).collect();
-    Arm { run: name.to_owned(), cases: values.len(), metrics: Metrics::over(&values), intervals }
+    let intervals: Intervals = METRIC_NAMES
+        .iter()
+        .map(|&name| (name.to_owned(), interval(name)))
+        .collect();
+    Arm {
+        run: name.to_owned(),
+        cases: values.len(),
+        metrics: Metrics::over(&values),
+        intervals,
+    }
 }
 
 fn interval(values: &[f64], seed: u64) -> Option<[f64; 2]> {
@@ -63,11 +100,15 @@ fn interval(values: &[f64], seed: u64) -> Option<[f64; 2]> {
 }
 
 fn test(name: &str, metric: &str, federation: &Patients, other: &Patients, seed: u64) -> Test {
-    let pairs = federation
-        .iter()
-        .filter_map(|(patient, values)| Some((values.named(metric)?, other.get(patient)?.named(metric)?)));
+    let pairs = federation.iter().filter_map(|(patient, values)| {
+        Some((values.named(metric)?, other.get(patient)?.named(metric)?))
+    });
     let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.unzip();
-    let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours - theirs).collect();
+    let differences: Vec<f64> = ours
+        .iter()
+        .zip(&theirs)
+        .map(|(ours, theirs)| ours - theirs)
+        .collect();
     Test {
         run: name.to_owned(),
         metric: metric.to_owned(),
@@ -83,8 +124,15 @@ fn test(name: &str, metric: &str, federation: &Patients, other: &Patients, seed:
 /// Corrects each kind of test for all tests of that kind that could be made.
 fn correct(tests: &mut [Test]) {
     let corrected = |p: fn(&Test) -> Option<f64>, tests: &[Test]| {
-        let defined: Vec<usize> = (0..tests.len()).filter(|&i| p(&tests[i]).is_some()).collect();
-        let holm = holm(&defined.iter().filter_map(|&i| p(&tests[i])).collect::<Vec<_>>());
+        let defined: Vec<usize> = (0..tests.len())
+            .filter(|&i| p(&tests[i]).is_some())
+            .collect();
+        let holm = holm(
+            &defined
+                .iter()
+                .filter_map(|&i| p(&tests[i]))
+                .collect::<Vec<_>>(),
+        );
         defined.into_iter().zip(holm).collect::<Vec<_>>()
     };
     for (index, p) in corrected(|test| test.signed_rank, tests) {

@@ -2,22 +2,25 @@
 
 mod learning;
 
-use super::contract::{Lesions, Report, SizeBin};
-use super::look::{Look, Values, hold_lesions};
+use super::ablation;
+use super::case_metrics::{CaseMetrics, Values, hold_lesions};
 use super::markup::Figure;
-use super::missing;
 use super::plot::{self, Axes, Bar, DrawError, Line, Row};
 use super::points;
 use super::roc;
+use super::schema::{Lesions, Report, SizeBin};
 use super::summary::{cases_of, federation_run};
-use super::words::{POINTS as NAMES, at_points, plain_run};
+use super::wording::{POINTS as NAMES, at_points, plain_run};
 use metrics::lesion::{FrocPoint, froc};
 use protocol::case::Cases;
 use protocol::outcome::{Outcome, RunOutcome};
 
 /// The two operating points of equal rank, and where a run's thresholds of them are.
 type Point = (&'static str, fn(&RunOutcome) -> Option<f32>);
-const POINTS: [Point; 2] = [(NAMES[0], |run| run.threshold_dice), (NAMES[1], |run| run.threshold)];
+const POINTS: [Point; 2] = [
+    (NAMES[0], |run| run.threshold_dice),
+    (NAMES[1], |run| run.threshold),
+];
 
 /// All pictures that the outcome has data for.
 ///
@@ -33,14 +36,21 @@ pub(super) fn draw(report: &Report, outcome: &Outcome) -> Result<Vec<Figure>, Dr
         by_size(report)?,
         points::diagram(report)?,
     ];
-    let figures = mean_roc(outcome)?.into_iter().chain(figures.into_iter().flatten());
+    let figures = mean_roc(outcome)?
+        .into_iter()
+        .chain(figures.into_iter().flatten());
     let figures = figures.chain(learning::curves(report)?);
-    Ok(figures.chain(missing::pictures(report)?).collect())
+    Ok(figures.chain(ablation::pictures(report)?).collect())
 }
 
 fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
-    let Some(run) = federation_run(outcome) else { return Ok(None) };
-    let thresholds: Vec<f32> = POINTS.iter().filter_map(|(_, threshold)| threshold(run)).collect();
+    let Some(run) = federation_run(outcome) else {
+        return Ok(None);
+    };
+    let thresholds: Vec<f32> = POINTS
+        .iter()
+        .filter_map(|(_, threshold)| threshold(run))
+        .collect();
     let curves = roc::of(&cases_of(run, Cases::HeldOut), &thresholds);
     if curves.is_empty() {
         return Ok(None);
@@ -59,12 +69,19 @@ fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
 fn mean_roc(outcome: &Outcome) -> Result<Vec<Figure>, DrawError> {
     let lone = outcome.runs.len() == 1;
     let in_brain = |run: &RunOutcome| {
-        let name = if lone { "in the brain".into() } else { plain_run(&run.name) };
+        let name = if lone {
+            "in the brain".into()
+        } else {
+            plain_run(&run.name)
+        };
         roc::mean_in_brain(&name, &cases_of(run, Cases::HeldOut))
     };
     let mut curves: Vec<roc::Mean> = outcome.runs.iter().filter_map(in_brain).collect();
     if let Some(run) = federation_run(outcome).filter(|_| lone) {
-        curves.extend(roc::mean_in_volume("whole volume", &cases_of(run, Cases::HeldOut)));
+        curves.extend(roc::mean_in_volume(
+            "whole volume",
+            &cases_of(run, Cases::HeldOut),
+        ));
     }
     roc_pair(
         &curves,
@@ -74,7 +91,10 @@ fn mean_roc(outcome: &Outcome) -> Result<Vec<Figure>, DrawError> {
 }
 
 /// Mean curves as a whole, and closer at low false positive rates where they crowd there.
-pub(super) fn roc_pair(curves: &[roc::Mean], caption: &'static str) -> Result<Vec<Figure>, DrawError> {
+pub(super) fn roc_pair(
+    curves: &[roc::Mean],
+    caption: &'static str,
+) -> Result<Vec<Figure>, DrawError> {
     let mut pair = Vec::new();
     if !curves.is_empty() {
         pair.push(Figure {
@@ -96,17 +116,33 @@ pub(super) fn roc_pair(curves: &[roc::Mean], caption: &'static str) -> Result<Ve
 }
 
 fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
-    let Some(run) = federation_run(outcome) else { return Ok(None) };
+    let Some(run) = federation_run(outcome) else {
+        return Ok(None);
+    };
     let mut rows = Vec::new();
-    for (cases, part) in [(Cases::HeldOut, "held out"), (Cases::Validation, "validation")] {
-        for scores in run.scores.iter().filter(|scores| scores.role.judges() == cases) {
+    for (cases, part) in [
+        (Cases::HeldOut, "held out"),
+        (Cases::Validation, "validation"),
+    ] {
+        for scores in run
+            .scores
+            .iter()
+            .filter(|scores| scores.role.judges() == cases)
+        {
             if !hold_lesions(&scores.cases) {
                 continue;
             }
             for (colour, (point, threshold)) in POINTS.iter().enumerate() {
                 let at = threshold(run);
-                let dice = scores.cases.iter().filter_map(|case| Values::of(&Look::from(case), at).dice());
-                rows.push(Row { name: format!("{} ({part}), {point}", scores.site), values: dice.collect(), colour });
+                let dice = scores
+                    .cases
+                    .iter()
+                    .filter_map(|case| Values::of(&CaseMetrics::from(case), at).dice());
+                rows.push(Row {
+                    name: format!("{} ({part}), {point}", scores.site),
+                    values: dice.collect(),
+                    colour,
+                });
             }
         }
     }
@@ -149,8 +185,20 @@ fn false_findings(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     for run in &outcome.runs {
         for (colour, (point, threshold)) in POINTS.iter().enumerate() {
             let (name, at) = (plain_run(&run.name), threshold(run));
-            rows.push(held_out(run, "fp_per_patient", at, format!("{name}, {point}, all"), colour));
-            rows.push(held_out(run, "fp_per_patient_10mm3", at, format!("{name}, {point}, ≥ 10 mm³"), colour));
+            rows.push(held_out(
+                run,
+                "fp_per_patient",
+                at,
+                format!("{name}, {point}, all"),
+                colour,
+            ));
+            rows.push(held_out(
+                run,
+                "fp_per_patient_10mm3",
+                at,
+                format!("{name}, {point}, ≥ 10 mm³"),
+                colour,
+            ));
         }
     }
     let svg = plot::boxes("false findings in a patient", 1.0, rows)?;
@@ -163,32 +211,63 @@ fn false_findings(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     }))
 }
 
-fn held_out(run: &RunOutcome, metric: &str, threshold: Option<f32>, name: String, colour: usize) -> Row {
+fn held_out(
+    run: &RunOutcome,
+    metric: &str,
+    threshold: Option<f32>,
+    name: String,
+    colour: usize,
+) -> Row {
     let cases = cases_of(run, Cases::HeldOut);
-    let values = cases.iter().filter_map(|&case| Values::of(&Look::from(case), threshold).named(metric));
-    Row { name, values: values.collect(), colour }
+    let values = cases
+        .iter()
+        .filter_map(|&case| Values::of(&CaseMetrics::from(case), threshold).named(metric));
+    Row {
+        name,
+        values: values.collect(),
+        colour,
+    }
 }
 
 fn free_response(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     let mut lines = Vec::new();
     for (index, run) in outcome.runs.iter().enumerate() {
-        let Some(curve) = froc(&cases_of(run, Cases::HeldOut)).filter(|curve| !curve.is_empty()) else { continue };
+        let Some(curve) = froc(&cases_of(run, Cases::HeldOut)).filter(|curve| !curve.is_empty())
+        else {
+            continue;
+        };
         let line = |name: String, x: fn(&FrocPoint) -> f64| Line {
             name,
-            points: curve.iter().map(|point| (x(point), point.sensitivity)).collect(),
+            points: curve
+                .iter()
+                .map(|point| (x(point), point.sensitivity))
+                .collect(),
         };
         lines.push(line(plain_run(&run.name), |point| point.false_positives));
-        let differ = curve.iter().any(|point| point.false_positives != point.false_positives_10mm3);
+        let differ = curve
+            .iter()
+            .any(|point| point.false_positives != point.false_positives_10mm3);
         if index == 0 && differ {
-            lines.push(line("the same, ≥ 10 mm³".into(), |point| point.false_positives_10mm3));
+            lines.push(line("the same, ≥ 10 mm³".into(), |point| {
+                point.false_positives_10mm3
+            }));
         }
     }
-    let furthest = lines.iter().flat_map(|line| &line.points).map(|point| point.0).fold(1.0, f64::max);
+    let furthest = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|point| point.0)
+        .fold(1.0, f64::max);
     if lines.is_empty() {
         return Ok(None);
     }
     let (x_name, y_name) = ("false findings per patient", "share of lesions found");
-    let axes = Axes { x: (0.0, furthest * 1.03), y: (0.0, 1.03), x_name, y_name };
+    let axes = Axes {
+        x: (0.0, furthest * 1.03),
+        y: (0.0, 1.03),
+        x_name,
+        y_name,
+    };
     Ok(Some(Figure {
         name: "froc",
         title: "Lesions found against false findings (FROC)",
@@ -201,7 +280,9 @@ fn free_response(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
 
 fn by_size(report: &Report) -> Result<Option<Figure>, DrawError> {
     let [dice, youden] = at_points(&report.federation.pooled.held_out.scores).map(|at| at.lesions);
-    let any = |lesions: Option<Lesions>| lesions.is_some_and(|all| all.by_size.iter().any(|bin| bin.reference > 0));
+    let any = |lesions: Option<Lesions>| {
+        lesions.is_some_and(|all| all.by_size.iter().any(|bin| bin.reference > 0))
+    };
     if !any(dice) && !any(youden) {
         return Ok(None);
     }
@@ -227,6 +308,14 @@ fn bar(bin: &SizeBin, point: &str) -> Bar {
         (from, Some(to)) => format!("{from:.0} to {to:.0} mm"),
     };
     let share = (bin.reference > 0).then(|| bin.detected as f64 / bin.reference as f64);
-    let words = if bin.reference > 0 { format!("{} of {}", bin.detected, bin.reference) } else { "none".into() };
-    Bar { name: format!("{size}, {point}"), share, words }
+    let words = if bin.reference > 0 {
+        format!("{} of {}", bin.detected, bin.reference)
+    } else {
+        "none".into()
+    };
+    Bar {
+        name: format!("{size}, {point}"),
+        share,
+        words,
+    }
 }

@@ -1,16 +1,16 @@
 //! `report.html`: one file that needs nothing else, for people who read images rather than code.
 
-use super::contract::*;
+use super::ablation;
 use super::markup::*;
-use super::missing;
 use super::overlays;
 use super::points;
+use super::schema::*;
 use super::tables;
-use super::words::*;
+use super::wording::*;
 use crate::format::{bytes, duration};
 use protocol::case::{Cases, Role};
-use protocol::federation::Compute;
 use protocol::outcome::Outcome;
+use protocol::settings::Compute;
 
 /// The whole page.
 #[must_use]
@@ -22,7 +22,7 @@ pub(super) fn page(report: &Report, figures: &[Figure], outcome: &Outcome) -> St
         tables::arms(report),
         performance(report),
         overlays::section(outcome),
-        missing::section(report, figures),
+        ablation::section(report, figures),
         pictures(figures),
         points::operating_points(report),
         points::calibration(report, figures),
@@ -30,8 +30,16 @@ pub(super) fn page(report: &Report, figures: &[Figure], outcome: &Outcome) -> St
         glossary().to_owned(),
         settings(report),
     ];
-    let footer = format!("The numbers stand in report.json beside this file. {}", left(outcome));
-    document(&report.name, &report.software, &sections.join("\n"), &footer)
+    let footer = format!(
+        "The numbers stand in report.json beside this file. {}",
+        left(outcome)
+    );
+    document(
+        &report.name,
+        &report.software,
+        &sections.join("\n"),
+        &footer,
+    )
 }
 
 /// What left the sites.
@@ -45,17 +53,26 @@ fn left(outcome: &Outcome) -> &'static str {
 
 fn summary(report: &Report) -> String {
     let federation = &report.federation;
-    let verdict = verdict(report).map(|words| format!("<p>{}</p>", escape(&words))).unwrap_or_default();
+    let verdict = verdict(report)
+        .map(|words| format!("<p>{}</p>", escape(&words)))
+        .unwrap_or_default();
     let both = [&report.worst_held_out_at_dice, &report.worst_held_out];
-    let worst = POINTS.into_iter().zip(both).filter_map(|(point, worst)| Some((point, worst.as_ref()?)));
-    let worst = worst.filter(|_| held_out_sites(report) > 1).map(|(point, worst)| {
-        format!(
-            "<p>The site it serves worst ({point}) is {}, with a mean Dice of {:.3}.</p>",
-            escape(&worst.site),
-            worst.dice
-        )
-    });
-    let silent = silent(report).map(|words| format!("<p>{}</p>", escape(&words))).unwrap_or_default();
+    let worst = POINTS
+        .into_iter()
+        .zip(both)
+        .filter_map(|(point, worst)| Some((point, worst.as_ref()?)));
+    let worst = worst
+        .filter(|_| held_out_sites(report) > 1)
+        .map(|(point, worst)| {
+            format!(
+                "<p>The site it serves worst ({point}) is {}, with a mean Dice of {:.3}.</p>",
+                escape(&worst.site),
+                worst.dice
+            )
+        });
+    let silent = silent(report)
+        .map(|words| format!("<p>{}</p>", escape(&words)))
+        .unwrap_or_default();
     format!(
         "<p class=\"headline\">{}</p>{verdict}{}{silent}<p class=\"facts\">{} training sites · {} rounds, the model of round {} \
          reported · {} · {} of parameters exchanged</p>",
@@ -70,13 +87,20 @@ fn summary(report: &Report) -> String {
 }
 
 fn held_out_sites(report: &Report) -> usize {
-    report.federation.sites.iter().filter(|site| site.role == Role::Evaluate).count()
+    report
+        .federation
+        .sites
+        .iter()
+        .filter(|site| site.role == Role::Evaluate)
+        .count()
 }
 
 /// The spread below the mean, so that many columns fit.
 fn stacked(value: MeanSd, decimals: usize) -> String {
     let text = mean_sd(value, decimals);
-    text.split_once(" ± ").map_or(text.clone(), |(mean, sd)| format!("{mean}<br><small>± {sd}</small>"))
+    text.split_once(" ± ").map_or(text.clone(), |(mean, sd)| {
+        format!("{mean}<br><small>± {sd}</small>")
+    })
 }
 
 const SCORE_HEAD: [&str; 12] = [
@@ -99,7 +123,11 @@ fn score_rows(name: &str, cases: usize, scores: &Scores) -> Vec<Vec<String>> {
     let row = |(place, at): (usize, &AtPoint)| {
         let (m, first) = (&at.metrics, place == 0);
         let once = |words: String| if first { words } else { String::new() };
-        let mut row = vec![once(name.to_owned()), once(cases.to_string()), POINTS[place].to_owned()];
+        let mut row = vec![
+            once(name.to_owned()),
+            once(cases.to_string()),
+            POINTS[place].to_owned(),
+        ];
         row.extend([m.auc_brain, m.auc_volume].map(|value| once(stacked(value, 3))));
         row.extend([m.dice, m.iou, m.precision, m.recall].map(|value| stacked(value, 3)));
         row.extend([m.fp_per_patient, m.fp_per_patient_10mm3].map(|value| stacked(value, 1)));
@@ -113,13 +141,28 @@ fn performance(report: &Report) -> String {
     let federation = &report.federation;
     let mut rows = Vec::new();
     for (cases, title, group) in [
-        (Cases::HeldOut, "All held-out sites", &federation.pooled.held_out),
-        (Cases::Validation, "All validation patients", &federation.pooled.validation),
+        (
+            Cases::HeldOut,
+            "All held-out sites",
+            &federation.pooled.held_out,
+        ),
+        (
+            Cases::Validation,
+            "All validation patients",
+            &federation.pooled.validation,
+        ),
     ] {
-        let own = federation.sites.iter().filter(|site| site.role.judges() == cases && site.cases > 0);
+        let own = federation
+            .sites
+            .iter()
+            .filter(|site| site.role.judges() == cases && site.cases > 0);
         let own: Vec<&Site> = own.collect();
         if own.len() > 1 {
-            rows.extend(score_rows(&format!("<strong>{title}</strong>"), group.cases, &group.scores));
+            rows.extend(score_rows(
+                &format!("<strong>{title}</strong>"),
+                group.cases,
+                &group.scores,
+            ));
         }
         for site in own {
             let name = format!("{} ({})", escape(&site.name), use_of(site.role));
@@ -127,8 +170,8 @@ fn performance(report: &Report) -> String {
         }
     }
     let thresholds = federation.thresholds;
-    let [dice, youden] =
-        [thresholds.dice, thresholds.youden].map(|threshold| threshold.map_or("–".into(), |t| format!("{t:.4}")));
+    let [dice, youden] = [thresholds.dice, thresholds.youden]
+        .map(|threshold| threshold.map_or("–".into(), |t| format!("{t:.4}")));
     format!(
         "<h2>How it does at each site</h2>\n{}<p class=\"note\">Mean ± standard deviation over patients; a dash where a \
          number is undefined. A voxel counts as lesion where its probability is at least {dice} (the best Dice, for \
@@ -140,32 +183,69 @@ fn performance(report: &Report) -> String {
 }
 
 fn pictures(figures: &[Figure]) -> String {
-    let elsewhere = |one: &&Figure| !missing::is_mine(one) && one.name != points::CALIBRATION;
-    figures.iter().filter(elsewhere).map(figure).collect::<Vec<_>>().join("\n")
+    let elsewhere = |one: &&Figure| !ablation::is_mine(one) && one.name != points::CALIBRATION;
+    figures
+        .iter()
+        .filter(elsewhere)
+        .map(figure)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn rounds(report: &Report) -> String {
     let row = |round: &Round| {
-        let missing: Vec<_> =
-            round.missing.iter().map(|m| format!("{}: {}", escape(&m.site), escape(&m.reason))).collect();
-        let late = round.updates.iter().filter(|update| update.steps < update.asked_steps);
-        let late = late.map(|one| format!("{}: {} of {} steps", escape(&one.site), one.steps, one.asked_steps));
-        let mixed = round.updates.iter().filter(|update| update.compute != Compute::F32);
-        let mixed = mixed.map(|one| format!("{}: computed in {}", escape(&one.site), one.compute.name()));
+        let missing: Vec<_> = round
+            .missing
+            .iter()
+            .map(|m| format!("{}: {}", escape(&m.site), escape(&m.reason)))
+            .collect();
+        let late = round
+            .updates
+            .iter()
+            .filter(|update| update.steps < update.asked_steps);
+        let late = late.map(|one| {
+            format!(
+                "{}: {} of {} steps",
+                escape(&one.site),
+                one.steps,
+                one.asked_steps
+            )
+        });
+        let mixed = round
+            .updates
+            .iter()
+            .filter(|update| update.compute != Compute::F32);
+        let mixed =
+            mixed.map(|one| format!("{}: computed in {}", escape(&one.site), one.compute.name()));
         let missing: Vec<_> = missing.into_iter().chain(late).chain(mixed).collect();
         vec![
             round.round.to_string(),
             round.updates.len().to_string(),
-            round.validation_dice.map_or("–".into(), |dice| format!("{dice:.3}")),
+            round
+                .validation_dice
+                .map_or("–".into(), |dice| format!("{dice:.3}")),
             duration(round.seconds),
             bytes(round.bytes),
-            if missing.is_empty() { "·".into() } else { missing.join("; ") },
+            if missing.is_empty() {
+                "·".into()
+            } else {
+                missing.join("; ")
+            },
         ]
     };
     let rows: Vec<_> = report.federation.rounds.iter().map(row).collect();
-    let head =
-        words(&["Round", "Updates", "Validation Dice", "Time", "Parameters", "Missing, partial, mixed precision"]);
-    format!("<details><summary>Rounds</summary>\n{}</details>", table(&head, &rows))
+    let head = words(&[
+        "Round",
+        "Updates",
+        "Validation Dice",
+        "Time",
+        "Parameters",
+        "Missing, partial, mixed precision",
+    ]);
+    format!(
+        "<details><summary>Rounds</summary>\n{}</details>",
+        table(&head, &rows)
+    )
 }
 
 fn glossary() -> &'static str {
@@ -191,5 +271,8 @@ fn glossary() -> &'static str {
 fn settings(report: &Report) -> String {
     // Settings hold numbers, names and options only; they always have a JSON form.
     let text = serde_json::to_string_pretty(&report.settings).unwrap_or_default();
-    format!("<details><summary>Settings</summary>\n<pre>{}</pre></details>", escape(&text))
+    format!(
+        "<details><summary>Settings</summary>\n<pre>{}</pre></details>",
+        escape(&text)
+    )
 }

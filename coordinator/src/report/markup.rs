@@ -42,14 +42,24 @@ pub(super) fn document(name: &str, software: &str, body: &str, footer: &str) -> 
     )
 }
 
-/// A table from a heading row and rows of cells that are already HTML; the first column is a row's heading.
+/// A table from a heading row and rows of cells that are already HTML; the first column is a row's
+/// heading.
 pub(super) fn table(head: &[String], rows: &[Vec<String>]) -> String {
-    let size = if head.len() > 7 { " class=\"many\"" } else { "" };
+    let size = if head.len() > 7 {
+        " class=\"many\""
+    } else {
+        ""
+    };
     let mut out = format!("<div class=\"scroll\"><table{size}>\n<thead><tr>");
-    out.extend(head.iter().map(|cell| format!("<th scope=\"col\">{cell}</th>")));
+    out.extend(
+        head.iter()
+            .map(|cell| format!("<th scope=\"col\">{cell}</th>")),
+    );
     out.push_str("</tr></thead>\n<tbody>\n");
     for row in rows {
-        let (name, cells) = row.split_first().map_or(("", &row[..]), |(name, cells)| (name.as_str(), cells));
+        let (name, cells) = row
+            .split_first()
+            .map_or(("", &row[..]), |(name, cells)| (name.as_str(), cells));
         out.push_str(&format!("<tr><th scope=\"row\">{name}</th>"));
         out.extend(cells.iter().map(|cell| format!("<td>{cell}</td>")));
         out.push_str("</tr>\n");

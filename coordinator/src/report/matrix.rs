@@ -1,8 +1,10 @@
 //! What missing sequences cost: every subset of sequences at every site.
 
-use super::contract::{Cell, DiceAt, Matrix, MatrixRow, MeanSd, Metrics, SiteCell, Thresholds, Without};
-use super::contract::{Worst, WorstCell};
-use super::look::{Look, Values, hold_lesions};
+use super::case_metrics::{CaseMetrics, Values, hold_lesions};
+use super::schema::{
+    Cell, DiceAt, Matrix, MatrixRow, MeanSd, Metrics, SiteCell, Thresholds, Without,
+};
+use super::schema::{Worst, WorstCell};
 use metrics::sequence::SequenceSet;
 use protocol::case::{Cases, Role};
 use protocol::outcome::{Outcome, RunOutcome, SiteScores};
@@ -13,11 +15,15 @@ struct Patient<'a> {
     site: &'a str,
     role: Role,
     has: SequenceSet,
-    looks: BTreeMap<SequenceSet, Look<'a>>,
+    looks: BTreeMap<SequenceSet, CaseMetrics<'a>>,
 }
 
 /// `None` where no case was scored on a part of its sequences.
-pub(super) fn matrix(run: &RunOutcome, outcome: &Outcome, thresholds: Thresholds) -> Option<Matrix> {
+pub(super) fn matrix(
+    run: &RunOutcome,
+    outcome: &Outcome,
+    thresholds: Thresholds,
+) -> Option<Matrix> {
     if run.scores.iter().all(|site| site.subsets.is_empty()) {
         return None;
     }
@@ -27,14 +33,31 @@ pub(super) fn matrix(run: &RunOutcome, outcome: &Outcome, thresholds: Thresholds
     let names = &outcome.federation.input.sequences;
     let mut sets: Vec<SequenceSet> = outcome.federation.input.all().non_empty_subsets().collect();
     sets.sort_by_key(|set| (std::cmp::Reverse(set.len()), set.bits()));
-    let sites: Vec<(&str, Role)> = run.scores.iter().map(|site| (site.site.as_str(), site.role)).collect();
-    let table = Table { patients, thresholds };
-    let rows: Vec<MatrixRow> = sets.into_iter().map(|set| table.row(set, names, &sites)).collect();
-    let without: Vec<Without> =
-        names.iter().enumerate().map(|(index, name)| table.without(index, name.clone())).collect();
-    let worst_missing = without.iter().filter_map(|one| Some((one.change.mean?, &one.sequence)));
+    let sites: Vec<(&str, Role)> = run
+        .scores
+        .iter()
+        .map(|site| (site.site.as_str(), site.role))
+        .collect();
+    let table = Table {
+        patients,
+        thresholds,
+    };
+    let rows: Vec<MatrixRow> = sets
+        .into_iter()
+        .map(|set| table.row(set, names, &sites))
+        .collect();
+    let without: Vec<Without> = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| table.without(index, name.clone()))
+        .collect();
+    let worst_missing = without
+        .iter()
+        .filter_map(|one| Some((one.change.mean?, &one.sequence)));
     Some(Matrix {
-        worst_missing: worst_missing.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, sequence)| sequence.clone()),
+        worst_missing: worst_missing
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, sequence)| sequence.clone()),
         worst_site: table.worst_site(&sites),
         worst_cell: worst_cell(&rows),
         rows,
@@ -45,9 +68,16 @@ pub(super) fn matrix(run: &RunOutcome, outcome: &Outcome, thresholds: Thresholds
 fn patients(site: &SiteScores) -> impl Iterator<Item = Patient<'_>> {
     site.cases.iter().map(|case| {
         let parts = site.subsets.iter().filter(|part| part.case == case.case);
-        let mut looks: BTreeMap<SequenceSet, Look<'_>> = parts.map(|part| (part.subset, Look::from(part))).collect();
-        looks.insert(case.subset, Look::from(case));
-        Patient { site: &site.site, role: site.role, has: case.subset, looks }
+        let mut looks: BTreeMap<SequenceSet, CaseMetrics<'_>> = parts
+            .map(|part| (part.subset, CaseMetrics::from(part)))
+            .collect();
+        looks.insert(case.subset, CaseMetrics::from(case));
+        Patient {
+            site: &site.site,
+            role: site.role,
+            has: case.subset,
+            looks,
+        }
     })
 }
 
@@ -64,8 +94,16 @@ impl Table<'_> {
             cell: self.cell(set, |patient| patient.site == site),
         };
         MatrixRow {
-            sequences: set.iter().filter_map(|index| names.get(index)).cloned().collect(),
-            sites: sites.iter().map(site).filter(|site| site.cell.cases > 0).collect(),
+            sequences: set
+                .iter()
+                .filter_map(|index| names.get(index))
+                .cloned()
+                .collect(),
+            sites: sites
+                .iter()
+                .map(site)
+                .filter(|site| site.cell.cases > 0)
+                .collect(),
             held_out: self.cell(set, |patient| patient.role.judges() == Cases::HeldOut),
             validation: self.cell(set, |patient| patient.role.judges() == Cases::Validation),
         }
@@ -73,27 +111,38 @@ impl Table<'_> {
 
     fn cell(&self, set: SequenceSet, which: impl Fn(&Patient<'_>) -> bool) -> Cell {
         let able = self.patients.iter().filter(|patient| which(patient));
-        let pairs: Vec<(Look<'_>, Look<'_>)> = able.filter_map(|patient| patient.pair(set)).collect();
-        let looks: Vec<Look<'_>> = pairs.iter().map(|pair| pair.0).collect();
-        let dice = |threshold| MeanSd::of(looks.iter().map(|look| Values::of(look, threshold).dice()));
-        let change = |(part, all): &(Look<'_>, Look<'_>)| self.headline(part).less(&self.headline(all));
+        let pairs: Vec<(CaseMetrics<'_>, CaseMetrics<'_>)> =
+            able.filter_map(|patient| patient.pair(set)).collect();
+        let looks: Vec<CaseMetrics<'_>> = pairs.iter().map(|pair| pair.0).collect();
+        let dice =
+            |threshold| MeanSd::of(looks.iter().map(|look| Values::of(look, threshold).dice()));
+        let change = |(part, all): &(CaseMetrics<'_>, CaseMetrics<'_>)| {
+            self.headline(part).less(&self.headline(all))
+        };
         Cell {
             cases: looks.len(),
             metrics: Metrics::at(&looks, self.thresholds.youden),
-            dice_at: DiceAt { youden_pooled: dice(self.thresholds.youden_pooled), dice: dice(self.thresholds.dice) },
+            dice_at: DiceAt {
+                youden_pooled: dice(self.thresholds.youden_pooled),
+                dice: dice(self.thresholds.dice),
+            },
             change: Metrics::over(&pairs.iter().map(change).collect::<Vec<_>>()),
         }
     }
 
-    fn headline(&self, look: &Look<'_>) -> Values {
+    fn headline(&self, look: &CaseMetrics<'_>) -> Values {
         Values::of(look, self.thresholds.youden)
     }
 
     fn without(&self, index: usize, sequence: String) -> Without {
-        let holders = self.patients.iter().filter(|patient| patient.has.contains(index));
-        let able: Vec<_> =
-            holders.filter_map(|patient| Some((patient.site, patient.pair(patient.has.without(index))?))).collect();
-        let dice = |look: &Look<'_>| self.headline(look).dice();
+        let holders = self
+            .patients
+            .iter()
+            .filter(|patient| patient.has.contains(index));
+        let able: Vec<_> = holders
+            .filter_map(|patient| Some((patient.site, patient.pair(patient.has.without(index))?)))
+            .collect();
+        let dice = |look: &CaseMetrics<'_>| self.headline(look).dice();
         let mut sites: Vec<String> = able.iter().map(|(site, _)| (*site).to_owned()).collect();
         sites.dedup();
         Without {
@@ -102,32 +151,49 @@ impl Table<'_> {
             sites,
             dice: MeanSd::of(able.iter().map(|(_, (_, all))| dice(all))),
             dice_without: MeanSd::of(able.iter().map(|(_, (part, _))| dice(part))),
-            change: MeanSd::of(able.iter().map(|(_, (part, all))| Some(dice(part)? - dice(all)?))),
+            change: MeanSd::of(
+                able.iter()
+                    .map(|(_, (part, all))| Some(dice(part)? - dice(all)?)),
+            ),
         }
     }
 
     fn worst_site(&self, sites: &[(&str, Role)]) -> Option<Worst> {
         let worst = |&(site, _): &(&str, Role)| {
             let own = self.patients.iter().filter(|patient| patient.site == site);
-            let dice = MeanSd::of(own.map(|patient| self.headline(patient.looks.get(&patient.has)?).dice()));
-            Some(Worst { site: site.into(), dice: dice.mean? })
+            let dice = MeanSd::of(
+                own.map(|patient| self.headline(patient.looks.get(&patient.has)?).dice()),
+            );
+            Some(Worst {
+                site: site.into(),
+                dice: dice.mean?,
+            })
         };
-        sites.iter().filter_map(worst).min_by(|a, b| a.dice.total_cmp(&b.dice))
+        sites
+            .iter()
+            .filter_map(worst)
+            .min_by(|a, b| a.dice.total_cmp(&b.dice))
     }
 }
 
 impl<'a> Patient<'a> {
     /// The look at a subset, and at everything the patient has.
-    fn pair(&self, set: SequenceSet) -> Option<(Look<'a>, Look<'a>)> {
+    fn pair(&self, set: SequenceSet) -> Option<(CaseMetrics<'a>, CaseMetrics<'a>)> {
         Some((*self.looks.get(&set)?, *self.looks.get(&self.has)?))
     }
 }
 
 pub(super) fn worst_cell(rows: &[MatrixRow]) -> Option<WorstCell> {
-    let cells = rows.iter().flat_map(|row| row.sites.iter().map(move |site| (row, site)));
+    let cells = rows
+        .iter()
+        .flat_map(|row| row.sites.iter().map(move |site| (row, site)));
     let worst = cells.filter_map(|(row, site)| {
         let dice = site.cell.metrics.dice.mean?;
-        Some(WorstCell { site: site.site.clone(), sequences: row.sequences.clone(), dice })
+        Some(WorstCell {
+            site: site.site.clone(),
+            sequences: row.sequences.clone(),
+            dice,
+        })
     });
     worst.min_by(|a, b| a.dice.total_cmp(&b.dice))
 }

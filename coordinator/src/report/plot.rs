@@ -28,7 +28,8 @@ pub(super) struct Axes {
     pub(super) y_name: &'static str,
 }
 
-/// Okabe and Ito's colours without the yellow, which paper swallows: apart for every common colour blindness.
+/// Okabe and Ito's colours without the yellow, which paper swallows: apart for every common colour
+/// blindness.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -39,7 +40,8 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
 ];
 pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);
-/// Pictures are drawn at twice the size they are shown at, because the backend rounds to whole pixels.
+/// Pictures are drawn at twice the size they are shown at, because the backend rounds to whole
+/// pixels.
 pub(super) const WIDTH: u32 = 1440;
 pub(super) const TEXT: u32 = 26;
 /// Room for the names beside a picture.
@@ -55,7 +57,10 @@ fn colour(index: usize) -> RGBColor {
     COLOURS[index % COLOURS.len()]
 }
 
-fn canvas(height: u32, draw: impl FnOnce(&Area<'_>) -> Result<(), DrawError>) -> Result<String, DrawError> {
+fn canvas(
+    height: u32,
+    draw: impl FnOnce(&Area<'_>) -> Result<(), DrawError>,
+) -> Result<String, DrawError> {
     sheet((WIDTH, height), draw)
 }
 
@@ -82,7 +87,13 @@ fn mesh(chart: &mut Chart<'_, '_>, axes: &Axes, labels: (usize, usize)) -> Resul
         end if end > 0.1 => 2,
         _ => 3,
     };
-    let x_label = |x: &f64| if rounds { whole(*x) } else { format!("{x:.x_decimals$}") };
+    let x_label = |x: &f64| {
+        if rounds {
+            whole(*x)
+        } else {
+            format!("{x:.x_decimals$}")
+        }
+    };
     let decimals = match axes.y.1 {
         top if top > 20.0 => 0,
         top if top > 0.5 => 1,
@@ -105,7 +116,11 @@ fn mesh(chart: &mut Chart<'_, '_>, axes: &Axes, labels: (usize, usize)) -> Resul
 
 /// Rounds are whole: a tick between two has no label.
 fn whole(x: f64) -> String {
-    if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() }
+    if (x - x.round()).abs() < 1e-6 {
+        format!("{x:.0}")
+    } else {
+        String::new()
+    }
 }
 
 /// Lines with a point at each value.
@@ -117,31 +132,56 @@ pub(super) fn lines(axes: &Axes, lines: &[Line]) -> Result<String, DrawError> {
             .x_label_area_size(80)
             .y_label_area_size(120)
             .build_cartesian_2d(axes.x.0..axes.x.1, axes.y.0..axes.y.1)?;
-        let ticks = if axes.x_name == "round" { (axes.x.1 - axes.x.0).round() as usize } else { 8 };
+        let ticks = if axes.x_name == "round" {
+            (axes.x.1 - axes.x.0).round() as usize
+        } else {
+            8
+        };
         mesh(&mut chart, axes, (ticks.clamp(2, 12), 6))?;
         for (index, line) in lines.iter().enumerate() {
-            chart.draw_series(LineSeries::new(line.points.iter().copied(), colour(index).stroke_width(5)))?;
-            chart.draw_series(line.points.iter().map(|&point| Circle::new(point, 7, colour(index).filled())))?;
+            chart.draw_series(LineSeries::new(
+                line.points.iter().copied(),
+                colour(index).stroke_width(5),
+            ))?;
+            chart.draw_series(
+                line.points
+                    .iter()
+                    .map(|&point| Circle::new(point, 7, colour(index).filled())),
+            )?;
         }
         legend(root, lines.iter().map(|line| line.name.as_str()))
     })
 }
 
-/// A name that fits into so many pixels: words in a sans-serif take about 0.42 of their height for each letter.
+/// A name that fits into so many pixels: words in a sans-serif take about 0.42 of their height for
+/// each letter.
 fn fitting(name: &str, room: i32) -> String {
     let most = (f64::from(room) / (0.42 * f64::from(TEXT))) as usize;
-    if name.chars().count() <= most { name.to_owned() } else { name.chars().take(most - 1).chain(['…']).collect() }
+    if name.chars().count() <= most {
+        name.to_owned()
+    } else {
+        name.chars().take(most - 1).chain(['…']).collect()
+    }
 }
 
 /// Names beside their colours, at the picture's right.
 fn legend<'n>(root: &Area<'_>, names: impl Iterator<Item = &'n str>) -> Result<(), DrawError> {
     let left = (WIDTH - NAMES) as i32 + 30;
-    let style = ("sans-serif", TEXT).into_text_style(root).pos(Pos::new(HPos::Left, VPos::Center));
+    let style = ("sans-serif", TEXT)
+        .into_text_style(root)
+        .pos(Pos::new(HPos::Left, VPos::Center));
     for (index, name) in names.enumerate() {
         let y = 50 + 44 * index as i32;
-        root.draw(&PathElement::new([(left, y), (left + 44, y)], colour(index).stroke_width(6)))?;
+        root.draw(&PathElement::new(
+            [(left, y), (left + 44, y)],
+            colour(index).stroke_width(6),
+        ))?;
         root.draw(&Circle::new((left + 22, y), 8, colour(index).filled()))?;
-        root.draw(&Text::new(fitting(name, NAMES as i32 - 90), (left + 60, y), style.clone()))?;
+        root.draw(&Text::new(
+            fitting(name, NAMES as i32 - 90),
+            (left + 60, y),
+            style.clone(),
+        ))?;
     }
     Ok(())
 }

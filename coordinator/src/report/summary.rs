@@ -1,12 +1,12 @@
 //! From what the sites counted to what the report says.
 
+use super::case_metrics::{CaseMetrics, at, hold_lesions};
 use super::comparison::comparison;
-use super::contract::*;
-use super::look::{Look, at, hold_lesions};
 use super::matrix::matrix;
+use super::schema::*;
 use metrics::lesion::{SIZE_BINS_MM, counted_points};
 use metrics::reliability::reliability;
-use metrics::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram};
+use metrics::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, SizeBinCounts};
 use protocol::case::{Cases, Role};
 use protocol::outcome::{Outcome, RoundRecord, RunOutcome, SiteRecord, SiteScores};
 
@@ -27,7 +27,9 @@ pub fn summarise(outcome: &Outcome) -> Report {
         name: outcome.federation.name.clone(),
         seconds: outcome.seconds,
         worst_held_out: worst_held_out(&federation.sites, |scores| &scores.metrics),
-        worst_held_out_at_dice: worst_held_out(&federation.sites, |scores| &scores.operating_points.dice.metrics),
+        worst_held_out_at_dice: worst_held_out(&federation.sites, |scores| {
+            &scores.operating_points.dice.metrics
+        }),
         comparison: comparison(outcome, |run| run.threshold),
         comparison_at_dice: comparison(outcome, |run| run.threshold_dice),
         federation,
@@ -51,7 +53,10 @@ fn no_lineage() -> Lineage {
         thresholds: Thresholds::default(),
         validation_curve: Vec::new(),
         sites: Vec::new(),
-        pooled: Pooled { held_out: no_cases(), validation: no_cases() },
+        pooled: Pooled {
+            held_out: no_cases(),
+            validation: no_cases(),
+        },
         matrix: None,
         rounds: Vec::new(),
     }
@@ -59,7 +64,11 @@ fn no_lineage() -> Lineage {
 
 impl From<&RunOutcome> for Thresholds {
     fn from(run: &RunOutcome) -> Self {
-        Self { youden: run.threshold, youden_pooled: run.threshold_pooled, dice: run.threshold_dice }
+        Self {
+            youden: run.threshold,
+            youden_pooled: run.threshold_pooled,
+            dice: run.threshold_dice,
+        }
     }
 }
 
@@ -73,7 +82,11 @@ fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
         bytes: run.rounds.iter().map(|round| round.bytes).sum(),
         thresholds,
         validation_curve: counted_points(&cases_of(run, Cases::Validation)),
-        sites: outcome.sites.iter().map(|record| site(record, names, run, thresholds)).collect(),
+        sites: outcome
+            .sites
+            .iter()
+            .map(|record| site(record, names, run, thresholds))
+            .collect(),
         pooled: Pooled {
             held_out: group(run, Cases::HeldOut, thresholds),
             validation: group(run, Cases::Validation, thresholds),
@@ -85,7 +98,11 @@ fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
 
 /// The scored cases of this kind, of all sites.
 pub(super) fn cases_of(run: &RunOutcome, cases: Cases) -> Vec<&CaseScore> {
-    run.scores.iter().filter(|scores| scores.role.judges() == cases).flat_map(|scores| &scores.cases).collect()
+    run.scores
+        .iter()
+        .filter(|scores| scores.role.judges() == cases)
+        .flat_map(|scores| &scores.cases)
+        .collect()
 }
 
 fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thresholds) -> Site {
@@ -98,7 +115,12 @@ fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thr
     Site {
         name: record.name.clone(),
         role: record.role,
-        sequences: held.sequences.iter().filter_map(|i| names.get(i)).cloned().collect(),
+        sequences: held
+            .sequences
+            .iter()
+            .filter_map(|i| names.get(i))
+            .cloned()
+            .collect(),
         cases: cases.len(),
         inventory: Inventory {
             training: held.training_cases,
@@ -109,28 +131,43 @@ fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thr
             validation_lesions: held.validation_lesions,
             held_out_lesions: held.held_out_lesions,
         },
-        scores: if telling { all } else { with_overlap_of(all, &scores(&[], thresholds)) },
+        scores: if telling {
+            all
+        } else {
+            with_overlap_of(all, &scores(&[], thresholds))
+        },
     }
 }
 
 impl Report {
     /// The federation's lineage, then those of the sites alone, then their consensus.
     pub(super) fn lineages(&self) -> impl Iterator<Item = &Lineage> {
-        std::iter::once(&self.federation).chain(&self.alone).chain(&self.consensus)
+        std::iter::once(&self.federation)
+            .chain(&self.alone)
+            .chain(&self.consensus)
     }
 }
 
 fn no_cases() -> Group {
-    Group { cases: 0, scores: scores(&[], Thresholds::default()) }
+    Group {
+        cases: 0,
+        scores: scores(&[], Thresholds::default()),
+    }
 }
 
 /// The cases of all sites; the overlap with lesions only from sites that have some.
 fn group(run: &RunOutcome, cases: Cases, thresholds: Thresholds) -> Group {
     let all = cases_of(run, cases);
-    let telling = run.scores.iter().filter(|site| site.role.judges() == cases && hold_lesions(&site.cases));
+    let telling = run
+        .scores
+        .iter()
+        .filter(|site| site.role.judges() == cases && hold_lesions(&site.cases));
     let telling: Vec<&CaseScore> = telling.flat_map(|site| &site.cases).collect();
     let scores = with_overlap_of(scores(&all, thresholds), &scores(&telling, thresholds));
-    Group { cases: all.len(), scores }
+    Group {
+        cases: all.len(),
+        scores,
+    }
 }
 
 fn with_overlap_of(scores: Scores, other: &Scores) -> Scores {
@@ -139,11 +176,15 @@ fn with_overlap_of(scores: Scores, other: &Scores) -> Scores {
         youden_pooled: own.youden_pooled.with_overlap_of(&others.youden_pooled),
         dice: own.dice.with_overlap_of(&others.dice),
     };
-    Scores { metrics: scores.metrics.with_overlap_of(&other.metrics), alternatives, ..scores }
+    Scores {
+        metrics: scores.metrics.with_overlap_of(&other.metrics),
+        alternatives,
+        ..scores
+    }
 }
 
 fn scores(cases: &[&CaseScore], thresholds: Thresholds) -> Scores {
-    let looks: Vec<Look<'_>> = cases.iter().map(|&case| Look::from(case)).collect();
+    let looks: Vec<CaseMetrics<'_>> = cases.iter().map(|&case| CaseMetrics::from(case)).collect();
     let at_point = |threshold: Option<f32>| AtPoint {
         threshold,
         metrics: Metrics::at(&looks, threshold),
@@ -157,7 +198,10 @@ fn scores(cases: &[&CaseScore], thresholds: Thresholds) -> Scores {
             dice: Metrics::at(&looks, thresholds.dice),
         },
         lesions: lesions(cases, thresholds.youden),
-        operating_points: OperatingScores { dice: at_point(thresholds.dice), youden: at_point(thresholds.youden) },
+        operating_points: OperatingScores {
+            dice: at_point(thresholds.dice),
+            youden: at_point(thresholds.youden),
+        },
         calibration: reliability(&brain),
         voxel_auc_brain: brain.auc(),
         voxel_auc_volume: whole_volume(cases).auc(),
@@ -175,8 +219,13 @@ pub(super) fn merged<'a>(histograms: impl Iterator<Item = &'a ScoreHistogram>) -
 }
 
 fn lesions(cases: &[&CaseScore], threshold: Option<f32>) -> Option<Lesions> {
-    let counts: Vec<&AtThreshold> = cases.iter().filter_map(|case| at(&case.at, threshold)).collect();
-    let sum = |value: fn(&LesionCounts) -> u32| counts.iter().map(|at| u64::from(value(&at.lesions))).sum();
+    let counts: Vec<&AtThreshold> = cases
+        .iter()
+        .filter_map(|case| at(&case.at, threshold))
+        .collect();
+    let sum = |value: fn(&LesionCounts) -> u32| {
+        counts.iter().map(|at| u64::from(value(&at.lesions))).sum()
+    };
     let detected: u64 = sum(|c| c.detected);
     let dice = |at: &&AtThreshold| at.dice_detected.unwrap_or(0.0) * f64::from(at.lesions.detected);
     (!counts.is_empty()).then(|| Lesions {
@@ -185,13 +234,19 @@ fn lesions(cases: &[&CaseScore], threshold: Option<f32>) -> Option<Lesions> {
         predicted: sum(|c| c.predicted),
         false_positive: sum(|c| c.false_positive),
         false_positive_10mm3: sum(|c| c.false_positive_10mm3),
-        dice_detected: (detected > 0).then(|| counts.iter().map(dice).sum::<f64>() / detected as f64),
+        dice_detected: (detected > 0)
+            .then(|| counts.iter().map(dice).sum::<f64>() / detected as f64),
         by_size: std::array::from_fn(|bin| size_bin(&counts, bin)),
     })
 }
 
 fn size_bin(counts: &[&AtThreshold], bin: usize) -> SizeBin {
-    let sum = |count: fn(&Found) -> u32| counts.iter().map(|at| u64::from(count(&at.by_size[bin]))).sum();
+    let sum = |count: fn(&SizeBinCounts) -> u32| {
+        counts
+            .iter()
+            .map(|at| u64::from(count(&at.by_size[bin])))
+            .sum()
+    };
     SizeBin {
         from_mm: bin.checked_sub(1).map_or(0.0, |below| SIZE_BINS_MM[below]),
         to_mm: SIZE_BINS_MM.get(bin).copied(),
@@ -207,7 +262,10 @@ fn round(record: &RoundRecord) -> Round {
         validation_sites: record
             .validation_by_site
             .iter()
-            .map(|(site, dice)| SiteDice { site: site.clone(), dice: *dice })
+            .map(|(site, dice)| SiteDice {
+                site: site.clone(),
+                dice: *dice,
+            })
             .collect(),
         seconds: record.seconds,
         bytes: record.bytes,
@@ -215,7 +273,10 @@ fn round(record: &RoundRecord) -> Round {
         missing: record
             .missing
             .iter()
-            .map(|(site, reason)| Missing { site: site.clone(), reason: reason.clone() })
+            .map(|(site, reason)| Missing {
+                site: site.clone(),
+                reason: reason.clone(),
+            })
             .collect(),
     }
 }
@@ -236,7 +297,11 @@ fn update(record: &protocol::outcome::UpdateRecord) -> Update {
 
 fn worst_held_out(sites: &[Site], metrics: fn(&Scores) -> &Metrics) -> Option<Worst> {
     let held_out = sites.iter().filter(|site| site.role == Role::Evaluate);
-    let dice =
-        held_out.filter_map(|site| Some(Worst { site: site.name.clone(), dice: metrics(&site.scores).dice.mean? }));
+    let dice = held_out.filter_map(|site| {
+        Some(Worst {
+            site: site.name.clone(),
+            dice: metrics(&site.scores).dice.mean?,
+        })
+    });
     dice.min_by(|a, b| a.dice.total_cmp(&b.dice))
 }

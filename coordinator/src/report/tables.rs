@@ -1,16 +1,25 @@
 //! The publication's three tables: the cohort, who has which sequence, the models side by side.
 
-use super::contract::{Arm, Comparison, MeanSd, Metrics, Report, Site, Test};
 use super::markup::{escape, table, words};
-use super::words::{part, plain_run};
+use super::schema::{Arm, Comparison, MeanSd, Metrics, Report, Site, Test};
+use super::wording::{part, plain_run};
 
 /// Patients and lesions at each site.
 pub(super) fn cohort(report: &Report) -> String {
     let row = |site: &Site| {
         let held = site.inventory;
         let mut row = vec![escape(&site.name), part(site.role).to_owned()];
-        row.extend(counts([held.training, held.validation, held.held_out, held.skipped]));
-        row.extend(counts([held.training_lesions, held.validation_lesions, held.held_out_lesions]));
+        row.extend(counts([
+            held.training,
+            held.validation,
+            held.held_out,
+            held.skipped,
+        ]));
+        row.extend(counts([
+            held.training_lesions,
+            held.validation_lesions,
+            held.held_out_lesions,
+        ]));
         row
     };
     let mut rows: Vec<_> = report.federation.sites.iter().map(row).collect();
@@ -45,7 +54,13 @@ pub(super) fn cohort(report: &Report) -> String {
 }
 
 fn counts<const N: usize>(numbers: [u32; N]) -> [String; N] {
-    numbers.map(|number| if number == 0 { "·".into() } else { number.to_string() })
+    numbers.map(|number| {
+        if number == 0 {
+            "·".into()
+        } else {
+            number.to_string()
+        }
+    })
 }
 
 /// Which site has which sequence.
@@ -54,14 +69,22 @@ pub(super) fn sequences(report: &Report) -> String {
     let mut head = words(&["Site", "Part"]);
     head.extend(sequences.iter().map(|name| escape(name)));
     let row = |site: &Site| {
-        let held =
-            |name: &String| if site.sequences.contains(name) { "✓" } else { "<span class=\"lacks\">lacks</span>" };
+        let held = |name: &String| {
+            if site.sequences.contains(name) {
+                "✓"
+            } else {
+                "<span class=\"lacks\">lacks</span>"
+            }
+        };
         let mut row = vec![escape(&site.name), part(site.role).to_owned()];
         row.extend(sequences.iter().map(|name| held(name).to_owned()));
         row
     };
     let rows: Vec<_> = report.federation.sites.iter().map(row).collect();
-    format!("<h2>Table 2. Sequences at each site</h2>\n{}", table(&head, &rows))
+    format!(
+        "<h2>Table 2. Sequences at each site</h2>\n{}",
+        table(&head, &rows)
+    )
 }
 
 /// A metric: its heading, its key, where it stands, and its decimals.
@@ -75,12 +98,32 @@ const METRICS: [Metric; 13] = [
     ("Precision", "precision", |m| m.precision, 3),
     ("Recall", "recall", |m| m.recall, 3),
     ("Volume error", "volume_error", |m| m.volume_error, 2),
-    ("Dice over detected lesions", "dice_detected", |m| m.dice_detected, 3),
+    (
+        "Dice over detected lesions",
+        "dice_detected",
+        |m| m.dice_detected,
+        3,
+    ),
     ("Lesion recall", "lesion_recall", |m| m.lesion_recall, 3),
-    ("Lesion precision", "lesion_precision", |m| m.lesion_precision, 3),
+    (
+        "Lesion precision",
+        "lesion_precision",
+        |m| m.lesion_precision,
+        3,
+    ),
     ("Lesion F1", "lesion_f1", |m| m.lesion_f1, 3),
-    ("False findings per patient", "fp_per_patient", |m| m.fp_per_patient, 1),
-    ("of ≥ 10 mm³", "fp_per_patient_10mm3", |m| m.fp_per_patient_10mm3, 1),
+    (
+        "False findings per patient",
+        "fp_per_patient",
+        |m| m.fp_per_patient,
+        1,
+    ),
+    (
+        "of ≥ 10 mm³",
+        "fp_per_patient_10mm3",
+        |m| m.fp_per_patient_10mm3,
+        1,
+    ),
 ];
 
 /// All models on the held-out patients; empty without any.
@@ -88,7 +131,11 @@ pub(super) fn arms(report: &Report) -> String {
     let (Some(at_dice), Some(comparison)) = (&report.comparison_at_dice, &report.comparison) else {
         return String::new();
     };
-    let named: Vec<String> = comparison.arms.iter().map(|arm| plain_run(&arm.run)).collect();
+    let named: Vec<String> = comparison
+        .arms
+        .iter()
+        .map(|arm| plain_run(&arm.run))
+        .collect();
     let tests = if comparison.tests.is_empty() {
         String::new()
     } else {
@@ -101,7 +148,12 @@ pub(super) fn arms(report: &Report) -> String {
         at_dice,
         &named,
         &tests,
-    ) + &side_by_side("Table 3b. The same at Youden's threshold, the publication's", comparison, &named, &tests)
+    ) + &side_by_side(
+        "Table 3b. The same at Youden's threshold, the publication's",
+        comparison,
+        &named,
+        &tests,
+    )
 }
 
 /// What the p values of a comparison are.
@@ -114,10 +166,20 @@ pub(super) fn p_note(reference: &str) -> String {
 }
 
 /// Models as columns, metrics as rows.
-pub(super) fn side_by_side(title: &str, comparison: &Comparison, named: &[String], note: &str) -> String {
+pub(super) fn side_by_side(
+    title: &str,
+    comparison: &Comparison,
+    named: &[String],
+    note: &str,
+) -> String {
     let row = |metric: &Metric| {
         let mut row = vec![metric.0.to_owned()];
-        row.extend(comparison.arms.iter().map(|arm| cell(arm, metric, comparison)));
+        row.extend(
+            comparison
+                .arms
+                .iter()
+                .map(|arm| cell(arm, metric, comparison)),
+        );
         row
     };
     let rows: Vec<_> = METRICS.iter().map(row).collect();
@@ -132,13 +194,30 @@ pub(super) fn side_by_side(title: &str, comparison: &Comparison, named: &[String
 }
 
 fn cell(arm: &Arm, &(_, key, value, decimals): &Metric, comparison: &Comparison) -> String {
-    let MeanSd { mean: Some(mean), sd, .. } = value(&arm.metrics) else { return "–".into() };
-    let spread = sd.map(|sd| format!(" ± {sd:.decimals$}")).unwrap_or_default();
+    let MeanSd {
+        mean: Some(mean),
+        sd,
+        ..
+    } = value(&arm.metrics)
+    else {
+        return "–".into();
+    };
+    let spread = sd
+        .map(|sd| format!(" ± {sd:.decimals$}"))
+        .unwrap_or_default();
     let interval = arm.intervals.get(key).copied().flatten();
-    let interval = interval.map(|[low, high]| format!("<br><small>[{low:.decimals$}, {high:.decimals$}]</small>"));
-    let test = comparison.tests.iter().find(|test| test.run == arm.run && test.metric == key);
+    let interval = interval
+        .map(|[low, high]| format!("<br><small>[{low:.decimals$}, {high:.decimals$}]</small>"));
+    let test = comparison
+        .tests
+        .iter()
+        .find(|test| test.run == arm.run && test.metric == key);
     let test = test.map(|test| format!("<br><small>{}</small>", p_values(test)));
-    format!("{mean:.decimals$}{spread}{}{}", interval.unwrap_or_default(), test.unwrap_or_default())
+    format!(
+        "{mean:.decimals$}{spread}{}{}",
+        interval.unwrap_or_default(),
+        test.unwrap_or_default()
+    )
 }
 
 fn p_values(test: &Test) -> String {
@@ -158,7 +237,7 @@ pub(super) fn p_value(p: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::look::METRIC_NAMES;
+    use crate::report::case_metrics::METRIC_NAMES;
 
     #[test]
     fn every_metric_of_the_contract_has_a_row() {
@@ -167,6 +246,9 @@ mod tests {
 
     #[test]
     fn small_p_values_are_not_rounded_to_none() {
-        assert_eq!([Some(0.0341), Some(0.0004), None].map(p_value), ["0.034", "&lt; 0.001", "–"]);
+        assert_eq!(
+            [Some(0.0341), Some(0.0004), None].map(p_value),
+            ["0.034", "&lt; 0.001", "–"]
+        );
     }
 }

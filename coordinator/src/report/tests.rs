@@ -5,12 +5,14 @@ mod matrix;
 mod overlays;
 
 use super::*;
-use metrics::score::{AtThreshold, CaseScore, Found, LesionCounts, ScoreHistogram, SweepPoint};
+use metrics::score::{
+    AtThreshold, CaseScore, LesionCounts, ScoreHistogram, SizeBinCounts, SweepPoint,
+};
 use metrics::sequence::SequenceSet;
 use protocol::case::Role;
-use protocol::federation::Federation;
 use protocol::message::Inventory;
 use protocol::outcome::{RoundRecord, RunOutcome, SiteRecord, SiteScores, UpdateRecord};
+use protocol::settings::Federation;
 
 const FIGURES: [&str; 13] = [
     "comparison",
@@ -29,7 +31,8 @@ const FIGURES: [&str; 13] = [
 ];
 const THRESHOLDS: [f32; 3] = [0.5, 0.25, 0.75];
 
-/// A case of 100 lesion voxels of which `hit` are found at every threshold, with `alarms` false voxels among 900.
+/// A case of 100 lesion voxels of which `hit` are found at every threshold, with `alarms` false
+/// voxels among 900.
 fn case(hit: u64, alarms: u64, false_lesions: u32) -> CaseScore {
     let at = |threshold| AtThreshold {
         threshold,
@@ -43,22 +46,46 @@ fn case(hit: u64, alarms: u64, false_lesions: u32) -> CaseScore {
             false_positive: false_lesions,
             false_positive_10mm3: false_lesions / 2,
         },
-        by_size: [Found { lesions: 2, found: 1 }, Found::default(), Found { lesions: 1, found: 1 }, Found::default()],
+        by_size: [
+            SizeBinCounts {
+                lesions: 2,
+                found: 1,
+            },
+            SizeBinCounts::default(),
+            SizeBinCounts {
+                lesions: 1,
+                found: 1,
+            },
+            SizeBinCounts::default(),
+        ],
         dice_detected: Some(0.75),
     };
     CaseScore {
         case: 0,
         subset: SequenceSet::full(4).without(0),
         voxel_mm3: 1.0,
-        brain: ScoreHistogram { bins: vec![(900, 100 - hit, 900 - alarms), (1100, hit, alarms)] },
-        outside: ScoreHistogram { bins: vec![(10, 0, 1000)] },
+        brain: ScoreHistogram {
+            bins: vec![(900, 100 - hit, 900 - alarms), (1100, hit, alarms)],
+        },
+        outside: ScoreHistogram {
+            bins: vec![(10, 0, 1000)],
+        },
         at: THRESHOLDS.map(at).to_vec(),
-        sweep: [0.75, 0.25].map(|threshold| SweepPoint { threshold, lesions: at(threshold).lesions }).to_vec(),
+        sweep: [0.75, 0.25]
+            .map(|threshold| SweepPoint {
+                threshold,
+                lesions: at(threshold).lesions,
+            })
+            .to_vec(),
     }
 }
 
 fn site(name: &str, role: Role, sequences: SequenceSet) -> SiteRecord {
-    let counts = if role == Role::Train { (4, 1, 0) } else { (0, 0, 3) };
+    let counts = if role == Role::Train {
+        (4, 1, 0)
+    } else {
+        (0, 0, 3)
+    };
     let inventory = Inventory {
         sequences,
         training_cases: counts.0,
@@ -70,7 +97,11 @@ fn site(name: &str, role: Role, sequences: SequenceSet) -> SiteRecord {
         validation_lesions: 3 * counts.1,
         held_out_lesions: 3 * counts.2,
     };
-    SiteRecord { name: name.into(), role, inventory }
+    SiteRecord {
+        name: name.into(),
+        role,
+        inventory,
+    }
 }
 
 fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
@@ -87,18 +118,28 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
                 steps: 8,
                 asked_steps: 8,
                 staleness: 0,
-                compute: protocol::federation::Compute::F32,
+                compute: protocol::settings::Compute::F32,
             })
             .collect(),
         missing: vec![("west".into(), "out of <memory>".into())],
         validation: (round > 1).then(|| 0.5 + 0.1 * f64::from(round)),
-        validation_by_site: members.iter().map(|&site| (site.into(), Some(0.1 * f64::from(round)))).collect(),
+        validation_by_site: members
+            .iter()
+            .map(|&site| (site.into(), Some(0.1 * f64::from(round))))
+            .collect(),
         held_out: None,
         seconds: 3.0,
         bytes: 1_000_000,
     };
-    let mut held_out = vec![case(quality, 10, 1), case(quality - 10, 30, 4), case(quality + 5, 0, 0)];
-    held_out.iter_mut().zip(0..).for_each(|(case, place)| case.case = place);
+    let mut held_out = vec![
+        case(quality, 10, 1),
+        case(quality - 10, 30, 4),
+        case(quality + 5, 0, 0),
+    ];
+    held_out
+        .iter_mut()
+        .zip(0..)
+        .for_each(|(case, place)| case.case = place);
     let validation = members.iter().map(|&site| SiteScores {
         site: site.into(),
         role: Role::Train,
@@ -128,15 +169,22 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
 
 /// A federation whose model is of this quality.
 pub(super) fn outcome_of(quality: u64) -> Outcome {
-    Outcome { runs: vec![lineage("federation", &["north", "south"], quality)], ..outcome(false) }
+    Outcome {
+        runs: vec![lineage("federation", &["north", "south"], quality)],
+        ..outcome(false)
+    }
 }
 
 pub(crate) fn outcome(with_local: bool) -> Outcome {
-    let text = "name = 'test'\nrounds = 4\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
+    let text =
+        "name = 'test'\nrounds = 4\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
     let full = SequenceSet::full(4);
     let mut runs = vec![lineage("federation", &["north", "south"], 80)];
     if with_local {
-        runs.extend([lineage("alone:north", &["north"], 50), lineage("alone:south", &["south"], 60)]);
+        runs.extend([
+            lineage("alone:north", &["north"], 50),
+            lineage("alone:south", &["south"], 60),
+        ]);
     }
     Outcome {
         federation: Federation::from_toml(text).unwrap(),
@@ -160,15 +208,34 @@ fn each_patient_counts_once_whatever_its_size() {
     assert!((held_out.scores.metrics.dice.mean.unwrap() - mean).abs() < 1e-12);
     assert_eq!(held_out.scores.metrics.dice.n, 3);
     assert_eq!(held_out.scores.metrics.fp_per_patient.mean, Some(5.0 / 3.0));
-    assert_eq!(held_out.scores.metrics.fp_per_patient_10mm3.mean, Some(2.0 / 3.0));
-    let lesions = held_out.scores.lesions.unwrap();
-    assert_eq!((lesions.reference, lesions.detected, lesions.false_positive), (9, 6, 5));
-    assert_eq!(lesions.by_size.map(|bin| (bin.reference, bin.detected)), [(6, 3), (0, 0), (3, 3), (0, 0)]);
     assert_eq!(
-        (lesions.by_size[2].from_mm, lesions.by_size[2].to_mm, lesions.by_size[3].to_mm),
+        held_out.scores.metrics.fp_per_patient_10mm3.mean,
+        Some(2.0 / 3.0)
+    );
+    let lesions = held_out.scores.lesions.unwrap();
+    assert_eq!(
+        (lesions.reference, lesions.detected, lesions.false_positive),
+        (9, 6, 5)
+    );
+    assert_eq!(
+        lesions.by_size.map(|bin| (bin.reference, bin.detected)),
+        [(6, 3), (0, 0), (3, 3), (0, 0)]
+    );
+    assert_eq!(
+        (
+            lesions.by_size[2].from_mm,
+            lesions.by_size[2].to_mm,
+            lesions.by_size[3].to_mm
+        ),
         (6.0, Some(10.0), None)
     );
-    assert_eq!((lesions.dice_detected, held_out.scores.metrics.dice_detected.mean), (Some(0.75), Some(0.75)));
+    assert_eq!(
+        (
+            lesions.dice_detected,
+            held_out.scores.metrics.dice_detected.mean
+        ),
+        (Some(0.75), Some(0.75))
+    );
     // 90, 100 and 85 voxels marked where 100 are lesion.
     let volume = [-0.1, 0.0, -0.15].iter().sum::<f64>() / 3.0;
     assert!((held_out.scores.metrics.volume_error.mean.unwrap() - volume).abs() < 1e-12);
@@ -182,7 +249,10 @@ fn each_patient_counts_once_whatever_its_size() {
 fn a_lone_patient_has_a_mean_and_no_spread() {
     let report = summarise(&outcome(false));
     let north = &report.federation.sites[0].scores.metrics.dice;
-    assert!(north.mean.is_some() && north.sd.is_none() && north.n == 1, "{north:?}");
+    assert!(
+        north.mean.is_some() && north.sd.is_none() && north.n == 1,
+        "{north:?}"
+    );
 }
 
 #[test]
@@ -196,15 +266,29 @@ fn the_brain_alone_is_harder_than_the_whole_volume() {
 fn a_case_without_lesion_is_left_out_of_what_it_cannot_have() {
     let mut outcome = outcome(false);
     let empty = CaseScore {
-        brain: ScoreHistogram { bins: vec![(3, 0, 1000)] },
-        at: vec![AtThreshold { threshold: THRESHOLDS[0], ..AtThreshold::default() }],
+        brain: ScoreHistogram {
+            bins: vec![(3, 0, 1000)],
+        },
+        at: vec![AtThreshold {
+            threshold: THRESHOLDS[0],
+            ..AtThreshold::default()
+        }],
         ..case(0, 0, 0)
     };
-    outcome.runs[0].scores[2].cases.push(CaseScore { case: 3, ..empty });
+    outcome.runs[0].scores[2]
+        .cases
+        .push(CaseScore { case: 3, ..empty });
     let held_out = summarise(&outcome).federation.pooled.held_out;
     assert_eq!(held_out.cases, 4);
     let metrics = held_out.scores.metrics;
-    assert_eq!((metrics.dice.n, metrics.auc_brain.n, metrics.fp_per_patient.n), (3, 3, 4));
+    assert_eq!(
+        (
+            metrics.dice.n,
+            metrics.auc_brain.n,
+            metrics.fp_per_patient.n
+        ),
+        (3, 3, 4)
+    );
     // It was not counted at the other thresholds at all.
     assert_eq!(held_out.scores.alternatives.dice.fp_per_patient.n, 3);
 }
@@ -214,10 +298,13 @@ fn report_json_keeps_its_contract() {
     let report = summarise(&outcome(true));
     let text = json(&report).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(value["version"], contract::VERSION);
+    assert_eq!(value["version"], schema::VERSION);
     assert_eq!(value["sites"][2]["name"], "harbour");
     assert_eq!(value["sites"][2]["role"], "evaluate");
-    assert_eq!(value["sites"][2]["sequences"], serde_json::json!(["t1_pre", "t1_post", "flair"]));
+    assert_eq!(
+        value["sites"][2]["sequences"],
+        serde_json::json!(["t1_pre", "t1_post", "flair"])
+    );
     assert_eq!(value["sites"][2]["cases"], 3);
     let metrics = value["sites"][2]["metrics"].as_object().unwrap();
     let names = [
@@ -237,23 +324,52 @@ fn report_json_keeps_its_contract() {
     ];
     assert_eq!(metrics.len(), names.len());
     for name in names {
-        assert!(metrics[name]["mean"].is_f64() && metrics[name]["sd"].is_f64() && metrics[name]["n"] == 3, "{name}");
+        assert!(
+            metrics[name]["mean"].is_f64()
+                && metrics[name]["sd"].is_f64()
+                && metrics[name]["n"] == 3,
+            "{name}"
+        );
     }
-    assert_eq!(value["sites"][0]["metrics"]["dice"]["sd"], serde_json::Value::Null);
+    assert_eq!(
+        value["sites"][0]["metrics"]["dice"]["sd"],
+        serde_json::Value::Null
+    );
     assert_eq!(value["alone"][1]["run"], "alone:south");
     assert_eq!(value["thresholds"]["youden"], 0.5);
     // Both operating points in one shape, here as keys that were there before have them too.
     let site = &value["sites"][2];
-    assert_eq!(site["operating_points"]["youden"]["metrics"], site["metrics"]);
-    assert_eq!(site["operating_points"]["youden"]["lesions"], site["lesions"]);
-    assert_eq!(site["operating_points"]["dice"]["metrics"], site["alternatives"]["dice"]);
+    assert_eq!(
+        site["operating_points"]["youden"]["metrics"],
+        site["metrics"]
+    );
+    assert_eq!(
+        site["operating_points"]["youden"]["lesions"],
+        site["lesions"]
+    );
+    assert_eq!(
+        site["operating_points"]["dice"]["metrics"],
+        site["alternatives"]["dice"]
+    );
     assert_eq!(site["operating_points"]["dice"]["threshold"], 0.75);
-    assert_eq!(value["comparison_at_dice"]["arms"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        value["comparison_at_dice"]["arms"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
     let curve = value["validation_curve"].as_array().unwrap();
-    assert_eq!(curve.iter().map(|point| point["threshold"].as_f64().unwrap()).collect::<Vec<_>>(), [0.75, 0.5, 0.25]);
+    assert_eq!(
+        curve
+            .iter()
+            .map(|point| point["threshold"].as_f64().unwrap())
+            .collect::<Vec<_>>(),
+        [0.75, 0.5, 0.25]
+    );
     let calibration = &value["pooled"]["held_out"]["calibration"];
     assert!(calibration["ece"].as_f64().unwrap() > 0.0 && calibration["bins"].is_array());
-    let back: contract::Report = serde_json::from_str(&text).unwrap();
+    let back: schema::Report = serde_json::from_str(&text).unwrap();
     assert_eq!(back.federation.sites.len(), 3);
     assert_eq!(back.settings, report.settings);
 }
@@ -263,11 +379,19 @@ fn the_page_needs_nothing_else_and_leaks_no_markup() {
     let folder = tempfile::tempdir().unwrap();
     write(&outcome(true), folder.path()).unwrap();
     let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
-    for forbidden in ["src=", "href=", "@import", "url(", "<script", "out of <memory>"] {
+    for forbidden in [
+        "src=",
+        "href=",
+        "@import",
+        "url(",
+        "<script",
+        "out of <memory>",
+    ] {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
     for figure in FIGURES {
-        let svg = std::fs::read_to_string(folder.path().join(format!("figures/{figure}.svg"))).unwrap();
+        let svg =
+            std::fs::read_to_string(folder.path().join(format!("figures/{figure}.svg"))).unwrap();
         assert!(page.contains(&svg), "{figure}");
     }
     assert!(page.contains("out of &lt;memory&gt;"));
@@ -276,30 +400,66 @@ fn the_page_needs_nothing_else_and_leaks_no_markup() {
     );
 }
 
-/// Two sites with other numbers at each threshold, so that nothing can stand for the other point unseen.
+/// Two sites with other numbers at each threshold, so that nothing can stand for the other point
+/// unseen.
 #[test]
 fn both_operating_points_are_said_everywhere_with_equal_rank() {
     let mut outcome = outcome(true);
     for run in &mut outcome.runs {
         for case in run.scores.iter_mut().flat_map(|scores| &mut scores.cases) {
-            let dice = case.at.iter_mut().find(|at| at.threshold == THRESHOLDS[2]).unwrap();
-            (dice.lesions.detected, dice.false_positive, dice.true_positive) = (1, 0, 40);
+            let dice = case
+                .at
+                .iter_mut()
+                .find(|at| at.threshold == THRESHOLDS[2])
+                .unwrap();
+            (
+                dice.lesions.detected,
+                dice.false_positive,
+                dice.true_positive,
+            ) = (1, 0, 40);
             dice.false_negative = 60;
         }
     }
     let report = summarise(&outcome);
-    let said = words::headline(&report);
-    assert!(said.contains("found 3 of 9 (33 %) lesions") && said.contains("6 of 9 (67 %) with"), "{said}");
-    assert!(said.contains("best validation Dice") && said.contains("publication"), "{said}");
-    let verdict = words::verdict(&report).unwrap();
-    assert!(verdict.contains("(best Dice)") && verdict.contains("(Youden)"), "{verdict}");
+    let said = wording::headline(&report);
+    assert!(
+        said.contains("found 3 of 9 (33 %) lesions") && said.contains("6 of 9 (67 %) with"),
+        "{said}"
+    );
+    assert!(
+        said.contains("best validation Dice") && said.contains("publication"),
+        "{said}"
+    );
+    let verdict = wording::verdict(&report).unwrap();
+    assert!(
+        verdict.contains("(best Dice)") && verdict.contains("(Youden)"),
+        "{verdict}"
+    );
     let table = terminal::table(&report);
-    let harbour: Vec<&str> = table.lines().filter(|line| line.starts_with("harbour")).collect();
+    let harbour: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("harbour"))
+        .collect();
     assert_eq!(harbour.len(), 2, "{table}");
-    assert!(harbour[0].contains("best Dice 0.7500") && harbour[0].contains("3 of 9"), "{table}");
-    assert!(harbour[1].contains("Youden 0.5000") && harbour[1].contains("6 of 9"), "{table}");
-    let page = html::page(&report, &figures::draw(&report, &outcome).unwrap(), &outcome);
-    for words in ["Table 3a", "Table 3b", "fp-per-patient=1", "Are the probabilities what they say?"] {
+    assert!(
+        harbour[0].contains("best Dice 0.7500") && harbour[0].contains("3 of 9"),
+        "{table}"
+    );
+    assert!(
+        harbour[1].contains("Youden 0.5000") && harbour[1].contains("6 of 9"),
+        "{table}"
+    );
+    let page = html::page(
+        &report,
+        &figures::draw(&report, &outcome).unwrap(),
+        &outcome,
+    );
+    for words in [
+        "Table 3a",
+        "Table 3b",
+        "fp-per-patient=1",
+        "Are the probabilities what they say?",
+    ] {
         assert!(page.contains(words), "{words}");
     }
 }

@@ -75,20 +75,35 @@ impl Peers {
             let mut roster = self.lock();
             roster.last += 1;
             let connection = roster.last;
-            let peer = Peer { connection, control, transfers, dismiss, ended };
+            let peer = Peer {
+                connection,
+                control,
+                transfers,
+                dismiss,
+                ended,
+            };
             (connection, roster.peers.insert(site.to_owned(), peer))
         };
         if let Some(mut before) = before {
             before.dismiss.send_replace(Disconnect::Replaced);
             before.ended.recv().await;
         }
-        ConnectionHandle { control: outbox, transfers: waiting, dismissed, connection, alive }
+        ConnectionHandle {
+            control: outbox,
+            transfers: waiting,
+            dismissed,
+            connection,
+            alive,
+        }
     }
 
     /// Strikes a connection out, unless another one has its place already.
     pub(super) fn leave(&self, site: &str, connection: u64) {
         let peers = &mut self.lock().peers;
-        if peers.get(site).is_some_and(|peer| peer.connection == connection) {
+        if peers
+            .get(site)
+            .is_some_and(|peer| peer.connection == connection)
+        {
             peers.remove(site);
         }
     }
@@ -124,7 +139,11 @@ impl Peers {
     pub(super) async fn dismiss_all(&self, reason: &str) {
         let peers = std::mem::take(&mut self.lock().peers);
         for peer in peers.values() {
-            if peer.control.try_send(Outbound::Close(CloseCode::Done, reason.to_owned())).is_err() {
+            if peer
+                .control
+                .try_send(Outbound::Close(CloseCode::Done, reason.to_owned()))
+                .is_err()
+            {
                 peer.dismiss.send_replace(Disconnect::Overrun);
             }
         }

@@ -1,7 +1,8 @@
-//! The coordinator's TLS: version 1.3 only, both sides by certificates of the federation's own authority.
+//! The coordinator's TLS: version 1.3 only, both sides by certificates of the federation's own
+//! authority.
 
-use protocol::federation::plain;
 use protocol::message::ALPN;
+use protocol::settings::is_valid_name;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use std::path::Path;
@@ -21,7 +22,10 @@ pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, CertificateEr
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| CertificateError::new(folder, error))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
+        .with_single_cert(
+            chain(&folder.join("certificate.pem"))?,
+            key(&folder.join("key.pem"))?,
+        )
         .map_err(|error| CertificateError::new(folder, error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     // Every connection shows its certificate anew, and nothing can be replayed.
@@ -30,8 +34,8 @@ pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, CertificateEr
     Ok(config)
 }
 
-/// Whether the coordinator's own certificate is valid by this machine's clock. One that is not would be refused by each site,
-/// or each site's here.
+/// Whether the coordinator's own certificate is valid by this machine's clock. One that is not
+/// would be refused by each site, or each site's here.
 pub(super) fn check_clock(folder: &Path, now: SystemTime) -> Result<(), CertificateError> {
     let path = folder.join("certificate.pem");
     let Validity { from, until } = validity(&path)?;
@@ -46,7 +50,8 @@ pub(super) fn check_clock(folder: &Path, now: SystemTime) -> Result<(), Certific
     Err(CertificateError::new(&path, reason))
 }
 
-/// For the tunnel: the same certificate, and everybody may come. Whoever comes has to show their own inside.
+/// For the tunnel: the same certificate, and everybody may come. Whoever comes has to show their
+/// own inside.
 pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, CertificateError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -54,29 +59,45 @@ pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, CertificateError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| CertificateError::new(folder, error))?
         .with_no_client_auth()
-        .with_single_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
+        .with_single_cert(
+            chain(&folder.join("certificate.pem"))?,
+            key(&folder.join("key.pem"))?,
+        )
         .map_err(|error| CertificateError::new(folder, error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// The site that a verified certificate was made for: its only DNS name, or its common name if it has none. `None`
-/// when it has several, or one that is not plain.
+/// The site that a verified certificate was made for: its only DNS name, or its common name if it
+/// has none. `None` when it has several, or one that is not plain.
 pub(super) fn site_name(certificate: &[u8]) -> Option<String> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let alternatives = parsed.subject_alternative_name().ok()?;
     let names: Vec<&str> = match alternatives {
-        Some(extension) => extension.value.general_names.iter().filter_map(dns_name).collect(),
-        None => parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect(),
+        Some(extension) => extension
+            .value
+            .general_names
+            .iter()
+            .filter_map(dns_name)
+            .collect(),
+        None => parsed
+            .subject()
+            .iter_common_name()
+            .filter_map(|name| name.as_str().ok())
+            .collect(),
     };
     match names[..] {
-        [name] if plain(name) => Some(name.to_owned()),
+        [name] if is_valid_name(name) => Some(name.to_owned()),
         _ => None,
     }
 }
 
 fn dns_name<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
-    if let GeneralName::DNSName(name) = name { Some(name) } else { None }
+    if let GeneralName::DNSName(name) = name {
+        Some(name)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +110,13 @@ mod tests {
     fn a_clock_outside_the_certificates_days_is_named_with_both() {
         let folder = tempfile::tempdir().unwrap();
         let (out, coordinator_names) = (folder.path().to_path_buf(), vec!["localhost".to_string()]);
-        issue(&Request { out, coordinator_names, sites: Vec::new(), days: 30 }).unwrap();
+        issue(&Request {
+            out,
+            coordinator_names,
+            sites: Vec::new(),
+            days: 30,
+        })
+        .unwrap();
         let own = folder.path().join("coordinator");
         let now = SystemTime::now();
         check_clock(&own, now).unwrap();
@@ -97,7 +124,10 @@ mod tests {
         for wrong in [now - days(3), now + days(31), UNIX_EPOCH] {
             let words = check_clock(&own, wrong).unwrap_err().to_string();
             let here = httpdate::fmt_http_date(wrong);
-            assert!(words.contains("certificate.pem: it is valid from") && words.contains(&here), "{words}");
+            assert!(
+                words.contains("certificate.pem: it is valid from") && words.contains(&here),
+                "{words}"
+            );
         }
     }
 }

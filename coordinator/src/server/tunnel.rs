@@ -1,7 +1,9 @@
-//! The way in for sites whose network lets no UDP through: TLS over TCP, in it a WebSocket, in it the datagrams of QUIC.
+//! The way in for sites whose network lets no UDP through: TLS over TCP, in it a WebSocket, in it
+//! the datagrams of QUIC.
 //!
-//! Each tunnel has a local socket of its own, from which its datagrams go to the QUIC port, and nowhere else. Nobody is
-//! trusted for having a tunnel: who a site is, and what nobody on the way may read, is QUIC's affair in here as outside.
+//! Each tunnel has a local socket of its own, from which its datagrams go to the QUIC port, and
+//! nowhere else. Nobody is trusted for having a tunnel: who a site is, and what nobody on the way
+//! may read, is QUIC's affair in here as outside.
 
 mod origins;
 #[cfg(test)]
@@ -34,8 +36,11 @@ pub(super) struct Limits {
 }
 
 /// Far more sites than a federation has, and far fewer files than a process may open.
-pub(super) const LIMITS: Limits =
-    Limits { tunnels: 128, handshake: Duration::from_secs(10), admission: Duration::from_secs(30) };
+pub(super) const LIMITS: Limits = Limits {
+    tunnels: 128,
+    handshake: Duration::from_secs(10),
+    admission: Duration::from_secs(30),
+};
 /// How long nobody is let in when the system has no file left for another connection.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -65,8 +70,16 @@ impl Tunnels {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let local = listener.local_addr()?;
-        let shared = Arc::new(Shared { tls: Arc::new(tls).into(), quic: within(quic), origins, limits });
-        Ok(Self { local, listening: tokio::spawn(listen_on(listener, shared)) })
+        let shared = Arc::new(Shared {
+            tls: Arc::new(tls).into(),
+            quic: within(quic),
+            origins,
+            limits,
+        });
+        Ok(Self {
+            local,
+            listening: tokio::spawn(listen_on(listener, shared)),
+        })
     }
 
     pub(super) fn local_addr(&self) -> SocketAddr {
@@ -123,7 +136,10 @@ async fn attend(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr) {
 }
 
 impl Shared {
-    async fn shake_hands(&self, stream: TcpStream) -> Result<WebSocketStream<TlsStream<TcpStream>>, Ended> {
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+    ) -> Result<WebSocketStream<TlsStream<TcpStream>>, Ended> {
         stream.set_nodelay(true)?;
         let stream = self.tls.accept(stream).await?;
         Ok(accept_hdr_async_with_config(stream, answer, Some(limits())).await?)

@@ -1,4 +1,5 @@
-//! The site-agents as child processes: started with their words going into files, and ended with us.
+//! The site-agents as child processes: started with their words going into files, and ended with
+//! us.
 
 use program::{Class, Explain};
 use std::borrow::Cow;
@@ -54,9 +55,9 @@ impl Explain for ChildError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::NoBinary(_) => {
-                Some("build it: cargo build --release (it builds both binaries into one folder)".into())
-            }
+            Self::NoBinary(_) => Some(
+                "build it: cargo build --release (it builds both binaries into one folder)".into(),
+            ),
             Self::Start { .. } | Self::Ended { .. } => None,
         }
     }
@@ -75,9 +76,16 @@ impl ChildError {
 /// [`ChildError::NoBinary`].
 pub(crate) fn binary() -> Result<PathBuf, ChildError> {
     let name = format!("site-agent{}", std::env::consts::EXE_SUFFIX);
-    let own = std::env::current_exe().map_err(|source| ChildError::Start { what: name.clone(), source })?;
+    let own = std::env::current_exe().map_err(|source| ChildError::Start {
+        what: name.clone(),
+        source,
+    })?;
     let beside = own.with_file_name(name);
-    if beside.is_file() { Ok(beside) } else { Err(ChildError::NoBinary(beside)) }
+    if beside.is_file() {
+        Ok(beside)
+    } else {
+        Err(ChildError::NoBinary(beside))
+    }
 }
 
 /// Child processes that end with us: dropped, they are killed.
@@ -98,7 +106,10 @@ impl Children {
         arguments: &[&OsStr],
         log: &Path,
     ) -> Result<(), ChildError> {
-        let child = spawn(program, arguments, log).map_err(|source| ChildError::Start { what: what.into(), source })?;
+        let child = spawn(program, arguments, log).map_err(|source| ChildError::Start {
+            what: what.into(),
+            source,
+        })?;
         self.tasks.spawn(watch(what.into(), log.to_owned(), child));
         Ok(())
     }
@@ -109,7 +120,10 @@ impl Children {
     /// [`ChildError::Ended`] with the child's last words, when it ended badly.
     pub(super) async fn next(&mut self) -> Option<Result<(), ChildError>> {
         // A task that watches a child neither panics nor is it aborted while we hold the set.
-        self.tasks.join_next().await.map(|joined| joined.unwrap_or(Ok(())))
+        self.tasks
+            .join_next()
+            .await
+            .map(|joined| joined.unwrap_or(Ok(())))
     }
 
     /// Waits for the first child that ends badly, forever if none does.
@@ -137,17 +151,37 @@ fn spawn(program: &Path, arguments: &[&OsStr], log: &Path) -> std::io::Result<Ch
     let out = File::options().create(true).append(true).open(log)?;
     let err = out.try_clone()?;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(err).kill_on_drop(true).spawn()
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .kill_on_drop(true)
+        .spawn()
 }
 
 async fn watch(what: String, log: PathBuf, mut child: Child) -> Result<(), ChildError> {
-    let status = child.wait().await.map_err(|source| ChildError::Start { what: what.clone(), source })?;
-    if status.success() { Ok(()) } else { Err(ChildError::Ended { what, status, last: last_lines(&log), log }) }
+    let status = child.wait().await.map_err(|source| ChildError::Start {
+        what: what.clone(),
+        source,
+    })?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(ChildError::Ended {
+            what,
+            status,
+            last: last_lines(&log),
+            log,
+        })
+    }
 }
 
 /// The end of a log; empty when there is none.
 fn last_lines(log: &Path) -> String {
-    let Ok(file) = File::open(log) else { return String::new() };
+    let Ok(file) = File::open(log) else {
+        return String::new();
+    };
     let mut last = VecDeque::with_capacity(LAST_LINES);
     for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
         if last.len() == LAST_LINES {
@@ -164,7 +198,9 @@ mod tests {
 
     fn shell(children: &mut Children, script: &str, log: &Path) {
         let arguments = [OsStr::new("-c"), OsStr::new(script)];
-        children.start("the agent of north", Path::new("/bin/sh"), &arguments, log).unwrap();
+        children
+            .start("the agent of north", Path::new("/bin/sh"), &arguments, log)
+            .unwrap();
     }
 
     #[tokio::test]
@@ -172,10 +208,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("sites/north/agent.log");
         let mut children = Children::default();
-        shell(&mut children, "seq 100; echo no such folder >&2; exit 4", &log);
+        shell(
+            &mut children,
+            "seq 100; echo no such folder >&2; exit 4",
+            &log,
+        );
         let error = children.failure().await.to_string();
-        assert!(error.contains("the agent of north") && error.contains("no such folder"), "{error}");
-        assert!(error.contains("  100\n") && !error.contains("  50\n"), "{error}");
+        assert!(
+            error.contains("the agent of north") && error.contains("no such folder"),
+            "{error}"
+        );
+        assert!(
+            error.contains("  100\n") && !error.contains("  50\n"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -183,17 +229,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (log, alive) = (folder.path().join("log"), folder.path().join("alive"));
         let mut children = Children::default();
-        shell(&mut children, &format!("exec sleep 600 3>{}", alive.display()), &log);
+        shell(
+            &mut children,
+            &format!("exec sleep 600 3>{}", alive.display()),
+            &log,
+        );
         while !alive.exists() {
             tokio::task::yield_now().await;
         }
         children.settle(Duration::ZERO).await;
         // Nobody holds the file any more once the process is gone.
         let held = || {
-            let holders = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|process| {
-                let opened = std::fs::read_dir(process.path().join("fd")).ok()?;
-                Some(opened.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|file| file == alive)))
-            });
+            let holders =
+                std::fs::read_dir("/proc")
+                    .unwrap()
+                    .flatten()
+                    .filter_map(|process| {
+                        let opened = std::fs::read_dir(process.path().join("fd")).ok()?;
+                        Some(opened.flatten().any(|fd| {
+                            std::fs::read_link(fd.path()).is_ok_and(|file| file == alive)
+                        }))
+                    });
             holders.into_iter().any(|held| held)
         };
         while held() {

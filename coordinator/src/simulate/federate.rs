@@ -10,7 +10,7 @@ use crate::status::{self, Page};
 use crate::store;
 use program::signal::{self, Signal};
 use program::{Class, Failure};
-use protocol::happening::Happening;
+use protocol::notification::Notification;
 use protocol::outcome::Outcome;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -36,13 +36,18 @@ pub(super) struct Simulation {
 }
 
 impl Simulation {
-    /// Runs it to its outcome. `serve` starts a coordinator that tells what happens and heeds the stop signal.
+    /// Runs it to its outcome. `serve` starts a coordinator that tells what happens and heeds the
+    /// stop signal.
     ///
     /// # Errors
     /// A child's failure with its last words, the coordinator's, or the interruption.
     pub(super) async fn run<S, F>(&self, serve: S) -> Result<Outcome, Failure>
     where
-        S: FnOnce(ServeConfig, mpsc::UnboundedSender<Happening>, watch::Receiver<Option<Signal>>) -> F,
+        S: FnOnce(
+            ServeConfig,
+            mpsc::UnboundedSender<Notification>,
+            watch::Receiver<Option<Signal>>,
+        ) -> F,
         F: Future<Output = Result<Outcome, Failure>>,
     {
         let signal = signal::listen().map_err(Failure::no_signals)?;
@@ -60,14 +65,18 @@ impl Simulation {
             free = self.until_free() => free?,
             signal = &mut signal => return Err(self.stopped(signal)),
         }
-        let (happen, mut happenings) = mpsc::unbounded_channel();
+        let (happen, mut notifications) = mpsc::unbounded_channel();
         let (stop, stopping) = watch::channel(None);
         let request = self.request()?;
         let listen = request.listen;
         let serving = serve(request, happen, stopping);
         tokio::pin!(serving);
         // Dropped before an interruption, a site stays dropped.
-        let gone = store::peek(self.folder.path()).ok().and_then(|(_, facts)| facts).unwrap_or_default().dropped;
+        let gone = store::peek(self.folder.path())
+            .ok()
+            .and_then(|(_, checkpoint)| checkpoint)
+            .unwrap_or_default()
+            .dropped;
         let mut children = self.start_agents(listen, &gone)?;
         let mut view = View::new(&self.plan.federation.sites.expected);
         let mut dropped = Vec::new();
@@ -79,14 +88,15 @@ impl Simulation {
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
                     break Err(self.stopped(signal));
                 }
-                Some(happening) = happenings.recv() => {
-                    view.show(&happening);
-                    if let Happening::Dropped { site } = happening {
+                Some(notification) = notifications.recv() => {
+                    view.show(&notification);
+                    if let Notification::Dropped { site } = notification {
                         dropped.push(agent(&site));
                     }
                 }
                 served = &mut serving => break served,
-                // The agent of a site that the operator dropped ends with a complaint, as it should.
+                // The agent of a site that the operator dropped ends with a complaint, as it
+                // should.
                 error = children.failure() => if !error.is_of(&dropped) {
                     let _ = stop.send(Some(Signal::Terminate));
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
@@ -95,20 +105,29 @@ impl Simulation {
             }
         };
         view.clear();
-        children.settle(if outcome.is_ok() { GRACE } else { Duration::ZERO }).await;
+        children
+            .settle(if outcome.is_ok() {
+                GRACE
+            } else {
+                Duration::ZERO
+            })
+            .await;
         outcome
     }
 
     fn stopped(&self, signal: Signal) -> Failure {
         let folder = self.folder.path().display();
-        Failure::new(signal.into(), "asked to stop")
-            .hint(format!("the same command with --out {folder} goes on where it stopped"))
+        Failure::new(signal.into(), "asked to stop").hint(format!(
+            "the same command with --out {folder} goes on where it stopped"
+        ))
     }
 
     fn request(&self) -> Result<ServeConfig, Failure> {
         Ok(ServeConfig {
             federation: self.plan.federation.clone(),
-            listen: free_port().map_err(|e| Failure::new(Class::Federation, format!("no port on 127.0.0.1: {e}")))?,
+            listen: free_port().map_err(|e| {
+                Failure::new(Class::Federation, format!("no port on 127.0.0.1: {e}"))
+            })?,
             fallback: None,
             certificates: self.folder.certificates().join("coordinator"),
             run_folder: self.folder.path().to_owned(),
@@ -121,8 +140,12 @@ impl Simulation {
 
     /// A page of this machine alone, wherever there is a place for it.
     fn page(&self) -> Result<Option<Page>, Failure> {
-        let page = status::bind(Some(OptionalAddress::At((Ipv4Addr::LOCALHOST, 0).into())), None)?;
-        page.iter().for_each(|page| eprintln!("{}", page.greeting(self.folder.path())));
+        let page = status::bind(
+            Some(OptionalAddress::At((Ipv4Addr::LOCALHOST, 0).into())),
+            None,
+        )?;
+        page.iter()
+            .for_each(|page| eprintln!("{}", page.greeting(self.folder.path())));
         Ok(page)
     }
 
@@ -135,17 +158,32 @@ impl Simulation {
             if index >= cores {
                 children.next().await.transpose()?;
             }
-            eprintln!("making the phantoms of {site} ({} of {})", index + 1, wanted.len());
+            eprintln!(
+                "making the phantoms of {site} ({} of {})",
+                index + 1,
+                wanted.len()
+            );
             let (config, out) = (self.folder.phantom_file(site), self.folder.phantoms());
-            let arguments =
-                ["phantom".as_ref(), "--config".as_ref(), config.as_os_str(), "--out".as_ref(), out.as_os_str()];
-            self.start(&mut children, &format!("the phantom maker of {site}"), &arguments, site)?;
+            let arguments = [
+                "phantom".as_ref(),
+                "--config".as_ref(),
+                config.as_os_str(),
+                "--out".as_ref(),
+                out.as_os_str(),
+            ];
+            self.start(
+                &mut children,
+                &format!("the phantom maker of {site}"),
+                &arguments,
+                site,
+            )?;
         }
         while children.next().await.transpose()?.is_some() {}
         Ok(())
     }
 
-    /// Waits for agents that outlived a coordinator which was killed: they hold their work folders for a while.
+    /// Waits for agents that outlived a coordinator which was killed: they hold their work folders
+    /// for a while.
     async fn until_free(&self) -> Result<(), Failure> {
         let began = Instant::now();
         for site in &self.plan.sites {
@@ -154,9 +192,8 @@ impl Simulation {
             while store::is_held(&work)? {
                 if began.elapsed() > LINGER {
                     let what = format!("another site-agent works in {}", work.display());
-                    return Err(
-                        Failure::new(Class::Configuration, what).hint("stop it, or name another folder with --out")
-                    );
+                    return Err(Failure::new(Class::Configuration, what)
+                        .hint("stop it, or name another folder with --out"));
                 }
                 if !told {
                     eprintln!("waiting for an earlier agent of {} to end", site.name);
@@ -170,7 +207,12 @@ impl Simulation {
 
     fn start_agents(&self, coordinator: SocketAddr, gone: &[String]) -> Result<Children, Failure> {
         let mut children = Children::default();
-        for site in self.plan.sites.iter().filter(|site| !gone.contains(&site.name)) {
+        for site in self
+            .plan
+            .sites
+            .iter()
+            .filter(|site| !gone.contains(&site.name))
+        {
             self.folder.write_site(&self.plan, site, coordinator)?;
             let config = self.folder.site_file(&site.name);
             let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
@@ -179,7 +221,13 @@ impl Simulation {
         Ok(children)
     }
 
-    fn start(&self, children: &mut Children, what: &str, arguments: &[&OsStr], site: &str) -> Result<(), ChildError> {
+    fn start(
+        &self,
+        children: &mut Children,
+        what: &str,
+        arguments: &[&OsStr],
+        site: &str,
+    ) -> Result<(), ChildError> {
         children.start(what, &self.agent, arguments, &self.folder.log(site))
     }
 }

@@ -68,11 +68,19 @@ impl Explain for FolderError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Foreign(_) | Self::OtherPhantoms(_) => Some("name another folder with --out".into()),
-            Self::Finished(path) => {
-                Some(format!("write its report again with: coordinator report {}", path.display()).into())
+            Self::Foreign(_) | Self::OtherPhantoms(_) => {
+                Some("name another folder with --out".into())
             }
-            Self::Disk { .. } | Self::Certificates(_) | Self::Encode(_) | Self::Cohort { .. } => None,
+            Self::Finished(path) => Some(
+                format!(
+                    "write its report again with: coordinator report {}",
+                    path.display()
+                )
+                .into(),
+            ),
+            Self::Disk { .. } | Self::Certificates(_) | Self::Encode(_) | Self::Cohort { .. } => {
+                None
+            }
         }
     }
 }
@@ -81,21 +89,29 @@ impl Explain for FolderError {
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
-    /// Where phantoms and prepared cases are: the run folder itself, or one that several runs share.
+    /// Where phantoms and prepared cases are: the run folder itself, or one that several runs
+    /// share.
     store: PathBuf,
 }
 
 impl Folder {
-    /// Makes the folder, or takes up an unfinished run of the same configuration. Nothing is overwritten. Phantoms and
-    /// prepared cases go into `store`, where there is one.
+    /// Makes the folder, or takes up an unfinished run of the same configuration. Nothing is
+    /// overwritten. Phantoms and prepared cases go into `store`, where there is one.
     ///
     /// # Errors
     /// [`FolderError`].
-    pub(crate) fn open(path: &Path, plan: &Plan, store: Option<&Path>) -> Result<Self, FolderError> {
+    pub(crate) fn open(
+        path: &Path,
+        plan: &Plan,
+        store: Option<&Path>,
+    ) -> Result<Self, FolderError> {
         private::create_folder(path).map_err(disk("create", path))?;
         let path = path.canonicalize().map_err(disk("find", path))?;
         let copy = path.join(SETTINGS);
-        let empty = std::fs::read_dir(&path).map_err(disk("read", &path))?.next().is_none();
+        let empty = std::fs::read_dir(&path)
+            .map_err(disk("read", &path))?
+            .next()
+            .is_none();
         if empty {
             put(&copy, &plan.text)?;
         } else if std::fs::read_to_string(&copy).ok().as_deref() != Some(&plan.text) {
@@ -178,8 +194,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes what `site-agent phantom` is told about each site without a whole cohort, and clears away the part of a
-    /// cohort that an interrupted run left. Gives the sites whose phantoms must be made.
+    /// Writes what `site-agent phantom` is told about each site without a whole cohort, and clears
+    /// away the part of a cohort that an interrupted run left. Gives the sites whose phantoms must
+    /// be made.
     ///
     /// # Errors
     /// [`FolderError::Disk`].
@@ -191,7 +208,10 @@ impl Folder {
             let mut table = toml::Table::new();
             table.insert("cohort".into(), plan.phantom.clone().into());
             table.insert("site".into(), toml::Value::Array(vec![entry.into()]));
-            let (text, asked) = (toml::to_string(&table)?, self.phantoms().join(format!("{name}.toml")));
+            let (text, asked) = (
+                toml::to_string(&table)?,
+                self.phantoms().join(format!("{name}.toml")),
+            );
             if self.cohort(name).exists() {
                 if std::fs::read_to_string(&asked).is_ok_and(|old| old != text) {
                     return Err(FolderError::OtherPhantoms(self.phantoms().join(name)));
@@ -228,10 +248,16 @@ impl Folder {
         let mut table = toml::Table::new();
         table.insert("coordinator".into(), coordinator.to_string().into());
         table.insert("fallback".into(), "off".into());
-        table.insert("certificates".into(), text(self.certificates().join(&site.name)));
+        table.insert(
+            "certificates".into(),
+            text(self.certificates().join(&site.name)),
+        );
         table.insert("role".into(), toml::Value::try_from(site.role)?);
         table.insert("work_folder".into(), text(self.work(&site.name)));
-        table.insert("device".into(), site.device.as_ref().unwrap_or(&plan.device).clone().into());
+        table.insert(
+            "device".into(),
+            site.device.as_ref().unwrap_or(&plan.device).clone().into(),
+        );
         table.insert("threads".into(), (plan.threads_of(site.role) as i64).into());
         // Should the coordinator be killed, its agents do not outlive it for long.
         table.insert("reconnect_minutes".into(), 1.into());
@@ -241,7 +267,8 @@ impl Folder {
         put(&self.site_file(&site.name), &toml::to_string(&table)?)
     }
 
-    /// A site's `[data]` table: as configured, or as the phantoms' maker left it; several where images are pooled.
+    /// A site's `[data]` table: as configured, or as the phantoms' maker left it; several where
+    /// images are pooled.
     fn data(&self, site: &str, images: &Images) -> Result<toml::Value, FolderError> {
         let path = match images {
             Images::Folders(data) => return Ok(data.clone().into()),
@@ -254,11 +281,14 @@ impl Folder {
                     }
                     Ok(archive)
                 });
-                return Ok(toml::Value::Array(archives.collect::<Result<_, FolderError>>()?));
+                return Ok(toml::Value::Array(
+                    archives.collect::<Result<_, FolderError>>()?,
+                ));
             }
         };
         let text = std::fs::read_to_string(&path).map_err(disk("read", &path))?;
-        let cohort: Cohort = toml::from_str(&text).map_err(|source| FolderError::Cohort { path, source })?;
+        let cohort: Cohort =
+            toml::from_str(&text).map_err(|source| FolderError::Cohort { path, source })?;
         Ok(cohort.data.into())
     }
 }
@@ -272,8 +302,15 @@ fn put(path: &Path, text: &str) -> Result<(), FolderError> {
     std::fs::write(path, text).map_err(disk("write", path))
 }
 
-fn disk<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> FolderError + 'a {
-    move |source| FolderError::Disk { action, path: path.to_owned(), source }
+fn disk<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> FolderError + 'a {
+    move |source| FolderError::Disk {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -294,16 +331,24 @@ mod tests {
         Folder::open(&path, &plan(), None).unwrap();
         Folder::open(&path, &plan(), None).unwrap();
         let other = Plan::from_toml(&CONFIG.replace("rounds = 1", "rounds = 2"), 2).unwrap();
-        assert!(matches!(Folder::open(&path, &other, None), Err(FolderError::Foreign(_))));
+        assert!(matches!(
+            Folder::open(&path, &other, None),
+            Err(FolderError::Foreign(_))
+        ));
         std::fs::write(path.join("outcome.json"), "{}").unwrap();
-        assert!(matches!(Folder::open(&path, &plan(), None), Err(FolderError::Finished(_))));
+        assert!(matches!(
+            Folder::open(&path, &plan(), None),
+            Err(FolderError::Finished(_))
+        ));
     }
 
     #[test]
     fn a_site_is_told_its_own_certificate_and_where_its_images_are() {
         let run = tempfile::tempdir().unwrap();
         let folder = Folder::open(run.path(), &plan(), None).unwrap();
-        let read = |path: PathBuf| toml::from_str::<toml::Table>(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let read = |path: PathBuf| {
+            toml::from_str::<toml::Table>(&std::fs::read_to_string(path).unwrap()).unwrap()
+        };
         assert_eq!(folder.write_phantoms(&plan()).unwrap(), ["north"]);
         let wanted = read(folder.phantom_file("north"));
         assert_eq!(wanted["cohort"]["plane"].as_integer(), Some(32));
@@ -313,12 +358,19 @@ mod tests {
         std::fs::create_dir_all(folder.phantoms().join("north")).unwrap();
         std::fs::write(folder.cohort("north"), "[data]\nroot = '/phantoms/north'\n").unwrap();
         assert!(folder.write_phantoms(&plan()).unwrap().is_empty());
-        folder.write_site(&plan(), &plan().sites[0], "127.0.0.1:4433".parse().unwrap()).unwrap();
+        folder
+            .write_site(&plan(), &plan().sites[0], "127.0.0.1:4433".parse().unwrap())
+            .unwrap();
         let site = read(folder.site_file("north"));
         assert_eq!(site["role"].as_str(), Some("train"));
         assert_eq!(site["overlays"].as_str(), Some("send"));
         assert_eq!(site["coordinator"].as_str(), Some("127.0.0.1:4433"));
-        assert!(site["certificates"].as_str().unwrap().ends_with("pki/north"));
+        assert!(
+            site["certificates"]
+                .as_str()
+                .unwrap()
+                .ends_with("pki/north")
+        );
         assert_eq!(site["data"]["root"].as_str(), Some("/phantoms/north"));
     }
 

@@ -1,7 +1,7 @@
 //! The `[simulate]` table: which sites there are, and where their images come from.
 
 use protocol::case::Role;
-use protocol::federation::{Effort, Federation, SettingsError};
+use protocol::settings::{Federation, LocalWork, SettingsError};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,8 @@ pub(crate) enum Images {
 }
 
 impl Images {
-    /// Whether these are other folders' images once more: the same table, however its root is written.
+    /// Whether these are other folders' images once more: the same table, however its root is
+    /// written.
     fn are_those_of(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Folders(one), Self::Folders(two)) => plainly(one) == plainly(two),
@@ -65,7 +66,11 @@ fn plainly(data: &toml::Table) -> toml::Table {
     let mut data = data.clone();
     if let Some(toml::Value::String(root)) = data.get_mut("root") {
         // Components leave out `.` and doubled or trailing slashes.
-        *root = Path::new(root.as_str()).components().collect::<PathBuf>().to_string_lossy().into_owned();
+        *root = Path::new(root.as_str())
+            .components()
+            .collect::<PathBuf>()
+            .to_string_lossy()
+            .into_owned();
     }
     data
 }
@@ -151,15 +156,31 @@ struct SiteText {
 }
 
 impl Plan {
-    /// Puts the images of all training sites at one site called `pooled`, which does the work of all of them: as many
-    /// steps, on all their threads.
+    /// Puts the images of all training sites at one site called `pooled`, which does the work of
+    /// all of them: as many steps, on all their threads.
     pub(crate) fn pooled(mut self) -> Self {
-        let (train, mut rest): (Vec<_>, Vec<_>) = self.sites.into_iter().partition(|site| site.role == Role::Train);
+        let (train, mut rest): (Vec<_>, Vec<_>) = self
+            .sites
+            .into_iter()
+            .partition(|site| site.role == Role::Train);
         let count = train.len();
-        let images = Images::Pooled(train.into_iter().map(|site| (site.name, site.images)).collect());
-        rest.insert(0, PlannedSite { name: POOLED.into(), role: Role::Train, device: None, images });
+        let images = Images::Pooled(
+            train
+                .into_iter()
+                .map(|site| (site.name, site.images))
+                .collect(),
+        );
+        rest.insert(
+            0,
+            PlannedSite {
+                name: POOLED.into(),
+                role: Role::Train,
+                device: None,
+                images,
+            },
+        );
         self.sites = rest;
-        if let Effort::Steps(steps) = &mut self.federation.training.effort {
+        if let LocalWork::Steps(steps) = &mut self.federation.training.effort {
             *steps = steps.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         }
         let sites = &mut self.federation.sites;
@@ -173,18 +194,24 @@ impl Plan {
         self
     }
 
-    /// How many threads a site of this part has. One that only scores mostly works while nobody else does.
+    /// How many threads a site of this part has. One that only scores mostly works while nobody
+    /// else does.
     pub(crate) fn threads_of(&self, role: Role) -> usize {
         match role {
             Role::Train => self.threads,
-            Role::Evaluate | Role::Validate => self.threads * self.federation.sites.concurrent.unwrap_or(1),
+            Role::Evaluate | Role::Validate => {
+                self.threads * self.federation.sites.concurrent.unwrap_or(1)
+            }
         }
     }
 
     /// Every cohort of phantoms to make: whose it is, and what the maker is told beside the name.
     pub(crate) fn cohorts(&self) -> impl Iterator<Item = (&str, &toml::Table)> {
         let own = self.sites.iter().flat_map(|site| match &site.images {
-            Images::Pooled(all) => all.iter().map(|(name, images)| (name.as_str(), images)).collect(),
+            Images::Pooled(all) => all
+                .iter()
+                .map(|(name, images)| (name.as_str(), images))
+                .collect(),
             images => vec![(site.name.as_str(), images)],
         });
         own.filter_map(|(name, images)| match images {
@@ -193,26 +220,37 @@ impl Plan {
         })
     }
 
-    /// Reads and checks a federation's file with its `[simulate]` table, for a machine with so many cores.
+    /// Reads and checks a federation's file with its `[simulate]` table, for a machine with so many
+    /// cores.
     ///
     /// # Errors
     /// [`PlanError`] names the key or the site.
     pub(crate) fn from_toml(text: &str, cores: usize) -> Result<Self, PlanError> {
         let mut federation = Federation::from_toml(text)?;
-        let file: File = toml::from_str(text).map_err(|error| PlanError::Syntax(error.to_string()))?;
+        let file: File =
+            toml::from_str(text).map_err(|error| PlanError::Syntax(error.to_string()))?;
         let missing = "there is no [simulate] table: it names the sites to simulate";
-        let simulate = file.simulate.ok_or_else(|| PlanError::Syntax(missing.into()))?;
+        let simulate = file
+            .simulate
+            .ok_or_else(|| PlanError::Syntax(missing.into()))?;
         if simulate.threads == 0 {
             return Err(PlanError::NoThreads);
         }
         let known = &federation.input.sequences;
-        let sites = simulate.sites.into_iter().map(|site| site.check(known)).collect::<Result<Vec<_>, _>>()?;
+        let sites = simulate
+            .sites
+            .into_iter()
+            .map(|site| site.check(known))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut names = BTreeSet::new();
         if let Some(twice) = sites.iter().find(|site| !names.insert(site.name.as_str())) {
             return Err(PlanError::SameName(twice.name.clone()));
         }
         for (index, site) in sites.iter().enumerate() {
-            if let Some(other) = sites[..index].iter().find(|other| site.images.are_those_of(&other.images)) {
+            if let Some(other) = sites[..index]
+                .iter()
+                .find(|other| site.images.are_those_of(&other.images))
+            {
                 return Err(PlanError::SameImages(other.name.clone(), site.name.clone()));
             }
         }
@@ -220,12 +258,24 @@ impl Plan {
             return Err(PlanError::NobodyTrains);
         }
         federation.sites.expected = sites.iter().map(|site| site.name.clone()).collect();
-        federation.sites.concurrent.get_or_insert((cores / simulate.threads).max(1));
+        federation
+            .sites
+            .concurrent
+            .get_or_insert((cores / simulate.threads).max(1));
         let mut phantom = simulate.phantom;
-        phantom.entry("seed").or_insert(toml::Value::Integer((federation.seed & i64::MAX as u64) as i64));
+        phantom.entry("seed").or_insert(toml::Value::Integer(
+            (federation.seed & i64::MAX as u64) as i64,
+        ));
         // Site names go into folders and certificates: the same rule as for typed ones.
         let federation = federation.check()?;
-        Ok(Self { federation, text: text.into(), threads: simulate.threads, device: simulate.device, phantom, sites })
+        Ok(Self {
+            federation,
+            text: text.into(),
+            threads: simulate.threads,
+            device: simulate.device,
+            phantom,
+            sites,
+        })
     }
 }
 
@@ -233,15 +283,27 @@ impl SiteText {
     fn check(self, known: &[String]) -> Result<PlannedSite, PlanError> {
         let foreign = self.lacks.iter().find(|name| !known.contains(name));
         if let Some(sequence) = foreign.cloned() {
-            return Err(PlanError::UnknownSequence { site: self.name, sequence });
+            return Err(PlanError::UnknownSequence {
+                site: self.name,
+                sequence,
+            });
         }
         let images = match (self.cases, self.data) {
-            (Some(cases), None) if cases > 0 => Images::Phantoms(phantoms(cases, self.lacks, self.scanner)),
-            (None, Some(data)) if self.lacks.is_empty() && self.scanner.is_none() => Images::Folders(data),
+            (Some(cases), None) if cases > 0 => {
+                Images::Phantoms(phantoms(cases, self.lacks, self.scanner))
+            }
+            (None, Some(data)) if self.lacks.is_empty() && self.scanner.is_none() => {
+                Images::Folders(data)
+            }
             (None, Some(_)) => return Err(PlanError::LacksFolders(self.name)),
             _ => return Err(PlanError::NoImages(self.name)),
         };
-        Ok(PlannedSite { name: self.name, role: self.role, device: self.device, images })
+        Ok(PlannedSite {
+            name: self.name,
+            role: self.role,
+            device: self.device,
+            images,
+        })
     }
 }
 
@@ -258,7 +320,8 @@ mod tests {
     use super::*;
 
     const HEAD: &str = "name = 'x'\nrounds = 1\n[input]\nsequences = ['bravo', 'flair']\n";
-    const NORTH: &str = "[[simulate.sites]]\nname = 'north'\nrole = 'train'\ncases = 3\nlacks = ['flair']\n";
+    const NORTH: &str =
+        "[[simulate.sites]]\nname = 'north'\nrole = 'train'\ncases = 3\nlacks = ['flair']\n";
 
     fn plan(rest: &str) -> Result<Plan, PlanError> {
         Plan::from_toml(&format!("{HEAD}{rest}"), 4)
@@ -270,38 +333,65 @@ mod tests {
         let plan = plan(&format!("[simulate]\nthreads = 2\n{NORTH}{folders}")).unwrap();
         assert_eq!(plan.federation.sites.expected, ["north", "south"]);
         assert_eq!(plan.federation.sites.concurrent, Some(2));
-        assert_eq!([Role::Train, Role::Evaluate].map(|role| plan.threads_of(role)), [2, 4]);
-        assert!(matches!(&plan.sites[0].images, Images::Phantoms(table) if table["cases"].as_integer() == Some(3)));
-        assert!(matches!(&plan.sites[1].images, Images::Folders(table) if table["root"].as_str() == Some("/x")));
+        assert_eq!(
+            [Role::Train, Role::Evaluate].map(|role| plan.threads_of(role)),
+            [2, 4]
+        );
+        assert!(
+            matches!(&plan.sites[0].images, Images::Phantoms(table) if table["cases"].as_integer() == Some(3))
+        );
+        assert!(
+            matches!(&plan.sites[1].images, Images::Folders(table) if table["root"].as_str() == Some("/x"))
+        );
     }
 
     #[test]
     fn a_pooled_site_has_everybodys_images_and_does_everybodys_work() {
         let south = NORTH.replace("north", "south");
-        let held_out = NORTH.replace("north", "harbour").replace("train", "evaluate");
+        let held_out = NORTH
+            .replace("north", "harbour")
+            .replace("train", "evaluate");
         let text = format!("[training]\nsteps = 30\n[simulate]\n{NORTH}{south}{held_out}");
         let apart = plan(&text).unwrap();
         let names: Vec<String> = apart.cohorts().map(|(name, _)| name.to_owned()).collect();
         let pooled = apart.pooled();
         assert_eq!(pooled.federation.sites.expected, ["pooled", "harbour"]);
-        assert_eq!(pooled.federation.training.effort, Effort::Steps(60));
-        assert_eq!((pooled.threads, pooled.federation.sites.concurrent), (4, Some(1)));
-        assert_eq!(pooled.cohorts().map(|(name, _)| name.to_owned()).collect::<Vec<_>>(), names);
+        assert_eq!(pooled.federation.training.effort, LocalWork::Steps(60));
+        assert_eq!(
+            (pooled.threads, pooled.federation.sites.concurrent),
+            (4, Some(1))
+        );
+        assert_eq!(
+            pooled
+                .cohorts()
+                .map(|(name, _)| name.to_owned())
+                .collect::<Vec<_>>(),
+            names
+        );
         assert!(matches!(&pooled.sites[0].images, Images::Pooled(all) if all.len() == 2));
     }
 
     #[test]
     fn two_sites_with_the_same_images_are_refused_by_name() {
         let site = |name: &str, root: &str| {
-            format!("[[simulate.sites]]\nname = '{name}'\nrole = 'train'\n[simulate.sites.data]\nroot = '{root}'\n")
+            format!(
+                "[[simulate.sites]]\nname = '{name}'\nrole = 'train'\n[simulate.sites.data]\nroot = '{root}'\n"
+            )
         };
         for root in ["/mri/x", "/mri/x/", "/mri//x", "/mri/./x"] {
             let error = plan(&(site("north", "/mri/x") + &site("south", root))).unwrap_err();
-            assert_eq!(error, PlanError::SameImages("north".into(), "south".into()), "{root}");
+            assert_eq!(
+                error,
+                PlanError::SameImages("north".into(), "south".into()),
+                "{root}"
+            );
         }
         assert!(plan(&(site("north", "/mri/x") + &site("south", "/mri/y"))).is_ok());
         let other = site("south", "/mri/x") + "label = '{case}/other.nii.gz'\n";
-        assert!(plan(&(site("north", "/mri/x") + &other)).is_ok(), "other patterns below one root");
+        assert!(
+            plan(&(site("north", "/mri/x") + &other)).is_ok(),
+            "other patterns below one root"
+        );
     }
 
     #[test]
@@ -310,12 +400,34 @@ mod tests {
         assert!(plan("").unwrap_err().to_string().contains("[simulate]"));
         assert!(more(NORTH).contains("\"north\" twice"));
         assert!(more("[simulate]\nthreads = 0\n").contains("threads"));
-        assert!(more("[[simulate.sites]]\nname = 'b'\nrole = 'train'\n").contains("b needs either"));
+        assert!(
+            more("[[simulate.sites]]\nname = 'b'\nrole = 'train'\n").contains("b needs either")
+        );
         let both = "[[simulate.sites]]\nname = 'b'\nrole = 'train'\ndata = {}\nlacks = ['flair']\n";
         assert!(more(both).contains("data.drop"));
-        assert!(plan(&NORTH.replace("['flair']", "['swi']")).unwrap_err().to_string().contains("\"swi\""));
-        assert!(plan(&NORTH.replace("train", "evaluate")).unwrap_err().to_string().contains("no site with role"));
-        assert!(plan(&NORTH.replace("north", "../x")).unwrap_err().to_string().contains("sites"));
-        assert!(plan(&NORTH.replace("lacks", "lack")).unwrap_err().to_string().contains("lack"));
+        assert!(
+            plan(&NORTH.replace("['flair']", "['swi']"))
+                .unwrap_err()
+                .to_string()
+                .contains("\"swi\"")
+        );
+        assert!(
+            plan(&NORTH.replace("train", "evaluate"))
+                .unwrap_err()
+                .to_string()
+                .contains("no site with role")
+        );
+        assert!(
+            plan(&NORTH.replace("north", "../x"))
+                .unwrap_err()
+                .to_string()
+                .contains("sites")
+        );
+        assert!(
+            plan(&NORTH.replace("lacks", "lack"))
+                .unwrap_err()
+                .to_string()
+                .contains("lack")
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! `status-page.json` in the run folder: how the commands find the coordinator that works there. It is there while the
-//! coordinator is, and a leftover of one that was killed says nothing: whether one is there, the folder's lock tells.
+//! `status-page.json` in the run folder: how the commands find the coordinator that works there. It
+//! is there while the coordinator is, and a leftover of one that was killed says nothing: whether
+//! one is there, the folder's lock tells.
 
 use super::StatusError;
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,11 @@ impl Beacon {
             std::fs::write(&beside, text)?;
             std::fs::rename(&beside, &path)
         });
-        let failed = |reason| StatusError::Beacon { action: "write", path: path.clone(), reason };
+        let failed = |reason| StatusError::Beacon {
+            action: "write",
+            path: path.clone(),
+            reason,
+        };
         written.map_err(failed)?;
         Ok(Lit(path))
     }
@@ -43,7 +48,11 @@ impl Beacon {
     pub(super) fn door(&self) -> SocketAddr {
         let mut door = self.address;
         if door.ip().is_unspecified() {
-            door.set_ip(if door.is_ipv6() { std::net::Ipv6Addr::LOCALHOST.into() } else { [127, 0, 0, 1].into() });
+            door.set_ip(if door.is_ipv6() {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            } else {
+                [127, 0, 0, 1].into()
+            });
         }
         door
     }

@@ -1,5 +1,5 @@
-//! A listener that has only so many connections at once: those of a page must not use up the files that the federation
-//! needs.
+//! A listener that has only so many connections at once: those of a page must not use up the files
+//! that the federation needs.
 
 use axum::serve::Listener;
 use std::io;
@@ -28,7 +28,10 @@ pub(super) struct Placed {
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS)) }
+        Self {
+            listener,
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+        }
     }
 }
 
@@ -40,7 +43,13 @@ impl Listener for Bounded {
         // Fails only when somebody closed the semaphore, which nobody does.
         let place = self.places.clone().acquire_owned().await.ok();
         let (stream, from) = Listener::accept(&mut self.listener).await;
-        (Placed { stream, _place: place }, from)
+        (
+            Placed {
+                stream,
+                _place: place,
+            },
+            from,
+        )
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -49,13 +58,21 @@ impl Listener for Bounded {
 }
 
 impl AsyncRead for Placed {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Placed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

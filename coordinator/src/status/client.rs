@@ -1,4 +1,5 @@
-//! A request to the coordinator that works in a run folder. Plain HTTP/1.1 over one connection; both ends are ours.
+//! A request to the coordinator that works in a run folder. Plain HTTP/1.1 over one connection;
+//! both ends are ours.
 
 use program::{Class, Explain};
 use std::io::{Read, Write};
@@ -50,10 +51,16 @@ pub(super) struct Request<'a> {
 /// # Errors
 /// [`ClientError`].
 pub(super) fn ask(address: SocketAddr, request: Request<'_>) -> Result<String, ClientError> {
-    let answer = exchange(address, request).map_err(|reason| ClientError::Silent { address, reason })?;
+    let answer =
+        exchange(address, request).map_err(|reason| ClientError::Silent { address, reason })?;
     let text = String::from_utf8(answer).map_err(|_| ClientError::Strange(address))?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(ClientError::Strange(address))?;
-    let code = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse::<u16>().ok());
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .ok_or(ClientError::Strange(address))?;
+    let code = head
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3))
+        .and_then(|code| code.parse::<u16>().ok());
     match code {
         Some(200) => Ok(body.into()),
         Some(_) => Err(ClientError::Refused(body.trim().into())),
@@ -61,13 +68,23 @@ pub(super) fn ask(address: SocketAddr, request: Request<'_>) -> Result<String, C
     }
 }
 
-fn exchange(address: SocketAddr, Request { method, path, token }: Request<'_>) -> std::io::Result<Vec<u8>> {
+fn exchange(
+    address: SocketAddr,
+    Request {
+        method,
+        path,
+        token,
+    }: Request<'_>,
+) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_write_timeout(Some(CONNECT))?;
-    let token = token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{token}Content-Length: 0\r\nConnection: close\r\n\r\n");
+    let token = token.map_or(String::new(), |token| {
+        format!("Authorization: Bearer {token}\r\n")
+    });
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{token}Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(LONGEST).read_to_end(&mut answer)?;

@@ -1,12 +1,15 @@
-//! How the picture follows from what happens, and from the facts that are kept. Rounds come from the facts alone, so
-//! that they look the same while the federation runs, after a restart, and when nobody runs it.
+//! How the picture follows from what happens, and from the checkpoint that are kept. Rounds come
+//! from the checkpoint alone, so that they look the same while the federation runs, after a
+//! restart, and when nobody runs it.
 
-use super::picture::{CaseCounts, Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
-use protocol::federation::Federation;
-use protocol::happening::Happening;
+use super::state::{
+    CaseCounts, Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble,
+};
+use protocol::coordinator::Checkpoint;
 use protocol::message::{Inventory, Progress, RunId, TaskKind};
+use protocol::notification::Notification;
 use protocol::outcome::RoundRecord;
-use protocol::round::Snapshot;
+use protocol::settings::Federation;
 use std::collections::{BTreeMap, VecDeque};
 
 /// How many troubles are remembered.
@@ -26,16 +29,18 @@ impl Status {
             began: now,
             now,
             runs: Vec::new(),
-            sites: expected.map(|name| (name.clone(), SiteStatus::default())).collect(),
+            sites: expected
+                .map(|name| (name.clone(), SiteStatus::default()))
+                .collect(),
             troubles: VecDeque::new(),
             sequences: federation.input.sequences.clone(),
         }
     }
 
-    /// These facts are kept from now on.
-    pub fn keep(&mut self, facts: &Snapshot) {
-        self.paused = facts.paused;
-        for (id, run) in facts.runs.iter().enumerate() {
+    /// These checkpoint are kept from now on.
+    pub fn keep(&mut self, checkpoint: &Checkpoint) {
+        self.paused = checkpoint.paused;
+        for (id, run) in checkpoint.runs.iter().enumerate() {
             let status = self.run(RunId(id as u16), &run.outcome.name);
             (status.finished, status.totals) = (run.finished, run.totals());
             status.rounds = run.outcome.rounds.iter().map(RoundStatus::from).collect();
@@ -46,13 +51,14 @@ impl Status {
                 status.task = None;
             }
         }
-        for record in &facts.sites {
+        for record in &checkpoint.sites {
             let (sequences, cases) = self.holds(&record.inventory);
             let site = self.site(&record.name);
-            (site.role, site.sequences, site.cases) = (Some(record.role), Some(sequences), Some(cases));
+            (site.role, site.sequences, site.cases) =
+                (Some(record.role), Some(sequences), Some(cases));
             site.lesions = Some(record.inventory.lesions());
         }
-        for name in &facts.dropped {
+        for name in &checkpoint.dropped {
             let site = self.site(name);
             (site.state, site.connected) = (SiteState::Dropped, false);
         }
@@ -64,63 +70,94 @@ impl Status {
     }
 
     /// Something happened.
-    pub fn hear(&mut self, happening: &Happening, now: f64) {
-        match happening {
-            Happening::Joined { site, role } => {
+    pub fn hear(&mut self, notification: &Notification, now: f64) {
+        match notification {
+            Notification::Joined { site, role } => {
                 let site = self.enters(site, SiteState::Connected, now);
                 (site.role, site.connected, site.done, site.total) = (Some(*role), true, 0, 0);
             }
-            Happening::Preparing { site, done, total } => {
+            Notification::Preparing { site, done, total } => {
                 let site = self.enters(site, SiteState::Preparing, now);
                 (site.done, site.total) = (*done, *total);
             }
-            Happening::Ready { site, inventory } => {
+            Notification::Ready { site, inventory } => {
                 let (sequences, cases) = self.holds(inventory);
                 let site = self.enters(site, SiteState::Ready, now);
-                (site.sequences, site.cases, site.lesions) = (Some(sequences), Some(cases), Some(inventory.lesions()));
+                (site.sequences, site.cases, site.lesions) =
+                    (Some(sequences), Some(cases), Some(inventory.lesions()));
             }
-            Happening::Progress { site, progress } => self.progress(site, progress, now),
-            Happening::Accepted { site, trained } => {
+            Notification::Progress { site, progress } => self.progress(site, progress, now),
+            Notification::Accepted { site, trained } => {
                 let site = self.enters(site, SiteState::Ready, now);
                 (site.loss, site.done) = (Some(trained.mean_loss), site.total);
                 site.updates += 1;
             }
-            Happening::Concluding { site } => drop(self.enters(site, SiteState::Training, now)),
-            Happening::Left { site, reason } => self.parts(site, SiteState::Left, reason, now),
-            Happening::Failed { site, reason } => {
+            Notification::Concluding { site } => drop(self.enters(site, SiteState::Training, now)),
+            Notification::Left { site, reason } => self.parts(site, SiteState::Left, reason, now),
+            Notification::Failed { site, reason } => {
                 self.site(site).failures += 1;
                 self.parts(site, SiteState::Failed, reason, now);
             }
-            Happening::WentBack { round, to, reason, .. } => {
-                let reason = format!("the model of round {round} is discarded, that of round {to} goes on: {reason}");
-                self.trouble(Trouble { at: now, site: "coordinator".into(), reason });
-                self.turns(happening, now);
+            Notification::WentBack {
+                round, to, reason, ..
+            } => {
+                let reason = format!(
+                    "the model of round {round} is discarded, that of round {to} goes on: {reason}"
+                );
+                self.trouble(Trouble {
+                    at: now,
+                    site: "coordinator".into(),
+                    reason,
+                });
+                self.turns(notification, now);
             }
-            Happening::Dropped { site } => self.parts(site, SiteState::Dropped, "dropped by the operator", now),
-            Happening::Paused => self.paused = true,
-            Happening::Resumed => self.paused = false,
-            Happening::Stopping => self.phase = Phase::Stopping,
-            Happening::Finished => self.finished(),
-            _ => self.turns(happening, now),
+            Notification::Dropped { site } => {
+                self.parts(site, SiteState::Dropped, "dropped by the operator", now)
+            }
+            Notification::Paused => self.paused = true,
+            Notification::Resumed => self.paused = false,
+            Notification::Stopping => self.phase = Phase::Stopping,
+            Notification::Finished => self.finished(),
+            _ => self.turns(notification, now),
         }
     }
 
     /// A lineage goes on to its next task.
-    fn turns(&mut self, happening: &Happening, now: f64) {
+    fn turns(&mut self, notification: &Notification, now: f64) {
         if self.phase == Phase::Gathering {
             self.phase = Phase::Working;
         }
-        let (run, task) = match happening {
-            Happening::RoundStarted { run, name, round, sites, .. } => {
+        let (run, task) = match notification {
+            Notification::RoundStarted {
+                run,
+                name,
+                round,
+                sites,
+                ..
+            } => {
                 self.run(*run, name);
-                (run, Some(Task { work: SiteState::Training, round: *round, since: now, sites: sites.clone() }))
+                (
+                    run,
+                    Some(Task {
+                        work: SiteState::Training,
+                        round: *round,
+                        since: now,
+                        sites: sites.clone(),
+                    }),
+                )
             }
-            Happening::Evaluating { run, round, .. } => {
-                (run, Some(Task { work: SiteState::Scoring, round: *round, since: now, sites: Vec::new() }))
-            }
-            Happening::RoundFinished { run, .. }
-            | Happening::Validated { run, .. }
-            | Happening::WentBack { run, .. } => (run, None),
+            Notification::Evaluating { run, round, .. } => (
+                run,
+                Some(Task {
+                    work: SiteState::Scoring,
+                    round: *round,
+                    since: now,
+                    sites: Vec::new(),
+                }),
+            ),
+            Notification::RoundFinished { run, .. }
+            | Notification::Validated { run, .. }
+            | Notification::WentBack { run, .. } => (run, None),
             _ => return,
         };
         if task.is_none() {
@@ -133,10 +170,21 @@ impl Status {
 
     fn progress(&mut self, site: &str, progress: &Progress, now: f64) {
         let training = progress.task.kind == TaskKind::Train;
-        let site = self.enters(site, if training { SiteState::Training } else { SiteState::Scoring }, now);
+        let site = self.enters(
+            site,
+            if training {
+                SiteState::Training
+            } else {
+                SiteState::Scoring
+            },
+            now,
+        );
         (site.done, site.total) = (progress.done, progress.total);
         if training {
-            (site.loss, site.slices_per_second) = (progress.loss.or(site.loss), Some(progress.slices_per_second));
+            (site.loss, site.slices_per_second) = (
+                progress.loss.or(site.loss),
+                Some(progress.slices_per_second),
+            );
         }
     }
 
@@ -146,9 +194,13 @@ impl Status {
         self.runs.iter_mut().for_each(|run| run.task = None);
     }
 
-    /// Nobody says that he has scored his last case: whoever did so waits when the scores are drawn together.
+    /// Nobody says that he has scored his last case: whoever did so waits when the scores are drawn
+    /// together.
     fn rest(&mut self) {
-        let scoring = self.sites.values_mut().filter(|site| site.state == SiteState::Scoring);
+        let scoring = self
+            .sites
+            .values_mut()
+            .filter(|site| site.state == SiteState::Scoring);
         scoring.for_each(|site| site.state = SiteState::Ready);
     }
 
@@ -162,7 +214,8 @@ impl Status {
         site
     }
 
-    /// Something ends for a site, with a reason. Who leaves a finished federation, or is out already, is no trouble.
+    /// Something ends for a site, with a reason. Who leaves a finished federation, or is out
+    /// already, is no trouble.
     fn parts(&mut self, name: &str, state: SiteState, reason: &str, now: f64) {
         let over = self.phase == Phase::Finished;
         let site = self.site(name);
@@ -175,7 +228,11 @@ impl Status {
         (site.state, site.reason) = (state, Some(reason.into()));
         if !over {
             let reason = format!("{}: {reason}", state.word());
-            self.trouble(Trouble { at: now, site: name.into(), reason });
+            self.trouble(Trouble {
+                at: now,
+                site: name.into(),
+                reason,
+            });
         }
     }
 
@@ -200,7 +257,10 @@ impl Status {
     }
 
     fn holds(&self, inventory: &Inventory) -> (Vec<String>, CaseCounts) {
-        let names = inventory.sequences.iter().filter_map(|index| self.sequences.get(index).cloned());
+        let names = inventory
+            .sequences
+            .iter()
+            .filter_map(|index| self.sequences.get(index).cloned());
         let cases = CaseCounts {
             training: inventory.training_cases,
             validation: inventory.validation_cases,
@@ -213,16 +273,24 @@ impl Status {
 
 impl From<&RoundRecord> for RoundStatus {
     fn from(record: &RoundRecord) -> Self {
-        let losses: BTreeMap<String, f32> =
-            record.updates.iter().map(|update| (update.site.clone(), update.mean_loss)).collect();
-        let partial = record.updates.iter().filter(|update| update.steps < update.asked_steps);
+        let losses: BTreeMap<String, f32> = record
+            .updates
+            .iter()
+            .map(|update| (update.site.clone(), update.mean_loss))
+            .collect();
+        let partial = record
+            .updates
+            .iter()
+            .filter(|update| update.steps < update.asked_steps);
         Self {
             round: record.round,
             seconds: record.seconds,
             bytes: record.bytes,
             losses,
             missing: record.missing.iter().cloned().collect(),
-            partial: partial.map(|update| (update.site.clone(), (update.steps, update.asked_steps))).collect(),
+            partial: partial
+                .map(|update| (update.site.clone(), (update.steps, update.asked_steps)))
+                .collect(),
             validation: record.validation,
             validation_by_site: record.validation_by_site.iter().cloned().collect(),
             held_out: record.held_out,

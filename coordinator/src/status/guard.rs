@@ -1,9 +1,10 @@
 //! Who is let in. Decided from a request's headers alone.
 //!
-//! A page of this machine may be looked at by whoever is on it; but a browser that shows a stranger's page must not be
-//! turned on it, so the host it was asked for by must be this machine's (a stranger's name can be made to lead here).
-//! Elsewhere looking needs the token, or the cookie that it was exchanged for. Steering needs the token always, in a
-//! header that no page of another origin can set; a cookie, which a browser adds by itself, is not enough.
+//! A page of this machine may be looked at by whoever is on it; but a browser that shows a
+//! stranger's page must not be turned on it, so the host it was asked for by must be this machine's
+//! (a stranger's name can be made to lead here). Elsewhere looking needs the token, or the cookie
+//! that it was exchanged for. Steering needs the token always, in a header that no page of another
+//! origin can set; a cookie, which a browser adds by itself, is not enough.
 
 use super::token::Token;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST};
@@ -48,11 +49,19 @@ impl Guard {
 
     fn bearer(&self, headers: &HeaderMap) -> Result<(), Denied> {
         let given = text(headers, AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        if given.is_some_and(|token| self.token.is(token)) { Ok(()) } else { Err(Denied::NoToken) }
+        if given.is_some_and(|token| self.token.is(token)) {
+            Ok(())
+        } else {
+            Err(Denied::NoToken)
+        }
     }
 
     fn host(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        if text(headers, HOST).is_some_and(is_this_machine) { Ok(()) } else { Err(Denied::Host) }
+        if text(headers, HOST).is_some_and(is_this_machine) {
+            Ok(())
+        } else {
+            Err(Denied::Host)
+        }
     }
 }
 
@@ -61,19 +70,37 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value)
+    let lines = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let pairs = lines
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .filter(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, value)| value)
 }
 
-/// `localhost` or an address of the loopback, with any port: a tunnel has another one than the page.
+/// `localhost` or an address of the loopback, with any port: a tunnel has another one than the
+/// page.
 fn is_this_machine(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some((name, port))
+            if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            name
+        }
         _ => host,
     };
-    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    let name = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -82,11 +109,26 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are() {
-        for host in ["localhost", "LOCALHOST:8433", "127.0.0.1", "127.0.0.1:9000", "[::1]:8433", "[::1]", "127.1.2.3"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8433",
+            "127.0.0.1",
+            "127.0.0.1:9000",
+            "[::1]:8433",
+            "[::1]",
+            "127.1.2.3",
+        ] {
             assert!(is_this_machine(host), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "10.0.0.1:8433", "", ":8433", "127.0.0.1.evil", "[::2]"]
-        {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.1:8433",
+            "",
+            ":8433",
+            "127.0.0.1.evil",
+            "[::2]",
+        ] {
             assert!(!is_this_machine(host), "{host}");
         }
     }

@@ -1,4 +1,5 @@
-//! The page: one HTML text with its own style and script, which may load nothing and talk to the coordinator only.
+//! The page: one HTML text with its own style and script, which may load nothing and talk to the
+//! coordinator only.
 
 const HTML: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -6,7 +7,9 @@ const SCRIPT: [&str; 2] = [include_str!("page/chart.js"), include_str!("page/pag
 
 /// The page whose style and script carry this nonce.
 pub(super) fn page(nonce: &str) -> String {
-    HTML.replace("{nonce}", nonce).replace("{style}", STYLE).replace("{script}", &SCRIPT.concat())
+    HTML.replace("{nonce}", nonce)
+        .replace("{style}", STYLE)
+        .replace("{script}", &SCRIPT.concat())
 }
 
 /// What the page may do.

@@ -28,7 +28,10 @@ impl Page {
         if self.is_local() {
             return page;
         }
-        let file = self.token_file.clone().unwrap_or_else(|| run_folder.join(super::token::FILE));
+        let file = self
+            .token_file
+            .clone()
+            .unwrap_or_else(|| run_folder.join(super::token::FILE));
         format!("{page}?token=TOKEN with the token in {}", file.display())
     }
 
@@ -39,20 +42,30 @@ impl Page {
     }
 }
 
-/// Listens for the page. Without a wish it is at its usual place or, when that is taken, at any other of this machine;
-/// a place that was asked for must be free.
+/// Listens for the page. Without a wish it is at its usual place or, when that is taken, at any
+/// other of this machine; a place that was asked for must be free.
 ///
 /// # Errors
 /// [`StatusError::Listen`].
-pub fn bind(wish: Option<OptionalAddress>, token_file: Option<PathBuf>) -> Result<Option<Page>, StatusError> {
+pub fn bind(
+    wish: Option<OptionalAddress>,
+    token_file: Option<PathBuf>,
+) -> Result<Option<Page>, StatusError> {
     let listener = match wish {
         Some(OptionalAddress::Off) => return Ok(None),
         Some(OptionalAddress::At(address)) => listen(address)?,
         None => listen(USUAL).or_else(|_| listen(SocketAddr::new(USUAL.ip(), 0)))?,
     };
-    let unknown = |reason| StatusError::Listen { address: USUAL, reason };
+    let unknown = |reason| StatusError::Listen {
+        address: USUAL,
+        reason,
+    };
     let address = listener.local_addr().map_err(unknown)?;
-    Ok(Some(Page { listener: Arc::new(listener), address, token_file }))
+    Ok(Some(Page {
+        listener: Arc::new(listener),
+        address,
+        token_file,
+    }))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StatusError> {

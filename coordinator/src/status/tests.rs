@@ -2,22 +2,22 @@
 
 mod browser;
 mod metrics;
-mod picture;
+mod state;
 mod web;
 
 use super::history;
-use super::picture::Status;
 use super::settings::{Page, bind};
+use super::state::Status;
 use super::web::{Command, Web};
 use crate::address::OptionalAddress;
 use crate::store::Store;
 use ::metrics::sequence::SequenceSet;
 use protocol::case::Role;
-use protocol::federation::Federation;
-use protocol::happening::Happening;
+use protocol::coordinator::{Checkpoint, Totals};
 use protocol::message::{Inventory, Progress, RunId, TaskId, TaskKind};
+use protocol::notification::Notification;
 use protocol::outcome::{RoundRecord, UpdateRecord};
-use protocol::round::{Snapshot, Totals};
+use protocol::settings::Federation;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
@@ -42,16 +42,18 @@ fn inventory() -> Inventory {
     }
 }
 
-/// The facts after so many rounds: the last one's record alone.
-fn facts(rounds: u32) -> Snapshot {
+/// The checkpoint after so many rounds: the last one's record alone.
+fn checkpoint(rounds: u32) -> Checkpoint {
     let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
         "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},
         "finished":0,"before":{"seconds":0,"bytes":0,"validation":null},"speeds":{},"model":null,"validated":false,"best":null,"done":false}]}"#;
-    let mut facts: Snapshot = serde_json::from_str(text).unwrap();
-    facts.runs[0].outcome.rounds = vec![record(rounds)];
-    facts.runs[0].finished = rounds;
-    facts.runs[0].before = (1..rounds).fold(Totals::default(), |before, round| before.and(&record(round)));
-    facts
+    let mut checkpoint: Checkpoint = serde_json::from_str(text).unwrap();
+    checkpoint.runs[0].outcome.rounds = vec![record(rounds)];
+    checkpoint.runs[0].finished = rounds;
+    checkpoint.runs[0].before = (1..rounds).fold(Totals::default(), |before, round| {
+        before.and(&record(round))
+    });
+    checkpoint
 }
 
 /// What a round did: better and better.
@@ -65,14 +67,17 @@ fn record(round: u32) -> RoundRecord {
         steps: 8,
         asked_steps: 8,
         staleness: 0,
-        compute: protocol::federation::Compute::F32,
+        compute: protocol::settings::Compute::F32,
     };
     RoundRecord {
         round,
         updates: vec![update("north", round, 1.0), update("south", round, 0.75)],
         missing: vec![("harbour".into(), "no progress for 600 s".into())],
         validation: Some(0.4 - 0.3 / f64::from(round)),
-        validation_by_site: vec![("north".into(), Some(0.5 - 0.3 / f64::from(round))), ("south".into(), None)],
+        validation_by_site: vec![
+            ("north".into(), Some(0.5 - 0.3 / f64::from(round))),
+            ("south".into(), None),
+        ],
         held_out: None,
         seconds: 12.5,
         bytes: 4_000_000,
@@ -80,8 +85,19 @@ fn record(round: u32) -> RoundRecord {
 }
 
 fn progress(kind: TaskKind, done: u32) -> Progress {
-    let task = TaskId { run: RunId(0), round: 3, kind, pass: 0 };
-    Progress { task, done, total: 8, loss: Some(0.25), slices_per_second: 88.4 }
+    let task = TaskId {
+        run: RunId(0),
+        round: 3,
+        kind,
+        pass: 0,
+    };
+    Progress {
+        task,
+        done,
+        total: 8,
+        loss: Some(0.25),
+        slices_per_second: 88.4,
+    }
 }
 
 /// Two rounds are done, the third is trained; one site is not here, another failed before.
@@ -89,13 +105,46 @@ fn busy() -> Status {
     let mut status = Status::new(&federation(), 1000.0);
     let site = "north".to_string();
     status.comes(&site, true);
-    status.hear(&Happening::Joined { site: site.clone(), role: Role::Train }, 1001.0);
-    status.hear(&Happening::Ready { site: site.clone(), inventory: inventory() }, 1002.0);
-    status.hear(&Happening::Failed { site: "south".into(), reason: "the <b>loss</b> is not a number".into() }, 1003.0);
-    status.keep(&facts(2));
+    status.hear(
+        &Notification::Joined {
+            site: site.clone(),
+            role: Role::Train,
+        },
+        1001.0,
+    );
+    status.hear(
+        &Notification::Ready {
+            site: site.clone(),
+            inventory: inventory(),
+        },
+        1002.0,
+    );
+    status.hear(
+        &Notification::Failed {
+            site: "south".into(),
+            reason: "the <b>loss</b> is not a number".into(),
+        },
+        1003.0,
+    );
+    status.keep(&checkpoint(2));
     let (name, sites) = ("federation".to_string(), vec![site.clone(), "south".into()]);
-    status.hear(&Happening::RoundStarted { run: RunId(0), name, round: 3, rounds: 6, sites }, 1004.0);
-    status.hear(&Happening::Progress { site, progress: progress(TaskKind::Train, 3) }, 1006.0);
+    status.hear(
+        &Notification::RoundStarted {
+            run: RunId(0),
+            name,
+            round: 3,
+            rounds: 6,
+            sites,
+        },
+        1004.0,
+    );
+    status.hear(
+        &Notification::Progress {
+            site,
+            progress: progress(TaskKind::Train, 3),
+        },
+        1006.0,
+    );
     status.now = 1010.0;
     status
 }
@@ -104,7 +153,9 @@ fn busy() -> Status {
 fn run_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(folder.path(), &federation(), false).unwrap();
-    [1, 2].iter().for_each(|&round| store.record("federation", &record(round)).unwrap());
+    [1, 2]
+        .iter()
+        .for_each(|&round| store.record("federation", &record(round)).unwrap());
     folder
 }
 
@@ -122,16 +173,27 @@ impl Stage {
     fn open(far: bool) -> Self {
         let folder = run_folder();
         let ip = if far { "0.0.0.0:0" } else { "127.0.0.1:0" };
-        let page: Page = bind(Some(OptionalAddress::At(ip.parse().unwrap())), None).unwrap().unwrap();
+        let page: Page = bind(Some(OptionalAddress::At(ip.parse().unwrap())), None)
+            .unwrap()
+            .unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], page.address.port()));
         let (status, looked_at) = watch::channel(busy());
         let (sender, commands) = mpsc::channel(1);
         let web = Web::open(page, folder.path(), looked_at, sender).unwrap();
-        Self { folder, address, status, commands, web }
+        Self {
+            folder,
+            address,
+            status,
+            commands,
+            web,
+        }
     }
 
     fn token(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("status-token")).unwrap().trim_end().to_owned()
+        std::fs::read_to_string(self.folder.path().join("status-token"))
+            .unwrap()
+            .trim_end()
+            .to_owned()
     }
 
     /// Asks with these header lines besides the end; gives the whole answer.

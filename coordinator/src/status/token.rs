@@ -47,8 +47,15 @@ impl std::fmt::Debug for Token {
 impl Token {
     fn new(text: String) -> Self {
         // What a browser keeps lets it look and is no token: it steers nothing.
-        let cookie = blake3::Hash::from_bytes(blake3::derive_key("lacuna 2026 status page cookie", text.as_bytes()));
-        Self { hash: blake3::hash(text.as_bytes()), cookie: cookie.to_hex().to_string(), text }
+        let cookie = blake3::Hash::from_bytes(blake3::derive_key(
+            "lacuna 2026 status page cookie",
+            text.as_bytes(),
+        ));
+        Self {
+            hash: blake3::hash(text.as_bytes()),
+            cookie: cookie.to_hex().to_string(),
+            text,
+        }
     }
 
     /// Reads a token that is there.
@@ -101,18 +108,29 @@ impl Token {
 pub(super) fn random() -> Result<String, TokenError> {
     let mut bytes = [0; 32];
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider.secure_random.fill(&mut bytes).map_err(|_| TokenError::Random)?;
+    provider
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| TokenError::Random)?;
     Ok(blake3::Hash::from_bytes(bytes).to_hex().to_string())
 }
 
 fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TokenError {
-    move |reason| TokenError::File { action, path: path.into(), reason }
+    move |reason| TokenError::File {
+        action,
+        path: path.into(),
+        reason,
+    }
 }
 
 #[cfg(unix)]
 fn create(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(not(unix))]

@@ -1,4 +1,5 @@
-//! Files that are there whole or not at all: written beside their place, synced, renamed, and the folder synced.
+//! Files that are there whole or not at all: written beside their place, synced, renamed, and the
+//! folder synced.
 
 use super::StoreError;
 use program::private;
@@ -25,7 +26,10 @@ pub(super) struct ModelFile {
 
 impl ModelFile {
     pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { file: AtomicFile::create(path)?, hasher: blake3::Hasher::new() })
+        Ok(Self {
+            file: AtomicFile::create(path)?,
+            hasher: blake3::Hasher::new(),
+        })
     }
 
     pub(super) fn write(&mut self, values: &[f32]) -> Result<(), StoreError> {
@@ -46,26 +50,41 @@ impl AtomicFile {
         let folder = folder(path);
         private::create_folder(folder).map_err(StoreError::io("create", folder))?;
         let temporary = beside(path);
-        let file = private::create_file(&temporary).map_err(StoreError::io("create", &temporary))?;
+        let file =
+            private::create_file(&temporary).map_err(StoreError::io("create", &temporary))?;
         // Blocks of a model are as large, and go to the file without a stop here.
         let writer = BufWriter::with_capacity(1 << 16, file);
-        Ok(Self { path: path.into(), temporary, writer })
+        Ok(Self {
+            path: path.into(),
+            temporary,
+            writer,
+        })
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.writer.write_all(bytes).map_err(StoreError::io("write", &self.temporary))
+        self.writer
+            .write_all(bytes)
+            .map_err(StoreError::io("write", &self.temporary))
     }
 
     /// Writes the whole of another file, which the system does by itself where it can.
     pub(super) fn write_file(&mut self, mut other: File, path: &Path) -> Result<(), StoreError> {
-        let copied = self.writer.flush().and_then(|()| std::io::copy(&mut other, self.writer.get_mut()));
+        let copied = self
+            .writer
+            .flush()
+            .and_then(|()| std::io::copy(&mut other, self.writer.get_mut()));
         copied.map(drop).map_err(StoreError::io("copy", path))
     }
 
     /// Puts the file in its place.
     pub(super) fn commit(mut self) -> Result<(), StoreError> {
-        self.writer.flush().map_err(StoreError::io("write", &self.temporary))?;
-        self.writer.get_ref().sync_all().map_err(StoreError::io("sync", &self.temporary))?;
+        self.writer
+            .flush()
+            .map_err(StoreError::io("write", &self.temporary))?;
+        self.writer
+            .get_ref()
+            .sync_all()
+            .map_err(StoreError::io("sync", &self.temporary))?;
         rename(&self.temporary, &self.path)
     }
 }
@@ -96,18 +115,28 @@ pub(super) fn move_into(from: &Path, to: &Path) -> Result<(), StoreError> {
         rename(from, to)
     };
     // The folder may have been removed just then, because nothing led to what was in it.
-    attempt().or_else(|error| if folder.exists() { Err(error) } else { attempt() })
+    attempt().or_else(|error| {
+        if folder.exists() {
+            Err(error)
+        } else {
+            attempt()
+        }
+    })
 }
 
 /// Puts a file in another's place, for good.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(StoreError::io("write", to))?;
     // A rename is only as lasting as the folder that records it.
-    File::open(folder(to)).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync", folder(to)))
+    File::open(folder(to))
+        .and_then(|folder| folder.sync_all())
+        .map_err(StoreError::io("sync", folder(to)))
 }
 
 fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn beside(path: &Path) -> PathBuf {

@@ -13,7 +13,12 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub(super) fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join(".lock");
     // What another coordinator wrote there must stay.
-    let opened = File::options().create(true).read(true).write(true).truncate(false).open(&path);
+    let opened = File::options()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .open(&path);
     let mut file = opened.map_err(StoreError::io("create", &path))?;
     let taken = file.try_lock().or_else(|_| {
         std::thread::sleep(GLANCE);
@@ -24,7 +29,9 @@ pub(super) fn lock(root: &Path) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => return Err(in_use(root)),
         Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
     }
-    let named = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+    let named = file
+        .set_len(0)
+        .and_then(|()| write!(file, "{}", std::process::id()));
     named.map_err(StoreError::io("write", &path))?;
     Ok(file)
 }
@@ -32,7 +39,10 @@ pub(super) fn lock(root: &Path) -> Result<File, StoreError> {
 /// Somebody works in the folder: who, as far as its lock says.
 pub(crate) fn in_use(root: &Path) -> StoreError {
     let text = std::fs::read_to_string(root.join(".lock")).unwrap_or_default();
-    StoreError::InUse { folder: root.into(), process: text.trim().parse().ok() }
+    StoreError::InUse {
+        folder: root.into(),
+        process: text.trim().parse().ok(),
+    }
 }
 
 /// Whether a coordinator works in the folder.

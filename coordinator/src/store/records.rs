@@ -1,24 +1,35 @@
-//! `records/RUN/round-NNNN.json`: what each finished round did, once that no longer changes. Only people and reports read them.
+//! `records/RUN/round-NNNN.json`: what each finished round did, once that no longer changes. Only
+//! people and reports read them.
 
-use super::{StoreError, facts, plain};
+use super::{StoreError, checkpoint, plain};
 use protocol::outcome::RoundRecord;
 use std::path::{Path, PathBuf};
 
 /// Writes a round's record.
 pub(super) fn write(root: &Path, run: &str, record: &RoundRecord) -> Result<(), StoreError> {
-    facts::seal(&place(root, run, record.round), record)?.commit()
+    checkpoint::seal(&place(root, run, record.round), record)?.commit()
 }
 
 /// The records of the rounds before `last`, in their order, as far as they are there.
-pub fn records(root: &Path, run: &str, last: u32) -> impl Iterator<Item = Result<RoundRecord, StoreError>> {
-    (1..last).filter_map(move |round| facts::unseal(&place(root, run, round)).map_err(unreadable).transpose())
+pub fn records(
+    root: &Path,
+    run: &str,
+    last: u32,
+) -> impl Iterator<Item = Result<RoundRecord, StoreError>> {
+    (1..last).filter_map(move |round| {
+        checkpoint::unseal(&place(root, run, round))
+            .map_err(unreadable)
+            .transpose()
+    })
 }
 
 fn place(root: &Path, run: &str, round: u32) -> PathBuf {
-    root.join("records").join(plain(run)).join(format!("round-{round:04}.json"))
+    root.join("records")
+        .join(plain(run))
+        .join(format!("round-{round:04}.json"))
 }
 
-/// A run can do without a record, but not without its facts.
+/// A run can do without a record, but not without its checkpoint.
 fn unreadable(error: StoreError) -> StoreError {
     match error {
         StoreError::Damaged { path, reason } => StoreError::Record { path, reason },

@@ -3,15 +3,16 @@
 use super::StoreError;
 use aggregation::Source;
 use protocol::codec::transfer::{Arrived, Receiving, TransferError};
-use protocol::delta::Encoding;
 use protocol::message::TransferHeader;
 use protocol::parameters::Manifest;
+use protocol::update_encoding::Encoding;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A file of raw little-endian `f32` values, as long as a model; or of what was learnt from another such file.
+/// A file of raw little-endian `f32` values, as long as a model; or of what was learnt from another
+/// such file.
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
@@ -48,7 +49,11 @@ impl FileSource {
         manifest: &Manifest,
     ) -> Result<Self, StoreError> {
         let start = Box::new(Self::open(start, manifest)?);
-        let base = Base { encoding: encoding.clone(), start, values: Vec::new() };
+        let base = Base {
+            encoding: encoding.clone(),
+            start,
+            values: Vec::new(),
+        };
         Self::of_length(path, encoding.bytes(), Some(base))
     }
 
@@ -62,14 +67,29 @@ impl FileSource {
         let found = file.metadata().map_err(StoreError::io("read", path))?.len();
         if found != bytes {
             let reason = format!("{found} bytes where {bytes} are due");
-            return Err(StoreError::Damaged { path: path.into(), reason });
+            return Err(StoreError::Damaged {
+                path: path.into(),
+                reason,
+            });
         }
-        Ok(Self { path: path.into(), file, buffer: Vec::new(), learnt_from })
+        Ok(Self {
+            path: path.into(),
+            file,
+            buffer: Vec::new(),
+            learnt_from,
+        })
     }
 
     fn fill(&mut self, start: usize, out: &mut [f32]) -> io::Result<()> {
-        let bytes = fetch(&mut self.file, &mut self.buffer, start as u64 * 4, out.len() * 4)?;
-        out.iter_mut().zip(bytes.as_chunks::<4>().0).for_each(|(value, quad)| *value = f32::from_le_bytes(*quad));
+        let bytes = fetch(
+            &mut self.file,
+            &mut self.buffer,
+            start as u64 * 4,
+            out.len() * 4,
+        )?;
+        out.iter_mut()
+            .zip(bytes.as_chunks::<4>().0)
+            .for_each(|(value, quad)| *value = f32::from_le_bytes(*quad));
         Ok(())
     }
 }
@@ -87,7 +107,8 @@ impl Base {
             self.values.resize(span.values.len(), 0.0);
             self.start.read(span.values.start, &mut self.values)?;
             let length = (span.bytes.end - span.bytes.start) as usize;
-            let bytes = fetch(file, buffer, span.bytes.start, length).map_err(StoreError::io("read", path))?;
+            let bytes = fetch(file, buffer, span.bytes.start, length)
+                .map_err(StoreError::io("read", path))?;
             span.decode(bytes, &mut self.values);
             let (first, last) = (from.max(span.values.start), to.min(span.values.end));
             let part = &self.values[first - span.values.start..last - span.values.start];
@@ -97,7 +118,12 @@ impl Base {
     }
 }
 
-fn fetch<'a>(file: &mut File, buffer: &'a mut Vec<u8>, at: u64, length: usize) -> io::Result<&'a [u8]> {
+fn fetch<'a>(
+    file: &mut File,
+    buffer: &'a mut Vec<u8>,
+    at: u64,
+    length: usize,
+) -> io::Result<&'a [u8]> {
     buffer.resize(length, 0);
     file.seek(SeekFrom::Start(at))?;
     file.read_exact(buffer)?;
@@ -110,7 +136,9 @@ impl Source for FileSource {
     fn read(&mut self, start: usize, out: &mut [f32]) -> Result<(), StoreError> {
         match &mut self.learnt_from {
             Some(base) => base.decode((&mut self.file, &mut self.buffer, &self.path), start, out),
-            None => self.fill(start, out).map_err(StoreError::io("read", &self.path)),
+            None => self
+                .fill(start, out)
+                .map_err(StoreError::io("read", &self.path)),
         }
     }
 }
@@ -118,12 +146,21 @@ impl Source for FileSource {
 /// Looks at a file that a transfer brought before a restart as if it came once more.
 pub(super) fn arrive_again(path: &Path, header: TransferHeader) -> Result<Arrived, StoreError> {
     let damaged = |error: TransferError| {
-        let reason = if error == TransferError::Stale { "its content changed".into() } else { error.to_string() };
-        StoreError::Damaged { path: path.into(), reason }
+        let reason = if error == TransferError::Stale {
+            "its content changed".into()
+        } else {
+            error.to_string()
+        };
+        StoreError::Damaged {
+            path: path.into(),
+            reason,
+        }
     };
     let mut file = File::open(path).map_err(StoreError::io("read", path))?;
     let length = file.metadata().map_err(StoreError::io("read", path))?.len();
     let mut receiving = Receiving::begin(header, length).map_err(damaged)?;
-    receiving.resume(&mut file, length).map_err(StoreError::io("read", path))?;
+    receiving
+        .resume(&mut file, length)
+        .map_err(StoreError::io("read", path))?;
     receiving.finish().map_err(damaged)
 }

@@ -2,57 +2,92 @@ use super::*;
 use aggregation::Average;
 use metrics::sequence::SequenceSet;
 use protocol::codec::transfer::{Arrived, Receiving};
-use protocol::federation::{Aggregation, Input};
+use protocol::coordinator::Contribution;
 use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
 use protocol::operating::OperatingPoints;
 use protocol::parameters::{Kind, TensorSpec, from_bytes};
-use protocol::round::Contribution;
+use protocol::settings::{Aggregation, Input};
 
 mod buffered;
 
 fn federation(batch: usize) -> Federation {
-    let text = format!("name = 'x'\nrounds = 2\n[training]\nbatch = {batch}\n[input]\nsequences = ['a']\nslices = 1\n");
+    let text = format!(
+        "name = 'x'\nrounds = 2\n[training]\nbatch = {batch}\n[input]\nsequences = ['a']\nslices = 1\n"
+    );
     Federation::from_toml(&text).unwrap()
 }
 
 fn manifest() -> Arc<Manifest> {
-    let tensor = TensorSpec { name: "head.weight".into(), shape: vec![4], kind: Kind::Weight };
-    Arc::new(Manifest { tensors: vec![tensor] })
+    let tensor = TensorSpec {
+        name: "head.weight".into(),
+        shape: vec![4],
+        kind: Kind::Weight,
+    };
+    Arc::new(Manifest {
+        tensors: vec![tensor],
+    })
 }
 
 fn model(value: f32) -> Parameters {
     Parameters::new(manifest(), vec![value; 4]).unwrap()
 }
 
-fn open(root: &Path) -> (Store, Option<Snapshot>) {
+fn open(root: &Path) -> (Store, Option<Checkpoint>) {
     Store::open(root, &federation(8), false).unwrap()
 }
 
 /// A file as a transfer leaves it.
 fn receive(file: &Path, bytes: &[u8]) -> Arrived {
     fs::write(file, bytes).unwrap();
-    let task = TaskId { run: RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
-    let (length, parameters) = (bytes.len() as u64, ParametersId(*blake3::hash(bytes).as_bytes()));
-    let mut receiving = Receiving::begin(TransferHeader { parameters, bytes: length, task }, length).unwrap();
+    let task = TaskId {
+        run: RunId(0),
+        round: 1,
+        kind: TaskKind::Train,
+        pass: 0,
+    };
+    let (length, parameters) = (
+        bytes.len() as u64,
+        ParametersId(*blake3::hash(bytes).as_bytes()),
+    );
+    let mut receiving = Receiving::begin(
+        TransferHeader {
+            parameters,
+            bytes: length,
+            task,
+        },
+        length,
+    )
+    .unwrap();
     receiving.resume(&mut &bytes[..], length).unwrap();
     receiving.finish().unwrap()
 }
 
-fn offered<'a>(store: &Store, file: &'a Path, place: Place<'_>, manifest: &Manifest) -> (&'a Path, Offered) {
+fn offered<'a>(
+    store: &Store,
+    file: &'a Path,
+    place: Place<'_>,
+    manifest: &Manifest,
+) -> (&'a Path, Offered) {
     (file, store.open_update(file, place, manifest).unwrap())
 }
 
-const START: Place<'_> = Place { run: "federation", round: 0 };
-const FIRST: Place<'_> = Place { run: "federation", round: 1 };
+const START: Place<'_> = Place {
+    run: "federation",
+    round: 0,
+};
+const FIRST: Place<'_> = Place {
+    run: "federation",
+    round: 1,
+};
 
-fn snapshot(rounds: u32) -> Snapshot {
+fn checkpoint(rounds: u32) -> Checkpoint {
     let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
         "threshold":null,"threshold_pooled":null,"threshold_dice":null,"scores":[]},
         "finished":0,"before":{"seconds":0,"bytes":0,"validation":null},"speeds":{},"model":null,"validated":false,"best":null,"done":false}]}"#;
-    let mut snapshot: Snapshot = serde_json::from_str(text).unwrap();
-    snapshot.runs[0].outcome.rounds = vec![record(rounds)];
-    snapshot.runs[0].finished = rounds;
-    snapshot
+    let mut checkpoint: Checkpoint = serde_json::from_str(text).unwrap();
+    checkpoint.runs[0].outcome.rounds = vec![record(rounds)];
+    checkpoint.runs[0].finished = rounds;
+    checkpoint
 }
 
 fn record(round: u32) -> RoundRecord {
@@ -69,9 +104,18 @@ fn record(round: u32) -> RoundRecord {
 }
 
 /// What a federation came to, as the machine says it: with the last round alone.
-fn outcome(facts: &Snapshot) -> Outcome {
-    let runs = facts.runs.iter().map(|run| run.outcome.clone()).collect();
-    Outcome { federation: federation(8), sites: Vec::new(), runs, seconds: 1.0 }
+fn outcome(checkpoint: &Checkpoint) -> Outcome {
+    let runs = checkpoint
+        .runs
+        .iter()
+        .map(|run| run.outcome.clone())
+        .collect();
+    Outcome {
+        federation: federation(8),
+        sites: Vec::new(),
+        runs,
+        seconds: 1.0,
+    }
 }
 
 #[test]
@@ -79,15 +123,15 @@ fn an_outcome_has_all_rounds_but_those_whose_record_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     (1..4).for_each(|round| store.record("federation", &record(round)).unwrap());
-    let facts = snapshot(4);
-    store.persist(&facts).unwrap();
+    let checkpoint = checkpoint(4);
+    store.persist(&checkpoint).unwrap();
     let rounds = || {
-        let mut outcome = outcome(&facts);
-        store.complete(&mut outcome, &facts.runs).unwrap();
+        let mut outcome = outcome(&checkpoint);
+        store.complete(&mut outcome, &checkpoint.runs).unwrap();
         outcome.runs[0].rounds.clone()
     };
     assert_eq!(rounds(), [1, 2, 3, 4].map(record));
-    // A record that stands beyond the facts was written before they were: it is written again.
+    // A record that stands beyond the checkpoint was written before they were: it is written again.
     store.record("federation", &record(4)).unwrap();
     assert_eq!(rounds(), [1, 2, 3, 4].map(record));
     fs::remove_file(folder.path().join("records/federation/round-0002.json")).unwrap();
@@ -99,14 +143,17 @@ fn a_damaged_record_is_named_when_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     store.record("federation", &record(1)).unwrap();
-    store.persist(&snapshot(2)).unwrap();
+    store.persist(&checkpoint(2)).unwrap();
     let path = folder.path().join("records/federation/round-0001.json");
     let mut text = fs::read(&path).unwrap();
     *text.last_mut().unwrap() ^= 1;
     fs::write(&path, text).unwrap();
     drop(store);
     let error = Store::open(folder.path(), &federation(8), false).unwrap_err();
-    assert!(matches!(&error, StoreError::Record { path: named, .. } if *named == path), "{error}");
+    assert!(
+        matches!(&error, StoreError::Record { path: named, .. } if *named == path),
+        "{error}"
+    );
     let failure = program::Failure::from(error);
     assert!(format!("{failure:?}").contains("remove it"), "{failure:?}");
 }
@@ -116,9 +163,9 @@ fn the_facts_come_back_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
     let (store, before) = open(folder.path());
     assert_eq!(before, None);
-    store.persist(&snapshot(2)).unwrap();
+    store.persist(&checkpoint(2)).unwrap();
     drop(store);
-    assert_eq!(open(folder.path()).1, Some(snapshot(2)));
+    assert_eq!(open(folder.path()).1, Some(checkpoint(2)));
 }
 
 /// One that was killed while it wrote leaves two files, not two names of one.
@@ -127,33 +174,52 @@ fn damage_to_the_facts_leaves_those_before_whatever_was_at_work() {
     use std::os::unix::fs::MetadataExt;
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
-    let [state, previous] = ["state.json", "state.previous.json"].map(|name| folder.path().join(name));
+    let [state, previous] =
+        ["state.json", "state.previous.json"].map(|name| folder.path().join(name));
     let content = |path: &Path| fs::metadata(path).unwrap().ino();
     for rounds in 1..4 {
-        store.persist(&snapshot(rounds)).unwrap();
-        // As if it ended before the new facts were in their place.
+        store.persist(&checkpoint(rounds)).unwrap();
+        // As if it ended before the new checkpoint were in their place.
         atomic::hold(&state, &previous).unwrap();
         assert!(!previous.exists() || content(&state) != content(&previous));
     }
-    assert_eq!(facts::read(folder.path()).unwrap(), Some(snapshot(3)));
+    assert_eq!(
+        checkpoint::read(folder.path()).unwrap(),
+        Some(checkpoint(3))
+    );
     fs::rename(&previous, &state).unwrap();
-    assert_eq!(facts::read(folder.path()).unwrap(), Some(snapshot(2)));
+    assert_eq!(
+        checkpoint::read(folder.path()).unwrap(),
+        Some(checkpoint(2))
+    );
 }
 
 #[test]
 fn a_torn_or_changed_state_is_noticed_at_every_byte() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
-    store.persist(&snapshot(1)).unwrap();
+    store.persist(&checkpoint(1)).unwrap();
     let path = folder.path().join("state.json");
     let whole = fs::read(&path).unwrap();
     for at in (0..whole.len()).step_by(7) {
         fs::write(&path, &whole[..at]).unwrap();
-        assert!(matches!(facts::read(folder.path()), Err(StoreError::Damaged { .. })), "cut at {at}");
+        assert!(
+            matches!(
+                checkpoint::read(folder.path()),
+                Err(StoreError::Damaged { .. })
+            ),
+            "cut at {at}"
+        );
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         fs::write(&path, &flipped).unwrap();
-        assert!(matches!(facts::read(folder.path()), Err(StoreError::Damaged { .. })), "flipped at {at}");
+        assert!(
+            matches!(
+                checkpoint::read(folder.path()),
+                Err(StoreError::Damaged { .. })
+            ),
+            "flipped at {at}"
+        );
     }
 }
 
@@ -162,9 +228,19 @@ fn sound_facts_of_another_release_are_not_called_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     drop(store);
-    facts::seal(&folder.path().join("state.json"), &serde_json::json!({ "runs": "many" })).unwrap().commit().unwrap();
+    checkpoint::seal(
+        &folder.path().join("state.json"),
+        &serde_json::json!({ "runs": "many" }),
+    )
+    .unwrap()
+    .commit()
+    .unwrap();
     let error = Store::open(folder.path(), &federation(8), false).unwrap_err();
-    assert!(matches!(error, StoreError::Release { .. }) && error.to_string().contains("another release"), "{error}");
+    assert!(
+        matches!(error, StoreError::Release { .. })
+            && error.to_string().contains("another release"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -172,9 +248,17 @@ fn other_settings_are_refused_by_name_and_a_second_coordinator_too() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     let second = Store::open(folder.path(), &federation(8), false).unwrap_err();
-    assert!(second.to_string().contains(&format!("another coordinator (process {})", std::process::id())), "{second}");
+    assert!(
+        second.to_string().contains(&format!(
+            "another coordinator (process {})",
+            std::process::id()
+        )),
+        "{second}"
+    );
     drop(store);
-    let other = Store::open(folder.path(), &federation(4), false).unwrap_err().to_string();
+    let other = Store::open(folder.path(), &federation(4), false)
+        .unwrap_err()
+        .to_string();
     assert!(other.contains("training.batch was 8 and is 4"), "{other}");
 }
 
@@ -187,21 +271,54 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
         let (received, parameters) = (folder.path().join(site), model(value).id());
         let arrived = receive(&received, &to_bytes(model(value).values()));
         let (checked, distance) = store
-            .accept(offered(&store, &received, FIRST, &manifest()), FIRST, site, &manifest(), arrived)
+            .accept(
+                offered(&store, &received, FIRST, &manifest()),
+                FIRST,
+                site,
+                &manifest(),
+                arrived,
+            )
             .unwrap()
             .unwrap();
         assert!(!received.exists());
-        assert!((distance - 2.0 * f64::from(value)).abs() < 1e-6, "four values from 0 to {value}: {distance}");
-        (Contribution { site: site.into(), parameters, slices, sequences: SequenceSet::full(1), base: 0 }, checked)
+        assert!(
+            (distance - 2.0 * f64::from(value)).abs() < 1e-6,
+            "four values from 0 to {value}: {distance}"
+        );
+        (
+            Contribution {
+                site: site.into(),
+                parameters,
+                slices,
+                sequences: SequenceSet::full(1),
+                base: 0,
+            },
+            checked,
+        )
     });
-    let input = Input { sequences: vec!["a".into()], slices: 1, plane: 16, spacing_mm: None, clip_percentiles: None };
+    let input = Input {
+        sequences: vec!["a".into()],
+        slices: 1,
+        plane: 16,
+        spacing_mm: None,
+        clip_percentiles: None,
+    };
     let manifest = manifest();
-    let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
-    let id = store.aggregate(&average, &store.model(START), FIRST, updates.into()).unwrap();
+    let average = Average {
+        manifest: &manifest,
+        input: &input,
+        rule: Aggregation::FedAvg,
+    };
+    let id = store
+        .aggregate(&average, &store.model(START), FIRST, updates.into())
+        .unwrap();
     assert_eq!(id, model(2.0).id());
     store.verify(FIRST, &manifest, id).unwrap();
     fs::write(store.model(FIRST), to_bytes(&[2.0, 2.0, 2.0, 2.5])).unwrap();
-    assert!(matches!(store.verify(FIRST, &manifest, id), Err(StoreError::Damaged { .. })));
+    assert!(matches!(
+        store.verify(FIRST, &manifest, id),
+        Err(StoreError::Damaged { .. })
+    ));
 }
 
 #[test]
@@ -210,10 +327,19 @@ fn an_update_that_is_not_finite_or_absurdly_far_is_refused_and_removed() {
     let (store, _) = open(folder.path());
     store.put_model(START, &model(0.0)).unwrap();
     let received = folder.path().join("bad");
-    for (value, word) in [(f32::NAN, "head.weight"), (3e38, "away from the model that it started from")] {
+    for (value, word) in [
+        (f32::NAN, "head.weight"),
+        (3e38, "away from the model that it started from"),
+    ] {
         let arrived = receive(&received, &to_bytes(&[1.0, value, 1.0, 1.0]));
         let reason = store
-            .accept(offered(&store, &received, FIRST, &manifest()), FIRST, "north", &manifest(), arrived)
+            .accept(
+                offered(&store, &received, FIRST, &manifest()),
+                FIRST,
+                "north",
+                &manifest(),
+                arrived,
+            )
             .unwrap()
             .unwrap_err();
         assert!(reason.contains(word), "{reason}");
@@ -242,44 +368,75 @@ fn a_run_that_lost_its_facts_is_not_begun_again_over_its_rounds() {
     assert_eq!(open(folder.path()).1, None);
     let (store, _) = open(folder.path());
     store.put_model(FIRST, &model(2.0)).unwrap();
-    store.persist(&snapshot(1)).unwrap();
-    store.persist(&snapshot(1)).unwrap();
+    store.persist(&checkpoint(1)).unwrap();
+    store.persist(&checkpoint(1)).unwrap();
     drop(store);
     fs::remove_file(folder.path().join("state.json")).unwrap();
     let error = Store::open(folder.path(), &federation(8), false).unwrap_err();
     let failure = program::Failure::from(error);
-    assert!(failure.what.contains("state.json is missing"), "{failure:?}");
+    assert!(
+        failure.what.contains("state.json is missing"),
+        "{failure:?}"
+    );
     assert!(failure.hint.unwrap().contains("state.previous.json"));
     fs::remove_file(folder.path().join("state.previous.json")).unwrap();
-    let failure = program::Failure::from(Store::open(folder.path(), &federation(8), false).unwrap_err());
+    let failure =
+        program::Failure::from(Store::open(folder.path(), &federation(8), false).unwrap_err());
     let hint = failure.hint.unwrap();
-    assert!(hint.contains("backup") && hint.contains("another run folder"), "{hint}");
+    assert!(
+        hint.contains("backup") && hint.contains("another run folder"),
+        "{hint}"
+    );
 }
 
 /// Each file and each kind of error has a remedy of its own.
 #[test]
 fn the_remedy_fits_the_file_and_the_error() {
     let root = Path::new("run");
-    let damaged = |name: &str| StoreError::Damaged { path: root.join(name), reason: "cut".into() };
-    let io =
-        |name: &str, kind: io::ErrorKind| StoreError::Io { action: "read", path: root.join(name), error: kind.into() };
+    let damaged = |name: &str| StoreError::Damaged {
+        path: root.join(name),
+        reason: "cut".into(),
+    };
+    let io = |name: &str, kind: io::ErrorKind| StoreError::Io {
+        action: "read",
+        path: root.join(name),
+        error: kind.into(),
+    };
     let model = "federation/round-0002/global.f32";
     let cases = [
-        (damaged("state.json"), "state.previous.json, put in place of state.json"),
+        (
+            damaged("state.json"),
+            "state.previous.json, put in place of state.json",
+        ),
         (damaged(model), "copy of this very file"),
         (damaged("settings.json"), "remove it"),
-        (damaged("federation/round-0002/updates/north.f32"), "asked for again"),
+        (
+            damaged("federation/round-0002/updates/north.f32"),
+            "asked for again",
+        ),
         (io(model, io::ErrorKind::NotFound), "copy of this very file"),
-        (io("settings.json", io::ErrorKind::NotFound), "a run folder has one"),
+        (
+            io("settings.json", io::ErrorKind::NotFound),
+            "a run folder has one",
+        ),
         (io(model, io::ErrorKind::StorageFull), "free the disk"),
-        (io("state.json", io::ErrorKind::QuotaExceeded), "free the disk"),
+        (
+            io("state.json", io::ErrorKind::QuotaExceeded),
+            "free the disk",
+        ),
         (io("state.json", io::ErrorKind::PermissionDenied), "right"),
         (io("state.json", io::ErrorKind::ReadOnlyFilesystem), "right"),
         (io("state.json", io::ErrorKind::Other), "disk is sound"),
     ];
     for (error, remedy) in cases {
         let failure = program::Failure::from(error);
-        assert!(failure.hint.as_ref().is_some_and(|hint| hint.contains(remedy)), "{remedy}: {failure:?}");
+        assert!(
+            failure
+                .hint
+                .as_ref()
+                .is_some_and(|hint| hint.contains(remedy)),
+            "{remedy}: {failure:?}"
+        );
     }
 }
 
@@ -288,12 +445,31 @@ fn only_models_that_something_leads_to_stay() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     for round in 0..=5 {
-        store.put_model(Place { run: "federation", round }, &model(1.0)).unwrap();
+        store
+            .put_model(
+                Place {
+                    run: "federation",
+                    round,
+                },
+                &model(1.0),
+            )
+            .unwrap();
     }
-    let mut snapshot = snapshot(5);
-    snapshot.runs[0].best = Some(protocol::round::Best { round: 2, parameters: model(1.0).id(), score: None });
-    store.prune(&snapshot).unwrap();
-    let kept = (0..=5).filter(|&round| store.model(Place { run: "federation", round }).exists());
+    let mut checkpoint = checkpoint(5);
+    checkpoint.runs[0].best = Some(protocol::coordinator::Best {
+        round: 2,
+        parameters: model(1.0).id(),
+        score: None,
+    });
+    store.prune(&checkpoint).unwrap();
+    let kept = (0..=5).filter(|&round| {
+        store
+            .model(Place {
+                run: "federation",
+                round,
+            })
+            .exists()
+    });
     assert_eq!(kept.collect::<Vec<_>>(), [0, 2, 4, 5]);
 }
 
@@ -301,14 +477,27 @@ fn only_models_that_something_leads_to_stay() {
 fn an_exported_model_is_the_file_that_encoding_gives() {
     let folder = tempfile::tempdir().unwrap();
     let text = "name = 'x'\nrounds = 2\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset = 'tiny'\nwidth = 4\n";
-    let Federation { name, input, model, .. } = Federation::from_toml(text).unwrap();
+    let Federation {
+        name, input, model, ..
+    } = Federation::from_toml(text).unwrap();
     let manifest = Arc::new(protocol::architecture::manifest(&model, &input));
     let (store, _) = open(folder.path());
     let parameters = protocol::architecture::initial(&manifest, 5);
     store.put_model(START, &parameters).unwrap();
-    let points = OperatingPoints { dice: Some(0.25), ..OperatingPoints::default() };
-    let card = ModelCard { name, input, model, round: 0, operating_points: points };
-    store.export(START, &manifest, (&card, parameters.id()), "alone:north").unwrap();
+    let points = OperatingPoints {
+        dice: Some(0.25),
+        ..OperatingPoints::default()
+    };
+    let card = ModelCard {
+        name,
+        input,
+        model,
+        round: 0,
+        operating_points: points,
+    };
+    store
+        .export(START, &manifest, (&card, parameters.id()), "alone:north")
+        .unwrap();
     let path = folder.path().join("models/alone-north.safetensors");
     let written = fs::read(&path).unwrap();
     assert!(written == protocol::model_file::encode(&parameters, &card).unwrap());
@@ -320,50 +509,95 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
     let mut turned = sound.clone();
     turned[100] ^= 1;
     fs::write(&stored, turned).unwrap();
-    let refused = store.export(START, &manifest, (&card, parameters.id()), "alone:north").unwrap_err();
+    let refused = store
+        .export(START, &manifest, (&card, parameters.id()), "alone:north")
+        .unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
-    let variance = manifest.ranges().find(|(spec, _)| spec.is_variance()).unwrap().1.start;
+    let variance = manifest
+        .ranges()
+        .find(|(spec, _)| spec.is_variance())
+        .unwrap()
+        .1
+        .start;
     let mut negative = sound;
     negative[4 * variance..][..4].copy_from_slice(&(-1.0f32).to_le_bytes());
     fs::write(&stored, &negative).unwrap();
     let id = ParametersId(*blake3::hash(&negative).as_bytes());
-    let refused = store.export(START, &manifest, (&card, id), "alone:north").unwrap_err().to_string();
-    assert!(refused.contains("backbone.bn1.running_var") && !path.exists(), "{refused}");
+    let refused = store
+        .export(START, &manifest, (&card, id), "alone:north")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("backbone.bn1.running_var") && !path.exists(),
+        "{refused}"
+    );
 }
 
-/// An update that travelled rounded is averaged as what the site rounded it to, and found again after a restart.
+/// An update that travelled rounded is averaged as what the site rounded it to, and found again
+/// after a restart.
 #[test]
 fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let folder = tempfile::tempdir().unwrap();
     let text = "name = 'x'\nrounds = 2\nupdates = 'int8'\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset = 'tiny'\nwidth = 4\n";
     let federation = Federation::from_toml(text).unwrap();
-    let manifest = Arc::new(protocol::architecture::manifest(&federation.model, &federation.input));
+    let manifest = Arc::new(protocol::architecture::manifest(
+        &federation.model,
+        &federation.input,
+    ));
     let (store, _) = Store::open(folder.path(), &federation, false).unwrap();
     let start = protocol::architecture::initial(&manifest, 1);
     store.put_model(START, &start).unwrap();
     let encoding = Encoding::new(&manifest, Precision::Int8).unwrap();
     assert!(store.update_bytes(&manifest) < manifest.bytes() * 3 / 10);
-    let learnt: Vec<f32> = start.values().iter().zip(0u32..).map(|(v, i)| v + 0.01 * (i % 7) as f32).collect();
+    let learnt: Vec<f32> = start
+        .values()
+        .iter()
+        .zip(0u32..)
+        .map(|(v, i)| v + 0.01 * (i % 7) as f32)
+        .collect();
     let mut lost = vec![0.0; manifest.len()];
     let bytes = encoding.encode(start.values(), &learnt, &mut lost);
     let received = folder.path().join("received");
     let arrived = receive(&received, &bytes);
     let id = arrived.header().parameters;
     let (checked, distance) = store
-        .accept(offered(&store, &received, FIRST, &manifest), FIRST, "north", &manifest, arrived)
+        .accept(
+            offered(&store, &received, FIRST, &manifest),
+            FIRST,
+            "north",
+            &manifest,
+            arrived,
+        )
         .unwrap()
         .unwrap();
     assert!(distance > 0.0);
     drop(checked);
     let again = store.accepted(FIRST, "north", &manifest, id).unwrap();
-    let north =
-        Contribution { site: "north".into(), parameters: id, slices: 3, sequences: SequenceSet::full(1), base: 0 };
-    let average = Average { manifest: &manifest, input: &federation.input, rule: Aggregation::SequenceAware };
-    store.aggregate(&average, &store.model(START), FIRST, vec![(north, again)]).unwrap();
-    let sent: Vec<f32> = learnt.iter().zip(&lost).map(|(learnt, lost)| learnt - lost).collect();
+    let north = Contribution {
+        site: "north".into(),
+        parameters: id,
+        slices: 3,
+        sequences: SequenceSet::full(1),
+        base: 0,
+    };
+    let average = Average {
+        manifest: &manifest,
+        input: &federation.input,
+        rule: Aggregation::SequenceAware,
+    };
+    store
+        .aggregate(&average, &store.model(START), FIRST, vec![(north, again)])
+        .unwrap();
+    let sent: Vec<f32> = learnt
+        .iter()
+        .zip(&lost)
+        .map(|(learnt, lost)| learnt - lost)
+        .collect();
     let made = from_bytes(&fs::read(store.model(FIRST)).unwrap()).unwrap();
     assert!(
-        made.iter().zip(&sent).all(|(made, sent)| (made - sent).abs() <= 1e-6),
+        made.iter()
+            .zip(&sent)
+            .all(|(made, sent)| (made - sent).abs() <= 1e-6),
         "more was lost than the site knows"
     );
 
@@ -373,14 +607,25 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     wrong[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     let arrived = receive(&received, &wrong);
     let reason = store
-        .accept(offered(&store, &received, FIRST, &manifest), FIRST, "south", &manifest, arrived)
+        .accept(
+            offered(&store, &received, FIRST, &manifest),
+            FIRST,
+            "south",
+            &manifest,
+            arrived,
+        )
         .unwrap()
         .unwrap_err();
     assert!(reason.contains("backbone.conv1.weight"), "{reason}");
-    let path = folder.path().join("federation/round-0001/updates/north.int8");
+    let path = folder
+        .path()
+        .join("federation/round-0001/updates/north.int8");
     let mut changed = fs::read(&path).unwrap();
     changed[100] ^= 1;
     fs::write(&path, changed).unwrap();
     let damaged = store.accepted(FIRST, "north", &manifest, id).unwrap_err();
-    assert!(matches!(&damaged, StoreError::Damaged { reason, .. } if reason.contains("changed")), "{damaged}");
+    assert!(
+        matches!(&damaged, StoreError::Damaged { reason, .. } if reason.contains("changed")),
+        "{damaged}"
+    );
 }

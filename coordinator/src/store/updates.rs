@@ -5,15 +5,15 @@ use super::source::{self, FileSource};
 use super::{Place, Store, StoreError, json, unsound};
 use aggregation::{AggregateError, Average, Checked, Versions};
 use protocol::codec::transfer::Arrived;
-use protocol::federation::Precision;
+use protocol::coordinator::Contribution;
 use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
 use protocol::parameters::{Manifest, ParametersId};
-use protocol::round::Contribution;
+use protocol::settings::Precision;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A received update and the model that it started from, open to be checked: whatever is removed after that, both stay
-/// readable.
+/// A received update and the model that it started from, open to be checked: whatever is removed
+/// after that, both stay readable.
 #[derive(Debug)]
 pub struct Offered {
     update: FileSource,
@@ -25,20 +25,33 @@ impl Store {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn open_update(&self, file: &Path, place: Place<'_>, manifest: &Manifest) -> Result<Offered, StoreError> {
+    pub fn open_update(
+        &self,
+        file: &Path,
+        place: Place<'_>,
+        manifest: &Manifest,
+    ) -> Result<Offered, StoreError> {
         let start = FileSource::open(&self.start(place), manifest)?;
-        Ok(Offered { update: self.open_stored(file, place, manifest)?, start })
+        Ok(Offered {
+            update: self.open_stored(file, place, manifest)?,
+            start,
+        })
     }
 
-    fn open_stored(&self, file: &Path, place: Place<'_>, manifest: &Manifest) -> Result<FileSource, StoreError> {
+    fn open_stored(
+        &self,
+        file: &Path,
+        place: Place<'_>,
+        manifest: &Manifest,
+    ) -> Result<FileSource, StoreError> {
         match &self.encoding {
             None => FileSource::open(file, manifest),
             Some(encoding) => FileSource::encoded(file, &self.start(place), encoding, manifest),
         }
     }
 
-    /// Takes a received file in as a site's update, unless it is none. A refused one is removed. Gives the update, and how far
-    /// it is from the model that it started from.
+    /// Takes a received file in as a site's update, unless it is none. A refused one is removed.
+    /// Gives the update, and how far it is from the model that it started from.
     ///
     /// # Errors
     /// The outer one when the disk refuses; the inner one says why the update is refused.
@@ -51,10 +64,12 @@ impl Store {
         arrived: Arrived,
     ) -> Result<Result<(Checked<FileSource>, f64), String>, StoreError> {
         let Offered { update, mut start } = offered;
-        let measured = self.take(update, manifest, &arrived).and_then(|mut checked| {
-            let distance = checked.measure(&mut start, manifest)?;
-            Ok((checked, distance))
-        });
+        let measured = self
+            .take(update, manifest, &arrived)
+            .and_then(|mut checked| {
+                let distance = checked.measure(&mut start, manifest)?;
+                Ok((checked, distance))
+            });
         match measured {
             Ok(taken) => {
                 let target = self.update(place, site);
@@ -93,17 +108,31 @@ impl Store {
         id: ParametersId,
     ) -> Result<Checked<FileSource>, StoreError> {
         let path = self.update(place, site);
-        let task = TaskId { run: RunId(0), round: place.round, kind: TaskKind::Train, pass: 0 };
-        let arrived =
-            source::arrive_again(&path, TransferHeader { parameters: id, bytes: self.update_bytes(manifest), task })?;
+        let task = TaskId {
+            run: RunId(0),
+            round: place.round,
+            kind: TaskKind::Train,
+            pass: 0,
+        };
+        let arrived = source::arrive_again(
+            &path,
+            TransferHeader {
+                parameters: id,
+                bytes: self.update_bytes(manifest),
+                task,
+            },
+        )?;
         let source = self.open_stored(&path, place, manifest)?;
-        self.take(source, manifest, &arrived).map_err(|error| unsound(&path, error))
+        self.take(source, manifest, &arrived)
+            .map_err(|error| unsound(&path, error))
     }
 
     /// How many bytes an update takes.
     #[must_use]
     pub fn update_bytes(&self, manifest: &Manifest) -> u64 {
-        self.encoding.as_ref().map_or(manifest.bytes(), |encoding| encoding.bytes())
+        self.encoding
+            .as_ref()
+            .map_or(manifest.bytes(), |encoding| encoding.bytes())
     }
 
     pub(super) fn update(&self, place: Place<'_>, site: &str) -> PathBuf {
@@ -112,19 +141,29 @@ impl Store {
             Precision::Bf16 => "bf16",
             Precision::Int8 => "int8",
         };
-        self.round(place).join("updates").join(format!("{site}.{extension}"))
+        self.round(place)
+            .join("updates")
+            .join(format!("{site}.{extension}"))
     }
 
     /// The model that a round's sites start from.
     fn start(&self, Place { run, round }: Place<'_>) -> PathBuf {
-        self.model(Place { run, round: round.saturating_sub(1) })
+        self.model(Place {
+            run,
+            round: round.saturating_sub(1),
+        })
     }
 
     /// Stores a model once more, in the place of another round's.
     ///
     /// # Errors
     /// When the disk refuses, or the model is not there.
-    pub fn restore(&self, from: Place<'_>, to: Place<'_>, manifest: &Manifest) -> Result<(), StoreError> {
+    pub fn restore(
+        &self,
+        from: Place<'_>,
+        to: Place<'_>,
+        manifest: &Manifest,
+    ) -> Result<(), StoreError> {
         let path = self.model(from);
         let model = FileSource::open(&path, manifest)?;
         let mut file = AtomicFile::create(&self.model(to))?;
@@ -151,10 +190,12 @@ impl Store {
         file.commit()
     }
 
-    /// Moves a buffer's updates into the next model of their lineage, and says who counted for what, from which model.
+    /// Moves a buffer's updates into the next model of their lineage, and says who counted for
+    /// what, from which model.
     ///
     /// # Errors
-    /// When the disk refuses, the updates are not what their summaries say, or a model that one started from is gone.
+    /// When the disk refuses, the updates are not what their summaries say, or a model that one
+    /// started from is gone.
     pub fn aggregate_buffer(
         &self,
         average: &Average<'_>,
@@ -164,9 +205,21 @@ impl Store {
     ) -> Result<ParametersId, StoreError> {
         let summary = self.summarise(place, &updates)?;
         let newest = place.round.saturating_sub(1);
-        let versions = updates.iter().map(|(contribution, _)| contribution.base).chain([newest]);
-        let open = |round| Ok((round, FileSource::open(&self.model(Place { round, ..place }), average.manifest)?));
-        let versions = Versions { newest, models: versions.map(open).collect::<Result<_, StoreError>>()?, rate };
+        let versions = updates
+            .iter()
+            .map(|(contribution, _)| contribution.base)
+            .chain([newest]);
+        let open = |round| {
+            Ok((
+                round,
+                FileSource::open(&self.model(Place { round, ..place }), average.manifest)?,
+            ))
+        };
+        let versions = Versions {
+            newest,
+            models: versions.map(open).collect::<Result<_, StoreError>>()?,
+            rate,
+        };
         let mut file = ModelFile::create(&self.model(place))?;
         let added = average.run_buffered(versions, updates, |values| file.write(values));
         added.map_err(|error| unsound(&summary, error))?;
@@ -180,7 +233,10 @@ impl Store {
         updates: &[(Contribution, Checked<FileSource>)],
     ) -> Result<PathBuf, StoreError> {
         let summary = self.round(place).join("updates.json");
-        let contributions: Vec<&Contribution> = updates.iter().map(|(contribution, _)| contribution).collect();
+        let contributions: Vec<&Contribution> = updates
+            .iter()
+            .map(|(contribution, _)| contribution)
+            .collect();
         write_whole(&summary, &json(&contributions, &summary)?)?;
         Ok(summary)
     }

@@ -12,7 +12,11 @@ const SEQUENCES: usize = 3;
 const SLICES: usize = 2;
 
 fn manifest() -> Manifest {
-    let spec = |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.into(), kind };
+    let spec = |name: &str, shape: &[usize], kind| TensorSpec {
+        name: name.into(),
+        shape: shape.into(),
+        kind,
+    };
     Manifest {
         tensors: vec![
             spec("backbone.bn0.running_mean", &[3], Kind::RunningStatistic),
@@ -25,7 +29,13 @@ fn manifest() -> Manifest {
 
 fn input() -> Input {
     let sequences = (0..SEQUENCES).map(|i| format!("s{i}")).collect();
-    Input { sequences, slices: SLICES, plane: 16, spacing_mm: None, clip_percentiles: None }
+    Input {
+        sequences,
+        slices: SLICES,
+        plane: 16,
+        spacing_mm: None,
+        clip_percentiles: None,
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -41,15 +51,34 @@ fn id(values: &[f32]) -> ParametersId {
 
 fn update(index: usize, site: &Site) -> (Contribution, Checked<&[f32]>) {
     let parameters = id(&site.values);
-    let Site { slices, sequences, .. } = *site;
+    let Site {
+        slices, sequences, ..
+    } = *site;
     let checked = Checked::check(site.values.as_slice(), &manifest(), parameters).unwrap();
-    (Contribution { site: format!("site-{index}"), parameters, slices, sequences, base: 0 }, checked)
+    (
+        Contribution {
+            site: format!("site-{index}"),
+            parameters,
+            slices,
+            sequences,
+            base: 0,
+        },
+        checked,
+    )
 }
 
-fn average(rule: Aggregation, start: &[f32], updates: Vec<(Contribution, Checked<&[f32]>)>) -> Vec<f32> {
+fn average(
+    rule: Aggregation,
+    start: &[f32],
+    updates: Vec<(Contribution, Checked<&[f32]>)>,
+) -> Vec<f32> {
     let mut new = Vec::new();
     let (manifest, input) = (manifest(), input());
-    let average = Average { manifest: &manifest, input: &input, rule };
+    let average = Average {
+        manifest: &manifest,
+        input: &input,
+        rule,
+    };
     let write = |values: &[f32]| {
         new.extend_from_slice(values);
         Ok(())
@@ -63,7 +92,11 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 fn all(sites: &[Site]) -> Vec<(Contribution, Checked<&[f32]>)> {
-    sites.iter().enumerate().map(|(index, site)| update(index, site)).collect()
+    sites
+        .iter()
+        .enumerate()
+        .map(|(index, site)| update(index, site))
+        .collect()
 }
 
 fn sites(most: usize) -> impl Strategy<Value = Vec<Site>> {
@@ -124,13 +157,26 @@ fn a_stem_block_is_averaged_over_the_sites_that_hold_its_sequence() {
     };
     // Sequence 0: both sites; sequence 1: the second alone; sequence 2: nobody.
     let sites = [constant(1.0, 3, 0b001), constant(5.0, 1, 0b011)];
-    let new = average(Aggregation::SequenceAware, &vec![-7.0; manifest().len()], all(&sites));
+    let new = average(
+        Aggregation::SequenceAware,
+        &vec![-7.0; manifest().len()],
+        all(&sites),
+    );
     let stem = &new[3..3 + OUT * SEQUENCES * SLICES * 2];
     for out in stem.chunks(SEQUENCES * SLICES * 2) {
-        assert_eq!(out, [2.0, 2.0, 2.0, 2.0, 5.0, 5.0, 5.0, 5.0, -7.0, -7.0, -7.0, -7.0]);
+        assert_eq!(
+            out,
+            [
+                2.0, 2.0, 2.0, 2.0, 5.0, 5.0, 5.0, 5.0, -7.0, -7.0, -7.0, -7.0
+            ]
+        );
     }
     let rest: Vec<f32> = new[..3].iter().chain(&new[27..]).copied().collect();
-    assert_eq!(rest, vec![2.0; 11], "running statistics and other weights are averaged over all");
+    assert_eq!(
+        rest,
+        vec![2.0; 11],
+        "running statistics and other weights are averaged over all"
+    );
 }
 
 #[test]
@@ -140,24 +186,47 @@ fn what_is_not_finite_or_not_what_it_says_is_no_update() {
     assert!(matches!(other, AggregateError::Hash { .. }));
     values[4] = f32::INFINITY;
     let bad = Checked::check(values.as_slice(), &manifest(), id(&values)).unwrap_err();
-    assert_eq!(bad, AggregateError::Parameters(ParametersError::NotFinite { tensor: STEM.into(), index: 1 }));
+    assert_eq!(
+        bad,
+        AggregateError::Parameters(ParametersError::NotFinite {
+            tensor: STEM.into(),
+            index: 1
+        })
+    );
 }
 
 #[test]
 fn a_site_counts_once_and_only_with_its_own_summary() {
-    let site = Site { values: vec![1.0; manifest().len()], slices: 2, sequences: SequenceSet::full(3) };
+    let site = Site {
+        values: vec![1.0; manifest().len()],
+        slices: 2,
+        sequences: SequenceSet::full(3),
+    };
     let (manifest, input) = (manifest(), input());
-    let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
+    let average = Average {
+        manifest: &manifest,
+        input: &input,
+        rule: Aggregation::FedAvg,
+    };
     let run = |updates| average.run(site.values.as_slice(), updates, |_| Ok(()));
-    assert_eq!(run(vec![update(0, &site), update(0, &site)]), Err(AggregateError::Mismatch("site-0".into())));
+    assert_eq!(
+        run(vec![update(0, &site), update(0, &site)]),
+        Err(AggregateError::Mismatch("site-0".into()))
+    );
     let (mut contribution, checked) = update(0, &site);
     contribution.parameters = ParametersId([9; 32]);
-    assert_eq!(run(vec![(contribution, checked)]), Err(AggregateError::Mismatch("site-0".into())));
+    assert_eq!(
+        run(vec![(contribution, checked)]),
+        Err(AggregateError::Mismatch("site-0".into()))
+    );
     assert_eq!(run(Vec::new()), Err(AggregateError::Empty));
 }
 
 /// The update of one site, measured from a model of these values.
-fn measured(start: f32, change: impl Fn(&mut Vec<f32>)) -> Result<f64, AggregateError<std::convert::Infallible>> {
+fn measured(
+    start: f32,
+    change: impl Fn(&mut Vec<f32>),
+) -> Result<f64, AggregateError<std::convert::Infallible>> {
     let base = vec![start; manifest().len()];
     let mut values = base.clone();
     change(&mut values);
@@ -177,17 +246,34 @@ fn a_variance_below_zero_is_refused_by_name_and_any_other_value_may_be() {
     let variance = manifest().len() - 2;
     let refused = measured(0.5, |values| values[variance] = -1e6).unwrap_err();
     let tensor = "backbone.bn1.running_var".to_string();
-    assert_eq!(refused, AggregateError::Parameters(ParametersError::Variance { tensor, index: 2, value: -1e6 }));
+    assert_eq!(
+        refused,
+        AggregateError::Parameters(ParametersError::Variance {
+            tensor,
+            index: 2,
+            value: -1e6
+        })
+    );
     assert!(measured(0.5, |values| values[variance] = 0.0).is_ok());
-    assert!(measured(0.5, |values| (values[0], values[4], values[28]) = (-9.0, -9.0, -9.0)).is_ok());
+    assert!(
+        measured(0.5, |values| (values[0], values[4], values[28]) =
+            (-9.0, -9.0, -9.0))
+        .is_ok()
+    );
 }
 
 #[test]
 fn a_distance_that_no_training_goes_is_refused_with_the_models_size() {
     let refused = measured(0.5, |values| values[4] = 3e38).unwrap_err();
-    assert!(matches!(refused, AggregateError::Far { distance, .. } if distance > 1e38), "{refused}");
+    assert!(
+        matches!(refused, AggregateError::Far { distance, .. } if distance > 1e38),
+        "{refused}"
+    );
     // A model of 35 halves has a size of 3.
     assert!(measured(0.5, |values| values[4] = 2900.0).is_ok());
     assert!(measured(0.5, |values| values[4] = 3100.0).is_err());
-    assert!(measured(0.0, |values| values[4] = 900.0).is_ok(), "a model of zeros may be changed, too");
+    assert!(
+        measured(0.0, |values| values[4] = 900.0).is_ok(),
+        "a model of zeros may be changed, too"
+    );
 }

@@ -1,7 +1,8 @@
 //! Connected components of a mask.
 //!
-//! Works on runs of voxels along the width instead of voxels (He, Chao & Suzuki 2008): the first pass finds the runs
-//! and joins each with the runs it touches in earlier rows by union-find, the second writes the labels.
+//! Works on runs of voxels along the width instead of voxels (He, Chao & Suzuki 2008): the first
+//! pass finds the runs and joins each with the runs it touches in earlier rows by union-find, the
+//! second writes the labels.
 
 use super::window::Window;
 use std::ops::Range;
@@ -28,8 +29,8 @@ impl Connectivity {
         }
     }
 
-    /// The earlier rows that a row touches, as steps in depth and height, and how far beyond a run's ends its
-    /// neighbours there may lie.
+    /// The earlier rows that a row touches, as steps in depth and height, and how far beyond a
+    /// run's ends its neighbours there may lie.
     fn earlier_rows(self) -> &'static [(usize, isize, usize)] {
         match self {
             Self::Six => &[(0, -1, 0), (1, 0, 0)],
@@ -58,26 +59,46 @@ impl Components {
     /// Voxels of the component with a label, none for label 0.
     #[must_use]
     pub fn size(&self, label: u32) -> u64 {
-        (label as usize).checked_sub(1).and_then(|i| self.sizes.get(i)).copied().unwrap_or(0)
+        (label as usize)
+            .checked_sub(1)
+            .and_then(|i| self.sizes.get(i))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// The same components, less their voxels where `mask` is zero. Labels stay as they are.
     #[must_use]
     pub fn restricted(&self, mask: &[u8]) -> Self {
-        let labels: Vec<u32> =
-            self.labels.iter().zip(mask).map(|(&label, &voxel)| if voxel == 0 { 0 } else { label }).collect();
+        let labels: Vec<u32> = self
+            .labels
+            .iter()
+            .zip(mask)
+            .map(|(&label, &voxel)| if voxel == 0 { 0 } else { label })
+            .collect();
         let mut sizes = vec![0; self.sizes.len() + 1];
         labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        Self { labels, sizes: sizes.split_off(1) }
+        Self {
+            labels,
+            sizes: sizes.split_off(1),
+        }
     }
 
-    /// The smallest window around each component on its grid of `dims`; `None` for one without voxels.
+    /// The smallest window around each component on its grid of `dims`; `None` for one without
+    /// voxels.
     #[must_use]
     pub fn windows(&self, dims: [usize; 3]) -> Vec<Option<Window>> {
         let mut windows = vec![None::<Window>; self.sizes.len()];
-        for (i, &label) in self.labels.iter().enumerate().filter(|&(_, &label)| label != 0) {
+        for (i, &label) in self
+            .labels
+            .iter()
+            .enumerate()
+            .filter(|&(_, &label)| label != 0)
+        {
             let origin = [i / (dims[1] * dims[2]), i / dims[2] % dims[1], i % dims[2]];
-            let here = Window { origin, dims: [1; 3] };
+            let here = Window {
+                origin,
+                dims: [1; 3],
+            };
             let window = &mut windows[label as usize - 1];
             *window = Some(window.map_or(here, |window| window.joined(&here)));
         }
@@ -103,14 +124,21 @@ impl Components {
 /// If `mask` does not have as many voxels as `dims`.
 #[must_use]
 pub fn components(mask: &[u8], dims: [usize; 3], connectivity: Connectivity) -> Components {
-    assert_eq!(mask.len(), dims.iter().product::<usize>(), "the mask has other dimensions");
+    assert_eq!(
+        mask.len(),
+        dims.iter().product::<usize>(),
+        "the mask has other dimensions"
+    );
     let [depth, height, width] = dims;
     let mut runs = Runs::default();
     for (z, y) in (0..depth).flat_map(|z| (0..height).map(move |y| (z, y))) {
         let row = z * height + y;
         runs.scan(&mask[row * width..(row + 1) * width], row * width);
         for &(dz, dy, reach) in connectivity.earlier_rows() {
-            if let (Some(z), Some(y)) = (z.checked_sub(dz), y.checked_add_signed(dy).filter(|&y| y < height)) {
+            if let (Some(z), Some(y)) = (
+                z.checked_sub(dz),
+                y.checked_add_signed(dy).filter(|&y| y < height),
+            ) {
                 runs.join(row, z * height + y, width, reach);
             }
         }
@@ -133,8 +161,15 @@ impl Runs {
     fn scan(&mut self, row: &[u8], offset: usize) {
         let first = self.runs.len();
         let mut x = 0;
-        while let Some(start) = row[x..].iter().position(|&voxel| voxel != 0).map(|skip| x + skip) {
-            let end = row[start..].iter().position(|&voxel| voxel == 0).map_or(row.len(), |length| start + length);
+        while let Some(start) = row[x..]
+            .iter()
+            .position(|&voxel| voxel != 0)
+            .map(|skip| x + skip)
+        {
+            let end = row[start..]
+                .iter()
+                .position(|&voxel| voxel == 0)
+                .map_or(row.len(), |length| start + length);
             self.parents.push(self.runs.len() as u32);
             self.runs.push(offset + start..offset + end);
             x = end;
@@ -142,13 +177,17 @@ impl Runs {
         self.rows.push(first..self.runs.len());
     }
 
-    /// Joins the runs of a row with those of an earlier one that lie within `reach` of touching along the width.
+    /// Joins the runs of a row with those of an earlier one that lie within `reach` of touching
+    /// along the width.
     fn join(&mut self, row: usize, earlier: usize, width: usize, reach: usize) {
         let (here, there) = (self.rows[row].clone(), self.rows[earlier].clone());
         let shift = (row - earlier) * width;
         let (mut a, mut b) = (here.start, there.start);
         while a < here.end && b < there.end {
-            let (left, right) = (self.runs[a].clone(), self.runs[b].start + shift..self.runs[b].end + shift);
+            let (left, right) = (
+                self.runs[a].clone(),
+                self.runs[b].start + shift..self.runs[b].end + shift,
+            );
             if left.start < right.end + reach && right.start < left.end + reach {
                 self.union(a as u32, b as u32);
             }

@@ -26,19 +26,30 @@ impl Confusion {
             called += u64::from(call != 0);
         }
         let all = reference.len().min(prediction.len()) as u64;
-        Self { tp: both, fp: called - both, fn_: lesion - both, tn: all + both - lesion - called }
+        Self {
+            tp: both,
+            fp: called - both,
+            fn_: lesion - both,
+            tn: all + both - lesion - called,
+        }
     }
 
     /// `2 tp / (2 tp + fp + fn)` (Dice 1945); `None` where there is no lesion and none was called.
     #[must_use]
     pub fn dice(&self) -> Option<f64> {
-        ratio(2.0 * self.tp as f64, 2.0 * self.tp as f64 + self.fp as f64 + self.fn_ as f64)
+        ratio(
+            2.0 * self.tp as f64,
+            2.0 * self.tp as f64 + self.fp as f64 + self.fn_ as f64,
+        )
     }
 
     /// `tp / (tp + fp + fn)` (Jaccard 1912); `None` where there is no lesion and none was called.
     #[must_use]
     pub fn iou(&self) -> Option<f64> {
-        ratio(self.tp as f64, self.tp as f64 + self.fp as f64 + self.fn_ as f64)
+        ratio(
+            self.tp as f64,
+            self.tp as f64 + self.fp as f64 + self.fn_ as f64,
+        )
     }
 
     /// `tp / (tp + fp)`: the positive predictive value; `None` where nothing was called lesion.
@@ -59,19 +70,26 @@ impl Confusion {
         ratio(self.tn as f64, self.tn as f64 + self.fp as f64)
     }
 
-    /// Called volume less true volume, as a share of the true one: `(fp - fn) / (tp + fn)`; `None` without lesion.
+    /// Called volume less true volume, as a share of the true one: `(fp - fn) / (tp + fn)`; `None`
+    /// without lesion.
     #[must_use]
     pub fn volume_error(&self) -> Option<f64> {
-        ratio(self.fp as f64 - self.fn_ as f64, self.tp as f64 + self.fn_ as f64)
+        ratio(
+            self.fp as f64 - self.fn_ as f64,
+            self.tp as f64 + self.fn_ as f64,
+        )
     }
 }
 
 impl AtThreshold {
-    /// The voxel counts. A site reports no true negatives at a threshold: `voxels` is how many the case has.
+    /// The voxel counts. A site reports no true negatives at a threshold: `voxels` is how many the
+    /// case has.
     #[must_use]
     pub fn confusion(&self, voxels: u64) -> Confusion {
-        let called_or_lesion =
-            self.true_positive.saturating_add(self.false_positive).saturating_add(self.false_negative);
+        let called_or_lesion = self
+            .true_positive
+            .saturating_add(self.false_positive)
+            .saturating_add(self.false_negative);
         Confusion {
             tp: self.true_positive,
             fp: self.false_positive,
@@ -94,10 +112,16 @@ mod tests {
     #[test]
     fn an_empty_case_has_no_dice_and_a_missed_lesion_has_zero() {
         let empty = Confusion::of_masks(&[0, 0], &[0, 0]);
-        assert_eq!((empty.dice(), empty.iou(), empty.precision(), empty.recall()), (None, None, None, None));
+        assert_eq!(
+            (empty.dice(), empty.iou(), empty.precision(), empty.recall()),
+            (None, None, None, None)
+        );
         assert_eq!(empty.specificity(), Some(1.0));
         let missed = Confusion::of_masks(&[1, 0], &[0, 0]);
-        assert_eq!((missed.dice(), missed.precision(), missed.recall()), (Some(0.0), None, Some(0.0)));
+        assert_eq!(
+            (missed.dice(), missed.precision(), missed.recall()),
+            (Some(0.0), None, Some(0.0))
+        );
         assert_eq!(missed.volume_error(), Some(-1.0));
     }
 

@@ -2,7 +2,8 @@
 
 use super::components::Connectivity;
 
-/// Adds to a mask of `dims` (width fastest) every voxel next to one of its own; the result is 0 or 1.
+/// Adds to a mask of `dims` (width fastest) every voxel next to one of its own; the result is 0 or
+/// 1.
 #[must_use]
 pub fn dilated(mask: &[u8], dims: [usize; 3], connectivity: Connectivity) -> Vec<u8> {
     let [depth, height, width] = dims;
@@ -14,7 +15,9 @@ pub fn dilated(mask: &[u8], dims: [usize; 3], connectivity: Connectivity) -> Vec
             continue;
         }
         for (z, y, distance) in rows_around(z, y, depth, height) {
-            let Some(reach) = connectivity.steps().checked_sub(distance) else { continue };
+            let Some(reach) = connectivity.steps().checked_sub(distance) else {
+                continue;
+            };
             let start = (z * height + y) * width;
             spread(row, &mut grown[start..start + width], reach > 0);
         }
@@ -23,7 +26,12 @@ pub fn dilated(mask: &[u8], dims: [usize; 3], connectivity: Connectivity) -> Vec
 }
 
 /// The row itself and its neighbours, with how many axes they differ in.
-fn rows_around(z: usize, y: usize, depth: usize, height: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+fn rows_around(
+    z: usize,
+    y: usize,
+    depth: usize,
+    height: usize,
+) -> impl Iterator<Item = (usize, usize, usize)> {
     let zs = z.saturating_sub(1)..(z + 2).min(depth);
     zs.flat_map(move |near_z| {
         let ys = y.saturating_sub(1)..(y + 2).min(height);
@@ -55,10 +63,18 @@ mod tests {
     fn one_voxel_grows_to_its_neighbourhood_and_no_further_than_the_grid() {
         let mut mask = [0u8; 27];
         mask[13] = 4;
-        let grown =
-            |mask: &[u8], connectivity| dilated(mask, [3, 3, 3], connectivity).iter().map(|&v| usize::from(v)).sum();
-        let sizes: [usize; 3] =
-            [Connectivity::Six, Connectivity::Eighteen, Connectivity::TwentySix].map(|c| grown(&mask, c));
+        let grown = |mask: &[u8], connectivity| {
+            dilated(mask, [3, 3, 3], connectivity)
+                .iter()
+                .map(|&v| usize::from(v))
+                .sum()
+        };
+        let sizes: [usize; 3] = [
+            Connectivity::Six,
+            Connectivity::Eighteen,
+            Connectivity::TwentySix,
+        ]
+        .map(|c| grown(&mask, c));
         assert_eq!(sizes, [7, 19, 27]);
         let mut corner = [0u8; 27];
         corner[0] = 1;

@@ -1,9 +1,9 @@
-//! The lesion-wise scores of the BraTS 2023 challenges (Saluja et al., "BraTS-2023-Metrics"; Moawad et al. 2023,
-//! arXiv 2306.00838, for metastases).
+//! The lesion-wise scores of the BraTS 2023 challenges (Saluja et al., "BraTS-2023-Metrics"; Moawad
+//! et al. 2023, arXiv 2306.00838, for metastases).
 //!
-//! Reference lesions that touch once grown are one lesion. Each is compared with all predicted components that reach
-//! its grown self, however small; predicted components that reach none are false positives. Missed lesions and false
-//! positives score Dice 0 and a fixed distance.
+//! Reference lesions that touch once grown are one lesion. Each is compared with all predicted
+//! components that reach its grown self, however small; predicted components that reach none are
+//! false positives. Missed lesions and false positives score Dice 0 and a fixed distance.
 
 use super::components::{Components, Connectivity, components};
 use super::confusion::ratio;
@@ -25,7 +25,11 @@ pub struct Rule {
 }
 
 /// The rule for metastases (BraTS-MET 2023).
-pub const METASTASES: Rule = Rule { dilations: 1, ignored_mm3: 2.0, penalty_mm: 374.0 };
+pub const METASTASES: Rule = Rule {
+    dilations: 1,
+    ignored_mm3: 2.0,
+    penalty_mm: 374.0,
+};
 
 /// Lesion-wise scores of one case.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,12 +42,13 @@ pub struct LesionWise {
     pub false_positive: u32,
     /// The sum of Dice over scored lesions, by lesions and false positives; `None` without either.
     pub dice: Option<f64>,
-    /// The mean HD95 over scored lesions and false positives, mm; `None` without either, or if not asked for.
+    /// The mean HD95 over scored lesions and false positives, mm; `None` without either, or if not
+    /// asked for.
     pub hd95_mm: Option<f64>,
 }
 
-/// Scores two masks (nonzero is lesion) of `dims`, width fastest, whose voxels are `spacing_mm` apart along the same
-/// axes. Distances take most of the time and are measured only if asked for.
+/// Scores two masks (nonzero is lesion) of `dims`, width fastest, whose voxels are `spacing_mm`
+/// apart along the same axes. Distances take most of the time and are measured only if asked for.
 #[must_use]
 pub fn lesion_wise(
     reference: &[u8],
@@ -63,16 +68,29 @@ pub fn lesion_wise(
         if case.lesions.size(lesion) as f64 * voxel_mm3 <= rule.ignored_mm3 {
             continue;
         }
-        *(if pieces.is_empty() { &mut missed } else { &mut found }) += 1;
+        *(if pieces.is_empty() {
+            &mut missed
+        } else {
+            &mut found
+        }) += 1;
         dice += case.dice(lesion, &pieces);
         if distances {
-            hd95 += case.hd95(lesion, &pieces, spacing_mm).unwrap_or(rule.penalty_mm);
+            hd95 += case
+                .hd95(lesion, &pieces, spacing_mm)
+                .unwrap_or(rule.penalty_mm);
         }
     }
     let false_positive = case.predicted.count() - reached.len();
     let scored = f64::from(found + missed) + false_positive as f64;
-    let hd95_mm = ratio(hd95 + false_positive as f64 * rule.penalty_mm, scored).filter(|_| distances);
-    LesionWise { found, missed, false_positive: false_positive as u32, dice: ratio(dice, scored), hd95_mm }
+    let hd95_mm =
+        ratio(hd95 + false_positive as f64 * rule.penalty_mm, scored).filter(|_| distances);
+    LesionWise {
+        found,
+        missed,
+        false_positive: false_positive as u32,
+        dice: ratio(dice, scored),
+        hd95_mm,
+    }
 }
 
 /// Lesions and predicted components, cut to the window that holds them.
@@ -92,7 +110,13 @@ struct Case {
 impl Case {
     fn new(reference: &[u8], prediction: &[u8], dims: [usize; 3], dilations: usize) -> Self {
         let window = Window::around(dims, |i| reference[i] != 0 || prediction[i] != 0);
-        let window = window.map_or(Window { origin: [0; 3], dims: [0; 3] }, |window| window.grown(dilations, dims));
+        let window = window.map_or(
+            Window {
+                origin: [0; 3],
+                dims: [0; 3],
+            },
+            |window| window.grown(dilations, dims),
+        );
         let (reference, prediction) = (window.cut(reference, dims), window.cut(prediction, dims));
         let dims = window.dims;
         let mut grown = reference.clone();
@@ -116,23 +140,42 @@ impl Case {
 
     /// The predicted components that reach a grown lesion.
     fn pieces(&self, lesion: u32) -> impl Iterator<Item = u32> + '_ {
-        self.near.range((lesion, 0)..=(lesion, u32::MAX)).map(|(&(_, piece), _)| piece)
+        self.near
+            .range((lesion, 0)..=(lesion, u32::MAX))
+            .map(|(&(_, piece), _)| piece)
     }
 
     fn dice(&self, lesion: u32, pieces: &[u32]) -> f64 {
-        let both: u64 = pieces.iter().filter_map(|&piece| self.inside.get(&(lesion, piece))).sum();
+        let both: u64 = pieces
+            .iter()
+            .filter_map(|&piece| self.inside.get(&(lesion, piece)))
+            .sum();
         let called: u64 = pieces.iter().map(|&piece| self.predicted.size(piece)).sum();
         2.0 * both as f64 / (self.lesions.size(lesion) + called) as f64
     }
 
     /// HD95 of one lesion; `None` if it is missed.
     fn hd95(&self, lesion: u32, pieces: &[u32], spacing_mm: [f64; 3]) -> Option<f64> {
-        let boxes = pieces.iter().filter_map(|&piece| self.predicted_boxes[piece as usize - 1].as_ref());
-        let window = boxes.fold(self.lesion_boxes[lesion as usize - 1]?, |window, piece| window.joined(piece));
-        let lesion = window.cut(&self.lesions.labels, self.dims).into_iter().map(|label| u8::from(label == lesion));
+        let boxes = pieces
+            .iter()
+            .filter_map(|&piece| self.predicted_boxes[piece as usize - 1].as_ref());
+        let window = boxes.fold(self.lesion_boxes[lesion as usize - 1]?, |window, piece| {
+            window.joined(piece)
+        });
+        let lesion = window
+            .cut(&self.lesions.labels, self.dims)
+            .into_iter()
+            .map(|label| u8::from(label == lesion));
         let called = window.cut(&self.predicted.labels, self.dims).into_iter();
-        let called: Vec<u8> = called.map(|label| u8::from(pieces.binary_search(&label).is_ok())).collect();
-        let between = SurfaceDistances::between(&lesion.collect::<Vec<_>>(), &called, window.dims, spacing_mm)?;
+        let called: Vec<u8> = called
+            .map(|label| u8::from(pieces.binary_search(&label).is_ok()))
+            .collect();
+        let between = SurfaceDistances::between(
+            &lesion.collect::<Vec<_>>(),
+            &called,
+            window.dims,
+            spacing_mm,
+        )?;
         Some(between.hausdorff(0.95))
     }
 }
@@ -144,7 +187,14 @@ mod tests {
     const ONE: [f64; 3] = [1.0; 3];
 
     fn score(reference: &[u8], prediction: &[u8]) -> LesionWise {
-        lesion_wise(reference, prediction, [1, 1, reference.len()], ONE, &METASTASES, true)
+        lesion_wise(
+            reference,
+            prediction,
+            [1, 1, reference.len()],
+            ONE,
+            &METASTASES,
+            true,
+        )
     }
 
     #[test]
@@ -153,7 +203,10 @@ mod tests {
         let reference = [1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0];
         let prediction = [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let scores = score(&reference, &prediction);
-        assert_eq!((scores.found, scores.missed, scores.false_positive), (1, 1, 0));
+        assert_eq!(
+            (scores.found, scores.missed, scores.false_positive),
+            (1, 1, 0)
+        );
         assert_eq!(scores.dice, Some(0.0));
         assert!(scores.hd95_mm.unwrap() > 374.0 / 2.0);
     }
@@ -161,7 +214,10 @@ mod tests {
     #[test]
     fn a_tiny_lesion_is_not_scored_but_takes_the_prediction_that_reaches_it() {
         let scores = score(&[1, 1, 0, 0, 0, 0, 0], &[1, 0, 0, 0, 0, 1, 0]);
-        assert_eq!((scores.found, scores.missed, scores.false_positive), (0, 0, 1));
+        assert_eq!(
+            (scores.found, scores.missed, scores.false_positive),
+            (0, 0, 1)
+        );
         assert_eq!((scores.dice, scores.hd95_mm), (Some(0.0), Some(374.0)));
     }
 

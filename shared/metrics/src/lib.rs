@@ -1,5 +1,6 @@
-//! What a site counts of a case ([`score`]), and every number that a prediction is judged by, from these counts or from
-//! the volumes themselves: pure and exact. What cannot be defined is `None`, never zero or NaN.
+//! What a site counts of a case ([`score`]), and every number that a prediction is judged by, from
+//! these counts or from the volumes themselves: pure and exact. What cannot be defined is `None`,
+//! never zero or NaN.
 
 pub mod components;
 pub mod confusion;

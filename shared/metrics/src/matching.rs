@@ -1,5 +1,6 @@
-//! Lesions matched one to one, and the panoptic quality that follows (Kirillov et al. 2019; panoptica, Kofler et al.
-//! 2023, with the settings of BraTS-METS: components by 26 neighbours, matched to maximise the sum of Dice).
+//! Lesions matched one to one, and the panoptic quality that follows (Kirillov et al. 2019;
+//! panoptica, Kofler et al. 2023, with the settings of BraTS-METS: components by 26 neighbours,
+//! matched to maximise the sum of Dice).
 
 use super::components::Components;
 use super::confusion::ratio;
@@ -31,7 +32,10 @@ impl Matching {
             (dice >= LEAST).then_some((lesion, piece, dice))
         };
         let edges: Vec<_> = shared.iter().filter_map(dice).collect();
-        let pairs: Vec<f64> = clusters(&edges).iter().flat_map(|cluster| match_cluster(cluster)).collect();
+        let pairs: Vec<f64> = clusters(&edges)
+            .iter()
+            .flat_map(|cluster| match_cluster(cluster))
+            .collect();
         Self {
             reference: lesions.count() as u32,
             predicted: predicted.count() as u32,
@@ -52,13 +56,18 @@ impl Matching {
         ratio(f64::from(self.matched), f64::from(self.reference))
     }
 
-    /// Recognition quality, the F1 of matches: `2 tp / (lesions + components)`; `None` without either.
+    /// Recognition quality, the F1 of matches: `2 tp / (lesions + components)`; `None` without
+    /// either.
     #[must_use]
     pub fn recognition(&self) -> Option<f64> {
-        ratio(2.0 * f64::from(self.matched), f64::from(self.reference) + f64::from(self.predicted))
+        ratio(
+            2.0 * f64::from(self.matched),
+            f64::from(self.reference) + f64::from(self.predicted),
+        )
     }
 
-    /// Segmentation quality: the mean Dice of matched pairs, zero where nothing matched; `None` with nothing to match.
+    /// Segmentation quality: the mean Dice of matched pairs, zero where nothing matched; `None`
+    /// with nothing to match.
     #[must_use]
     pub fn segmentation(&self) -> Option<f64> {
         let nothing = self.reference + self.predicted == 0;
@@ -81,7 +90,10 @@ fn clusters(edges: &[Edge]) -> Vec<Vec<Edge>> {
     let mut of_piece = BTreeMap::<u32, usize>::new();
     let mut groups: Vec<Vec<Edge>> = Vec::new();
     for &edge in edges {
-        let (lesion, piece) = (of_lesion.get(&edge.0).copied(), of_piece.get(&edge.1).copied());
+        let (lesion, piece) = (
+            of_lesion.get(&edge.0).copied(),
+            of_piece.get(&edge.1).copied(),
+        );
         let group = lesion.or(piece).unwrap_or_else(|| {
             groups.push(Vec::new());
             groups.len() - 1
@@ -105,31 +117,46 @@ fn clusters(edges: &[Edge]) -> Vec<Vec<Edge>> {
 fn match_cluster(edges: &[Edge]) -> Vec<f64> {
     let index = |ids: Vec<u32>| -> BTreeMap<u32, usize> {
         let distinct: std::collections::BTreeSet<u32> = ids.into_iter().collect();
-        distinct.into_iter().enumerate().map(|(i, id)| (id, i)).collect()
+        distinct
+            .into_iter()
+            .enumerate()
+            .map(|(i, id)| (id, i))
+            .collect()
     };
     let lesions = index(edges.iter().map(|edge| edge.0).collect());
     let pieces = index(edges.iter().map(|edge| edge.1).collect());
     let turned = lesions.len() > pieces.len();
-    let (rows, columns) = if turned { (pieces.len(), lesions.len()) } else { (lesions.len(), pieces.len()) };
+    let (rows, columns) = if turned {
+        (pieces.len(), lesions.len())
+    } else {
+        (lesions.len(), pieces.len())
+    };
     let mut worth = vec![vec![0.0; columns]; rows];
     for &(lesion, piece, dice) in edges {
-        let (row, column) =
-            if turned { (pieces[&piece], lesions[&lesion]) } else { (lesions[&lesion], pieces[&piece]) };
+        let (row, column) = if turned {
+            (pieces[&piece], lesions[&lesion])
+        } else {
+            (lesions[&lesion], pieces[&piece])
+        };
         worth[row][column] = dice + LEAST;
     }
     let chosen = assign(&worth);
-    let dice = worth.iter().zip(chosen).map(|(row, column)| row[column] - LEAST);
+    let dice = worth
+        .iter()
+        .zip(chosen)
+        .map(|(row, column)| row[column] - LEAST);
     dice.filter(|&dice| dice > 0.0).collect()
 }
 
-/// For each row a column of its own, so that the sum of `worth` is largest: the Hungarian method with potentials, for
-/// no more rows than columns (Kuhn 1955, Munkres 1957; cubic in the rows).
+/// For each row a column of its own, so that the sum of `worth` is largest: the Hungarian method
+/// with potentials, for no more rows than columns (Kuhn 1955, Munkres 1957; cubic in the rows).
 fn assign(worth: &[Vec<f64>]) -> Vec<usize> {
     let columns = worth.first().map_or(0, Vec::len);
     let (mut row_potential, mut column_potential) = (vec![0.0; worth.len()], vec![0.0; columns]);
     let mut row_of = vec![None::<usize>; columns];
     for start in 0..worth.len() {
-        let (mut slack, mut came_from) = (vec![f64::INFINITY; columns], vec![None::<usize>; columns]);
+        let (mut slack, mut came_from) =
+            (vec![f64::INFINITY; columns], vec![None::<usize>; columns]);
         let mut done = vec![false; columns];
         let (mut row, mut column) = (start, None::<usize>);
         loop {
@@ -166,7 +193,10 @@ fn assign(worth: &[Vec<f64>]) -> Vec<usize> {
         }
     }
     let mut chosen = vec![0; worth.len()];
-    row_of.iter().enumerate().for_each(|(column, row)| row.iter().for_each(|&row| chosen[row] = column));
+    row_of
+        .iter()
+        .enumerate()
+        .for_each(|(column, row)| row.iter().for_each(|&row| chosen[row] = column));
     chosen
 }
 
@@ -177,7 +207,9 @@ mod tests {
 
     /// The largest sum over every way to give rows columns of their own.
     fn brute(worth: &[Vec<f64>], used: &mut Vec<bool>) -> f64 {
-        let Some((first, rest)) = worth.split_first() else { return 0.0 };
+        let Some((first, rest)) = worth.split_first() else {
+            return 0.0;
+        };
         let mut best = f64::NEG_INFINITY;
         for column in 0..first.len() {
             if !used[column] {
@@ -218,9 +250,29 @@ mod tests {
 
     #[test]
     fn nothing_to_match_has_no_quality_and_nothing_matched_has_none_of_it() {
-        let nothing = Matching { reference: 0, predicted: 0, matched: 0, dice_sum: 0.0 };
-        assert_eq!((nothing.recognition(), nothing.segmentation(), nothing.panoptic()), (None, None, None));
-        let missed = Matching { reference: 2, predicted: 0, matched: 0, dice_sum: 0.0 };
-        assert_eq!((missed.precision(), missed.recall(), missed.panoptic()), (None, Some(0.0), Some(0.0)));
+        let nothing = Matching {
+            reference: 0,
+            predicted: 0,
+            matched: 0,
+            dice_sum: 0.0,
+        };
+        assert_eq!(
+            (
+                nothing.recognition(),
+                nothing.segmentation(),
+                nothing.panoptic()
+            ),
+            (None, None, None)
+        );
+        let missed = Matching {
+            reference: 2,
+            predicted: 0,
+            matched: 0,
+            dice_sum: 0.0,
+        };
+        assert_eq!(
+            (missed.precision(), missed.recall(), missed.panoptic()),
+            (None, Some(0.0), Some(0.0))
+        );
     }
 }

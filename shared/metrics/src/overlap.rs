@@ -11,7 +11,12 @@ pub type Overlaps = BTreeMap<(u32, u32), u64>;
 pub fn overlaps(a: &[u32], b: &[u32]) -> Overlaps {
     let mut shared = Overlaps::new();
     let mut run = ((0, 0), 0);
-    for pair in a.iter().copied().zip(b.iter().copied()).filter(|&(a, b)| a != 0 && b != 0) {
+    for pair in a
+        .iter()
+        .copied()
+        .zip(b.iter().copied())
+        .filter(|&(a, b)| a != 0 && b != 0)
+    {
         if pair != run.0 {
             flush(&mut shared, run);
             run = (pair, 0);
@@ -28,16 +33,25 @@ fn flush(shared: &mut Overlaps, (pair, voxels): ((u32, u32), u64)) {
     }
 }
 
-/// For each reference lesion that the prediction touches: its Dice with all predicted components that touch it. Their
-/// mean is the mean Dice over detected lesions, which leaves missed lesions and false positives out.
+/// For each reference lesion that the prediction touches: its Dice with all predicted components
+/// that touch it. Their mean is the mean Dice over detected lesions, which leaves missed lesions
+/// and false positives out.
 #[must_use]
-pub fn dice_of_detected(lesions: &Components, predicted: &Components, shared: &Overlaps) -> Vec<f64> {
+pub fn dice_of_detected(
+    lesions: &Components,
+    predicted: &Components,
+    shared: &Overlaps,
+) -> Vec<f64> {
     let mut sums = BTreeMap::<u32, (u64, u64)>::new();
     for (&(lesion, piece), &voxels) in shared {
         let sum = sums.entry(lesion).or_default();
         *sum = (sum.0 + voxels, sum.1 + predicted.size(piece));
     }
-    sums.iter().map(|(&lesion, &(both, called))| 2.0 * both as f64 / (lesions.size(lesion) + called) as f64).collect()
+    sums.iter()
+        .map(|(&lesion, &(both, called))| {
+            2.0 * both as f64 / (lesions.size(lesion) + called) as f64
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -52,6 +66,9 @@ mod tests {
         let predicted = of(&[1, 1, 0, 1, 0, 0, 0, 0, 0, 1]);
         let shared = overlaps(&lesions.labels, &predicted.labels);
         assert_eq!(shared, Overlaps::from([((1, 1), 1), ((1, 2), 1)]));
-        assert_eq!(dice_of_detected(&lesions, &predicted, &shared), [2.0 * 2.0 / (4.0 + 3.0)]);
+        assert_eq!(
+            dice_of_detected(&lesions, &predicted, &shared),
+            [2.0 * 2.0 / (4.0 + 3.0)]
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! Whether probabilities are what they say: of the voxels given 30 %, three in ten should be lesion.
+//! Whether probabilities are what they say: of the voxels given 30 %, three in ten should be
+//! lesion.
 //!
-//! From the sites' histograms of logits. A histogram's bin is a sixty-fourth of a logit wide and counts at its middle, so
-//! a probability is known to 0.002 and a voxel that close to the edge of two ranges may be counted in either.
+//! From the sites' histograms of logits. A histogram's bin is a sixty-fourth of a logit wide and
+//! counts at its middle, so a probability is known to 0.002 and a voxel that close to the edge of
+//! two ranges may be counted in either.
 
 use crate::score::{BINS, LOGIT_LIMIT, ScoreHistogram};
 use serde::{Deserialize, Serialize};
@@ -12,8 +14,9 @@ const RANGES: usize = 10;
 /// Voxels by the probability that they were given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reliability {
-    /// The expected calibration error (Naeini et al. 2015): the mean over voxels of how far the mean probability of their
-    /// range is from the share of lesion in it. Nearly all voxels are in the lowest range, so this is small for any model.
+    /// The expected calibration error (Naeini et al. 2015): the mean over voxels of how far the
+    /// mean probability of their range is from the share of lesion in it. Nearly all voxels are in
+    /// the lowest range, so this is small for any model.
     pub ece: f64,
     /// The same over voxels above the lowest range alone; `None` where there are none.
     pub ece_above: Option<f64>,
@@ -71,13 +74,22 @@ pub fn reliability(histogram: &ScoreHistogram) -> Option<Reliability> {
         });
     }
     let above: Vec<ReliabilityBin> = bins.iter().filter(|bin| bin.from > 0.0).copied().collect();
-    Some(Reliability { ece: expected_error(&bins)?, ece_above: expected_error(&above), bins })
+    Some(Reliability {
+        ece: expected_error(&bins)?,
+        ece_above: expected_error(&above),
+        bins,
+    })
 }
 
 /// The mean error over voxels; `None` without any.
 fn expected_error(bins: &[ReliabilityBin]) -> Option<f64> {
     let voxels: f64 = bins.iter().map(|bin| bin.voxels as f64).sum();
-    (voxels > 0.0).then(|| bins.iter().map(|bin| bin.error() * bin.voxels as f64).sum::<f64>() / voxels)
+    (voxels > 0.0).then(|| {
+        bins.iter()
+            .map(|bin| bin.error() * bin.voxels as f64)
+            .sum::<f64>()
+            / voxels
+    })
 }
 
 /// The probability in the middle of a histogram's bin.
@@ -110,9 +122,14 @@ mod tests {
         assert_eq!(references.len(), 2);
         for reference in references {
             let mut builder = HistogramBuilder::new();
-            reference.logits.iter().zip(&reference.lesion).for_each(|(&logit, &lesion)| builder.add(logit, lesion));
+            reference
+                .logits
+                .iter()
+                .zip(&reference.lesion)
+                .for_each(|(&logit, &lesion)| builder.add(logit, lesion));
             let ours = reliability(&builder.finish()).unwrap();
-            let near = |a: f64, b: f64| assert!((a - b).abs() <= reference.tolerance, "{a} is not {b}");
+            let near =
+                |a: f64, b: f64| assert!((a - b).abs() <= reference.tolerance, "{a} is not {b}");
             near(ours.ece, reference.ece);
             near(ours.ece_above.unwrap(), reference.ece_above);
             assert_eq!(ours.bins.len(), reference.mean_probability.len());
@@ -126,7 +143,10 @@ mod tests {
     #[test]
     fn nothing_counted_has_no_reliability_and_background_alone_nothing_above() {
         assert_eq!(reliability(&ScoreHistogram::default()), None);
-        let air = reliability(&ScoreHistogram { bins: vec![(0, 0, 1000)] }).unwrap();
+        let air = reliability(&ScoreHistogram {
+            bins: vec![(0, 0, 1000)],
+        })
+        .unwrap();
         assert!(air.ece < 1e-6 && air.ece_above.is_none() && air.bins.len() == 1);
     }
 }

@@ -57,7 +57,11 @@ impl Roc {
         let mut levels = Vec::new();
         let (mut lesion, mut other) = (lesion.as_slice(), other.as_slice());
         while let Some(threshold) = highest(lesion.first(), other.first()) {
-            let level = Level { threshold, lesion: take(&mut lesion, threshold), other: take(&mut other, threshold) };
+            let level = Level {
+                threshold,
+                lesion: take(&mut lesion, threshold),
+                other: take(&mut other, threshold),
+            };
             levels.push(level);
         }
         Self { levels }
@@ -73,9 +77,19 @@ impl Roc {
     pub fn merged(&self, more: &Self) -> Self {
         let mut levels = Vec::with_capacity(self.levels.len() + more.levels.len());
         let (mut a, mut b) = (self.levels.iter().peekable(), more.levels.iter().peekable());
-        while let Some(threshold) = highest(a.peek().map(|l| &l.threshold), b.peek().map(|l| &l.threshold)) {
-            let mut both = Level { threshold, lesion: 0, other: 0 };
-            for level in [a.next_if(|l| l.threshold == threshold), b.next_if(|l| l.threshold == threshold)] {
+        while let Some(threshold) = highest(
+            a.peek().map(|l| &l.threshold),
+            b.peek().map(|l| &l.threshold),
+        ) {
+            let mut both = Level {
+                threshold,
+                lesion: 0,
+                other: 0,
+            };
+            for level in [
+                a.next_if(|l| l.threshold == threshold),
+                b.next_if(|l| l.threshold == threshold),
+            ] {
                 both.lesion += level.map_or(0, |l| l.lesion);
                 both.other += level.map_or(0, |l| l.other);
             }
@@ -88,12 +102,15 @@ impl Roc {
     #[must_use]
     pub fn totals(&self) -> (u64, u64) {
         self.levels.iter().fold((0, 0), |(lesions, others), level| {
-            (lesions.saturating_add(level.lesion), others.saturating_add(level.other))
+            (
+                lesions.saturating_add(level.lesion),
+                others.saturating_add(level.other),
+            )
         })
     }
 
-    /// The area under the curve: how often a lesion voxel scores above another, a tie counting one half (the
-    /// Mann-Whitney statistic, Hanley & McNeil 1982). `None` without both kinds of voxel.
+    /// The area under the curve: how often a lesion voxel scores above another, a tie counting one
+    /// half (the Mann-Whitney statistic, Hanley & McNeil 1982). `None` without both kinds of voxel.
     #[must_use]
     pub fn auc(&self) -> Option<f64> {
         let (lesions, others) = self.totals();
@@ -111,9 +128,15 @@ impl Roc {
     pub fn points(&self) -> Vec<Point> {
         let mut points = Vec::<Point>::with_capacity(self.levels.len());
         let (mut tp, mut fp) = (0u64, 0u64);
-        for &Level { threshold, lesion, other } in &self.levels {
+        for &Level {
+            threshold,
+            lesion,
+            other,
+        } in &self.levels
+        {
             (tp, fp) = (tp.saturating_add(lesion), fp.saturating_add(other));
-            // Near one, neighbouring bins of a histogram share an f32 probability and no threshold can part them.
+            // Near one, neighbouring bins of a histogram share an f32 probability and no threshold
+            // can part them.
             points.pop_if(|last| last.threshold == threshold);
             points.push(Point { threshold, tp, fp });
         }
@@ -126,18 +149,30 @@ impl Roc {
         let (lesions, others) = self.totals();
         let mut best: Option<Youden> = None;
         for point in self.points() {
-            let (tpr, fpr) = (ratio(point.tp as f64, lesions as f64)?, ratio(point.fp as f64, others as f64)?);
+            let (tpr, fpr) = (
+                ratio(point.tp as f64, lesions as f64)?,
+                ratio(point.fp as f64, others as f64)?,
+            );
             let j = tpr - fpr;
             match &mut best {
                 Some(best) if j == best.j => best.ties += 1,
                 Some(best) if j < best.j => {}
-                _ => best = Some(Youden { threshold: point.threshold, j, tpr, fpr, ties: 1 }),
+                _ => {
+                    best = Some(Youden {
+                        threshold: point.threshold,
+                        j,
+                        tpr,
+                        fpr,
+                        ties: 1,
+                    })
+                }
             }
         }
         best
     }
 
-    /// The threshold with the largest Dice, and that Dice; the highest of equally good ones. `None` without lesion.
+    /// The threshold with the largest Dice, and that Dice; the highest of equally good ones. `None`
+    /// without lesion.
     #[must_use]
     pub fn best_dice(&self) -> Option<(f32, f64)> {
         let (lesions, _) = self.totals();
@@ -156,18 +191,31 @@ impl Roc {
     pub fn confusion(&self, threshold: f32) -> Confusion {
         let (lesions, others) = self.totals();
         let reached = |point: &Point| point.threshold >= threshold;
-        let (tp, fp) = self.points().into_iter().rev().find(reached).map_or((0, 0), |point| (point.tp, point.fp));
-        Confusion { tp, fp, fn_: lesions - tp, tn: others - fp }
+        let (tp, fp) = self
+            .points()
+            .into_iter()
+            .rev()
+            .find(reached)
+            .map_or((0, 0), |point| (point.tp, point.fp));
+        Confusion {
+            tp,
+            fp,
+            fn_: lesions - tp,
+            tn: others - fp,
+        }
     }
 
-    /// The true positive rate at each false positive rate of `grid`, on straight lines between the curve's points;
-    /// `None` without both kinds of voxel.
+    /// The true positive rate at each false positive rate of `grid`, on straight lines between the
+    /// curve's points; `None` without both kinds of voxel.
     #[must_use]
     pub fn sampled(&self, grid: &[f64]) -> Option<Vec<f64>> {
         let (lesions, others) = self.totals();
         let mut curve = vec![(0.0, 0.0)];
         for point in self.points() {
-            curve.push((ratio(point.fp as f64, others as f64)?, ratio(point.tp as f64, lesions as f64)?));
+            curve.push((
+                ratio(point.fp as f64, others as f64)?,
+                ratio(point.tp as f64, lesions as f64)?,
+            ));
         }
         (lesions > 0 && others > 0).then(|| grid.iter().map(|&fpr| on_curve(&curve, fpr)).collect())
     }
@@ -180,20 +228,25 @@ pub struct Band {
     pub fpr: f64,
     /// The mean of the patients' true positive rates.
     pub tpr: f64,
-    /// Lower and upper end of the mean's 95 % interval, `mean ± 1.96 sd / sqrt(n)` within 0 and 1; `None` for fewer
-    /// than two patients.
+    /// Lower and upper end of the mean's 95 % interval, `mean ± 1.96 sd / sqrt(n)` within 0 and 1;
+    /// `None` for fewer than two patients.
     pub interval: Option<[f64; 2]>,
 }
 
-/// Averages patients' curves, each sampled at every false positive rate of `grid` ([`Roc::sampled`]). Empty without
-/// any.
+/// Averages patients' curves, each sampled at every false positive rate of `grid`
+/// ([`Roc::sampled`]). Empty without any.
 #[must_use]
 pub fn mean_curve(sampled: &[Vec<f64>], grid: &[f64]) -> Vec<Band> {
     let band = |(i, &fpr): (usize, &f64)| {
         let rates: Vec<f64> = sampled.iter().map(|curve| curve[i]).collect();
         let tpr = mean(&rates)?;
-        let half = deviation(&rates).map(|deviation| 1.96 * deviation / (rates.len() as f64).sqrt());
-        Some(Band { fpr, tpr, interval: half.map(|half| [(tpr - half).max(0.0), (tpr + half).min(1.0)]) })
+        let half =
+            deviation(&rates).map(|deviation| 1.96 * deviation / (rates.len() as f64).sqrt());
+        Some(Band {
+            fpr,
+            tpr,
+            interval: half.map(|half| [(tpr - half).max(0.0), (tpr + half).min(1.0)]),
+        })
     };
     grid.iter().enumerate().filter_map(band).collect()
 }
@@ -202,7 +255,9 @@ pub fn mean_curve(sampled: &[Vec<f64>], grid: &[f64]) -> Vec<Band> {
 fn on_curve(curve: &[(f64, f64)], fpr: f64) -> f64 {
     let after = curve.partition_point(|&(x, _)| x <= fpr);
     match (after.checked_sub(1).map(|i| curve[i]), curve.get(after)) {
-        (Some(left), Some(right)) => left.1 + (right.1 - left.1) * (fpr - left.0) / (right.0 - left.0),
+        (Some(left), Some(right)) => {
+            left.1 + (right.1 - left.1) * (fpr - left.0) / (right.0 - left.0)
+        }
         (Some(left), None) => left.1,
         (None, _) => 0.0,
     }

@@ -1,8 +1,8 @@
 //! What a site reports about one case: counts, never voxels.
 //!
-//! Probabilities are counted in bins of equal width in the logit, because lesion voxels are rare and background
-//! probabilities crowd towards zero: 2048 bins over ±16 keep ROC curves, AUC and thresholds exact to 1/64 of a
-//! logit over the whole range of an `f32` sigmoid that matters.
+//! Probabilities are counted in bins of equal width in the logit, because lesion voxels are rare
+//! and background probabilities crowd towards zero: 2048 bins over ±16 keep ROC curves, AUC and
+//! thresholds exact to 1/64 of a logit over the whole range of an `f32` sigmoid that matters.
 
 use crate::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,8 @@ pub const BINS: usize = 2048;
 /// The largest logit that gets a bin of its own; beyond it everything falls in the outermost bin.
 pub const LOGIT_LIMIT: f32 = 16.0;
 
-/// Voxels counted by predicted logit and true label. Sparse: only bins that hold a voxel, ascending.
+/// Voxels counted by predicted logit and true label. Sparse: only bins that hold a voxel,
+/// ascending.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ScoreHistogram {
     /// `(bin, lesion voxels, other voxels)`, bins strictly ascending and below [`BINS`].
@@ -36,7 +37,7 @@ pub struct LesionCounts {
 
 /// Lesions of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Found {
+pub struct SizeBinCounts {
     /// How many there are.
     pub lesions: u32,
     /// How many of them the prediction touches.
@@ -58,15 +59,15 @@ pub struct AtThreshold {
     pub lesions: LesionCounts,
     /// The lesions by diameter, see [`crate::lesion::SIZE_BINS_MM`].
     #[serde(default)]
-    pub by_size: [Found; 4],
-    /// The mean over detected lesions of each one's Dice with the predicted components that touch it; `None` where
-    /// no lesion is detected.
+    pub by_size: [SizeBinCounts; 4],
+    /// The mean over detected lesions of each one's Dice with the predicted components that touch
+    /// it; `None` where no lesion is detected.
     #[serde(default)]
     pub dice_detected: Option<f64>,
 }
 
-/// What a site reports about one case under one model. Holds no voxel and no name: the site alone knows which
-/// patient a number stands for.
+/// What a site reports about one case under one model. Holds no voxel and no name: the site alone
+/// knows which patient a number stands for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CaseScore {
     /// The case's place in the site's list.
@@ -81,7 +82,8 @@ pub struct CaseScore {
     pub outside: ScoreHistogram,
     /// Counts at each threshold that was asked for, in that order.
     pub at: Vec<AtThreshold>,
-    /// Lesions at each threshold of the sweep that was asked for, in that order: the points of a free-response curve.
+    /// Lesions at each threshold of the sweep that was asked for, in that order: the points of a
+    /// free-response curve.
     #[serde(default)]
     pub sweep: Vec<SweepPoint>,
 }
@@ -95,8 +97,8 @@ pub struct SweepPoint {
     pub lesions: LesionCounts,
 }
 
-/// One case under one model that was shown only a part of the case's sequences: what a missing sequence costs.
-/// Without histograms, because there are up to `2^n - 2` such parts.
+/// One case under one model that was shown only a part of the case's sequences: what a missing
+/// sequence costs. Without histograms, because there are up to `2^n - 2` such parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubsetScore {
     /// The case's place in the site's list, as in its [`CaseScore`].

@@ -1,11 +1,12 @@
 //! MRI sequences by position, and sets of them.
 //!
-//! A federation names its sequences once, in order (`bravo`, `t1_pre`, `t1_post`, `flair`); everything else
-//! speaks of them by index in that order.
+//! A federation names its sequences once, in order (`bravo`, `t1_pre`, `t1_post`, `flair`);
+//! everything else speaks of them by index in that order.
 
 use serde::{Deserialize, Serialize};
 
-/// The most sequences a federation may name. Sets are 16-bit masks and there are `2^n - 1` subsets to score.
+/// The most sequences a federation may name. Sets are 16-bit masks and there are `2^n - 1` subsets
+/// to score.
 pub const MAX_SEQUENCES: usize = 8;
 
 /// A set of sequences, bit `i` for the federation's sequence `i`. May be empty.
@@ -90,10 +91,13 @@ impl SequenceSet {
 
     /// Every non-empty subset of this set, ascending by bit pattern: `2^len - 1` of them.
     pub fn non_empty_subsets(self) -> impl Iterator<Item = Self> {
-        (1..=self.0).map(Self).filter(move |set| set.is_subset(self))
+        (1..=self.0)
+            .map(Self)
+            .filter(move |set| set.is_subset(self))
     }
 
-    /// Every non-empty subset of this set but the set itself, ascending by bit pattern: `2^len - 2` of them.
+    /// Every non-empty subset of this set but the set itself, ascending by bit pattern: `2^len - 2`
+    /// of them.
     pub fn proper_subsets(self) -> impl Iterator<Item = Self> {
         self.non_empty_subsets().filter(move |&set| set != self)
     }
@@ -101,8 +105,16 @@ impl SequenceSet {
     /// The names of the set's sequences joined by `+`, or `none`.
     #[must_use]
     pub fn label(self, names: &[String]) -> String {
-        let held: Vec<&str> = self.iter().filter_map(|i| names.get(i)).map(String::as_str).collect();
-        if held.is_empty() { "none".into() } else { held.join("+") }
+        let held: Vec<&str> = self
+            .iter()
+            .filter_map(|i| names.get(i))
+            .map(String::as_str)
+            .collect();
+        if held.is_empty() {
+            "none".into()
+        } else {
+            held.join("+")
+        }
     }
 }
 
@@ -126,7 +138,11 @@ mod tests {
     fn four_sequences_have_fifteen_non_empty_subsets() {
         let subsets: Vec<_> = SequenceSet::full(4).non_empty_subsets().collect();
         assert_eq!(subsets.len(), 15);
-        assert!(subsets.iter().all(|s| !s.is_empty() && s.is_subset(SequenceSet::full(4))));
+        assert!(
+            subsets
+                .iter()
+                .all(|s| !s.is_empty() && s.is_subset(SequenceSet::full(4)))
+        );
     }
 
     #[test]

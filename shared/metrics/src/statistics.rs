@@ -11,7 +11,8 @@ use rank::Ranks;
 /// How a rank test's p value is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// From all arrangements of the ranks; only without ties (and, for signed ranks, without zero differences).
+    /// From all arrangements of the ranks; only without ties (and, for signed ranks, without zero
+    /// differences).
     Exact,
     /// From the normal distribution, its variance corrected for ties.
     Normal {
@@ -23,18 +24,20 @@ pub enum Method {
 /// A rank test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RankTest {
-    /// Rank sum: Mann-Whitney's U of the first sample. Signed rank: the smaller of the positive and negative ranks'
-    /// sums.
+    /// Rank sum: Mann-Whitney's U of the first sample. Signed rank: the smaller of the positive and
+    /// negative ranks' sums.
     pub statistic: f64,
-    /// The standardised statistic, negative where the first sample is lower; `None` for the exact method.
+    /// The standardised statistic, negative where the first sample is lower; `None` for the exact
+    /// method.
     pub z: Option<f64>,
     /// The two-sided p value.
     pub p: f64,
 }
 
-/// Wilcoxon's rank-sum test of two independent samples, two-sided (Wilcoxon 1945, Mann & Whitney 1947): exact below
-/// 20 values together, fewer than 10 in one, without ties; else normal with tie and continuity correction. That is
-/// the choice of MATLAB's `ranksum`. `None` if a sample is empty, a value is not finite, or all are equal.
+/// Wilcoxon's rank-sum test of two independent samples, two-sided (Wilcoxon 1945, Mann & Whitney
+/// 1947): exact below 20 values together, fewer than 10 in one, without ties; else normal with tie
+/// and continuity correction. That is the choice of MATLAB's `ranksum`. `None` if a sample is
+/// empty, a value is not finite, or all are equal.
 #[must_use]
 pub fn rank_sum(x: &[f64], y: &[f64]) -> Option<RankTest> {
     let small = x.len().min(y.len()) < 10 && x.len() + y.len() < 20;
@@ -53,50 +56,83 @@ pub fn rank_sum_by(x: &[f64], y: &[f64], method: Method) -> Option<RankTest> {
     let u = ranks.values[..x.len()].iter().sum::<f64>() - m * (m + 1.0) / 2.0;
     let continuity = match method {
         Method::Exact => {
-            let p = (ranks.ties == 0.0).then(|| 2.0 * rank_sum_tail(x.len(), y.len(), u.max(m * n - u)))?;
-            return Some(RankTest { statistic: u, z: None, p: p.min(1.0) });
+            let p = (ranks.ties == 0.0)
+                .then(|| 2.0 * rank_sum_tail(x.len(), y.len(), u.max(m * n - u)))?;
+            return Some(RankTest {
+                statistic: u,
+                z: None,
+                p: p.min(1.0),
+            });
         }
         Method::Normal { continuity } => continuity,
     };
     let all = m + n;
     let variance = m * n / 12.0 * (all + 1.0 - ranks.ties / (all * (all - 1.0)));
     let (z, p) = normal(u - m * n / 2.0, variance, continuity)?;
-    Some(RankTest { statistic: u, z: Some(z), p })
+    Some(RankTest {
+        statistic: u,
+        z: Some(z),
+        p,
+    })
 }
 
-/// Wilcoxon's signed-rank test of pairs, two-sided (Wilcoxon 1945): zero differences are left out; exact for up to 15
-/// differences without ties, else normal with tie and continuity correction. `None` if the lengths differ, a value is
-/// not finite, or no difference is left.
+/// Wilcoxon's signed-rank test of pairs, two-sided (Wilcoxon 1945): zero differences are left out;
+/// exact for up to 15 differences without ties, else normal with tie and continuity correction.
+/// `None` if the lengths differ, a value is not finite, or no difference is left.
 #[must_use]
 pub fn signed_rank(x: &[f64], y: &[f64]) -> Option<RankTest> {
-    let exact = (x.len() <= 15).then(|| signed_rank_by(x, y, Method::Exact)).flatten();
+    let exact = (x.len() <= 15)
+        .then(|| signed_rank_by(x, y, Method::Exact))
+        .flatten();
     exact.or_else(|| signed_rank_by(x, y, Method::Normal { continuity: true }))
 }
 
-/// [`signed_rank`] by a method of choice; also `None` for the exact method with ties or zero differences.
+/// [`signed_rank`] by a method of choice; also `None` for the exact method with ties or zero
+/// differences.
 #[must_use]
 pub fn signed_rank_by(x: &[f64], y: &[f64], method: Method) -> Option<RankTest> {
-    let differences: Vec<f64> = x.iter().zip(y).map(|(x, y)| x - y).filter(|&difference| difference != 0.0).collect();
+    let differences: Vec<f64> = x
+        .iter()
+        .zip(y)
+        .map(|(x, y)| x - y)
+        .filter(|&difference| difference != 0.0)
+        .collect();
     if x.len() != y.len() || differences.is_empty() {
         return None;
     }
-    let ranks = Ranks::of(differences.iter().map(|difference| difference.abs()).collect())?;
+    let ranks = Ranks::of(
+        differences
+            .iter()
+            .map(|difference| difference.abs())
+            .collect(),
+    )?;
     let n = differences.len() as f64;
     let all = n * (n + 1.0) / 2.0;
     let ranked = ranks.values.iter().zip(&differences);
-    let positive = ranked.filter(|pair| *pair.1 > 0.0).fold(0.0, |sum, pair| sum + pair.0);
+    let positive = ranked
+        .filter(|pair| *pair.1 > 0.0)
+        .fold(0.0, |sum, pair| sum + pair.0);
     let statistic = positive.min(all - positive);
     let continuity = match method {
         Method::Exact => {
             let whole = ranks.ties == 0.0 && differences.len() == x.len();
-            let p = whole.then(|| 2.0 * signed_rank_tail(differences.len(), positive.max(all - positive)))?;
-            return Some(RankTest { statistic, z: None, p: p.min(1.0) });
+            let p = whole
+                .then(|| 2.0 * signed_rank_tail(differences.len(), positive.max(all - positive)))?;
+            return Some(RankTest {
+                statistic,
+                z: None,
+                p: p.min(1.0),
+            });
         }
         Method::Normal { continuity } => continuity,
     };
     let variance = (n * (n + 1.0) * (2.0 * n + 1.0) - ranks.ties / 2.0) / 24.0;
     let (z, p) = normal(positive - all / 2.0, variance, continuity)?;
-    Some(RankTest { statistic, z: Some(z), p })
+    Some(RankTest {
+        statistic,
+        z: Some(z),
+        p,
+    })
 }
 
 /// The standardised distance from the mean and its two-sided p value; `None` without variance.
@@ -108,8 +144,8 @@ fn normal(distance: f64, variance: f64, continuity: bool) -> Option<(f64, f64)> 
     Some((z, libm::erfc(z.abs() / std::f64::consts::SQRT_2).min(1.0)))
 }
 
-/// P values corrected for their number, in their order (Holm 1979): each is what the family's error rate must be for
-/// its comparison to count.
+/// P values corrected for their number, in their order (Holm 1979): each is what the family's error
+/// rate must be for its comparison to count.
 #[must_use]
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
@@ -132,9 +168,9 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The 95 % interval of a statistic over patients by the percentile bootstrap (Efron 1979): `draws` times as many
-/// values as there are, drawn with replacement from a stream of `seed`. `None` without values, or where the statistic
-/// was undefined for all draws.
+/// The 95 % interval of a statistic over patients by the percentile bootstrap (Efron 1979): `draws`
+/// times as many values as there are, drawn with replacement from a stream of `seed`. `None`
+/// without values, or where the statistic was undefined for all draws.
 pub fn bootstrap(
     values: &[f64],
     statistic: impl Fn(&[f64]) -> Option<f64>,
@@ -148,7 +184,10 @@ pub fn bootstrap(
         drawn.fill_with(|| values[random.random_range(0..values.len())]);
         outcomes.extend(statistic(&drawn));
     }
-    Some(Interval { low: quantile(&mut outcomes, 0.025)?, high: quantile(&mut outcomes, 0.975)? })
+    Some(Interval {
+        low: quantile(&mut outcomes, 0.025)?,
+        high: quantile(&mut outcomes, 0.975)?,
+    })
 }
 
 /// The mean; `None` without values.
@@ -161,20 +200,30 @@ pub fn mean(values: &[f64]) -> Option<f64> {
 #[must_use]
 pub fn deviation(values: &[f64]) -> Option<f64> {
     let mean = mean(values).filter(|_| values.len() > 1)?;
-    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+    let squares: f64 = values
+        .iter()
+        .map(|value| (value - mean) * (value - mean))
+        .sum();
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// Mean and standard deviation over `n`, as z-scores use them, of values that can be gone through twice; `None`
-/// without values.
+/// Mean and standard deviation over `n`, as z-scores use them, of values that can be gone through
+/// twice; `None` without values.
 pub fn population<I: Iterator<Item = f64>>(values: impl Fn() -> I) -> Option<(f64, f64)> {
     let count = values().count() as f64;
     let mean = (count > 0.0).then(|| values().sum::<f64>() / count)?;
-    Some((mean, (values().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count).sqrt()))
+    Some((
+        mean,
+        (values()
+            .map(|value| (value - mean) * (value - mean))
+            .sum::<f64>()
+            / count)
+            .sqrt(),
+    ))
 }
 
-/// The value below which a share of the values lies, on straight lines between them (NumPy's default); sorts them.
-/// `None` without values.
+/// The value below which a share of the values lies, on straight lines between them (NumPy's
+/// default); sorts them. `None` without values.
 pub fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     let place = share * values.len().checked_sub(1)? as f64;
@@ -205,10 +254,22 @@ impl Summary {
         let (mean, deviation) = (mean(&defined), deviation(&defined));
         let five = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| quantile(&mut defined, share));
         let [Some(a), Some(b), Some(c), Some(d), Some(e)] = five else {
-            return Self { defined: 0, undefined: values.len(), mean, deviation, five: None };
+            return Self {
+                defined: 0,
+                undefined: values.len(),
+                mean,
+                deviation,
+                five: None,
+            };
         };
         let undefined = values.len() - defined.len();
-        Self { defined: defined.len(), undefined, mean, deviation, five: Some([a, b, c, d, e]) }
+        Self {
+            defined: defined.len(),
+            undefined,
+            mean,
+            deviation,
+            five: Some([a, b, c, d, e]),
+        }
     }
 }
 

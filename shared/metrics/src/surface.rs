@@ -1,8 +1,8 @@
 //! Distances between the surfaces of two masks, with their areas.
 //!
-//! The surface lies between voxels: each corner that eight voxels share has a piece of surface whose area follows from
-//! which of the eight are lesion (marching cubes). That is the definition of Nikolov et al. (arXiv 1809.04430), which
-//! the BraTS evaluations use.
+//! The surface lies between voxels: each corner that eight voxels share has a piece of surface
+//! whose area follows from which of the eight are lesion (marching cubes). That is the definition
+//! of Nikolov et al. (arXiv 1809.04430), which the BraTS evaluations use.
 
 mod areas;
 mod transform;
@@ -30,36 +30,53 @@ pub struct SurfaceDistances {
 }
 
 impl SurfaceDistances {
-    /// Measures two masks (nonzero is lesion) of `dims`, width fastest, whose voxels are `spacing_mm` apart along the
-    /// same axes. `None` where one of them is empty: there is no distance to nothing.
+    /// Measures two masks (nonzero is lesion) of `dims`, width fastest, whose voxels are
+    /// `spacing_mm` apart along the same axes. `None` where one of them is empty: there is no
+    /// distance to nothing.
     #[must_use]
-    pub fn between(reference: &[u8], prediction: &[u8], dims: [usize; 3], spacing_mm: [f64; 3]) -> Option<Self> {
+    pub fn between(
+        reference: &[u8],
+        prediction: &[u8],
+        dims: [usize; 3],
+        spacing_mm: [f64; 3],
+    ) -> Option<Self> {
         let either = Window::around(dims, |i| reference[i] != 0 || prediction[i] != 0)?;
         let areas = Areas::new(spacing_mm);
-        let [reference, prediction] = [reference, prediction].map(|mask| Corners::of(mask, dims, &either));
+        let [reference, prediction] =
+            [reference, prediction].map(|mask| Corners::of(mask, dims, &either));
         let measure = |of: &Corners, to: &Corners| {
             let mut surfels = nearest(of, to, spacing_mm, &areas);
             surfels.sort_unstable_by(|a, b| {
-                a.distance_mm.total_cmp(&b.distance_mm).then(a.area_mm2.total_cmp(&b.area_mm2))
+                a.distance_mm
+                    .total_cmp(&b.distance_mm)
+                    .then(a.area_mm2.total_cmp(&b.area_mm2))
             });
             (!surfels.is_empty()).then_some(surfels)
         };
-        Some(Self { of_reference: measure(&reference, &prediction)?, of_prediction: measure(&prediction, &reference)? })
+        Some(Self {
+            of_reference: measure(&reference, &prediction)?,
+            of_prediction: measure(&prediction, &reference)?,
+        })
     }
 
-    /// The Hausdorff distance at `share` of the area, mm: 0.95 gives HD95. The larger of both directions' smallest
-    /// distance within which that share of the surface lies.
+    /// The Hausdorff distance at `share` of the area, mm: 0.95 gives HD95. The larger of both
+    /// directions' smallest distance within which that share of the surface lies.
     #[must_use]
     pub fn hausdorff(&self, share: f64) -> f64 {
         quantile(&self.of_reference, share).max(quantile(&self.of_prediction, share))
     }
 
-    /// The share of both surfaces, by area, that lies within `tolerance_mm` of the other (surface Dice).
+    /// The share of both surfaces, by area, that lies within `tolerance_mm` of the other (surface
+    /// Dice).
     #[must_use]
     pub fn dice(&self, tolerance_mm: f64) -> f64 {
         let both = || self.of_reference.iter().chain(&self.of_prediction);
         let area: f64 = both().map(|surfel| surfel.area_mm2).sum();
-        both().filter(|surfel| surfel.distance_mm <= tolerance_mm).map(|surfel| surfel.area_mm2).sum::<f64>() / area
+        both()
+            .filter(|surfel| surfel.distance_mm <= tolerance_mm)
+            .map(|surfel| surfel.area_mm2)
+            .sum::<f64>()
+            / area
     }
 }
 
@@ -72,11 +89,13 @@ fn quantile(surfels: &[Surfel], share: f64) -> f64 {
         so_far += area;
         so_far / all >= share
     });
-    reached.or(surfels.len().checked_sub(1)).map_or(0.0, |i| surfels[i].distance_mm)
+    reached
+        .or(surfels.len().checked_sub(1))
+        .map_or(0.0, |i| surfels[i].distance_mm)
 }
 
-/// Sums as NumPy does, so that a share met exactly falls on the same piece of surface as in the reference tools:
-/// halves of more than 128 values apart, eight running sums within.
+/// Sums as NumPy does, so that a share met exactly falls on the same piece of surface as in the
+/// reference tools: halves of more than 128 values apart, eight running sums within.
 fn pairwise_sum(values: &[f64]) -> f64 {
     if values.len() < 8 {
         return values.iter().sum();
@@ -93,7 +112,10 @@ fn pairwise_sum(values: &[f64]) -> f64 {
         }
     }
     let [a, b, c, d, e, f, g, h] = sums;
-    rest.iter().fold(((a + b) + (c + d)) + ((e + f) + (g + h)), |sum, value| sum + value)
+    rest.iter()
+        .fold(((a + b) + (c + d)) + ((e + f) + (g + h)), |sum, value| {
+            sum + value
+        })
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::score::{BINS, CaseScore, LOGIT_LIMIT, ScoreHistogram};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// No histogram may claim more voxels than this: sums over every case of every site then fit a `u64`.
+/// No histogram may claim more voxels than this: sums over every case of every site then fit a
+/// `u64`.
 pub const MOST_VOXELS: u64 = 1 << 48;
 
 /// Why a histogram that came from outside cannot be used.
@@ -43,7 +44,9 @@ impl HistogramBuilder {
     /// No voxel yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { bins: vec![[0; 2]; BINS] }
+        Self {
+            bins: vec![[0; 2]; BINS],
+        }
     }
 
     /// Counts one voxel. A logit that is not a number counts as the lowest.
@@ -54,16 +57,27 @@ impl HistogramBuilder {
     /// The histogram.
     #[must_use]
     pub fn finish(self) -> ScoreHistogram {
-        let filled = self.bins.iter().enumerate().filter(|(_, [other, lesion])| other + lesion > 0);
-        ScoreHistogram { bins: filled.map(|(bin, &[other, lesion])| (bin as u16, lesion, other)).collect() }
+        let filled = self
+            .bins
+            .iter()
+            .enumerate()
+            .filter(|(_, [other, lesion])| other + lesion > 0);
+        ScoreHistogram {
+            bins: filled
+                .map(|(bin, &[other, lesion])| (bin as u16, lesion, other))
+                .collect(),
+        }
     }
 }
 
 /// The bin of a logit.
 fn bin_of(logit: f32) -> usize {
-    let (limit, width) = (f64::from(LOGIT_LIMIT), 2.0 * f64::from(LOGIT_LIMIT) / BINS as f64);
-    // In f64 the sum is exact, so that a logit just below an edge stays below it. The cast saturates: minus infinity
-    // and NaN fall in the first bin.
+    let (limit, width) = (
+        f64::from(LOGIT_LIMIT),
+        2.0 * f64::from(LOGIT_LIMIT) / BINS as f64,
+    );
+    // In f64 the sum is exact, so that a logit just below an edge stays below it. The cast
+    // saturates: minus infinity and NaN fall in the first bin.
     (((f64::from(logit) + limit) / width) as usize).min(BINS - 1)
 }
 
@@ -83,7 +97,8 @@ pub fn sigmoid(logit: f32) -> f32 {
 }
 
 impl ScoreHistogram {
-    /// Whether a histogram that came from outside is one: bins ascending and in range, none empty, no absurd count.
+    /// Whether a histogram that came from outside is one: bins ascending and in range, none empty,
+    /// no absurd count.
     pub fn check(&self) -> Result<(), HistogramError> {
         let mut next = 0;
         let mut voxels = 0u64;
@@ -99,7 +114,10 @@ impl ScoreHistogram {
             if here == 0 {
                 return Err(HistogramError::Empty(bin));
             }
-            voxels = voxels.checked_add(here).filter(|&all| all <= MOST_VOXELS).ok_or(HistogramError::Voxels)?;
+            voxels = voxels
+                .checked_add(here)
+                .filter(|&all| all <= MOST_VOXELS)
+                .ok_or(HistogramError::Voxels)?;
         }
         Ok(())
     }
@@ -112,13 +130,22 @@ impl ScoreHistogram {
             let sum = sums.entry(bin).or_default();
             *sum = (sum.0.saturating_add(lesion), sum.1.saturating_add(other));
         }
-        Self { bins: sums.into_iter().map(|(bin, (lesion, other))| (bin, lesion, other)).collect() }
+        Self {
+            bins: sums
+                .into_iter()
+                .map(|(bin, (lesion, other))| (bin, lesion, other))
+                .collect(),
+        }
     }
 
     /// The curve: thresholds are the lower edges of bins, as probabilities.
     #[must_use]
     pub fn roc(&self) -> Roc {
-        let level = |&(bin, lesion, other): &(u16, u64, u64)| Level { threshold: lower_edge(bin), lesion, other };
+        let level = |&(bin, lesion, other): &(u16, u64, u64)| Level {
+            threshold: lower_edge(bin),
+            lesion,
+            other,
+        };
         Roc::of_levels(self.bins.iter().rev().map(level).collect())
     }
 
@@ -146,8 +173,8 @@ impl ScoreHistogram {
         self.roc().best_dice()
     }
 
-    /// The counts by the rule `probability >= threshold`, exact where the threshold is a bin's lower edge; a bin that
-    /// the threshold cuts through counts as below it.
+    /// The counts by the rule `probability >= threshold`, exact where the threshold is a bin's
+    /// lower edge; a bin that the threshold cuts through counts as below it.
     #[must_use]
     pub fn confusion(&self, threshold: f32) -> Confusion {
         self.roc().confusion(threshold)

@@ -1,4 +1,5 @@
-//! How a program ends that could not do what it was asked: words for a person, a hint and an exit code.
+//! How a program ends that could not do what it was asked: words for a person, a hint and an exit
+//! code.
 
 use crate::signal::Signal;
 use crate::visible::visible_lines;
@@ -48,7 +49,8 @@ impl From<Signal> for Class {
     }
 }
 
-/// What an error means to the person who started the program. Written beside the error; its words are the error's own.
+/// What an error means to the person who started the program. Written beside the error; its words
+/// are the error's own.
 pub trait Explain: std::fmt::Display {
     /// The kind of failure.
     fn class(&self) -> Class;
@@ -73,13 +75,20 @@ pub struct Failure {
 impl Failure {
     /// A failure without a hint.
     pub fn new(class: Class, what: impl std::fmt::Display) -> Self {
-        Self { class, what: what.to_string(), hint: None }
+        Self {
+            class,
+            what: what.to_string(),
+            hint: None,
+        }
     }
 
     /// The system tells of no signals.
     #[must_use]
     pub fn no_signals(error: std::io::Error) -> Self {
-        Self::new(Class::Internal, format!("cannot listen for signals: {error}"))
+        Self::new(
+            Class::Internal,
+            format!("cannot listen for signals: {error}"),
+        )
     }
 
     /// Adds what to do.
@@ -92,14 +101,20 @@ impl Failure {
 
 impl<E: Explain> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { class: error.class(), what: error.to_string(), hint: error.hint().map(Cow::into_owned) }
+        Self {
+            class: error.class(),
+            what: error.to_string(),
+            hint: error.hint().map(Cow::into_owned),
+        }
     }
 }
 
 /// Prints a failure, if any, and gives the exit code.
 #[must_use]
 pub fn report(outcome: Result<(), Failure>) -> ExitCode {
-    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    let Err(failure) = outcome else {
+        return ExitCode::SUCCESS;
+    };
     // Names in it may come from files of others.
     eprintln!("error: {}", visible_lines(&failure.what));
     if let Some(hint) = failure.hint {

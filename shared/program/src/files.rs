@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let beside = temporary(path);
     let mut file = private::create_file(&beside)?;
-    let outcome = write(&mut file).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
+    let outcome = write(&mut file)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&beside, path));
     if outcome.is_err() {
         // The first error is the one worth telling.
         let _ = fs::remove_file(&beside);
@@ -34,7 +36,11 @@ fn temporary(path: &Path) -> PathBuf {
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if cfg!(unix) => {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
             File::open(folder)?.sync_all()
         }
         _ => Ok(()),

@@ -1,5 +1,6 @@
-//! What every program of ours does alike: how it ends ([`failure`]), logs ([`logging`]), is asked to stop ([`signal`]),
-//! starts its network threads ([`threads`]), replaces files ([`files`]) and prints names of others ([`visible`]).
+//! What every program of ours does alike: how it ends ([`failure`]), logs ([`logging`]), is asked
+//! to stop ([`signal`]), starts its network threads ([`threads`]), replaces files ([`files`]) and
+//! prints names of others ([`visible`]).
 
 pub mod failure;
 pub mod files;

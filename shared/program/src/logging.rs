@@ -6,16 +6,24 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging, at `level` unless `RUST_LOG` says otherwise.
 pub fn start(level: &str) {
-    start_through(level, false, Box::new(LogTracer::new()), log::LevelFilter::Off);
+    start_through(
+        level,
+        false,
+        Box::new(LogTracer::new()),
+        log::LevelFilter::Off,
+    );
 }
 
-/// Starts logging, in words or as a JSON object a line. What libraries log by the crate `log` goes through `logger`, which
-/// sees at least what is `needed`.
+/// Starts logging, in words or as a JSON object a line. What libraries log by the crate `log` goes
+/// through `logger`, which sees at least what is `needed`.
 pub fn start_through(level: &str, json: bool, logger: Box<dyn log::Log>, needed: log::LevelFilter) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let colours = std::io::stderr().is_terminal();
     let most = filter.max_level_hint();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours);
     let log = log.with_target(false);
     let started = if json {
         tracing::subscriber::set_global_default(log.json().finish())

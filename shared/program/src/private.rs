@@ -4,7 +4,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Makes a folder, and those above it that are missing, for their owner alone. One that is there stays as it is.
+/// Makes a folder, and those above it that are missing, for their owner alone. One that is there
+/// stays as it is.
 ///
 /// # Errors
 /// What the disk says.
@@ -28,11 +29,14 @@ pub fn create_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// What others may do with a file or folder, as its mode, where they may do anything; `None` where it is not there.
+/// What others may do with a file or folder, as its mode, where they may do anything; `None` where
+/// it is not there.
 pub fn open_to_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).ok()?.permissions()) & 0o777;
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).ok()?.permissions())
+                & 0o777;
         (mode & 0o077 != 0).then_some(mode)
     }
     #[cfg(not(unix))]
@@ -46,7 +50,9 @@ pub fn open_to_others(path: &Path) -> Option<u32> {
 pub fn warn(what: &str, path: &Path) {
     if let Some(mode) = open_to_others(path) {
         let (path, own) = (path.display(), if path.is_dir() { 700 } else { 600 });
-        tracing::warn!("other users of this machine may look at {what} {path} (mode {mode:o}): chmod {own} {path}");
+        tracing::warn!(
+            "other users of this machine may look at {what} {path} (mode {mode:o}): chmod {own} {path}"
+        );
     }
 }
 

@@ -18,7 +18,10 @@ pub enum Signal {
 #[cfg(unix)]
 pub fn listen() -> io::Result<impl Future<Output = Signal>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     Ok(async move {
         tokio::select! {
             Some(()) = interrupt.recv() => Signal::Interrupt,

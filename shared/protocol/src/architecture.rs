@@ -1,10 +1,12 @@
-//! The DeepLabV3's plan: its blocks, its tensors under torchvision's names, and their seeded initial values.
+//! The DeepLabV3's plan: its blocks, its tensors under torchvision's names, and their seeded
+//! initial values.
 //!
-//! Chen et al. 2017 (arXiv 1706.05587) on a ResNet (He et al. 2015), as torchvision's `deeplabv3_resnet50` builds
-//! it, with any width, any output stride, an input of `sequences * slices` channels and one logit out.
+//! Chen et al. 2017 (arXiv 1706.05587) on a ResNet (He et al. 2015), as torchvision's
+//! `deeplabv3_resnet50` builds it, with any width, any output stride, an input of `sequences *
+//! slices` channels and one logit out.
 
-use crate::federation::{Input, Model, Norm};
 use crate::parameters::{Kind, Manifest, Parameters, STEM, TensorSpec};
+use crate::settings::{Input, Model, Norm};
 use rand::{Rng, RngExt};
 use random::{Purpose, stream};
 use std::sync::Arc;
@@ -12,8 +14,8 @@ use std::sync::Arc;
 /// The last convolution, from features to the lesion logit.
 pub const CLASSIFIER: &str = "classifier.4";
 
-/// The probability of lesion that an untrained network predicts, as in RetinaNet (Lin et al. 2017, section 4.1):
-/// with one half, the first steps would only learn that lesions are rare.
+/// The probability of lesion that an untrained network predicts, as in RetinaNet (Lin et al. 2017,
+/// section 4.1): with one half, the first steps would only learn that lesions are rare.
 const LESION_PRIOR: f64 = 0.01;
 
 /// One residual block of the backbone.
@@ -63,8 +65,8 @@ pub fn feature_side(model: &Model, plane: usize) -> usize {
 
 /// The backbone's blocks in order.
 ///
-/// Strides past the output stride become dilations by torchvision's `replace_stride_with_dilation`: the first block
-/// of a dilated stage keeps the dilation of the stage before it.
+/// Strides past the output stride become dilations by torchvision's `replace_stride_with_dilation`:
+/// the first block of a dilated stage keeps the dilation of the stage before it.
 #[must_use]
 pub fn blocks(model: &Model) -> Vec<Block> {
     let expansion = if model.layout.bottleneck() { 4 } else { 1 };
@@ -80,8 +82,20 @@ pub fn blocks(model: &Model) -> Vec<Block> {
             reached *= stride;
         }
         for index in 0..count {
-            let (stride, dilation) = if index == 0 { (stride, before) } else { (1, dilation) };
-            blocks.push(Block { stage, index, inputs, width, outputs: width * expansion, stride, dilation });
+            let (stride, dilation) = if index == 0 {
+                (stride, before)
+            } else {
+                (1, dilation)
+            };
+            blocks.push(Block {
+                stage,
+                index,
+                inputs,
+                width,
+                outputs: width * expansion,
+                stride,
+                dilation,
+            });
             inputs = width * expansion;
         }
     }
@@ -100,24 +114,33 @@ pub fn head_channels(model: &Model) -> usize {
     4 * model.width
 }
 
-/// Groups of a group normalisation (Wu and He 2018): 32, or as many as leave eight channels to each.
+/// Groups of a group normalisation (Wu and He 2018): 32, or as many as leave eight channels to
+/// each.
 #[must_use]
 pub fn groups(channels: usize) -> usize {
-    (2..=32).rev().find(|groups| channels.is_multiple_of(*groups) && channels / groups >= 8).unwrap_or(1)
+    (2..=32)
+        .rev()
+        .find(|groups| channels.is_multiple_of(*groups) && channels / groups >= 8)
+        .unwrap_or(1)
 }
 
-/// Every tensor of the network: torchvision's names, order and shapes, without the auxiliary classifier and without
-/// the counters `num_batches_tracked`.
+/// Every tensor of the network: torchvision's names, order and shapes, without the auxiliary
+/// classifier and without the counters `num_batches_tracked`.
 #[must_use]
 pub fn manifest(model: &Model, input: &Input) -> Manifest {
-    let mut plan = Plan { norm: model.norm, tensors: Vec::new() };
+    let mut plan = Plan {
+        norm: model.norm,
+        tensors: Vec::new(),
+    };
     plan.weight(STEM, &[model.width, input.channels(), 7, 7]);
     plan.norm("backbone.bn1", model.width);
     for block in blocks(model) {
         plan.block(&block, model.layout.bottleneck());
     }
     plan.head(features(model), head_channels(model), model.rates.len());
-    Manifest { tensors: plan.tensors }
+    Manifest {
+        tensors: plan.tensors,
+    }
 }
 
 struct Plan {
@@ -127,7 +150,11 @@ struct Plan {
 
 impl Plan {
     fn push(&mut self, name: String, shape: &[usize], kind: Kind) {
-        self.tensors.push(TensorSpec { name, shape: shape.into(), kind });
+        self.tensors.push(TensorSpec {
+            name,
+            shape: shape.into(),
+            kind,
+        });
     }
 
     fn weight(&mut self, name: &str, shape: &[usize]) {
@@ -173,13 +200,28 @@ impl Plan {
         let pyramid = "classifier.0";
         for branch in 0..=rates {
             let side = if branch == 0 { 1 } else { 3 };
-            self.conv(&format!("{pyramid}.convs.{branch}.0"), channels, features, side);
+            self.conv(
+                &format!("{pyramid}.convs.{branch}.0"),
+                channels,
+                features,
+                side,
+            );
             self.norm(&format!("{pyramid}.convs.{branch}.1"), channels);
         }
         let pooling = rates + 1;
-        self.conv(&format!("{pyramid}.convs.{pooling}.1"), channels, features, 1);
+        self.conv(
+            &format!("{pyramid}.convs.{pooling}.1"),
+            channels,
+            features,
+            1,
+        );
         self.norm(&format!("{pyramid}.convs.{pooling}.2"), channels);
-        self.conv(&format!("{pyramid}.project.0"), channels, (rates + 2) * channels, 1);
+        self.conv(
+            &format!("{pyramid}.project.0"),
+            channels,
+            (rates + 2) * channels,
+            1,
+        );
         self.norm(&format!("{pyramid}.project.1"), channels);
         self.conv("classifier.1", channels, channels, 3);
         self.norm("classifier.2", channels);
@@ -188,9 +230,9 @@ impl Plan {
     }
 }
 
-/// Seeded initial values by torchvision's rules: He normal over the outputs in the backbone, PyTorch's default
-/// uniform in the head, normalisation as the identity. Only the last bias differs: the logit of a lesion prior of
-/// one per cent, where PyTorch draws around zero.
+/// Seeded initial values by torchvision's rules: He normal over the outputs in the backbone,
+/// PyTorch's default uniform in the head, normalisation as the identity. Only the last bias
+/// differs: the logit of a lesion prior of one per cent, where PyTorch draws around zero.
 #[must_use]
 pub fn initial(manifest: &Arc<Manifest>, seed: u64) -> Parameters {
     let mut random = stream(seed, 0, "", Purpose::Initialisation);
@@ -198,7 +240,8 @@ pub fn initial(manifest: &Arc<Manifest>, seed: u64) -> Parameters {
     for spec in &manifest.tensors {
         initialise(spec, &mut random, &mut values);
     }
-    Parameters::new(Arc::clone(manifest), values).expect("every tensor was filled with finite values just now")
+    Parameters::new(Arc::clone(manifest), values)
+        .expect("every tensor was filled with finite values just now")
 }
 
 fn initialise(spec: &TensorSpec, random: &mut impl Rng, values: &mut Vec<f32>) {
@@ -210,10 +253,14 @@ fn initialise(spec: &TensorSpec, random: &mut impl Rng, values: &mut Vec<f32>) {
         }
         [_, inputs, height, width] => {
             let bound = 1.0 / ((inputs * height * width) as f64).sqrt();
-            values.extend((0..count).map(|_| (bound * (2.0 * random.random::<f64>() - 1.0)) as f32));
+            values
+                .extend((0..count).map(|_| (bound * (2.0 * random.random::<f64>() - 1.0)) as f32));
         }
         _ if spec.name == format!("{CLASSIFIER}.bias") => {
-            values.extend(std::iter::repeat_n((LESION_PRIOR / (1.0 - LESION_PRIOR)).ln() as f32, count));
+            values.extend(std::iter::repeat_n(
+                (LESION_PRIOR / (1.0 - LESION_PRIOR)).ln() as f32,
+                count,
+            ));
         }
         _ => {
             let identity = spec.name.ends_with(".weight") || spec.name.ends_with(".running_var");
@@ -231,7 +278,7 @@ fn normal(random: &mut impl Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::federation::Layout;
+    use crate::settings::Layout;
 
     fn paper() -> (Model, Input) {
         let model = Model {
@@ -242,8 +289,19 @@ mod tests {
             norm: Norm::Batch,
             head_dropout: 0.5,
         };
-        let sequences = ["bravo", "t1_pre", "t1_post", "flair"].map(String::from).to_vec();
-        (model, Input { sequences, slices: 5, plane: 256, spacing_mm: None, clip_percentiles: None })
+        let sequences = ["bravo", "t1_pre", "t1_post", "flair"]
+            .map(String::from)
+            .to_vec();
+        (
+            model,
+            Input {
+                sequences,
+                slices: 5,
+                plane: 256,
+                spacing_mm: None,
+                clip_percentiles: None,
+            },
+        )
     }
 
     #[test]
@@ -251,24 +309,73 @@ mod tests {
         let (model, input) = paper();
         let manifest = manifest(&model, &input);
         assert_eq!((manifest.tensors.len(), manifest.len()), (302, 39_743_745));
-        let names: Vec<_> = manifest.tensors.iter().map(|spec| spec.name.as_str()).collect();
-        assert_eq!(names[..3], [STEM, "backbone.bn1.weight", "backbone.bn1.bias"]);
+        let names: Vec<_> = manifest
+            .tensors
+            .iter()
+            .map(|spec| spec.name.as_str())
+            .collect();
+        assert_eq!(
+            names[..3],
+            [STEM, "backbone.bn1.weight", "backbone.bn1.bias"]
+        );
         assert_eq!(names.last(), Some(&"classifier.4.bias"));
-        let kinds = manifest.tensors.iter().filter(|spec| spec.kind == Kind::RunningStatistic);
+        let kinds = manifest
+            .tensors
+            .iter()
+            .filter(|spec| spec.kind == Kind::RunningStatistic);
         assert!(kinds.clone().all(|spec| spec.name.contains(".running_")));
-        assert_eq!(kinds.count(), 2 * names.iter().filter(|name| name.ends_with(".running_var")).count());
+        assert_eq!(
+            kinds.count(),
+            2 * names
+                .iter()
+                .filter(|name| name.ends_with(".running_var"))
+                .count()
+        );
     }
 
     #[test]
     fn a_dilated_stage_starts_with_the_dilation_before_it() {
         let dilations = |output_stride| {
-            let model = Model { output_stride, ..paper().0 };
-            let of = |stage| blocks(&model).into_iter().filter(move |block| block.stage == stage);
-            [1, 2, 3].map(|stage| of(stage).take(2).map(|block| (block.stride, block.dilation)).collect::<Vec<_>>())
+            let model = Model {
+                output_stride,
+                ..paper().0
+            };
+            let of = |stage| {
+                blocks(&model)
+                    .into_iter()
+                    .filter(move |block| block.stage == stage)
+            };
+            [1, 2, 3].map(|stage| {
+                of(stage)
+                    .take(2)
+                    .map(|block| (block.stride, block.dilation))
+                    .collect::<Vec<_>>()
+            })
         };
-        assert_eq!(dilations(16), [vec![(2, 1), (1, 1)], vec![(2, 1), (1, 1)], vec![(1, 1), (1, 2)]]);
-        assert_eq!(dilations(8), [vec![(2, 1), (1, 1)], vec![(1, 1), (1, 2)], vec![(1, 2), (1, 4)]]);
-        assert_eq!(dilations(4), [vec![(1, 1), (1, 2)], vec![(1, 2), (1, 4)], vec![(1, 4), (1, 8)]]);
+        assert_eq!(
+            dilations(16),
+            [
+                vec![(2, 1), (1, 1)],
+                vec![(2, 1), (1, 1)],
+                vec![(1, 1), (1, 2)]
+            ]
+        );
+        assert_eq!(
+            dilations(8),
+            [
+                vec![(2, 1), (1, 1)],
+                vec![(1, 1), (1, 2)],
+                vec![(1, 2), (1, 4)]
+            ]
+        );
+        assert_eq!(
+            dilations(4),
+            [
+                vec![(1, 1), (1, 2)],
+                vec![(1, 2), (1, 4)],
+                vec![(1, 4), (1, 8)]
+            ]
+        );
     }
 
     #[test]
@@ -279,21 +386,46 @@ mod tests {
     #[test]
     fn initial_values_follow_torchvisions_rules() {
         let (model, input) = paper();
-        let model = Model { layout: Layout::ResNet18, width: 16, ..model };
+        let model = Model {
+            layout: Layout::ResNet18,
+            width: 16,
+            ..model
+        };
         let manifest = Arc::new(manifest(&model, &input));
         let parameters = initial(&manifest, 7);
         assert_eq!(parameters, initial(&manifest, 7));
         assert_ne!(parameters, initial(&manifest, 8));
-        let values = |name: &str| parameters.tensors().find(|(spec, _)| spec.name == name).unwrap().1;
-        let deviation = |values: &[f32]| (values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32).sqrt();
+        let values = |name: &str| {
+            parameters
+                .tensors()
+                .find(|(spec, _)| spec.name == name)
+                .unwrap()
+                .1
+        };
+        let deviation = |values: &[f32]| {
+            (values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32).sqrt()
+        };
         let stem = deviation(values(STEM)) / (2.0f32 / (16.0 * 49.0)).sqrt();
-        assert!((stem - 1.0).abs() < 0.02, "15680 normal draws: a standard error of 0.6 per cent, found {stem}");
+        assert!(
+            (stem - 1.0).abs() < 0.02,
+            "15680 normal draws: a standard error of 0.6 per cent, found {stem}"
+        );
         let head = values("classifier.1.weight");
         let bound = 1.0 / (64.0f32 * 9.0).sqrt();
         assert!(head.iter().all(|value| value.abs() <= bound));
         assert!((deviation(head) / (bound / 3.0f32.sqrt()) - 1.0).abs() < 0.02);
-        assert!(values("backbone.bn1.weight").iter().chain(values("classifier.2.running_var")).all(|&v| v == 1.0));
-        assert!(values("backbone.bn1.bias").iter().chain(values("classifier.2.running_mean")).all(|&v| v == 0.0));
+        assert!(
+            values("backbone.bn1.weight")
+                .iter()
+                .chain(values("classifier.2.running_var"))
+                .all(|&v| v == 1.0)
+        );
+        assert!(
+            values("backbone.bn1.bias")
+                .iter()
+                .chain(values("classifier.2.running_mean"))
+                .all(|&v| v == 0.0)
+        );
         assert!((1.0 / (1.0 + (-values("classifier.4.bias")[0]).exp()) - 0.01).abs() < 1e-6);
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A voxel grid in canonical axial order: depth (inferior to superior), height (posterior to anterior), width
-/// (left to right). Volumes on it are flat slices with width fastest.
+/// A voxel grid in canonical axial order: depth (inferior to superior), height (posterior to
+/// anterior), width (left to right). Volumes on it are flat slices with width fastest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grid {
     /// Voxels along depth, height and width.
@@ -39,7 +39,8 @@ pub enum Role {
 }
 
 impl Role {
-    /// What the scores of such a site's cases are: of cases that helped to choose, or of held-out ones.
+    /// What the scores of such a site's cases are: of cases that helped to choose, or of held-out
+    /// ones.
     #[must_use]
     pub fn judges(self) -> Cases {
         match self {
@@ -53,7 +54,8 @@ impl Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cases {
-    /// The cases to choose thresholds and models by: what a training site keeps back, all that a validating site has.
+    /// The cases to choose thresholds and models by: what a training site keeps back, all that a
+    /// validating site has.
     Validation,
     /// The cases of a site that takes no part in training.
     HeldOut,

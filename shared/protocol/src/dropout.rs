@@ -1,8 +1,9 @@
-//! Input-level dropout of whole MRI sequences (Grøvik, Yi et al. 2019, arXiv 1912.11966, "DropOut").
+//! Input-level dropout of whole MRI sequences (Grøvik, Yi et al. 2019, arXiv 1912.11966,
+//! "DropOut").
 //!
-//! Of `n` sequences `k` stay; the others are zeroed after normalisation and what stays is multiplied by `n/k`,
-//! so that the expected input of the first layer does not depend on how many sequences there are. The one
-//! function [`factor`] serves training, evaluation and prediction.
+//! Of `n` sequences `k` stay; the others are zeroed after normalisation and what stays is
+//! multiplied by `n/k`, so that the expected input of the first layer does not depend on how many
+//! sequences there are. The one function [`factor`] serves training, evaluation and prediction.
 
 use metrics::sequence::SequenceSet;
 use rand::{Rng, RngExt};
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize};
 pub enum DropOut {
     /// Uniform over the non-empty subsets of what the case has.
     ///
-    /// The same as a uniform draw over all `2^n - 1` non-empty subsets, intersected with what the case has and
-    /// drawn again while empty: each subset of the case's sequences has `2^missing` preimages.
+    /// The same as a uniform draw over all `2^n - 1` non-empty subsets, intersected with what the
+    /// case has and drawn again while empty: each subset of the case's sequences has `2^missing`
+    /// preimages.
     #[default]
     Uniform,
     /// Each sequence the case has stays with this probability; drawn again while nothing stays.
@@ -33,19 +35,26 @@ impl DropOut {
             return None;
         }
         match self {
-            Self::Uniform => present.non_empty_subsets().nth(random.random_range(0..(1usize << present.len()) - 1)),
+            Self::Uniform => present
+                .non_empty_subsets()
+                .nth(random.random_range(0..(1usize << present.len()) - 1)),
             Self::Bernoulli(keep) => Some(bernoulli(keep, present, random)),
-            Self::Fixed(subset) => Some(subset.intersection(present)).filter(|kept| !kept.is_empty()),
+            Self::Fixed(subset) => {
+                Some(subset.intersection(present)).filter(|kept| !kept.is_empty())
+            }
             Self::All => Some(present),
         }
     }
 }
 
-/// A draw by independent coin tosses, conditional on one head at least; a keep probability too small to get
-/// there in reasonable time falls back to one sequence, its limit.
+/// A draw by independent coin tosses, conditional on one head at least; a keep probability too
+/// small to get there in reasonable time falls back to one sequence, its limit.
 fn bernoulli(keep: f32, present: SequenceSet, random: &mut impl Rng) -> SequenceSet {
     for _ in 0..64 {
-        let kept: SequenceSet = present.iter().filter(|_| random.random::<f32>() < keep).collect();
+        let kept: SequenceSet = present
+            .iter()
+            .filter(|_| random.random::<f32>() < keep)
+            .collect();
         if !kept.is_empty() {
             return kept;
         }
@@ -62,11 +71,14 @@ pub fn factor(total: usize, kept: usize) -> Option<f32> {
 
 /// Zeroes the sequences outside `kept` and scales the others, in place.
 ///
-/// `input` is one example, `[sequences * slices, height, width]` with a sequence's slices contiguous, normalised.
-/// Returns `false`, with the input untouched, when `kept` names none of the `total` sequences.
+/// `input` is one example, `[sequences * slices, height, width]` with a sequence's slices
+/// contiguous, normalised. Returns `false`, with the input untouched, when `kept` names none of the
+/// `total` sequences.
 pub fn apply(input: &mut [f32], total: usize, kept: SequenceSet) -> bool {
     let kept = kept.intersection(SequenceSet::full(total));
-    let Some(factor) = factor(total, kept.len()) else { return false };
+    let Some(factor) = factor(total, kept.len()) else {
+        return false;
+    };
     let block = input.len() / total;
     for (index, values) in input.chunks_exact_mut(block.max(1)).enumerate().take(total) {
         if kept.contains(index) {
@@ -87,7 +99,10 @@ mod tests {
 
     #[test]
     fn the_factor_of_the_paper_is_four_over_k() {
-        assert_eq!([4, 3, 2, 1].map(|k| factor(4, k)), [Some(1.0), Some(4.0 / 3.0), Some(2.0), Some(4.0)]);
+        assert_eq!(
+            [4, 3, 2, 1].map(|k| factor(4, k)),
+            [Some(1.0), Some(4.0 / 3.0), Some(2.0), Some(4.0)]
+        );
         assert_eq!(factor(4, 0), None);
     }
 
@@ -96,7 +111,9 @@ mod tests {
         let mut random = stream(1, 0, "site", Purpose::DropOut);
         let mut seen: HashMap<u16, usize> = HashMap::new();
         for _ in 0..15_000 {
-            let kept = DropOut::Uniform.draw(SequenceSet::full(4), &mut random).unwrap();
+            let kept = DropOut::Uniform
+                .draw(SequenceSet::full(4), &mut random)
+                .unwrap();
             *seen.entry(kept.bits()).or_default() += 1;
         }
         assert_eq!(seen.len(), 15);
@@ -123,7 +140,10 @@ mod tests {
     fn a_fixed_subset_that_the_case_lacks_draws_nothing() {
         let mut random = stream(1, 0, "site", Purpose::DropOut);
         let fixed = DropOut::Fixed(SequenceSet::EMPTY.with(0));
-        assert_eq!(fixed.draw(SequenceSet::full(4).without(0), &mut random), None);
+        assert_eq!(
+            fixed.draw(SequenceSet::full(4).without(0), &mut random),
+            None
+        );
     }
 
     proptest! {

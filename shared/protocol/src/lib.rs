@@ -1,23 +1,23 @@
 //! What both ends of a federation agree on, without IO.
 //!
-//! No socket, file, clock or neural network is used here: time and randomness are arguments. Both ends of the protocol
-//! are state machines, [`round`] for the coordinator and [`site`] for a site. They take events and return effects in
-//! order, so a whole federation runs inside a unit test.
+//! No socket, file, clock or neural network is used here: time and randomness are arguments. Both
+//! ends of the protocol are state machines, [`coordinator`] for the coordinator and [`site`] for a site.
+//! They take events and return effects in order, so a whole federation runs inside a unit test.
 
 pub mod architecture;
 pub mod case;
 pub mod codec;
-pub mod delta;
+pub mod coordinator;
 pub mod dropout;
-pub mod federation;
-pub mod happening;
+pub mod jpeg;
 pub mod message;
 pub mod model_file;
+pub mod notification;
 pub mod operating;
 pub mod outcome;
 pub mod overlay;
 pub mod parameters;
-pub mod picture;
-pub mod round;
+pub mod settings;
 pub mod site;
 pub mod text;
+pub mod update_encoding;

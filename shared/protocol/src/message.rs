@@ -1,9 +1,9 @@
 //! The words of the protocol. Frames are encoded by one codec; parameters never travel in them.
 
 use crate::case::{Cases, Role};
-use crate::federation::{Compute, Federation};
 use crate::overlay::Overlay;
 use crate::parameters::ParametersId;
+use crate::settings::{Compute, Federation};
 use metrics::score::{CaseScore, SubsetScore};
 use metrics::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
@@ -16,13 +16,16 @@ pub const ALPN: &[u8] = b"lacuna/6";
 /// The most models whose consensus a site is asked to score.
 pub const MAX_MODELS: usize = 64;
 
-/// One lineage of models: the federation's, one site's that trains alone for comparison, or the consensus of the latter.
+/// One lineage of models: the federation's, one site's that trains alone for comparison, or the
+/// consensus of the latter.
 ///
-/// Number 0 is always the federation; its runs' names and members stand in the coordinator's folder.
+/// Number 0 is always the federation; its runs' names and members stand in the coordinator's
+/// folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunId(pub u16);
 
-/// What a task is about. A task is named by what it does, so that a repeated message names the same task.
+/// What a task is about. A task is named by what it does, so that a repeated message names the same
+/// task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TaskKind {
     /// Train from the model and send the result.
@@ -31,8 +34,8 @@ pub enum TaskKind {
     Evaluate(Cases),
 }
 
-/// A task of one site: unique within a federation. Rounds count from 1; evaluation of the model that round `r`
-/// produced has round `r`, of the initial model 0.
+/// A task of one site: unique within a federation. Rounds count from 1; evaluation of the model
+/// that round `r` produced has round `r`, of the initial model 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskId {
     /// The lineage.
@@ -41,7 +44,8 @@ pub struct TaskId {
     pub round: u32,
     /// The work.
     pub kind: TaskKind,
-    /// Counts repeated evaluations of one model, such as at thresholds found by the first. 0 for training.
+    /// Counts repeated evaluations of one model, such as at thresholds found by the first. 0 for
+    /// training.
     pub pass: u8,
 }
 
@@ -88,7 +92,14 @@ impl Inventory {
     /// The lesions of all cases.
     #[must_use]
     pub fn lesions(&self) -> u64 {
-        [self.training_lesions, self.validation_lesions, self.held_out_lesions].into_iter().map(u64::from).sum()
+        [
+            self.training_lesions,
+            self.validation_lesions,
+            self.held_out_lesions,
+        ]
+        .into_iter()
+        .map(u64::from)
+        .sum()
     }
 }
 
@@ -97,7 +108,8 @@ impl Inventory {
 pub struct Progress {
     /// The task.
     pub task: TaskId,
-    /// Steps done, or cases scored; where subsets are asked for, each case counts once for each of its subsets.
+    /// Steps done, or cases scored; where subsets are asked for, each case counts once for each of
+    /// its subsets.
     pub done: u32,
     /// The same in all.
     pub total: u32,
@@ -118,7 +130,8 @@ pub struct Trained {
     pub slices: u64,
     /// Optimiser steps done.
     pub steps: u32,
-    /// Optimiser steps that the training was to have: more than were done where it had to conclude early.
+    /// Optimiser steps that the training was to have: more than were done where it had to conclude
+    /// early.
     #[serde(default)]
     pub asked_steps: u32,
     /// Mean loss over the steps.
@@ -135,7 +148,7 @@ pub struct Trained {
 
 /// What an evaluation counts beside the histograms.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct EvaluationRequest {
     /// Voxels and lesions at these thresholds.
     pub thresholds: Vec<f32>,
     /// Lesions alone at these, with everything that a case has.
@@ -220,7 +233,8 @@ pub enum CoordinatorMessage {
         task: TaskId,
         /// Where to start from: sent on a stream of its own unless the site was sent it before.
         model: ParametersId,
-        /// The most optimiser steps to do; `None` for as many as the settings say. More than that are never done.
+        /// The most optimiser steps to do; `None` for as many as the settings say. More than that
+        /// are never done.
         steps: Option<u32>,
     },
     /// Score a model, or the consensus of several: the mean of their probabilities.
@@ -230,15 +244,15 @@ pub enum CoordinatorMessage {
         /// What to score: [`MAX_MODELS`] at most.
         models: Vec<ParametersId>,
         /// What to count.
-        wanted: Wanted,
+        wanted: EvaluationRequest,
     },
     /// Everything is done; the site may leave.
     Finished {
         /// A sentence for people.
         summary: String,
     },
-    /// The round's time is over: end this training at its next step and send what it came to. Nothing to a site that
-    /// works at another task, or has ended this one.
+    /// The round's time is over: end this training at its next step and send what it came to.
+    /// Nothing to a site that works at another task, or has ended this one.
     Conclude {
         /// The training.
         task: TaskId,
@@ -259,8 +273,8 @@ pub struct TransferHeader {
 /// What the receiver of a transfer says to its sender, on the same stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransferAnswer {
-    /// The header is good; the content is wanted from this byte on, which is between two chunks. What lies before it came
-    /// over an earlier connection.
+    /// The header is good; the content is wanted from this byte on, which is between two chunks.
+    /// What lies before it came over an earlier connection.
     Wanted {
         /// The byte, from 0; the header's `bytes` when nothing is missing.
         from: u64,

@@ -1,7 +1,8 @@
-//! Operating points: from which probability on a voxel counts as lesion, as validation patients chose it.
+//! Operating points: from which probability on a voxel counts as lesion, as validation patients
+//! chose it.
 //!
-//! Two have equal rank. `dice` is for outlines and volumes, `youden` is the publication's and finds the most. A third,
-//! `fp-per-patient=N`, says how many false findings are bearable.
+//! Two have equal rank. `dice` is for outlines and volumes, `youden` is the publication's and finds
+//! the most. A third, `fp-per-patient=N`, says how many false findings are bearable.
 
 use metrics::lesion::{FrocPoint, counted_points};
 use metrics::score::{CaseScore, ScoreHistogram};
@@ -21,7 +22,8 @@ pub enum OperatingPoint {
     Dice,
     /// The mean of the validation patients' own Youden thresholds.
     Youden,
-    /// The lowest threshold at which validation patients had no more than so many false findings each.
+    /// The lowest threshold at which validation patients had no more than so many false findings
+    /// each.
     FalsePositives(f64),
 }
 
@@ -31,7 +33,9 @@ impl OperatingPoint {
     pub fn meaning(&self) -> &'static str {
         match self {
             Self::Dice => "the best Dice on validation patients: for outlines and volumes",
-            Self::Youden => "the publication's, by Youden's index: finds the most, and marks far more than the lesions",
+            Self::Youden => {
+                "the publication's, by Youden's index: finds the most, and marks far more than the lesions"
+            }
             Self::FalsePositives(_) => {
                 "the lowest measured threshold at which validation patients had so few false findings each"
             }
@@ -53,7 +57,9 @@ impl FromStr for OperatingPoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let most = text.strip_prefix("fp-per-patient=").and_then(|most| most.parse::<f64>().ok());
+        let most = text
+            .strip_prefix("fp-per-patient=")
+            .and_then(|most| most.parse::<f64>().ok());
         match (text, most) {
             ("dice", _) => Ok(Self::Dice),
             ("youden", _) => Ok(Self::Youden),
@@ -63,7 +69,8 @@ impl FromStr for OperatingPoint {
     }
 }
 
-/// What validation patients chose, and how many false findings they had at each threshold that was counted.
+/// What validation patients chose, and how many false findings they had at each threshold that was
+/// counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperatingPoints {
@@ -73,8 +80,8 @@ pub struct OperatingPoints {
     pub youden: Option<f32>,
     /// Validation patients that were counted.
     pub patients: u32,
-    /// Lesions found and false findings at each threshold, from the highest threshold down. Empty where nothing was
-    /// counted.
+    /// Lesions found and false findings at each threshold, from the highest threshold down. Empty
+    /// where nothing was counted.
     pub curve: Vec<FrocPoint>,
 }
 
@@ -90,7 +97,9 @@ pub enum OperatingError {
         known: String,
     },
     /// Even the highest counted threshold gives more false findings.
-    #[error("no counted threshold has as few as {most} false findings per patient: the fewest were {fewest}")]
+    #[error(
+        "no counted threshold has as few as {most} false findings per patient: the fewest were {fewest}"
+    )]
     TooFew {
         /// What was asked for.
         most: f64,
@@ -102,21 +111,30 @@ pub enum OperatingError {
 impl OperatingPoints {
     /// The threshold of a point.
     ///
-    /// The count of false findings can fall again at low thresholds, where false regions grow together. A threshold is
-    /// taken only if it and every higher one keep to the limit.
+    /// The count of false findings can fall again at low thresholds, where false regions grow
+    /// together. A threshold is taken only if it and every higher one keep to the limit.
     ///
     /// # Errors
     /// See [`OperatingError`].
     pub fn threshold(&self, point: OperatingPoint) -> Result<f32, OperatingError> {
-        let unknown = || OperatingError::Unknown { asked: point, known: self.known() };
+        let unknown = || OperatingError::Unknown {
+            asked: point,
+            known: self.known(),
+        };
         match point {
             OperatingPoint::Dice => self.dice.ok_or_else(unknown),
             OperatingPoint::Youden => self.youden.ok_or_else(unknown),
             OperatingPoint::FalsePositives(most) => {
                 let first = self.curve.first().ok_or_else(unknown)?;
-                let within = self.curve.iter().take_while(|point| point.false_positives <= most).last();
+                let within = self
+                    .curve
+                    .iter()
+                    .take_while(|point| point.false_positives <= most)
+                    .last();
                 let fewest = first.false_positives;
-                within.map(|point| point.threshold).ok_or(OperatingError::TooFew { most, fewest })
+                within
+                    .map(|point| point.threshold)
+                    .ok_or(OperatingError::TooFew { most, fewest })
             }
         }
     }
@@ -141,7 +159,12 @@ impl OperatingPoints {
     #[must_use]
     pub fn of(dice: Option<f32>, youden: Option<f32>, validation: &[&CaseScore]) -> Self {
         let curve = counted_points(validation);
-        Self { dice, youden, patients: u32::try_from(validation.len()).unwrap_or(u32::MAX), curve }
+        Self {
+            dice,
+            youden,
+            patients: u32::try_from(validation.len()).unwrap_or(u32::MAX),
+            curve,
+        }
     }
 
     /// Whether points that came from a file can be: probabilities, and counts that are numbers.
@@ -150,17 +173,31 @@ impl OperatingPoints {
     /// Says what cannot be.
     pub fn check(&self) -> Result<(), String> {
         let own = [self.dice, self.youden].into_iter().flatten();
-        if let Some(wrong) = own.chain(self.curve.iter().map(|point| point.threshold)).find(|&t| !is_probability(t)) {
+        if let Some(wrong) = own
+            .chain(self.curve.iter().map(|point| point.threshold))
+            .find(|&t| !is_probability(t))
+        {
             return Err(format!("a threshold of {wrong:?} is no probability"));
         }
-        if self.curve.len() > MOST_POINTS || !self.curve.is_sorted_by(|a, b| a.threshold > b.threshold) {
-            return Err(format!("thresholds of the curve do not fall, or are more than {MOST_POINTS}"));
+        if self.curve.len() > MOST_POINTS
+            || !self.curve.is_sorted_by(|a, b| a.threshold > b.threshold)
+        {
+            return Err(format!(
+                "thresholds of the curve do not fall, or are more than {MOST_POINTS}"
+            ));
         }
         let sound = |point: &FrocPoint| {
             let counts = [point.false_positives, point.false_positives_10mm3];
-            counts.iter().all(|count| count.is_finite() && *count >= 0.0) && (0.0..=1.0).contains(&point.sensitivity)
+            counts
+                .iter()
+                .all(|count| count.is_finite() && *count >= 0.0)
+                && (0.0..=1.0).contains(&point.sensitivity)
         };
-        if self.curve.iter().all(sound) { Ok(()) } else { Err("the curve holds counts that cannot be".into()) }
+        if self.curve.iter().all(sound) {
+            Ok(())
+        } else {
+            Err("the curve holds counts that cannot be".into())
+        }
     }
 }
 
@@ -183,18 +220,25 @@ impl Chosen {
     /// The thresholds that exist, in this order.
     #[must_use]
     pub fn all(&self) -> Vec<f32> {
-        [self.youden, self.youden_pooled, self.dice].into_iter().flatten().collect()
+        [self.youden, self.youden_pooled, self.dice]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
 /// Chooses thresholds from the validation patients' brains.
 ///
-/// Inside the brain only: the air around the head costs no specificity, so counting it would make false positives
-/// look cheap and push Youden's threshold towards zero by the size of the field of view.
+/// Inside the brain only: the air around the head costs no specificity, so counting it would make
+/// false positives look cheap and push Youden's threshold towards zero by the size of the field of
+/// view.
 #[must_use]
 pub fn choose(brains: &[&ScoreHistogram]) -> Chosen {
     let pooled = ScoreHistogram::merged(brains);
-    let own: Vec<f64> = brains.iter().filter_map(|v| v.youden().map(|youden| f64::from(youden.threshold))).collect();
+    let own: Vec<f64> = brains
+        .iter()
+        .filter_map(|v| v.youden().map(|youden| f64::from(youden.threshold)))
+        .collect();
     Chosen {
         youden: (!own.is_empty()).then(|| (own.iter().sum::<f64>() / own.len() as f64) as f32),
         youden_pooled: pooled.youden().map(|youden| youden.threshold),
@@ -202,15 +246,22 @@ pub fn choose(brains: &[&ScoreHistogram]) -> Chosen {
     }
 }
 
-/// Thresholds for a free-response curve, from the highest down: those that find every share of the validation patients'
-/// lesion voxels in equal steps, as far as they differ. Empty without a lesion voxel.
+/// Thresholds for a free-response curve, from the highest down: those that find every share of the
+/// validation patients' lesion voxels in equal steps, as far as they differ. Empty without a lesion
+/// voxel.
 #[must_use]
 pub fn sweep(brains: &[&ScoreHistogram]) -> Vec<f32> {
     let pooled = ScoreHistogram::merged(brains);
     let (lesions, _) = pooled.totals();
     let points = pooled.roc().points();
-    let reaching = |step: u64| points.iter().find(|point| point.tp * (SWEEP + 1) >= step * lesions);
-    let mut sweep: Vec<f32> = (1..=SWEEP).filter_map(|step| Some(reaching(step)?.threshold)).collect();
+    let reaching = |step: u64| {
+        points
+            .iter()
+            .find(|point| point.tp * (SWEEP + 1) >= step * lesions)
+    };
+    let mut sweep: Vec<f32> = (1..=SWEEP)
+        .filter_map(|step| Some(reaching(step)?.threshold))
+        .collect();
     sweep.retain(|_| lesions > 0);
     sweep.dedup();
     sweep

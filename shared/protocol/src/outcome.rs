@@ -1,9 +1,9 @@
 //! What a finished federation leaves for its report: `outcome.json` in the run folder.
 
 use crate::case::Role;
-use crate::federation::{Compute, Federation};
 use crate::message::Inventory;
 use crate::overlay::Overlay;
+use crate::settings::{Compute, Federation};
 use metrics::score::{CaseScore, SubsetScore};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,8 @@ pub struct Outcome {
     pub federation: Federation,
     /// Every site that took part, by name.
     pub sites: Vec<SiteRecord>,
-    /// The federation's lineage first, then each site's own and their consensus, when `--with-local` asked for them.
+    /// The federation's lineage first, then each site's own and their consensus, when
+    /// `--with-local` asked for them.
     pub runs: Vec<RunOutcome>,
     /// Seconds from start to end.
     pub seconds: f64,
@@ -40,7 +41,8 @@ pub struct RunOutcome {
     pub members: Vec<String>,
     /// What each round did.
     pub rounds: Vec<RoundRecord>,
-    /// The round whose model is reported: the best by validation. 0 for the consensus, which never trains.
+    /// The round whose model is reported: the best by validation. 0 for the consensus, which never
+    /// trains.
     pub best_round: u32,
     /// The mean of the validation patients' own Youden thresholds, a probability: the headline.
     pub threshold: Option<f32>,
@@ -48,9 +50,9 @@ pub struct RunOutcome {
     pub threshold_pooled: Option<f32>,
     /// The threshold of the best pooled validation Dice, a probability.
     pub threshold_dice: Option<f32>,
-    /// Final scores by site: validation cases of training sites, all cases of held-out ones. Each case is counted
-    /// at `threshold`, `threshold_pooled` and `threshold_dice`, in this order, as far as they exist, and swept
-    /// through thresholds found on the validation cases.
+    /// Final scores by site: validation cases of training sites, all cases of held-out ones. Each
+    /// case is counted at `threshold`, `threshold_pooled` and `threshold_dice`, in this order, as
+    /// far as they exist, and swept through thresholds found on the validation cases.
     pub scores: Vec<SiteScores>,
 }
 
@@ -96,8 +98,8 @@ pub struct UpdateRecord {
     /// Optimiser steps that the site was to do: more than were done where the deadline struck.
     #[serde(default)]
     pub asked_steps: u32,
-    /// How many versions older than the one before this the model was that the site started from: 0 in rounds that wait
-    /// for their sites.
+    /// How many versions older than the one before this the model was that the site started from: 0
+    /// in rounds that wait for their sites.
     #[serde(default)]
     pub staleness: u32,
     /// What the network computed in at the site.
@@ -114,11 +116,13 @@ pub struct SiteScores {
     pub role: Role,
     /// One entry a case, in the site's order.
     pub cases: Vec<CaseScore>,
-    /// The cases shown a part of their sequences, by case and subset; empty where the settings ask for none.
+    /// The cases shown a part of their sequences, by case and subset; empty where the settings ask
+    /// for none.
     #[serde(default)]
     pub subsets: Vec<SubsetScore>,
-    /// Pictures of the federation's representative cases, from sites that permit it: [`crate::overlay::MOST`] at most,
-    /// of 64 kB as text each, less than the histograms of a few cases.
+    /// Pictures of the federation's representative cases, from sites that permit it:
+    /// [`crate::overlay::MOST`] at most, of 64 kB as text each, less than the histograms of a few
+    /// cases.
     #[serde(default)]
     pub overlays: Vec<Overlay>,
 }

@@ -1,14 +1,15 @@
-//! Model parameters as the federation sees them: a manifest of named tensors and one flat vector of `f32`.
+//! Model parameters as the federation sees them: a manifest of named tensors and one flat vector of
+//! `f32`.
 //!
-//! On the wire and on disk the values are raw little-endian `f32` in manifest order, which is the data section
-//! of a safetensors file.
+//! On the wire and on disk the values are raw little-endian `f32` in manifest order, which is the
+//! data section of a safetensors file.
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The first convolution, `[out, sequences * slices, height, width]`: the one tensor whose input channels
-/// belong to sequences.
+/// The first convolution, `[out, sequences * slices, height, width]`: the one tensor whose input
+/// channels belong to sequences.
 pub const STEM: &str = "backbone.conv1.weight";
 
 /// What a tensor is to the optimiser and to aggregation.
@@ -56,14 +57,22 @@ impl TensorSpec {
     /// # Errors
     /// [`ParametersError::Variance`].
     pub fn check_variance(&self, values: &[f32]) -> Result<(), ParametersError> {
-        match values.iter().position(|&value| self.is_variance() && value < 0.0) {
-            Some(index) => Err(ParametersError::Variance { tensor: self.name.clone(), index, value: values[index] }),
+        match values
+            .iter()
+            .position(|&value| self.is_variance() && value < 0.0)
+        {
+            Some(index) => Err(ParametersError::Variance {
+                tensor: self.name.clone(),
+                index,
+                value: values[index],
+            }),
             None => Ok(()),
         }
     }
 }
 
-/// A variance below this is none: what is closer to zero came of rounding, and a network adds more before it takes the root.
+/// A variance below this is none: what is closer to zero came of rounding, and a network adds more
+/// before it takes the root.
 pub const LEAST_VARIANCE: f32 = -1e-6;
 
 /// The tensors of a model, in the order their values are stored.
@@ -140,7 +149,9 @@ impl ParametersId {
 impl std::fmt::Display for ParametersId {
     /// The first eight hexadecimal digits: enough to tell models apart in a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0[..4]
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -186,7 +197,10 @@ impl Parameters {
     /// Checks length, finiteness and running variances.
     pub fn new(manifest: Arc<Manifest>, values: Vec<f32>) -> Result<Self, ParametersError> {
         if values.len() != manifest.len() {
-            return Err(ParametersError::Length { expected: manifest.len(), found: values.len() });
+            return Err(ParametersError::Length {
+                expected: manifest.len(),
+                found: values.len(),
+            });
         }
         check_finite(&manifest, &values)?;
         check_variances(&manifest, &values)?;
@@ -207,7 +221,9 @@ impl Parameters {
 
     /// The tensors with their values.
     pub fn tensors(&self) -> impl Iterator<Item = (&TensorSpec, &[f32])> {
-        self.manifest.ranges().map(|(spec, range)| (spec, &self.values[range]))
+        self.manifest
+            .ranges()
+            .map(|(spec, range)| (spec, &self.values[range]))
     }
 
     /// The content hash.
@@ -220,11 +236,16 @@ impl Parameters {
         ParametersId(*hasher.finalize().as_bytes())
     }
 
-    /// The euclidean norm of the difference to another model of the same manifest; `None` across manifests.
+    /// The euclidean norm of the difference to another model of the same manifest; `None` across
+    /// manifests.
     #[must_use]
     pub fn distance(&self, other: &Self) -> Option<f64> {
         (self.manifest == other.manifest).then(|| {
-            let squares = self.values.iter().zip(&other.values).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
+            let squares = self
+                .values
+                .iter()
+                .zip(&other.values)
+                .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
             squares.sum::<f64>().sqrt()
         })
     }
@@ -232,24 +253,36 @@ impl Parameters {
 
 /// Refuses the first value that is NaN or infinite, by tensor name.
 pub fn check_finite(manifest: &Manifest, values: &[f32]) -> Result<(), ParametersError> {
-    let Some(bad) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    let Some(bad) = values.iter().position(|value| !value.is_finite()) else {
+        return Ok(());
+    };
     let (tensor, index) = manifest
         .ranges()
         .find(|(_, range)| range.contains(&bad))
-        .map_or_else(|| ("?".into(), bad), |(spec, range)| (spec.name.clone(), bad - range.start));
+        .map_or_else(
+            || ("?".into(), bad),
+            |(spec, range)| (spec.name.clone(), bad - range.start),
+        );
     Err(ParametersError::NotFinite { tensor, index })
 }
 
 /// Refuses the first running variance below zero, by tensor name.
 fn check_variances(manifest: &Manifest, values: &[f32]) -> Result<(), ParametersError> {
-    manifest.ranges().try_for_each(|(spec, range)| spec.check_variance(&values[range]))
+    manifest
+        .ranges()
+        .try_for_each(|(spec, range)| spec.check_variance(&values[range]))
 }
 
 /// Raw little-endian bytes of some values.
 #[must_use]
 pub fn to_bytes(values: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; values.len() * 4];
-    bytes.as_chunks_mut::<4>().0.iter_mut().zip(values).for_each(|(quad, value)| *quad = value.to_le_bytes());
+    bytes
+        .as_chunks_mut::<4>()
+        .0
+        .iter_mut()
+        .zip(values)
+        .for_each(|(quad, value)| *quad = value.to_le_bytes());
     bytes
 }
 
@@ -257,7 +290,8 @@ pub fn to_bytes(values: &[f32]) -> Vec<u8> {
 #[must_use]
 pub fn from_bytes(bytes: &[u8]) -> Option<Vec<f32>> {
     let (quads, rest) = bytes.as_chunks::<4>();
-    rest.is_empty().then(|| quads.iter().map(|quad| f32::from_le_bytes(*quad)).collect())
+    rest.is_empty()
+        .then(|| quads.iter().map(|quad| f32::from_le_bytes(*quad)).collect())
 }
 
 #[cfg(test)]
@@ -265,9 +299,16 @@ mod tests {
     use super::*;
 
     fn manifest() -> Arc<Manifest> {
-        let spec = |name: &str, shape: &[usize], kind| TensorSpec { name: name.into(), shape: shape.into(), kind };
+        let spec = |name: &str, shape: &[usize], kind| TensorSpec {
+            name: name.into(),
+            shape: shape.into(),
+            kind,
+        };
         Arc::new(Manifest {
-            tensors: vec![spec("a.weight", &[2, 3], Kind::Weight), spec("a.running_var", &[3], Kind::RunningStatistic)],
+            tensors: vec![
+                spec("a.weight", &[2, 3], Kind::Weight),
+                spec("a.running_var", &[3], Kind::RunningStatistic),
+            ],
         })
     }
 
@@ -280,11 +321,23 @@ mod tests {
     #[test]
     fn a_wrong_length_and_a_nan_are_refused_with_the_facts() {
         let short = Parameters::new(manifest(), vec![0.0; 8]);
-        assert_eq!(short, Err(ParametersError::Length { expected: 9, found: 8 }));
+        assert_eq!(
+            short,
+            Err(ParametersError::Length {
+                expected: 9,
+                found: 8
+            })
+        );
         let mut values = vec![0.0; 9];
         values[7] = f32::NAN;
         let bad = Parameters::new(manifest(), values);
-        assert_eq!(bad, Err(ParametersError::NotFinite { tensor: "a.running_var".into(), index: 1 }));
+        assert_eq!(
+            bad,
+            Err(ParametersError::NotFinite {
+                tensor: "a.running_var".into(),
+                index: 1
+            })
+        );
     }
 
     #[test]
@@ -294,14 +347,24 @@ mod tests {
         assert!(Parameters::new(manifest(), values.clone()).is_ok());
         values[8] = -1e-9;
         let bad = Parameters::new(manifest(), values);
-        assert_eq!(bad, Err(ParametersError::Variance { tensor: "a.running_var".into(), index: 2, value: -1e-9 }));
+        assert_eq!(
+            bad,
+            Err(ParametersError::Variance {
+                tensor: "a.running_var".into(),
+                index: 2,
+                value: -1e-9
+            })
+        );
     }
 
     #[test]
     fn the_id_is_the_hash_of_the_raw_bytes() {
         let values: Vec<f32> = (0..9).map(|i| i as f32 * 0.1).collect();
         let parameters = Parameters::new(manifest(), values.clone()).unwrap();
-        assert_eq!(parameters.id().0, *blake3::hash(&to_bytes(&values)).as_bytes());
+        assert_eq!(
+            parameters.id().0,
+            *blake3::hash(&to_bytes(&values)).as_bytes()
+        );
         assert_eq!(from_bytes(&to_bytes(&values)), Some(values));
         assert_eq!(from_bytes(&[0; 7]), None);
     }

@@ -1,12 +1,14 @@
-//! A site's state machine, without IO: the same shape as [`crate::round`].
+//! A site's state machine, without IO: the same shape as [`crate::coordinator`].
 //!
-//! One task at a time. A task needs its models: work starts when both the request and the parameters are here, in
-//! any order. What a task came to is kept until another one is asked for, so a coordinator that asks again after a
-//! broken connection, or after its own restart, gets the result without the work being done twice.
+//! One task at a time. A task needs its models: work starts when both the request and the
+//! parameters are here, in any order. What a task came to is kept until another one is asked for,
+//! so a coordinator that asks again after a broken connection, or after its own restart, gets the
+//! result without the work being done twice.
 
 use crate::case::Cases;
 use crate::message::{
-    CoordinatorMessage, Inventory, Progress, SiteMessage, TaskId, TaskKind, Trained, TransferHeader, Wanted,
+    CoordinatorMessage, EvaluationRequest, Inventory, Progress, SiteMessage, TaskId, TaskKind,
+    Trained, TransferHeader,
 };
 use crate::overlay::Overlay;
 use crate::parameters::ParametersId;
@@ -82,7 +84,7 @@ pub struct Work {
     /// The model to start from or to score; several for the consensus of all of them.
     pub models: Vec<ParametersId>,
     /// What to count; nothing for training.
-    pub wanted: Wanted,
+    pub wanted: EvaluationRequest,
     /// The most optimiser steps of a training; `None` for as many as the settings say.
     #[serde(default)]
     pub steps: Option<u32>,
@@ -162,7 +164,7 @@ struct Job {
 
 /// The site's state machine.
 #[derive(Debug)]
-pub struct Machine {
+pub struct StateMachine {
     welcomed: bool,
     inventory: Option<Inventory>,
     job: Option<Job>,
@@ -173,7 +175,7 @@ pub struct Machine {
     update_bytes: u64,
 }
 
-impl Machine {
+impl StateMachine {
     /// A site that has not joined yet; one update takes `update_bytes`.
     #[must_use]
     pub fn new(update_bytes: u64) -> Self {
@@ -193,8 +195,20 @@ impl Machine {
         let Finished { work, trained } = finished;
         let (scores, subsets, overlays) = (Vec::new(), Vec::new(), Vec::new());
         let outcome = Some(Outcome::Trained(trained));
-        let job = Job { work, running: false, repeat: false, scores, subsets, overlays, outcome };
-        Self { job: Some(job), stored: BTreeSet::from([trained.parameters]), ..Self::new(update_bytes) }
+        let job = Job {
+            work,
+            running: false,
+            repeat: false,
+            scores,
+            subsets,
+            overlays,
+            outcome,
+        };
+        Self {
+            job: Some(job),
+            stored: BTreeSet::from([trained.parameters]),
+            ..Self::new(update_bytes)
+        }
     }
 
     /// Takes an event and says what to do about it.
@@ -208,7 +222,9 @@ impl Machine {
                 self.start_if_whole(&mut out);
             }
             Event::Disconnected => self.welcomed = false,
-            Event::Preparing { done, total } => self.say(SiteMessage::Preparing { done, total }, &mut out),
+            Event::Preparing { done, total } => {
+                self.say(SiteMessage::Preparing { done, total }, &mut out)
+            }
             Event::Prepared(inventory) => {
                 self.inventory = Some(inventory);
                 self.say(SiteMessage::Ready(inventory), &mut out);
@@ -253,15 +269,36 @@ impl Machine {
         match message {
             CoordinatorMessage::Welcome { .. } => {
                 self.welcomed = true;
-                out.extend(self.inventory.map(|inventory| Effect::Send(SiteMessage::Ready(inventory))));
+                out.extend(
+                    self.inventory
+                        .map(|inventory| Effect::Send(SiteMessage::Ready(inventory))),
+                );
             }
             CoordinatorMessage::Refused { reason } => out.push(Effect::Refused { reason }),
             CoordinatorMessage::Train { task, model, steps } => {
-                self.asked(Work { task, models: vec![model], wanted: Wanted::default(), steps }, out);
+                self.asked(
+                    Work {
+                        task,
+                        models: vec![model],
+                        wanted: EvaluationRequest::default(),
+                        steps,
+                    },
+                    out,
+                );
             }
-            CoordinatorMessage::Evaluate { task, models, wanted } => {
-                self.asked(Work { task, models, wanted, steps: None }, out)
-            }
+            CoordinatorMessage::Evaluate {
+                task,
+                models,
+                wanted,
+            } => self.asked(
+                Work {
+                    task,
+                    models,
+                    wanted,
+                    steps: None,
+                },
+                out,
+            ),
             CoordinatorMessage::Conclude { task } => self.conclude(task, out),
             CoordinatorMessage::Finished { summary } => {
                 self.cancel(out);
@@ -270,29 +307,46 @@ impl Machine {
         }
     }
 
-    /// The same task again: its result, if there is one, goes out again; one that failed is tried anew, since what was in
-    /// its way may be gone. Another one replaces it.
+    /// The same task again: its result, if there is one, goes out again; one that failed is tried
+    /// anew, since what was in its way may be gone. Another one replaces it.
     fn asked(&mut self, work: Work, out: &mut Vec<Effect>) {
         let failed = |job: &Job| matches!(job.outcome, Some(Outcome::Failed(_)));
-        if let Some(job) = self.job.as_mut().filter(|job| job.work == work && !failed(job)) {
+        if let Some(job) = self
+            .job
+            .as_mut()
+            .filter(|job| job.work == work && !failed(job))
+        {
             job.repeat = true;
             return self.tell(out);
         }
         self.cancel(out);
         self.received.retain(|model| work.models.contains(model));
         let (scores, subsets, overlays) = (Vec::new(), Vec::new(), Vec::new());
-        self.job = Some(Job { work, running: false, repeat: false, scores, subsets, overlays, outcome: None });
+        self.job = Some(Job {
+            work,
+            running: false,
+            repeat: false,
+            scores,
+            subsets,
+            overlays,
+            outcome: None,
+        });
         self.start_if_whole(out);
     }
 
-    /// A training that runs ends with what it has; one that could not begin yet has nothing to give.
+    /// A training that runs ends with what it has; one that could not begin yet has nothing to
+    /// give.
     fn conclude(&mut self, task: TaskId, out: &mut Vec<Effect>) {
         if task.kind != TaskKind::Train {
             return;
         }
         if self.running(task).is_some() {
             out.push(Effect::Conclude);
-        } else if let Some(job) = self.job.as_mut().filter(|job| job.work.task == task && job.outcome.is_none()) {
+        } else if let Some(job) = self
+            .job
+            .as_mut()
+            .filter(|job| job.work.task == task && job.outcome.is_none())
+        {
             job.outcome = Some(Outcome::Failed(TOO_LATE.into()));
             self.tell(out);
         }
@@ -307,7 +361,9 @@ impl Machine {
     fn start_if_whole(&mut self, out: &mut Vec<Effect>) {
         let stored = &self.stored;
         let waits = |job: &&mut Job| {
-            !job.running && job.outcome.is_none() && job.work.models.iter().all(|model| stored.contains(model))
+            !job.running
+                && job.outcome.is_none()
+                && job.work.models.iter().all(|model| stored.contains(model))
         };
         if let Some(job) = self.job.as_mut().filter(waits) {
             job.running = true;
@@ -316,7 +372,9 @@ impl Machine {
     }
 
     fn running(&mut self, task: TaskId) -> Option<&mut Job> {
-        self.job.as_mut().filter(|job| job.running && job.work.task == task)
+        self.job
+            .as_mut()
+            .filter(|job| job.running && job.work.task == task)
     }
 
     fn end(&mut self, task: TaskId, outcome: Outcome, out: &mut Vec<Effect>) {
@@ -329,7 +387,13 @@ impl Machine {
 
     /// Sends what the task came to, if it has ended; single scores went out as they came.
     fn tell(&self, out: &mut Vec<Effect>) {
-        let Some((job, outcome)) = self.job.as_ref().and_then(|job| Some((job, job.outcome.as_ref()?))) else { return };
+        let Some((job, outcome)) = self
+            .job
+            .as_ref()
+            .and_then(|job| Some((job, job.outcome.as_ref()?)))
+        else {
+            return;
+        };
         let task = job.work.task;
         if !self.welcomed {
             return;
@@ -338,19 +402,33 @@ impl Machine {
             Outcome::Trained(trained) => {
                 let parameters = trained.parameters;
                 out.push(Effect::Send(SiteMessage::Trained(*trained)));
-                out.push(Effect::SendParameters(TransferHeader { parameters, bytes: self.update_bytes, task }));
+                out.push(Effect::SendParameters(TransferHeader {
+                    parameters,
+                    bytes: self.update_bytes,
+                    task,
+                }));
             }
             Outcome::Evaluated => {
                 let scores = job.scores.iter().filter(|_| job.repeat).cloned();
                 out.extend(scores.map(|score| Effect::Send(SiteMessage::Scored { task, score })));
                 let subsets = job.subsets.iter().filter(|_| job.repeat).cloned();
-                out.extend(subsets.map(|score| Effect::Send(SiteMessage::SubsetScored { task, score })));
+                out.extend(
+                    subsets.map(|score| Effect::Send(SiteMessage::SubsetScored { task, score })),
+                );
                 let overlays = job.overlays.iter().filter(|_| job.repeat).cloned();
-                out.extend(overlays.map(|overlay| Effect::Send(SiteMessage::Overlay { task, overlay })));
-                out.push(Effect::Send(SiteMessage::Evaluated { task, cases: job.scores.len() as u32 }));
+                out.extend(
+                    overlays.map(|overlay| Effect::Send(SiteMessage::Overlay { task, overlay })),
+                );
+                out.push(Effect::Send(SiteMessage::Evaluated {
+                    task,
+                    cases: job.scores.len() as u32,
+                }));
             }
             Outcome::Failed(reason) => {
-                out.push(Effect::Send(SiteMessage::Failed { task, reason: reason.clone() }));
+                out.push(Effect::Send(SiteMessage::Failed {
+                    task,
+                    reason: reason.clone(),
+                }));
             }
         }
     }

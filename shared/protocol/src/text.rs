@@ -27,7 +27,8 @@ pub enum TextError {
     },
 }
 
-/// The marks that files in wide encodings begin with; the longer ones first, because a shorter one begins like a longer.
+/// The marks that files in wide encodings begin with; the longer ones first, because a shorter one
+/// begins like a longer.
 const WIDE: [(&[u8], &str); 4] = [
     (&[0xff, 0xfe, 0, 0], "UTF-32"),
     (&[0, 0, 0xfe, 0xff], "UTF-32"),
@@ -53,15 +54,24 @@ pub fn decode(bytes: &[u8]) -> Result<&str, TextError> {
         return Err(TextError::Wide("UTF-16"));
     }
     if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
-        return Err(TextError::Binary { line: line(&bytes[..at]) });
+        return Err(TextError::Binary {
+            line: line(&bytes[..at]),
+        });
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.strip_prefix(MARK).unwrap_or(text)),
         Err(error) => {
             let (sound, rest) = bytes.split_at(error.valid_up_to());
-            let begun = sound.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+            let begun = sound
+                .rsplit(|byte| *byte == b'\n')
+                .next()
+                .unwrap_or_default();
             let column = String::from_utf8_lossy(begun).chars().count() + 1;
-            Err(TextError::Narrow { line: line(sound), column, byte: rest.first().copied().unwrap_or_default() })
+            Err(TextError::Narrow {
+                line: line(sound),
+                column,
+                byte: rest.first().copied().unwrap_or_default(),
+            })
         }
     }
 }
@@ -118,34 +128,71 @@ mod tests {
                 assert_eq!(decode(&bytes), Err(TextError::Wide("UTF-16")));
             }
         }
-        let utf_32: Vec<u8> = format!("{MARK}a").chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect();
+        let utf_32: Vec<u8> = format!("{MARK}a")
+            .chars()
+            .flat_map(|letter| u32::from(letter).to_le_bytes())
+            .collect();
         assert_eq!(decode(&utf_32), Err(TextError::Wide("UTF-32")));
-        assert!(decode(&utf_32).unwrap_err().to_string().contains("save it as UTF-8"));
+        assert!(
+            decode(&utf_32)
+                .unwrap_err()
+                .to_string()
+                .contains("save it as UTF-8")
+        );
     }
 
     #[test]
     fn latin_1_is_named_with_the_place_of_its_first_letter() {
-        let bytes: Vec<u8> = format!("# one\n{TEXT}").chars().map(|letter| u8::try_from(letter).unwrap()).collect();
+        let bytes: Vec<u8> = format!("# one\n{TEXT}")
+            .chars()
+            .map(|letter| u8::try_from(letter).unwrap())
+            .collect();
         let error = decode(&bytes).unwrap_err();
-        assert_eq!(error, TextError::Narrow { line: 2, column: 10, byte: 0xf6 });
-        assert!(error.to_string().contains("0xf6 in line 2, column 10") && error.to_string().contains("Latin-1"));
+        assert_eq!(
+            error,
+            TextError::Narrow {
+                line: 2,
+                column: 10,
+                byte: 0xf6
+            }
+        );
+        assert!(
+            error.to_string().contains("0xf6 in line 2, column 10")
+                && error.to_string().contains("Latin-1")
+        );
         // Columns count letters, not bytes.
-        assert_eq!(decode(b"\xc3\xb6\xf6"), Err(TextError::Narrow { line: 1, column: 2, byte: 0xf6 }));
+        assert_eq!(
+            decode(b"\xc3\xb6\xf6"),
+            Err(TextError::Narrow {
+                line: 1,
+                column: 2,
+                byte: 0xf6
+            })
+        );
     }
 
     #[test]
     fn what_is_no_text_is_named_as_such() {
-        assert_eq!(decode(b"name = 'x'\n\0\0"), Err(TextError::Binary { line: 2 }));
+        assert_eq!(
+            decode(b"name = 'x'\n\0\0"),
+            Err(TextError::Binary { line: 2 })
+        );
         assert_eq!(decode(&[0; 8]), Err(TextError::Binary { line: 1 }));
     }
 
     #[test]
     fn a_windows_path_in_double_quotes_is_explained() {
         let said = |text: &str| explain(&toml::from_str::<toml::Table>(text).unwrap_err(), text);
-        for path in
-            ["a = 1\nroot = \"C:\\data\\mets\"\n", "root = \"C:\\users\\x\"\n", "root = \"\\\\server\\share\"\n"]
-        {
-            assert!(said(path).contains("single quotes"), "{path}: {}", said(path));
+        for path in [
+            "a = 1\nroot = \"C:\\data\\mets\"\n",
+            "root = \"C:\\users\\x\"\n",
+            "root = \"\\\\server\\share\"\n",
+        ] {
+            assert!(
+                said(path).contains("single quotes"),
+                "{path}: {}",
+                said(path)
+            );
         }
         assert!(!said("root = \"C:/data\nb = 'x\\y'\n").contains("single quotes"));
     }

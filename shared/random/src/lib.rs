@@ -1,6 +1,7 @@
 //! Every random draw of a federation, derived from (seed, round, site, purpose).
 //!
-//! No generator is ever shared or carried over: a draw can be repeated alone, in any order, on any machine.
+//! No generator is ever shared or carried over: a draw can be repeated alone, in any order, on any
+//! machine.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -20,7 +20,10 @@ pub struct CertificateError {
 impl CertificateError {
     /// What is wrong with a file, or with a folder.
     pub fn new(path: &Path, reason: impl std::fmt::Display) -> Self {
-        Self { path: path.into(), reason: reason.to_string() }
+        Self {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -31,7 +34,9 @@ impl CertificateError {
 pub fn authority(path: &Path) -> Result<RootCertStore, CertificateError> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(path)? {
-        roots.add(certificate).map_err(|error| CertificateError::new(path, error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| CertificateError::new(path, error))?;
     }
     Ok(roots)
 }
@@ -41,9 +46,12 @@ pub fn authority(path: &Path) -> Result<RootCertStore, CertificateError> {
 /// # Errors
 /// The file cannot be read or holds none.
 pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match found {
-        Ok(certificates) if certificates.is_empty() => Err(CertificateError::new(path, "no certificate in it")),
+        Ok(certificates) if certificates.is_empty() => {
+            Err(CertificateError::new(path, "no certificate in it"))
+        }
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(CertificateError::new(path, error)),
     }
@@ -72,10 +80,16 @@ pub struct Validity {
 /// The file cannot be read, or holds no certificate.
 pub fn validity(path: &Path) -> Result<Validity, CertificateError> {
     let chain = chain(path)?;
-    let own = chain.first().ok_or_else(|| CertificateError::new(path, "no certificate in it"))?;
-    let (_, parsed) = X509Certificate::from_der(own).map_err(|error| CertificateError::new(path, error))?;
+    let own = chain
+        .first()
+        .ok_or_else(|| CertificateError::new(path, "no certificate in it"))?;
+    let (_, parsed) =
+        X509Certificate::from_der(own).map_err(|error| CertificateError::new(path, error))?;
     let times = parsed.validity();
-    Ok(Validity { from: time(times.not_before), until: time(times.not_after) })
+    Ok(Validity {
+        from: time(times.not_before),
+        until: time(times.not_after),
+    })
 }
 
 /// Times before 1970 are as good as 1970.

@@ -3,9 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 /// What stands before a number of seconds since 1970.
-const BEFORE: [&str; 3] = ["verification time ", "not valid after ", "not valid before "];
+const BEFORE: [&str; 3] = [
+    "verification time ",
+    "not valid after ",
+    "not valid before ",
+];
 
-/// A refusal's reason with dates in place of numbers, and a word about clocks where it is about time.
+/// A refusal's reason with dates in place of numbers, and a word about clocks where it is about
+/// time.
 #[must_use]
 pub fn in_words(reason: &str) -> String {
     let mut words = reason.replace(" (UNIX)", " by this machine's clock");
@@ -13,10 +18,17 @@ pub fn in_words(reason: &str) -> String {
         return words;
     }
     for before in BEFORE {
-        let Some(start) = words.find(before).map(|at| at + before.len()) else { continue };
-        let digits = words[start..].chars().take_while(char::is_ascii_digit).count();
+        let Some(start) = words.find(before).map(|at| at + before.len()) else {
+            continue;
+        };
+        let digits = words[start..]
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .count();
         if let Ok(seconds) = words[start..start + digits].parse::<u32>() {
-            let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()));
+            let date = httpdate::fmt_http_date(
+                SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()),
+            );
             words.replace_range(start..start + digits, &date);
         }
     }

@@ -1,8 +1,8 @@
-//! Datagrams between a WebSocket and a local UDP socket, one binary message each. It knows neither what the
-//! datagrams are nor who sends them.
+//! Datagrams between a WebSocket and a local UDP socket, one binary message each. It knows neither
+//! what the datagrams are nor who sends them.
 //!
-//! A side that is behind costs no memory: what the system's buffer for the local socket cannot hold is dropped, as it
-//! would be on any line, and QUIC sends it again.
+//! A side that is behind costs no memory: what the system's buffer for the local socket cannot hold
+//! is dropped, as it would be on any line, and QUIC sends it again.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -21,7 +21,8 @@ pub const PATH: &str = "/quic";
 const DATAGRAM: usize = crate::quic::DATAGRAM as usize;
 /// Bytes that are gathered before they are written or taken apart.
 const GATHERED: usize = 64 << 10;
-/// Silence, or unread bytes, after which the other end is gone. QUIC lets a packet pass every 5 seconds.
+/// Silence, or unread bytes, after which the other end is gone. QUIC lets a packet pass every 5
+/// seconds.
 const SILENCE: Duration = Duration::from_secs(35);
 
 /// Why no more is relayed.
@@ -50,9 +51,15 @@ impl From<tungstenite::Error> for Ended {
         use tungstenite::Error as E;
         match error {
             E::ConnectionClosed | E::AlreadyClosed => Self::Closed,
-            E::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => Self::Closed,
+            E::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+                Self::Closed
+            }
             // Whoever is in a hurry leaves without a word; QUIC has said what there was to say.
-            E::Io(error) if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) => Self::Closed,
+            E::Io(error)
+                if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) =>
+            {
+                Self::Closed
+            }
             error => Self::Web(error),
         }
     }
@@ -68,7 +75,8 @@ pub fn limits() -> WebSocketConfig {
         .max_frame_size(Some(DATAGRAM))
 }
 
-/// Relays until one side ends. Both ways at once: two ends that wait for each other to read would wait for ever.
+/// Relays until one side ends. Both ways at once: two ends that wait for each other to read would
+/// wait for ever.
 pub async fn relay<S>(web: WebSocketStream<S>, local: &UdpSocket) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -85,14 +93,21 @@ where
 /// Never ends well.
 enum Never {}
 
-async fn inward<S>(mut from: SplitStream<WebSocketStream<S>>, local: &UdpSocket) -> Result<Never, Ended>
+async fn inward<S>(
+    mut from: SplitStream<WebSocketStream<S>>,
+    local: &UdpSocket,
+) -> Result<Never, Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut last = Instant::now();
     loop {
         // Only datagrams are a sign of life: whoever sends pings alone has no connection in here.
-        match timeout_at(last + SILENCE, from.next()).await.map_err(|_| Ended::Silent)?.ok_or(Ended::Closed)?? {
+        match timeout_at(last + SILENCE, from.next())
+            .await
+            .map_err(|_| Ended::Silent)?
+            .ok_or(Ended::Closed)??
+        {
             Message::Binary(datagram) => {
                 last = Instant::now();
                 local.send(&datagram).await?;
@@ -104,7 +119,10 @@ where
     }
 }
 
-async fn outward<S>(local: &UdpSocket, mut to: SplitSink<WebSocketStream<S>, Message>) -> Result<Never, Ended>
+async fn outward<S>(
+    local: &UdpSocket,
+    mut to: SplitSink<WebSocketStream<S>, Message>,
+) -> Result<Never, Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -115,7 +133,8 @@ where
             // What waits already goes out in one piece.
             let mut gathered = 0;
             loop {
-                to.feed(Message::Binary(Bytes::copy_from_slice(&datagram[..length]))).await?;
+                to.feed(Message::Binary(Bytes::copy_from_slice(&datagram[..length])))
+                    .await?;
                 gathered += length;
                 if gathered >= GATHERED {
                     break;

@@ -1,12 +1,15 @@
 //! Frames and files over any pair of byte streams.
 //!
-//! A transfer holds few pieces in memory, whatever the model's size: one is hashed and written (or read) on a blocking thread
-//! while another one travels, and what is sent stays where it was read until it is acknowledged. What a broken connection
-//! brought is kept, chunk by chunk, in a file beside the place of the whole, and the next connection goes on from there.
+//! A transfer holds few pieces in memory, whatever the model's size: one is hashed and written (or
+//! read) on a blocking thread while another one travels, and what is sent stays where it was read
+//! until it is acknowledged. What a broken connection brought is kept, chunk by chunk, in a file
+//! beside the place of the whole, and the next connection goes on from there.
 
 use bytes::Bytes;
 use program::private;
-use protocol::codec::transfer::{Arrived, CHUNK, ChunkHash, HASH, Receiving, TransferError, begin_at, due, taken};
+use protocol::codec::transfer::{
+    Arrived, CHUNK, ChunkHash, HASH, Receiving, TransferError, begin_at, due, taken,
+};
 use protocol::codec::{CodecError, Frame, PREFIX, decode, encode, payload_length};
 use protocol::message::{TransferAnswer, TransferHeader};
 use std::fs::{File, OpenOptions};
@@ -19,7 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// The longest that one piece may take: 128 KiB in a minute is slower than any line a model should travel over.
+/// The longest that one piece may take: 128 KiB in a minute is slower than any line a model should
+/// travel over.
 const STALL: Duration = Duration::from_secs(60);
 /// The longest that storing a whole model may take once its last byte came.
 const STORING: Duration = Duration::from_secs(300);
@@ -27,9 +31,11 @@ const STORING: Duration = Duration::from_secs(300);
 const PIECE: usize = 128 << 10;
 /// Pieces that are received before one of them is written.
 const BUFFERS: usize = 3;
-/// Buffers of pieces that were sent and acknowledged, kept to be read into again: as many as travel at a time.
+/// Buffers of pieces that were sent and acknowledged, kept to be read into again: as many as travel
+/// at a time.
 const IDLE: usize = 64;
-/// Content after which what was received is put on the disk, so that the disk works while the line does.
+/// Content after which what was received is put on the disk, so that the disk works while the line
+/// does.
 const SYNC: u64 = 16 << 20;
 
 /// Why a frame or a file did not pass.
@@ -64,7 +70,11 @@ pub struct Hashes(Arc<[OnceLock<[u8; HASH]>]>);
 impl Hashes {
     /// Of so many bytes, none of them known.
     pub fn new(bytes: u64) -> Self {
-        Self((0..bytes.div_ceil(CHUNK as u64)).map(|_| OnceLock::new()).collect())
+        Self(
+            (0..bytes.div_ceil(CHUNK as u64))
+                .map(|_| OnceLock::new())
+                .collect(),
+        )
     }
 }
 
@@ -100,24 +110,40 @@ struct Piece {
 }
 
 /// Reads one frame; `None` when the stream ended before it.
-pub async fn read_frame<T: Frame>(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<T>, WireError> {
+pub async fn read_frame<T: Frame>(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<T>, WireError> {
     let mut prefix = [0; PREFIX];
-    match stream.read(&mut prefix[..1]).await.map_err(WireError::Stream)? {
+    match stream
+        .read(&mut prefix[..1])
+        .await
+        .map_err(WireError::Stream)?
+    {
         0 => return Ok(None),
-        _ => stream.read_exact(&mut prefix[1..]).await.map_err(WireError::Stream)?,
+        _ => stream
+            .read_exact(&mut prefix[1..])
+            .await
+            .map_err(WireError::Stream)?,
     };
     let mut payload = vec![0; payload_length(prefix)?];
-    stream.read_exact(&mut payload).await.map_err(WireError::Stream)?;
+    stream
+        .read_exact(&mut payload)
+        .await
+        .map_err(WireError::Stream)?;
     Ok(Some(decode(&payload)?))
 }
 
 /// Writes one frame.
-pub async fn write_frame<T: Frame>(stream: &mut (impl AsyncWrite + Unpin), value: &T) -> Result<(), WireError> {
+pub async fn write_frame<T: Frame>(
+    stream: &mut (impl AsyncWrite + Unpin),
+    value: &T,
+) -> Result<(), WireError> {
     let frame = encode(value)?;
     stream.write_all(&frame).await.map_err(WireError::Stream)
 }
 
-/// Offers a file, sends what the other end lacks of it, and waits for its word that all of it is safe there.
+/// Offers a file, sends what the other end lacks of it, and waits for its word that all of it is
+/// safe there.
 pub async fn send_file(
     (sending, receiving): (&mut impl ZeroCopySink, &mut (impl AsyncRead + Unpin)),
     header: TransferHeader,
@@ -125,52 +151,78 @@ pub async fn send_file(
 ) -> Result<(), WireError> {
     // Before anybody is told: from here on it may be removed.
     let opened = spawn_blocking(move || open(&path, header.bytes)).await;
-    let file = opened.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)?;
+    let file = opened
+        .map_err(|error| WireError::Disk(error.into()))?
+        .map_err(WireError::Disk)?;
     write_frame(sending, &header).await?;
     let first = begin_at(&header, &answer(receiving, STALL).await?)?;
     let (full, mut pieces) = mpsc::channel::<Piece>(1);
     let (home, idle) = mpsc::channel(IDLE);
     let reader = spawn_blocking(move || load((file, &hashes), header.bytes, first, &full, idle));
     while let Some(Piece { bytes, hash }) = pieces.recv().await {
-        let content = Bytes::from_owner(PooledBuffer { bytes, home: home.clone() });
+        let content = Bytes::from_owner(PooledBuffer {
+            bytes,
+            home: home.clone(),
+        });
         let sent = timeout(STALL, async {
             sending.give(content).await?;
-            sending.write_all(hash.as_ref().map_or(&[], |hash| hash.as_slice())).await
+            sending
+                .write_all(hash.as_ref().map_or(&[], |hash| hash.as_slice()))
+                .await
         });
-        sent.await.map_err(|_| WireError::Stalled)?.map_err(WireError::Stream)?;
+        sent.await
+            .map_err(|_| WireError::Stalled)?
+            .map_err(WireError::Stream)?;
     }
-    reader.await.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)?;
+    reader
+        .await
+        .map_err(|error| WireError::Disk(error.into()))?
+        .map_err(WireError::Disk)?;
     sending.shutdown().await.map_err(WireError::Stream)?;
     Ok(taken(&header, &answer(receiving, STORING).await?)?)
 }
 
-async fn answer(stream: &mut (impl AsyncRead + Unpin), patience: Duration) -> Result<TransferAnswer, WireError> {
-    let answer = timeout(patience, read_frame(stream)).await.map_err(|_| WireError::Stalled)??;
+async fn answer(
+    stream: &mut (impl AsyncRead + Unpin),
+    patience: Duration,
+) -> Result<TransferAnswer, WireError> {
+    let answer = timeout(patience, read_frame(stream))
+        .await
+        .map_err(|_| WireError::Stalled)??;
     answer.ok_or_else(|| WireError::Stream(io::ErrorKind::UnexpectedEof.into()))
 }
 
 /// Where a transfer arrives.
 #[derive(Debug)]
 pub struct Destination {
-    /// A folder that belongs to this sender: chunks that came before the line failed are kept there for the next try.
+    /// A folder that belongs to this sender: chunks that came before the line failed are kept there
+    /// for the next try.
     pub parts: PathBuf,
-    /// The whole file. It exists only once everything is verified and synced; the sender knows then.
+    /// The whole file. It exists only once everything is verified and synced; the sender knows
+    /// then.
     pub place: PathBuf,
     /// A file that may hold the very parameters already.
     pub known: Option<PathBuf>,
-    /// Whether the whole must survive a power cut. What can be had again need not wait for the disk.
+    /// Whether the whole must survive a power cut. What can be had again need not wait for the
+    /// disk.
     pub lasting: bool,
 }
 
 /// Receives what an accepted header announced, as far as it is not here.
 pub async fn receive_file(
-    (sending, stream): (&mut (impl AsyncWrite + Unpin), &mut (impl AsyncRead + Unpin)),
+    (sending, stream): (
+        &mut (impl AsyncWrite + Unpin),
+        &mut (impl AsyncRead + Unpin),
+    ),
     receiving: Receiving,
     destination: Destination,
 ) -> Result<Arrived, WireError> {
     let header = receiving.header();
     let begun = spawn_blocking(move || destination.begin(receiving)).await;
-    let arrived = match begun.map_err(|error| WireError::Disk(error.into()))?.map_err(WireError::Disk)? {
+    let arrived = match begun
+        .map_err(|error| WireError::Disk(error.into()))?
+        .map_err(WireError::Disk)?
+    {
         Begun::Known(arrived) => {
             write_frame(sending, &TransferAnswer::Wanted { from: header.bytes }).await?;
             ends(stream).await?;
@@ -190,11 +242,18 @@ pub async fn receive_file(
                 // Whoever sends more than was announced is not gone on with.
                 std::fs::remove_file(path).ok();
             }
-            // When the writer gives up, feeding just ends; when the stream fails, the writer only sees a short file.
+            // When the writer gives up, feeding just ends; when the stream fails, the writer only
+            // sees a short file.
             fed.and(stored)?
         }
     };
-    write_frame(sending, &TransferAnswer::Taken { parameters: header.parameters }).await?;
+    write_frame(
+        sending,
+        &TransferAnswer::Taken {
+            parameters: header.parameters,
+        },
+    )
+    .await?;
     sending.shutdown().await.map_err(WireError::Stream)?;
     Ok(arrived)
 }
@@ -210,7 +269,9 @@ async fn feed(
         let mut chunk = due(left);
         left -= chunk as u64;
         while chunk > 0 {
-            let Some(mut bytes) = empty.recv().await else { return Ok(()) };
+            let Some(mut bytes) = empty.recv().await else {
+                return Ok(());
+            };
             bytes.resize(chunk.min(PIECE), 0);
             chunk -= bytes.len();
             let hash = read_piece(stream, &mut bytes, chunk == 0).await?;
@@ -238,12 +299,20 @@ async fn read_piece(
         }
         Ok(last.then_some(hash))
     });
-    read.await.map_err(|_| WireError::Stalled)?.map_err(WireError::Stream)
+    read.await
+        .map_err(|_| WireError::Stalled)?
+        .map_err(WireError::Stream)
 }
 
 async fn ends(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), WireError> {
-    let more = timeout(STALL, stream.read(&mut [0])).await.map_err(|_| WireError::Stalled)?;
-    if more.map_err(WireError::Stream)? == 0 { Ok(()) } else { Err(TransferError::Long.into()) }
+    let more = timeout(STALL, stream.read(&mut [0]))
+        .await
+        .map_err(|_| WireError::Stalled)?;
+    if more.map_err(WireError::Stream)? == 0 {
+        Ok(())
+    } else {
+        Err(TransferError::Long.into())
+    }
 }
 
 /// Empty buffers, and the way back for used ones.
@@ -258,13 +327,16 @@ fn buffers() -> (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>) {
 fn open(path: &Path, bytes: u64) -> io::Result<File> {
     let file = File::open(path)?;
     if file.metadata()?.len() != bytes {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has another length than was announced"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the file has another length than was announced",
+        ));
     }
     Ok(file)
 }
 
-/// Reads piece after piece, and hashes what nobody has yet, from the chunk `first` on. Ends early, and well, when nobody listens
-/// any more.
+/// Reads piece after piece, and hashes what nobody has yet, from the chunk `first` on. Ends early,
+/// and well, when nobody listens any more.
 fn load(
     (mut file, Hashes(hashes)): (File, &Hashes),
     bytes: u64,
@@ -312,13 +384,18 @@ struct PartialFile {
     file: File,
     receiving: Receiving,
     lasting: bool,
-    /// Locked until this is dropped: one writer at a time in a folder, whatever became of its connection.
+    /// Locked until this is dropped: one writer at a time in a folder, whatever became of its
+    /// connection.
     _turn: File,
 }
 
 impl Destination {
     fn begin(self, receiving: Receiving) -> io::Result<Begun> {
-        match self.known.as_ref().and_then(|known| self.link(known, receiving.header())) {
+        match self
+            .known
+            .as_ref()
+            .and_then(|known| self.link(known, receiving.header()))
+        {
             Some(arrived) => Ok(Begun::Known(arrived)),
             None => PartialFile::open(self, receiving).map(Begun::PartialFile),
         }
@@ -327,44 +404,72 @@ impl Destination {
     /// Puts a file in its place as it is, if it holds what the header announces.
     fn link(&self, known: &Path, header: TransferHeader) -> Option<Arrived> {
         let arrived = verify(known, header).ok().flatten()?;
-        std::fs::hard_link(known, &self.place).ok().map(|()| arrived)
+        std::fs::hard_link(known, &self.place)
+            .ok()
+            .map(|()| arrived)
     }
 }
 
 /// Reads a file that should hold what a header announces; `None` when it holds something else.
 fn verify(path: &Path, header: TransferHeader) -> io::Result<Option<Arrived>> {
     let mut file = File::open(path)?;
-    let Ok(mut receiving) = Receiving::begin(header, file.metadata()?.len()) else { return Ok(None) };
+    let Ok(mut receiving) = Receiving::begin(header, file.metadata()?.len()) else {
+        return Ok(None);
+    };
     receiving.resume(&mut file, header.bytes)?;
     Ok(receiving.finish().ok())
 }
 
 impl PartialFile {
-    /// Opens what an earlier connection brought of the same parameters, or a new file. Others are forgotten. Waits for the
-    /// writer of a connection that ended a moment ago.
-    fn open(Destination { parts, place, lasting, .. }: Destination, mut receiving: Receiving) -> io::Result<Self> {
+    /// Opens what an earlier connection brought of the same parameters, or a new file. Others are
+    /// forgotten. Waits for the writer of a connection that ended a moment ago.
+    fn open(
+        Destination {
+            parts,
+            place,
+            lasting,
+            ..
+        }: Destination,
+        mut receiving: Receiving,
+    ) -> io::Result<Self> {
         private::create_folder(&parts)?;
         let turn = File::create(parts.join(TURN))?;
         turn.lock()?;
-        let path = parts.join(receiving.header().parameters.hex()).with_extension(PART);
+        let path = parts
+            .join(receiving.header().parameters.hex())
+            .with_extension(PART);
         for entry in std::fs::read_dir(&parts)? {
             let other = entry?.path();
             if other != path && other.extension().is_some_and(|extension| extension == PART) {
                 std::fs::remove_file(other)?;
             }
         }
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
         let length = file.metadata()?.len();
         receiving.resume(&mut file, length)?;
         if length != receiving.done() {
-            // Only then: some disks write a file out at once that was cut to nothing, though nobody waits for it.
+            // Only then: some disks write a file out at once that was cut to nothing, though nobody
+            // waits for it.
             file.set_len(receiving.done())?;
         }
-        Ok(Self { path, place, file, receiving, lasting, _turn: turn })
+        Ok(Self {
+            path,
+            place,
+            file,
+            receiving,
+            lasting,
+            _turn: turn,
+        })
     }
 
-    /// Takes the rest, and puts the whole in its place when all of it is on the disk. Of a transfer that broke off the chunks
-    /// stay; of one that is not what it should be, or that the disk has no room for, nothing does.
+    /// Takes the rest, and puts the whole in its place when all of it is on the disk. Of a transfer
+    /// that broke off the chunks stay; of one that is not what it should be, or that the disk has
+    /// no room for, nothing does.
     fn store(
         mut self,
         pieces: mpsc::Receiver<Option<Piece>>,
@@ -372,8 +477,12 @@ impl PartialFile {
         tell: oneshot::Sender<Result<Arrived, WireError>>,
     ) {
         let stored = self.fill(pieces, free);
-        let stored = stored.and_then(|arrived| self.settle().map(|()| arrived).map_err(WireError::Disk));
-        let broke_off = matches!(stored, Err(WireError::Transfer(TransferError::Short { .. })));
+        let stored =
+            stored.and_then(|arrived| self.settle().map(|()| arrived).map_err(WireError::Disk));
+        let broke_off = matches!(
+            stored,
+            Err(WireError::Transfer(TransferError::Short { .. }))
+        );
         let kept = broke_off && self.receiving.done() > 0;
         if stored.is_err() && !(kept && self.file.set_len(self.receiving.done()).is_ok()) {
             std::fs::remove_file(&self.path).ok();
@@ -400,7 +509,12 @@ impl PartialFile {
                     free.try_send(bytes).ok();
                 }
                 Some(None) => break,
-                None => return Err(TransferError::Short { missing: self.receiving.left() }.into()),
+                None => {
+                    return Err(TransferError::Short {
+                        missing: self.receiving.left(),
+                    }
+                    .into());
+                }
             }
             if self.lasting && unsynced >= SYNC {
                 self.file.sync_data().map_err(WireError::Disk)?;
@@ -422,18 +536,22 @@ impl PartialFile {
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// Removes what transfers left whole in a folder before a crash, and makes the folder if there is none: what was received
-/// and not taken in yet is offered again. What was cut short stays, to be gone on with.
+/// Removes what transfers left whole in a folder before a crash, and makes the folder if there is
+/// none: what was received and not taken in yet is offered again. What was cut short stays, to be
+/// gone on with.
 pub fn sweep(folder: &Path) -> io::Result<()> {
     private::create_folder(folder)?;
     for entry in std::fs::read_dir(folder)? {
         let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
         if kind.is_dir() {
             sweep(&path)?;
-        } else if kind.is_file() && !path.ends_with(TURN) && path.extension().is_none_or(|extension| extension != PART)
+        } else if kind.is_file()
+            && !path.ends_with(TURN)
+            && path.extension().is_none_or(|extension| extension != PART)
         {
             std::fs::remove_file(path)?;
         }

@@ -1,4 +1,5 @@
-//! The names of cubecl's LLVM compiler that `cubecl-cuda` mentions, without a compiler behind them. README.md says why.
+//! The names of cubecl's LLVM compiler that `cubecl-cuda` mentions, without a compiler behind them.
+//! README.md says why.
 
 use cubecl_core::ir::nvidia::SmArch;
 use cubecl_core::prelude::KernelDefinition;

@@ -1,4 +1,5 @@
-//! A site's settings: where the coordinator and the data are. Everything about the model is the coordinator's.
+//! A site's settings: where the coordinator and the data are. Everything about the model is the
+//! coordinator's.
 
 use super::models::Models;
 use crate::data::{self, Archives};
@@ -6,7 +7,7 @@ use crate::link::{Fallback, LinkConfig, Proxies};
 use crate::overlay::Overlays;
 use program::{Class, Explain};
 use protocol::case::Role;
-use protocol::federation::Compute;
+use protocol::settings::Compute;
 use protocol::text;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -68,7 +69,9 @@ impl TryFrom<String> for FallbackAddress {
     fn try_from(text: String) -> Result<Self, String> {
         match text.rsplit_once(':') {
             _ if text == "off" => Ok(Self::Off),
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Self::At(text)),
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+                Ok(Self::At(text))
+            }
             _ => Err(format!("{text:?} is neither host:port nor off")),
         }
     }
@@ -126,8 +129,14 @@ impl SiteConfig {
     /// # Errors
     /// Names the file, and the key that is unknown or wrong.
     pub fn read(path: &Path) -> Result<Self, SiteConfigError> {
-        let bytes = std::fs::read(path).map_err(|error| SiteConfigError::Unreadable { path: path.into(), error })?;
-        let wrong = |reason| SiteConfigError::Syntax { path: path.into(), reason };
+        let bytes = std::fs::read(path).map_err(|error| SiteConfigError::Unreadable {
+            path: path.into(),
+            error,
+        })?;
+        let wrong = |reason| SiteConfigError::Syntax {
+            path: path.into(),
+            reason,
+        };
         let text = text::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         Self::parse(text, folder).map_err(wrong)
@@ -139,7 +148,10 @@ impl SiteConfig {
         let address = match &self.fallback {
             FallbackAddress::Off => None,
             FallbackAddress::At(address) => Some(address.clone()),
-            FallbackAddress::Usual => self.coordinator.rsplit_once(':').map(|(host, _)| format!("{host}:{HTTPS}")),
+            FallbackAddress::Usual => self
+                .coordinator
+                .rsplit_once(':')
+                .map(|(host, _)| format!("{host}:{HTTPS}")),
         };
         let proxies = Proxies::read(|name| std::env::var(name).ok());
         LinkConfig {
@@ -172,7 +184,8 @@ fn at_home(key: &str, folder: &Path) -> Result<PathBuf, String> {
         return Ok(folder.into());
     }
     let home = data::home(&text, |name| std::env::var(name).ok());
-    home.map(PathBuf::from).map_err(|expected| format!("{key} is {text:?}: expected {expected}"))
+    home.map(PathBuf::from)
+        .map_err(|expected| format!("{key} is {text:?}: expected {expected}"))
 }
 
 #[cfg(test)]
@@ -197,11 +210,16 @@ mod tests {
         let path = folder.path().join("site.toml");
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            SiteConfig::read(&path).map(|config| config.coordinator).map_err(|error| error.to_string())
+            SiteConfig::read(&path)
+                .map(|config| config.coordinator)
+                .map_err(|error| error.to_string())
         };
         let marked = [b"\xef\xbb\xbf", TEXT.as_bytes()].concat();
         assert_eq!(read(&marked), Ok("host:4433".into()));
-        assert_eq!(read(TEXT.replace('\n', "\r\n").as_bytes()), Ok("host:4433".into()));
+        assert_eq!(
+            read(TEXT.replace('\n', "\r\n").as_bytes()),
+            Ok("host:4433".into())
+        );
         let wide: Vec<u8> = TEXT.encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert!(read(&wide).unwrap_err().contains("UTF-16"));
         let latin = [b"# K\xf6ln\n", TEXT.as_bytes()].concat();
@@ -210,24 +228,40 @@ mod tests {
 
     #[test]
     fn pictures_leave_only_where_the_site_says_so() {
-        let read =
-            |line: &str| SiteConfig::parse(&format!("{line}{TEXT}"), Path::new("")).map(|config| config.overlays);
+        let read = |line: &str| {
+            SiteConfig::parse(&format!("{line}{TEXT}"), Path::new("")).map(|config| config.overlays)
+        };
         assert_eq!(read(""), Ok(Overlays::Keep));
         let said = ["off", "keep", "send"].map(|word| read(&format!("overlays = '{word}'\n")));
-        assert_eq!(said, [Overlays::Off, Overlays::Keep, Overlays::Send].map(Ok));
+        assert_eq!(
+            said,
+            [Overlays::Off, Overlays::Keep, Overlays::Send].map(Ok)
+        );
         assert!(read("overlays = true\n").unwrap_err().contains("overlays"));
     }
 
     #[test]
     fn the_fallback_is_the_coordinators_host_unless_the_file_says_otherwise() {
         let read = |line: &str| SiteConfig::parse(&format!("{line}{TEXT}"), Path::new(""));
-        let address = |line: &str| read(line).unwrap().link().fallback.map(|fallback| fallback.address);
+        let address = |line: &str| {
+            read(line)
+                .unwrap()
+                .link()
+                .fallback
+                .map(|fallback| fallback.address)
+        };
         assert_eq!(address("").as_deref(), Some("host:443"));
-        assert_eq!(address("fallback = 'other:8443'\n").as_deref(), Some("other:8443"));
+        assert_eq!(
+            address("fallback = 'other:8443'\n").as_deref(),
+            Some("other:8443")
+        );
         assert_eq!(address("fallback = 'off'\n"), None);
         for wrong in ["other", "other:", ":443", "other:70000", "none"] {
             let error = read(&format!("fallback = '{wrong}'\n")).unwrap_err();
-            assert!(error.contains("fallback") && error.contains("neither host:port nor off"), "{error}");
+            assert!(
+                error.contains("fallback") && error.contains("neither host:port nor off"),
+                "{error}"
+            );
         }
     }
 

@@ -1,8 +1,9 @@
-//! The result of the site's last training, kept so that a site whose program was killed does not train it again.
+//! The result of the site's last training, kept so that a site whose program was killed does not
+//! train it again.
 
 use crate::data::Archives;
 use program::files;
-use protocol::federation::Federation;
+use protocol::settings::Federation;
 use protocol::site::Finished;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -27,23 +28,32 @@ struct Page {
 }
 
 impl Journal {
-    /// A result belongs to the federation's settings and to the site's own `data` table: who mends that wants another
-    /// training.
+    /// A result belongs to the federation's settings and to the site's own `data` table: who mends
+    /// that wants another training.
     pub(super) fn new(work: &Path, federation: &Federation, data: &Archives) -> Self {
-        // Settings came over the network as the same values; their text is the same on both sides of a restart.
+        // Settings came over the network as the same values; their text is the same on both sides
+        // of a restart.
         let settings = serde_json::to_string(federation).unwrap_or_default();
-        Self { path: work.join(FILE), settings: hex(format!("{settings}\n{data:?}").as_bytes()) }
+        Self {
+            path: work.join(FILE),
+            settings: hex(format!("{settings}\n{data:?}").as_bytes()),
+        }
     }
 
     /// Writes a result down, in place of the one before.
     pub(super) fn keep(&self, finished: &Finished) -> io::Result<()> {
         let finished = serde_json::to_string(finished)?;
-        let page = Page { settings: self.settings.clone(), blake3: hex(finished.as_bytes()), finished };
+        let page = Page {
+            settings: self.settings.clone(),
+            blake3: hex(finished.as_bytes()),
+            finished,
+        };
         let text = serde_json::to_vec(&page)?;
         files::replace(&self.path, |file| io::Write::write_all(file, &text))
     }
 
-    /// The result that stands there; `None` when there is none, it is another federation's, or the file is damaged.
+    /// The result that stands there; `None` when there is none, it is another federation's, or the
+    /// file is damaged.
     pub(super) fn read(&self) -> Option<Finished> {
         let text = match std::fs::read(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -55,7 +65,9 @@ impl Journal {
             tracing::warn!("{FILE} is damaged; the last training is done again if it is asked for");
             return None;
         };
-        serde_json::from_str(&page.finished).ok().filter(|_| page.settings == self.settings)
+        serde_json::from_str(&page.finished)
+            .ok()
+            .filter(|_| page.settings == self.settings)
     }
 }
 
@@ -67,12 +79,15 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use metrics::sequence::SequenceSet;
-    use protocol::message::{RunId, TaskId, TaskKind, Trained, Wanted};
+    use protocol::message::{EvaluationRequest, RunId, TaskId, TaskKind, Trained};
     use protocol::parameters::ParametersId;
     use protocol::site::Work;
 
     fn federation(name: &str) -> Federation {
-        Federation::from_toml(&format!("name = '{name}'\nrounds = 1\n[input]\nsequences = ['a']\n")).unwrap()
+        Federation::from_toml(&format!(
+            "name = '{name}'\nrounds = 1\n[input]\nsequences = ['a']\n"
+        ))
+        .unwrap()
     }
 
     #[test]
@@ -80,11 +95,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = |root: &str| -> Archives {
             let text = format!("root = '{root}'\nsequences = {{ a = '{{case}}.nii' }}");
-            toml::from_str::<crate::data::DataConfig>(&text).unwrap().into()
+            toml::from_str::<crate::data::DataConfig>(&text)
+                .unwrap()
+                .into()
         };
         let journal = Journal::new(folder.path(), &federation("x"), &data("/mri"));
         assert_eq!(journal.read(), None);
-        let task = TaskId { run: RunId(0), round: 3, kind: TaskKind::Train, pass: 0 };
+        let task = TaskId {
+            run: RunId(0),
+            round: 3,
+            kind: TaskKind::Train,
+            pass: 0,
+        };
         let trained = Trained {
             task,
             parameters: ParametersId([9; 32]),
@@ -95,21 +117,35 @@ mod tests {
             last_loss: 0.3,
             seconds: 1.5,
             sequences: SequenceSet::full(1),
-            compute: protocol::federation::Compute::F32,
+            compute: protocol::settings::Compute::F32,
         };
-        let work = Work { task, models: vec![ParametersId([7; 32])], wanted: Wanted::default(), steps: Some(5) };
+        let work = Work {
+            task,
+            models: vec![ParametersId([7; 32])],
+            wanted: EvaluationRequest::default(),
+            steps: Some(5),
+        };
         let finished = Finished { work, trained };
         journal.keep(&finished).unwrap();
         assert_eq!(journal.read().as_ref(), Some(&finished));
-        assert_eq!(Journal::new(folder.path(), &federation("y"), &data("/mri")).read(), None);
-        assert_eq!(Journal::new(folder.path(), &federation("x"), &data("/other")).read(), None);
+        assert_eq!(
+            Journal::new(folder.path(), &federation("y"), &data("/mri")).read(),
+            None
+        );
+        assert_eq!(
+            Journal::new(folder.path(), &federation("x"), &data("/other")).read(),
+            None
+        );
         let path = folder.path().join(FILE);
         let sound = std::fs::read(&path).unwrap();
         for at in 0..sound.len() {
             let mut damaged = sound.clone();
             damaged[at] ^= 1;
             std::fs::write(&path, &damaged).unwrap();
-            assert!(journal.read().is_none_or(|read| read == finished), "byte {at}");
+            assert!(
+                journal.read().is_none_or(|read| read == finished),
+                "byte {at}"
+            );
             std::fs::write(&path, &sound[..at]).unwrap();
             assert_eq!(journal.read(), None, "cut at {at}");
         }

@@ -6,7 +6,8 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Takes the folder, until the file is closed or the program ends, however it ends. The file names the process that has it.
+/// Takes the folder, until the file is closed or the program ends, however it ends. The file names
+/// the process that has it.
 ///
 /// # Errors
 /// Another agent has it, or the disk refuses.
@@ -14,19 +15,31 @@ pub(super) fn take(work: &Path) -> Result<File, Failure> {
     let path = work.join(LOCK);
     let disk = |error: io::Error| Failure::new(Class::Disk, format!("{}: {error}", path.display()));
     // What another agent wrote there must stay.
-    let mut file = File::options().create(true).read(true).write(true).truncate(false).open(&path).map_err(disk)?;
+    let mut file = File::options()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(disk)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(in_use(work, &path)),
         Err(TryLockError::Error(error)) => return Err(disk(error)),
     }
-    file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(disk)?;
+    file.set_len(0)
+        .and_then(|()| write!(file, "{}", std::process::id()))
+        .map_err(disk)?;
     Ok(file)
 }
 
 fn in_use(work: &Path, path: &Path) -> Failure {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let process = text.trim().parse::<u32>().map(|id| format!(" (process {id})")).unwrap_or_default();
+    let process = text
+        .trim()
+        .parse::<u32>()
+        .map(|id| format!(" (process {id})"))
+        .unwrap_or_default();
     Failure::new(
         Class::Configuration,
         format!("another site-agent{process} works in the work folder {}", work.display()),
@@ -45,7 +58,12 @@ mod tests {
         for _ in 0..2 {
             let refused = take(work.path()).unwrap_err();
             assert_eq!(refused.class, Class::Configuration);
-            assert!(refused.what.contains(&format!("(process {})", std::process::id())), "{refused:?}");
+            assert!(
+                refused
+                    .what
+                    .contains(&format!("(process {})", std::process::id())),
+                "{refused:?}"
+            );
             assert!(refused.hint.unwrap().contains("work_folder"));
         }
         drop(first);

@@ -1,4 +1,5 @@
-//! The loop around the site's state machine: the link and the worker tell, the machine decides, this obeys.
+//! The loop around the site's state machine: the link and the worker tell, the machine decides,
+//! this obeys.
 
 use super::config::SiteConfig;
 use super::journal::Journal;
@@ -11,9 +12,9 @@ use program::private;
 use program::signal::Signal;
 use program::{Class, Failure};
 use protocol::architecture;
-use protocol::federation::Federation;
 use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, TransferHeader};
-use protocol::site::{Effect, Event, Machine};
+use protocol::settings::Federation;
+use protocol::site::{Effect, Event, StateMachine};
 use rand::RngExt;
 use random::{Purpose, stream};
 use std::path::Path;
@@ -36,7 +37,7 @@ pub(super) enum WorkerEvent {
 /// What the site knows once it was welcomed.
 struct Member {
     federation: Arc<Federation>,
-    machine: Machine,
+    machine: StateMachine,
     models: Models,
     journal: Journal,
     worker: Worker,
@@ -59,24 +60,38 @@ enum Next {
 ///
 /// # Errors
 /// Settings, data or the coordinator refuse, or `stopped` turns to a signal.
-pub(crate) async fn work(config: SiteConfig, mut stopped: watch::Receiver<Option<Signal>>) -> Result<(), Failure> {
-    private::create_folder(&config.work_folder).map_err(|error| disk(&config.work_folder, &error))?;
+pub(crate) async fn work(
+    config: SiteConfig,
+    mut stopped: watch::Receiver<Option<Signal>>,
+) -> Result<(), Failure> {
+    private::create_folder(&config.work_folder)
+        .map_err(|error| disk(&config.work_folder, &error))?;
     private::warn("the work folder", &config.work_folder);
     private::warn("this site's key", &config.certificates.join("key.pem"));
     let _held = lock::take(&config.work_folder)?;
     let (tell, mut told) = mpsc::unbounded_channel();
     let (link, mut events) = connect(&config, &mut stopped).await?;
-    let mut session = Session { config, link: Some(link), member: None, tell };
+    let mut session = Session {
+        config,
+        link: Some(link),
+        member: None,
+        tell,
+    };
     let outcome = session.run(&mut told, &mut events, &mut stopped).await;
-    // Dropping the link says goodbye, which takes a moment; without it the coordinator would wait out the silence.
+    // Dropping the link says goodbye, which takes a moment; without it the coordinator would wait
+    // out the silence.
     drop(session);
-    let goodbye = async { while !matches!(events.recv().await, None | Some(LinkEvent::Closed { .. })) {} };
+    let goodbye =
+        async { while !matches!(events.recv().await, None | Some(LinkEvent::Closed { .. })) {} };
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     outcome
 }
 
 fn closed(reason: &str) -> LinkEvent {
-    LinkEvent::Closed { reason: reason.into(), again: true }
+    LinkEvent::Closed {
+        reason: reason.into(),
+        again: true,
+    }
 }
 
 impl Session {
@@ -117,8 +132,13 @@ impl Session {
                 self.handle(Event::Message(message)).await
             }
             LinkEvent::Parameters { header, file } => {
-                let Some(member) = &self.member else { return Ok(Next::GoOn) };
-                member.models.adopt(header.parameters, &file).map_err(|error| disk(&file, &error))?;
+                let Some(member) = &self.member else {
+                    return Ok(Next::GoOn);
+                };
+                member
+                    .models
+                    .adopt(header.parameters, &file)
+                    .map_err(|error| disk(&file, &error))?;
                 self.handle(Event::Received(header)).await
             }
             LinkEvent::Unstored { file, reason } => Err(disk(&file, &reason)),
@@ -126,38 +146,62 @@ impl Session {
         }
     }
 
-    /// The first welcome: checks the settings, and starts preparing the data. A later one, after a broken
-    /// connection, must bring the same settings.
+    /// The first welcome: checks the settings, and starts preparing the data. A later one, after a
+    /// broken connection, must bring the same settings.
     fn welcome(&mut self, federation: &Federation, site: &str) -> Result<(), Failure> {
         if let Some(member) = &self.member {
             return if *member.federation == *federation {
                 Ok(())
             } else {
-                Err(Failure::new(Class::Federation, "the coordinator came back with other settings")
-                    .hint("start the site again to join the new federation"))
+                Err(Failure::new(
+                    Class::Federation,
+                    "the coordinator came back with other settings",
+                )
+                .hint("start the site again to join the new federation"))
             };
         }
         let federation = federation.clone().check().map_err(|error| {
-            Failure::new(Class::Federation, format!("the coordinator's settings cannot be used: {error}"))
+            Failure::new(
+                Class::Federation,
+                format!("the coordinator's settings cannot be used: {error}"),
+            )
         })?;
         tracing::info!(site, federation = %federation.name, rounds = federation.rounds, "welcome");
         let manifest = Arc::new(architecture::manifest(&federation.model, &federation.input));
         let work = &self.config.work_folder;
         let journal = Journal::new(work, &federation, &self.config.data);
         let finished = journal.read();
-        let kept = finished.as_ref().map(|finished| finished.trained.parameters);
-        let (models, sound) =
-            Models::open(work, manifest, federation.updates, kept).map_err(|error| disk(work, &error))?;
-        let last = finished.as_ref().map(|finished| (finished.work.task.run, finished.trained.parameters));
+        let kept = finished
+            .as_ref()
+            .map(|finished| finished.trained.parameters);
+        let (models, sound) = Models::open(work, manifest, federation.updates, kept)
+            .map_err(|error| disk(work, &error))?;
+        let last = finished
+            .as_ref()
+            .map(|finished| (finished.work.task.run, finished.trained.parameters));
         let bytes = models.update_bytes();
         let machine = match finished.filter(|_| sound) {
-            Some(finished) => Machine::resumed(bytes, finished),
-            None => Machine::new(bytes),
+            Some(finished) => StateMachine::resumed(bytes, finished),
+            None => StateMachine::new(bytes),
         };
         let federation = Arc::new(federation);
-        let worker = Worker::new(&self.config, site, federation.clone(), (models.clone(), last), self.tell.clone())?;
-        worker.prepare().map_err(|error| Failure::new(Class::Internal, error))?;
-        self.member = Some(Member { federation, machine, models, journal, worker });
+        let worker = Worker::new(
+            &self.config,
+            site,
+            federation.clone(),
+            (models.clone(), last),
+            self.tell.clone(),
+        )?;
+        worker
+            .prepare()
+            .map_err(|error| Failure::new(Class::Internal, error))?;
+        self.member = Some(Member {
+            federation,
+            machine,
+            models,
+            journal,
+            worker,
+        });
         self.set_model_bytes();
         Ok(())
     }
@@ -202,22 +246,30 @@ impl Session {
             match effect {
                 Effect::Send(message) => {
                     if let Some(link) = &self.link {
-                        // A broken link says so by itself; the machine repeats what matters after the next welcome.
+                        // A broken link says so by itself; the machine repeats what matters after
+                        // the next welcome.
                         let _ = link.send(message).await;
                     }
                 }
                 Effect::Persist(finished) => {
                     member.worker.kept(finished.trained.parameters);
                     let kept = member.journal.keep(&finished);
-                    if let Err(error) = kept.and_then(|()| member.models.keep_behind(finished.trained.parameters)) {
+                    if let Err(error) =
+                        kept.and_then(|()| member.models.keep_behind(finished.trained.parameters))
+                    {
                         tracing::warn!(%error, "a restart would train this round again: journal.json");
                     }
                 }
-                Effect::SendParameters(header) => send_parameters(self.link.clone(), &member.models, header),
+                Effect::SendParameters(header) => {
+                    send_parameters(self.link.clone(), &member.models, header)
+                }
                 Effect::Cancel => member.worker.cancel(),
                 Effect::Conclude => member.worker.conclude(),
                 Effect::Start(work) => {
-                    member.worker.start(work).map_err(|error| Failure::new(Class::Internal, error))?;
+                    member
+                        .worker
+                        .start(work)
+                        .map_err(|error| Failure::new(Class::Internal, error))?;
                 }
                 Effect::Forget(id) => member.models.forget(id),
                 Effect::Leave { summary } => {
@@ -233,7 +285,10 @@ impl Session {
     async fn lost(&mut self, reason: &str, again: bool) -> Result<(), Failure> {
         self.link = None;
         if !again {
-            return Err(Failure::new(Class::Federation, format!("the coordinator ended the connection: {reason}")));
+            return Err(Failure::new(
+                Class::Federation,
+                format!("the coordinator ended the connection: {reason}"),
+            ));
         }
         tracing::warn!("the connection ended ({reason}); connecting again, work goes on");
         self.handle(Event::Disconnected).await.map(|_| ())
@@ -263,7 +318,10 @@ async fn connect(
         role: config.role,
         sequences: config.data.sequences(),
     };
-    let (began, limit) = (Instant::now(), Duration::from_secs(60 * u64::from(config.reconnect_minutes)));
+    let (began, limit) = (
+        Instant::now(),
+        Duration::from_secs(60 * u64::from(config.reconnect_minutes)),
+    );
     for attempt in 0u32.. {
         let error = tokio::select! {
             signal = asked_to_stop(stopped) => return Err(ended(signal)),
@@ -282,10 +340,14 @@ async fn connect(
             () = tokio::time::sleep(pause) => {}
         }
     }
-    Err(LinkError::Closed { reason: "out of attempts".into() }.into())
+    Err(LinkError::Closed {
+        reason: "out of attempts".into(),
+    }
+    .into())
 }
 
-/// Doubles from a quarter of a second to half a minute; half of it is chance, so that sites do not come back in step.
+/// Doubles from a quarter of a second to half a minute; half of it is chance, so that sites do not
+/// come back in step.
 fn pause(attempt: u32, process: u32) -> Duration {
     let full = (0.25 * f64::from(2u32.saturating_pow(attempt.min(16)))).min(30.0);
     let chance: f64 = stream(u64::from(process), attempt, "", Purpose::Backoff).random();
@@ -298,16 +360,26 @@ fn disk(path: &Path, error: &impl std::fmt::Display) -> Failure {
 }
 
 fn ended(signal: Signal) -> Failure {
-    Failure::new(signal.into(), "asked to stop; nothing is lost, the coordinator waits for this site's return")
+    Failure::new(
+        signal.into(),
+        "asked to stop; nothing is lost, the coordinator waits for this site's return",
+    )
 }
 
 fn refused(reason: &str) -> Failure {
-    Failure::new(Class::Federation, format!("the coordinator refused this site: {reason}"))
+    Failure::new(
+        Class::Federation,
+        format!("the coordinator refused this site: {reason}"),
+    )
 }
 
 /// Ends when the signal is given.
 async fn asked_to_stop(stopped: &mut watch::Receiver<Option<Signal>>) -> Signal {
-    match stopped.wait_for(Option::is_some).await.map(|signal| *signal) {
+    match stopped
+        .wait_for(Option::is_some)
+        .await
+        .map(|signal| *signal)
+    {
         Ok(Some(signal)) => signal,
         // Nobody is left who could give one.
         _ => std::future::pending().await,

@@ -8,16 +8,16 @@ use crate::data::{self, Archives, Patient};
 use crate::device::{self, Device, DeviceFault};
 use crate::evaluate::{Scored, count_scores, score_cases};
 use crate::logging;
-use crate::meter::Meter;
 use crate::overlay::{Overlays, Scene};
-use crate::train::{self, Job, Origin, Step, Stop, on_own_thread, train, with_own_norms};
+use crate::progress_bar::ProgressBar;
+use crate::train::{self, Job, Origin, Step, Stop, on_own_thread, train, with_local_norms};
 use metrics::score::AtThreshold;
 use metrics::sequence::SequenceSet;
 use program::{Class, Failure};
 use protocol::case::{Cases, Role};
-use protocol::federation::{Compute, Evaluation, Federation, Norm};
 use protocol::message::{Inventory, Progress, RunId, TaskId, Trained};
 use protocol::parameters::{Parameters, ParametersId};
+use protocol::settings::{Compute, Evaluation, Federation, Norm};
 use protocol::site::{Event, Work};
 use std::io;
 use std::ops::ControlFlow;
@@ -49,7 +49,11 @@ impl Prepared {
         let mut skipped = cohort.skipped.len();
         let found = cohort.cases.len();
         // Without a reference a case can neither train nor be scored.
-        let labelled = cohort.cases.into_iter().zip(cohort.patients).filter(|(case, _)| case.has_label());
+        let labelled = cohort
+            .cases
+            .into_iter()
+            .zip(cohort.patients)
+            .filter(|(case, _)| case.has_label());
         let (cases, patients): (Vec<CachedCase>, Vec<Patient>) = labelled.unzip();
         skipped += found - cases.len();
         let all: Vec<usize> = (0..cases.len()).collect();
@@ -57,9 +61,14 @@ impl Prepared {
             Role::Train => {
                 let mut origins = Vec::with_capacity(patients.len());
                 for Patient { archive, name } in &patients {
-                    origins.push(Origin { site: archive.as_deref().unwrap_or(site), patient: name });
+                    origins.push(Origin {
+                        site: archive.as_deref().unwrap_or(site),
+                        patient: name,
+                    });
                 }
-                let Evaluation { validation_share, .. } = federation.evaluation;
+                let Evaluation {
+                    validation_share, ..
+                } = federation.evaluation;
                 let seed = federation.evaluation.split_seed(federation.seed);
                 let (training, validation) = train::split(&origins, validation_share, seed);
                 (training, validation, Vec::new())
@@ -68,19 +77,37 @@ impl Prepared {
             Role::Evaluate => (Vec::new(), Vec::new(), all),
         };
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let lesions = |indices: &[usize]| count(indices.iter().map(|&index| cases[index].count_lesions()).sum());
+        let lesions = |indices: &[usize]| {
+            count(
+                indices
+                    .iter()
+                    .map(|&index| cases[index].count_lesions())
+                    .sum(),
+            )
+        };
         let inventory = Inventory {
-            sequences: cases.iter().map(CachedCase::present).fold(SequenceSet::EMPTY, SequenceSet::union),
+            sequences: cases
+                .iter()
+                .map(CachedCase::present)
+                .fold(SequenceSet::EMPTY, SequenceSet::union),
             training_cases: count(training.len()),
             validation_cases: count(validation.len()),
             held_out_cases: count(held_out.len()),
             skipped_cases: count(skipped),
-            training_slices: training.iter().map(|&index| cases[index].depth() as u64).sum(),
+            training_slices: training
+                .iter()
+                .map(|&index| cases[index].depth() as u64)
+                .sum(),
             training_lesions: lesions(&training),
             validation_lesions: lesions(&validation),
             held_out_lesions: lesions(&held_out),
         };
-        Self { cases, training, validation, inventory }
+        Self {
+            cases,
+            training,
+            validation,
+            inventory,
+        }
     }
 
     /// Refuses a cohort that the role can do nothing with.
@@ -124,9 +151,11 @@ struct WorkerContext {
     overlays: Overlays,
     tell: mpsc::UnboundedSender<WorkerEvent>,
     prepared: OnceLock<Prepared>,
-    /// The last update that the journal names, and its run: what stayed behind of it is of use to the next training.
+    /// The last update that the journal names, and its run: what stayed behind of it is of use to
+    /// the next training.
     last: Mutex<Option<(RunId, ParametersId)>>,
-    /// A training whose update is stored and not in the journal yet: what nobody asked for any more never gets there.
+    /// A training whose update is stored and not in the journal yet: what nobody asked for any more
+    /// never gets there.
     fresh: Mutex<Option<Fresh>>,
     /// The site's last own model, whose normalisation layers it keeps where the federation says so.
     own: Mutex<Option<(RunId, Parameters)>>,
@@ -151,7 +180,8 @@ pub(super) struct Worker {
     stop: Arc<StopSignal>,
 }
 
-/// What the running task is told at its next step: to go on, to end with what it has, or to break off.
+/// What the running task is told at its next step: to go on, to end with what it has, or to break
+/// off.
 #[derive(Debug, Default)]
 struct StopSignal(AtomicU8);
 
@@ -173,7 +203,11 @@ impl StopSignal {
     }
 
     fn score_on(&self) -> ControlFlow<()> {
-        if self.0.load(Ordering::Relaxed) == Self::CANCEL { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.0.load(Ordering::Relaxed) == Self::CANCEL {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 
@@ -186,7 +220,9 @@ impl Worker {
         tell: mpsc::UnboundedSender<WorkerEvent>,
     ) -> Result<Self, Failure> {
         let local = federation.model.norm == Norm::BatchLocal;
-        let own = last.filter(|_| local).and_then(|(run, update)| Some((run, models.own(update)?)));
+        let own = last
+            .filter(|_| local)
+            .and_then(|(run, update)| Some((run, models.own(update)?)));
         let context = WorkerContext {
             site: site.into(),
             role: config.role,
@@ -204,7 +240,11 @@ impl Worker {
             own: Mutex::new(own),
             far: Mutex::new(None),
         };
-        Ok(Self { context: Arc::new(context), threads: config.threads, stop: Arc::default() })
+        Ok(Self {
+            context: Arc::new(context),
+            threads: config.threads,
+            stop: Arc::default(),
+        })
     }
 
     /// Begins to prepare the data; the loop hears of it.
@@ -214,15 +254,27 @@ impl Worker {
             let mut meter = None;
             let tell = context.tell.clone();
             let mut progress = |done: usize, total: usize| {
-                meter.get_or_insert_with(|| Meter::new("cases prepared", total)).at(done);
-                let _ = tell.send(WorkerEvent::Event(Event::Preparing { done: done as u32, total: total as u32 }));
+                meter
+                    .get_or_insert_with(|| ProgressBar::new("cases prepared", total))
+                    .at(done);
+                let _ = tell.send(WorkerEvent::Event(Event::Preparing {
+                    done: done as u32,
+                    total: total as u32,
+                }));
             };
             let prepared = data::guarded(|| {
                 let input = &context.federation.input;
                 let cohort = data::open(&context.data, input, &context.work_folder, &mut progress)?;
-                Ok(Prepared::new(cohort, context.role, &context.federation, &context.site))
+                Ok(Prepared::new(
+                    cohort,
+                    context.role,
+                    &context.federation,
+                    &context.site,
+                ))
             });
-            let _ = context.tell.send(WorkerEvent::Prepared(prepared.map(Box::new)));
+            let _ = context
+                .tell
+                .send(WorkerEvent::Prepared(prepared.map(Box::new)));
         })
         .map(|_| ())
     }
@@ -254,30 +306,39 @@ impl Worker {
         let (context, tell, task) = (self.context.clone(), self.context.tell.clone(), work.task);
         let running = on_own_thread(self.threads, move || {
             if let Err(reason) = context.work(&work, &stop) {
-                tracing::warn!(run = task.run.0, round = task.round, "the task failed: {reason}");
+                tracing::warn!(
+                    run = task.run.0,
+                    round = task.round,
+                    "the task failed: {reason}"
+                );
                 context.say(Event::Failed { task, reason });
             }
         })?;
         let context = self.context.clone();
         // A panic below must not leave the coordinator waiting for its patience to run out.
-        std::thread::Builder::new().name("watch".into()).spawn(move || {
-            context.watch(task, &running);
-            if let Err(panic) = running.join() {
-                let reason = match train::said(&*panic) {
-                    // burn panics where a card refuses.
-                    words if device::is_card(&context.device) => DeviceFault::new(words).to_string(),
-                    _ => "the task broke off by an internal error; the site's log says more".into(),
-                };
-                let _ = tell.send(WorkerEvent::Event(Event::Failed { task, reason }));
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || {
+                context.watch(task, &running);
+                if let Err(panic) = running.join() {
+                    let reason = match train::said(&*panic) {
+                        // burn panics where a card refuses.
+                        words if device::is_card(&context.device) => {
+                            DeviceFault::new(words).to_string()
+                        }
+                        _ => "the task broke off by an internal error; the site's log says more"
+                            .into(),
+                    };
+                    let _ = tell.send(WorkerEvent::Event(Event::Failed { task, reason }));
+                }
+            })?;
         Ok(())
     }
 }
 
 impl WorkerContext {
-    /// Waits for a task. While programs are compiled for a card nothing else moves for minutes: that is said here, and
-    /// to the coordinator, which would take the site for lost.
+    /// Waits for a task. While programs are compiled for a card nothing else moves for minutes:
+    /// that is said here, and to the coordinator, which would take the site for lost.
     fn watch(&self, task: TaskId, running: &JoinHandle<()>) {
         let mut compiled = logging::compiled();
         let mut told = Instant::now();
@@ -287,9 +348,17 @@ impl WorkerContext {
                 continue;
             }
             (compiled, told) = (logging::compiled(), Instant::now());
-            tracing::info!("compiling programs for the card, {compiled} so far; they are kept for the next start");
+            tracing::info!(
+                "compiling programs for the card, {compiled} so far; they are kept for the next start"
+            );
             let far = lock(&self.far).filter(|progress| progress.task == task);
-            let nothing = Progress { task, done: 0, total: 1, loss: None, slices_per_second: 0.0 };
+            let nothing = Progress {
+                task,
+                done: 0,
+                total: 1,
+                loss: None,
+                slices_per_second: 0.0,
+            };
             self.say(Event::Progress(far.unwrap_or(nothing)));
         }
     }
@@ -304,8 +373,16 @@ impl WorkerContext {
 
     fn work(&self, work: &Work, stop: &StopSignal) -> Result<(), String> {
         let prepared = self.prepared.get().ok_or("the site's data is not ready")?;
-        let load = |&id| self.models.load(id).map_err(|error| format!("the model cannot be read: {error}"));
-        let models = work.models.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let load = |&id| {
+            self.models
+                .load(id)
+                .map_err(|error| format!("the model cannot be read: {error}"))
+        };
+        let models = work
+            .models
+            .iter()
+            .map(load)
+            .collect::<Result<Vec<_>, _>>()?;
         match (work.cases(), models.first()) {
             (None, Some(model)) => self.train(work, prepared, model, stop),
             (Some(cases), Some(_)) => self.score(work, &prepared.scored(cases), models, stop),
@@ -313,7 +390,13 @@ impl WorkerContext {
         }
     }
 
-    fn train(&self, work: &Work, prepared: &Prepared, start: &Parameters, stop: &StopSignal) -> Result<(), String> {
+    fn train(
+        &self,
+        work: &Work,
+        prepared: &Prepared,
+        start: &Parameters,
+        stop: &StopSignal,
+    ) -> Result<(), String> {
         let task = work.task;
         tracing::info!(run = task.run.0, round = task.round, "training");
         let cases = prepared.of(&prepared.training);
@@ -332,20 +415,43 @@ impl WorkerContext {
         let mut meter = None;
         let mut last = Instant::now();
         let mut progress = |step: Step| {
-            meter.get_or_insert_with(|| Meter::new("training steps", step.total as usize)).at(step.done as usize);
+            meter
+                .get_or_insert_with(|| ProgressBar::new("training steps", step.total as usize))
+                .at(step.done as usize);
             if last.elapsed() >= PROGRESS || step.done == step.total {
                 last = Instant::now();
-                let Step { done, total, loss, slices_per_second } = step;
-                self.say(Event::Progress(Progress { task, done, total, loss: Some(loss), slices_per_second }));
+                let Step {
+                    done,
+                    total,
+                    loss,
+                    slices_per_second,
+                } = step;
+                self.say(Event::Progress(Progress {
+                    task,
+                    done,
+                    total,
+                    loss: Some(loss),
+                    slices_per_second,
+                }));
             }
             stop.train_on()
         };
         let update = train(&job, &self.device, &mut progress).map_err(|error| error.to_string())?;
-        let parameters =
-            self.store(task.run, start, &update.parameters).map_err(|error| format!("the update: {error}"))?;
-        tracing::info!(loss = update.mean_loss, seconds = update.seconds, slices = update.slices, "trained");
+        let parameters = self
+            .store(task.run, start, &update.parameters)
+            .map_err(|error| format!("the update: {error}"))?;
+        tracing::info!(
+            loss = update.mean_loss,
+            seconds = update.seconds,
+            slices = update.slices,
+            "trained"
+        );
         let learnt = (self.federation.model.norm == Norm::BatchLocal).then_some(update.parameters);
-        *lock(&self.fresh) = Some(Fresh { run: task.run, update: parameters, learnt });
+        *lock(&self.fresh) = Some(Fresh {
+            run: task.run,
+            update: parameters,
+            learnt,
+        });
         self.say(Event::Trained(Trained {
             task,
             parameters,
@@ -361,8 +467,15 @@ impl WorkerContext {
         Ok(())
     }
 
-    fn store(&self, run: RunId, start: &Parameters, learnt: &Parameters) -> io::Result<ParametersId> {
-        let before = lock(&self.last).filter(|(of, _)| *of == run).map(|(_, update)| update);
+    fn store(
+        &self,
+        run: RunId,
+        start: &Parameters,
+        learnt: &Parameters,
+    ) -> io::Result<ParametersId> {
+        let before = lock(&self.last)
+            .filter(|(of, _)| *of == run)
+            .map(|(_, update)| update);
         let update = self.models.store(start, learnt, before)?;
         if self.federation.model.norm == Norm::BatchLocal {
             self.models.keep_own(update, learnt)?;
@@ -372,7 +485,12 @@ impl WorkerContext {
 
     /// The journal names this update: the next training builds on it.
     fn kept(&self, update: ParametersId) {
-        let Some(fresh) = lock(&self.fresh).take().filter(|fresh| fresh.update == update) else { return };
+        let Some(fresh) = lock(&self.fresh)
+            .take()
+            .filter(|fresh| fresh.update == update)
+        else {
+            return;
+        };
         *lock(&self.last) = Some((fresh.run, update));
         if let Some(learnt) = fresh.learnt {
             *lock(&self.own) = Some((fresh.run, learnt));
@@ -387,12 +505,26 @@ impl WorkerContext {
         stop: &StopSignal,
     ) -> Result<(), String> {
         let task = work.task;
-        tracing::info!(run = task.run.0, round = task.round, cases = cases.len(), "scoring");
+        tracing::info!(
+            run = task.run.0,
+            round = task.round,
+            cases = cases.len(),
+            "scoring"
+        );
         if let Some(own) = self.own(task.run) {
-            models.iter_mut().for_each(|model| *model = with_own_norms(model, &own));
+            models
+                .iter_mut()
+                .for_each(|model| *model = with_local_norms(model, &own));
         }
         let total = count_scores(cases, &self.federation, &work.wanted);
-        let mut meter = Meter::new(if work.wanted.subsets { "subsets scored" } else { "cases scored" }, total);
+        let mut meter = ProgressBar::new(
+            if work.wanted.subsets {
+                "subsets scored"
+            } else {
+                "cases scored"
+            },
+            total,
+        );
         let (total, mut done) = (total as u32, 0);
         let mut counted = Vec::new();
         let mut each = |scored| {
@@ -405,14 +537,42 @@ impl WorkerContext {
                 Scored::Case(score) => Event::Scored { task, score },
                 Scored::Part(score) => Event::SubsetScored { task, score },
             });
-            self.say(Event::Progress(Progress { task, done, total, loss: None, slices_per_second: 0.0 }));
+            self.say(Event::Progress(Progress {
+                task,
+                done,
+                total,
+                loss: None,
+                slices_per_second: 0.0,
+            }));
             stop.score_on()
         };
-        score_cases(cases, &self.federation, &models, &work.wanted, &self.device, &mut each)
-            .map_err(|error| error.to_string())?;
-        if let Some(&threshold) = work.wanted.thresholds.first().filter(|_| task.run == RunId(0)) {
+        score_cases(
+            cases,
+            &self.federation,
+            &models,
+            &work.wanted,
+            &self.device,
+            &mut each,
+        )
+        .map_err(|error| error.to_string())?;
+        if let Some(&threshold) = work
+            .wanted
+            .thresholds
+            .first()
+            .filter(|_| task.run == RunId(0))
+        {
             let (federation, device) = (&self.federation, &self.device);
-            self.draw(task, &Scene { cases, federation, models: &models, threshold, device }, &counted);
+            self.draw(
+                task,
+                &Scene {
+                    cases,
+                    federation,
+                    models: &models,
+                    threshold,
+                    device,
+                },
+                &counted,
+            );
         }
         self.say(Event::Evaluated(task));
         Ok(())
@@ -421,14 +581,19 @@ impl WorkerContext {
     /// Pictures for the federation's report. They are extra: scores are reported without them too.
     fn draw(&self, task: TaskId, scene: &Scene<'_>, counted: &[(u32, AtThreshold)]) {
         match scene.draw(counted, self.overlays, &self.work_folder) {
-            Ok(overlays) => overlays.into_iter().for_each(|overlay| self.say(Event::Drawn { task, overlay })),
+            Ok(overlays) => overlays
+                .into_iter()
+                .for_each(|overlay| self.say(Event::Drawn { task, overlay })),
             Err(error) => tracing::warn!(%error, "no pictures of representative cases"),
         }
     }
 
     /// The site's own last model of a run, where normalisation is kept local.
     fn own(&self, run: RunId) -> Option<Parameters> {
-        lock(&self.own).as_ref().filter(|(of, _)| *of == run).map(|(_, parameters)| parameters.clone())
+        lock(&self.own)
+            .as_ref()
+            .filter(|(of, _)| *of == run)
+            .map(|(_, parameters)| parameters.clone())
     }
 }
 

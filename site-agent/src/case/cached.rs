@@ -1,8 +1,9 @@
 //! A prepared case on disk, read slab by slab so that a site's cohort need not fit in memory.
 //!
-//! The file: magic, version, header length, the BLAKE3 hash of all that follows, a JSON header, then the present
-//! sequences as 16-bit reals `[depth, height, width]` of the canvas, the label as bytes, and one byte per native voxel (bit 0
-//! brain, bit 1 lesion). Sixteen bits keep a z-score to one part in two thousand and halve disk and reading.
+//! The file: magic, version, header length, the BLAKE3 hash of all that follows, a JSON header,
+//! then the present sequences as 16-bit reals `[depth, height, width]` of the canvas, the label as
+//! bytes, and one byte per native voxel (bit 0 brain, bit 1 lesion). Sixteen bits keep a z-score to
+//! one part in two thousand and halve disk and reading.
 
 use super::{Native, Noticed, Placement, Prepared, Tiles};
 use half::f16;
@@ -20,7 +21,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 const MAGIC: &[u8; 8] = b"LACUNAC\0";
-/// Raised when the layout or the meaning of what is stored changes: older files are then prepared again.
+/// Raised when the layout or the meaning of what is stored changes: older files are then prepared
+/// again.
 const VERSION: u32 = 2;
 /// Magic, version, header length, hash.
 const PREFIX: u64 = 8 + 4 + 4 + 32;
@@ -69,7 +71,9 @@ impl Explain for CaseFileError {
 /// What to do about a disk that refuses.
 pub(crate) fn disk_hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, or set another work_folder",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room, or set another work_folder"
+        }
         io::ErrorKind::PermissionDenied => "give the program's user the right to write there",
         _ => "is the folder there, and the disk sound?",
     }
@@ -102,7 +106,8 @@ impl Prepared {
     /// Writes the case for [`CachedCase::open`], atomically. Images are rounded to 16 bits.
     ///
     /// # Errors
-    /// [`CaseFileError::Size`] when a part does not fit its grid, [`CaseFileError::Io`] when the disk refuses.
+    /// [`CaseFileError::Size`] when a part does not fit its grid, [`CaseFileError::Io`] when the
+    /// disk refuses.
     pub fn store(&self, path: &Path) -> Result<(), CaseFileError> {
         self.check_sizes()?;
         let head = Head {
@@ -124,7 +129,11 @@ impl Prepared {
     fn lesion_views(&self) -> Vec<bool> {
         let (tiles, mut view) = (self.tiles(), vec![0; self.plane.pow(2)]);
         let mut lesion = Vec::new();
-        for slice in self.label.iter().flat_map(|label| label.chunks(self.whole())) {
+        for slice in self
+            .label
+            .iter()
+            .flat_map(|label| label.chunks(self.whole()))
+        {
             for tile in 0..tiles.count() {
                 tiles.cut(tile, slice, &mut view);
                 lesion.push(view.contains(&1));
@@ -139,36 +148,72 @@ impl Prepared {
     }
 
     fn check_sizes(&self) -> Result<(), CaseFileError> {
-        let (planes, voxels) = (self.depth() * self.canvas[0] * self.canvas[1], self.native.grid.voxels());
-        let images = self.sequences.iter().flatten().map(|values| (planes, values.len()));
+        let (planes, voxels) = (
+            self.depth() * self.canvas[0] * self.canvas[1],
+            self.native.grid.voxels(),
+        );
+        let images = self
+            .sequences
+            .iter()
+            .flatten()
+            .map(|values| (planes, values.len()));
         let label = self.label.iter().map(|label| (planes, label.len()));
-        let native = [&self.native.brain].into_iter().chain(&self.native.lesion).map(|mask| (voxels, mask.len()));
+        let native = [&self.native.brain]
+            .into_iter()
+            .chain(&self.native.lesion)
+            .map(|mask| (voxels, mask.len()));
         // A label on the planes and one on the native grid come together.
-        let pair = [(usize::from(self.label.is_some()), usize::from(self.native.lesion.is_some()))];
-        match images.chain(label).chain(native).chain(pair).find(|(expected, found)| expected != found) {
+        let pair = [(
+            usize::from(self.label.is_some()),
+            usize::from(self.native.lesion.is_some()),
+        )];
+        match images
+            .chain(label)
+            .chain(native)
+            .chain(pair)
+            .find(|(expected, found)| expected != found)
+        {
             Some((expected, found)) => Err(CaseFileError::Size { expected, found }),
             None => Ok(()),
         }
     }
 
     fn write(&self, file: &mut File, head: &[u8]) -> io::Result<()> {
-        let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, file), hash: blake3::Hasher::new() };
+        let mut out = Hashed {
+            out: BufWriter::with_capacity(1 << 20, file),
+            hash: blake3::Hasher::new(),
+        };
         out.out.write_all(&prefix(head.len() as u32, [0; 32]))?;
         out.put(head)?;
         let mut bytes = Vec::with_capacity(2 * self.whole());
-        for slice in self.sequences.iter().flatten().flat_map(|values| values.chunks(self.whole())) {
+        for slice in self
+            .sequences
+            .iter()
+            .flatten()
+            .flat_map(|values| values.chunks(self.whole()))
+        {
             bytes.clear();
-            bytes.extend(slice.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()));
+            bytes.extend(
+                slice
+                    .iter()
+                    .flat_map(|&value| f16::from_f32(value).to_le_bytes()),
+            );
             out.put(&bytes)?;
         }
         out.put(self.label.as_deref().unwrap_or_default())?;
         let lesion = self.native.lesion.as_deref().unwrap_or_default();
         let masks: Vec<u8> = (0..self.native.brain.len())
-            .map(|i| u8::from(self.native.brain[i] != 0) | u8::from(lesion.get(i).is_some_and(|&l| l != 0)) << 1)
+            .map(|i| {
+                u8::from(self.native.brain[i] != 0)
+                    | u8::from(lesion.get(i).is_some_and(|&l| l != 0)) << 1
+            })
             .collect();
         out.put(&masks)?;
         let hash = *out.hash.finalize().as_bytes();
-        let file = out.out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = out
+            .out
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&prefix(head.len() as u32, hash))
     }
@@ -188,7 +233,13 @@ impl Hashed<'_> {
 }
 
 fn prefix(head: u32, hash: [u8; 32]) -> Vec<u8> {
-    [MAGIC.as_slice(), &VERSION.to_le_bytes(), &head.to_le_bytes(), &hash].concat()
+    [
+        MAGIC.as_slice(),
+        &VERSION.to_le_bytes(),
+        &head.to_le_bytes(),
+        &hash,
+    ]
+    .concat()
 }
 
 impl CachedCase {
@@ -199,8 +250,12 @@ impl CachedCase {
     pub fn open(path: &Path) -> Result<Self, CaseFileError> {
         let mut file = File::open(path)?;
         let mut start = [0; PREFIX as usize];
-        file.read_exact(&mut start).map_err(|_| CaseFileError::Damaged)?;
-        let (length, stored) = (u32::from_le_bytes([start[12], start[13], start[14], start[15]]), &start[16..]);
+        file.read_exact(&mut start)
+            .map_err(|_| CaseFileError::Damaged)?;
+        let (length, stored) = (
+            u32::from_le_bytes([start[12], start[13], start[14], start[15]]),
+            &start[16..],
+        );
         if start[..8] != MAGIC[..] || start[8..12] != VERSION.to_le_bytes() || length > MAX_HEADER {
             return Err(CaseFileError::Damaged);
         }
@@ -211,9 +266,14 @@ impl CachedCase {
         }
         let mut head = vec![0; length as usize];
         file.seek(SeekFrom::Start(PREFIX))?;
-        file.read_exact(&mut head).map_err(|_| CaseFileError::Damaged)?;
+        file.read_exact(&mut head)
+            .map_err(|_| CaseFileError::Damaged)?;
         let head = serde_json::from_slice(&head).map_err(|_| CaseFileError::Damaged)?;
-        Ok(Self { head, body: PREFIX + u64::from(length), file: Mutex::new(file) })
+        Ok(Self {
+            head,
+            body: PREFIX + u64::from(length),
+            file: Mutex::new(file),
+        })
     }
 
     /// The case's name. Never leaves the site, never in a log.
@@ -258,24 +318,33 @@ impl CachedCase {
         !self.head.lesion_views.is_empty()
     }
 
-    /// Which views hold lesion; empty without a reference. A slice has one view where the brain fits the model's plane,
-    /// several that overlap where it does not.
+    /// Which views hold lesion; empty without a reference. A slice has one view where the brain
+    /// fits the model's plane, several that overlap where it does not.
     #[must_use]
     pub fn lesion_views(&self) -> &[bool] {
         &self.head.lesion_views
     }
 
-    /// Reads a view and its neighbours in `slices` slices of every sequence into `out`, `[sequences * slices, plane,
-    /// plane]`, a sequence's slices contiguous; zero where the case lacks the sequence and beyond the ends.
+    /// Reads a view and its neighbours in `slices` slices of every sequence into `out`, `[sequences
+    /// * slices, plane, plane]`, a sequence's slices contiguous; zero where the case lacks the
+    /// sequence and beyond the ends.
     ///
     /// # Errors
     /// [`CaseFileError::Size`] for a buffer or view that does not fit, [`CaseFileError::Io`].
-    pub fn read_slab(&self, view: usize, slices: usize, out: &mut [f32]) -> Result<(), CaseFileError> {
+    pub fn read_slab(
+        &self,
+        view: usize,
+        slices: usize,
+        out: &mut [f32],
+    ) -> Result<(), CaseFileError> {
         let (area, rows) = (self.head.plane.pow(2), self.rows(view)?);
         self.expect(self.head.sequences * slices * area, out.len())?;
         // The slab begins `before` slices below the first one when it reaches past the lower end.
         let reach = slices / 2;
-        let (first, before) = (rows.slice.saturating_sub(reach), reach.saturating_sub(rows.slice));
+        let (first, before) = (
+            rows.slice.saturating_sub(reach),
+            reach.saturating_sub(rows.slice),
+        );
         let held = (rows.slice + slices - reach).min(self.depth()) - first;
         let (mut bytes, mut values) = (vec![0; 2 * rows.length], vec![0.0; rows.length]);
         for (sequence, block) in out.chunks_exact_mut((slices * area).max(1)).enumerate() {
@@ -283,8 +352,17 @@ impl CachedCase {
             if !self.head.present.contains(sequence) {
                 continue;
             }
-            let image = self.head.present.iter().position(|index| index == sequence).unwrap_or_default();
-            for (at, plane) in block[before * area..].chunks_exact_mut(area).take(held).enumerate() {
+            let image = self
+                .head
+                .present
+                .iter()
+                .position(|index| index == sequence)
+                .unwrap_or_default();
+            for (at, plane) in block[before * area..]
+                .chunks_exact_mut(area)
+                .take(held)
+                .enumerate()
+            {
                 let start = (image * self.depth() + first + at) * self.area() + rows.start;
                 self.read_at(2 * start as u64, &mut bytes)?;
                 widen(&bytes, &mut values);
@@ -301,7 +379,14 @@ impl CachedCase {
         self.check_slice(slice)?;
         let [top, left] = tiles.corner(view % tiles.count());
         let width = self.head.canvas[1];
-        Ok(Rows { slice, start: top * width, length: self.head.plane * width, width, left, plane: self.head.plane })
+        Ok(Rows {
+            slice,
+            start: top * width,
+            length: self.head.plane * width,
+            width,
+            left,
+            plane: self.head.plane,
+        })
     }
 
     /// Reads the whole case, each image once, as it was stored.
@@ -312,7 +397,13 @@ impl CachedCase {
         let planes = self.depth() * self.area();
         let mut bytes = vec![0; 2 * planes];
         let mut sequences = vec![None; self.head.sequences];
-        for (image, sequence) in self.head.present.iter().enumerate().filter(|pair| pair.1 < self.head.sequences) {
+        for (image, sequence) in self
+            .head
+            .present
+            .iter()
+            .enumerate()
+            .filter(|pair| pair.1 < self.head.sequences)
+        {
             self.read_at((image * bytes.len()) as u64, &mut bytes)?;
             let mut values = vec![0.0; planes];
             widen(&bytes, &mut values);
@@ -329,7 +420,9 @@ impl CachedCase {
             plane: self.head.plane,
             canvas: self.head.canvas,
             native: self.native()?,
-            placement: Placement { step: self.head.step },
+            placement: Placement {
+                step: self.head.step,
+            },
             noticed: self.head.noticed.clone(),
         })
     }
@@ -346,7 +439,10 @@ impl CachedCase {
         self.expect(self.head.plane.pow(2), out.len())?;
         let rows = self.rows(view)?;
         let mut label = vec![0; rows.length];
-        self.read_at(self.images() + (rows.slice * self.area() + rows.start) as u64, &mut label)?;
+        self.read_at(
+            self.images() + (rows.slice * self.area() + rows.start) as u64,
+            &mut label,
+        )?;
         rows.cut(&label, out);
         Ok(())
     }
@@ -357,19 +453,31 @@ impl CachedCase {
     /// [`CaseFileError::Io`].
     pub fn native(&self) -> Result<Native, CaseFileError> {
         let mut masks = vec![0; self.head.grid.voxels()];
-        let label = if self.has_label() { self.depth() * self.area() } else { 0 };
+        let label = if self.has_label() {
+            self.depth() * self.area()
+        } else {
+            0
+        };
         self.read_at(self.images() + label as u64, &mut masks)?;
-        let lesion = self.has_label().then(|| masks.iter().map(|mask| mask >> 1).collect());
+        let lesion = self
+            .has_label()
+            .then(|| masks.iter().map(|mask| mask >> 1).collect());
         masks.iter_mut().for_each(|mask| *mask &= 1);
-        Ok(Native { grid: self.head.grid, brain: masks, lesion })
+        Ok(Native {
+            grid: self.head.grid,
+            brain: masks,
+            lesion,
+        })
     }
 
-    /// How many lesions the reference has, 26-connected; none where the masks cannot be read, which shows again when
-    /// the case is used.
+    /// How many lesions the reference has, 26-connected; none where the masks cannot be read, which
+    /// shows again when the case is used.
     #[must_use]
     pub fn count_lesions(&self) -> usize {
         let lesion = self.native().ok().and_then(|native| native.lesion);
-        lesion.map_or(0, |mask| components(&mask, self.head.grid.dims, Connectivity::TwentySix).count())
+        lesion.map_or(0, |mask| {
+            components(&mask, self.head.grid.dims, Connectivity::TwentySix).count()
+        })
     }
 
     /// Pixels of one slice.
@@ -384,11 +492,22 @@ impl CachedCase {
 
     fn check_slice(&self, slice: usize) -> Result<(), CaseFileError> {
         let fits = slice < self.depth();
-        if fits { Ok(()) } else { Err(CaseFileError::Size { expected: self.depth(), found: slice }) }
+        if fits {
+            Ok(())
+        } else {
+            Err(CaseFileError::Size {
+                expected: self.depth(),
+                found: slice,
+            })
+        }
     }
 
     fn expect(&self, expected: usize, found: usize) -> Result<(), CaseFileError> {
-        if expected == found { Ok(()) } else { Err(CaseFileError::Size { expected, found }) }
+        if expected == found {
+            Ok(())
+        } else {
+            Err(CaseFileError::Size { expected, found })
+        }
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), CaseFileError> {
@@ -416,7 +535,10 @@ struct Rows {
 impl Rows {
     /// Cuts the view out of its rows.
     fn cut<T: Copy>(&self, rows: &[T], view: &mut [T]) {
-        for (row, to) in rows.chunks_exact(self.width).zip(view.chunks_exact_mut(self.plane)) {
+        for (row, to) in rows
+            .chunks_exact(self.width)
+            .zip(view.chunks_exact_mut(self.plane))
+        {
             to.copy_from_slice(&row[self.left..][..self.plane]);
         }
     }
@@ -424,7 +546,10 @@ impl Rows {
 
 /// Stored halves, little-endian, as `f32`; as many as `out` holds.
 fn widen(bytes: &[u8], out: &mut [f32]) {
-    let halves: Vec<f16> = bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]])).collect();
+    let halves: Vec<f16> = bytes
+        .chunks_exact(2)
+        .map(|pair| f16::from_le_bytes([pair[0], pair[1]]))
+        .collect();
     halves.convert_to_f32_slice(out);
 }
 

@@ -1,11 +1,11 @@
 //! The in-plane map between native and model pixels.
 
-/// The in-plane map between native and model pixels, centre on centre: model pixel `m` of a canvas of that many pixels
-/// lies at native coordinate `(m - (canvas - 1) / 2) * step + (side - 1) / 2`. The canvas is the model's plane, or more
-/// where the brain is larger ([`canvas`](Self::canvas)).
+/// The in-plane map between native and model pixels, centre on centre: model pixel `m` of a canvas
+/// of that many pixels lies at native coordinate `(m - (canvas - 1) / 2) * step + (side - 1) / 2`.
+/// The canvas is the model's plane, or more where the brain is larger ([`canvas`](Self::canvas)).
 ///
-/// Where `step` is exactly 1 nothing is resampled: a half pixel, when canvas and side differ by an odd number, is
-/// rounded down, so that crop and padding move whole pixels.
+/// Where `step` is exactly 1 nothing is resampled: a half pixel, when canvas and side differ by an
+/// odd number, is rounded down, so that crop and padding move whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Placement {
     /// Native pixels per model pixel, height and width; exactly 1 where nothing is resampled.
@@ -24,28 +24,45 @@ impl Placement {
     /// Crop and padding only.
     pub const WHOLE_PIXELS: Self = Self { step: [1.0, 1.0] };
 
-    /// The placement that resamples to `spacing_mm` in both directions, or only crops and pads without one.
+    /// The placement that resamples to `spacing_mm` in both directions, or only crops and pads
+    /// without one.
     ///
     /// A native spacing within a thousandth of the wanted one is left alone.
     #[must_use]
     pub fn new(native_mm: [f32; 2], spacing_mm: Option<f32>) -> Self {
-        let Some(wanted) = spacing_mm else { return Self::WHOLE_PIXELS };
-        let step = |native: f32| if (wanted / native - 1.0).abs() < 1e-3 { 1.0 } else { wanted / native };
-        Self { step: native_mm.map(step) }
+        let Some(wanted) = spacing_mm else {
+            return Self::WHOLE_PIXELS;
+        };
+        let step = |native: f32| {
+            if (wanted / native - 1.0).abs() < 1e-3 {
+                1.0
+            } else {
+                wanted / native
+            }
+        };
+        Self {
+            step: native_mm.map(step),
+        }
     }
 
-    /// Height and width in model pixels that show all of the brain: the model's plane, or along each axis the least
-    /// that reaches as far as the brain. `brain` is the first and last native row, then column.
+    /// Height and width in model pixels that show all of the brain: the model's plane, or along
+    /// each axis the least that reaches as far as the brain. `brain` is the first and last native
+    /// row, then column.
     #[must_use]
     pub fn canvas(&self, brain: [[usize; 2]; 2], sides: [usize; 2], plane: usize) -> [usize; 2] {
         [0, 1].map(|axis| {
             let (side, step) = (sides[axis], self.step[axis]);
             let shows = |canvas: usize| {
                 let first = first(side, canvas, step);
-                brain[axis].iter().all(|&n| between((n as f32 - first) / step, canvas).is_some())
+                brain[axis]
+                    .iter()
+                    .all(|&n| between((n as f32 - first) / step, canvas).is_some())
             };
             let middle = (side as f32 - 1.0) / 2.0;
-            let reach = brain[axis].iter().map(|&n| (n as f32 - middle).abs() / step).fold(0.0, f32::max);
+            let reach = brain[axis]
+                .iter()
+                .map(|&n| (n as f32 - middle).abs() / step)
+                .fold(0.0, f32::max);
             let mut canvas = plane.max((2.0 * reach) as usize);
             if shows(plane) {
                 return plane;
@@ -72,11 +89,16 @@ impl Placement {
             let first = first(side, canvas[axis], step) + corner[axis] as f32 * step;
             let seen = |n: &usize| between((*n as f32 - first) / step, plane).is_some();
             let start = (0..side).find(seen).unwrap_or(side);
-            start..(start..side).rev().find(seen).map_or(start, |last| last + 1)
+            start
+                ..(start..side)
+                    .rev()
+                    .find(seen)
+                    .map_or(start, |last| last + 1)
         })
     }
 
-    /// Native planes `[depth, height, width]` on the model's, bilinear; zero where the canvas reaches past.
+    /// Native planes `[depth, height, width]` on the model's, bilinear; zero where the canvas
+    /// reaches past.
     #[must_use]
     pub fn place(&self, native: &[f32], dims: [usize; 3], canvas: [usize; 2]) -> Vec<f32> {
         let [rows, columns] = self.model_in_native([dims[1], dims[2]], canvas);
@@ -86,27 +108,41 @@ impl Placement {
     /// As [`place`](Self::place) by the nearest pixel, for masks and labels.
     #[must_use]
     pub fn place_nearest(&self, native: &[u8], dims: [usize; 3], canvas: [usize; 2]) -> Vec<u8> {
-        let nearest = |between: &Option<Between>| between.map(|b| if b.weight > 0.5 { b.high } else { b.low });
+        let nearest = |between: &Option<Between>| {
+            between.map(|b| if b.weight > 0.5 { b.high } else { b.low })
+        };
         let [rows, columns] = self.model_in_native([dims[1], dims[2]], canvas);
         let columns: Vec<Option<usize>> = columns.iter().map(nearest).collect();
         let mut placed = Vec::with_capacity(dims[0] * canvas[0] * canvas[1]);
         for slice in native.chunks_exact(dims[1] * dims[2]) {
             for row in rows.iter().map(nearest) {
                 let row = row.map(|y| &slice[y * dims[2]..][..dims[2]]);
-                placed.extend(columns.iter().map(|&x| row.zip(x).map_or(0, |(row, x)| row[x])));
+                placed.extend(
+                    columns
+                        .iter()
+                        .map(|&x| row.zip(x).map_or(0, |(row, x)| row[x])),
+                );
             }
         }
         placed
     }
 
-    /// Values on a canvas `[depth, height, width]` brought back to native `dims`, bilinear; `outside` where the canvas
-    /// does not reach.
+    /// Values on a canvas `[depth, height, width]` brought back to native `dims`, bilinear;
+    /// `outside` where the canvas does not reach.
     #[must_use]
-    pub fn restore(&self, planes: &[f32], canvas: [usize; 2], dims: [usize; 3], outside: f32) -> Vec<f32> {
+    pub fn restore(
+        &self,
+        planes: &[f32],
+        canvas: [usize; 2],
+        dims: [usize; 3],
+        outside: f32,
+    ) -> Vec<f32> {
         let axis = |axis: usize| -> Vec<Option<Between>> {
             let (side, step) = (dims[1 + axis], self.step[axis]);
             let first = first(side, canvas[axis], step);
-            (0..side).map(|n| between((n as f32 - first) / step, canvas[axis])).collect()
+            (0..side)
+                .map(|n| between((n as f32 - first) / step, canvas[axis]))
+                .collect()
         };
         let (rows, columns) = (axis(0), axis(1));
         resampled(planes, canvas, [&rows, &columns], outside)
@@ -117,7 +153,9 @@ impl Placement {
         [0, 1].map(|axis| {
             let (side, step) = (sides[axis], self.step[axis]);
             let first = first(side, canvas[axis], step);
-            (0..canvas[axis]).map(|m| between(first + m as f32 * step, side)).collect()
+            (0..canvas[axis])
+                .map(|m| between(first + m as f32 * step, side))
+                .collect()
         })
     }
 }
@@ -138,11 +176,20 @@ fn between(at: f32, side: usize) -> Option<Between> {
     }
     let at = at.clamp(0.0, last);
     let low = at as usize;
-    Some(Between { low, high: (low + 1).min(side - 1), weight: at - low as f32 })
+    Some(Between {
+        low,
+        high: (low + 1).min(side - 1),
+        weight: at - low as f32,
+    })
 }
 
 /// Bilinear values of `planes`, each of `sides`, at every pair of the given rows and columns.
-fn resampled(planes: &[f32], sides: [usize; 2], at: [&[Option<Between>]; 2], outside: f32) -> Vec<f32> {
+fn resampled(
+    planes: &[f32],
+    sides: [usize; 2],
+    at: [&[Option<Between>]; 2],
+    outside: f32,
+) -> Vec<f32> {
     let [rows, columns] = at;
     let area = (sides[0] * sides[1]).max(1);
     let mut values = Vec::with_capacity(planes.len() / area * rows.len() * columns.len());
@@ -152,12 +199,17 @@ fn resampled(planes: &[f32], sides: [usize; 2], at: [&[Option<Between>]; 2], out
                 values.resize(values.len() + columns.len(), outside);
                 continue;
             };
-            let (low, high) = (&slice[row.low * sides[1]..][..sides[1]], &slice[row.high * sides[1]..][..sides[1]]);
+            let (low, high) = (
+                &slice[row.low * sides[1]..][..sides[1]],
+                &slice[row.high * sides[1]..][..sides[1]],
+            );
             values.extend(columns.iter().map(|column| match column {
                 None => outside,
-                Some(c) => {
-                    mix(mix(low[c.low], low[c.high], c.weight), mix(high[c.low], high[c.high], c.weight), row.weight)
-                }
+                Some(c) => mix(
+                    mix(low[c.low], low[c.high], c.weight),
+                    mix(high[c.low], high[c.high], c.weight),
+                    row.weight,
+                ),
             }));
         }
     }
@@ -166,7 +218,11 @@ fn resampled(planes: &[f32], sides: [usize; 2], at: [&[Option<Between>]; 2], out
 
 /// Exactly `a` at weight 0, so that whole pixels move unchanged.
 fn mix(a: f32, b: f32, weight: f32) -> f32 {
-    if weight == 0.0 { a } else { a + (b - a) * weight }
+    if weight == 0.0 {
+        a
+    } else {
+        a + (b - a) * weight
+    }
 }
 
 #[cfg(test)]
@@ -213,9 +269,15 @@ mod tests {
     #[test]
     fn a_window_shows_the_native_rows_under_it() {
         let whole = Placement::WHOLE_PIXELS;
-        assert_eq!(whole.shown([64, 64], [64, 32], [16, 0], 32), [16..48, 16..48]);
+        assert_eq!(
+            whole.shown([64, 64], [64, 32], [16, 0], 32),
+            [16..48, 16..48]
+        );
         let coarse = Placement::new([1.0, 1.0], Some(2.0));
-        assert_eq!(coarse.shown([64, 64], [32, 32], [0, 16], 16), [0..32, 32..64]);
+        assert_eq!(
+            coarse.shown([64, 64], [32, 32], [0, 16], 16),
+            [0..32, 32..64]
+        );
         assert_eq!(whole.shown([2, 2], [8, 8], [6, 6], 2), [2..2, 2..2]);
     }
 

@@ -1,7 +1,7 @@
 //! Overlapping windows of the model's size over planes that are larger than the model's.
 //!
-//! A brain that fits the model's plane has one window, the plane itself. Otherwise windows overlap by half at least, so
-//! that a lesion cut by the edge of one lies well inside another.
+//! A brain that fits the model's plane has one window, the plane itself. Otherwise windows overlap
+//! by half at least, so that a lesion cut by the edge of one lies well inside another.
 
 /// Where windows lie on the planes of a case.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,11 @@ pub(crate) struct Tiles {
 impl Tiles {
     /// Windows that cover a canvas, which is nowhere smaller than one.
     pub(crate) fn over(canvas: [usize; 2], plane: usize) -> Self {
-        Self { plane, canvas, starts: canvas.map(|side| starts(side, plane)) }
+        Self {
+            plane,
+            canvas,
+            starts: canvas.map(|side| starts(side, plane)),
+        }
     }
 
     /// How many there are.
@@ -28,7 +32,10 @@ impl Tiles {
     /// The first row and column of a window.
     pub(crate) fn corner(&self, tile: usize) -> [usize; 2] {
         let [rows, columns] = &self.starts;
-        [rows[tile / columns.len() % rows.len()], columns[tile % columns.len()]]
+        [
+            rows[tile / columns.len() % rows.len()],
+            columns[tile % columns.len()],
+        ]
     }
 
     /// Copies a window out of one slice's canvas.
@@ -48,11 +55,13 @@ fn starts(side: usize, plane: usize) -> Vec<usize> {
     if steps == 0 {
         return vec![0];
     }
-    (0..=steps).map(|step| (step * room + steps / 2) / steps).collect()
+    (0..=steps)
+        .map(|step| (step * room + steps / 2) / steps)
+        .collect()
 }
 
-/// What the network says of windows, put together: where several show a pixel, the mean of their logits, those nearer
-/// to the middle of a window counting for more.
+/// What the network says of windows, put together: where several show a pixel, the mean of their
+/// logits, those nearer to the middle of a window counting for more.
 pub(crate) struct Mosaic {
     tiles: Tiles,
     values: Vec<f32>,
@@ -98,7 +107,11 @@ impl Mosaic {
     pub(crate) fn finish(self) -> Vec<f32> {
         let mut values = self.values;
         for (value, weight) in values.iter_mut().zip(self.weights) {
-            *value = if weight > 0.0 { *value / weight } else { self.untold };
+            *value = if weight > 0.0 {
+                *value / weight
+            } else {
+                self.untold
+            };
         }
         values
     }

@@ -1,4 +1,5 @@
-//! The `calibrate` subcommand: a site's own thresholds for a model, from its own patients with a reference.
+//! The `calibrate` subcommand: a site's own thresholds for a model, from its own patients with a
+//! reference.
 
 use super::predict::read_model;
 use crate::calibration::{self, Calibration, CalibrationError, Intervals};
@@ -6,14 +7,14 @@ use crate::case::CachedCase;
 use crate::data::{self, Archives, DataError, Patient};
 use crate::device::{self, Device};
 use crate::evaluate::{EvaluateError, Scored, score_cases};
-use crate::meter::Meter;
 use crate::output;
+use crate::progress_bar::ProgressBar;
 use crate::train::on_own_thread;
 use metrics::score::{CaseScore, ScoreHistogram};
 use metrics::statistics::{Interval, bootstrap};
 use program::visible::visible;
 use program::{Class, Failure};
-use protocol::message::Wanted;
+use protocol::message::EvaluationRequest;
 use protocol::model_file::Loaded;
 use protocol::operating::{OperatingPoints, choose, sweep};
 use protocol::text;
@@ -30,9 +31,9 @@ pub struct Args {
     /// The model, as the coordinator keeps it (a safetensors file).
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// A TOML file with a `[data]` table, such as the site's own. Of its other keys `device`, `threads` and
-    /// `work_folder` are used. Leave out patients that the model was trained on: it is surer of those (`cases` in
-    /// `[data]` names the others).
+    /// A TOML file with a `[data]` table, such as the site's own. Of its other keys `device`,
+    /// `threads` and `work_folder` are used. Leave out patients that the model was trained on: it
+    /// is surer of those (`cases` in `[data]` names the others).
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// The file to write, for `predict --calibration`.
@@ -63,7 +64,8 @@ struct Workplace(PathBuf);
 
 impl Drop for Workplace {
     fn drop(&mut self) {
-        // What cannot be removed is as confidential as the images, and named by the next line of the documentation.
+        // What cannot be removed is as confidential as the images, and named by the next line of
+        // the documentation.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -84,15 +86,34 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     device::prepare(&name);
     let device = device::open_with(&name, None)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = settings.threads.filter(|&threads| threads > 0).unwrap_or(cores);
-    let beside = args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let threads = settings
+        .threads
+        .filter(|&threads| threads > 0)
+        .unwrap_or(cores);
+    let beside = args
+        .out
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let relative = args.config.parent().unwrap_or(Path::new("."));
-    let folder = settings.work_folder.as_ref().map_or_else(|| beside.to_owned(), |folder| relative.join(folder));
+    let folder = settings
+        .work_folder
+        .as_ref()
+        .map_or_else(|| beside.to_owned(), |folder| relative.join(folder));
     let workplace = Workplace(folder.join(format!(".calibrate-{}", std::process::id())));
-    let lost = |reason: String| Failure::new(Class::Internal, format!("the work ended without a result: {reason}"));
-    let work = on_own_thread(threads, move || calibrate(&settings.data, &model, &device, &workplace.0));
+    let lost = |reason: String| {
+        Failure::new(
+            Class::Internal,
+            format!("the work ended without a result: {reason}"),
+        )
+    };
+    let work = on_own_thread(threads, move || {
+        calibrate(&settings.data, &model, &device, &workplace.0)
+    });
     let work = work.map_err(|error| lost(error.to_string()))?;
-    let found = work.join().map_err(|_| lost("a thread panicked".into()))??;
+    let found = work
+        .join()
+        .map_err(|_| lost("a thread panicked".into()))??;
     found.write(&args.out)?;
     if args.json {
         let text = serde_json::to_string_pretty(&found).map_err(|error| lost(error.to_string()))?;
@@ -104,33 +125,63 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn read_settings(path: &Path) -> Result<Settings, CalibrationError> {
-    let bytes = std::fs::read(path).map_err(|error| CalibrationError::Disk { path: path.into(), error })?;
-    let wrong = |reason| CalibrationError::Settings { path: path.into(), reason };
+    let bytes = std::fs::read(path).map_err(|error| CalibrationError::Disk {
+        path: path.into(),
+        error,
+    })?;
+    let wrong = |reason| CalibrationError::Settings {
+        path: path.into(),
+        reason,
+    };
     let text = text::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
-    let mut settings: Settings = toml::from_str(text).map_err(|error| wrong(text::explain(&error, text)))?;
+    let mut settings: Settings =
+        toml::from_str(text).map_err(|error| wrong(text::explain(&error, text)))?;
     if let Some(folder) = &mut settings.work_folder {
         let home = data::home(&folder.to_string_lossy(), |name| std::env::var(name).ok());
-        *folder = home.map_err(|expected| wrong(format!("work_folder: expected {expected}")))?.into();
+        *folder = home
+            .map_err(|expected| wrong(format!("work_folder: expected {expected}")))?
+            .into();
     }
     Ok(settings)
 }
 
-fn calibrate(data: &Archives, model: &Loaded, device: &Device, work: &Path) -> Result<Calibration, Failure> {
-    let disk = |error| DataError::Disk { folder: work.into(), error };
+fn calibrate(
+    data: &Archives,
+    model: &Loaded,
+    device: &Device,
+    work: &Path,
+) -> Result<Calibration, Failure> {
+    let disk = |error| DataError::Disk {
+        folder: work.into(),
+        error,
+    };
     std::fs::create_dir_all(work).map_err(disk)?;
-    let mut meter: Option<Meter> = None;
+    let mut meter: Option<ProgressBar> = None;
     let cohort = data::open(data, &model.card.input, work, &mut |done, total| {
-        meter.get_or_insert_with(|| Meter::new("cases prepared", total)).at(done);
+        meter
+            .get_or_insert_with(|| ProgressBar::new("cases prepared", total))
+            .at(done);
     })?;
     drop(meter);
     for skipped in &cohort.skipped {
-        eprintln!("warning: {} is left out: {}", visible(&skipped.id), visible(&skipped.reason.to_string()));
+        eprintln!(
+            "warning: {} is left out: {}",
+            visible(&skipped.id),
+            visible(&skipped.reason.to_string())
+        );
     }
     for warned in &cohort.warnings {
-        let what = format!("{}: {}; {}", warned.id, warned.note.what, warned.note.remedy);
+        let what = format!(
+            "{}: {}; {}",
+            warned.id, warned.note.what, warned.note.remedy
+        );
         eprintln!("warning: {}", visible(&what));
     }
-    let pairs = cohort.cases.iter().zip(&cohort.patients).filter(|(case, _)| case.has_label());
+    let pairs = cohort
+        .cases
+        .iter()
+        .zip(&cohort.patients)
+        .filter(|(case, _)| case.has_label());
     let (labelled, patients): (Vec<&CachedCase>, Vec<&Patient>) = pairs.unzip();
     let without = cohort.cases.len() - labelled.len();
     if without > 0 {
@@ -144,7 +195,11 @@ fn calibrate(data: &Archives, model: &Loaded, device: &Device, work: &Path) -> R
     if operating_points.dice.is_none() {
         return Err(CalibrationError::NoLesion { cases: cases.len() }.into());
     }
-    let lesions = scores.iter().filter_map(|score| score.at.first()).map(|at| at.lesions.reference).sum();
+    let lesions = scores
+        .iter()
+        .filter_map(|score| score.at.first())
+        .map(|at| at.lesions.reference)
+        .sum();
     Ok(Calibration {
         version: calibration::VERSION,
         software: env!("CARGO_PKG_VERSION").into(),
@@ -160,11 +215,18 @@ fn calibrate(data: &Archives, model: &Loaded, device: &Device, work: &Path) -> R
 }
 
 /// Scores all cases twice: for the thresholds, and at the thresholds.
-fn count(cases: &[&CachedCase], model: &Loaded, device: &Device) -> Result<Vec<CaseScore>, Failure> {
-    let federation = model.card.federation().map_err(|error| Failure::new(Class::Data, error))?;
-    let mut meter = Meter::new("cases scored", 2 * cases.len());
+fn count(
+    cases: &[&CachedCase],
+    model: &Loaded,
+    device: &Device,
+) -> Result<Vec<CaseScore>, Failure> {
+    let federation = model
+        .card
+        .federation()
+        .map_err(|error| Failure::new(Class::Data, error))?;
+    let mut meter = ProgressBar::new("cases scored", 2 * cases.len());
     let mut done = 0;
-    let mut pass = |wanted: &Wanted| -> Result<Vec<CaseScore>, EvaluateError> {
+    let mut pass = |wanted: &EvaluationRequest| -> Result<Vec<CaseScore>, EvaluateError> {
         let mut scores = Vec::new();
         let models = std::slice::from_ref(&model.parameters);
         score_cases(cases, &federation, models, wanted, device, &mut |scored| {
@@ -177,9 +239,13 @@ fn count(cases: &[&CachedCase], model: &Loaded, device: &Device) -> Result<Vec<C
         })?;
         Ok(scores)
     };
-    let first = pass(&Wanted::default())?;
+    let first = pass(&EvaluationRequest::default())?;
     let brains: Vec<&ScoreHistogram> = first.iter().map(|score| &score.brain).collect();
-    let wanted = Wanted { thresholds: choose(&brains).all(), sweep: sweep(&brains), subsets: false };
+    let wanted = EvaluationRequest {
+        thresholds: choose(&brains).all(),
+        sweep: sweep(&brains),
+        subsets: false,
+    };
     Ok(pass(&wanted)?)
 }
 
@@ -187,7 +253,9 @@ fn count(cases: &[&CachedCase], model: &Loaded, device: &Device) -> Result<Vec<C
 fn by_patient<'a>(scores: &'a [CaseScore], patients: &[&Patient]) -> Vec<Vec<&'a ScoreHistogram>> {
     let mut found: Vec<(&Patient, Vec<&ScoreHistogram>)> = Vec::new();
     for score in scores {
-        let Some(&patient) = patients.get(score.case as usize) else { continue };
+        let Some(&patient) = patients.get(score.case as usize) else {
+            continue;
+        };
         match found.iter_mut().find(|(known, _)| *known == patient) {
             Some((_, brains)) => brains.push(&score.brain),
             None => found.push((patient, vec![&score.brain])),
@@ -196,19 +264,29 @@ fn by_patient<'a>(scores: &'a [CaseScore], patients: &[&Patient]) -> Vec<Vec<&'a
     found.into_iter().map(|(_, brains)| brains).collect()
 }
 
-/// How far the thresholds would move with other patients like these: the percentile bootstrap over patients, each with
-/// all of its cases.
+/// How far the thresholds would move with other patients like these: the percentile bootstrap over
+/// patients, each with all of its cases.
 fn intervals(patients: &[Vec<&ScoreHistogram>]) -> Intervals {
     let drawn = |draw: &[f64]| -> Vec<&ScoreHistogram> {
-        draw.iter().flat_map(|&place| patients[place as usize].iter().copied()).collect()
+        draw.iter()
+            .flat_map(|&place| patients[place as usize].iter().copied())
+            .collect()
     };
-    let dice = |draw: &[f64]| ScoreHistogram::merged(&drawn(draw)).best_dice().map(|(best, _)| f64::from(best));
+    let dice = |draw: &[f64]| {
+        ScoreHistogram::merged(&drawn(draw))
+            .best_dice()
+            .map(|(best, _)| f64::from(best))
+    };
     let youden = |draw: &[f64]| choose(&drawn(draw)).youden.map(f64::from);
-    let ends = |interval: Option<Interval>| interval.map(|found| [found.low as f32, found.high as f32]);
+    let ends =
+        |interval: Option<Interval>| interval.map(|found| [found.low as f32, found.high as f32]);
     let all: Vec<f64> = (0..patients.len()).map(|place| place as f64).collect();
     let has_youden = |&place: &f64| youden(&[place]).is_some();
     let own: Vec<f64> = all.iter().copied().filter(has_youden).collect();
-    Intervals { dice: ends(bootstrap(&all, dice, DRAWS, 0)), youden: ends(bootstrap(&own, youden, DRAWS, 0)) }
+    Intervals {
+        dice: ends(bootstrap(&all, dice, DRAWS, 0)),
+        youden: ends(bootstrap(&own, youden, DRAWS, 0)),
+    }
 }
 
 #[cfg(test)]

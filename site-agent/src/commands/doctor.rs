@@ -1,5 +1,5 @@
-//! The `doctor` subcommand: what a site needs to take part, checked before the first round; one line for each thing, with
-//! what to do where it is not as it should be.
+//! The `doctor` subcommand: what a site needs to take part, checked before the first round; one
+//! line for each thing, with what to do where it is not as it should be.
 
 mod images;
 mod machine;
@@ -62,22 +62,50 @@ struct Finding {
 impl Finding {
     fn good(check: &'static str, words: impl Into<String>) -> Self {
         let (words, class) = (words.into(), Class::Internal);
-        Self { check, state: State::Ok, good: true, words, remedy: None, cases: Vec::new(), class }
+        Self {
+            check,
+            state: State::Ok,
+            good: true,
+            words,
+            remedy: None,
+            cases: Vec::new(),
+            class,
+        }
     }
 
     fn warning(check: &'static str, words: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { state: State::Warning, remedy: Some(remedy.into()), ..Self::good(check, words) }
+        Self {
+            state: State::Warning,
+            remedy: Some(remedy.into()),
+            ..Self::good(check, words)
+        }
     }
 
     fn bad(check: &'static str, failure: Failure) -> Self {
         let Failure { class, what, hint } = failure;
-        Self { check, state: State::Failure, good: false, words: what, remedy: hint, cases: Vec::new(), class }
+        Self {
+            check,
+            state: State::Failure,
+            good: false,
+            words: what,
+            remedy: hint,
+            cases: Vec::new(),
+            class,
+        }
     }
 
     /// What would keep a site from working does not when there is another way.
     fn bad_unless(check: &'static str, otherwise: bool, failure: Failure) -> Self {
         let finding = Self::bad(check, failure);
-        if otherwise { Self { state: State::Warning, good: true, ..finding } } else { finding }
+        if otherwise {
+            Self {
+                state: State::Warning,
+                good: true,
+                ..finding
+            }
+        } else {
+            finding
+        }
     }
 
     fn line(&self) -> String {
@@ -86,8 +114,16 @@ impl Finding {
             State::Warning => "warn",
             State::Failure => "FAIL",
         };
-        let remedy = self.remedy.as_ref().map(|remedy| format!("\n{:19}{remedy}", "")).unwrap_or_default();
-        let table = if self.cases.is_empty() { String::new() } else { images::table(&self.cases) };
+        let remedy = self
+            .remedy
+            .as_ref()
+            .map(|remedy| format!("\n{:19}{remedy}", ""))
+            .unwrap_or_default();
+        let table = if self.cases.is_empty() {
+            String::new()
+        } else {
+            images::table(&self.cases)
+        };
         format!("{state}  {:12} {}{remedy}{table}", self.check, self.words)
     }
 }
@@ -105,20 +141,33 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         findings.push(Finding::good("settings", path.display().to_string()));
         findings.extend(network::findings(&config));
         findings.extend(machine::findings(&config));
-        findings.extend(machine::device(&config.device, config.kernel_cache.as_deref()));
+        findings.extend(machine::device(
+            &config.device,
+            config.kernel_cache.as_deref(),
+        ));
         findings.extend(images::findings(&config));
     } else if let Some(name) = &args.device {
         device::prepare(name);
         findings.extend(machine::device(name, None));
     }
     let text = if args.json {
-        serde_json::to_string_pretty(&findings).map_err(|error| Failure::new(Class::Internal, error))?
+        serde_json::to_string_pretty(&findings)
+            .map_err(|error| Failure::new(Class::Internal, error))?
     } else {
-        findings.iter().map(Finding::line).collect::<Vec<_>>().join("\n")
+        findings
+            .iter()
+            .map(Finding::line)
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     writeln!(std::io::stdout(), "{text}").map_err(|error| Failure::new(Class::Disk, error))?;
     let bad: Vec<&Finding> = findings.iter().filter(|finding| !finding.good).collect();
-    let Some(first) = bad.first() else { return Ok(()) };
+    let Some(first) = bad.first() else {
+        return Ok(());
+    };
     let names: Vec<&str> = bad.iter().map(|finding| finding.check).collect();
-    Err(Failure::new(first.class, format!("not as it should be: {}", names.join(", "))))
+    Err(Failure::new(
+        first.class,
+        format!("not as it should be: {}", names.join(", ")),
+    ))
 }

@@ -1,6 +1,8 @@
 //! The `phantom` subcommand: writes synthetic cohorts.
 
-use crate::phantom::{Cohort, Common, PhantomError, ScannerChoice, Site, Written, check_empty, write};
+use crate::phantom::{
+    Cohort, Common, PhantomError, ScannerChoice, Site, Written, check_empty, write,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use program::{Class, Failure};
 use std::path::PathBuf;
@@ -43,10 +45,16 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let cohorts = cohorts(args)?;
     // Before any of them is written.
-    cohorts.iter().try_for_each(|(folder, _)| check_empty(folder))?;
+    cohorts
+        .iter()
+        .try_for_each(|(folder, _)| check_empty(folder))?;
     for (folder, cohort) in cohorts {
-        let bar = ProgressBar::new(cohort.cases as u64).with_style(style()).with_prefix(cohort.site.clone());
-        let written = write(&folder, &cohort, &mut |cases| bar.set_position(cases as u64));
+        let bar = ProgressBar::new(cohort.cases as u64)
+            .with_style(style())
+            .with_prefix(cohort.site.clone());
+        let written = write(&folder, &cohort, &mut |cases| {
+            bar.set_position(cases as u64)
+        });
         bar.finish_and_clear();
         say(&written?, args.json)?;
     }
@@ -55,11 +63,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn cohorts(args: &Args) -> Result<Vec<(PathBuf, Cohort)>, PhantomError> {
     if let Some(config) = &args.config {
-        let disk = |source| PhantomError::Disk { path: config.clone(), source };
+        let disk = |source| PhantomError::Disk {
+            path: config.clone(),
+            source,
+        };
         let text = std::fs::read(config).map_err(disk)?;
-        let text = protocol::text::decode(&text).map_err(std::io::Error::other).map_err(disk)?;
+        let text = protocol::text::decode(&text)
+            .map_err(std::io::Error::other)
+            .map_err(disk)?;
         let cohorts = Cohort::all(text)?;
-        return Ok(cohorts.into_iter().map(|cohort| (args.out.join(&cohort.site), cohort)).collect());
+        return Ok(cohorts
+            .into_iter()
+            .map(|cohort| (args.out.join(&cohort.site), cohort))
+            .collect());
     }
     let site = Site {
         name: args.site.clone().unwrap_or_default(),
@@ -77,12 +93,24 @@ fn style() -> ProgressStyle {
 
 fn say(written: &Written, json: bool) -> Result<(), Failure> {
     if json {
-        let line = serde_json::to_string(written).map_err(|error| Failure::new(Class::Internal, error))?;
+        let line =
+            serde_json::to_string(written).map_err(|error| Failure::new(Class::Internal, error))?;
         println!("{line}");
         return Ok(());
     }
-    let Written { site, folder, data, cases, lesions, sequences } = written;
-    println!("{site}: {cases} cases with {lesions} lesions in {} ({})", folder.display(), sequences.join(", "));
+    let Written {
+        site,
+        folder,
+        data,
+        cases,
+        lesions,
+        sequences,
+    } = written;
+    println!(
+        "{site}: {cases} cases with {lesions} lesions in {} ({})",
+        folder.display(),
+        sequences.join(", ")
+    );
     println!("  its [data] table: {}", data.display());
     Ok(())
 }

@@ -9,20 +9,20 @@ use crate::case::Prepared;
 use crate::data::{CaseError, Files, prepare};
 use crate::device::{self, DeviceError, DeviceFault};
 use crate::evaluate::called;
-use crate::infer::{InferError, Reader};
 use crate::logging;
-use crate::meter::Meter;
 use crate::model::ModelError;
 use crate::nifti::{NiftiError, Source, write_f32, write_u8};
 use crate::output::{self, OutputError};
+use crate::predictor::{Predictor, PredictorError};
+use crate::progress_bar::ProgressBar;
 use crate::train::{on_own_thread, said};
 use earlier::{Earlier, Inputs, numbered};
 use metrics::voxel::sigmoid;
 use program::visible::visible;
 use program::{Class, Explain, Failure};
-use protocol::federation::Input;
 use protocol::model_file::{Loaded, ModelFileError, decode};
 use protocol::operating::{OperatingError, OperatingPoint};
+use protocol::settings::Input;
 use std::any::Any;
 use std::borrow::Cow;
 use std::io;
@@ -50,16 +50,18 @@ pub struct Args {
     /// A brain mask on the same grid; without it, brain is where any sequence is not zero.
     #[arg(long, value_name = "FILE")]
     brain: Option<PathBuf>,
-    /// From which probability a voxel of the mask is lesion, by name: `dice`, the threshold of the best Dice on
-    /// validation patients, for outlines and volumes (used when nothing is said); `youden`, the publication's, which finds
-    /// the most and marks far more than the lesions; `fp-per-patient=N`, the lowest measured threshold at which validation
-    /// patients had N false findings each or fewer.
+    /// From which probability a voxel of the mask is lesion, by name: `dice`, the threshold of the
+    /// best Dice on validation patients, for outlines and volumes (used when nothing is said);
+    /// `youden`, the publication's, which finds the most and marks far more than the lesions;
+    /// `fp-per-patient=N`, the lowest measured threshold at which validation patients had N false
+    /// findings each or fewer.
     #[arg(long, value_name = "NAME", conflicts_with = "threshold")]
     operating_point: Option<OperatingPoint>,
     /// The same as a number between 0 and 1.
     #[arg(long, value_name = "PROBABILITY", conflicts_with = "calibration")]
     threshold: Option<f32>,
-    /// Thresholds that this site found on its own patients (`site-agent calibrate`), instead of the model's.
+    /// Thresholds that this site found on its own patients (`site-agent calibrate`), instead of the
+    /// model's.
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
     /// Replace results that are in the folder already.
@@ -81,7 +83,9 @@ pub struct Args {
 
 fn named(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.into(), path.into())),
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.into(), path.into()))
+        }
         _ => Err("expected NAME=FILE".into()),
     }
 }
@@ -92,7 +96,10 @@ pub(crate) enum PredictError {
     #[error("the model {}: {error}", .path.display())]
     ModelUnreadable { path: PathBuf, error: io::Error },
     #[error("the model {}: {error}", .path.display())]
-    ModelFile { path: PathBuf, error: ModelFileError },
+    ModelFile {
+        path: PathBuf,
+        error: ModelFileError,
+    },
     #[error("the model knows no sequence called {name:?}; it knows {}", .known.join(", "))]
     UnknownSequence { name: String, known: Vec<String> },
     #[error("the sequence {name} is given twice")]
@@ -114,7 +121,7 @@ pub(crate) enum PredictError {
     #[error(transparent)]
     Fault(#[from] DeviceFault),
     #[error("{0}")]
-    NotFinite(InferError),
+    NotFinite(PredictorError),
     #[error(transparent)]
     Case(#[from] CaseError),
     #[error(transparent)]
@@ -169,7 +176,9 @@ impl Explain for PredictError {
                  with `site-agent calibrate`"
             }
             Self::NoThreshold | Self::Threshold(_) => "give one with --threshold, such as 0.5",
-            Self::NotFinite(_) => "another model, or another image of the patient, shows which is broken",
+            Self::NotFinite(_) => {
+                "another model, or another image of the patient, shows which is broken"
+            }
             Self::Write { .. } | Self::Folder { .. } => "choose another folder with --out",
             Self::Lost(_) => return None,
         };
@@ -213,7 +222,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         eprintln!("warning: {warning}");
     }
     if args.json {
-        let text = serde_json::to_string_pretty(&summary).map_err(|error| lost(error.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&summary).map_err(|error| lost(error.to_string()))?;
         println!("{text}");
     } else {
         println!("{summary}");
@@ -221,38 +231,73 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says how many programs were compiled for a card, while nothing else moves, until the work is done.
+/// Says how many programs were compiled for a card, while nothing else moves, until the work is
+/// done.
 fn say_compilations<T>(work: &JoinHandle<T>) {
     let mut told = (0, Instant::now());
     while !work.is_finished() {
         std::thread::sleep(Duration::from_millis(50));
         if logging::compiled() > told.0 && told.1.elapsed() > Duration::from_secs(2) {
             told = (logging::compiled(), Instant::now());
-            eprintln!("compiling programs for the card, {} so far; they are kept for the next start", told.0);
+            eprintln!(
+                "compiling programs for the card, {} so far; they are kept for the next start",
+                told.0
+            );
         }
     }
 }
 
 impl Task {
     fn resolve(args: &Args) -> Result<Self, PredictError> {
-        let (probability, mask) = (args.out.join("probability.nii.gz"), args.out.join("mask.nii.gz"));
-        let inputs = args.sequences.iter().map(|(_, path)| path).chain(&args.brain).chain(&args.calibration);
+        let (probability, mask) = (
+            args.out.join("probability.nii.gz"),
+            args.out.join("mask.nii.gz"),
+        );
+        let inputs = args
+            .sequences
+            .iter()
+            .map(|(_, path)| path)
+            .chain(&args.brain)
+            .chain(&args.calibration);
         let inputs: Vec<&Path> = inputs.chain([&args.model]).map(PathBuf::as_path).collect();
         output::check_folder(&args.out)?;
         // Never over an input; over an earlier result only where it is this patient's.
         output::check(&[&probability, &mask], &inputs, true)?;
-        let inputs = Inputs::of(args.sequences.iter().map(|(_, path)| path).chain(&args.brain));
+        let inputs = Inputs::of(
+            args.sequences
+                .iter()
+                .map(|(_, path)| path)
+                .chain(&args.brain),
+        );
         let earlier = inputs.meet(&[&mask, &probability], args.force)?;
         let model = read_model(&args.model)?;
         let weights = model.parameters.id();
-        let read = |path: &PathBuf| Calibration::read(path, weights).map(|calibration| (path.clone(), calibration));
+        let read = |path: &PathBuf| {
+            Calibration::read(path, weights).map(|calibration| (path.clone(), calibration))
+        };
         let calibration = args.calibration.as_ref().map(read).transpose()?;
-        let wish = Wish { point: args.operating_point, number: args.threshold };
+        let wish = Wish {
+            point: args.operating_point,
+            number: args.threshold,
+        };
         let thresholds = threshold::choose(&wish, &model.card.operating_points, calibration)?;
         let sequences = by_position(&args.sequences, &model.card.input)?;
-        let files = Files { sequences, label: None, brain: args.brain.clone() };
+        let files = Files {
+            sequences,
+            label: None,
+            brain: args.brain.clone(),
+        };
         let device = device::open_with(&args.device, args.kernel_cache.as_deref())?;
-        Ok(Self { model, files, thresholds, device, probability, mask, inputs, earlier })
+        Ok(Self {
+            model,
+            files,
+            thresholds,
+            device,
+            probability,
+            mask,
+            inputs,
+            earlier,
+        })
     }
 
     fn run(&self) -> Result<Summary, PredictError> {
@@ -281,7 +326,9 @@ impl Task {
             round: card.round,
             weights: self.model.parameters.id().hex(),
             hashed: self.model.hashed,
-            sequences: present.map(|index| card.input.sequences[index].clone()).collect(),
+            sequences: present
+                .map(|index| card.input.sequences[index].clone())
+                .collect(),
             operating_point: chosen.threshold.name,
             threshold: chosen.threshold.probability,
             thresholds_from: self.thresholds.origin.words(),
@@ -300,55 +347,88 @@ impl Task {
     fn logits(&self, patient: &Prepared) -> Result<Vec<f32>, PredictError> {
         let card = &self.model.card;
         let models = std::slice::from_ref(&self.model.parameters);
-        let reader = Reader::new(models, (&card.model, &card.input), BATCH, &self.device)?;
+        let reader = Predictor::new(models, (&card.model, &card.input), BATCH, &self.device)?;
         let mut meter = None;
         let after = |done: usize, total: usize| {
-            meter.get_or_insert_with(|| Meter::new("slices segmented", total)).at(done);
+            meter
+                .get_or_insert_with(|| ProgressBar::new("slices segmented", total))
+                .at(done);
         };
         let logits = reader.logits(patient, 0..patient.depth(), patient.present(), after);
         logits.map_err(|error| match error {
-            InferError::Device(fault) => PredictError::Fault(fault),
+            PredictorError::Device(fault) => PredictError::Fault(fault),
             broken => PredictError::NotFinite(broken),
         })
     }
 
-    /// Writes both volumes. Of a result that is replaced the mask goes first, so that a break never leaves one patient's
-    /// mask with another's probabilities.
+    /// Writes both volumes. Of a result that is replaced the mask goes first, so that a break never
+    /// leaves one patient's mask with another's probabilities.
     fn write(&self, logits: &[f32], source: &Source) -> Result<(), PredictError> {
         let out = self.mask.parent().unwrap_or(Path::new("."));
-        let folder = |error| PredictError::Folder { path: out.into(), error };
+        let folder = |error| PredictError::Folder {
+            path: out.into(),
+            error,
+        };
         program::private::create_folder(out).map_err(folder)?;
-        self.inputs.record(&[&self.mask, &self.probability], &self.earlier)?;
+        self.inputs
+            .record(&[&self.mask, &self.probability], &self.earlier)?;
         match std::fs::remove_file(&self.mask) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder(error)),
             _ => {}
         }
         let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
-        write_f32(&self.probability, &probability, source)
-            .map_err(|error| PredictError::Write { path: self.probability.clone(), error })?;
+        write_f32(&self.probability, &probability, source).map_err(|error| {
+            PredictError::Write {
+                path: self.probability.clone(),
+                error,
+            }
+        })?;
         let mask = called(logits, self.thresholds.chosen.probability);
-        write_u8(&self.mask, &mask, source).map_err(|error| PredictError::Write { path: self.mask.clone(), error })
+        write_u8(&self.mask, &mask, source).map_err(|error| PredictError::Write {
+            path: self.mask.clone(),
+            error,
+        })
     }
 }
 
 /// Reads a model file and checks its hashes, if it has any.
 pub(crate) fn read_model(path: &Path) -> Result<Loaded, PredictError> {
-    let bytes = std::fs::read(path).map_err(|error| PredictError::ModelUnreadable { path: path.into(), error })?;
-    decode(&bytes).map_err(|error| PredictError::ModelFile { path: path.into(), error })
+    let bytes = std::fs::read(path).map_err(|error| PredictError::ModelUnreadable {
+        path: path.into(),
+        error,
+    })?;
+    decode(&bytes).map_err(|error| PredictError::ModelFile {
+        path: path.into(),
+        error,
+    })
 }
 
 /// The given files in the model's order of sequences.
-fn by_position(given: &[(String, PathBuf)], input: &Input) -> Result<Vec<Option<PathBuf>>, PredictError> {
+fn by_position(
+    given: &[(String, PathBuf)],
+    input: &Input,
+) -> Result<Vec<Option<PathBuf>>, PredictError> {
     let known = || input.sequences.clone();
     let mut files = vec![None; input.sequences.len()];
     for (name, path) in given {
-        let unknown = || PredictError::UnknownSequence { name: name.clone(), known: known() };
-        let index = input.sequences.iter().position(|known| known == name).ok_or_else(unknown)?;
+        let unknown = || PredictError::UnknownSequence {
+            name: name.clone(),
+            known: known(),
+        };
+        let index = input
+            .sequences
+            .iter()
+            .position(|known| known == name)
+            .ok_or_else(unknown)?;
         if files[index].replace(path.clone()).is_some() {
             return Err(PredictError::Twice { name: name.clone() });
         }
     }
-    if given.is_empty() { Err(PredictError::NoSequence { known: known() }) } else { Ok(files) }
+    if given.is_empty() {
+        Err(PredictError::NoSequence { known: known() })
+    } else {
+        Ok(files)
+    }
 }
 
 #[cfg(test)]

@@ -23,22 +23,26 @@ pub struct Args {
     /// The predicted mask, or a folder of them.
     #[arg(long)]
     prediction: PathBuf,
-    /// The reference's labels that are lesion, as in `1,4`. Needed unless the mask holds only 0 and one other value.
+    /// The reference's labels that are lesion, as in `1,4`. Needed unless the mask holds only 0 and
+    /// one other value.
     #[arg(long, value_delimiter = ',')]
     labels: Vec<u16>,
     /// The prediction's labels that are lesion, where they differ from the reference's.
     #[arg(long, value_delimiter = ',')]
     prediction_labels: Vec<u16>,
-    /// A map in which lesion scores higher (a probability, or any image): adds AUC and Youden's threshold.
+    /// A map in which lesion scores higher (a probability, or any image): adds AUC and Youden's
+    /// threshold.
     #[arg(long)]
     score: Option<PathBuf>,
-    /// Volumes whose nonzero voxels are brain, together: a mask, or the patient's skull-stripped images.
+    /// Volumes whose nonzero voxels are brain, together: a mask, or the patient's skull-stripped
+    /// images.
     #[arg(long, num_args = 1.., requires = "score")]
     brain: Vec<PathBuf>,
     /// Leave out HD95 and surface Dice, which take the most time.
     #[arg(long)]
     no_distances: bool,
-    /// Print JSON instead of a table. Undefined values are null, in the panoptica block "nan" as panoptica has them.
+    /// Print JSON instead of a table. Undefined values are null, in the panoptica block "nan" as
+    /// panoptica has them.
     #[arg(long, conflicts_with = "csv")]
     json: bool,
     /// Folders: write the table of all cases here instead of printing it.
@@ -47,13 +51,15 @@ pub struct Args {
     /// Replace the table if it is there already.
     #[arg(long, requires = "csv")]
     force: bool,
-    /// Folders: which file of a case is the reference and which the prediction, `{case}` standing for its name, as in
-    /// `--pair '{case}/{case}_seg.nii.gz' '{case}/mask.nii.gz'`. When nothing is said, files are paired by their names or
-    /// by those of their folders, whichever pairs most; how is printed.
+    /// Folders: which file of a case is the reference and which the prediction, `{case}` standing
+    /// for its name, as in `--pair '{case}/{case}_seg.nii.gz' '{case}/mask.nii.gz'`. When nothing
+    /// is said, files are paired by their names or by those of their folders, whichever pairs most;
+    /// how is printed.
     #[arg(long, num_args = 2, value_names = ["REFERENCE", "PREDICTION"],
         conflicts_with_all = ["reference_suffix", "prediction_suffix"])]
     pair: Option<Vec<String>>,
-    /// Folders: what follows the case's name in a reference's file name, as in `_seg` of `case7_seg.nii.gz`.
+    /// Folders: what follows the case's name in a reference's file name, as in `_seg` of
+    /// `case7_seg.nii.gz`.
     #[arg(long, default_value = "")]
     reference_suffix: String,
     /// Folders: the same for predictions.
@@ -63,13 +69,23 @@ pub struct Args {
 
 impl Args {
     fn wanted(&self) -> Wanted {
-        Wanted { distances: !self.no_distances }
+        Wanted {
+            distances: !self.no_distances,
+        }
     }
 
     fn labels(&self) -> Labels {
         let assumed = self.prediction_labels.is_empty() && !self.labels.is_empty();
-        let prediction = if assumed { &self.labels } else { &self.prediction_labels };
-        Labels { reference: self.labels.clone(), prediction: prediction.clone(), assumed }
+        let prediction = if assumed {
+            &self.labels
+        } else {
+            &self.prediction_labels
+        };
+        Labels {
+            reference: self.labels.clone(),
+            prediction: prediction.clone(),
+            assumed,
+        }
     }
 }
 
@@ -79,16 +95,27 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return folder::run(args);
     }
     if args.csv.is_some() {
-        return Err(Failure::new(Class::Configuration, "--csv is for folders; a single pair is printed"));
+        return Err(Failure::new(
+            Class::Configuration,
+            "--csv is for folders; a single pair is printed",
+        ));
     }
     let measured = score_pair(args)?;
-    let text = if args.json { measured.json().map_err(ScoreError::from)? } else { measured.table() };
+    let text = if args.json {
+        measured.json().map_err(ScoreError::from)?
+    } else {
+        measured.table()
+    };
     print(&text).map_err(|error| Failure::new(Class::Disk, error))
 }
 
 fn score_pair(args: &Args) -> Result<Measured, ScoreError> {
     let mut pair = Pair::read(&args.reference, &args.prediction, &args.labels())?;
-    let map = args.score.as_ref().map(|map| read::ScoreMap::read(map, &args.brain, &mut pair)).transpose()?;
+    let map = args
+        .score
+        .as_ref()
+        .map(|map| read::ScoreMap::read(map, &args.brain, &mut pair))
+        .transpose()?;
     warn(&pair);
     Ok(measure(&pair, map.as_ref(), &args.wanted()))
 }

@@ -16,7 +16,8 @@ pub(super) struct Member<'a> {
 /// What the cases have to do with each other.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Alike {
-    /// Of each case, the first case, by its place, that stays on one side of the split with it: itself, mostly.
+    /// Of each case, the first case, by its place, that stays on one side of the split with it:
+    /// itself, mostly.
     pub(super) first: Vec<usize>,
     /// Cases whose images are all those of an earlier one, with that one's place.
     pub(super) copies: BTreeMap<usize, usize>,
@@ -26,11 +27,16 @@ pub(super) struct Alike {
 
 /// Compares all cases.
 pub(super) fn compare(members: &[Member<'_>]) -> Alike {
-    let mut alike = Alike { first: (0..members.len()).collect(), ..Alike::default() };
+    let mut alike = Alike {
+        first: (0..members.len()).collect(),
+        ..Alike::default()
+    };
     let mut patients: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut images: BTreeMap<&str, usize> = BTreeMap::new();
     for (place, member) in members.iter().enumerate() {
-        let of_patient = *patients.entry((member.archive, member.patient)).or_insert(place);
+        let of_patient = *patients
+            .entry((member.archive, member.patient))
+            .or_insert(place);
         alike.join(of_patient, place);
         let mut others = Vec::new();
         for image in member.images {
@@ -40,11 +46,15 @@ pub(super) fn compare(members: &[Member<'_>]) -> Alike {
                 alike.join(other, place);
             }
         }
-        let same = others.iter().find(|&&other| same_images(&members[other], member));
+        let same = others
+            .iter()
+            .find(|&&other| same_images(&members[other], member));
         if let Some(&same) = same {
             alike.copies.insert(place, same);
         } else {
-            alike.shared.extend(others.into_iter().map(|other| (other, place)));
+            alike
+                .shared
+                .extend(others.into_iter().map(|other| (other, place)));
         }
     }
     for place in 0..members.len() {
@@ -54,7 +64,8 @@ pub(super) fn compare(members: &[Member<'_>]) -> Alike {
 }
 
 fn same_images(one: &Member<'_>, other: &Member<'_>) -> bool {
-    one.images.len() == other.images.len() && one.images.iter().all(|image| other.images.contains(image))
+    one.images.len() == other.images.len()
+        && one.images.iter().all(|image| other.images.contains(image))
 }
 
 impl Alike {
@@ -72,7 +83,8 @@ impl Alike {
     }
 }
 
-/// Says of an archive without `{patient}` that some of its cases seem to be time points of one patient.
+/// Says of an archive without `{patient}` that some of its cases seem to be time points of one
+/// patient.
 pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
     let mut stems: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for id in ids {
@@ -86,15 +98,18 @@ pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
     if stems.len() < 2 {
         return None;
     }
-    let what = format!("several names look like time points of one patient, such as {} and {}", example[0], example[1]);
+    let what = format!(
+        "several names look like time points of one patient, such as {} and {}",
+        example[0], example[1]
+    );
     Some(Note::new(
         what,
         "write {patient} for the patient's part in every pattern, so that one patient never trains and validates",
     ))
 }
 
-/// The part before a time point: what stands before the last number or letter, as in `MET-00002-001`, `100324B` or
-/// `P07_ses-2`.
+/// The part before a time point: what stands before the last number or letter, as in
+/// `MET-00002-001`, `100324B` or `P07_ses-2`.
 fn before_time_point(id: &str) -> Option<&str> {
     let digit = |character: char| character.is_ascii_digit();
     let stem = match id.strip_suffix(|character: char| character.is_ascii_uppercase()) {
@@ -117,19 +132,30 @@ mod tests {
     use super::*;
 
     fn compared(cases: &[(&str, &[&str])]) -> Alike {
-        let images: Vec<Vec<String>> =
-            cases.iter().map(|(_, images)| images.iter().map(ToString::to_string).collect()).collect();
+        let images: Vec<Vec<String>> = cases
+            .iter()
+            .map(|(_, images)| images.iter().map(ToString::to_string).collect())
+            .collect();
         let mut members = Vec::new();
         for ((patient, _), images) in cases.iter().zip(&images) {
-            members.push(Member { archive: "", patient, images });
+            members.push(Member {
+                archive: "",
+                patient,
+                images,
+            });
         }
         compare(&members)
     }
 
     #[test]
     fn cases_of_one_patient_and_cases_that_share_an_image_stay_together() {
-        let alike =
-            compared(&[("p", &["1"]), ("q", &["2", "3"]), ("p", &["4"]), ("r", &["3", "5"]), ("s", &["6", "4"])]);
+        let alike = compared(&[
+            ("p", &["1"]),
+            ("q", &["2", "3"]),
+            ("p", &["4"]),
+            ("r", &["3", "5"]),
+            ("s", &["6", "4"]),
+        ]);
         assert_eq!(alike.first, [0, 1, 0, 1, 0]);
         assert_eq!(alike.shared, [(1, 3), (2, 4)]);
         assert!(alike.copies.is_empty());
@@ -137,7 +163,12 @@ mod tests {
 
     #[test]
     fn a_case_whose_images_are_all_anothers_is_its_copy() {
-        let alike = compared(&[("p", &["1", "2"]), ("q", &["2", "1"]), ("r", &["1"]), ("s", &["1", "2"])]);
+        let alike = compared(&[
+            ("p", &["1", "2"]),
+            ("q", &["2", "1"]),
+            ("r", &["1"]),
+            ("s", &["1", "2"]),
+        ]);
         assert_eq!(alike.copies, [(1, 0), (3, 0)].into());
         assert_eq!((alike.first, alike.shared), (vec![0; 4], vec![(0, 2)]));
     }
@@ -145,14 +176,25 @@ mod tests {
     #[test]
     fn patients_of_two_archives_are_two_although_their_names_are_one() {
         let images = [vec!["1".to_owned()], vec!["2".to_owned()]];
-        let member = |archive, images| Member { archive, patient: "07", images };
-        assert_eq!(compare(&[member("pacs", &images[0]), member("trial", &images[1])]).first, [0, 1]);
+        let member = |archive, images| Member {
+            archive,
+            patient: "07",
+            images,
+        };
+        assert_eq!(
+            compare(&[member("pacs", &images[0]), member("trial", &images[1])]).first,
+            [0, 1]
+        );
     }
 
     #[test]
     fn names_of_time_points_are_noticed_and_numbered_cases_are_not() {
         for ids in [
-            &["BraTS-MET-00001-000", "BraTS-MET-00001-001", "BraTS-MET-00002-000"][..],
+            &[
+                "BraTS-MET-00001-000",
+                "BraTS-MET-00001-001",
+                "BraTS-MET-00002-000",
+            ][..],
             &["100324A", "100324B", "100325A"],
             &["P07_ses-1", "P07_ses-2", "P08_ses-1"],
         ] {

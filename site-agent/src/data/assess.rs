@@ -42,21 +42,48 @@ impl<T> Sound<'_, T> {
 
 /// A case's name in reports.
 fn named(archive: &DataConfig, id: &str) -> String {
-    archive.name().map_or(id.to_owned(), |name| format!("{name}/{id}"))
+    archive
+        .name()
+        .map_or(id.to_owned(), |name| format!("{name}/{id}"))
 }
 
 /// Compares cases, which stand archive by archive and in the order of their names.
 pub(super) fn assess<T>(read: Vec<Read<'_, T>>, noticed: impl Fn(&T) -> &Noticed) -> Assessed<T> {
-    let mut assessed = Assessed { cases: Vec::new(), patients: Vec::new(), skipped: Vec::new(), warnings: Vec::new() };
+    let mut assessed = Assessed {
+        cases: Vec::new(),
+        patients: Vec::new(),
+        skipped: Vec::new(),
+        warnings: Vec::new(),
+    };
     let mut sound: Vec<Sound<'_, T>> = Vec::new();
-    for Read { archive, id, patient, notes, outcome } in read {
+    for Read {
+        archive,
+        id,
+        patient,
+        notes,
+        outcome,
+    } in read
+    {
         let name = named(archive, &id);
-        assessed.warnings.extend(notes.into_iter().map(|note| Warned { id: name.clone(), note }));
+        assessed
+            .warnings
+            .extend(notes.into_iter().map(|note| Warned {
+                id: name.clone(),
+                note,
+            }));
         match outcome {
             Ok(case) => {
                 let notes = noticed(&case).notes.iter().cloned();
-                assessed.warnings.extend(notes.map(|note| Warned { id: name.clone(), note }));
-                sound.push(Sound { archive, id, patient, case });
+                assessed.warnings.extend(notes.map(|note| Warned {
+                    id: name.clone(),
+                    note,
+                }));
+                sound.push(Sound {
+                    archive,
+                    id,
+                    patient,
+                    case,
+                });
             }
             Err(reason) => assessed.skipped.push(Skipped { id: name, reason }),
         }
@@ -82,23 +109,40 @@ fn without_foreign_labels<'a, T>(
         if config.lesion_labels().is_empty() {
             continue;
         }
-        let labels: Vec<(usize, &Noticed)> = places.iter().map(|&place| (place, noticed(&sound[place].case))).collect();
+        let labels: Vec<(usize, &Noticed)> = places
+            .iter()
+            .map(|&place| (place, noticed(&sound[place].case)))
+            .collect();
         let verdict = labels::judge(&labels, config.lesion_labels());
         foreign.extend(verdict.foreign);
-        let in_cases = verdict.notes.into_iter().map(|(place, note)| Warned { id: sound[place].name(), note });
+        let in_cases = verdict.notes.into_iter().map(|(place, note)| Warned {
+            id: sound[place].name(),
+            note,
+        });
         assessed.warnings.extend(in_cases);
         let mut archive = verdict.archive;
         if !config.names_patients() {
-            let ids: Vec<&str> = places.iter().map(|&place| sound[place].id.as_str()).collect();
+            let ids: Vec<&str> = places
+                .iter()
+                .map(|&place| sound[place].id.as_str())
+                .collect();
             archive.extend(alike::time_points(&ids));
         }
         let id = name.unwrap_or(super::ALL_CASES);
-        assessed.warnings.extend(archive.into_iter().map(|note| Warned { id: id.into(), note }));
+        assessed
+            .warnings
+            .extend(archive.into_iter().map(|note| Warned {
+                id: id.into(),
+                note,
+            }));
     }
     let mut kept = Vec::with_capacity(sound.len());
     for (place, case) in sound.into_iter().enumerate() {
         match foreign.remove(&place) {
-            Some(reason) => assessed.skipped.push(Skipped { id: case.name(), reason }),
+            Some(reason) => assessed.skipped.push(Skipped {
+                id: case.name(),
+                reason,
+            }),
             None => kept.push(case),
         }
     }
@@ -106,31 +150,55 @@ fn without_foreign_labels<'a, T>(
 }
 
 /// Leaves out copies, and says which cases are of one patient.
-fn group<T>(sound: Vec<Sound<'_, T>>, noticed: impl Fn(&T) -> &Noticed, assessed: &mut Assessed<T>) {
+fn group<T>(
+    sound: Vec<Sound<'_, T>>,
+    noticed: impl Fn(&T) -> &Noticed,
+    assessed: &mut Assessed<T>,
+) {
     let names: Vec<String> = sound.iter().map(Sound::name).collect();
     let mut members = Vec::with_capacity(sound.len());
     for case in &sound {
         let archive = case.archive.name().unwrap_or_default();
-        members.push(Member { archive, patient: &case.patient, images: &noticed(&case.case).images });
+        members.push(Member {
+            archive,
+            patient: &case.patient,
+            images: &noticed(&case.case).images,
+        });
     }
     let compared = alike::compare(&members);
     for (one, other) in compared.shared {
         let note = Note::new(
-            format!("shares an image with {}, voxel by voxel: both stay on one side of the split", names[one]),
+            format!(
+                "shares an image with {}, voxel by voxel: both stay on one side of the split",
+                names[one]
+            ),
             "look which of the two the image belongs to",
         );
-        assessed.warnings.push(Warned { id: names[other].clone(), note });
+        assessed.warnings.push(Warned {
+            id: names[other].clone(),
+            note,
+        });
     }
     let mut patients = Vec::with_capacity(sound.len());
     for &first in &compared.first {
-        let Sound { archive, patient, .. } = &sound[first];
-        patients.push(Patient { archive: archive.name().map(str::to_owned), name: patient.clone() });
+        let Sound {
+            archive, patient, ..
+        } = &sound[first];
+        patients.push(Patient {
+            archive: archive.name().map(str::to_owned),
+            name: patient.clone(),
+        });
     }
     for ((place, case), patient) in sound.into_iter().enumerate().zip(patients) {
         match compared.copies.get(&place) {
             Some(&other) => {
-                let reason = CaseError::SameCase { other: names[other].clone() };
-                assessed.skipped.push(Skipped { id: names[place].clone(), reason });
+                let reason = CaseError::SameCase {
+                    other: names[other].clone(),
+                };
+                assessed.skipped.push(Skipped {
+                    id: names[place].clone(),
+                    reason,
+                });
             }
             None => {
                 assessed.cases.push(case.case);

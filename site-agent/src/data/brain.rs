@@ -1,14 +1,15 @@
 //! Which voxels are brain.
 //!
-//! What surrounds the brain is known by the volume's eight corners, not by being zero: a mask that was resampled rings
-//! around zero, and some programs write another number outside.
+//! What surrounds the brain is known by the volume's eight corners, not by being zero: a mask that
+//! was resampled rings around zero, and some programs write another number outside.
 
 use super::CaseError;
 use crate::case::Note;
 
 /// Values this far from a whole number are one that was resampled or rescaled.
 const WHOLE: f32 = 1e-2;
-/// What differs from the surroundings by less than this share of the image's own range is surroundings.
+/// What differs from the surroundings by less than this share of the image's own range is
+/// surroundings.
 const QUIET: f32 = 1e-3;
 /// So many different numbers are shares, where most of them are the greatest.
 const GRADES: usize = 8;
@@ -17,7 +18,8 @@ const EVERYTHING: f64 = 0.95;
 /// Shares of the volume outside which a person should look.
 const USUAL: std::ops::RangeInclusive<f64> = 0.01..=0.75;
 
-/// Brain 1, other 0, from the mask where there is one, else from what is not surroundings in some image.
+/// Brain 1, other 0, from the mask where there is one, else from what is not surroundings in some
+/// image.
 ///
 /// # Errors
 /// No voxel is brain, or nearly every one is.
@@ -38,11 +40,17 @@ pub(super) fn brain(
         return Err(CaseError::NoBrain);
     }
     if share > EVERYTHING {
-        return Err(CaseError::AllBrain { percent: 100.0 * share, mask: mask.is_some() });
+        return Err(CaseError::AllBrain {
+            percent: 100.0 * share,
+            mask: mask.is_some(),
+        });
     }
     if !USUAL.contains(&share) {
         notes.push(Note::new(
-            format!("{count} of {voxels} voxels are brain, {:.2} % of the volume", 100.0 * share),
+            format!(
+                "{count} of {voxels} voxels are brain, {:.2} % of the volume",
+                100.0 * share
+            ),
             "look at the brain mask, or give one with data.brain",
         ));
     }
@@ -68,36 +76,53 @@ fn surroundings(values: &[f32], dims: [usize; 3]) -> f32 {
 /// Brain by a mask of labels, or of shares between the surroundings' value and the brain's.
 fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
     let outside = surroundings(mask, dims);
-    let reach = mask.iter().map(|&value| (value - outside).abs()).fold(0.0, f32::max);
+    let reach = mask
+        .iter()
+        .map(|&value| (value - outside).abs())
+        .fold(0.0, f32::max);
     let whole = |value: f32| (value - value.round()).abs() <= WHOLE;
     if mask.iter().all(|&value| whole(value)) && reach > 0.5 && !is_graded(mask, outside, reach) {
         if outside.round() != 0.0 {
-            let count = mask.iter().filter(|&&value| value.round() != outside.round()).count();
+            let count = mask
+                .iter()
+                .filter(|&&value| value.round() != outside.round())
+                .count();
             notes.push(Note::new(
                 format!("the brain mask holds {outside} in its corners, not 0: brain are {count} voxels that differ"),
                 "look whether the mask is turned inside out",
             ));
         }
-        let nearly = mask.iter().filter(|&&value| value != 0.0 && value.round() == 0.0).count();
+        let nearly = mask
+            .iter()
+            .filter(|&&value| value != 0.0 && value.round() == 0.0)
+            .count();
         if nearly > 0 {
             notes.push(Note::new(
                 format!("the brain mask holds {nearly} values that are nearly zero, but not zero: they are not brain"),
                 "resample masks with nearest neighbours",
             ));
         }
-        return mask.iter().map(|&value| u8::from(value.round() != outside.round())).collect();
+        return mask
+            .iter()
+            .map(|&value| u8::from(value.round() != outside.round()))
+            .collect();
     }
     if reach == 0.0 {
         // One value throughout: all of it, or nothing.
         return vec![u8::from(outside != 0.0); mask.len()];
     }
     let half = outside + (level(mask, outside, reach) - outside) / 2.0;
-    let above = |value: f32| if half > outside { value >= half } else { value <= half };
+    let above = |value: f32| {
+        if half > outside {
+            value >= half
+        } else {
+            value <= half
+        }
+    };
     let brain: Vec<u8> = mask.iter().map(|&value| u8::from(above(value))).collect();
-    let doubtful = mask
-        .iter()
-        .zip(&brain)
-        .filter(|(value, brain)| **brain == 0 && (**value - outside).abs() > 0.1 * (half - outside).abs());
+    let doubtful = mask.iter().zip(&brain).filter(|(value, brain)| {
+        **brain == 0 && (**value - outside).abs() > 0.1 * (half - outside).abs()
+    });
     notes.push(Note::new(
         format!(
             "the brain mask holds values between none and all: brain are the {} voxels beyond {half}; {} voxels \
@@ -110,7 +135,8 @@ fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
     brain
 }
 
-/// Whether whole numbers are shares, of 255 say, and no labels: many different ones, most of them the greatest.
+/// Whether whole numbers are shares, of 255 say, and no labels: many different ones, most of them
+/// the greatest.
 fn is_graded(mask: &[f32], outside: f32, reach: f32) -> bool {
     let mut different = std::collections::BTreeSet::new();
     let (mut apart, mut greatest) = (0usize, 0usize);
@@ -140,7 +166,11 @@ fn from_images(voxels: usize, dims: [usize; 3], images: &[Option<Vec<f32>>]) -> 
     for image in images.iter().flatten() {
         let outside = surroundings(image, dims);
         let exact = image.iter().all(|value| value.fract() == 0.0);
-        let tolerance = if exact { 0.0 } else { QUIET * range(image, outside) };
+        let tolerance = if exact {
+            0.0
+        } else {
+            QUIET * range(image, outside)
+        };
         for (brain, &value) in brain.iter_mut().zip(image) {
             *brain |= u8::from((value - outside).abs() > tolerance);
         }
@@ -148,9 +178,14 @@ fn from_images(voxels: usize, dims: [usize; 3], images: &[Option<Vec<f32>>]) -> 
     brain
 }
 
-/// How far an image's values reach from those around it, but for the one percent that reaches furthest.
+/// How far an image's values reach from those around it, but for the one percent that reaches
+/// furthest.
 fn range(image: &[f32], outside: f32) -> f32 {
-    let mut reach: Vec<f32> = image.iter().map(|&value| (value - outside).abs()).filter(|&r| r > 0.0).collect();
+    let mut reach: Vec<f32> = image
+        .iter()
+        .map(|&value| (value - outside).abs())
+        .filter(|&r| r > 0.0)
+        .collect();
     if reach.is_empty() {
         return 0.0;
     }
@@ -190,13 +225,53 @@ mod tests {
         let masks: [(&str, Value, usize); 11] = [
             ("0 and 1", |at| f32::from(u8::from(inside(at))), 0),
             ("0 and 255", |at| 255.0 * f32::from(u8::from(inside(at))), 0),
-            ("labels", |at| if inside(at) { 2.0 + (at % 40) as f32 } else { 0.0 }, 0),
-            ("ringing around zero", |at| f32::from(u8::from(inside(at))) + 1e-6 * ringing(at), 1),
-            ("nearly one", |at| 0.9999 * f32::from(u8::from(inside(at))), 0),
-            ("surroundings of 1", |at| 1.0 + f32::from(u8::from(inside(at))), 1),
-            ("surroundings of -1", |at| f32::from(u8::from(inside(at))) - 1.0, 1),
-            ("surroundings of 0.05", |at| if inside(at) { 1.0 } else { 0.05 }, 1),
-            ("shares", |at| if inside(at) { 0.9 + 0.1 * ringing(at) } else { 0.2 + 0.2 * ringing(at) }, 1),
+            (
+                "labels",
+                |at| {
+                    if inside(at) {
+                        2.0 + (at % 40) as f32
+                    } else {
+                        0.0
+                    }
+                },
+                0,
+            ),
+            (
+                "ringing around zero",
+                |at| f32::from(u8::from(inside(at))) + 1e-6 * ringing(at),
+                1,
+            ),
+            (
+                "nearly one",
+                |at| 0.9999 * f32::from(u8::from(inside(at))),
+                0,
+            ),
+            (
+                "surroundings of 1",
+                |at| 1.0 + f32::from(u8::from(inside(at))),
+                1,
+            ),
+            (
+                "surroundings of -1",
+                |at| f32::from(u8::from(inside(at))) - 1.0,
+                1,
+            ),
+            (
+                "surroundings of 0.05",
+                |at| if inside(at) { 1.0 } else { 0.05 },
+                1,
+            ),
+            (
+                "shares",
+                |at| {
+                    if inside(at) {
+                        0.9 + 0.1 * ringing(at)
+                    } else {
+                        0.2 + 0.2 * ringing(at)
+                    }
+                },
+                1,
+            ),
             (
                 "shares of 255",
                 |at| match at {
@@ -206,7 +281,11 @@ mod tests {
                 },
                 1,
             ),
-            ("values of 1/255", |at| f32::from(u8::from(inside(at))) / 255.0, 1),
+            (
+                "values of 1/255",
+                |at| f32::from(u8::from(inside(at))) / 255.0,
+                1,
+            ),
         ];
         for (what, mask, said) in masks {
             let mut notes = Vec::new();
@@ -224,24 +303,58 @@ mod tests {
             brain(600, DIMS, &images, mask, &mut Vec::new()).unwrap_err()
         };
         for as_mask in [true, false] {
-            assert!(matches!(refused(volume(|_| 0.0), as_mask), CaseError::NoBrain));
+            assert!(matches!(
+                refused(volume(|_| 0.0), as_mask),
+                CaseError::NoBrain
+            ));
         }
-        assert!(matches!(refused(volume(|_| 1.0), true), CaseError::AllBrain { mask: true, .. }));
+        assert!(matches!(
+            refused(volume(|_| 1.0), true),
+            CaseError::AllBrain { mask: true, .. }
+        ));
         // A head in noise: it was never stripped of its skull.
         let head = volume(|at| if inside(at) { 500.0 } else { 20.0 } + (at * 7919 % 101) as f32);
-        assert!(matches!(refused(head, false), CaseError::AllBrain { mask: false, .. }));
+        assert!(matches!(
+            refused(head, false),
+            CaseError::AllBrain { mask: false, .. }
+        ));
     }
 
     #[test]
     fn images_without_a_mask_may_have_any_surroundings() {
         let images: [(&str, Value); 4] = [
-            ("zero", |at| if inside(at) { 1.0 + (at % 7) as f32 } else { 0.0 }),
-            ("-1024", |at| if inside(at) { (at % 7) as f32 } else { -1024.0 }),
-            ("a tenth", |at| if inside(at) { 300.0 + at as f32 } else { 0.1 }),
-            ("ringing", |at| if inside(at) { 300.5 + at as f32 } else { 1e-4 * ringing(at) }),
+            ("zero", |at| {
+                if inside(at) {
+                    1.0 + (at % 7) as f32
+                } else {
+                    0.0
+                }
+            }),
+            (
+                "-1024",
+                |at| if inside(at) { (at % 7) as f32 } else { -1024.0 },
+            ),
+            (
+                "a tenth",
+                |at| if inside(at) { 300.0 + at as f32 } else { 0.1 },
+            ),
+            ("ringing", |at| {
+                if inside(at) {
+                    300.5 + at as f32
+                } else {
+                    1e-4 * ringing(at)
+                }
+            }),
         ];
         for (what, image) in images {
-            let brain = brain(600, DIMS, &[Some(volume(image)), None], None, &mut Vec::new()).unwrap();
+            let brain = brain(
+                600,
+                DIMS,
+                &[Some(volume(image)), None],
+                None,
+                &mut Vec::new(),
+            )
+            .unwrap();
             assert_eq!(brain, wanted(), "{what}");
         }
     }

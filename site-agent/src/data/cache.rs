@@ -1,9 +1,10 @@
-//! The cache of prepared cases, keyed by the files' content and the settings they were prepared with.
+//! The cache of prepared cases, keyed by the files' content and the settings they were prepared
+//! with.
 
 use super::{CaseError, Files, prepare};
 use crate::case::{CachedCase, CaseFileError};
 use crate::nifti;
-use protocol::federation::Input;
+use protocol::settings::Input;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,12 +26,19 @@ impl<'a> Cache<'a> {
     }
 
     /// The prepared case, from the cache or made now. A damaged file is made anew.
-    pub(super) fn case(&self, id: &str, files: &Files, lesion_labels: &[u16]) -> Result<CachedCase, CaseError> {
+    pub(super) fn case(
+        &self,
+        id: &str,
+        files: &Files,
+        lesion_labels: &[u16],
+    ) -> Result<CachedCase, CaseError> {
         let key = self.key(id, files, lesion_labels)?;
         let path = self.folder.join(format!("{}.case", key.to_hex()));
         match CachedCase::open(&path) {
             Ok(case) => return Ok(case),
-            Err(CaseFileError::Damaged) => tracing::warn!("a cached case is damaged and prepared anew"),
+            Err(CaseFileError::Damaged) => {
+                tracing::warn!("a cached case is damaged and prepared anew")
+            }
             Err(CaseFileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
@@ -42,9 +50,21 @@ impl<'a> Cache<'a> {
         Ok(CachedCase::open(&path)?)
     }
 
-    /// What of the files and the settings a prepared case depends on. Slices per slab are not among it.
-    fn key(&self, id: &str, files: &Files, lesion_labels: &[u16]) -> Result<blake3::Hash, CaseError> {
-        let Input { sequences, plane, spacing_mm, clip_percentiles, slices: _ } = self.input;
+    /// What of the files and the settings a prepared case depends on. Slices per slab are not among
+    /// it.
+    fn key(
+        &self,
+        id: &str,
+        files: &Files,
+        lesion_labels: &[u16],
+    ) -> Result<blake3::Hash, CaseError> {
+        let Input {
+            sequences,
+            plane,
+            spacing_mm,
+            clip_percentiles,
+            slices: _,
+        } = self.input;
         let planes = format!("{plane} {spacing_mm:?} {clip_percentiles:?}");
         let settings = format!("{VERSION} {id:?} {sequences:?} {planes} {lesion_labels:?}");
         let mut key = blake3::Hasher::new();
@@ -52,7 +72,8 @@ impl<'a> Cache<'a> {
         for (what, file) in files.named(self.input) {
             let hash = nifti::hash(file).map_err(|error| CaseError::of_file(what, file, error))?;
             // A hash of a hash: two files never flow into each other.
-            key.update(blake3::hash(what.as_bytes()).as_bytes()).update(hash.as_bytes());
+            key.update(blake3::hash(what.as_bytes()).as_bytes())
+                .update(hash.as_bytes());
         }
         Ok(key.finalize())
     }

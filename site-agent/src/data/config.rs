@@ -1,9 +1,10 @@
-//! The `[data]` table of a site's file: which files are which sequence, and what in the label is lesion.
+//! The `[data]` table of a site's file: which files are which sequence, and what in the label is
+//! lesion.
 
 use super::DataError;
 use super::find::{Found, find};
 use super::pattern::Pattern;
-use protocol::federation::Input;
+use protocol::settings::Input;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -81,7 +82,10 @@ impl Names {
     }
 
     fn patterns(self, key: &str) -> Result<Vec<Pattern>, ConfigError> {
-        self.several().iter().map(|text| Pattern::parse(key, text)).collect()
+        self.several()
+            .iter()
+            .map(|text| Pattern::parse(key, text))
+            .collect()
     }
 }
 
@@ -89,7 +93,11 @@ impl TryFrom<Text> for DataConfig {
     type Error = ConfigError;
 
     fn try_from(text: Text) -> Result<Self, ConfigError> {
-        let wrong = |key: &str, found: String, expected| ConfigError { key: key.into(), found, expected };
+        let wrong = |key: &str, found: String, expected| ConfigError {
+            key: key.into(),
+            found,
+            expected,
+        };
         let root = expand(&text.root, |name| std::env::var(name).ok())?;
         let sequences = text.sequences.into_iter().map(|(name, patterns)| {
             let key = format!("sequences.{name}");
@@ -124,25 +132,42 @@ impl TryFrom<Text> for DataConfig {
 
 /// Puts environment variables into `${NAME}`, and the user's folder for a `~` at the start.
 fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
-    let wrong = |expected| ConfigError { key: "root".into(), found: format!("{text:?}"), expected };
+    let wrong = |expected| ConfigError {
+        key: "root".into(),
+        found: format!("{text:?}"),
+        expected,
+    };
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     if text.contains(char::is_control) {
-        return Err(wrong("a path; a Windows path is written in single quotes, or with /"));
+        return Err(wrong(
+            "a path; a Windows path is written in single quotes, or with /",
+        ));
     }
     let text = home(text, variable).map_err(wrong)?;
     let mut parts = text.split("${");
     let mut expanded = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (name, rest) = part.split_once('}').ok_or_else(|| wrong("a } after every ${"))?;
+        let (name, rest) = part
+            .split_once('}')
+            .ok_or_else(|| wrong("a } after every ${"))?;
         expanded += &variable(name).ok_or_else(|| wrong("environment variables that are set"))?;
         expanded += rest;
     }
-    if expanded.is_empty() { Err(wrong("a folder")) } else { Ok(expanded) }
+    if expanded.is_empty() {
+        Err(wrong("a folder"))
+    } else {
+        Ok(expanded)
+    }
 }
 
 /// Puts the user's own folder for a `~` at a path's start.
-pub(crate) fn home(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, &'static str> {
-    let Some(below) = text.strip_prefix('~') else { return Ok(text.to_owned()) };
+pub(crate) fn home(
+    text: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<String, &'static str> {
+    let Some(below) = text.strip_prefix('~') else {
+        return Ok(text.to_owned());
+    };
     if !below.is_empty() && !below.starts_with(['/', '\\']) {
         return Err("~ for your own folder only, or the folder's whole path");
     }
@@ -179,9 +204,12 @@ impl<'de> Visitor<'de> for OneOrSeveral {
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Archives, A::Error> {
         let archives: Vec<DataConfig> = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
-        let names: BTreeSet<&Option<String>> = archives.iter().map(|archive| &archive.name).collect();
+        let names: BTreeSet<&Option<String>> =
+            archives.iter().map(|archive| &archive.name).collect();
         if archives.is_empty() || names.len() < archives.len() || names.contains(&None) {
-            return Err(serde::de::Error::custom("each of several [[data]] needs a name of its own"));
+            return Err(serde::de::Error::custom(
+                "each of several [[data]] needs a name of its own",
+            ));
         }
         Ok(Archives(archives))
     }
@@ -191,7 +219,12 @@ impl Archives {
     /// The names of the sequences that at least one archive holds.
     #[must_use]
     pub fn sequences(&self) -> Vec<String> {
-        self.0.iter().flat_map(DataConfig::sequences).collect::<BTreeSet<_>>().into_iter().collect()
+        self.0
+            .iter()
+            .flat_map(DataConfig::sequences)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
     /// The archives, in the order of the file.
@@ -214,7 +247,11 @@ impl DataConfig {
     /// The names of the sequences that the site holds: those with a path that are not dropped.
     #[must_use]
     pub fn sequences(&self) -> Vec<String> {
-        self.sequences.keys().filter(|name| !self.drop.contains(name)).cloned().collect()
+        self.sequences
+            .keys()
+            .filter(|name| !self.drop.contains(name))
+            .cloned()
+            .collect()
     }
 
     /// The label's values that are lesion; empty without a label.
@@ -235,13 +272,19 @@ impl DataConfig {
 
     /// The sequences that are held, each with its key and patterns.
     pub(super) fn images(&self) -> impl Iterator<Item = (&str, &[Pattern])> {
-        let held = self.sequences.iter().filter(|(name, _)| !self.drop.contains(name));
+        let held = self
+            .sequences
+            .iter()
+            .filter(|(name, _)| !self.drop.contains(name));
         held.map(|(name, patterns)| (name.as_str(), patterns.as_slice()))
     }
 
     /// A held sequence's patterns; none for another.
     pub(super) fn images_of(&self, sequence: &str) -> &[Pattern] {
-        self.images().find(|(name, _)| *name == sequence).map(|(_, patterns)| patterns).unwrap_or_default()
+        self.images()
+            .find(|(name, _)| *name == sequence)
+            .map(|(_, patterns)| patterns)
+            .unwrap_or_default()
     }
 
     /// The reference's patterns.
@@ -256,12 +299,18 @@ impl DataConfig {
 
     /// All patterns of what is held.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &Pattern> {
-        self.images().flat_map(|(_, patterns)| patterns).chain(&self.label).chain(&self.brain)
+        self.images()
+            .flat_map(|(_, patterns)| patterns)
+            .chain(&self.label)
+            .chain(&self.brain)
     }
 
     /// Whether the patterns say which patient a case is of.
     pub(super) fn names_patients(&self) -> bool {
-        self.label.iter().chain(self.sequences.values().flatten()).any(Pattern::names_patients)
+        self.label
+            .iter()
+            .chain(self.sequences.values().flatten())
+            .any(Pattern::names_patients)
     }
 
     /// Everything that could be a case.
@@ -276,23 +325,44 @@ impl DataConfig {
     fn check_names(&self, input: &Input) -> Result<(), DataError> {
         let in_sequences = self.sequences.keys().map(|name| ("sequences", name));
         let unknown = in_sequences.chain(self.drop.iter().map(|name| ("drop", name)));
-        match unknown.into_iter().find(|(_, name)| !input.sequences.contains(name)) {
-            Some((key, name)) => {
-                Err(DataError::UnknownSequence { key, name: name.clone(), known: input.sequences.clone() })
-            }
+        match unknown
+            .into_iter()
+            .find(|(_, name)| !input.sequences.contains(name))
+        {
+            Some((key, name)) => Err(DataError::UnknownSequence {
+                key,
+                name: name.clone(),
+                known: input.sequences.clone(),
+            }),
             None => Ok(()),
         }
     }
 
     /// What only shows in the table as a whole.
     fn check(self) -> Result<Self, ConfigError> {
-        let wrong = |key: &str, found: String, expected| ConfigError { key: key.into(), found, expected };
+        let wrong = |key: &str, found: String, expected| ConfigError {
+            key: key.into(),
+            found,
+            expected,
+        };
         let mut patterns: Vec<(String, &Pattern)> = Vec::new();
         for (name, several) in &self.sequences {
-            patterns.extend(several.iter().map(|pattern| (format!("sequences.{name}"), pattern)));
+            patterns.extend(
+                several
+                    .iter()
+                    .map(|pattern| (format!("sequences.{name}"), pattern)),
+            );
         }
-        patterns.extend(self.label.iter().map(|pattern| ("label".to_owned(), pattern)));
-        patterns.extend(self.brain.iter().map(|pattern| ("brain".to_owned(), pattern)));
+        patterns.extend(
+            self.label
+                .iter()
+                .map(|pattern| ("label".to_owned(), pattern)),
+        );
+        patterns.extend(
+            self.brain
+                .iter()
+                .map(|pattern| ("brain".to_owned(), pattern)),
+        );
         for (place, (key, pattern)) in patterns.iter().enumerate() {
             if patterns[..place].iter().any(|(_, other)| other == pattern) {
                 let expected = "a pattern that stands nowhere else: one file is one sequence, the label or the mask";
@@ -325,7 +395,11 @@ mod tests {
     fn the_least_table_is_a_root_and_a_sequence() {
         let config: DataConfig = toml::from_str(LEAST).unwrap();
         assert!(config.lesion_labels().is_empty());
-        for missing in ["[sequences]\nflair = '{case}.nii'\n", "root = 'data'\n", "root = 'data'\n[sequences]\n"] {
+        for missing in [
+            "[sequences]\nflair = '{case}.nii'\n",
+            "root = 'data'\n",
+            "root = 'data'\n[sequences]\n",
+        ] {
             assert!(toml::from_str::<DataConfig>(missing).is_err(), "{missing}");
         }
     }
@@ -335,11 +409,17 @@ mod tests {
         for (addition, key) in [
             ("label = '{case}_seg.nii'", "lesion_labels"),
             ("lesion_labels = [4]", "lesion_labels"),
-            ("label = '{case}_seg.nii'\nlesion_labels = [0]", "lesion_labels"),
+            (
+                "label = '{case}_seg.nii'\nlesion_labels = [0]",
+                "lesion_labels",
+            ),
             ("label = 'seg.nii'\nlesion_labels = [4]", "data.label"),
             ("brain = '*'", "data.brain"),
             ("brain = '{case}.nii'", "data.brain"),
-            ("label = '{patient}/{case}_seg.nii'\nlesion_labels = [4]", "{patient} in every pattern"),
+            (
+                "label = '{patient}/{case}_seg.nii'\nlesion_labels = [4]",
+                "{patient} in every pattern",
+            ),
             ("cases = '../other/x'", "data.cases"),
             ("cases = ['a', '/srv/x']", "data.cases"),
             ("cases = ['a/b']", "data.cases"),
@@ -347,10 +427,14 @@ mod tests {
             ("lesion_label = [4]", "lesion_label"),
             ("roots = 'elsewhere'", "roots"),
         ] {
-            let error = toml::from_str::<DataConfig>(&format!("{addition}\n{LEAST}")).unwrap_err().to_string();
+            let error = toml::from_str::<DataConfig>(&format!("{addition}\n{LEAST}"))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(key), "{addition}: {error}");
         }
-        let error = toml::from_str::<DataConfig>(&LEAST.replace("{case}.nii", "x.nii")).unwrap_err().to_string();
+        let error = toml::from_str::<DataConfig>(&LEAST.replace("{case}.nii", "x.nii"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("sequences.flair"), "{error}");
     }
 
@@ -361,16 +445,40 @@ mod tests {
             data: Archives,
         }
         let archive = |name: &str, case: &str| {
-            format!("[[data]]\n{name}\nroot = '{case}'\n[data.sequences]\n{case} = '{{case}}.nii'\n")
+            format!(
+                "[[data]]\n{name}\nroot = '{case}'\n[data.sequences]\n{case} = '{{case}}.nii'\n"
+            )
         };
-        let read = |text: &str| toml::from_str::<File>(text).map(|file| file.data).map_err(|error| error.to_string());
-        let both = read(&[archive("name = 'a'", "t1"), archive("name = 'b'", "flair")].concat()).unwrap();
+        let read = |text: &str| {
+            toml::from_str::<File>(text)
+                .map(|file| file.data)
+                .map_err(|error| error.to_string())
+        };
+        let both =
+            read(&[archive("name = 'a'", "t1"), archive("name = 'b'", "flair")].concat()).unwrap();
         assert_eq!(both.sequences(), ["flair", "t1"]);
-        assert_eq!(both.iter().map(DataConfig::name).collect::<Vec<_>>(), [Some("a"), Some("b")]);
-        assert!(read(&archive("", "t1")).unwrap_err().contains("name of its own"));
-        assert!(read(&[archive("name = 'a'", "t1"), archive("name = 'a'", "t1")].concat()).is_err());
-        assert!(read(&archive("names = 'a'", "t1")).unwrap_err().contains("names"));
-        let one = read(&format!("[data]\n{}", LEAST.replace("[sequences]", "[data.sequences]"))).unwrap();
+        assert_eq!(
+            both.iter().map(DataConfig::name).collect::<Vec<_>>(),
+            [Some("a"), Some("b")]
+        );
+        assert!(
+            read(&archive("", "t1"))
+                .unwrap_err()
+                .contains("name of its own")
+        );
+        assert!(
+            read(&[archive("name = 'a'", "t1"), archive("name = 'a'", "t1")].concat()).is_err()
+        );
+        assert!(
+            read(&archive("names = 'a'", "t1"))
+                .unwrap_err()
+                .contains("names")
+        );
+        let one = read(&format!(
+            "[data]\n{}",
+            LEAST.replace("[sequences]", "[data.sequences]")
+        ))
+        .unwrap();
         assert_eq!(one.sequences(), ["flair"]);
     }
 
@@ -382,13 +490,25 @@ mod tests {
             _ => None,
         };
         assert_eq!(expand("~", variable).unwrap(), "/home/anna");
-        assert_eq!(expand("~/mets/${DATA}", variable).unwrap(), "/home/anna/mets//srv");
+        assert_eq!(
+            expand("~/mets/${DATA}", variable).unwrap(),
+            "/home/anna/mets//srv"
+        );
         assert_eq!(expand("/srv/a~b", variable).unwrap(), "/srv/a~b");
-        assert!(expand("~", |_| None).unwrap_err().to_string().contains("HOME"));
+        assert!(
+            expand("~", |_| None)
+                .unwrap_err()
+                .to_string()
+                .contains("HOME")
+        );
         assert_eq!(expand("${DATA}/x", variable).unwrap(), "/srv/x");
         assert_eq!(expand("plain", variable).unwrap(), "plain");
         for broken in ["${OTHER}/x", "${DATA/x", "", "~otto/x", "C:\temp\new"] {
-            assert_eq!(expand(broken, variable).unwrap_err().key, "root", "{broken}");
+            assert_eq!(
+                expand(broken, variable).unwrap_err().key,
+                "root",
+                "{broken}"
+            );
         }
     }
 }

@@ -14,7 +14,17 @@ const NAMES: [&str; 10] = [
     "@eaDir",
     "#recycle",
 ];
-const ENDINGS: [&str; 9] = ["~", ".part", ".partial", ".crdownload", ".download", ".tmp", ".bak", ".swp", ".lock"];
+const ENDINGS: [&str; 9] = [
+    "~",
+    ".part",
+    ".partial",
+    ".crdownload",
+    ".download",
+    ".tmp",
+    ".bak",
+    ".swp",
+    ".lock",
+];
 
 /// Whether a file or folder is one that a program left behind. Hidden ones are.
 pub(super) fn is_litter(name: &str) -> bool {
@@ -23,9 +33,12 @@ pub(super) fn is_litter(name: &str) -> bool {
     name.starts_with('.') || name.starts_with("~$") || known || ENDINGS.iter().any(ends)
 }
 
-/// Whether a file or folder is a file manager's copy of another one in its folder: `x (1)`, `x - Copy`, `Copy of x`.
+/// Whether a file or folder is a file manager's copy of another one in its folder: `x (1)`, `x -
+/// Copy`, `Copy of x`.
 pub(super) fn is_copy(name: &str, names: &BTreeSet<String>) -> bool {
-    originals(name).iter().any(|original| names.contains(original))
+    originals(name)
+        .iter()
+        .any(|original| names.contains(original))
 }
 
 /// What a copy of that name would be a copy of.
@@ -34,8 +47,12 @@ fn originals(name: &str) -> Vec<String> {
     if let Some(original) = name.strip_prefix("Copy of ") {
         originals.push(original.to_owned());
     }
-    // The mark stands before the ending, whatever is taken for one: "x (1).nii.gz", "x.nii (1).gz", "x (1)".
-    let dots = name.char_indices().filter(|(_, character)| *character == '.').map(|(at, _)| at);
+    // The mark stands before the ending, whatever is taken for one: "x (1).nii.gz", "x.nii (1).gz",
+    // "x (1)".
+    let dots = name
+        .char_indices()
+        .filter(|(_, character)| *character == '.')
+        .map(|(at, _)| at);
     for end in dots.chain([name.len()]) {
         let (stem, ending) = name.split_at(end);
         if let Some(stem) = unmarked(stem) {
@@ -67,9 +84,16 @@ mod tests {
 
     #[test]
     fn what_programs_leave_behind_is_known_by_name() {
-        for name in
-            ["._a.nii.gz", ".DS_Store", "__MACOSX", "thumbs.db", "a.nii.gz~", "a.nii.gz.part", "~$a.xlsx", "c1.tmp"]
-        {
+        for name in [
+            "._a.nii.gz",
+            ".DS_Store",
+            "__MACOSX",
+            "thumbs.db",
+            "a.nii.gz~",
+            "a.nii.gz.part",
+            "~$a.xlsx",
+            "c1.tmp",
+        ] {
             assert!(is_litter(name), "{name}");
         }
         for name in ["a.nii.gz", "case-1", "party", "MACOSX", "tmp"] {
@@ -80,12 +104,25 @@ mod tests {
     #[test]
     fn a_copy_is_one_only_where_its_original_is() {
         let names: BTreeSet<String> = ["a.nii.gz", "c1", "visit (1)"].map(Into::into).into();
-        for copy in
-            ["a (1).nii.gz", "a.nii (2).gz", "a(1).nii.gz", "c1 (1)", "c1 - Copy", "c1 - Copy (2)", "Copy of c1"]
-        {
+        for copy in [
+            "a (1).nii.gz",
+            "a.nii (2).gz",
+            "a(1).nii.gz",
+            "c1 (1)",
+            "c1 - Copy",
+            "c1 - Copy (2)",
+            "Copy of c1",
+        ] {
             assert!(is_copy(copy, &names), "{copy}");
         }
-        for own in ["visit (1)", "visit (2)", "b (1).nii.gz", "c1 (old)", "c2 - Copy", "c1 ()"] {
+        for own in [
+            "visit (1)",
+            "visit (2)",
+            "b (1).nii.gz",
+            "c1 (old)",
+            "c2 - Copy",
+            "c1 ()",
+        ] {
             assert!(!is_copy(own, &names), "{own}");
         }
     }

@@ -46,13 +46,21 @@ pub(super) fn normalise(
     Ok(())
 }
 
-/// Clips an image's values in the brain that lie further beyond two percentiles than [`ROOM`] times the distance between
-/// them, and says so where some lie so far that they are no tissue. Small lesions may be all of the brightest voxels, so
-/// the percentiles themselves clip nothing.
-fn clip_beyond(name: &str, image: &mut [f32], brain: &[u8], percentiles: [f32; 2], notes: &mut Vec<Note>) {
+/// Clips an image's values in the brain that lie further beyond two percentiles than [`ROOM`] times
+/// the distance between them, and says so where some lie so far that they are no tissue. Small
+/// lesions may be all of the brightest voxels, so the percentiles themselves clip nothing.
+fn clip_beyond(
+    name: &str,
+    image: &mut [f32],
+    brain: &[u8],
+    percentiles: [f32; 2],
+    notes: &mut Vec<Note>,
+) {
     let inside = image.iter().zip(brain).filter(|(_, brain)| **brain == 1);
     let mut inside: Vec<f32> = inside.map(|(&value, _)| value).collect();
-    let Some([low, high]) = ranks(inside.len(), percentiles) else { return };
+    let Some([low, high]) = ranks(inside.len(), percentiles) else {
+        return;
+    };
     let count = inside.len();
     let mut at = |rank: usize| *inside.select_nth_unstable_by(rank, f32::total_cmp).1;
     let (low, high) = (at(low), at(high));
@@ -84,7 +92,11 @@ fn clip_beyond(name: &str, image: &mut [f32], brain: &[u8], percentiles: [f32; 2
         ));
     }
     let (least, most) = (low - ROOM * span, high + ROOM * span);
-    for (value, _) in image.iter_mut().zip(brain).filter(|(_, brain)| **brain == 1) {
+    for (value, _) in image
+        .iter_mut()
+        .zip(brain)
+        .filter(|(_, brain)| **brain == 1)
+    {
         *value = value.clamp(least, most);
     }
 }
@@ -98,8 +110,8 @@ fn ends(values: &[f32]) -> [f32; 2] {
     ends
 }
 
-/// The places of two percentiles among so many sorted values, rounded inwards, so that one odd voxel of few is none of
-/// them; `None` where nothing would be left between them.
+/// The places of two percentiles among so many sorted values, rounded inwards, so that one odd
+/// voxel of few is none of them; `None` where nothing would be left between them.
 fn ranks(count: usize, [low, high]: [f32; 2]) -> Option<[usize; 2]> {
     let last = count.checked_sub(1)? as f64;
     let low = (f64::from(low) / 100.0 * last).ceil() as usize;
@@ -109,10 +121,20 @@ fn ranks(count: usize, [low, high]: [f32; 2]) -> Option<[usize; 2]> {
 
 /// Mean and population standard deviation over the brain; `None` where nothing varies.
 fn statistics(image: &[f32], brain: &[u8]) -> Option<(f64, f64)> {
-    let inside = || image.iter().zip(brain).filter(|(_, brain)| **brain == 1).map(|(&value, _)| f64::from(value));
+    let inside = || {
+        image
+            .iter()
+            .zip(brain)
+            .filter(|(_, brain)| **brain == 1)
+            .map(|(&value, _)| f64::from(value))
+    };
     let (count, sum) = inside().fold((0u64, 0.0), |(count, sum), value| (count + 1, sum + value));
     let mean = sum / count as f64;
-    let deviation = (inside().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count as f64).sqrt();
+    let deviation = (inside()
+        .map(|value| (value - mean) * (value - mean))
+        .sum::<f64>()
+        / count as f64)
+        .sqrt();
     // What is left of a constant after rounding its mean.
     (deviation > 1e-9 * mean.abs().max(f64::MIN_POSITIVE)).then_some((mean, deviation))
 }
@@ -131,7 +153,9 @@ mod tests {
 
     /// 5000 voxels of brain, a hundred around it.
     fn image(odd: &[(usize, f32)]) -> (Vec<f32>, Vec<u8>) {
-        let mut image: Vec<f32> = (0..5100).map(|at| 500.0 + (at * 7919 % 101) as f32).collect();
+        let mut image: Vec<f32> = (0..5100)
+            .map(|at| 500.0 + (at * 7919 % 101) as f32)
+            .collect();
         for &(at, value) in odd {
             image[at] = value;
         }
@@ -151,12 +175,26 @@ mod tests {
     fn a_few_broken_voxels_do_not_flatten_an_image_and_are_said() {
         let (plain, silent) = score(&[], USUAL);
         assert!(silent.is_empty() && plain.abs() > 0.3, "{plain} {silent:?}");
-        for odd in [&[(7, 1e6)][..], &[(7, -1e6)], &[(7, 1e30)], &[(7, 32767.0), (8, 32767.0), (4000, -32768.0)]] {
+        for odd in [
+            &[(7, 1e6)][..],
+            &[(7, -1e6)],
+            &[(7, 1e30)],
+            &[(7, 32767.0), (8, 32767.0), (4000, -32768.0)],
+        ] {
             let (clipped, said) = score(odd, USUAL);
             assert!((clipped - plain).abs() < 0.05, "{odd:?}: {clipped} {plain}");
-            assert!(said.len() == 1 && said[0].what.starts_with(&format!("t1: {} of 5000", odd.len())), "{said:?}");
+            assert!(
+                said.len() == 1
+                    && said[0]
+                        .what
+                        .starts_with(&format!("t1: {} of 5000", odd.len())),
+                "{said:?}"
+            );
             let (flat, said) = score(odd, None);
-            assert!(flat.abs() < 0.1 && said[0].what.contains("standard deviations"), "{flat} {said:?}");
+            assert!(
+                flat.abs() < 0.1 && said[0].what.contains("standard deviations"),
+                "{flat} {said:?}"
+            );
         }
         // More of them than the percentiles cover.
         let many: Vec<(usize, f32)> = (0..60).map(|at| (at, 1e6)).collect();
@@ -170,7 +208,10 @@ mod tests {
         // So bright that it is clipped, it still lies three times the tissue's range above it.
         let (mut image, brain) = image(&[(7, 1500.0)]);
         normalise("t1", &mut image, &brain, USUAL, &mut Vec::new()).unwrap();
-        let tissue = image[8..5000].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let tissue = image[8..5000]
+            .iter()
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
         assert!(image[7] > 5.0 * tissue, "{} {tissue}", image[7]);
     }
 

@@ -49,15 +49,25 @@ impl Name {
 impl Pattern {
     /// Checks a pattern as typed under `key`.
     pub(crate) fn parse(key: &str, text: &str) -> Result<Self, ConfigError> {
-        let wrong = |expected| ConfigError { key: key.into(), found: format!("{text:?}"), expected };
+        let wrong = |expected| ConfigError {
+            key: key.into(),
+            found: format!("{text:?}"),
+            expected,
+        };
         if text.contains('\\') {
             return Err(wrong("folders parted by /, on Windows too"));
         }
         let parts: Vec<&str> = text.split('/').collect();
-        if parts.iter().any(|part| part.is_empty() || *part == "." || *part == "..") {
+        if parts
+            .iter()
+            .any(|part| part.is_empty() || *part == "." || *part == "..")
+        {
             return Err(wrong("a path below data.root, without // . or .."));
         }
-        let foreign = text.replace(CASE, "").replace(PATIENT, "").contains(['{', '}', '$', '*', '?']);
+        let foreign = text
+            .replace(CASE, "")
+            .replace(PATIENT, "")
+            .contains(['{', '}', '$', '*', '?']);
         if foreign || !text.contains(CASE) {
             return Err(wrong(
                 "a path below data.root with {case} in it, with {patient} if need be, and no other wildcard",
@@ -68,7 +78,10 @@ impl Pattern {
 
     /// Whether it says which patient a case is of.
     pub(crate) fn names_patients(&self) -> bool {
-        self.0.iter().flatten().any(|piece| *piece == Piece::Patient)
+        self.0
+            .iter()
+            .flatten()
+            .any(|piece| *piece == Piece::Patient)
     }
 
     /// The names on the way from the root.
@@ -101,10 +114,15 @@ impl Pattern {
         if is_known(part, known) {
             return self.discover_below(&path.join(filled(part, known)), depth + 1, known, names);
         }
-        let Ok(entries) = std::fs::read_dir(path) else { return };
+        let Ok(entries) = std::fs::read_dir(path) else {
+            return;
+        };
         for entry in entries.flatten() {
             let text = entry.file_name();
-            let fitting = text.to_str().filter(|text| !is_litter(text)).and_then(|text| fit(part, text, known));
+            let fitting = text
+                .to_str()
+                .filter(|text| !is_litter(text))
+                .and_then(|text| fit(part, text, known));
             if let Some(name) = fitting {
                 self.discover_below(&entry.path(), depth + 1, &name, names);
             }
@@ -116,7 +134,9 @@ impl Pattern {
         let mut folders = Vec::new();
         let mut path = root.to_path_buf();
         for part in &self.0 {
-            let [Piece::Text(text)] = part.as_slice() else { break };
+            let [Piece::Text(text)] = part.as_slice() else {
+                break;
+            };
             path.push(text);
             folders.push(path.clone());
         }
@@ -126,7 +146,10 @@ impl Pattern {
 
 impl std::fmt::Display for Pattern {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = Name { patient: Some(PATIENT.into()), case: Some(CASE.into()) };
+        let name = Name {
+            patient: Some(PATIENT.into()),
+            case: Some(CASE.into()),
+        };
         write!(formatter, "{}", self.file(&name).display())
     }
 }
@@ -141,7 +164,10 @@ fn pieces(mut part: &str) -> Part {
             pieces.push(Piece::Patient);
             part = rest;
         } else {
-            let next = part.char_indices().skip(1).find(|(_, letter)| *letter == '{');
+            let next = part
+                .char_indices()
+                .skip(1)
+                .find(|(_, letter)| *letter == '{');
             let next = next.map_or(part.len(), |(at, _)| at);
             pieces.push(Piece::Text(part[..next].into()));
             part = &part[next..];
@@ -169,10 +195,12 @@ pub(super) fn is_known(part: &[Piece], name: &Name) -> bool {
     })
 }
 
-/// What the placeholders stand for where a folder's or file's name fits. A placeholder takes as much as it can: in
-/// `{patient}-{case}` the case is what follows the last dash.
+/// What the placeholders stand for where a folder's or file's name fits. A placeholder takes as
+/// much as it can: in `{patient}-{case}` the case is what follows the last dash.
 pub(super) fn fit(part: &[Piece], text: &str, known: &Name) -> Option<Name> {
-    let Some((first, rest)) = part.split_first() else { return text.is_empty().then(|| known.clone()) };
+    let Some((first, rest)) = part.split_first() else {
+        return text.is_empty().then(|| known.clone());
+    };
     if let Piece::Text(prefix) = first {
         return fit(rest, text.strip_prefix(prefix.as_str())?, known);
     }
@@ -180,7 +208,9 @@ pub(super) fn fit(part: &[Piece], text: &str, known: &Name) -> Option<Name> {
     if let Some(Some(value)) = name.of(first).cloned() {
         return fit(rest, text.strip_prefix(value.as_str())?, known);
     }
-    let ends = text.char_indices().map(|(at, character)| at + character.len_utf8());
+    let ends = text
+        .char_indices()
+        .map(|(at, character)| at + character.len_utf8());
     for end in ends.collect::<Vec<_>>().into_iter().rev() {
         if let Some(slot) = name.of(first) {
             *slot = Some(text[..end].into());
@@ -194,7 +224,8 @@ pub(super) fn fit(part: &[Piece], text: &str, known: &Name) -> Option<Name> {
 
 /// Whether `name` fits `pattern`, in which `*` stands for any text and `?` for one character.
 pub(super) fn fits(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
@@ -244,26 +275,62 @@ mod tests {
     #[test]
     fn a_patients_time_points_are_told_by_the_last_separator() {
         for (part, text, expected) in [
-            ("BraTS-MET-{patient}-{case}", "BraTS-MET-00002-001", Some("00002/001")),
-            ("{patient}_{case}", "UCSF_BMSR_0004_2", Some("UCSF_BMSR_0004/2")),
+            (
+                "BraTS-MET-{patient}-{case}",
+                "BraTS-MET-00002-001",
+                Some("00002/001"),
+            ),
+            (
+                "{patient}_{case}",
+                "UCSF_BMSR_0004_2",
+                Some("UCSF_BMSR_0004/2"),
+            ),
             ("{patient}{case}", "100324B", Some("100324/B")),
-            ("sub-{patient}_ses-{case}_T1w.nii.gz", "sub-07_ses-pre_T1w.nii.gz", Some("07/pre")),
+            (
+                "sub-{patient}_ses-{case}_T1w.nii.gz",
+                "sub-07_ses-pre_T1w.nii.gz",
+                Some("07/pre"),
+            ),
             ("{patient}-{case}", "alone", None),
         ] {
             assert_eq!(id(part, text).as_deref(), expected, "{part} {text}");
         }
-        let pattern =
-            Pattern::parse("label", "sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii").unwrap();
-        let name = Name { patient: Some("07".into()), case: Some("pre".into()) };
-        assert_eq!(pattern.file(&name), Path::new("sub-07/ses-pre/anat/sub-07_ses-pre_seg.nii"));
-        assert!(pattern.names_patients() && pattern.knows(&name) && !pattern.knows(&Name { patient: None, ..name }));
-        assert_eq!(pattern.to_string(), "sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii");
+        let pattern = Pattern::parse(
+            "label",
+            "sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii",
+        )
+        .unwrap();
+        let name = Name {
+            patient: Some("07".into()),
+            case: Some("pre".into()),
+        };
+        assert_eq!(
+            pattern.file(&name),
+            Path::new("sub-07/ses-pre/anat/sub-07_ses-pre_seg.nii")
+        );
+        assert!(
+            pattern.names_patients()
+                && pattern.knows(&name)
+                && !pattern.knows(&Name {
+                    patient: None,
+                    ..name
+                })
+        );
+        assert_eq!(
+            pattern.to_string(),
+            "sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii"
+        );
     }
 
     #[test]
     fn files_are_found_by_patient_and_case_and_litter_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        for path in ["07/07_pre_seg.nii", "07/07_post_seg.nii", "08/07_pre_seg.nii", "08/._08_pre_seg.nii"] {
+        for path in [
+            "07/07_pre_seg.nii",
+            "07/07_post_seg.nii",
+            "08/07_pre_seg.nii",
+            "08/._08_pre_seg.nii",
+        ] {
             let path = folder.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
@@ -271,20 +338,37 @@ mod tests {
         std::fs::create_dir(folder.path().join("08/08_pre_seg.nii")).unwrap();
         let found = |text: &str| {
             let mut names = BTreeSet::new();
-            Pattern::parse("--pair", text).unwrap().discover(folder.path(), &mut names);
+            Pattern::parse("--pair", text)
+                .unwrap()
+                .discover(folder.path(), &mut names);
             names.iter().map(Name::id).collect::<Vec<_>>()
         };
-        assert_eq!(found("{patient}/{patient}_{case}_seg.nii"), ["07/post", "07/pre"]);
+        assert_eq!(
+            found("{patient}/{patient}_{case}_seg.nii"),
+            ["07/post", "07/pre"]
+        );
         assert_eq!(found("07/07_{case}_seg.nii"), ["post", "pre"]);
         assert_eq!(found("none/{case}"), [""; 0]);
     }
 
     #[test]
     fn wildcards_fit_as_in_a_shell() {
-        for (pattern, name) in [("*", ""), ("a*c", "abbc"), ("a*b*c", "a_b_b_c"), ("?b*", "ab"), ("case-1", "case-1")] {
+        for (pattern, name) in [
+            ("*", ""),
+            ("a*c", "abbc"),
+            ("a*b*c", "a_b_b_c"),
+            ("?b*", "ab"),
+            ("case-1", "case-1"),
+        ] {
             assert!(fits(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in [("a*c", "abcd"), ("?", ""), ("", "a"), ("case-1", "case-11"), ("*a?", "ba")] {
+        for (pattern, name) in [
+            ("a*c", "abcd"),
+            ("?", ""),
+            ("", "a"),
+            ("case-1", "case-11"),
+            ("*a?", "ba"),
+        ] {
             assert!(!fits(pattern, name), "{pattern} {name}");
         }
     }

@@ -9,7 +9,7 @@ use crate::label::{NoLabel, label};
 use crate::nifti::{self, NiftiError, Source, Volume};
 use program::{Class, Explain};
 use protocol::case::Grid;
-use protocol::federation::Input;
+use protocol::settings::Input;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,9 @@ pub enum CaseError {
         error: NiftiError,
     },
     /// Two volumes that do not lie on one grid.
-    #[error("{first} and {second} lie on different grids: {first} has {first_grid}; {second} has {second_grid}")]
+    #[error(
+        "{first} and {second} lie on different grids: {first} has {first_grid}; {second} has {second_grid}"
+    )]
     Grids {
         /// The sequence that gives the case its grid.
         first: String,
@@ -137,8 +139,14 @@ impl CaseError {
     /// Why a file cannot be read: what the reader says, or that its content was never there.
     pub(super) fn of_file(what: &str, path: &Path, error: NiftiError) -> Self {
         match contentless(path) {
-            Some(trouble) => Self::Content { what: what.into(), trouble },
-            None => Self::File { what: what.into(), error },
+            Some(trouble) => Self::Content {
+                what: what.into(),
+                trouble,
+            },
+            None => Self::File {
+                what: what.into(),
+                error,
+            },
         }
     }
 }
@@ -161,38 +169,72 @@ impl Explain for CaseError {
 
 /// What lies where files were looked for.
 fn besides(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; there are {}", names.join(", ")) }
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; there are {}", names.join(", "))
+    }
 }
 
 impl Files {
     /// All files that there are, with what they are for people.
-    pub(super) fn named<'a>(&'a self, input: &'a Input) -> impl Iterator<Item = (&'a str, &'a Path)> {
-        let sequences = input.sequences.iter().zip(&self.sequences).map(|(name, path)| (name.as_str(), path));
+    pub(super) fn named<'a>(
+        &'a self,
+        input: &'a Input,
+    ) -> impl Iterator<Item = (&'a str, &'a Path)> {
+        let sequences = input
+            .sequences
+            .iter()
+            .zip(&self.sequences)
+            .map(|(name, path)| (name.as_str(), path));
         let others = [("label", &self.label), ("brain mask", &self.brain)];
-        sequences.chain(others).filter_map(|(what, path)| Some((what, path.as_deref()?)))
+        sequences
+            .chain(others)
+            .filter_map(|(what, path)| Some((what, path.as_deref()?)))
     }
 }
 
 /// Pixels that one sequence's planes may have: 512 slices of 512 x 512, half a GiB.
 const MAX_PIXELS: usize = 1 << 27;
 
-/// Prepares one case: one grid, z-scores over the brain (population standard deviation), zero outside, and the
-/// model's planes. The brain is the mask where there is one, else every voxel that is not like the volume's corners in
-/// some sequence.
+/// Prepares one case: one grid, z-scores over the brain (population standard deviation), zero
+/// outside, and the model's planes. The brain is the mask where there is one, else every voxel that
+/// is not like the volume's corners in some sequence.
 ///
 /// Also returns how the first present sequence is stored, for results that shall lie on its grid.
 ///
 /// # Errors
 /// See [`CaseError`].
-pub fn prepare(id: &str, files: &Files, input: &Input, lesion_labels: &[u16]) -> Result<(Prepared, Source), CaseError> {
-    let Examined { source, images, brain, lesion, mut noticed } = examine(files, input, lesion_labels)?;
+pub fn prepare(
+    id: &str,
+    files: &Files,
+    input: &Input,
+    lesion_labels: &[u16],
+) -> Result<(Prepared, Source), CaseError> {
+    let Examined {
+        source,
+        images,
+        brain,
+        lesion,
+        mut noticed,
+    } = examine(files, input, lesion_labels)?;
     let grid = source.grid();
     let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
-    let canvas = placement.canvas(extent(&brain, grid.dims), [grid.dims[1], grid.dims[2]], input.plane);
+    let canvas = placement.canvas(
+        extent(&brain, grid.dims),
+        [grid.dims[1], grid.dims[2]],
+        input.plane,
+    );
     let [height, width] = canvas;
-    let fits = grid.dims[0].checked_mul(height).and_then(|rows| rows.checked_mul(width));
+    let fits = grid.dims[0]
+        .checked_mul(height)
+        .and_then(|rows| rows.checked_mul(width));
     if fits.is_none_or(|pixels| pixels > MAX_PIXELS) {
-        return Err(CaseError::TooLarge { depth: grid.dims[0], height, width });
+        return Err(CaseError::TooLarge {
+            depth: grid.dims[0],
+            height,
+            width,
+        });
     }
     if canvas != [input.plane; 2] {
         noticed.notes.push(Note::new(
@@ -204,35 +246,88 @@ pub fn prepare(id: &str, files: &Files, input: &Input, lesion_labels: &[u16]) ->
             "nothing, if the brain is that large; else give a brain mask, or ask for a larger input.plane",
         ));
     }
-    let planes = Planes { placement, grid, canvas, brain: &brain };
-    let sequences = images.into_iter().map(|image| image.map(|image| planes.image(&image))).collect();
-    let label = lesion.as_ref().map(|lesion| placement.place_nearest(lesion, grid.dims, canvas));
-    let native = Native { grid, brain, lesion };
+    let planes = Planes {
+        placement,
+        grid,
+        canvas,
+        brain: &brain,
+    };
+    let sequences = images
+        .into_iter()
+        .map(|image| image.map(|image| planes.image(&image)))
+        .collect();
+    let label = lesion
+        .as_ref()
+        .map(|lesion| placement.place_nearest(lesion, grid.dims, canvas));
+    let native = Native {
+        grid,
+        brain,
+        lesion,
+    };
     let plane = input.plane;
-    Ok((Prepared { id: id.into(), sequences, label, plane, canvas, native, placement, noticed }, source))
+    Ok((
+        Prepared {
+            id: id.into(),
+            sequences,
+            label,
+            plane,
+            canvas,
+            native,
+            placement,
+            noticed,
+        },
+        source,
+    ))
 }
 
 /// Everything about a case that does not depend on the model's planes.
 ///
 /// # Errors
 /// As [`prepare`].
-pub(super) fn examine(files: &Files, input: &Input, lesion_labels: &[u16]) -> Result<Examined, CaseError> {
+pub(super) fn examine(
+    files: &Files,
+    input: &Input,
+    lesion_labels: &[u16],
+) -> Result<Examined, CaseError> {
     let mut stand = Stand::default();
     let mut images: Vec<Option<Vec<f32>>> = Vec::with_capacity(input.sequences.len());
     for (name, path) in input.sequences.iter().zip(&files.sequences) {
-        images.push(path.as_deref().map(|path| stand.volume(name, path)).transpose()?);
+        images.push(
+            path.as_deref()
+                .map(|path| stand.volume(name, path))
+                .transpose()?,
+        );
     }
-    let label = files.label.as_deref().map(|path| stand.volume("label", path)).transpose()?;
+    let label = files
+        .label
+        .as_deref()
+        .map(|path| stand.volume("label", path))
+        .transpose()?;
     let mut noticed = Noticed::default();
-    let lesion = label.as_ref().map(|values| lesion(values, lesion_labels)).transpose()?;
+    let lesion = label
+        .as_ref()
+        .map(|values| lesion(values, lesion_labels))
+        .transpose()?;
     if let Some(label) = label {
         noticed.labels = labels::census(&label);
     }
-    let mask = files.brain.as_deref().map(|path| stand.volume("brain mask", path)).transpose()?;
-    let Some((_, source)) = stand.first else { return Err(CaseError::Missing("sequence")) };
+    let mask = files
+        .brain
+        .as_deref()
+        .map(|path| stand.volume("brain mask", path))
+        .transpose()?;
+    let Some((_, source)) = stand.first else {
+        return Err(CaseError::Missing("sequence"));
+    };
     noticed.notes = stand.notes;
     let grid = source.grid();
-    let brain = brain(grid.voxels(), grid.dims, &images, mask.as_deref(), &mut noticed.notes)?;
+    let brain = brain(
+        grid.voxels(),
+        grid.dims,
+        &images,
+        mask.as_deref(),
+        &mut noticed.notes,
+    )?;
     drop(mask);
     noticed.images = different(&input.sequences, &images)?;
     if let Some(lesion) = &lesion {
@@ -240,10 +335,22 @@ pub(super) fn examine(files: &Files, input: &Input, lesion_labels: &[u16]) -> Re
     }
     for (name, image) in input.sequences.iter().zip(&mut images) {
         if let Some(image) = image {
-            normalise(name, image, &brain, input.clip_percentiles, &mut noticed.notes)?;
+            normalise(
+                name,
+                image,
+                &brain,
+                input.clip_percentiles,
+                &mut noticed.notes,
+            )?;
         }
     }
-    Ok(Examined { source, images, brain, lesion, noticed })
+    Ok(Examined {
+        source,
+        images,
+        brain,
+        lesion,
+        noticed,
+    })
 }
 
 /// Where the volumes of a case lie, as far as they are read.
@@ -258,11 +365,19 @@ impl Stand {
     /// Reads a volume that must lie where the first one lies and hold numbers only.
     fn volume(&mut self, what: &str, path: &Path) -> Result<Vec<f32>, CaseError> {
         let read = nifti::read(path).map_err(|error| CaseError::of_file(what, path, error));
-        let Volume { values, source, warnings, .. } = read?;
+        let Volume {
+            values,
+            source,
+            warnings,
+            ..
+        } = read?;
         for warning in warnings {
-            self.notes.push(Note::new(format!("{what}: {warning}"), warning.remedy()));
+            self.notes
+                .push(Note::new(format!("{what}: {warning}"), warning.remedy()));
         }
-        let (first, first_grid) = self.first.get_or_insert_with(|| (what.into(), source.clone()));
+        let (first, first_grid) = self
+            .first
+            .get_or_insert_with(|| (what.into(), source.clone()));
         if !first_grid.same_place(&source) {
             return Err(CaseError::Grids {
                 first: first.clone(),
@@ -271,7 +386,11 @@ impl Stand {
                 second_grid: Box::new(source),
             });
         }
-        if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(CaseError::NotFinite(what.into())) }
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(CaseError::NotFinite(what.into()))
+        }
     }
 }
 
@@ -292,12 +411,18 @@ fn different(names: &[String], images: &[Option<Vec<f32>>]) -> Result<Vec<String
         let Some(image) = image else { continue };
         let mut hash = blake3::Hasher::new();
         for values in image.chunks(1 << 14) {
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let bytes: Vec<u8> = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
             hash.update(&bytes);
         }
         let hash = hash.finalize().to_hex().to_string();
         if let Some(same) = hashes.iter().position(|other| *other == hash) {
-            return Err(CaseError::SameImage { first: hashed[same].clone(), second: name.clone() });
+            return Err(CaseError::SameImage {
+                first: hashed[same].clone(),
+                second: name.clone(),
+            });
         }
         hashes.push(hash);
         hashed.push(name);
@@ -318,7 +443,10 @@ fn extent(brain: &[u8], [_, height, width]: [usize; 3]) -> [[usize; 2]; 2] {
 
 /// Lesion 1, other 0. A label without lesion is a case without lesion.
 fn lesion(values: &[f32], lesion_labels: &[u16]) -> Result<Vec<u8>, CaseError> {
-    values.iter().map(|&value| Ok(u8::from(lesion_labels.contains(&label(value)?)))).collect()
+    values
+        .iter()
+        .map(|&value| Ok(u8::from(lesion_labels.contains(&label(value)?))))
+        .collect()
 }
 
 /// How a case's native planes become the model's.
@@ -335,8 +463,14 @@ impl Planes<'_> {
         let mut placed = self.placement.place(image, self.grid.dims, self.canvas);
         if self.placement != Placement::WHOLE_PIXELS {
             // Interpolation bleeds over the brain's edge.
-            let brain = self.placement.place_nearest(self.brain, self.grid.dims, self.canvas);
-            placed.iter_mut().zip(brain).filter(|(_, brain)| *brain == 0).for_each(|(value, _)| *value = 0.0);
+            let brain = self
+                .placement
+                .place_nearest(self.brain, self.grid.dims, self.canvas);
+            placed
+                .iter_mut()
+                .zip(brain)
+                .filter(|(_, brain)| *brain == 0)
+                .for_each(|(value, _)| *value = 0.0);
         }
         placed
     }
@@ -348,10 +482,16 @@ mod tests {
 
     #[test]
     fn only_whole_labels_are_labels() {
-        assert_eq!(lesion(&[0.0, 4.0, 1.0, 3.9999], &[4]).unwrap(), [0, 1, 0, 1]);
+        assert_eq!(
+            lesion(&[0.0, 4.0, 1.0, 3.9999], &[4]).unwrap(),
+            [0, 1, 0, 1]
+        );
         assert_eq!(lesion(&[0.0, 2.0], &[4]).unwrap(), [0, 0]);
         for odd in [0.5, -1.0, 1e9] {
-            assert!(matches!(lesion(&[0.0, odd], &[4]), Err(CaseError::Label(_))), "{odd}");
+            assert!(
+                matches!(lesion(&[0.0, odd], &[4]), Err(CaseError::Label(_))),
+                "{odd}"
+            );
         }
     }
 
@@ -371,8 +511,12 @@ mod tests {
     /// Every voxel of every real case against numpy's means and standard deviations.
     #[test]
     fn real_cases_have_the_reference_statistics() {
-        let Some(root) = std::env::var_os("LACUNA_DATA").map(|root| Path::new(&root).join("glioma-tcga")) else {
-            eprintln!("SKIPPED: real_cases_have_the_reference_statistics needs LACUNA_DATA, the folder of glioma-tcga");
+        let Some(root) =
+            std::env::var_os("LACUNA_DATA").map(|root| Path::new(&root).join("glioma-tcga"))
+        else {
+            eprintln!(
+                "SKIPPED: real_cases_have_the_reference_statistics needs LACUNA_DATA, the folder of glioma-tcga"
+            );
             return;
         };
         #[derive(serde::Deserialize)]
@@ -380,22 +524,54 @@ mod tests {
             cases: std::collections::BTreeMap<String, Reference>,
         }
         let numbers: Numbers =
-            serde_json::from_slice(&std::fs::read(root.join("reference_numbers.json")).unwrap()).unwrap();
+            serde_json::from_slice(&std::fs::read(root.join("reference_numbers.json")).unwrap())
+                .unwrap();
         assert!(!numbers.cases.is_empty());
         let names = ["t1", "t1ce", "t2", "flair"].map(String::from).to_vec();
-        let input = Input { sequences: names, slices: 5, plane: 240, spacing_mm: None, clip_percentiles: None };
+        let input = Input {
+            sequences: names,
+            slices: 5,
+            plane: 240,
+            spacing_mm: None,
+            clip_percentiles: None,
+        };
         for (id, reference) in numbers.cases {
-            let file = |what: &str| root.join(&reference.site).join(&id).join(format!("{id}_{what}.nii.gz"));
-            let sequences = input.sequences.iter().map(|name| Some(file(name))).collect();
-            let files = Files { sequences, label: Some(file("seg")), brain: None };
+            let file = |what: &str| {
+                root.join(&reference.site)
+                    .join(&id)
+                    .join(format!("{id}_{what}.nii.gz"))
+            };
+            let sequences = input
+                .sequences
+                .iter()
+                .map(|name| Some(file(name)))
+                .collect();
+            let files = Files {
+                sequences,
+                label: Some(file("seg")),
+                brain: None,
+            };
             let (prepared, _) = prepare(&id, &files, &input, &[4]).unwrap();
             let brain = &prepared.native.brain;
-            assert_eq!(brain.iter().filter(|b| **b == 1).count(), reference.brain_voxels, "{id}");
+            assert_eq!(
+                brain.iter().filter(|b| **b == 1).count(),
+                reference.brain_voxels,
+                "{id}"
+            );
             for (name, planes) in input.sequences.iter().zip(&prepared.sequences) {
-                let (raw, wanted) = (nifti::read(&file(name)).unwrap(), &reference.zscore_in_brain[name]);
-                for ((&raw, &z), &brain) in raw.values.iter().zip(planes.as_ref().unwrap()).zip(brain) {
-                    let expected = (f64::from(raw) - wanted.mean) / wanted.std_pop * f64::from(brain);
-                    assert!((f64::from(z) - expected).abs() < 1e-5, "{id} {name}: {z} {expected}");
+                let (raw, wanted) = (
+                    nifti::read(&file(name)).unwrap(),
+                    &reference.zscore_in_brain[name],
+                );
+                for ((&raw, &z), &brain) in
+                    raw.values.iter().zip(planes.as_ref().unwrap()).zip(brain)
+                {
+                    let expected =
+                        (f64::from(raw) - wanted.mean) / wanted.std_pop * f64::from(brain);
+                    assert!(
+                        (f64::from(z) - expected).abs() < 1e-5,
+                        "{id} {name}: {z} {expected}"
+                    );
                 }
             }
         }

@@ -32,13 +32,26 @@ struct Warning<'a> {
 pub(super) fn write(cohort: &Cohort, path: &Path) -> io::Result<()> {
     let mut skipped = Vec::with_capacity(cohort.skipped.len());
     for case in &cohort.skipped {
-        skipped.push(Skip { case: &case.id, reason: case.reason.to_string(), remedy: case.reason.remedy() });
+        skipped.push(Skip {
+            case: &case.id,
+            reason: case.reason.to_string(),
+            remedy: case.reason.remedy(),
+        });
     }
     let mut warnings = Vec::with_capacity(cohort.warnings.len());
     for Warned { id, note } in &cohort.warnings {
-        warnings.push(Warning { case: id, warning: &note.what, remedy: &note.remedy });
+        warnings.push(Warning {
+            case: id,
+            warning: &note.what,
+            remedy: &note.remedy,
+        });
     }
-    let report = Report { usable: cohort.cases.len(), skipped, warnings, ignored: &cohort.ignored };
+    let report = Report {
+        usable: cohort.cases.len(),
+        skipped,
+        warnings,
+        ignored: &cohort.ignored,
+    };
     let text = serde_json::to_string_pretty(&report)?;
     program::files::replace(path, |file| io::Write::write_all(file, text.as_bytes()))
 }

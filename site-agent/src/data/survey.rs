@@ -5,7 +5,7 @@ use super::config::{Archives, DataConfig};
 use super::find::Candidate;
 use super::prepare::examine;
 use super::{DataError, Gathered, Job, each, gather};
-use protocol::federation::Input;
+use protocol::settings::Input;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -41,45 +41,106 @@ pub struct Row {
     pub remedy: String,
 }
 
-/// Reads every case as [`super::open`] does, but for the model's planes, which are the federation's.
+/// Reads every case as [`super::open`] does, but for the model's planes, which are the
+/// federation's.
 ///
 /// # Errors
 /// As [`super::open`], where the folders or the patterns are wrong.
-pub fn survey(archives: &Archives, progress: &mut (dyn FnMut(usize, usize) + Send)) -> Result<Survey, DataError> {
-    // All that stands in the file is asked for. Planes and percentiles come with the federation: these are the usual.
+pub fn survey(
+    archives: &Archives,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+) -> Result<Survey, DataError> {
+    // All that stands in the file is asked for. Planes and percentiles come with the federation:
+    // these are the usual.
     let names: BTreeSet<String> = archives.iter().flat_map(DataConfig::names).collect();
     let sequences: Vec<String> = names.into_iter().collect();
     let clip_percentiles = Some(Input::CLIP_PERCENTILES);
-    let input = Input { sequences, slices: 1, plane: 16, spacing_mm: None, clip_percentiles };
-    let Gathered { jobs, mut warnings, ignored } = gather(archives, &input)?;
+    let input = Input {
+        sequences,
+        slices: 1,
+        plane: 16,
+        spacing_mm: None,
+        clip_percentiles,
+    };
+    let Gathered {
+        jobs,
+        mut warnings,
+        ignored,
+    } = gather(archives, &input)?;
     let cases = jobs.len();
     let mut sequences = Vec::new();
     for (index, name) in input.sequences.iter().enumerate() {
-        let files = jobs.iter().filter_map(|job| job.candidate.files.as_ref().ok());
-        let count = files.filter(|files| files.sequences[index].is_some()).count();
+        let files = jobs
+            .iter()
+            .filter_map(|job| job.candidate.files.as_ref().ok());
+        let count = files
+            .filter(|files| files.sequences[index].is_some())
+            .count();
         if archives.sequences().contains(name) {
             sequences.push((name.clone(), count));
         }
     }
     let read = |job| {
-        let Job { archive, id, candidate: Candidate { patient, files, notes } } = job;
+        let Job {
+            archive,
+            id,
+            candidate:
+                Candidate {
+                    patient,
+                    files,
+                    notes,
+                },
+        } = job;
         let outcome = files.and_then(|files| examine(&files, &input, archive.lesion_labels()));
-        Ok(Read { archive, id, patient, notes, outcome: outcome.map(|examined| examined.noticed) })
+        Ok(Read {
+            archive,
+            id,
+            patient,
+            notes,
+            outcome: outcome.map(|examined| examined.noticed),
+        })
     };
     let assessed = assess(each(jobs, read, progress)?, |noticed| noticed);
-    let Assessed { cases: usable, patients, skipped, warnings: of_cases } = assessed;
+    let Assessed {
+        cases: usable,
+        patients,
+        skipped,
+        warnings: of_cases,
+    } = assessed;
     warnings.extend(of_cases);
     let mut rows = Vec::new();
     for case in skipped {
         let (what, remedy) = (case.reason.to_string(), case.reason.remedy().to_owned());
-        rows.push(Row { case: case.id, what, how_bad: "left out", remedy });
+        rows.push(Row {
+            case: case.id,
+            what,
+            how_bad: "left out",
+            remedy,
+        });
     }
     for warned in warnings {
         let (what, remedy) = (warned.note.what, warned.note.remedy);
-        rows.push(Row { case: warned.id, what, how_bad: "look at it", remedy });
+        rows.push(Row {
+            case: warned.id,
+            what,
+            how_bad: "look at it",
+            remedy,
+        });
     }
-    let different: BTreeSet<(Option<String>, String)> =
-        patients.into_iter().map(|patient| (patient.archive, patient.name)).collect();
-    let labelled = archives.iter().all(|archive| !archive.lesion_labels().is_empty());
-    Ok(Survey { cases, sequences, usable: usable.len(), patients: different.len(), labelled, rows, ignored })
+    let different: BTreeSet<(Option<String>, String)> = patients
+        .into_iter()
+        .map(|patient| (patient.archive, patient.name))
+        .collect();
+    let labelled = archives
+        .iter()
+        .all(|archive| !archive.lesion_labels().is_empty());
+    Ok(Survey {
+        cases,
+        sequences,
+        usable: usable.len(),
+        patients: different.len(),
+        labelled,
+        rows,
+        ignored,
+    })
 }

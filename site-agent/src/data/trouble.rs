@@ -1,4 +1,5 @@
-//! Files that are there and hold no image: links to content that was not fetched, pointers, empty files.
+//! Files that are there and hold no image: links to content that was not fetched, pointers, empty
+//! files.
 
 use super::CaseError;
 use std::fs;
@@ -78,7 +79,8 @@ pub(super) fn contentless(path: &Path) -> Option<Trouble> {
     pointer(&start)
 }
 
-/// Whether the content only names the content: what Git LFS, git-annex and DVC leave where it was not fetched.
+/// Whether the content only names the content: what Git LFS, git-annex and DVC leave where it was
+/// not fetched.
 fn pointer(content: &[u8]) -> Option<Trouble> {
     if content.is_empty() {
         return Some(Trouble::Empty);
@@ -106,7 +108,9 @@ impl CaseError {
                 Trouble::Dangling(_) | Trouble::Pointer(_) => {
                     "fetch the content: datalad get, git annex get or git lfs pull; or mend the link"
                 }
-                Trouble::Folder | Trouble::Special => "put the image's file there, or correct the pattern",
+                Trouble::Folder | Trouble::Special => {
+                    "put the image's file there, or correct the pattern"
+                }
                 Trouble::Empty => "copy or export the file once more",
                 Trouble::Unreadable(_) => "give the program's user the right to read it",
                 Trouble::Name => "rename it in UTF-8",
@@ -115,16 +119,26 @@ impl CaseError {
             Self::NoSequences { .. } => {
                 "correct the pattern or the files' names; data.cases leaves out what is no case"
             }
-            Self::File { .. } | Self::NotFinite(_) | Self::Constant(_) => "copy or export the file once more",
+            Self::File { .. } | Self::NotFinite(_) | Self::Constant(_) => {
+                "copy or export the file once more"
+            }
             Self::Grids { .. } => "register the volumes to one grid",
             Self::NoBrain => "look at the brain mask, or at the images where there is none",
             Self::AllBrain { mask: true, .. } => "look at the brain mask",
-            Self::AllBrain { mask: false, .. } => "give brain masks with data.brain, or images without skull and air",
-            Self::SameImage { .. } => "one of the two files has the other's name, or was copied over it",
+            Self::AllBrain { mask: false, .. } => {
+                "give brain masks with data.brain, or images without skull and air"
+            }
+            Self::SameImage { .. } => {
+                "one of the two files has the other's name, or was copied over it"
+            }
             Self::SameCase { .. } => "delete one of the two, or leave it out by data.cases",
-            Self::ForeignLabel { .. } => "write all labels with the same values, or list them in data.lesion_labels",
+            Self::ForeignLabel { .. } => {
+                "write all labels with the same values, or list them in data.lesion_labels"
+            }
             Self::Label(_) => "resample labels with nearest neighbours, or cut them at a threshold",
-            Self::TooLarge { .. } => "crop the images to the head, or resample them to a coarser spacing",
+            Self::TooLarge { .. } => {
+                "crop the images to the head, or resample them to a coarser spacing"
+            }
             Self::Changed => "start again when the other program is done",
             Self::Cache(_) => "is the disk of the work folder sound?",
         }
@@ -140,7 +154,10 @@ mod tests {
         let said = |text: &str| pointer(text.as_bytes()).map(|trouble| trouble.to_string());
         let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 48211\n";
         assert!(said(lfs).unwrap().contains("Git LFS"));
-        for annexed in ["/annex/objects/SHA256E-s1--00.nii.gz\n", "../../.git/annex/objects/Xx/SHA256E-s1--00.nii.gz"] {
+        for annexed in [
+            "/annex/objects/SHA256E-s1--00.nii.gz\n",
+            "../../.git/annex/objects/Xx/SHA256E-s1--00.nii.gz",
+        ] {
             assert!(said(annexed).unwrap().contains("git-annex"));
         }
         assert!(said("").unwrap().contains("empty"));
@@ -157,16 +174,28 @@ mod tests {
         assert!(matches!(look(&path("file")), Presence::File));
         assert!(matches!(look(&path("nothing")), Presence::Nothing));
         assert!(matches!(look(&path("file/below")), Presence::Nothing));
-        assert!(matches!(look(&path("empty")), Presence::Bad(Trouble::Empty)));
-        assert!(matches!(look(&path("folder")), Presence::Bad(Trouble::Folder)));
+        assert!(matches!(
+            look(&path("empty")),
+            Presence::Bad(Trouble::Empty)
+        ));
+        assert!(matches!(
+            look(&path("folder")),
+            Presence::Bad(Trouble::Folder)
+        ));
         #[cfg(unix)]
         {
-            let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, path(name)).unwrap();
+            let link =
+                |target: &str, name: &str| std::os::unix::fs::symlink(target, path(name)).unwrap();
             link("gone", "dangling");
             link("round", "round");
             link("file", "sound");
-            assert!(matches!(look(&path("dangling")), Presence::Bad(Trouble::Dangling(to)) if to == Path::new("gone")));
-            assert!(matches!(look(&path("round")), Presence::Bad(Trouble::Unreadable(_))));
+            assert!(
+                matches!(look(&path("dangling")), Presence::Bad(Trouble::Dangling(to)) if to == Path::new("gone"))
+            );
+            assert!(matches!(
+                look(&path("round")),
+                Presence::Bad(Trouble::Unreadable(_))
+            ));
             assert!(matches!(look(&path("sound")), Presence::File));
         }
     }

@@ -1,12 +1,14 @@
 //! Atrous convolution on the CPU, forward and backward, as matrix products over gathered patches.
 //!
-//! Three things make it faster than the general convolution of the tensor library. Channels lie side by side, so that
-//! patches are gathered by the run. The gradient of a kernel is one product of the patches with the output's gradient,
-//! not a convolution with a kernel as large as the image. And where a dilation is large beside the feature map, as in
-//! the pyramid, most taps of a kernel see nothing but padding at most places: there each tap becomes a product of its
-//! own over the places where it sees the map, and the rest, which would multiply zeros, is left out.
+//! Three things make it faster than the general convolution of the tensor library. Channels lie
+//! side by side, so that patches are gathered by the run. The gradient of a kernel is one product
+//! of the patches with the output's gradient, not a convolution with a kernel as large as the
+//! image. And where a dilation is large beside the feature map, as in the pyramid, most taps of a
+//! kernel see nothing but padding at most places: there each tap becomes a product of its own over
+//! the places where it sees the map, and the rest, which would multiply zeros, is left out.
 //!
-//! Sums run in an order that depends on shapes alone, so results do not depend on the number of threads.
+//! Sums run in an order that depends on shapes alone, so results do not depend on the number of
+//! threads.
 
 use super::matrix::Matrix;
 use rayon::prelude::*;
@@ -66,11 +68,14 @@ impl Geometry {
     fn seeing(&self, step: usize, input: usize, output: usize) -> Range<usize> {
         let (offset, stride) = (self.offset(step), self.stride as isize);
         let first = ((-offset).max(0) + stride - 1) / stride;
-        let end = (input as isize - offset + stride - 1).div_euclid(stride).clamp(0, output as isize);
+        let end = (input as isize - offset + stride - 1)
+            .div_euclid(stride)
+            .clamp(0, output as isize);
         first as usize..(end as usize).max(first as usize)
     }
 
-    /// Taps that see the map from everywhere or nearly so are taken together, others each where they see it.
+    /// Taps that see the map from everywhere or nearly so are taken together, others each where
+    /// they see it.
     fn groups(&self) -> Vec<Group> {
         let ([_, height, width, _], [_, rows, columns, _]) = (self.input, self.output());
         let alone = |tap: usize| Group {
@@ -78,11 +83,18 @@ impl Geometry {
             rows: self.seeing(tap / self.kernel[3], height, rows),
             columns: self.seeing(tap % self.kernel[3], width, columns),
         };
-        let each: Vec<Group> = (0..self.taps()).map(alone).filter(|group| group.places() > 0).collect();
+        let each: Vec<Group> = (0..self.taps())
+            .map(alone)
+            .filter(|group| group.places() > 0)
+            .collect();
         let needed: usize = each.iter().map(Group::places).sum();
         let all = self.taps() * rows * columns;
         if needed as f64 > (1.0 - SPARED) * all as f64 {
-            return vec![Group { taps: 0..self.taps(), rows: 0..rows, columns: 0..columns }];
+            return vec![Group {
+                taps: 0..self.taps(),
+                rows: 0..rows,
+                columns: 0..columns,
+            }];
         }
         each
     }
@@ -90,20 +102,34 @@ impl Geometry {
     /// A group's rows in blocks whose patches fit [`PATCHES`].
     fn blocks(&self, group: &Group) -> impl Iterator<Item = Block> + use<> {
         let row = group.taps.len() * self.kernel[1] * group.columns.len();
-        let (all, step) = (self.input[0] * group.rows.len(), (PATCHES / row.max(1)).max(1));
-        (0..all).step_by(step).map(move |from| from..(from + step).min(all))
+        let (all, step) = (
+            self.input[0] * group.rows.len(),
+            (PATCHES / row.max(1)).max(1),
+        );
+        (0..all)
+            .step_by(step)
+            .map(move |from| from..(from + step).min(all))
     }
 
-    /// Visits the runs of values that a group's taps see from the places of one output row, in the order of the
-    /// row's patches: where a run starts in the input, where in the patches, and how long it is.
-    fn runs(&self, group: &Group, (image, row): (usize, usize), mut visit: impl FnMut(usize, usize, usize)) {
+    /// Visits the runs of values that a group's taps see from the places of one output row, in the
+    /// order of the row's patches: where a run starts in the input, where in the patches, and how
+    /// long it is.
+    fn runs(
+        &self,
+        group: &Group,
+        (image, row): (usize, usize),
+        mut visit: impl FnMut(usize, usize, usize),
+    ) {
         let ([_, height, width, channels], side) = (self.input, self.kernel[3]);
         // Neighbouring taps see neighbouring values, unless the dilation puts others between them.
         let together = if self.dilation == 1 { side } else { 1 };
         for (place, column) in group.columns.clone().enumerate() {
             for first in group.taps.clone().step_by(together) {
                 let down = self.offset(first / side);
-                let Some(row) = (row * self.stride).checked_add_signed(down).filter(|&row| row < height) else {
+                let Some(row) = (row * self.stride)
+                    .checked_add_signed(down)
+                    .filter(|&row| row < height)
+                else {
                     continue;
                 };
                 let taps = together.min(group.taps.end - first);
@@ -113,7 +139,8 @@ impl Geometry {
                 if skipped < end {
                     let column = from.wrapping_add_unsigned(skipped) as usize;
                     let source = ((image * height + row) * width + column) * channels;
-                    let patch = (place * group.taps.len() + first - group.taps.start + skipped) * channels;
+                    let patch =
+                        (place * group.taps.len() + first - group.taps.start + skipped) * channels;
                     visit(source, patch, (end - skipped) * channels);
                 }
             }
@@ -128,7 +155,10 @@ impl Group {
 
     /// Image and output row of a counted row.
     fn place(&self, counted: usize) -> (usize, usize) {
-        (counted / self.rows.len(), self.rows.start + counted % self.rows.len())
+        (
+            counted / self.rows.len(),
+            self.rows.start + counted % self.rows.len(),
+        )
     }
 
     /// The block's counted rows that lie in one image, as places in the block.
@@ -156,7 +186,9 @@ pub(crate) fn forward(geometry: &Geometry, input: &[f32], kernel: &[f32]) -> Vec
         for block in geometry.blocks(&group) {
             let patches = patches(geometry, input, &group, &block, buffer);
             let product = patches.times(&weights); // [places, outputs]
-            let rows = product.values().chunks_exact(group.columns.len() * shape[3]);
+            let rows = product
+                .values()
+                .chunks_exact(group.columns.len() * shape[3]);
             for (row, values) in block.zip(rows) {
                 add(&mut output[group.outputs(row, shape)], values);
             }
@@ -174,7 +206,13 @@ pub(crate) fn to_input(geometry: &Geometry, gradient: &[f32], kernel: &[f32]) ->
         let weights = weights(geometry, &kernel, &group); // [outputs, taps x inputs]
         for block in geometry.blocks(&group) {
             let gradient = places(geometry, gradient, &group, &block); // [places, outputs]
-            add_patches(geometry, &mut to_input, &group, &block, gradient.times(&weights).values());
+            add_patches(
+                geometry,
+                &mut to_input,
+                &group,
+                &block,
+                gradient.times(&weights).values(),
+            );
         }
     }
     to_input
@@ -188,7 +226,12 @@ pub(crate) fn to_kernel(geometry: &Geometry, gradient: &[f32], input: &[f32]) ->
         for block in geometry.blocks(&group) {
             let gradient = places(geometry, gradient, &group, &block); // [places, outputs]
             let patches = patches(geometry, input, &group, &block, buffer);
-            add_weights(geometry, &mut to_kernel, &group, gradient.transposed().times(&patches).values());
+            add_weights(
+                geometry,
+                &mut to_kernel,
+                &group,
+                gradient.transposed().times(&patches).values(),
+            );
             buffer = patches.into_buffer();
         }
     }
@@ -198,7 +241,10 @@ pub(crate) fn to_kernel(geometry: &Geometry, gradient: &[f32], input: &[f32]) ->
 /// The kernel with its taps outside: `[outputs, taps x inputs]`.
 fn by_tap(geometry: &Geometry, kernel: &[f32]) -> Matrix {
     let [outputs, inputs, ..] = geometry.kernel;
-    Matrix::new(turned(kernel, inputs, geometry.taps()), [outputs, geometry.taps() * inputs])
+    Matrix::new(
+        turned(kernel, inputs, geometry.taps()),
+        [outputs, geometry.taps() * inputs],
+    )
 }
 
 /// `[outputs, taps x inputs]` as a kernel again.
@@ -212,9 +258,14 @@ fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
         return values.to_vec();
     }
     let mut turned = vec![0.0; values.len()];
-    for (from, to) in values.chunks_exact(rows * columns).zip(turned.chunks_exact_mut(rows * columns)) {
+    for (from, to) in values
+        .chunks_exact(rows * columns)
+        .zip(turned.chunks_exact_mut(rows * columns))
+    {
         for (column, to) in to.chunks_exact_mut(rows).enumerate() {
-            to.iter_mut().zip(from[column..].iter().step_by(columns)).for_each(|(to, &from)| *to = from);
+            to.iter_mut()
+                .zip(from[column..].iter().step_by(columns))
+                .for_each(|(to, &from)| *to = from);
         }
     }
     turned
@@ -231,39 +282,60 @@ fn add_weights(geometry: &Geometry, kernel: &mut [f32], group: &Group, gradient:
     let [_, inputs, ..] = geometry.kernel;
     let taps = group.taps.start * inputs..group.taps.end * inputs;
     let outputs = kernel.chunks_exact_mut(geometry.taps() * inputs);
-    outputs.zip(gradient.chunks_exact(taps.len())).for_each(|(to, from)| add(&mut to[taps.clone()], from));
+    outputs
+        .zip(gradient.chunks_exact(taps.len()))
+        .for_each(|(to, from)| add(&mut to[taps.clone()], from));
 }
 
-/// What the taps see from a block's places, `[places, taps x inputs]`, in a buffer that served before.
-fn patches(geometry: &Geometry, input: &[f32], group: &Group, block: &Block, buffer: Vec<f32>) -> Matrix {
+/// What the taps see from a block's places, `[places, taps x inputs]`, in a buffer that served
+/// before.
+fn patches(
+    geometry: &Geometry,
+    input: &[f32],
+    group: &Group,
+    block: &Block,
+    buffer: Vec<f32>,
+) -> Matrix {
     let (columns, length) = (group.columns.len(), group.taps.len() * geometry.kernel[1]);
     let mut values = buffer;
     values.resize(block.len() * columns * length, 0.0);
-    values.par_chunks_exact_mut(columns * length).enumerate().for_each(|(at, row)| {
-        let mut filled = 0;
-        geometry.runs(group, group.place(block.start + at), |from, to, length| {
-            row[filled..to].fill(0.0);
-            row[to..to + length].copy_from_slice(&input[from..from + length]);
-            filled = to + length;
+    values
+        .par_chunks_exact_mut(columns * length)
+        .enumerate()
+        .for_each(|(at, row)| {
+            let mut filled = 0;
+            geometry.runs(group, group.place(block.start + at), |from, to, length| {
+                row[filled..to].fill(0.0);
+                row[to..to + length].copy_from_slice(&input[from..from + length]);
+                filled = to + length;
+            });
+            row[filled..].fill(0.0);
         });
-        row[filled..].fill(0.0);
-    });
     Matrix::new(values, [block.len() * columns, length])
 }
 
 /// Adds the gradient of what the taps saw, `[places, taps x inputs]`, to the input's.
-fn add_patches(geometry: &Geometry, input: &mut [f32], group: &Group, block: &Block, gradient: &[f32]) {
+fn add_patches(
+    geometry: &Geometry,
+    input: &mut [f32],
+    group: &Group,
+    block: &Block,
+    gradient: &[f32],
+) {
     let row = group.columns.len() * group.taps.len() * geometry.kernel[1];
     let image = geometry.input[1..].iter().product();
-    input.par_chunks_exact_mut(image).enumerate().for_each(|(image, input)| {
-        for at in group.of_image(block, image) {
-            let (_, place) = group.place(block.start + at);
-            let gradient = &gradient[at * row..][..row];
-            geometry.runs(group, (0, place), |to, from, length| {
-                add(&mut input[to..to + length], &gradient[from..from + length]);
-            });
-        }
-    });
+    input
+        .par_chunks_exact_mut(image)
+        .enumerate()
+        .for_each(|(image, input)| {
+            for at in group.of_image(block, image) {
+                let (_, place) = group.place(block.start + at);
+                let gradient = &gradient[at * row..][..row];
+                geometry.runs(group, (0, place), |to, from, length| {
+                    add(&mut input[to..to + length], &gradient[from..from + length]);
+                });
+            }
+        });
 }
 
 /// A block's places of a tensor of the output's shape: `[places, outputs]`.
@@ -271,7 +343,9 @@ fn places(geometry: &Geometry, output: &[f32], group: &Group, block: &Block) -> 
     let shape = geometry.output();
     let rows = block.len() * group.columns.len();
     let mut values = Vec::with_capacity(rows * shape[3]);
-    block.clone().for_each(|row| values.extend_from_slice(&output[group.outputs(row, shape)]));
+    block
+        .clone()
+        .for_each(|row| values.extend_from_slice(&output[group.outputs(row, shape)]));
     Matrix::new(values, [rows, shape[3]])
 }
 

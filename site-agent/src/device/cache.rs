@@ -1,8 +1,9 @@
 //! What was compiled for a card, kept from one start of the program to the next.
 //!
-//! A card's programs are compiled when they are first needed, a second each. They are kept in a folder of the
-//! machine's user, for all agents and `predict` alike. cubecl tells apart there what was compiled for which kind of
-//! card; the name of the file tells apart releases of ours and NVIDIA's drivers.
+//! A card's programs are compiled when they are first needed, a second each. They are kept in a
+//! folder of the machine's user, for all agents and `predict` alike. cubecl tells apart there what
+//! was compiled for which kind of card; the name of the file tells apart releases of ours and
+//! NVIDIA's drivers.
 
 use cubecl::config::cache::CacheConfig;
 use cubecl::config::compilation::CompilationLogLevel;
@@ -17,7 +18,8 @@ pub(super) fn keep_in(folder: Option<&Path>) {
     config.compilation.logger.level = CompilationLogLevel::Basic;
     config.compilation.logger.log = Some(Default::default());
     config.environment.name = name();
-    config.environment.path = CacheConfig::Directory(folder.map_or_else(usual_folder, Path::to_path_buf));
+    config.environment.path =
+        CacheConfig::Directory(folder.map_or_else(usual_folder, Path::to_path_buf));
     // Only the first call counts, and they all say the same: a process has one configuration.
     CubeClRuntimeConfig::try_set(config);
 }
@@ -32,6 +34,12 @@ fn name() -> String {
 /// The user's cache folder, or one for temporary files where the user has none.
 fn usual_folder() -> PathBuf {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
-    cache.unwrap_or_else(std::env::temp_dir).join("lacuna").join("kernels")
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(home);
+    cache
+        .unwrap_or_else(std::env::temp_dir)
+        .join("lacuna")
+        .join("kernels")
 }

@@ -1,7 +1,7 @@
 //! The operators on a card, through cubecl: the same programs for NVIDIA's CUDA and for Vulkan.
 //!
-//! Nothing here is chosen by trying what is fastest, so a card's results do not depend on how busy it was, and nothing
-//! has to be tried before the first step.
+//! Nothing here is chosen by trying what is fastest, so a card's results do not depend on how busy
+//! it was, and nothing has to be tried before the first step.
 
 mod convolution;
 mod kernels;
@@ -40,17 +40,27 @@ pub(super) fn open(
     super::cache::keep_in(kernel_cache);
     let devices = Device::enumerate(kind).into_vec();
     let found = devices.len();
-    let device = devices.into_iter().nth(index).ok_or(DeviceError::Absent { backend, index, found })?;
+    let device = devices.into_iter().nth(index).ok_or(DeviceError::Absent {
+        backend,
+        index,
+        found,
+    })?;
     let probed = device.clone();
-    // Drivers and their bindings panic where something is wrong: on a thread of its own that is an answer.
-    let answer = std::thread::spawn(move || super::read(super::total(Tensor::<1>::ones([1000], &probed)))).join();
+    // Drivers and their bindings panic where something is wrong: on a thread of its own that is an
+    // answer.
+    let answer =
+        std::thread::spawn(move || super::read(super::total(Tensor::<1>::ones([1000], &probed))))
+            .join();
     let fault = match answer {
         Ok(Ok(sum)) if sum == [1000.0] => return Ok(device),
         Ok(Ok(sum)) => DeviceFault::Failed(format!("a sum of a thousand ones is {sum:?}")),
         Ok(Err(fault)) => fault,
         Err(panic) => DeviceFault::new(crate::train::said(&*panic)),
     };
-    Err(DeviceError::Broken { name: format!("{backend}:{index}"), fault })
+    Err(DeviceError::Broken {
+        name: format!("{backend}:{index}"),
+        fault,
+    })
 }
 
 /// Bytes of memory that a card has.
@@ -73,30 +83,51 @@ fn element(tensor: &CubeTensor) -> ElemType {
 
 /// An uninitialised tensor on the same card.
 fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
-    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), Shape::from(shape), dtype)
+    empty_device_contiguous_dtype(
+        like.client.clone(),
+        like.device.clone(),
+        Shape::from(shape),
+        dtype,
+    )
 }
 
 /// An uninitialised tensor of the same shape and type on the same card.
 fn empty_like(other: &CubeTensor) -> CubeTensor {
-    empty_device_contiguous_dtype(other.client.clone(), other.device.clone(), other.shape(), other.dtype)
+    empty_device_contiguous_dtype(
+        other.client.clone(),
+        other.device.clone(),
+        other.shape(),
+        other.dtype,
+    )
 }
 
 /// One thread for each of `count` values.
 fn threads(tensor: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
     let cube = CubeDim::new(&tensor.client, count);
-    (calculate_cube_count_elemwise(&tensor.client, count, cube), cube)
+    (
+        calculate_cube_count_elemwise(&tensor.client, count, cube),
+        cube,
+    )
 }
 
 /// In how many parts a sum over `rows` is made.
 fn parts(rows: usize) -> usize {
-    if rows <= FEW_PARTS { 1 } else { (rows / ROWS_A_THREAD).clamp(1, PARTS) }
+    if rows <= FEW_PARTS {
+        1
+    } else {
+        (rows / ROWS_A_THREAD).clamp(1, PARTS)
+    }
 }
 
 /// Sums over rows, `[groups, rows, columns]`, part by part until one is left.
 fn sum_rows(input: CubeTensor, [groups, rows, columns]: [usize; 3], dtype: DType) -> CubeTensor {
     let parts = parts(rows);
     let last = parts == 1;
-    let output = empty(&input, [groups, parts, columns], if last { dtype } else { DType::F32 });
+    let output = empty(
+        &input,
+        [groups, parts, columns],
+        if last { dtype } else { DType::F32 },
+    );
     let (count, cube) = threads(&output, groups * parts * columns);
     kernels::sum_rows::launch(
         &output.client,
@@ -109,12 +140,20 @@ fn sum_rows(input: CubeTensor, [groups, rows, columns]: [usize; 3], dtype: DType
         parts,
         [element(&input), element(&output)],
     );
-    if last { output } else { sum_rows(output, [groups, parts, columns], dtype) }
+    if last {
+        output
+    } else {
+        sum_rows(output, [groups, parts, columns], dtype)
+    }
 }
 
 /// The sum of parts that were made one by one, `[parts, columns]` in 32 bits: `[1, columns]`.
 fn folded(sums: CubeTensor, parts: usize, columns: usize) -> CubeTensor {
-    if parts == 1 { sums } else { sum_rows(sums, [1, parts, columns], DType::F32) }
+    if parts == 1 {
+        sums
+    } else {
+        sum_rows(sums, [1, parts, columns], DType::F32)
+    }
 }
 
 impl Operators for CubeBackend {
@@ -190,7 +229,10 @@ impl Operators for CubeBackend {
         let input = into_contiguous(input);
         let [groups, rows, columns] = input.shape().dims();
         let dtype = input.dtype;
-        Self::float_reshape(sum_rows(input, [groups, rows, columns], dtype), Shape::from([groups, columns]))
+        Self::float_reshape(
+            sum_rows(input, [groups, rows, columns], dtype),
+            Shape::from([groups, columns]),
+        )
     }
 
     fn product(input: CubeTensor, matrix: CubeTensor) -> CubeTensor {
@@ -261,8 +303,13 @@ impl OptimiserSteps for CubeBackend {
         second: CubeTensor,
         step: AdamStep,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let [weights, gradient, first, second] = [weights, gradient, first, second].map(into_contiguous);
-        let new = [empty_like(&weights), empty_like(&weights), empty_like(&weights)];
+        let [weights, gradient, first, second] =
+            [weights, gradient, first, second].map(into_contiguous);
+        let new = [
+            empty_like(&weights),
+            empty_like(&weights),
+            empty_like(&weights),
+        ];
         let (count, cube) = threads(&weights, weights.meta.num_elements());
         let [new_weights, new_first, new_second] = new.clone().map(CubeTensor::into_buffer_arg);
         let client = weights.client.clone();
@@ -338,11 +385,19 @@ impl OperatorGradients for CubeBackend {
         output
     }
 
-    fn convolution_to_input(gradient: CubeTensor, kernel: CubeTensor, geometry: Geometry) -> CubeTensor {
+    fn convolution_to_input(
+        gradient: CubeTensor,
+        kernel: CubeTensor,
+        geometry: Geometry,
+    ) -> CubeTensor {
         convolution::to_input(gradient, kernel, &geometry)
     }
 
-    fn convolution_to_kernel(gradient: CubeTensor, input: CubeTensor, geometry: Geometry) -> CubeTensor {
+    fn convolution_to_kernel(
+        gradient: CubeTensor,
+        input: CubeTensor,
+        geometry: Geometry,
+    ) -> CubeTensor {
         convolution::to_kernel(gradient, input, &geometry)
     }
 
@@ -403,7 +458,10 @@ impl OperatorGradients for CubeBackend {
         );
         let sums = Self::float_reshape(sums, Shape::from([2, channels]));
         let row = |index: usize| {
-            let row = Self::float_slice(sums.clone(), &[(index..index + 1).into(), (0..channels).into()]);
+            let row = Self::float_slice(
+                sums.clone(),
+                &[(index..index + 1).into(), (0..channels).into()],
+            );
             Self::float_reshape(row, Shape::from([channels]))
         };
         (output, row(1), row(0))

@@ -1,9 +1,10 @@
-//! What NVIDIA's cards need besides the card: the driver, the compiler for kernels (NVRTC) and its headers.
+//! What NVIDIA's cards need besides the card: the driver, the compiler for kernels (NVRTC) and its
+//! headers.
 //!
-//! They are looked for before a card is opened, because the bindings give up without a word that helps. NVRTC is loaded
-//! by name, from where the system's loader looks; the headers are where `CUDA_PATH` says. Where they came with Python's
-//! packages or conda instead, the program starts itself anew with both variables set: a process cannot change them for
-//! its own loader.
+//! They are looked for before a card is opened, because the bindings give up without a word that
+//! helps. NVRTC is loaded by name, from where the system's loader looks; the headers are where
+//! `CUDA_PATH` says. Where they came with Python's packages or conda instead, the program starts
+//! itself anew with both variables set: a process cannot change them for its own loader.
 
 use super::DeviceError;
 use std::path::{Path, PathBuf};
@@ -31,10 +32,16 @@ const HEADERS: &str = "they are in NVIDIA's `cuda-cudart-dev-12-9`, in `pip inst
 pub(super) fn check() -> Result<(), DeviceError> {
     let folders = loader_folders();
     if !holds(&folders, "libcuda.so") {
-        return Err(DeviceError::Missing { missing: "NVIDIA's driver (libcuda.so.1)", remedy: DRIVER });
+        return Err(DeviceError::Missing {
+            missing: "NVIDIA's driver (libcuda.so.1)",
+            remedy: DRIVER,
+        });
     }
     if !holds(&folders, NVRTC_NAME) {
-        return Err(DeviceError::Missing { missing: "NVIDIA's compiler for kernels (libnvrtc.so)", remedy: NVRTC });
+        return Err(DeviceError::Missing {
+            missing: "NVIDIA's compiler for kernels (libnvrtc.so)",
+            remedy: NVRTC,
+        });
     }
     if !has_headers() {
         return Err(DeviceError::Missing {
@@ -45,7 +52,8 @@ pub(super) fn check() -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Where the system's loader looks: `LD_LIBRARY_PATH`, the folders that `ld.so.conf` names, and the usual ones.
+/// Where the system's loader looks: `LD_LIBRARY_PATH`, the folders that `ld.so.conf` names, and the
+/// usual ones.
 fn loader_folders() -> Vec<PathBuf> {
     let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -53,7 +61,12 @@ fn loader_folders() -> Vec<PathBuf> {
     settings.extend(files("/etc/ld.so.conf.d"));
     for file in settings {
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        folders.extend(text.lines().map(str::trim).filter(|line| line.starts_with('/')).map(PathBuf::from));
+        folders.extend(
+            text.lines()
+                .map(str::trim)
+                .filter(|line| line.starts_with('/'))
+                .map(PathBuf::from),
+        );
     }
     let machine = format!("{}-linux-gnu", std::env::consts::ARCH);
     for usual in ["/lib", "/usr/lib", "/usr/local/lib"] {
@@ -69,40 +82,56 @@ fn header_folder() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("CUDA_PATH") {
         return Some(PathBuf::from(folder).join("include"));
     }
-    if let Some(folder) = ["/usr/local/cuda", "/opt/cuda"].map(Path::new).into_iter().find(|folder| folder.exists()) {
+    if let Some(folder) = ["/usr/local/cuda", "/opt/cuda"]
+        .map(Path::new)
+        .into_iter()
+        .find(|folder| folder.exists())
+    {
         return Some(folder.join("include"));
     }
-    Path::new("/usr/bin/nvcc").exists().then(|| PathBuf::from("/usr/include"))
+    Path::new("/usr/bin/nvcc")
+        .exists()
+        .then(|| PathBuf::from("/usr/include"))
 }
 
 fn has_headers() -> bool {
     header_folder().is_some_and(|folder| folder.join(HEADER).is_file())
 }
 
-/// Starts the program anew where NVRTC or its headers are not in the usual place, but with Python's packages or conda.
-/// Comes back where nothing is missing, nothing was found, or this is the program that was started anew.
+/// Starts the program anew where NVRTC or its headers are not in the usual place, but with Python's
+/// packages or conda. Comes back where nothing is missing, nothing was found, or this is the
+/// program that was started anew.
 pub(super) fn find() {
     let (library, headers) = (holds(&loader_folders(), NVRTC_NAME), has_headers());
     if (library && headers) || std::env::var_os(FOUND).is_some() {
         return;
     }
     let folders = package_folders();
-    let Ok(program) = std::env::current_exe() else { return };
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
     let mut again = std::process::Command::new(program);
     again.args(std::env::args_os().skip(1)).env(FOUND, "yes");
     if !library {
-        let Some(folder) = folders.iter().find(|folder| holds(std::slice::from_ref(folder), NVRTC_NAME)) else {
+        let Some(folder) = folders
+            .iter()
+            .find(|folder| holds(std::slice::from_ref(folder), NVRTC_NAME))
+        else {
             return;
         };
         let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-        let all =
-            std::iter::once(folder.clone()).chain(std::env::split_paths(&path).filter(|path| *path != Path::new("")));
-        let Ok(all) = std::env::join_paths(all) else { return };
+        let all = std::iter::once(folder.clone())
+            .chain(std::env::split_paths(&path).filter(|path| *path != Path::new("")));
+        let Ok(all) = std::env::join_paths(all) else {
+            return;
+        };
         again.env("LD_LIBRARY_PATH", all);
     }
     if !headers {
         let has = |folder: &&PathBuf| folder.join(HEADER).is_file();
-        let Some(parent) = folders.iter().find(has).and_then(|folder| folder.parent()) else { return };
+        let Some(parent) = folders.iter().find(has).and_then(|folder| folder.parent()) else {
+            return;
+        };
         again.env("CUDA_PATH", parent);
     }
     #[cfg(unix)]
@@ -118,15 +147,24 @@ pub(super) fn find() {
 fn package_folders() -> Vec<PathBuf> {
     let mut roots = Vec::new();
     if let Some(conda) = std::env::var_os("CONDA_PREFIX").map(PathBuf::from) {
-        roots.extend(["lib", "include", "targets/x86_64-linux/include"].map(|folder| conda.join(folder)));
+        roots.extend(
+            ["lib", "include", "targets/x86_64-linux/include"].map(|folder| conda.join(folder)),
+        );
     }
-    let mut homes: Vec<PathBuf> =
-        ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(std::env::var_os).map(PathBuf::from).collect();
+    let mut homes: Vec<PathBuf> = ["VIRTUAL_ENV", "CONDA_PREFIX"]
+        .into_iter()
+        .filter_map(std::env::var_os)
+        .map(PathBuf::from)
+        .collect();
     homes.extend(std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local")));
     homes.extend(["/usr/local", "/usr"].map(PathBuf::from));
     for home in homes {
-        let pythons = files(home.join("lib")).into_iter().filter(|folder| named_python(folder));
-        for packages in pythons.flat_map(|python| ["site-packages", "dist-packages"].map(|name| python.join(name))) {
+        let pythons = files(home.join("lib"))
+            .into_iter()
+            .filter(|folder| named_python(folder));
+        for packages in pythons
+            .flat_map(|python| ["site-packages", "dist-packages"].map(|name| python.join(name)))
+        {
             for package in files(packages.join("nvidia")) {
                 roots.extend(["lib", "include"].map(|folder| package.join(folder)));
             }
@@ -136,20 +174,28 @@ fn package_folders() -> Vec<PathBuf> {
 }
 
 fn named_python(folder: &Path) -> bool {
-    folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python3"))
+    folder
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("python3"))
 }
 
 /// Whether some folder has a library of this name, with or without a version behind it.
 fn holds(folders: &[PathBuf], library: &str) -> bool {
     folders.iter().flat_map(files).any(|file| {
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        let name = file
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        name.strip_prefix(library)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })
 }
 
 fn files(folder: impl AsRef<Path>) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -170,7 +216,10 @@ mod tests {
     #[test]
     fn every_missing_thing_says_how_to_get_it() {
         for remedy in [DRIVER, NVRTC, HEADERS] {
-            assert!(remedy.contains("cuda") || remedy.contains("nvidia"), "{remedy}");
+            assert!(
+                remedy.contains("cuda") || remedy.contains("nvidia"),
+                "{remedy}"
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
-//! What the network is made of, apart from what burn has everywhere: each operator's gradient, once for all devices.
+//! What the network is made of, apart from what burn has everywhere: each operator's gradient, once
+//! for all devices.
 //!
-//! Every operator adds up in an order that depends on shapes alone, so the same device gives the same bits again.
-//! That is why sums over whole tensors are operators too: burn chooses how to add up by trying what is fastest.
+//! Every operator adds up in an order that depends on shapes alone, so the same device gives the
+//! same bits again. That is why sums over whole tensors are operators too: burn chooses how to add
+//! up by trying what is fastest.
 
 use super::atrous::Geometry;
 use burn::backend::autodiff::NodeId;
@@ -15,16 +17,21 @@ use burn::tensor::Shape;
 /// The operators.
 #[backend_extension(Flex, Cube: cfg(feature = "gpu"), Autodiff)]
 pub(super) trait Operators: Backend {
-    /// A convolution of `[batch, height, width, inputs]` with a kernel `[outputs, inputs, side, side]`.
-    fn convolution(input: FloatTensor<Self>, kernel: FloatTensor<Self>, geometry: Geometry) -> FloatTensor<Self>;
+    /// A convolution of `[batch, height, width, inputs]` with a kernel `[outputs, inputs, side,
+    /// side]`.
+    fn convolution(
+        input: FloatTensor<Self>,
+        kernel: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self>;
 
-    /// Mean and biased variance, `[2, channels]` in 32 bits, of each channel of `[batch, height, width, channels]`.
-    /// Without gradient.
+    /// Mean and biased variance, `[2, channels]` in 32 bits, of each channel of `[batch, height,
+    /// width, channels]`. Without gradient.
     fn statistics(input: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `[batch, height, width, channels]` with each channel shifted and scaled to mean 0 and variance 1 by
-    /// `statistics`, times `weight`, plus `bias`, and no less than zero if `rectified`. The gradient takes the
-    /// statistics for the input's own.
+    /// `[batch, height, width, channels]` with each channel shifted and scaled to mean 0 and
+    /// variance 1 by `statistics`, times `weight`, plus `bias`, and no less than zero if
+    /// `rectified`. The gradient takes the statistics for the input's own.
     fn normalisation(
         input: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
@@ -37,8 +44,8 @@ pub(super) trait Operators: Backend {
     /// Sums over the rows of each group: `[groups, rows, columns]` becomes `[groups, columns]`.
     fn sums(input: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `matrix` times each group: `[groups, rows, columns]` becomes `[groups, outputs, columns]`, the matrix being
-    /// `[outputs, rows]`. Without gradient for the matrix.
+    /// `matrix` times each group: `[groups, rows, columns]` becomes `[groups, outputs, columns]`,
+    /// the matrix being `[outputs, rows]`. Without gradient for the matrix.
     fn product(input: FloatTensor<Self>, matrix: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// The sum of two tensors of one shape, and no less than zero.
@@ -48,7 +55,8 @@ pub(super) trait Operators: Backend {
     fn shifted(input: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// One step of Adam (Kingma & Ba 2015, arXiv 1412.6980) or AdamW, as numbers for all of a tensor's values.
+/// One step of Adam (Kingma & Ba 2015, arXiv 1412.6980) or AdamW, as numbers for all of a tensor's
+/// values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdamStep {
     /// The learning rate.
@@ -143,15 +151,28 @@ pub(super) trait OperatorGradients: Backend {
 }
 
 impl<B: Operators + OperatorGradients, C: CheckpointStrategy> Operators for Autodiff<B, C> {
-    fn convolution(input: FloatTensor<Self>, kernel: FloatTensor<Self>, geometry: Geometry) -> FloatTensor<Self> {
-        match Convolution.prepare::<C>([input.node(), kernel.node()]).compute_bound().stateful() {
+    fn convolution(
+        input: FloatTensor<Self>,
+        kernel: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        match Convolution
+            .prepare::<C>([input.node(), kernel.node()])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(mut prep) => {
                 let state = (prep.checkpoint(&input), prep.checkpoint(&kernel), geometry);
-                prep.finish(state, B::convolution(input.into_primitive(), kernel.into_primitive(), geometry))
+                prep.finish(
+                    state,
+                    B::convolution(input.into_primitive(), kernel.into_primitive(), geometry),
+                )
             }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::convolution(input.into_primitive(), kernel.into_primitive(), geometry))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(B::convolution(
+                input.into_primitive(),
+                kernel.into_primitive(),
+                geometry,
+            )),
         }
     }
 
@@ -169,10 +190,15 @@ impl<B: Operators + OperatorGradients, C: CheckpointStrategy> Operators for Auto
     ) -> FloatTensor<Self> {
         let statistics = statistics.into_primitive();
         let nodes = [input.node(), weight.node(), bias.node()];
-        let normalise = |input: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>| {
-            let (input, weight, bias) = (input.into_primitive(), weight.into_primitive(), bias.into_primitive());
-            B::normalisation(input, statistics.clone(), weight, bias, epsilon, rectified)
-        };
+        let normalise =
+            |input: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>| {
+                let (input, weight, bias) = (
+                    input.into_primitive(),
+                    weight.into_primitive(),
+                    bias.into_primitive(),
+                );
+                B::normalisation(input, statistics.clone(), weight, bias, epsilon, rectified)
+            };
         match Normalisation.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let state = Normalised {
@@ -199,26 +225,47 @@ impl<B: Operators + OperatorGradients, C: CheckpointStrategy> Operators for Auto
 
     fn product(input: FloatTensor<Self>, matrix: FloatTensor<Self>) -> FloatTensor<Self> {
         let matrix = matrix.into_primitive();
-        match Product.prepare::<C>([input.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(matrix.clone(), B::product(input.into_primitive(), matrix)),
+        match Product
+            .prepare::<C>([input.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                prep.finish(matrix.clone(), B::product(input.into_primitive(), matrix))
+            }
             OpsKind::UnTracked(prep) => prep.finish(B::product(input.into_primitive(), matrix)),
         }
     }
 
     fn joined(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
-        match Joined.prepare::<C>([left.node(), right.node()]).compute_bound().stateful() {
+        match Joined
+            .prepare::<C>([left.node(), right.node()])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => {
                 let output = B::joined(left.into_primitive(), right.into_primitive());
                 prep.finish(output.clone(), output)
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::joined(left.into_primitive(), right.into_primitive())),
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::joined(left.into_primitive(), right.into_primitive()))
+            }
         }
     }
 
     fn shifted(input: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        match Shifted.prepare::<C>([input.node(), bias.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((), B::shifted(input.into_primitive(), bias.into_primitive())),
-            OpsKind::UnTracked(prep) => prep.finish(B::shifted(input.into_primitive(), bias.into_primitive())),
+        match Shifted
+            .prepare::<C>([input.node(), bias.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish(
+                (),
+                B::shifted(input.into_primitive(), bias.into_primitive()),
+            ),
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::shifted(input.into_primitive(), bias.into_primitive()))
+            }
         }
     }
 }
@@ -230,13 +277,21 @@ struct Convolution;
 impl<B: OperatorGradients> Backward<B, 2> for Convolution {
     type State = (NodeId, NodeId, Geometry);
 
-    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, checkpoints: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        gradients: &mut Gradients,
+        checkpoints: &mut Checkpointer,
+    ) {
         let [to_input, to_kernel] = ops.parents;
         let gradient = gradients.consume::<B>(&ops.node);
         let (input, kernel, geometry) = ops.state;
         if let Some(node) = to_kernel {
             let input = checkpoints.retrieve_node_output(input);
-            gradients.register::<B>(node.id, B::convolution_to_kernel(gradient.clone(), input, geometry));
+            gradients.register::<B>(
+                node.id,
+                B::convolution_to_kernel(gradient.clone(), input, geometry),
+            );
         }
         if let Some(node) = to_input {
             let kernel = checkpoints.retrieve_node_output(kernel);
@@ -263,14 +318,27 @@ struct Normalised<T> {
 impl<B: OperatorGradients> Backward<B, 3> for Normalisation {
     type State = Normalised<FloatTensor<B>>;
 
-    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpoints: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        gradients: &mut Gradients,
+        checkpoints: &mut Checkpointer,
+    ) {
         let gradient = gradients.consume::<B>(&ops.node);
-        let Normalised { input, weight, bias, statistics, epsilon, rectified } = ops.state;
+        let Normalised {
+            input,
+            weight,
+            bias,
+            statistics,
+            epsilon,
+            rectified,
+        } = ops.state;
         let input = checkpoints.retrieve_node_output(input);
         let weight = checkpoints.retrieve_node_output(weight);
         let bias = checkpoints.retrieve_node_output(bias);
-        let (to_input, to_weight, to_bias) =
-            B::normalisation_gradients(gradient, input, statistics, weight, bias, epsilon, rectified);
+        let (to_input, to_weight, to_bias) = B::normalisation_gradients(
+            gradient, input, statistics, weight, bias, epsilon, rectified,
+        );
         for (node, result) in ops.parents.into_iter().zip([to_input, to_weight, to_bias]) {
             if let Some(node) = node {
                 gradients.register::<B>(node.id, result);
@@ -341,7 +409,10 @@ impl<B: Operators> Backward<B, 2> for Shifted {
         if let Some(node) = to_bias {
             let [rows, columns] = gradient.shape().dims();
             let one_group = B::float_reshape(gradient.clone(), Shape::from([1, rows, columns]));
-            gradients.register::<B>(node.id, B::float_reshape(B::sums(one_group), Shape::from([columns])));
+            gradients.register::<B>(
+                node.id,
+                B::float_reshape(B::sums(one_group), Shape::from([columns])),
+            );
         }
         if let Some(node) = to_input {
             gradients.register::<B>(node.id, gradient);

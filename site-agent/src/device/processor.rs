@@ -24,12 +24,18 @@ fn values(tensor: FlexTensor) -> Vec<f32> {
 impl Operators for Flex {
     fn convolution(input: FlexTensor, kernel: FlexTensor, geometry: Geometry) -> FlexTensor {
         let (input, kernel) = (input.to_contiguous(), kernel.to_contiguous());
-        dense(atrous::forward(&geometry, input.storage(), kernel.storage()), geometry.output())
+        dense(
+            atrous::forward(&geometry, input.storage(), kernel.storage()),
+            geometry.output(),
+        )
     }
 
     fn statistics(input: FlexTensor) -> FlexTensor {
         let [.., channels] = input.shape().dims::<4>();
-        dense(normal::statistics(input.to_contiguous().storage(), channels), [2, channels])
+        dense(
+            normal::statistics(input.to_contiguous().storage(), channels),
+            [2, channels],
+        )
     }
 
     fn normalisation(
@@ -40,7 +46,8 @@ impl Operators for Flex {
         epsilon: f32,
         rectified: bool,
     ) -> FlexTensor {
-        let [input, statistics, weight, bias] = [input, statistics, weight, bias].map(|tensor| tensor.to_contiguous());
+        let [input, statistics, weight, bias] =
+            [input, statistics, weight, bias].map(|tensor| tensor.to_contiguous());
         let normal = Normal::new(statistics.storage(), epsilon);
         let values = normal.forward(input.storage(), weight.storage(), bias.storage(), rectified);
         dense(values, input.shape().dims::<4>())
@@ -48,7 +55,10 @@ impl Operators for Flex {
 
     fn sums(input: FlexTensor) -> FlexTensor {
         let [groups, _, columns] = input.shape().dims::<3>();
-        Flex::float_reshape(Flex::float_sum_dim(input, 1), Shape::from([groups, columns]))
+        Flex::float_reshape(
+            Flex::float_sum_dim(input, 1),
+            Shape::from([groups, columns]),
+        )
     }
 
     fn product(input: FlexTensor, matrix: FlexTensor) -> FlexTensor {
@@ -60,19 +70,24 @@ impl Operators for Flex {
             let product = Flex::float_matmul(flat, Flex::float_transpose(matrix));
             return Flex::float_reshape(product, Shape::from([groups, outputs, 1]));
         }
-        Flex::float_matmul(Flex::float_reshape(matrix, Shape::from([1, outputs, rows])), input)
+        Flex::float_matmul(
+            Flex::float_reshape(matrix, Shape::from([1, outputs, rows])),
+            input,
+        )
     }
 
     fn joined(left: FlexTensor, right: FlexTensor) -> FlexTensor {
         let shape = left.shape();
         let (mut sum, right) = (values(left), right.to_contiguous());
-        sum.par_chunks_mut(CHUNK).zip(right.storage::<f32>().par_chunks(CHUNK)).for_each(|(sum, right)| {
-            for (sum, right) in sum.iter_mut().zip(right) {
-                let value = *sum + right;
-                // Not `max`, which would make zero of what is not a number.
-                *sum = if value < 0.0 { 0.0 } else { value };
-            }
-        });
+        sum.par_chunks_mut(CHUNK)
+            .zip(right.storage::<f32>().par_chunks(CHUNK))
+            .for_each(|(sum, right)| {
+                for (sum, right) in sum.iter_mut().zip(right) {
+                    let value = *sum + right;
+                    // Not `max`, which would make zero of what is not a number.
+                    *sum = if value < 0.0 { 0.0 } else { value };
+                }
+            });
         FlexTensor::from_data(TensorData::new(sum, shape))
     }
 
@@ -85,8 +100,17 @@ impl Operators for Flex {
 impl OptimiserSteps for Flex {
     fn squares(values: FlexTensor) -> FlexTensor {
         let values = values.to_contiguous();
-        let square = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
-        let parts: Vec<f64> = values.storage::<f32>().par_chunks(CHUNK).map(square).collect();
+        let square = |values: &[f32]| {
+            values
+                .iter()
+                .map(|&value| f64::from(value).powi(2))
+                .sum::<f64>()
+        };
+        let parts: Vec<f64> = values
+            .storage::<f32>()
+            .par_chunks(CHUNK)
+            .map(square)
+            .collect();
         dense(vec![parts.iter().sum::<f64>() as f32], [1])
     }
 
@@ -99,11 +123,20 @@ impl OptimiserSteps for Flex {
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let gradient = gradient.to_contiguous();
         let [mut weights, mut first, mut second] = [weights, first, second].map(values);
-        let parts = weights.par_chunks_mut(CHUNK).zip(gradient.storage::<f32>().par_chunks(CHUNK));
-        let parts = parts.zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)));
+        let parts = weights
+            .par_chunks_mut(CHUNK)
+            .zip(gradient.storage::<f32>().par_chunks(CHUNK));
+        let parts = parts.zip(
+            first
+                .par_chunks_mut(CHUNK)
+                .zip(second.par_chunks_mut(CHUNK)),
+        );
         let [keep_first, keep_second] = AdamStep::BETAS;
         parts.for_each(|((weights, gradient), (first, second))| {
-            let values = weights.iter_mut().zip(gradient).zip(first.iter_mut().zip(second));
+            let values = weights
+                .iter_mut()
+                .zip(gradient)
+                .zip(first.iter_mut().zip(second));
             for ((weight, gradient), (first, second)) in values {
                 let gradient = gradient * step.factor + *weight * step.penalty;
                 *first = *first * keep_first + gradient * (1.0 - keep_first);
@@ -113,7 +146,11 @@ impl OptimiserSteps for Flex {
             }
         });
         let length = [weights.len()];
-        (dense(weights, length), dense(first, length), dense(second, length))
+        (
+            dense(weights, length),
+            dense(first, length),
+            dense(second, length),
+        )
     }
 
     fn momentum(
@@ -124,14 +161,19 @@ impl OptimiserSteps for Flex {
     ) -> (FlexTensor, FlexTensor) {
         let gradient = gradient.to_contiguous();
         let [mut weights, mut velocity] = [weights, velocity].map(values);
-        let parts = weights.par_chunks_mut(CHUNK).zip(gradient.storage::<f32>().par_chunks(CHUNK));
-        parts.zip(velocity.par_chunks_mut(CHUNK)).for_each(|((weights, gradient), velocity)| {
-            for ((weight, gradient), velocity) in weights.iter_mut().zip(gradient).zip(velocity) {
-                let gradient = gradient * step.factor + *weight * step.penalty;
-                *velocity = *velocity * MomentumStep::MOMENTUM + gradient;
-                *weight -= step.rate * *velocity;
-            }
-        });
+        let parts = weights
+            .par_chunks_mut(CHUNK)
+            .zip(gradient.storage::<f32>().par_chunks(CHUNK));
+        parts
+            .zip(velocity.par_chunks_mut(CHUNK))
+            .for_each(|((weights, gradient), velocity)| {
+                for ((weight, gradient), velocity) in weights.iter_mut().zip(gradient).zip(velocity)
+                {
+                    let gradient = gradient * step.factor + *weight * step.penalty;
+                    *velocity = *velocity * MomentumStep::MOMENTUM + gradient;
+                    *weight -= step.rate * *velocity;
+                }
+            });
         let length = [weights.len()];
         (dense(weights, length), dense(velocity, length))
     }
@@ -141,22 +183,39 @@ impl OperatorGradients for Flex {
     fn passed(gradient: FlexTensor, output: FlexTensor) -> FlexTensor {
         let shape = gradient.shape();
         let (mut gradient, output) = (values(gradient), output.to_contiguous());
-        gradient.par_chunks_mut(CHUNK).zip(output.storage::<f32>().par_chunks(CHUNK)).for_each(|(gradient, output)| {
-            for (gradient, &output) in gradient.iter_mut().zip(output) {
-                *gradient = if output > 0.0 { *gradient } else { 0.0 };
-            }
-        });
+        gradient
+            .par_chunks_mut(CHUNK)
+            .zip(output.storage::<f32>().par_chunks(CHUNK))
+            .for_each(|(gradient, output)| {
+                for (gradient, &output) in gradient.iter_mut().zip(output) {
+                    *gradient = if output > 0.0 { *gradient } else { 0.0 };
+                }
+            });
         FlexTensor::from_data(TensorData::new(gradient, shape))
     }
 
-    fn convolution_to_input(gradient: FlexTensor, kernel: FlexTensor, geometry: Geometry) -> FlexTensor {
+    fn convolution_to_input(
+        gradient: FlexTensor,
+        kernel: FlexTensor,
+        geometry: Geometry,
+    ) -> FlexTensor {
         let (gradient, kernel) = (gradient.to_contiguous(), kernel.to_contiguous());
-        dense(atrous::to_input(&geometry, gradient.storage(), kernel.storage()), geometry.input)
+        dense(
+            atrous::to_input(&geometry, gradient.storage(), kernel.storage()),
+            geometry.input,
+        )
     }
 
-    fn convolution_to_kernel(gradient: FlexTensor, input: FlexTensor, geometry: Geometry) -> FlexTensor {
+    fn convolution_to_kernel(
+        gradient: FlexTensor,
+        input: FlexTensor,
+        geometry: Geometry,
+    ) -> FlexTensor {
         let (gradient, input) = (gradient.to_contiguous(), input.to_contiguous());
-        dense(atrous::to_kernel(&geometry, gradient.storage(), input.storage()), geometry.kernel)
+        dense(
+            atrous::to_kernel(&geometry, gradient.storage(), input.storage()),
+            geometry.kernel,
+        )
     }
 
     fn normalisation_gradients(
@@ -168,12 +227,18 @@ impl OperatorGradients for Flex {
         epsilon: f32,
         rectified: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let tensors = [gradient, input, statistics, weight, bias].map(|tensor| tensor.to_contiguous());
+        let tensors =
+            [gradient, input, statistics, weight, bias].map(|tensor| tensor.to_contiguous());
         let [gradient, input, statistics, weight, bias] = &tensors;
         let normal = Normal::new(statistics.storage(), epsilon);
         let affine = [weight.storage(), bias.storage()];
-        let [to_input, to_weight, to_bias] = normal.backward(input.storage(), affine, gradient.storage(), rectified);
+        let [to_input, to_weight, to_bias] =
+            normal.backward(input.storage(), affine, gradient.storage(), rectified);
         let channels = weight.shape().dims::<1>();
-        (dense(to_input, input.shape().dims::<4>()), dense(to_weight, channels), dense(to_bias, channels))
+        (
+            dense(to_input, input.shape().dims::<4>()),
+            dense(to_weight, channels),
+            dense(to_bias, channels),
+        )
     }
 }

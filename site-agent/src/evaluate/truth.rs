@@ -20,7 +20,11 @@ impl<'a> Truth<'a> {
     /// `None` without a reference.
     pub(super) fn of(native: &'a Native) -> Option<Self> {
         let lesion = native.lesion.as_deref()?;
-        Some(Self { native, lesion, lesions: components(lesion, native.grid.dims, Connectivity::TwentySix) })
+        Some(Self {
+            native,
+            lesion,
+            lesions: components(lesion, native.grid.dims, Connectivity::TwentySix),
+        })
     }
 
     /// The volume of one voxel, mm³.
@@ -36,7 +40,11 @@ impl<'a> Truth<'a> {
     pub(super) fn histograms(&self, logits: &[f32]) -> (ScoreHistogram, ScoreHistogram) {
         let (mut inside, mut outside) = (HistogramBuilder::new(), HistogramBuilder::new());
         for ((&logit, &brain), &lesion) in logits.iter().zip(&self.native.brain).zip(self.lesion) {
-            let histogram = if brain != 0 { &mut inside } else { &mut outside };
+            let histogram = if brain != 0 {
+                &mut inside
+            } else {
+                &mut outside
+            };
             histogram.add(logit, lesion != 0);
         }
         (inside.finish(), outside.finish())
@@ -44,7 +52,10 @@ impl<'a> Truth<'a> {
 
     /// Voxels and lesions at each threshold.
     pub(super) fn at(&self, logits: &[f32], thresholds: &[f32]) -> Vec<AtThreshold> {
-        thresholds.iter().map(|&threshold| self.at_one(&called(logits, threshold), threshold)).collect()
+        thresholds
+            .iter()
+            .map(|&threshold| self.at_one(&called(logits, threshold), threshold))
+            .collect()
     }
 
     fn at_one(&self, called: &[u8], threshold: f32) -> AtThreshold {
@@ -56,7 +67,13 @@ impl<'a> Truth<'a> {
             true_positive: counts.tp,
             false_positive: counts.fp,
             false_negative: counts.fn_,
-            lesions: compare(&self.lesions, self.lesion, &predicted, called, self.voxel_mm3()),
+            lesions: compare(
+                &self.lesions,
+                self.lesion,
+                &predicted,
+                called,
+                self.voxel_mm3(),
+            ),
             by_size: by_size(&self.lesions, called, self.voxel_mm3()),
             dice_detected: mean(&dice_of_detected(&self.lesions, &predicted, &shared)),
         }
@@ -66,7 +83,13 @@ impl<'a> Truth<'a> {
     pub(super) fn sweep(&self, logits: &[f32], thresholds: &[f32]) -> Vec<SweepPoint> {
         let point = |&threshold: &f32| {
             let called = called(logits, threshold);
-            let lesions = compare(&self.lesions, self.lesion, &self.components(&called), &called, self.voxel_mm3());
+            let lesions = compare(
+                &self.lesions,
+                self.lesion,
+                &self.components(&called),
+                &called,
+                self.voxel_mm3(),
+            );
             SweepPoint { threshold, lesions }
         };
         thresholds.iter().map(point).collect()

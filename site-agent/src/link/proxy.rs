@@ -20,10 +20,18 @@ pub struct Proxies(Arc<Matcher>);
 pub(super) struct Proxy(Intercept);
 
 impl Proxies {
-    /// Reads `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, written small or, first, large, by asking for variables.
+    /// Reads `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, written small or, first, large, by asking
+    /// for variables.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let either = |name: &str| variable(name).or_else(|| variable(&name.to_lowercase())).unwrap_or_default();
-        let matcher = Matcher::builder().https(either("HTTPS_PROXY")).all(either("ALL_PROXY")).no(either("NO_PROXY"));
+        let either = |name: &str| {
+            variable(name)
+                .or_else(|| variable(&name.to_lowercase()))
+                .unwrap_or_default()
+        };
+        let matcher = Matcher::builder()
+            .https(either("HTTPS_PROXY"))
+            .all(either("ALL_PROXY"))
+            .no(either("NO_PROXY"));
         Self(Arc::new(matcher.build()))
     }
 
@@ -37,7 +45,11 @@ impl Proxy {
     /// `host:port`.
     pub(super) fn name(&self) -> String {
         let uri = self.0.uri();
-        format!("{}:{}", uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80))
+        format!(
+            "{}:{}",
+            uri.host().unwrap_or_default(),
+            uri.port_u16().unwrap_or(80)
+        )
     }
 
     /// A connection to `host:port` that the proxy made with CONNECT.
@@ -69,7 +81,8 @@ impl Proxy {
     }
 }
 
-/// Reads the proxy's answer, and not a byte of what follows: whoever is behind it waits to be spoken to.
+/// Reads the proxy's answer, and not a byte of what follows: whoever is behind it waits to be
+/// spoken to.
 async fn answered(stream: &mut TcpStream) -> Result<(), String> {
     let mut answer = Vec::with_capacity(LONGEST_ANSWER);
     loop {
@@ -85,11 +98,16 @@ async fn answered(stream: &mut TcpStream) -> Result<(), String> {
                 return match parsed.code.unwrap_or(0) {
                     200..300 => Ok(()),
                     407 => Err("it wants another user name or password".into()),
-                    code => Err(format!("it answers {code} {}", parsed.reason.unwrap_or_default())),
+                    code => Err(format!(
+                        "it answers {code} {}",
+                        parsed.reason.unwrap_or_default()
+                    )),
                 };
             }
             Ok(httparse::Status::Partial) if answer.len() < LONGEST_ANSWER => {}
-            Ok(httparse::Status::Partial) | Err(_) => return Err("its answer is not one of an HTTP proxy".into()),
+            Ok(httparse::Status::Partial) | Err(_) => {
+                return Err("its answer is not one of an HTTP proxy".into());
+            }
         }
     }
 }
@@ -99,7 +117,12 @@ mod tests {
     use super::*;
 
     fn proxy(variables: &[(&str, &str)], target: &'static str) -> Option<Proxy> {
-        let read = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let read = |name: &str| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
         Proxies::read(read).to(&Uri::from_static(target))
     }
 
@@ -108,10 +131,16 @@ mod tests {
         let target = "https://lacuna.example.org:443";
         let name = |variables: &[(&str, &str)]| proxy(variables, target).map(|proxy| proxy.name());
         assert_eq!(name(&[]), None);
-        let (small, large) = (("https_proxy", "http://small:8080"), ("HTTPS_PROXY", "http://large:3128"));
+        let (small, large) = (
+            ("https_proxy", "http://small:8080"),
+            ("HTTPS_PROXY", "http://large:3128"),
+        );
         assert_eq!(name(&[small]).as_deref(), Some("small:8080"));
         assert_eq!(name(&[small, large]).as_deref(), Some("large:3128"));
-        assert_eq!(name(&[("ALL_PROXY", "http://all")]).as_deref(), Some("all:80"));
+        assert_eq!(
+            name(&[("ALL_PROXY", "http://all")]).as_deref(),
+            Some("all:80")
+        );
         assert_eq!(name(&[large, ("no_proxy", "other.org, example.org")]), None);
         assert_eq!(name(&[large, ("NO_PROXY", "*")]), None);
         // Meant for plain HTTP alone.
@@ -121,10 +150,17 @@ mod tests {
     #[tokio::test]
     async fn a_password_is_never_shown_and_another_kind_of_proxy_is_refused_in_words() {
         let target = "https://lacuna.example.org:443";
-        let proxy = proxy(&[("HTTPS_PROXY", "socks5://user:secret@127.0.0.1:1")], target).unwrap();
+        let proxy = proxy(
+            &[("HTTPS_PROXY", "socks5://user:secret@127.0.0.1:1")],
+            target,
+        )
+        .unwrap();
         let reason = proxy.connect("lacuna.example.org:443").await.unwrap_err();
         assert!(reason.contains("http://"), "{reason}");
         let shown = format!("{proxy:?} {} {reason}", proxy.name());
-        assert!(!shown.contains("secret") && shown.contains("127.0.0.1:1"), "{shown}");
+        assert!(
+            !shown.contains("secret") && shown.contains("127.0.0.1:1"),
+            "{shown}"
+        );
     }
 }

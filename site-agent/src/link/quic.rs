@@ -20,7 +20,8 @@ use transport::wire::{self, Destination, Hashes, WireError};
 
 /// The longest handshake with one address.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long UDP is waited for alone, before the tunnel is begun beside it. A packet that is lost is sent again within it.
+/// How long UDP is waited for alone, before the tunnel is begun beside it. A packet that is lost is
+/// sent again within it.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a refusal of our certificate may take to arrive.
 const REFUSAL: Duration = Duration::from_secs(2);
@@ -41,42 +42,78 @@ pub(super) struct Connection {
 /// Why a connection ends at this end's wish.
 struct CloseReason(CloseCode, String);
 
-type Opened = (Connection, mpsc::Sender<SiteMessage>, mpsc::Receiver<LinkEvent>);
+type Opened = (
+    Connection,
+    mpsc::Sender<SiteMessage>,
+    mpsc::Receiver<LinkEvent>,
+);
 
-fn client(config: &LinkConfig, tls: rustls::ClientConfig) -> Result<quinn::ClientConfig, LinkError> {
-    let crypto = QuicClientConfig::try_from(tls).map_err(|error| CertificateError::new(&config.certificates, error))?;
+fn client(
+    config: &LinkConfig,
+    tls: rustls::ClientConfig,
+) -> Result<quinn::ClientConfig, LinkError> {
+    let crypto = QuicClientConfig::try_from(tls)
+        .map_err(|error| CertificateError::new(&config.certificates, error))?;
     let mut client = quinn::ClientConfig::new(Arc::new(crypto));
     client.transport_config(Arc::new(quic::settings(STREAMS)));
     Ok(client)
 }
 
 /// Shakes hands and leaves without a word.
-pub(super) async fn probe(config: &LinkConfig, tls: rustls::ClientConfig, way: Way) -> Result<Option<i64>, LinkError> {
+pub(super) async fn probe(
+    config: &LinkConfig,
+    tls: rustls::ClientConfig,
+    way: Way,
+) -> Result<Option<i64>, LinkError> {
     let client = client(config, tls)?;
     let reached = match (way, &config.fallback) {
         (Way::Tunnel, Some(fallback)) => through(config, fallback, &client).await?,
         (Way::Tunnel, None) | (Way::Udp, _) => direct(&config.coordinator, &client).await?,
     };
-    let Reached { endpoint, quic, tunnel } = reached;
+    let Reached {
+        endpoint,
+        quic,
+        tunnel,
+    } = reached;
     // Whether our certificate is accepted is known only after our end has finished.
     let refused = timeout(REFUSAL, quic.closed()).await;
     quic.close(VarInt::from_u32(0), b"");
     endpoint.wait_idle().await;
     let ahead = tunnel.and_then(|tunnel| tunnel.ahead);
-    refused.map_or(Ok(ahead), |reason| Err(explain(&config.coordinator, &reason)))
+    refused.map_or(Ok(ahead), |reason| {
+        Err(explain(&config.coordinator, &reason))
+    })
 }
 
-pub(super) async fn connect(config: LinkConfig, tls: rustls::ClientConfig, hello: Hello) -> Result<Opened, LinkError> {
-    let Reached { endpoint, quic, tunnel } = reach(&config, &client(&config, tls)?).await?;
-    let (mut sending, mut receiving) = quic.open_bi().await.map_err(|error| explain(&config.coordinator, &error))?;
+pub(super) async fn connect(
+    config: LinkConfig,
+    tls: rustls::ClientConfig,
+    hello: Hello,
+) -> Result<Opened, LinkError> {
+    let Reached {
+        endpoint,
+        quic,
+        tunnel,
+    } = reach(&config, &client(&config, tls)?).await?;
+    let (mut sending, mut receiving) = quic
+        .open_bi()
+        .await
+        .map_err(|error| explain(&config.coordinator, &error))?;
     let first = match greet(&mut sending, &mut receiving, &hello).await {
         Ok(CoordinatorMessage::Refused { reason }) => return Err(LinkError::Refused { reason }),
         Ok(message) => message,
-        Err(WireError::Codec(error)) => return Err(LinkError::Protocol { reason: error.to_string() }),
+        Err(WireError::Codec(error)) => {
+            return Err(LinkError::Protocol {
+                reason: error.to_string(),
+            });
+        }
         Err(error) => {
             return Err(match quic.close_reason() {
                 Some(reason) => explain(&config.coordinator, &reason),
-                None => LinkError::Unreachable { coordinator: config.coordinator, reason: error.to_string() },
+                None => LinkError::Unreachable {
+                    coordinator: config.coordinator,
+                    reason: error.to_string(),
+                },
             });
         }
     };
@@ -84,8 +121,15 @@ pub(super) async fn connect(config: LinkConfig, tls: rustls::ClientConfig, hello
     let (events, inbox) = mpsc::channel(QUEUE);
     let expected = Arc::new(watch::Sender::new(None));
     let connection = Connection { quic, expected };
-    let LinkConfig { incoming, models, .. } = config;
-    let session = Session { connection: connection.clone(), events, incoming, models };
+    let LinkConfig {
+        incoming, models, ..
+    } = config;
+    let session = Session {
+        connection: connection.clone(),
+        events,
+        incoming,
+        models,
+    };
     tokio::spawn(session.run((endpoint, tunnel), (sending, receiving), messages, first));
     Ok((connection, outbox, inbox))
 }
@@ -100,10 +144,14 @@ struct Reached {
 /// Over UDP or, when that seems to be blocked, through the tunnel.
 async fn reach(config: &LinkConfig, client: &quinn::ClientConfig) -> Result<Reached, LinkError> {
     let direct = direct(&config.coordinator, client);
-    let Some(fallback) = &config.fallback else { return direct.await };
+    let Some(fallback) = &config.fallback else {
+        return direct.await;
+    };
     let reached = race(direct, through(config, fallback, client), sleep(PATIENCE)).await?;
     if reached.tunnel.is_some() {
-        let proxy = tunnel::proxy(fallback)?.map(|proxy| format!(", by the proxy {proxy}")).unwrap_or_default();
+        let proxy = tunnel::proxy(fallback)?
+            .map(|proxy| format!(", by the proxy {proxy}"))
+            .unwrap_or_default();
         tracing::warn!(
             "UDP seems to be blocked: no answer from {} over it so far. The connection goes through TLS over TCP at \
              {}{proxy}, which is slower",
@@ -114,16 +162,29 @@ async fn reach(config: &LinkConfig, client: &quinn::ClientConfig) -> Result<Reac
     Ok(reached)
 }
 
-/// Through the tunnel. Inside, the coordinator shows the same certificate as over UDP, with the same name in it.
-async fn through(config: &LinkConfig, fallback: &Fallback, client: &quinn::ClientConfig) -> Result<Reached, LinkError> {
+/// Through the tunnel. Inside, the coordinator shows the same certificate as over UDP, with the
+/// same name in it.
+async fn through(
+    config: &LinkConfig,
+    fallback: &Fallback,
+    client: &quinn::ClientConfig,
+) -> Result<Reached, LinkError> {
     let host = tunnel::host(&config.coordinator)?;
-    let shut = |reason: String| LinkError::Tunnel { address: fallback.address.clone(), reason };
+    let shut = |reason: String| LinkError::Tunnel {
+        address: fallback.address.clone(),
+        reason,
+    };
     let opening = tunnel::open(fallback, &config.certificates).await?;
-    let socket = quic::socket(any((Ipv4Addr::LOCALHOST, 0).into())).map_err(|error| shut(error.to_string()))?;
+    let socket = quic::socket(any((Ipv4Addr::LOCALHOST, 0).into()))
+        .map_err(|error| shut(error.to_string()))?;
     let led = async { opening.lead_to(socket.local_addr()?).await }.await;
     let (remote, tunnel) = led.map_err(|error| shut(error.to_string()))?;
     match shake_hands(socket, remote, host, client).await {
-        Ok((endpoint, quic)) => Ok(Reached { endpoint, quic, tunnel: Some(tunnel) }),
+        Ok((endpoint, quic)) => Ok(Reached {
+            endpoint,
+            quic,
+            tunnel: Some(tunnel),
+        }),
         Err(Attempt::Local(reason)) => Err(shut(reason)),
         Err(Attempt::Connection(error)) => Err(match explain(&config.coordinator, &error) {
             LinkError::Unreachable { reason, .. } => shut(format!("QUIC within it: {reason}")),
@@ -135,8 +196,13 @@ async fn through(config: &LinkConfig, fallback: &Fallback, client: &quinn::Clien
 /// Over UDP: tries each address of the coordinator's name.
 async fn direct(coordinator: &str, client: &quinn::ClientConfig) -> Result<Reached, LinkError> {
     let host = tunnel::host(coordinator)?;
-    let address = |reason: String| LinkError::Address { coordinator: coordinator.to_owned(), reason };
-    let found = tokio::net::lookup_host(coordinator).await.map_err(|error| address(error.to_string()))?;
+    let address = |reason: String| LinkError::Address {
+        coordinator: coordinator.to_owned(),
+        reason,
+    };
+    let found = tokio::net::lookup_host(coordinator)
+        .await
+        .map_err(|error| address(error.to_string()))?;
     let mut last = address("its name has no address".into());
     for remote in found {
         let shaken = match quic::socket(any(remote)) {
@@ -144,10 +210,19 @@ async fn direct(coordinator: &str, client: &quinn::ClientConfig) -> Result<Reach
             Err(error) => Err(Attempt::Local(error.to_string())),
         };
         match shaken {
-            Ok((endpoint, quic)) => return Ok(Reached { endpoint, quic, tunnel: None }),
+            Ok((endpoint, quic)) => {
+                return Ok(Reached {
+                    endpoint,
+                    quic,
+                    tunnel: None,
+                });
+            }
             Err(Attempt::Connection(error)) => last = explain(coordinator, &error),
             Err(Attempt::Local(reason)) => {
-                last = LinkError::Unreachable { coordinator: coordinator.to_owned(), reason };
+                last = LinkError::Unreachable {
+                    coordinator: coordinator.to_owned(),
+                    reason,
+                };
             }
         }
     }
@@ -167,7 +242,9 @@ async fn shake_hands(
 ) -> Result<(quinn::Endpoint, quinn::Connection), Attempt> {
     let local = |error: &dyn std::fmt::Display| Attempt::Local(error.to_string());
     let endpoint = quic::endpoint(socket, None).map_err(|error| local(&error))?;
-    let connecting = endpoint.connect_with(client.clone(), remote, host).map_err(|error| local(&error))?;
+    let connecting = endpoint
+        .connect_with(client.clone(), remote, host)
+        .map_err(|error| local(&error))?;
     match timeout(HANDSHAKE, connecting).await {
         Ok(Ok(connection)) => Ok((endpoint, connection)),
         Ok(Err(error)) => Err(Attempt::Connection(error)),
@@ -183,8 +260,8 @@ fn any(remote: SocketAddr) -> SocketAddr {
     }
 }
 
-/// First words, and the answer. A certificate that the coordinator does not take shows here, too: in TLS 1.3 the
-/// client's handshake ends before the server has looked at it.
+/// First words, and the answer. A certificate that the coordinator does not take shows here, too:
+/// in TLS 1.3 the client's handshake ends before the server has looked at it.
 async fn greet(
     sending: &mut SendStream,
     receiving: &mut RecvStream,
@@ -193,7 +270,9 @@ async fn greet(
     wire::write_frame(sending, &SiteMessage::Hello(hello.clone())).await?;
     let answer = timeout(WELCOME, wire::read_frame::<CoordinatorMessage>(receiving)).await;
     let ended = || WireError::Stream(std::io::ErrorKind::UnexpectedEof.into());
-    answer.map_err(|_| WireError::Stream(std::io::ErrorKind::TimedOut.into()))??.ok_or_else(ended)
+    answer
+        .map_err(|_| WireError::Stream(std::io::ErrorKind::TimedOut.into()))??
+        .ok_or_else(ended)
 }
 
 impl Connection {
@@ -202,20 +281,34 @@ impl Connection {
     }
 
     pub(super) fn closed(&self) -> LinkError {
-        let reason = self.quic.close_reason().map_or_else(|| "it was closed here".into(), |error| lost(&error).0);
+        let reason = self
+            .quic
+            .close_reason()
+            .map_or_else(|| "it was closed here".into(), |error| lost(&error).0);
         LinkError::Closed { reason }
     }
 
-    pub(super) async fn send_parameters(&self, header: TransferHeader, file: PathBuf) -> Result<(), LinkError> {
+    pub(super) async fn send_parameters(
+        &self,
+        header: TransferHeader,
+        file: PathBuf,
+    ) -> Result<(), LinkError> {
         let (mut sending, mut receiving) = self.quic.open_bi().await.map_err(|_| self.closed())?;
-        let error =
-            match wire::send_file((&mut sending, &mut receiving), header, (file, Hashes::new(header.bytes))).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
+        let error = match wire::send_file(
+            (&mut sending, &mut receiving),
+            header,
+            (file, Hashes::new(header.bytes)),
+        )
+        .await
+        {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
         if matches!(error, WireError::Stalled) {
-            // The line, or an end that is busy: a stream that this end broke off would count as a refusal of its update.
-            self.quic.close(number(CloseCode::Stalled), error.to_string().as_bytes());
+            // The line, or an end that is busy: a stream that this end broke off would count as a
+            // refusal of its update.
+            self.quic
+                .close(number(CloseCode::Stalled), error.to_string().as_bytes());
         }
         if self.quic.close_reason().is_some() {
             return Err(self.closed());
@@ -226,7 +319,10 @@ impl Connection {
                 let stopped = timeout(REFUSAL, sending.stopped()).await;
                 let code = stopped.ok().and_then(Result::ok).flatten();
                 let code = code.and_then(|code| CloseCode::from_number(code.into_inner()));
-                format!("the coordinator says that {}", code.unwrap_or(CloseCode::Transfer).meaning())
+                format!(
+                    "the coordinator says that {}",
+                    code.unwrap_or(CloseCode::Transfer).meaning()
+                )
             }
             error => error.to_string(),
         };
@@ -260,9 +356,14 @@ impl Session {
             reason = end_of(&mut tunnel) => CloseReason(CloseCode::Closed, reason),
         };
         let quic = &self.connection.quic;
-        let (reason, again) = quic.close_reason().map_or((wish.clone(), true), |error| lost(&error));
+        let (reason, again) = quic
+            .close_reason()
+            .map_or((wish.clone(), true), |error| lost(&error));
         quic.close(number(code), wish.as_bytes());
-        self.events.send(LinkEvent::Closed { reason, again }).await.ok();
+        self.events
+            .send(LinkEvent::Closed { reason, again })
+            .await
+            .ok();
         timeout(FAREWELL, endpoint.wait_idle()).await.ok();
     }
 
@@ -280,7 +381,8 @@ impl Session {
         }
     }
 
-    /// The site's messages, until nobody is left who could say any, or the coordinator says no more.
+    /// The site's messages, until nobody is left who could say any, or the coordinator says no
+    /// more.
     async fn speak(
         &self,
         mut stream: SendStream,
@@ -306,26 +408,57 @@ impl Session {
     async fn fetch(&self) -> CloseReason {
         let mut expected = self.connection.expected.subscribe();
         for transfer in 0u64.. {
-            let Ok((mut sending, mut receiving)) = self.connection.quic.accept_bi().await else { break };
+            let Ok((mut sending, mut receiving)) = self.connection.quic.accept_bi().await else {
+                break;
+            };
             let header = match wire::read_frame::<TransferHeader>(&mut receiving).await {
                 Ok(Some(header)) => header,
-                Ok(None) => return CloseReason(CloseCode::Violation, "a stream without a header".into()),
+                Ok(None) => {
+                    return CloseReason(CloseCode::Violation, "a stream without a header".into());
+                }
                 Err(error) => return broken(&error),
             };
-            let Ok(bytes) = expected.wait_for(Option::is_some).await.map(|bytes| bytes.unwrap_or(0)) else { break };
-            let file = self.incoming.join(format!("{}-{transfer}.f32", header.parameters));
-            let known = self.models.join(header.parameters.hex()).with_extension("f32");
-            let destination =
-                Destination { parts: self.incoming.clone(), place: file.clone(), known: Some(known), lasting: false };
+            let Ok(bytes) = expected
+                .wait_for(Option::is_some)
+                .await
+                .map(|bytes| bytes.unwrap_or(0))
+            else {
+                break;
+            };
+            let file = self
+                .incoming
+                .join(format!("{}-{transfer}.f32", header.parameters));
+            let known = self
+                .models
+                .join(header.parameters.hex())
+                .with_extension("f32");
+            let destination = Destination {
+                parts: self.incoming.clone(),
+                place: file.clone(),
+                known: Some(known),
+                lasting: false,
+            };
             let taken = match Receiving::begin(header, bytes) {
-                Ok(begun) => wire::receive_file((&mut sending, &mut receiving), begun, destination).await,
+                Ok(begun) => {
+                    wire::receive_file((&mut sending, &mut receiving), begun, destination).await
+                }
                 Err(error) => Err(error.into()),
             };
             match taken {
-                Ok(arrived) => self.tell(LinkEvent::Parameters { header: arrived.header(), file }).await,
+                Ok(arrived) => {
+                    self.tell(LinkEvent::Parameters {
+                        header: arrived.header(),
+                        file,
+                    })
+                    .await
+                }
                 Err(error) => {
                     if let WireError::Disk(error) = &error {
-                        self.tell(LinkEvent::Unstored { file, reason: error.to_string() }).await;
+                        self.tell(LinkEvent::Unstored {
+                            file,
+                            reason: error.to_string(),
+                        })
+                        .await;
                     }
                     return broken(&error);
                 }
@@ -359,10 +492,17 @@ fn lost(error: &ConnectionError) -> (String, bool) {
             let code = CloseCode::from_number(close.error_code.into_inner());
             let text = quic::words(close);
             let meaning = code.map_or("no reason given", CloseCode::meaning);
-            let reason = if text.is_empty() { meaning.to_owned() } else { text };
+            let reason = if text.is_empty() {
+                meaning.to_owned()
+            } else {
+                text
+            };
             (reason, !code.is_some_and(CloseCode::is_final))
         }
-        ConnectionError::TimedOut => ("nothing was heard from the coordinator for too long".into(), true),
+        ConnectionError::TimedOut => (
+            "nothing was heard from the coordinator for too long".into(),
+            true,
+        ),
         ConnectionError::LocallyClosed => ("it was closed here".into(), true),
         other => (other.to_string(), true),
     }
@@ -373,16 +513,32 @@ fn explain(coordinator: &str, error: &ConnectionError) -> LinkError {
     let coordinator = coordinator.to_owned();
     match error {
         ConnectionError::ConnectionClosed(close) => match alert(close.error_code) {
-            Some(120) => LinkError::Protocol { reason: "it offers no version that we know".into() },
-            Some(number) => LinkError::OurCertificate { reason: alert_text(number) },
-            None => LinkError::Unreachable { coordinator, reason: close.to_string() },
+            Some(120) => LinkError::Protocol {
+                reason: "it offers no version that we know".into(),
+            },
+            Some(number) => LinkError::OurCertificate {
+                reason: alert_text(number),
+            },
+            None => LinkError::Unreachable {
+                coordinator,
+                reason: close.to_string(),
+            },
         },
         ConnectionError::TransportError(error) => match alert(error.code) {
-            Some(120) => LinkError::Protocol { reason: "it offers no version that we know".into() },
-            Some(_) => LinkError::TheirCertificate { reason: error.reason.clone() },
-            None => LinkError::Unreachable { coordinator, reason: error.to_string() },
+            Some(120) => LinkError::Protocol {
+                reason: "it offers no version that we know".into(),
+            },
+            Some(_) => LinkError::TheirCertificate {
+                reason: error.reason.clone(),
+            },
+            None => LinkError::Unreachable {
+                coordinator,
+                reason: error.to_string(),
+            },
         },
-        ConnectionError::VersionMismatch => LinkError::Protocol { reason: "it speaks another version of QUIC".into() },
+        ConnectionError::VersionMismatch => LinkError::Protocol {
+            reason: "it speaks another version of QUIC".into(),
+        },
         ConnectionError::ApplicationClosed(close) => {
             let reason = lost(error).0;
             match CloseCode::from_number(close.error_code.into_inner()) {
@@ -391,14 +547,22 @@ fn explain(coordinator: &str, error: &ConnectionError) -> LinkError {
                 _ => LinkError::Closed { reason },
             }
         }
-        ConnectionError::TimedOut => LinkError::Unreachable { coordinator, reason: "no answer".into() },
-        other => LinkError::Unreachable { coordinator, reason: other.to_string() },
+        ConnectionError::TimedOut => LinkError::Unreachable {
+            coordinator,
+            reason: "no answer".into(),
+        },
+        other => LinkError::Unreachable {
+            coordinator,
+            reason: other.to_string(),
+        },
     }
 }
 
 /// The TLS alert in a QUIC error code.
 fn alert(code: quinn::TransportErrorCode) -> Option<u8> {
-    u64::from(code).checked_sub(0x100).and_then(|alert| u8::try_from(alert).ok())
+    u64::from(code)
+        .checked_sub(0x100)
+        .and_then(|alert| u8::try_from(alert).ok())
 }
 
 /// What the coordinator says of a certificate that is not valid by its clock.

@@ -2,8 +2,9 @@
 
 use super::LinkError;
 
-/// Gives the first of the two ways that leads to the coordinator. The tunnel is begun when `patience` is over, or when UDP
-/// fails before. A refusal is an answer, whichever way it came: the other way would bring the same.
+/// Gives the first of the two ways that leads to the coordinator. The tunnel is begun when
+/// `patience` is over, or when UDP fails before. A refusal is an answer, whichever way it came: the
+/// other way would bring the same.
 ///
 /// # Errors
 /// A refusal, or why neither way leads there.
@@ -28,9 +29,16 @@ pub(super) async fn race<T>(
 /// Both reasons, or the only one that is an answer.
 fn neither(udp: LinkError, tls: LinkError) -> LinkError {
     match (udp, tls) {
-        (LinkError::Unreachable { coordinator, reason }, tls) if tls.silent() => {
-            LinkError::Unreachable { coordinator, reason: format!("{reason} over UDP; {tls}") }
-        }
+        (
+            LinkError::Unreachable {
+                coordinator,
+                reason,
+            },
+            tls,
+        ) if tls.silent() => LinkError::Unreachable {
+            coordinator,
+            reason: format!("{reason} over UDP; {tls}"),
+        },
         (udp, tls) if tls.silent() => udp,
         (_, tls) => tls,
     }
@@ -42,15 +50,23 @@ mod tests {
     use std::future::pending;
 
     fn unreachable() -> LinkError {
-        LinkError::Unreachable { coordinator: "host:4433".into(), reason: "no answer".into() }
+        LinkError::Unreachable {
+            coordinator: "host:4433".into(),
+            reason: "no answer".into(),
+        }
     }
 
     fn no_tunnel() -> LinkError {
-        LinkError::Tunnel { address: "host:443".into(), reason: "connection refused".into() }
+        LinkError::Tunnel {
+            address: "host:443".into(),
+            reason: "connection refused".into(),
+        }
     }
 
     fn refusal() -> LinkError {
-        LinkError::Refused { reason: "a stranger".into() }
+        LinkError::Refused {
+            reason: "a stranger".into(),
+        }
     }
 
     /// The outcome after so many turns, the clock of these tests.
@@ -64,18 +80,49 @@ mod tests {
     #[tokio::test]
     async fn a_quick_answer_over_udp_begins_no_tunnel() {
         let unwanted = || async { panic!("a tunnel was begun") };
-        assert_eq!(race(after(2, Ok("udp")), unwanted(), after(3, ())).await.unwrap(), "udp");
-        let error = race(after(2, Err(refusal())), unwanted(), after(3, ())).await.unwrap_err();
+        assert_eq!(
+            race(after(2, Ok("udp")), unwanted(), after(3, ()))
+                .await
+                .unwrap(),
+            "udp"
+        );
+        let error = race(after(2, Err(refusal())), unwanted(), after(3, ()))
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), refusal().to_string());
     }
 
     #[tokio::test]
     async fn when_udp_says_nothing_the_first_way_that_leads_there_wins() {
-        assert_eq!(race(pending(), after(1, Ok("tls")), after(3, ())).await.unwrap(), "tls");
-        assert_eq!(race(after(6, Ok("udp")), pending(), after(3, ())).await.unwrap(), "udp");
-        assert_eq!(race(after(9, Ok("udp")), after(1, Err(no_tunnel())), after(3, ())).await.unwrap(), "udp");
+        assert_eq!(
+            race(pending(), after(1, Ok("tls")), after(3, ()))
+                .await
+                .unwrap(),
+            "tls"
+        );
+        assert_eq!(
+            race(after(6, Ok("udp")), pending(), after(3, ()))
+                .await
+                .unwrap(),
+            "udp"
+        );
+        assert_eq!(
+            race(
+                after(9, Ok("udp")),
+                after(1, Err(no_tunnel())),
+                after(3, ())
+            )
+            .await
+            .unwrap(),
+            "udp"
+        );
         // Nobody waits for what has failed.
-        assert_eq!(race(after(1, Err(unreachable())), after(1, Ok("tls")), pending()).await.unwrap(), "tls");
+        assert_eq!(
+            race(after(1, Err(unreachable())), after(1, Ok("tls")), pending())
+                .await
+                .unwrap(),
+            "tls"
+        );
     }
 
     #[tokio::test]
@@ -83,14 +130,23 @@ mod tests {
         let both = "the coordinator at host:4433 cannot be reached: no answer over UDP; \
             no way through TLS at host:443: connection refused";
         for (udp, tls) in [(1, 9), (9, 1)] {
-            let error = race::<()>(after(udp, Err(unreachable())), after(tls, Err(no_tunnel())), after(3, ()))
-                .await
-                .unwrap_err();
+            let error = race::<()>(
+                after(udp, Err(unreachable())),
+                after(tls, Err(no_tunnel())),
+                after(3, ()),
+            )
+            .await
+            .unwrap_err();
             assert_eq!(error.to_string(), both);
             assert!(error.again());
             for (direct, tunnel) in [(refusal(), no_tunnel()), (unreachable(), refusal())] {
-                let error =
-                    race::<()>(after(udp, Err(direct)), after(tls, Err(tunnel)), after(3, ())).await.unwrap_err();
+                let error = race::<()>(
+                    after(udp, Err(direct)),
+                    after(tls, Err(tunnel)),
+                    after(3, ()),
+                )
+                .await
+                .unwrap_err();
                 assert_eq!(error.to_string(), refusal().to_string());
             }
         }

@@ -13,7 +13,10 @@ pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, CertificateEr
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| CertificateError::new(folder, error))?
         .with_root_certificates(authority(&folder.join("ca.pem"))?)
-        .with_client_auth_cert(chain(&folder.join("certificate.pem"))?, key(&folder.join("key.pem"))?)
+        .with_client_auth_cert(
+            chain(&folder.join("certificate.pem"))?,
+            key(&folder.join("key.pem"))?,
+        )
         .map_err(|error| CertificateError::new(folder, error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     // Every connection shows its certificate anew, and nothing can be replayed.
@@ -22,8 +25,8 @@ pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, CertificateEr
     Ok(config)
 }
 
-/// For the tunnel: a server of the federation's authority, or of any that the system trusts, and nothing of our own shown.
-/// Reads files.
+/// For the tunnel: a server of the federation's authority, or of any that the system trusts, and
+/// nothing of our own shown. Reads files.
 pub(super) fn tunnel(folder: &Path) -> Result<ClientConfig, CertificateError> {
     let mut roots = authority(&folder.join("ca.pem"))?;
     // A system without certificates of its own leaves the federation's.

@@ -1,9 +1,9 @@
-//! The way to the coordinator where the network lets no UDP through: TLS over TCP, in it a WebSocket, in it the datagrams
-//! of QUIC.
+//! The way to the coordinator where the network lets no UDP through: TLS over TCP, in it a
+//! WebSocket, in it the datagrams of QUIC.
 //!
-//! This TLS has to get past proxies and no more: what it carries is QUIC, in which both ends prove who they are and which
-//! nobody on the way can read. That is why a certificate of the system's authorities, such as that of a proxy that looks
-//! into TLS, is good enough for it.
+//! This TLS has to get past proxies and no more: what it carries is QUIC, in which both ends prove
+//! who they are and which nobody on the way can read. That is why a certificate of the system's
+//! authorities, such as that of a proxy that looks into TLS, is good enough for it.
 
 use super::{Fallback, LinkError, tls};
 use rustls::pki_types::ServerName;
@@ -42,11 +42,14 @@ pub(super) struct Tunnel {
 
 /// The proxy on the way to the fallback's address, `host:port`.
 pub(super) fn proxy(fallback: &Fallback) -> Result<Option<String>, LinkError> {
-    Ok(fallback.proxies.to(&target(&fallback.address)?).map(|proxy| proxy.name()))
+    Ok(fallback
+        .proxies
+        .to(&target(&fallback.address)?)
+        .map(|proxy| proxy.name()))
 }
 
-/// Opens a tunnel to the coordinator's TLS address. `certificates` is the site's folder: its authority is trusted as the
-/// system's are.
+/// Opens a tunnel to the coordinator's TLS address. `certificates` is the site's folder: its
+/// authority is trusted as the system's are.
 pub(super) async fn open(fallback: &Fallback, certificates: &Path) -> Result<Opening, LinkError> {
     let opened = timeout(HANDSHAKE, shake_hands(fallback, certificates.to_owned())).await;
     opened.unwrap_or_else(|_| Err(shut(&fallback.address, &"no answer")))
@@ -56,16 +59,30 @@ async fn shake_hands(fallback: &Fallback, certificates: PathBuf) -> Result<Openi
     let address = &fallback.address;
     let stream = dial(fallback).await?;
     // The system's certificates are files.
-    let config = spawn_blocking(move || tls::tunnel(&certificates)).await.map_err(|error| shut(address, &error))??;
-    let name = ServerName::try_from(host(address)?.to_owned()).map_err(|error| shut(address, &error))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    let config = spawn_blocking(move || tls::tunnel(&certificates))
+        .await
+        .map_err(|error| shut(address, &error))??;
+    let name =
+        ServerName::try_from(host(address)?.to_owned()).map_err(|error| shut(address, &error))?;
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await;
     let stream = stream.map_err(|error| shut(address, &format!("TLS: {error}")))?;
-    let request = format!("wss://{address}{PATH}").into_client_request().map_err(|error| shut(address, &error))?;
+    let request = format!("wss://{address}{PATH}")
+        .into_client_request()
+        .map_err(|error| shut(address, &error))?;
     match client_async_with_config(request, stream, Some(limits())).await {
-        Ok((web, answer)) => Ok(Opening { web, ahead: ahead(&answer, SystemTime::now()) }),
-        Err(Error::Http(answer)) => {
-            Err(shut(address, &format!("whoever answers there is no coordinator: {}", answer.status())))
-        }
+        Ok((web, answer)) => Ok(Opening {
+            web,
+            ahead: ahead(&answer, SystemTime::now()),
+        }),
+        Err(Error::Http(answer)) => Err(shut(
+            address,
+            &format!(
+                "whoever answers there is no coordinator: {}",
+                answer.status()
+            ),
+        )),
         Err(error) => Err(shut(address, &error)),
     }
 }
@@ -74,50 +91,72 @@ async fn shake_hands(fallback: &Fallback, certificates: PathBuf) -> Result<Openi
 async fn dial(fallback: &Fallback) -> Result<TcpStream, LinkError> {
     let address = &fallback.address;
     if let Some(proxy) = fallback.proxies.to(&target(address)?) {
-        let failed = |reason| LinkError::Proxy { proxy: proxy.name(), address: address.clone(), reason };
+        let failed = |reason| LinkError::Proxy {
+            proxy: proxy.name(),
+            address: address.clone(),
+            reason,
+        };
         return proxy.connect(address).await.map_err(failed);
     }
-    let connected = TcpStream::connect(address.as_str()).await.and_then(|stream| {
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    });
+    let connected = TcpStream::connect(address.as_str())
+        .await
+        .and_then(|stream| {
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        });
     connected.map_err(|error| shut(address, &error))
 }
 
 fn target(address: &str) -> Result<Uri, LinkError> {
-    format!("https://{address}").parse().map_err(|error| shut(address, &error))
+    format!("https://{address}")
+        .parse()
+        .map_err(|error| shut(address, &error))
 }
 
 /// The host of `host:port`, an IPv6 address without its brackets.
 pub(super) fn host(address: &str) -> Result<&str, LinkError> {
-    let malformed =
-        || LinkError::Address { coordinator: address.to_owned(), reason: "it is not of the form host:port".into() };
+    let malformed = || LinkError::Address {
+        coordinator: address.to_owned(),
+        reason: "it is not of the form host:port".into(),
+    };
     let (host, _) = address.rsplit_once(':').ok_or_else(malformed)?;
     Ok(host.trim_start_matches('[').trim_end_matches(']'))
 }
 
 fn shut(address: &str, reason: &dyn std::fmt::Display) -> LinkError {
-    LinkError::Tunnel { address: address.to_owned(), reason: reason.to_string() }
+    LinkError::Tunnel {
+        address: address.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 fn ahead(answer: &Response, now: SystemTime) -> Option<i64> {
-    let theirs = httpdate::parse_http_date(answer.headers().get(header::DATE)?.to_str().ok()?).ok()?;
+    let theirs =
+        httpdate::parse_http_date(answer.headers().get(header::DATE)?.to_str().ok()?).ok()?;
     match now.duration_since(theirs) {
         Ok(ahead) => i64::try_from(ahead.as_secs()).ok(),
-        Err(behind) => i64::try_from(behind.duration().as_secs()).ok().map(|seconds| -seconds),
+        Err(behind) => i64::try_from(behind.duration().as_secs())
+            .ok()
+            .map(|seconds| -seconds),
     }
 }
 
 impl Opening {
-    /// Relays between the tunnel and a local UDP socket of this process, which is to send its datagrams to the address
-    /// that this gives.
+    /// Relays between the tunnel and a local UDP socket of this process, which is to send its
+    /// datagrams to the address that this gives.
     pub(super) async fn lead_to(self, local: SocketAddr) -> std::io::Result<(SocketAddr, Tunnel)> {
         let door = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         door.connect((Ipv4Addr::LOCALHOST, local.port())).await?;
         let address = door.local_addr()?;
         let web = self.web;
         let relay = tokio::spawn(async move { relay(web, &door).await });
-        Ok((address, Tunnel { relay, ahead: self.ahead }))
+        Ok((
+            address,
+            Tunnel {
+                relay,
+                ahead: self.ahead,
+            },
+        ))
     }
 }
 

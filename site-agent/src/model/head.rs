@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{FloatDType, Tensor};
 use protocol::architecture::{features, head_channels};
-use protocol::federation::Model;
+use protocol::settings::Model;
 
 /// From features to one logit per feature pixel.
 #[derive(Module, Debug)]
@@ -23,10 +23,22 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn init(model: &Model, device: &Device) -> Self {
         let (inputs, outputs, norm) = (features(model), head_channels(model), model.norm);
-        let branch =
-            |side, dilation| ConvNorm::init(Shape { inputs, outputs, side, stride: 1, dilation }, norm, device);
-        let branches: Vec<_> =
-            std::iter::once(branch(1, 1)).chain(model.rates.iter().map(|&rate| branch(3, rate))).collect();
+        let branch = |side, dilation| {
+            ConvNorm::init(
+                Shape {
+                    inputs,
+                    outputs,
+                    side,
+                    stride: 1,
+                    dilation,
+                },
+                norm,
+                device,
+            )
+        };
+        let branches: Vec<_> = std::iter::once(branch(1, 1))
+            .chain(model.rates.iter().map(|&rate| branch(3, rate)))
+            .collect();
         let joined = (branches.len() + 1) * outputs;
         Self {
             branches,
@@ -56,10 +68,17 @@ impl Head {
     fn pyramid(&self, input: Tensor<4>) -> Tensor<4> {
         let [batch, height, width, features] = input.dims();
         let mean = device::row_means(input.clone().reshape([batch, height * width, features]));
-        let image = self.pooling.forward_relu(mean.reshape([batch, 1, 1, features]));
+        let image = self
+            .pooling
+            .forward_relu(mean.reshape([batch, 1, 1, features]));
         let [.., channels] = image.dims();
-        let mut branches: Vec<_> = self.branches.iter().map(|conv| conv.forward_relu(input.clone())).collect();
-        // A product with ones sets the one value at every place, and adds up the gradients of all places.
+        let mut branches: Vec<_> = self
+            .branches
+            .iter()
+            .map(|conv| conv.forward_relu(input.clone()))
+            .collect();
+        // A product with ones sets the one value at every place, and adds up the gradients of all
+        // places.
         let ones = Tensor::ones([height * width, 1], &input.device().without_autodiff());
         let everywhere = device::times(ones, image.reshape([batch, 1, channels]));
         branches.push(everywhere.reshape([batch, height, width, channels]));

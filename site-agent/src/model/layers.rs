@@ -7,7 +7,7 @@ use burn::nn::{GroupNorm, GroupNormConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorData};
 use protocol::architecture;
-use protocol::federation;
+use protocol::settings;
 
 /// PyTorch's defaults.
 const EPSILON: f64 = 1e-5;
@@ -26,7 +26,13 @@ pub(super) struct Shape {
 impl Shape {
     /// A square kernel with stride and dilation 1.
     pub(super) fn plain(inputs: usize, outputs: usize, side: usize) -> Self {
-        Self { inputs, outputs, side, stride: 1, dilation: 1 }
+        Self {
+            inputs,
+            outputs,
+            side,
+            stride: 1,
+            dilation: 1,
+        }
     }
 
     /// The convolution, padded so that stride 1 keeps the resolution; zero until loaded.
@@ -35,7 +41,9 @@ impl Shape {
         Conv2dConfig::new([self.inputs, self.outputs], [self.side, self.side])
             .with_stride([self.stride, self.stride])
             .with_dilation([self.dilation, self.dilation])
-            .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+            .with_padding(PaddingConfig2d::Explicit(
+                padding, padding, padding, padding,
+            ))
             .with_bias(bias)
             .with_initializer(Initializer::Zeros)
             .init(device)
@@ -55,8 +63,11 @@ pub(super) struct ConvNorm {
 }
 
 impl ConvNorm {
-    pub(super) fn init(shape: Shape, norm: federation::Norm, device: &Device) -> Self {
-        Self { conv: shape.conv(false, device), norm: Norm::init(shape.outputs, norm, device) }
+    pub(super) fn init(shape: Shape, norm: settings::Norm, device: &Device) -> Self {
+        Self {
+            conv: shape.conv(false, device),
+            norm: Norm::init(shape.outputs, norm, device),
+        }
     }
 
     /// # Shapes
@@ -85,10 +96,15 @@ pub(super) fn convolve(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
 
 /// Values in the type that another tensor's are in.
 pub(super) fn like(values: Tensor<4>, other: &Tensor<4>) -> Tensor<4> {
-    if values.dtype() == other.dtype() { values } else { values.cast(other.dtype()) }
+    if values.dtype() == other.dtype() {
+        values
+    } else {
+        values.cast(other.dtype())
+    }
 }
 
-/// `[batch, height, width, channels]` as burn's operators want it, `[batch, channels, height, width]`.
+/// `[batch, height, width, channels]` as burn's operators want it, `[batch, channels, height,
+/// width]`.
 pub(super) fn channels_first(input: Tensor<4>) -> Tensor<4> {
     input.permute([0, 3, 1, 2])
 }
@@ -106,19 +122,24 @@ pub(super) enum Norm {
 }
 
 impl Norm {
-    fn init(channels: usize, norm: federation::Norm, device: &Device) -> Self {
+    fn init(channels: usize, norm: settings::Norm, device: &Device) -> Self {
         match norm {
-            federation::Norm::Batch | federation::Norm::BatchLocal => Self::Batch(BatchNorm::init(channels, device)),
-            federation::Norm::Group => {
-                Self::Group(GroupNormConfig::new(architecture::groups(channels), channels).init(device))
+            settings::Norm::Batch | settings::Norm::BatchLocal => {
+                Self::Batch(BatchNorm::init(channels, device))
             }
+            settings::Norm::Group => Self::Group(
+                GroupNormConfig::new(architecture::groups(channels), channels).init(device),
+            ),
         }
     }
 
     fn forward(&self, input: Tensor<4>, rectified: bool) -> Tensor<4> {
         match self {
             Self::Batch(norm) => norm.forward(input, rectified),
-            Self::Group(norm) => rectify(channels_last(norm.forward(channels_first(input))), rectified),
+            Self::Group(norm) => rectify(
+                channels_last(norm.forward(channels_first(input))),
+                rectified,
+            ),
         }
     }
 }
@@ -127,8 +148,8 @@ fn rectify(values: Tensor<4>, rectified: bool) -> Tensor<4> {
     if rectified { relu(values) } else { values }
 }
 
-/// Batch normalisation as PyTorch's: normalises by the biased variance, remembers the unbiased one (burn's own layer
-/// remembers the biased one).
+/// Batch normalisation as PyTorch's: normalises by the biased variance, remembers the unbiased one
+/// (burn's own layer remembers the biased one).
 #[derive(Module, Debug)]
 pub(super) struct BatchNorm {
     pub(super) weight: Param<Tensor<1>>,
@@ -150,20 +171,35 @@ impl BatchNorm {
     fn forward(&self, input: Tensor<4>, rectified: bool) -> Tensor<4> {
         let statistics = if input.device().is_autodiff() {
             let statistics = device::statistics(input.clone());
-            let [mean, variance] = [0, 1].map(|row| statistics.clone().slice(row..=row).squeeze_dim::<1>(0));
+            let [mean, variance] =
+                [0, 1].map(|row| statistics.clone().slice(row..=row).squeeze_dim::<1>(0));
             self.remember(input.dims(), mean, variance);
             statistics
         } else {
             Tensor::stack(vec![self.running_mean.value(), self.running_var.value()], 0)
         };
-        device::normalise(input, statistics, [self.weight.val(), self.bias.val()], EPSILON as f32, rectified)
+        device::normalise(
+            input,
+            statistics,
+            [self.weight.val(), self.bias.val()],
+            EPSILON as f32,
+            rectified,
+        )
     }
 
     /// Moves the running statistics by the batch's mean and biased variance.
-    fn remember(&self, [batch, height, width, _]: [usize; 4], mean: Tensor<1>, variance: Tensor<1>) {
+    fn remember(
+        &self,
+        [batch, height, width, _]: [usize; 4],
+        mean: Tensor<1>,
+        variance: Tensor<1>,
+    ) {
         let seen = (batch * height * width) as f64;
         remember(&self.running_mean, mean);
-        remember(&self.running_var, variance.mul_scalar(seen / (seen - 1.0).max(1.0)));
+        remember(
+            &self.running_var,
+            variance.mul_scalar(seen / (seen - 1.0).max(1.0)),
+        );
     }
 }
 
@@ -172,8 +208,8 @@ fn remember(running: &RunningState<Tensor<1>>, seen: Tensor<1>) {
     running.update(old.add(seen.detach().mul_scalar(MOMENTUM)).detach());
 }
 
-/// Bilinear enlargement of one channel, with half-pixel centres (PyTorch's `align_corners=False`): rows are mixed, then
-/// columns.
+/// Bilinear enlargement of one channel, with half-pixel centres (PyTorch's `align_corners=False`):
+/// rows are mixed, then columns.
 ///
 /// # Shapes
 /// - input: `[batch, height, width, 1]`
@@ -181,15 +217,22 @@ fn remember(running: &RunningState<Tensor<1>>, seen: Tensor<1>) {
 pub(super) fn enlarge(input: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     let [batch, height, width, _] = input.dims();
     let device = input.device().without_autodiff();
-    let mixture =
-        |from: usize, to: usize| Tensor::<2>::from_data(TensorData::new(bilinear(from, to), [to, from]), &device);
-    let rows = device::times(mixture(height, size[0]), input.reshape([batch, height, width]));
-    let columns = device::times(mixture(width, size[1]), rows.reshape([batch * size[0], width, 1]));
+    let mixture = |from: usize, to: usize| {
+        Tensor::<2>::from_data(TensorData::new(bilinear(from, to), [to, from]), &device)
+    };
+    let rows = device::times(
+        mixture(height, size[0]),
+        input.reshape([batch, height, width]),
+    );
+    let columns = device::times(
+        mixture(width, size[1]),
+        rows.reshape([batch * size[0], width, 1]),
+    );
     columns.reshape([batch, 1, size[0], size[1]])
 }
 
-/// How `to` places along a line mix the values at `from` places, `[to, from]`: each takes its two neighbours, nearer
-/// ones more, and beyond the outermost centres that one alone.
+/// How `to` places along a line mix the values at `from` places, `[to, from]`: each takes its two
+/// neighbours, nearer ones more, and beyond the outermost centres that one alone.
 fn bilinear(from: usize, to: usize) -> Vec<f32> {
     let mut weights = vec![0.0; to * from];
     for (place, weights) in weights.chunks_exact_mut(from).enumerate() {
@@ -213,10 +256,19 @@ mod tests {
     #[test]
     fn enlarging_is_what_burn_and_pytorch_call_bilinear() {
         let device = device::open("cpu").unwrap();
-        for ([height, width], size) in [([4, 4], [32, 32]), ([5, 3], [33, 47]), ([1, 2], [9, 2]), ([7, 7], [7, 7])] {
-            let values: Vec<f32> = (0..2 * height * width).map(|at| (at * 37 % 101) as f32 / 50.5 - 1.0).collect();
-            let input = Tensor::<4>::from_data(TensorData::new(values, [2, 1, height, width]), &device);
-            let bilinear = InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false);
+        for ([height, width], size) in [
+            ([4, 4], [32, 32]),
+            ([5, 3], [33, 47]),
+            ([1, 2], [9, 2]),
+            ([7, 7], [7, 7]),
+        ] {
+            let values: Vec<f32> = (0..2 * height * width)
+                .map(|at| (at * 37 % 101) as f32 / 50.5 - 1.0)
+                .collect();
+            let input =
+                Tensor::<4>::from_data(TensorData::new(values, [2, 1, height, width]), &device);
+            let bilinear =
+                InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false);
             let expected = interpolate(input.clone(), bilinear.with_output_size(size));
             let found = enlarge(input.permute([0, 2, 3, 1]), size);
             assert!((found - expected).abs().max().into_scalar::<f32>() <= 1e-6);

@@ -56,13 +56,16 @@ impl Slot<'_> {
         }
     }
 
-    /// Replaces the value. Parameters stay trainable; a statistic forgets updates that were still pending.
+    /// Replaces the value. Parameters stay trainable; a statistic forgets updates that were still
+    /// pending.
     fn fill(self, values: &[f32]) {
         let data = TensorData::new(values.to_vec(), self.shape());
         match self {
             Self::Kernel(param) => *param = Param::from_data(data, &param.device()),
             Self::Vector(param) => *param = Param::from_data(data, &param.device()),
-            Self::Statistic(state) => *state = RunningState::new(Tensor::from_data(data, &state.value().device())),
+            Self::Statistic(state) => {
+                *state = RunningState::new(Tensor::from_data(data, &state.value().device()))
+            }
         }
     }
 
@@ -100,7 +103,10 @@ impl DeepLabV3 {
         check(&slots, manifest)?;
         let mut values = Vec::with_capacity(manifest.len());
         for (tensor, slot) in slots {
-            values.extend(slot.read().map_err(|fault| ModelError::Unreadable { tensor, fault })?);
+            values.extend(
+                slot.read()
+                    .map_err(|fault| ModelError::Unreadable { tensor, fault })?,
+            );
         }
         Ok(Parameters::new(Arc::clone(manifest), values)?)
     }
@@ -108,27 +114,67 @@ impl DeepLabV3 {
     /// Every tensor under torchvision's name, in the manifest's order.
     fn slots(&mut self) -> Vec<(String, Slot<'_>)> {
         let mut slots = Vec::new();
-        let Self { backbone, classifier, .. } = self;
-        push(&mut slots, STEM.trim_end_matches(".weight"), "backbone.bn1", &mut backbone.stem);
+        let Self {
+            backbone,
+            classifier,
+            ..
+        } = self;
+        push(
+            &mut slots,
+            STEM.trim_end_matches(".weight"),
+            "backbone.bn1",
+            &mut backbone.stem,
+        );
         for block in &mut backbone.blocks {
             let name = &block.name;
             for (number, conv) in (1..).zip(&mut block.convs) {
-                push(&mut slots, &format!("{name}.conv{number}"), &format!("{name}.bn{number}"), conv);
+                push(
+                    &mut slots,
+                    &format!("{name}.conv{number}"),
+                    &format!("{name}.bn{number}"),
+                    conv,
+                );
             }
             if let Some(conv) = &mut block.downsample {
-                push(&mut slots, &format!("{name}.downsample.0"), &format!("{name}.downsample.1"), conv);
+                push(
+                    &mut slots,
+                    &format!("{name}.downsample.0"),
+                    &format!("{name}.downsample.1"),
+                    conv,
+                );
             }
         }
         let pyramid = "classifier.0";
         let pooling = classifier.branches.len();
         for (index, conv) in classifier.branches.iter_mut().enumerate() {
-            push(&mut slots, &format!("{pyramid}.convs.{index}.0"), &format!("{pyramid}.convs.{index}.1"), conv);
+            push(
+                &mut slots,
+                &format!("{pyramid}.convs.{index}.0"),
+                &format!("{pyramid}.convs.{index}.1"),
+                conv,
+            );
         }
-        let names = [format!("{pyramid}.convs.{pooling}.1"), format!("{pyramid}.convs.{pooling}.2")];
+        let names = [
+            format!("{pyramid}.convs.{pooling}.1"),
+            format!("{pyramid}.convs.{pooling}.2"),
+        ];
         push(&mut slots, &names[0], &names[1], &mut classifier.pooling);
-        push(&mut slots, &format!("{pyramid}.project.0"), &format!("{pyramid}.project.1"), &mut classifier.project);
-        push(&mut slots, "classifier.1", "classifier.2", &mut classifier.conv);
-        slots.push((format!("{CLASSIFIER}.weight"), Slot::Kernel(&mut classifier.classifier.weight)));
+        push(
+            &mut slots,
+            &format!("{pyramid}.project.0"),
+            &format!("{pyramid}.project.1"),
+            &mut classifier.project,
+        );
+        push(
+            &mut slots,
+            "classifier.1",
+            "classifier.2",
+            &mut classifier.conv,
+        );
+        slots.push((
+            format!("{CLASSIFIER}.weight"),
+            Slot::Kernel(&mut classifier.classifier.weight),
+        ));
         if let Some(bias) = &mut classifier.classifier.bias {
             slots.push((format!("{CLASSIFIER}.bias"), Slot::Vector(bias)));
         }
@@ -143,7 +189,11 @@ fn push<'a>(slots: &mut Vec<(String, Slot<'a>)>, conv: &str, norm: &str, layer: 
         Norm::Batch(batch) => {
             slot(norm, "weight", Slot::Vector(&mut batch.weight));
             slot(norm, "bias", Slot::Vector(&mut batch.bias));
-            slot(norm, "running_mean", Slot::Statistic(&mut batch.running_mean));
+            slot(
+                norm,
+                "running_mean",
+                Slot::Statistic(&mut batch.running_mean),
+            );
             slot(norm, "running_var", Slot::Statistic(&mut batch.running_var));
         }
         Norm::Group(group) => {
@@ -160,11 +210,19 @@ fn push<'a>(slots: &mut Vec<(String, Slot<'a>)>, conv: &str, norm: &str, layer: 
 fn check(slots: &[(String, Slot<'_>)], manifest: &Manifest) -> Result<(), ModelError> {
     let words = |name: &str, shape: &[usize]| format!("{name} {shape:?}");
     for index in 0..slots.len().max(manifest.tensors.len()) {
-        let expected = slots.get(index).map(|(name, slot)| words(name, &slot.shape()));
-        let found = manifest.tensors.get(index).map(|TensorSpec { name, shape, .. }| words(name, shape));
+        let expected = slots
+            .get(index)
+            .map(|(name, slot)| words(name, &slot.shape()));
+        let found = manifest
+            .tensors
+            .get(index)
+            .map(|TensorSpec { name, shape, .. }| words(name, shape));
         if expected != found {
             let word = |side: Option<String>| side.unwrap_or_else(|| "none".into());
-            return Err(ModelError::Mismatch { expected: word(expected), found: word(found) });
+            return Err(ModelError::Mismatch {
+                expected: word(expected),
+                found: word(found),
+            });
         }
     }
     Ok(())

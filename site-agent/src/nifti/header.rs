@@ -57,8 +57,8 @@ impl Kind {
 pub(super) enum Offset {
     /// At this byte.
     At(usize),
-    /// `vox_offset` lies inside the header: the length of the file decides whether they begin right after it or
-    /// after the extension flag. Writers are known to leave 0 there.
+    /// `vox_offset` lies inside the header: the length of the file decides whether they begin right
+    /// after it or after the extension flag. Writers are known to leave 0 there.
     ByLength(f32),
 }
 
@@ -90,12 +90,25 @@ struct Bytes<'a> {
 impl Bytes<'_> {
     fn pair(&self, at: usize) -> i16 {
         let bytes = [self.head[at], self.head[at + 1]];
-        if self.little { i16::from_le_bytes(bytes) } else { i16::from_be_bytes(bytes) }
+        if self.little {
+            i16::from_le_bytes(bytes)
+        } else {
+            i16::from_be_bytes(bytes)
+        }
     }
 
     fn real(&self, at: usize) -> f32 {
-        let bytes = [self.head[at], self.head[at + 1], self.head[at + 2], self.head[at + 3]];
-        if self.little { f32::from_le_bytes(bytes) } else { f32::from_be_bytes(bytes) }
+        let bytes = [
+            self.head[at],
+            self.head[at + 1],
+            self.head[at + 2],
+            self.head[at + 3],
+        ];
+        if self.little {
+            f32::from_le_bytes(bytes)
+        } else {
+            f32::from_be_bytes(bytes)
+        }
     }
 
     fn reals<const N: usize>(&self, at: usize) -> [f32; N] {
@@ -106,9 +119,15 @@ impl Bytes<'_> {
 impl Header {
     /// Checks the first bytes of an unpacked file.
     pub(super) fn check(file: &[u8]) -> Result<Self, NiftiError> {
-        let truncated = NiftiError::Truncated { expected: HEADER as u64, found: file.len() as u64 };
+        let truncated = NiftiError::Truncated {
+            expected: HEADER as u64,
+            found: file.len() as u64,
+        };
         let head: &[u8; HEADER] = file.first_chunk().ok_or(truncated)?;
-        let bytes = Bytes { head, little: byte_order(head)? };
+        let bytes = Bytes {
+            head,
+            little: byte_order(head)?,
+        };
         let dims = dimensions(&bytes)?;
         let (datatype, bitpix) = (bytes.pair(70), bytes.pair(72));
         let kind = Kind::of(datatype).ok_or(NiftiError::VoxelType(datatype))?;
@@ -173,7 +192,10 @@ fn byte_order(head: &[u8; HEADER]) -> Result<bool, NiftiError> {
 fn dimensions(bytes: &Bytes) -> Result<[u16; 3], NiftiError> {
     let dim: [i16; 8] = std::array::from_fn(|i| bytes.pair(40 + 2 * i));
     let refused = || NiftiError::Dimensions(dim.to_vec());
-    let count = usize::try_from(dim[0]).ok().filter(|n| (3..=7).contains(n)).ok_or_else(refused)?;
+    let count = usize::try_from(dim[0])
+        .ok()
+        .filter(|n| (3..=7).contains(n))
+        .ok_or_else(refused)?;
     if dim[1..=3].iter().any(|&n| n < 1) || dim[4..=count.max(3)].iter().any(|&n| n > 1) {
         return Err(refused());
     }
@@ -190,7 +212,11 @@ fn offset(stored: f32) -> Result<Offset, NiftiError> {
         return Ok(Offset::ByLength(stored));
     }
     let possible = stored.fract() == 0.0 && (FIRST_VOXEL as f32..=MAX_OFFSET).contains(&stored);
-    if possible { Ok(Offset::At(stored as usize)) } else { Err(NiftiError::Offset(stored)) }
+    if possible {
+        Ok(Offset::At(stored as usize))
+    } else {
+        Err(NiftiError::Offset(stored))
+    }
 }
 
 /// No scaling for a slope of zero or one that is not a number, as the standard and nibabel have it.

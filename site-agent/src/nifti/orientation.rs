@@ -1,15 +1,16 @@
 //! Where a stored grid lies in the patient, and the walk from stored to canonical voxel order.
 //!
-//! Canonical is RAS+: width grows to the patient's right, height to the front, depth to the top. Oblique grids are
-//! turned to their nearest axes, never resampled, as nibabel's `as_closest_canonical` does.
+//! Canonical is RAS+: width grows to the patient's right, height to the front, depth to the top.
+//! Oblique grids are turned to their nearest axes, never resampled, as nibabel's
+//! `as_closest_canonical` does.
 
 use super::forms::{Placed, place};
 use super::header::{Header, Offset};
 use super::{NiftiError, Warning};
 use protocol::case::Grid;
 
-/// Rows x, y, z (right, front, top in millimetres) of a voxel-to-patient map; the fourth column is the first
-/// voxel's place.
+/// Rows x, y, z (right, front, top in millimetres) of a voxel-to-patient map; the fourth column is
+/// the first voxel's place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine(pub [[f64; 4]; 3]);
 
@@ -20,7 +21,8 @@ pub enum Form {
     Sform,
     /// The quaternion.
     Qform,
-    /// Neither: spacing only, the first axis taken to run to the patient's left as nibabel and SPM do.
+    /// Neither: spacing only, the first axis taken to run to the patient's left as nibabel and SPM
+    /// do.
     Spacing,
 }
 
@@ -86,13 +88,14 @@ pub(super) struct Walk {
 impl Source {
     /// The grid of a new volume, its centre at the origin.
     ///
-    /// `orientation` names the direction in which each stored axis grows, fastest first, by the patient's `R`ight or
-    /// `L`eft, `A`nterior or `P`osterior, `S`uperior or `I`nferior: `"RAS"`, `"LPI"`, or `"ASL"` for a sagittal
-    /// series. `form` says which affine the header will carry.
+    /// `orientation` names the direction in which each stored axis grows, fastest first, by the
+    /// patient's `R`ight or `L`eft, `A`nterior or `P`osterior, `S`uperior or `I`nferior: `"RAS"`,
+    /// `"LPI"`, or `"ASL"` for a sagittal series. `form` says which affine the header will carry.
     ///
     /// # Errors
-    /// [`NiftiError::Affine`] for an orientation that does not name three axes or a spacing that is not positive,
-    /// [`NiftiError::Dimensions`] or [`NiftiError::TooLarge`] for a grid that a file cannot hold.
+    /// [`NiftiError::Affine`] for an orientation that does not name three axes or a spacing that is
+    /// not positive, [`NiftiError::Dimensions`] or [`NiftiError::TooLarge`] for a grid that a file
+    /// cannot hold.
     pub fn new(grid: &Grid, orientation: &str, form: Form) -> Result<Self, NiftiError> {
         let axes = Axes::named(orientation).ok_or(NiftiError::Affine)?;
         let (sides, spacing) = (reverse(grid.dims), reverse(grid.spacing_mm));
@@ -121,7 +124,13 @@ impl Source {
             qform_code: i16::from(form == Form::Qform),
             sform_code: i16::from(form == Form::Sform),
             quaternion,
-            srow: rows.map(|row| if form == Form::Sform { row.map(|value| value as f32) } else { [0.0; 4] }),
+            srow: rows.map(|row| {
+                if form == Form::Sform {
+                    row.map(|value| value as f32)
+                } else {
+                    [0.0; 4]
+                }
+            }),
         };
         if grid.voxels() > super::MAX_VOXELS {
             return Err(NiftiError::TooLarge(grid.dims));
@@ -131,7 +140,12 @@ impl Source {
 
     /// Places what a checked header describes, and says what is odd about it.
     pub(super) fn of(header: &Header) -> Result<(Self, Vec<Warning>), NiftiError> {
-        let Placed { form, affine, axes, warnings } = place(header)?;
+        let Placed {
+            form,
+            affine,
+            axes,
+            warnings,
+        } = place(header)?;
         let source = Self {
             dims: header.dims,
             pixdim: header.pixdim,
@@ -182,23 +196,36 @@ impl Source {
         Affine(canonical)
     }
 
-    /// Whether both grids hold the same voxels at the same places: the same canonical dimensions, and no corner
-    /// further apart than a tenth of the smallest spacing.
+    /// Whether both grids hold the same voxels at the same places: the same canonical dimensions,
+    /// and no corner further apart than a tenth of the smallest spacing.
     #[must_use]
     pub fn same_place(&self, other: &Self) -> bool {
         let (mine, theirs) = (self.grid(), other.grid());
         if mine.dims != theirs.dims {
             return false;
         }
-        let tolerance = f64::from(mine.spacing_mm.iter().copied().fold(f32::INFINITY, f32::min)) / 10.0;
+        let tolerance = f64::from(
+            mine.spacing_mm
+                .iter()
+                .copied()
+                .fold(f32::INFINITY, f32::min),
+        ) / 10.0;
         let last = reverse(mine.dims).map(|n| (n - 1) as f64);
-        self.canonical_affine().apart(&other.canonical_affine(), last) <= tolerance
+        self.canonical_affine()
+            .apart(&other.canonical_affine(), last)
+            <= tolerance
     }
 
     /// For each voxel in stored order its place in canonical order.
     pub(super) fn walk(&self) -> Walk {
         let sides = self.dims.map(usize::from);
-        let mut walk = Walk { at: 0, steps: [0; 3], dims: sides, done: [0; 3], left: sides.iter().product() };
+        let mut walk = Walk {
+            at: 0,
+            steps: [0; 3],
+            dims: sides,
+            done: [0; 3],
+            left: sides.iter().product(),
+        };
         let mut stride = 1;
         for axis in 0..3 {
             let stored = self.axes.stored[axis];
@@ -216,43 +243,77 @@ impl Source {
 /// For people who have to find out why two series do not lie on one grid.
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Grid { dims: [d, h, w], spacing_mm: [sd, sh, sw] } = self.grid();
+        let Grid {
+            dims: [d, h, w],
+            spacing_mm: [sd, sh, sw],
+        } = self.grid();
         let [x, y, z] = self.canonical_affine().0.map(|row| row[3]);
-        write!(f, "{w} x {h} x {d} voxels of {sw:.3} x {sh:.3} x {sd:.3} mm, first at ({x:.2}, {y:.2}, {z:.2}) mm")
+        write!(
+            f,
+            "{w} x {h} x {d} voxels of {sw:.3} x {sh:.3} x {sd:.3} mm, first at ({x:.2}, {y:.2}, {z:.2}) mm"
+        )
     }
 }
 
 impl Affine {
     /// How long a step along each voxel axis is.
     pub(super) fn lengths(&self) -> [f64; 3] {
-        [0, 1, 2].map(|axis| self.0.iter().map(|row| row[axis] * row[axis]).sum::<f64>().sqrt())
+        [0, 1, 2].map(|axis| {
+            self.0
+                .iter()
+                .map(|row| row[axis] * row[axis])
+                .sum::<f64>()
+                .sqrt()
+        })
     }
 
-    /// The largest distance between the same corner by two affines; `last` is the far corner's index.
+    /// The largest distance between the same corner by two affines; `last` is the far corner's
+    /// index.
     pub(super) fn apart(&self, other: &Self, last: [f64; 3]) -> f64 {
         let mut most = 0.0f64;
         for corner in 0..8usize {
-            let at = [0, 1, 2].map(|axis| if corner >> axis & 1 == 1 { last[axis] } else { 0.0 });
+            let at = [0, 1, 2].map(|axis| {
+                if corner >> axis & 1 == 1 {
+                    last[axis]
+                } else {
+                    0.0
+                }
+            });
             let (p, q) = (self.apply(at), other.apply(at));
-            most = most.max(p.iter().zip(q).map(|(p, q)| (p - q) * (p - q)).sum::<f64>().sqrt());
+            most = most.max(
+                p.iter()
+                    .zip(q)
+                    .map(|(p, q)| (p - q) * (p - q))
+                    .sum::<f64>()
+                    .sqrt(),
+            );
         }
         most
     }
 
     fn apply(&self, at: [f64; 3]) -> [f64; 3] {
-        self.0.map(|row| row[0] * at[0] + row[1] * at[1] + row[2] * at[2] + row[3])
+        self.0
+            .map(|row| row[0] * at[0] + row[1] * at[1] + row[2] * at[2] + row[3])
     }
 }
 
 impl Axes {
-    /// The stored axis nearest to each of the patient's, the clearest first. `None` without a proper grid.
+    /// The stored axis nearest to each of the patient's, the clearest first. `None` without a
+    /// proper grid.
     pub(super) fn nearest(affine: &Affine) -> Option<Self> {
         let (rows, lengths) = (&affine.0, affine.lengths());
         let cosine = |world: usize, stored: usize| rows[world][stored] / lengths[stored];
-        let clearest = |stored: usize| (0..3).map(|world| cosine(world, stored).abs()).fold(0.0, f64::max);
+        let clearest = |stored: usize| {
+            (0..3)
+                .map(|world| cosine(world, stored).abs())
+                .fold(0.0, f64::max)
+        };
         let mut order = [0, 1, 2];
         order.sort_by(|&a, &b| clearest(b).total_cmp(&clearest(a)));
-        let mut axes = Self { stored: [usize::MAX; 3], reversed: [false; 3] };
+        let mut axes = Self {
+            stored: [usize::MAX; 3],
+            reversed: [false; 3],
+        };
         for stored in order {
             let mut best: Option<usize> = None;
             for world in (0..3).filter(|&world| axes.stored[world] == usize::MAX) {
@@ -278,7 +339,10 @@ impl Axes {
 
     /// By three letters, one of each pair.
     fn named(orientation: &str) -> Option<Self> {
-        let mut axes = Self { stored: [usize::MAX; 3], reversed: [false; 3] };
+        let mut axes = Self {
+            stored: [usize::MAX; 3],
+            reversed: [false; 3],
+        };
         for (stored, letter) in orientation.chars().enumerate() {
             let (world, reversed) = match letter {
                 'R' => (0, false),
@@ -328,7 +392,12 @@ fn reverse<T: Copy>(of: [T; 3]) -> [T; 3] {
 
 /// `pixdim[0]` and the quaternion of a signed permutation (nifti1_io's `nifti_mat44_to_quatern`).
 fn quaternion_of(rows: &[[f64; 4]; 3]) -> (f32, [f32; 6]) {
-    let length = |column: usize| rows.iter().map(|row| row[column].abs()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    let length = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].abs())
+            .fold(0.0, f64::max)
+            .max(f64::MIN_POSITIVE)
+    };
     let mut r = [0, 1, 2].map(|world| [0, 1, 2].map(|column| rows[world][column] / length(column)));
     let cross = |a: usize, b: usize| r[0][a] * r[1][b] - r[0][b] * r[1][a];
     let determinant = r[2][2] * cross(0, 1) - r[2][1] * cross(0, 2) + r[2][0] * cross(1, 2);
@@ -337,7 +406,11 @@ fn quaternion_of(rows: &[[f64; 4]; 3]) -> (f32, [f32; 6]) {
     let trace = r[0][0] + r[1][1] + r[2][2] + 1.0;
     let [b, c, d] = if trace > 0.5 {
         let a = 0.5 * trace.sqrt();
-        [(r[2][1] - r[1][2]) / (4.0 * a), (r[0][2] - r[2][0]) / (4.0 * a), (r[1][0] - r[0][1]) / (4.0 * a)]
+        [
+            (r[2][1] - r[1][2]) / (4.0 * a),
+            (r[0][2] - r[2][0]) / (4.0 * a),
+            (r[1][0] - r[0][1]) / (4.0 * a),
+        ]
     } else {
         let on = [0, 1, 2].map(|i: usize| 1.0 + r[i][i] * 2.0 - (r[0][0] + r[1][1] + r[2][2]));
         let k = (0..3).fold(0, |best, i| if on[i] > on[best] { i } else { best });
@@ -345,8 +418,15 @@ fn quaternion_of(rows: &[[f64; 4]; 3]) -> (f32, [f32; 6]) {
         let mut turn = [0, 1, 2].map(|i: usize| 0.25 * (r[k][i] + r[i][k]) / whole);
         turn[k] = whole;
         let (next, after) = ((k + 1) % 3, (k + 2) % 3);
-        let sign = if r[after][next] - r[next][after] < 0.0 { -1.0 } else { 1.0 };
+        let sign = if r[after][next] - r[next][after] < 0.0 {
+            -1.0
+        } else {
+            1.0
+        };
         turn.map(|value| value * sign)
     };
-    (hand as f32, [b, c, d, rows[0][3], rows[1][3], rows[2][3]].map(|value| value as f32))
+    (
+        hand as f32,
+        [b, c, d, rows[0][3], rows[1][3], rows[2][3]].map(|value| value as f32),
+    )
 }

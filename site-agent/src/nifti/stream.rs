@@ -1,4 +1,5 @@
-//! The unpacked bytes of a file, in constant memory: gzip's members one after the other, each checksum compared.
+//! The unpacked bytes of a file, in constant memory: gzip's members one after the other, each
+//! checksum compared.
 
 use super::NiftiError;
 use flate2::bufread::GzDecoder;
@@ -7,7 +8,8 @@ use std::io::{self, BufRead, Read};
 /// How gzip's members begin.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// What may lie behind the voxels of a compressed file: to compare its checksum all of it is unpacked.
+/// What may lie behind the voxels of a compressed file: to compare its checksum all of it is
+/// unpacked.
 const MAX_TAIL: u64 = 1 << 30;
 
 /// A file, read from its start to its end.
@@ -48,8 +50,16 @@ impl<'a> Unpacked<'a> {
     /// Whether a file is compressed is told by its content.
     pub(super) fn new(mut file: Box<dyn BufRead + 'a>) -> io::Result<Self> {
         let packed = file.fill_buf()?.starts_with(&GZIP);
-        let state = if packed { State::Packed(GzDecoder::new(file)) } else { State::Plain(file) };
-        Ok(Self { state, passed: 0, junk: false })
+        let state = if packed {
+            State::Packed(GzDecoder::new(file))
+        } else {
+            State::Plain(file)
+        };
+        Ok(Self {
+            state,
+            passed: 0,
+            junk: false,
+        })
     }
 
     pub(super) fn is_packed(&self) -> bool {
@@ -66,7 +76,12 @@ impl<'a> Unpacked<'a> {
         let mut filled = 0;
         while filled < out.len() {
             match self.read(&mut out[filled..]) {
-                Ok(0) | Err(Break::Cut) => return Err(NiftiError::Truncated { expected: end, found: self.passed }),
+                Ok(0) | Err(Break::Cut) => {
+                    return Err(NiftiError::Truncated {
+                        expected: end,
+                        found: self.passed,
+                    });
+                }
                 Ok(count) => filled += count,
                 Err(Break::Damaged(error)) => return Err(NiftiError::Damaged(error.to_string())),
                 Err(Break::Disk(error)) => return Err(error.into()),
@@ -86,8 +101,8 @@ impl<'a> Unpacked<'a> {
         Ok(())
     }
 
-    /// Reads a compressed file to its end, where its checksum is compared. What follows the voxels of a file that is
-    /// not compressed is of no use and is not read.
+    /// Reads a compressed file to its end, where its checksum is compared. What follows the voxels
+    /// of a file that is not compressed is of no use and is not read.
     pub(super) fn finish(&mut self) -> Result<(), NiftiError> {
         if let State::Plain(_) = self.state {
             return Ok(());
@@ -129,8 +144,8 @@ impl<'a> Unpacked<'a> {
         }
     }
 
-    /// Looks at what follows a finished member: zeros, which pad blocks of tapes and object stores, another member, or
-    /// something else. As gzip and Python's gzip do.
+    /// Looks at what follows a finished member: zeros, which pad blocks of tapes and object stores,
+    /// another member, or something else. As gzip and Python's gzip do.
     fn next_member(&mut self, mut file: Box<dyn BufRead + 'a>) -> Result<(), Break> {
         loop {
             let buffer = file.fill_buf().map_err(Break::Disk)?;

@@ -7,7 +7,10 @@ use std::sync::LazyLock;
 mod files;
 mod odd;
 
-const GRID: Grid = Grid { dims: [3, 4, 5], spacing_mm: [2.0, 1.0, 0.5] };
+const GRID: Grid = Grid {
+    dims: [3, 4, 5],
+    spacing_mm: [2.0, 1.0, 0.5],
+};
 
 #[test]
 fn a_volume_comes_back_in_every_orientation_and_form() {
@@ -82,17 +85,36 @@ fn every_kind_of_file_reads_as_nibabel_reads_it() {
     for (name, expected) in expected {
         let volume = read(&folder.join(&name)).unwrap();
         assert_eq!(volume.grid.dims, expected.dims, "{name}");
-        assert_eq!(format!("{:?}", volume.source.form()), expected.form, "{name}");
+        assert_eq!(
+            format!("{:?}", volume.source.form()),
+            expected.form,
+            "{name}"
+        );
         for (mine, theirs) in volume.grid.spacing_mm.iter().zip(expected.spacing_mm) {
-            assert!(close((*mine).into(), theirs.into(), 1e-5), "{name}: {mine} {theirs}");
+            assert!(
+                close((*mine).into(), theirs.into(), 1e-5),
+                "{name}: {mine} {theirs}"
+            );
         }
         let affine = volume.source.canonical_affine();
-        for (mine, theirs) in affine.0.iter().flatten().zip(expected.affine.iter().flatten()) {
-            assert!(close(*mine, *theirs, 1e-5), "{name}: {affine:?} {:?}", expected.affine);
+        for (mine, theirs) in affine
+            .0
+            .iter()
+            .flatten()
+            .zip(expected.affine.iter().flatten())
+        {
+            assert!(
+                close(*mine, *theirs, 1e-5),
+                "{name}: {affine:?} {:?}",
+                expected.affine
+            );
         }
         assert_eq!(volume.values.len(), expected.values.len());
         for (mine, theirs) in volume.values.iter().zip(&expected.values) {
-            assert!(close((*mine).into(), (*theirs).into(), 1e-6), "{name}: {mine} {theirs}");
+            assert!(
+                close((*mine).into(), (*theirs).into(), 1e-6),
+                "{name}: {mine} {theirs}"
+            );
         }
     }
 }
@@ -111,7 +133,11 @@ fn a_result_keeps_the_grid_affine_and_codes_of_its_source() {
         if stored.starts_with(&348i32.to_le_bytes()) {
             // Dimensions, spacing, codes, quaternion and rows as they stood, byte by byte.
             let written = std::fs::read(&path).unwrap();
-            assert_eq!((&written[42..48], &written[76..92]), (&stored[42..48], &stored[76..92]), "{name}");
+            assert_eq!(
+                (&written[42..48], &written[76..92]),
+                (&stored[42..48], &stored[76..92]),
+                "{name}"
+            );
             assert_eq!(written[252..328], stored[252..328], "{name}");
         }
     }
@@ -126,7 +152,11 @@ fn a_result_carries_no_text_of_the_original_header() {
     let volume = parse(&file).unwrap();
     let folder = tempfile::tempdir().unwrap();
     write_u8(&folder.path().join("a.nii"), &[1; 60], &volume.source).unwrap();
-    assert!(!std::fs::read(folder.path().join("a.nii")).unwrap().contains(&b'X'));
+    assert!(
+        !std::fs::read(folder.path().join("a.nii"))
+            .unwrap()
+            .contains(&b'X')
+    );
 }
 
 #[test]
@@ -144,37 +174,98 @@ fn a_file_that_breaks_off_is_refused_wherever_it_breaks() {
     let checksum = wrong.len() - 6;
     wrong[checksum] ^= 1;
     let refused = parse(&wrong).unwrap_err();
-    assert!(matches!(refused, NiftiError::Damaged(_)) && refused.to_string().contains("checksum"), "{refused}");
+    assert!(
+        matches!(refused, NiftiError::Damaged(_)) && refused.to_string().contains("checksum"),
+        "{refused}"
+    );
     // Cut inside the checksum: every voxel is there, and the words say so.
-    assert!(matches!(parse(&packed[..packed.len() - 3]), Err(NiftiError::Unfinished)));
+    assert!(matches!(
+        parse(&packed[..packed.len() - 3]),
+        Err(NiftiError::Unfinished)
+    ));
     let half = parse(&packed[..packed.len() / 2]).unwrap_err();
-    assert!(matches!(half, NiftiError::Truncated { expected: 348 | 412, found } if found < 412), "{half}");
+    assert!(
+        matches!(half, NiftiError::Truncated { expected: 348 | 412, found } if found < 412),
+        "{half}"
+    );
 }
 
 #[test]
 fn headers_that_contradict_themselves_are_refused() {
     let short = |value: i16| value.to_le_bytes();
-    assert!(matches!(changed(72, &short(16)), Err(NiftiError::BitsPerVoxel { datatype: 2, bitpix: 16 })));
+    assert!(matches!(
+        changed(72, &short(16)),
+        Err(NiftiError::BitsPerVoxel {
+            datatype: 2,
+            bitpix: 16
+        })
+    ));
     for code in [0, 1, 32, 128, 1536, 1792, 2304, -4, 3] {
-        assert!(matches!(changed(70, &short(code)), Err(NiftiError::VoxelType(found)) if found == code));
+        assert!(
+            matches!(changed(70, &short(code)), Err(NiftiError::VoxelType(found)) if found == code)
+        );
     }
-    for offset in [1.0, 100.0, 351.0, 352.5, -352.0, f32::NAN, f32::INFINITY, 1e30] {
-        assert!(matches!(changed(108, &offset.to_le_bytes()), Err(NiftiError::Offset(_))), "{offset}");
+    for offset in [
+        1.0,
+        100.0,
+        351.0,
+        352.5,
+        -352.0,
+        f32::NAN,
+        f32::INFINITY,
+        1e30,
+    ] {
+        assert!(
+            matches!(
+                changed(108, &offset.to_le_bytes()),
+                Err(NiftiError::Offset(_))
+            ),
+            "{offset}"
+        );
     }
-    assert!(matches!(changed(108, &368f32.to_le_bytes()), Err(NiftiError::Truncated { .. })));
-    for dim in [[0, 5, 4, 3], [2, 5, 4, 3], [8, 5, 4, 3], [-1, 5, 4, 3], [3, 0, 4, 3], [3, 5, -4, 3]] {
-        assert!(matches!(changed(40, &dim.map(short).concat()), Err(NiftiError::Dimensions(_))), "{dim:?}");
+    assert!(matches!(
+        changed(108, &368f32.to_le_bytes()),
+        Err(NiftiError::Truncated { .. })
+    ));
+    for dim in [
+        [0, 5, 4, 3],
+        [2, 5, 4, 3],
+        [8, 5, 4, 3],
+        [-1, 5, 4, 3],
+        [3, 0, 4, 3],
+        [3, 5, -4, 3],
+    ] {
+        assert!(
+            matches!(
+                changed(40, &dim.map(short).concat()),
+                Err(NiftiError::Dimensions(_))
+            ),
+            "{dim:?}"
+        );
     }
-    assert!(matches!(changed(40, &[4, 5, 4, 3, 2].map(short).concat()), Err(NiftiError::Dimensions(_))));
-    assert!(matches!(changed(40, &[5, 5, 4, 3, 1, 3].map(short).concat()), Err(NiftiError::Dimensions(_))));
-    for one in [[4, 5, 4, 3, 0, 9, 9, 9], [4, 5, 4, 3, -1, 0, 0, 0], [7, 5, 4, 3, 1, 0, 1, 0], [3, 5, 4, 3, 9, 9, 9, 9]]
-    {
+    assert!(matches!(
+        changed(40, &[4, 5, 4, 3, 2].map(short).concat()),
+        Err(NiftiError::Dimensions(_))
+    ));
+    assert!(matches!(
+        changed(40, &[5, 5, 4, 3, 1, 3].map(short).concat()),
+        Err(NiftiError::Dimensions(_))
+    ));
+    for one in [
+        [4, 5, 4, 3, 0, 9, 9, 9],
+        [4, 5, 4, 3, -1, 0, 0, 0],
+        [7, 5, 4, 3, 1, 0, 1, 0],
+        [3, 5, 4, 3, 9, 9, 9, 9],
+    ] {
         assert!(changed(40, &one.map(short).concat()).is_ok(), "{one:?}");
     }
     let absurd = [3, 32767, 32767, 32767].map(short).concat();
     assert!(matches!(changed(40, &absurd), Err(NiftiError::TooLarge(_))));
     let scaling = [2f32, f32::NAN].map(f32::to_le_bytes).concat();
-    assert!(matches!(changed(112, &scaling), Err(NiftiError::Scaling { .. })));
+    assert!(matches!(
+        changed(112, &scaling),
+        Err(NiftiError::Scaling { .. })
+    ));
 }
 
 #[test]
@@ -184,7 +275,10 @@ fn dimensions_beyond_the_bytes_cost_no_memory() {
     file[40..48].copy_from_slice(&[3i16, 16384, 16384, 1].map(i16::to_le_bytes).concat());
     file[70..74].copy_from_slice(&[64i16, 64].map(i16::to_le_bytes).concat());
     assert!(matches!(parse(&file), Err(NiftiError::Truncated { .. })));
-    assert!(matches!(parse(&packed(&file)), Err(NiftiError::Truncated { .. })));
+    assert!(matches!(
+        parse(&packed(&file)),
+        Err(NiftiError::Truncated { .. })
+    ));
 }
 
 #[test]
@@ -198,17 +292,46 @@ fn affines_that_place_no_grid_are_refused() {
     };
     let good = [1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1., 0.];
     assert!(sform(good).is_ok());
-    for (at, value) in [(0, 0.0), (5, f32::NAN), (3, f32::INFINITY), (10, 1e30), (1, 0.1), (1, 1.0), (2, -0.002)] {
+    for (at, value) in [
+        (0, 0.0),
+        (5, f32::NAN),
+        (3, f32::INFINITY),
+        (10, 1e30),
+        (1, 0.1),
+        (1, 1.0),
+        (2, -0.002),
+    ] {
         let mut bad = good;
         bad[at] = value;
-        assert!(matches!(sform(bad), Err(NiftiError::Unplaced { form: Form::Sform, .. })), "{at} {value}");
+        assert!(
+            matches!(
+                sform(bad),
+                Err(NiftiError::Unplaced {
+                    form: Form::Sform,
+                    ..
+                })
+            ),
+            "{at} {value}"
+        );
     }
     // Two stored axes along one of the patient's, and all three.
-    for flat in [[1., 1., 0., 0., 0., 0., 0., 0., 0., 0., 1., 0.], [1., 1., 1., 0., 1., 1., 1., 0., 1., 1., 1., 0.]] {
-        assert!(matches!(sform(flat), Err(NiftiError::Unplaced { fault: Fault::Flat, .. })));
+    for flat in [
+        [1., 1., 0., 0., 0., 0., 0., 0., 0., 0., 1., 0.],
+        [1., 1., 1., 0., 1., 1., 1., 0., 1., 1., 1., 0.],
+    ] {
+        assert!(matches!(
+            sform(flat),
+            Err(NiftiError::Unplaced {
+                fault: Fault::Flat,
+                ..
+            })
+        ));
     }
     for orientation in ["", "RA", "RAR", "RASS", "XYZ", "RLS", "ras"] {
-        assert!(Source::new(&GRID, orientation, Form::Sform).is_err(), "{orientation}");
+        assert!(
+            Source::new(&GRID, orientation, Form::Sform).is_err(),
+            "{orientation}"
+        );
     }
 }
 
@@ -217,8 +340,16 @@ fn files_of_other_formats_are_named() {
     for (bytes, word) in [(b"ni1\0", "second file"), (b"n+2\0", "magic")] {
         assert!(changed(344, bytes).unwrap_err().to_string().contains(word));
     }
-    assert!(changed(0, &540i32.to_le_bytes()).unwrap_err().to_string().contains("NIfTI-2"));
-    assert!(matches!(parse(b"DICM and so on"), Err(NiftiError::Truncated { .. })));
+    assert!(
+        changed(0, &540i32.to_le_bytes())
+            .unwrap_err()
+            .to_string()
+            .contains("NIfTI-2")
+    );
+    assert!(matches!(
+        parse(b"DICM and so on"),
+        Err(NiftiError::Truncated { .. })
+    ));
     assert!(matches!(parse(&[7; 4096]), Err(NiftiError::Format(_))));
 }
 

@@ -108,7 +108,11 @@ impl std::fmt::Display for Warning {
 pub(super) fn millimetres([x, y, z]: &[f64; 3]) -> String {
     let short = |mm: &f64| {
         let text = format!("{mm:.4}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
     };
     format!("{} x {} x {}", short(x), short(y), short(z))
 }

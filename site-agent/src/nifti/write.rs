@@ -6,13 +6,16 @@ use super::orientation::Source;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// Writes canonical values as 32-bit reals in the source's own voxel order, with its affine, codes and units;
-/// compressed when the name ends in `.gz`. The file appears whole or not at all.
+/// Writes canonical values as 32-bit reals in the source's own voxel order, with its affine, codes
+/// and units; compressed when the name ends in `.gz`. The file appears whole or not at all.
 ///
 /// # Errors
-/// [`NiftiError::Values`] when the values do not fill the grid, [`NiftiError::Io`] when the disk refuses.
+/// [`NiftiError::Values`] when the values do not fill the grid, [`NiftiError::Io`] when the disk
+/// refuses.
 pub fn write_f32(path: &Path, values: &[f32], source: &Source) -> Result<(), NiftiError> {
-    write(path, (16, 32), values, source, |value, bytes| bytes.extend_from_slice(&value.to_le_bytes()))
+    write(path, (16, 32), values, source, |value, bytes| {
+        bytes.extend_from_slice(&value.to_le_bytes())
+    })
 }
 
 /// As [`write_f32`], for masks and labels.
@@ -20,7 +23,9 @@ pub fn write_f32(path: &Path, values: &[f32], source: &Source) -> Result<(), Nif
 /// # Errors
 /// As [`write_f32`].
 pub fn write_u8(path: &Path, values: &[u8], source: &Source) -> Result<(), NiftiError> {
-    write(path, (2, 8), values, source, |value, bytes| bytes.push(value))
+    write(path, (2, 8), values, source, |value, bytes| {
+        bytes.push(value)
+    })
 }
 
 fn write<T: Copy>(
@@ -32,17 +37,24 @@ fn write<T: Copy>(
 ) -> Result<(), NiftiError> {
     let expected = source.grid().voxels();
     if values.len() != expected {
-        return Err(NiftiError::Values { expected, found: values.len() });
+        return Err(NiftiError::Values {
+            expected,
+            found: values.len(),
+        });
     }
-    let mut bytes = Vec::with_capacity(FIRST_VOXEL + expected * usize::from(kind.1.unsigned_abs()) / 8);
+    let mut bytes =
+        Vec::with_capacity(FIRST_VOXEL + expected * usize::from(kind.1.unsigned_abs()) / 8);
     bytes.extend_from_slice(&header(kind, source));
     for place in source.walk() {
         put(values[place], &mut bytes);
     }
-    let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+    let packed = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
     program::files::replace(path, |file| {
         if packed {
-            let mut packer = flate2::write::GzEncoder::new(BufWriter::new(file), flate2::Compression::fast());
+            let mut packer =
+                flate2::write::GzEncoder::new(BufWriter::new(file), flate2::Compression::fast());
             packer.write_all(&bytes)?;
             packer.finish()?.flush()
         } else {
@@ -72,7 +84,12 @@ fn header((datatype, bitpix): (i16, i16), source: &Source) -> [u8; FIRST_VOXEL] 
     put(123, &[source.units]);
     put(252, &source.qform_code.to_le_bytes());
     put(254, &source.sform_code.to_le_bytes());
-    for (i, value) in source.quaternion.iter().chain(source.srow.iter().flatten()).enumerate() {
+    for (i, value) in source
+        .quaternion
+        .iter()
+        .chain(source.srow.iter().flatten())
+        .enumerate()
+    {
         put(256 + 4 * i, &value.to_le_bytes());
     }
     put(344, b"n+1\0");

@@ -1,4 +1,5 @@
-//! The pictures in the site's work folder. They stay there, and so does the index that says whose they are.
+//! The pictures in the site's work folder. They stay there, and so does the index that says whose
+//! they are.
 
 use super::Overlays;
 use program::files;
@@ -66,13 +67,38 @@ pub(super) fn put(folder: &Path, case: u32, png: &[u8]) -> io::Result<String> {
 }
 
 /// Writes down whose the pictures are.
-pub(super) fn put_index(folder: &Path, threshold: f32, permitted: Overlays, entries: &[Entry]) -> io::Result<()> {
-    let pictures = entries.iter().map(|Entry { file, case, of, slice, background }| {
-        let Representative { rank, dice, .. } = *of;
-        Line { file, case, rank, dice, slice: *slice, background }
-    });
+pub(super) fn put_index(
+    folder: &Path,
+    threshold: f32,
+    permitted: Overlays,
+    entries: &[Entry],
+) -> io::Result<()> {
+    let pictures = entries.iter().map(
+        |Entry {
+             file,
+             case,
+             of,
+             slice,
+             background,
+         }| {
+            let Representative { rank, dice, .. } = *of;
+            Line {
+                file,
+                case,
+                rank,
+                dice,
+                slice: *slice,
+                background,
+            }
+        },
+    );
     let sent_to_the_coordinator = permitted == Overlays::Send;
-    let index = Index { legend: LEGEND, threshold, sent_to_the_coordinator, pictures: pictures.collect() };
+    let index = Index {
+        legend: LEGEND,
+        threshold,
+        sent_to_the_coordinator,
+        pictures: pictures.collect(),
+    };
     let text = serde_json::to_string_pretty(&index)?;
     files::replace(&folder.join(INDEX), |out| out.write_all(text.as_bytes()))
 }

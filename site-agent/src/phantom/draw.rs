@@ -1,5 +1,6 @@
-//! Draws and vectors for phantoms, from additions, products, quotients and square roots alone: IEEE 754 fixes those
-//! to the last bit, while a platform's `exp`, `ln`, `sin` may differ, and a cohort must be the same everywhere.
+//! Draws and vectors for phantoms, from additions, products, quotients and square roots alone: IEEE
+//! 754 fixes those to the last bit, while a platform's `exp`, `ln`, `sin` may differ, and a cohort
+//! must be the same everywhere.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -42,7 +43,8 @@ pub(super) fn chance(rng: &mut ChaCha8Rng, probability: f32) -> bool {
     rng.random::<f32>() < probability
 }
 
-/// Nearly standard normal: the sum of four uniform 16-bit numbers (Irwin-Hall), within 3.5 deviations.
+/// Nearly standard normal: the sum of four uniform 16-bit numbers (Irwin-Hall), within 3.5
+/// deviations.
 pub(super) fn normal(rng: &mut ChaCha8Rng) -> f32 {
     let bits: u64 = rng.random();
     let sum: u64 = (0..4).map(|i| bits >> (16 * i) & 0xffff).sum();
@@ -60,30 +62,57 @@ pub(super) fn direction(rng: &mut ChaCha8Rng) -> Point {
     }
 }
 
-/// Log-normal about `median` with the natural logarithm's deviation `spread`, held within `low..=high`.
-pub(super) fn log_normal(rng: &mut ChaCha8Rng, median: f32, spread: f32, low: f32, high: f32) -> f32 {
+/// Log-normal about `median` with the natural logarithm's deviation `spread`, held within
+/// `low..=high`.
+pub(super) fn log_normal(
+    rng: &mut ChaCha8Rng,
+    median: f32,
+    spread: f32,
+    low: f32,
+    high: f32,
+) -> f32 {
     (median * exponential(spread * normal(rng))).clamp(low, high)
 }
 
 /// A whole number: [`log_normal`] rounded.
-pub(super) fn count(rng: &mut ChaCha8Rng, median: f32, spread: f32, low: usize, high: usize) -> usize {
+pub(super) fn count(
+    rng: &mut ChaCha8Rng,
+    median: f32,
+    spread: f32,
+    low: usize,
+    high: usize,
+) -> usize {
     log_normal(rng, median, spread, low as f32, high as f32).round() as usize
 }
 
-/// A rotation by about `tilt` radians about a random axis (rows), from the unit quaternion `(1, tilt/2 * axis)`.
+/// A rotation by about `tilt` radians about a random axis (rows), from the unit quaternion `(1,
+/// tilt/2 * axis)`.
 pub(super) fn rotation(rng: &mut ChaCha8Rng, tilt: f32) -> [Point; 3] {
     let axis = direction(rng);
     let [x, y, z] = axis.map(|c| c * tilt * 0.5);
     let norm = (1.0 + x * x + y * y + z * z).sqrt();
     let [w, x, y, z] = [1.0, x, y, z].map(|c: f32| c / norm);
     [
-        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y)],
-        [2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x)],
-        [2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)],
+        [
+            1.0 - 2.0 * (y * y + z * z),
+            2.0 * (x * y - w * z),
+            2.0 * (x * z + w * y),
+        ],
+        [
+            2.0 * (x * y + w * z),
+            1.0 - 2.0 * (x * x + z * z),
+            2.0 * (y * z - w * x),
+        ],
+        [
+            2.0 * (x * z - w * y),
+            2.0 * (y * z + w * x),
+            1.0 - 2.0 * (x * x + y * y),
+        ],
     ]
 }
 
-/// `e^x` for small `x`: ten terms of the series at `x / 16`, squared four times. Within 1e-6 for |x| <= 4.
+/// `e^x` for small `x`: ten terms of the series at `x / 16`, squared four times. Within 1e-6 for
+/// |x| <= 4.
 fn exponential(x: f32) -> f32 {
     let step = f64::from(x) / 16.0;
     let (sum, _) = (1..=10).fold((1.0, 1.0), |(sum, term), n| {

@@ -38,50 +38,87 @@ struct Canvas {
     lesion: Vec<u8>,
 }
 
-/// Makes case `index` of a cohort. The same settings, site and index give the same bits, alone or among others, on
-/// any number of threads.
+/// Makes case `index` of a cohort. The same settings, site and index give the same bits, alone or
+/// among others, on any number of threads.
 #[must_use]
 pub fn examine(cohort: &Cohort, index: usize) -> Phantom {
     let scanner = Scanner::of(&cohort.scanner, cohort.seed, &cohort.site);
     let grid = cohort.grid(scanner.stretch);
     let case = format!("{}-{:04}", cohort.site, index + 1);
-    let mut rng = stream(cohort.seed, 0, &format!("{}/{case}", cohort.site), Purpose::Phantom);
+    let mut rng = stream(
+        cohort.seed,
+        0,
+        &format!("{}/{case}", cohort.site),
+        Purpose::Phantom,
+    );
     let patient = Patient::draw(&mut rng, &grid, &cohort.disease, scanner.enhancement);
     let mut canvas = Canvas::of(&patient, &scanner, grid);
     for (finding, patch) in rasterised(&patient, &grid) {
         canvas.paint(finding, &patch);
     }
     if cohort.brain_extracted {
-        canvas.signal.iter_mut().zip(&canvas.brain).filter(|(_, brain)| **brain < 0.5).for_each(|(s, _)| *s = [0.0; 4]);
+        canvas
+            .signal
+            .iter_mut()
+            .zip(&canvas.brain)
+            .filter(|(_, brain)| **brain < 0.5)
+            .for_each(|(s, _)| *s = [0.0; 4]);
     }
-    let acquisitions: [Acquisition; 4] = std::array::from_fn(|s| Acquisition::draw(&mut rng, &scanner, s));
+    let acquisitions: [Acquisition; 4] =
+        std::array::from_fn(|s| Acquisition::draw(&mut rng, &scanner, s));
     let plane = grid.dims[1] * grid.dims[2];
     let volumes = std::array::from_fn(|s| {
         let mut volume: Vec<f32> = canvas.signal.par_iter().map(|signal| signal[s]).collect();
-        volume.par_chunks_mut(plane).enumerate().for_each(|(z, slice)| {
-            // Each slice of each sequence has its own numbers, so threads cannot reorder them.
-            let mut noise = rng.clone();
-            noise.set_stream((1 + s * grid.dims[0] + z) as u64);
-            noise.set_word_pos(0);
-            acquisitions[s].take(slice, |i| place(&grid, z, i), &mut noise);
-            if cohort.brain_extracted {
-                slice.iter_mut().zip(&canvas.brain[z * plane..]).filter(|(_, b)| **b < 0.5).for_each(|(v, _)| *v = 0.0);
-            }
-        });
+        volume
+            .par_chunks_mut(plane)
+            .enumerate()
+            .for_each(|(z, slice)| {
+                // Each slice of each sequence has its own numbers, so threads cannot reorder them.
+                let mut noise = rng.clone();
+                noise.set_stream((1 + s * grid.dims[0] + z) as u64);
+                noise.set_word_pos(0);
+                acquisitions[s].take(slice, |i| place(&grid, z, i), &mut noise);
+                if cohort.brain_extracted {
+                    slice
+                        .iter_mut()
+                        .zip(&canvas.brain[z * plane..])
+                        .filter(|(_, b)| **b < 0.5)
+                        .for_each(|(v, _)| *v = 0.0);
+                }
+            });
         volume
     });
-    let brain = canvas.brain.iter().map(|&share| u8::from(share >= 0.5)).collect();
+    let brain = canvas
+        .brain
+        .iter()
+        .map(|&share| u8::from(share >= 0.5))
+        .collect();
     let diameters_mm = diameters(&patient);
-    Phantom { case, grid, orientation: scanner.orientation, volumes, brain, lesion: canvas.lesion, diameters_mm }
+    Phantom {
+        case,
+        grid,
+        orientation: scanner.orientation,
+        volumes,
+        brain,
+        lesion: canvas.lesion,
+        diameters_mm,
+    }
 }
 
 /// Every finding with the voxels it fills, in painting order.
 fn rasterised<'a>(patient: &'a Patient, grid: &Grid) -> Vec<(&'a Finding, Patch)> {
-    patient.findings.par_iter().map(|finding| (finding, Patch::of(&finding.shape, grid, &patient.lumps))).collect()
+    patient
+        .findings
+        .par_iter()
+        .map(|finding| (finding, Patch::of(&finding.shape, grid, &patient.lumps)))
+        .collect()
 }
 
 fn diameters(patient: &Patient) -> Vec<f32> {
-    let lesions = patient.findings.iter().filter(|finding| finding.kind == Kind::Lesion);
+    let lesions = patient
+        .findings
+        .iter()
+        .filter(|finding| finding.kind == Kind::Lesion);
     lesions
         .filter_map(|finding| match &finding.shape {
             Shape::Blob(blob) => Some(2.0 * blob.radius),
@@ -91,7 +128,10 @@ fn diameters(patient: &Patient) -> Vec<f32> {
 }
 
 fn place(grid: &Grid, z: usize, index: usize) -> Point {
-    world(grid, [z, index / grid.dims[2], index % grid.dims[2]].map(|v| v as f32))
+    world(
+        grid,
+        [z, index / grid.dims[2], index % grid.dims[2]].map(|v| v as f32),
+    )
 }
 
 impl Canvas {
@@ -103,7 +143,11 @@ impl Canvas {
             .into_par_iter()
             .map(|v| {
                 let sample = patient.head.at(place(&grid, v / plane, v % plane), edge_mm);
-                (scanner.signal(&sample.mixture), sample.brain, sample.mixture.share(Tissue::White))
+                (
+                    scanner.signal(&sample.mixture),
+                    sample.brain,
+                    sample.mixture.share(Tissue::White),
+                )
             })
             .collect();
         Self {
@@ -115,8 +159,8 @@ impl Canvas {
         }
     }
 
-    /// Lays a finding over what is there. A lesion is labelled where it fills half a voxel, or where it fills most
-    /// if it is too small for that.
+    /// Lays a finding over what is there. A lesion is labelled where it fills half a voxel, or
+    /// where it fills most if it is too small for that.
     fn paint(&mut self, finding: &Finding, patch: &Patch) {
         let most = patch.filled.iter().copied().fold(0.0, f32::max).min(0.5);
         for (offset, &filled) in patch.filled.iter().enumerate() {

@@ -15,7 +15,12 @@ pub(super) struct Field {
 impl Field {
     /// A field whose features are about `period_mm` across.
     pub(super) fn draw(rng: &mut ChaCha8Rng, period_mm: f32) -> Self {
-        Self { values: (0..SIDE * SIDE * SIDE).map(|_| uniform(rng, -1.0, 1.0)).collect(), period_mm }
+        Self {
+            values: (0..SIDE * SIDE * SIDE)
+                .map(|_| uniform(rng, -1.0, 1.0))
+                .collect(),
+            period_mm,
+        }
     }
 
     /// The field at a point, in -1..1.
@@ -34,7 +39,8 @@ impl Field {
     }
 }
 
-/// The next whole number below; `f32::floor` is a library call on the x86-64 baseline, and this is the hot path.
+/// The next whole number below; `f32::floor` is a library call on the x86-64 baseline, and this is
+/// the hot path.
 fn floor(c: f32) -> i32 {
     let near = c as i32;
     near - i32::from(c < near as f32)

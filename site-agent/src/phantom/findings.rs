@@ -1,4 +1,5 @@
-//! What a patient's head holds besides healthy tissue: vessels, lesions, and what can be taken for lesions.
+//! What a patient's head holds besides healthy tissue: vessels, lesions, and what can be taken for
+//! lesions.
 
 use super::draw::{Point, along, chance, count, direction, length, log_normal, minus, uniform};
 use super::field::Field;
@@ -57,16 +58,30 @@ struct Room<'a> {
 }
 
 impl Patient {
-    /// Draws a patient whose blobs lie within the grid. `enhancement` scales how far gadolinium takes effect.
-    pub(super) fn draw(rng: &mut ChaCha8Rng, grid: &Grid, disease: &Disease, enhancement: f32) -> Self {
+    /// Draws a patient whose blobs lie within the grid. `enhancement` scales how far gadolinium
+    /// takes effect.
+    pub(super) fn draw(
+        rng: &mut ChaCha8Rng,
+        grid: &Grid,
+        disease: &Disease,
+        enhancement: f32,
+    ) -> Self {
         let head = Head::draw(rng);
         let lumps = Field::draw(rng, 0.7);
         let mut findings = vessels::draw(rng, &head, disease.mimics);
-        let mut room = Room { head: &head, grid, taken: plexus(rng, &head, &mut findings) };
+        let mut room = Room {
+            head: &head,
+            grid,
+            taken: plexus(rng, &head, &mut findings),
+        };
         lesions(rng, &mut room, disease, enhancement, &mut findings);
         mimics(rng, &mut room, disease, enhancement, &mut findings);
         findings.sort_by_key(|finding| finding.kind);
-        Self { head, findings, lumps }
+        Self {
+            head,
+            findings,
+            lumps,
+        }
     }
 }
 
@@ -76,53 +91,111 @@ fn plexus(rng: &mut ChaCha8Rng, head: &Head, findings: &mut Vec<Finding>) -> Vec
             let centre = head.placed([side * 11.0, uniform(rng, -24.0, -16.0), 12.0]);
             let radius = uniform(rng, 2.5, 4.5);
             let shape = Shape::Blob(Blob::draw(rng, centre, radius, 0.25));
-            findings.push(Finding { kind: Kind::Plexus, shape, signal: tissue::PLEXUS });
+            findings.push(Finding {
+                kind: Kind::Plexus,
+                shape,
+                signal: tissue::PLEXUS,
+            });
             (centre, radius)
         })
         .to_vec()
 }
 
-fn lesions(rng: &mut ChaCha8Rng, room: &mut Room, disease: &Disease, enhancement: f32, findings: &mut Vec<Finding>) {
+fn lesions(
+    rng: &mut ChaCha8Rng,
+    room: &mut Room,
+    disease: &Disease,
+    enhancement: f32,
+    findings: &mut Vec<Finding>,
+) {
     let [fewest, median, most] = disease.lesions;
     for _ in 0..count(rng, median as f32, 0.9, fewest, most) {
         let across = diameter(rng, disease);
-        let Some(blob) = room.blob(rng, across) else { continue };
+        let Some(blob) = room.blob(rng, across) else {
+            continue;
+        };
         let across = 2.0 * blob.radius;
         if chance(rng, (0.25 + across / 25.0).min(0.95)) {
             findings.push(oedema(rng, &blob));
         }
         if across > 8.0 && chance(rng, 0.45) {
             let core = Shape::Blob(blob.scaled(uniform(rng, 0.45, 0.7)));
-            findings.push(Finding { kind: Kind::Necrosis, shape: core, signal: tissue::NECROSIS });
+            findings.push(Finding {
+                kind: Kind::Necrosis,
+                shape: core,
+                signal: tissue::NECROSIS,
+            });
         }
         let taken_up = uniform(rng, 0.6, 1.0) * enhancement;
         let signal = blend(tissue::LESION_PLAIN, tissue::LESION_ENHANCED, taken_up);
-        findings.push(Finding { kind: Kind::Lesion, shape: Shape::Blob(blob), signal });
+        findings.push(Finding {
+            kind: Kind::Lesion,
+            shape: Shape::Blob(blob),
+            signal,
+        });
     }
 }
 
-fn mimics(rng: &mut ChaCha8Rng, room: &mut Room, disease: &Disease, enhancement: f32, findings: &mut Vec<Finding>) {
-    let times = |rng: &mut ChaCha8Rng, low: f32, high: f32| (uniform(rng, low, high) * disease.mimics).round() as usize;
+fn mimics(
+    rng: &mut ChaCha8Rng,
+    room: &mut Room,
+    disease: &Disease,
+    enhancement: f32,
+    findings: &mut Vec<Finding>,
+) {
+    let times = |rng: &mut ChaCha8Rng, low: f32, high: f32| {
+        (uniform(rng, low, high) * disease.mimics).round() as usize
+    };
     for _ in 0..times(rng, 0.0, 4.0) {
         let across = diameter(rng, disease);
-        let Some(blob) = room.blob(rng, across) else { continue };
+        let Some(blob) = room.blob(rng, across) else {
+            continue;
+        };
         if chance(rng, 0.5) {
             findings.push(oedema(rng, &blob));
         }
         let signal = blend(tissue::LESION_PLAIN, tissue::BLOOD, uniform(rng, 0.65, 1.0));
-        findings.push(Finding { kind: Kind::Blood, shape: Shape::Blob(blob), signal });
+        findings.push(Finding {
+            kind: Kind::Blood,
+            shape: Shape::Blob(blob),
+            signal,
+        });
     }
     for _ in 0..times(rng, 0.0, 2.5) {
         let across = diameter(rng, disease).min(2.0 * disease.diameter_mm[1]) * 0.8;
-        let Some(blob) = room.blob(rng, across) else { continue };
-        let plain = [0.9, tissue::TELANGIECTASIA[1], 0.84, tissue::TELANGIECTASIA[3]];
-        let signal = blend(plain, tissue::TELANGIECTASIA, uniform(rng, 0.6, 1.0) * enhancement);
-        findings.push(Finding { kind: Kind::Telangiectasia, shape: Shape::Blob(blob), signal });
+        let Some(blob) = room.blob(rng, across) else {
+            continue;
+        };
+        let plain = [
+            0.9,
+            tissue::TELANGIECTASIA[1],
+            0.84,
+            tissue::TELANGIECTASIA[3],
+        ];
+        let signal = blend(
+            plain,
+            tissue::TELANGIECTASIA,
+            uniform(rng, 0.6, 1.0) * enhancement,
+        );
+        findings.push(Finding {
+            kind: Kind::Telangiectasia,
+            shape: Shape::Blob(blob),
+            signal,
+        });
     }
     for _ in 0..times(rng, 4.0, 20.0) {
         let across = log_normal(rng, 5.0, 0.4, 2.5, 12.0);
-        let Some(blob) = room.blob(rng, across).filter(|blob| room.is_white(blob.centre)) else { continue };
-        findings.push(Finding { kind: Kind::Spot, shape: Shape::Blob(blob), signal: tissue::SPOT });
+        let Some(blob) = room
+            .blob(rng, across)
+            .filter(|blob| room.is_white(blob.centre))
+        else {
+            continue;
+        };
+        findings.push(Finding {
+            kind: Kind::Spot,
+            shape: Shape::Blob(blob),
+            signal: tissue::SPOT,
+        });
     }
 }
 
@@ -136,17 +209,24 @@ fn oedema(rng: &mut ChaCha8Rng, about: &Blob) -> Finding {
     Finding {
         kind: Kind::Oedema,
         shape: Shape::Blob(Blob::draw(rng, about.centre, reach, 0.3)),
-        signal: blend([0.95, 0.86, 0.87, 0.66], tissue::OEDEMA, uniform(rng, 0.6, 1.0)),
+        signal: blend(
+            [0.95, 0.86, 0.87, 0.66],
+            tissue::OEDEMA,
+            uniform(rng, 0.6, 1.0),
+        ),
     }
 }
 
 impl Room<'_> {
-    /// A blob inside the brain, clear of the others and of the ventricles. Smaller than asked where there is no room.
+    /// A blob inside the brain, clear of the others and of the ventricles. Smaller than asked where
+    /// there is no room.
     fn blob(&mut self, rng: &mut ChaCha8Rng, diameter_mm: f32) -> Option<Blob> {
         let mut radius = diameter_mm * 0.5;
         for attempt in 0..240 {
             let box_mm = [62.0, 80.0, 62.0];
-            let middle = self.head.placed(std::array::from_fn(|i| uniform(rng, -box_mm[i], box_mm[i])));
+            let middle = self
+                .head
+                .placed(std::array::from_fn(|i| uniform(rng, -box_mm[i], box_mm[i])));
             if self.has(middle, radius) {
                 self.taken.push((middle, radius));
                 return Some(Blob::draw(rng, middle, radius, 0.18));
@@ -165,18 +245,29 @@ impl Room<'_> {
     fn has(&self, middle: Point, radius: f32) -> bool {
         let corner = world(self.grid, [0.0; 3]);
         let within = (0..3).all(|i| middle[i].abs() + radius <= -corner[i]);
-        let clear = self.taken.iter().all(|&(other, size)| length(minus(middle, other)) > radius + size + 2.0);
+        let clear = self
+            .taken
+            .iter()
+            .all(|&(other, size)| length(minus(middle, other)) > radius + size + 2.0);
         let brain = |p: Point| self.head.at(p, 1.0).brain > 0.5;
         within
             && clear
             && brain(middle)
             && self.head.at(middle, 2.0).mixture.share(Tissue::Fluid) < 0.3
-            && AXES.iter().all(|&axis| brain(along(middle, axis, 0.8 * radius)))
+            && AXES
+                .iter()
+                .all(|&axis| brain(along(middle, axis, 0.8 * radius)))
     }
 }
 
-const AXES: [Point; 6] =
-    [[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, -1.0]];
+const AXES: [Point; 6] = [
+    [1.0, 0.0, 0.0],
+    [-1.0, 0.0, 0.0],
+    [0.0, 1.0, 0.0],
+    [0.0, -1.0, 0.0],
+    [0.0, 0.0, 1.0],
+    [0.0, 0.0, -1.0],
+];
 
 /// A small change of a direction.
 pub(super) fn wobbled(rng: &mut ChaCha8Rng, heading: Point, amount: f32) -> Point {

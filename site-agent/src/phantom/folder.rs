@@ -92,7 +92,11 @@ struct Data {
 ///
 /// # Errors
 /// When the folder holds something, or the disk refuses.
-pub fn write(folder: &Path, cohort: &Cohort, done: &mut dyn FnMut(usize)) -> Result<Written, PhantomError> {
+pub fn write(
+    folder: &Path,
+    cohort: &Cohort,
+    done: &mut dyn FnMut(usize),
+) -> Result<Written, PhantomError> {
     std::fs::create_dir_all(folder).map_err(disk(folder))?;
     check_empty(folder)?;
     let folder = folder.canonicalize().map_err(disk(folder))?;
@@ -103,11 +107,22 @@ pub fn write(folder: &Path, cohort: &Cohort, done: &mut dyn FnMut(usize)) -> Res
         lesions += phantom.diameters_mm.len();
         done(index + 1);
     }
-    let sequences: Vec<String> = cohort.sequences().iter().map(|s| SEQUENCES[s].to_string()).collect();
+    let sequences: Vec<String> = cohort
+        .sequences()
+        .iter()
+        .map(|s| SEQUENCES[s].to_string())
+        .collect();
     let data = folder.join("data.toml");
     let table = snippet(&folder, cohort, &sequences);
     program::files::replace(&data, |file| file.write_all(table.as_bytes())).map_err(disk(&data))?;
-    Ok(Written { site: cohort.site.clone(), folder, data, cases: cohort.cases, lesions, sequences })
+    Ok(Written {
+        site: cohort.site.clone(),
+        folder,
+        data,
+        cases: cohort.cases,
+        lesions,
+        sequences,
+    })
 }
 
 /// Refuses a folder that holds something; one that is not there yet is empty.
@@ -131,20 +146,23 @@ pub fn check_empty(folder: &Path) -> Result<(), PhantomError> {
 fn write_case(folder: &Path, cohort: &Cohort, phantom: &Phantom) -> Result<(), PhantomError> {
     let folder = folder.join(&phantom.case);
     std::fs::create_dir(&folder).map_err(disk(&folder))?;
-    let source = Source::new(&phantom.grid, phantom.orientation, Form::Sform).map_err(volume(&folder))?;
+    let source =
+        Source::new(&phantom.grid, phantom.orientation, Form::Sform).map_err(volume(&folder))?;
     let file = |name: &str| folder.join(format!("{name}.nii.gz"));
     let mut jobs: Vec<usize> = cohort.sequences().iter().collect();
     jobs.extend([SEQUENCES.len(), SEQUENCES.len() + 1]);
-    jobs.into_par_iter().try_for_each(|job| match phantom.volumes.get(job) {
-        Some(values) => {
-            let path = file(SEQUENCES[job]);
-            nifti::write_f32(&path, values, &source).map_err(volume(&path))
-        }
-        None => {
-            let (name, mask) = [("lesion", &phantom.lesion), ("brain", &phantom.brain)][job - SEQUENCES.len()];
-            nifti::write_u8(&file(name), mask, &source).map_err(volume(&file(name)))
-        }
-    })
+    jobs.into_par_iter()
+        .try_for_each(|job| match phantom.volumes.get(job) {
+            Some(values) => {
+                let path = file(SEQUENCES[job]);
+                nifti::write_f32(&path, values, &source).map_err(volume(&path))
+            }
+            None => {
+                let (name, mask) =
+                    [("lesion", &phantom.lesion), ("brain", &phantom.brain)][job - SEQUENCES.len()];
+                nifti::write_u8(&file(name), mask, &source).map_err(volume(&file(name)))
+            }
+        })
 }
 
 fn snippet(folder: &Path, cohort: &Cohort, sequences: &[String]) -> String {
@@ -154,11 +172,18 @@ fn snippet(folder: &Path, cohort: &Cohort, sequences: &[String]) -> String {
         label: pattern("lesion"),
         lesion_labels: [1],
         brain: pattern("brain"),
-        sequences: sequences.iter().map(|name| (name.clone(), pattern(name))).collect(),
+        sequences: sequences
+            .iter()
+            .map(|name| (name.clone(), pattern(name)))
+            .collect(),
     };
-    // Strings, numbers and tables always have a TOML form, unless a path is no Unicode: then the table names it.
+    // Strings, numbers and tables always have a TOML form, unless a path is no Unicode: then the
+    // table names it.
     let table = toml::to_string(&Snippet { data }).unwrap_or_else(|error| format!("# {error}\n"));
-    format!("# The data of the synthetic site {}: paste into its site file.\n{table}", cohort.site)
+    format!(
+        "# The data of the synthetic site {}: paste into its site file.\n{table}",
+        cohort.site
+    )
 }
 
 fn disk(path: &Path) -> impl FnOnce(std::io::Error) -> PhantomError {
@@ -177,8 +202,21 @@ mod tests {
     use crate::phantom::{Common, ScannerChoice, Site};
 
     fn cohort() -> Cohort {
-        let site = Site { name: "west".into(), cases: 2, lacks: vec!["flair".into()], scanner: ScannerChoice::Auto };
-        Cohort::new(&Common { plane: 24, slices: 9, ..Common::default() }, &site).unwrap()
+        let site = Site {
+            name: "west".into(),
+            cases: 2,
+            lacks: vec!["flair".into()],
+            scanner: ScannerChoice::Auto,
+        };
+        Cohort::new(
+            &Common {
+                plane: 24,
+                slices: 9,
+                ..Common::default()
+            },
+            &site,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -192,7 +230,13 @@ mod tests {
         assert_eq!(volume.values, phantom.volumes[2]);
         assert_eq!(volume.grid, phantom.grid);
         let lesion = nifti::read(&case.join("lesion.nii.gz")).unwrap();
-        assert!(lesion.values.iter().zip(&phantom.lesion).all(|(read, drawn)| *read == f32::from(*drawn)));
+        assert!(
+            lesion
+                .values
+                .iter()
+                .zip(&phantom.lesion)
+                .all(|(read, drawn)| *read == f32::from(*drawn))
+        );
         assert!(case.join("brain.nii.gz").exists() && !case.join("flair.nii.gz").exists());
     }
 
@@ -200,15 +244,27 @@ mod tests {
     fn the_snippet_names_what_was_written_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let written = write(folder.path(), &cohort(), &mut |_| ()).unwrap();
-        let table: toml::Table = std::fs::read_to_string(&written.data).unwrap().parse().unwrap();
+        let table: toml::Table = std::fs::read_to_string(&written.data)
+            .unwrap()
+            .parse()
+            .unwrap();
         let data = &table["data"];
         assert_eq!(data["root"].as_str(), written.folder.to_str());
         assert_eq!(data["lesion_labels"].as_array().map(Vec::len), Some(1));
         let sequences = data["sequences"].as_table().unwrap();
-        assert_eq!(sequences.keys().collect::<Vec<_>>(), ["bravo", "t1_post", "t1_pre"]);
+        assert_eq!(
+            sequences.keys().collect::<Vec<_>>(),
+            ["bravo", "t1_post", "t1_pre"]
+        );
         let patterns = sequences.values().chain([&data["label"], &data["brain"]]);
         for pattern in patterns.map(|pattern| pattern.as_str().unwrap()) {
-            assert!(written.folder.join(pattern.replace("{case}", "west-0001")).exists(), "{pattern}");
+            assert!(
+                written
+                    .folder
+                    .join(pattern.replace("{case}", "west-0001"))
+                    .exists(),
+                "{pattern}"
+            );
         }
     }
 
@@ -221,27 +277,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let written = write(&folder.path().join("west"), &cohort(), &mut |_| ()).unwrap();
         let site: Site = toml::from_str(&std::fs::read_to_string(&written.data).unwrap()).unwrap();
-        let input = protocol::federation::Input {
+        let input = protocol::settings::Input {
             sequences: SEQUENCES.map(Into::into).into(),
             slices: 5,
             plane: 24,
             spacing_mm: None,
             clip_percentiles: None,
         };
-        let read = crate::data::open(&site.data, &input, &folder.path().join("work"), &mut |_, _| ()).unwrap();
+        let read = crate::data::open(
+            &site.data,
+            &input,
+            &folder.path().join("work"),
+            &mut |_, _| (),
+        )
+        .unwrap();
         assert_eq!((read.cases.len(), read.skipped.len()), (2, 0));
         let phantom = examine(&cohort(), 0);
         let case = &read.cases[0];
-        assert_eq!((case.id(), case.present(), case.grid()), ("west-0001", cohort().sequences(), phantom.grid));
+        assert_eq!(
+            (case.id(), case.present(), case.grid()),
+            ("west-0001", cohort().sequences(), phantom.grid)
+        );
         let native = case.native().unwrap();
-        assert_eq!((native.brain, native.lesion), (phantom.brain, Some(phantom.lesion)));
+        assert_eq!(
+            (native.brain, native.lesion),
+            (phantom.brain, Some(phantom.lesion))
+        );
     }
 
     #[test]
     fn a_folder_that_holds_something_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        assert!(matches!(write(folder.path(), &cohort(), &mut |_| ()), Err(PhantomError::Occupied(_))));
+        assert!(matches!(
+            write(folder.path(), &cohort(), &mut |_| ()),
+            Err(PhantomError::Occupied(_))
+        ));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

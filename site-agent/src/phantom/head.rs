@@ -28,7 +28,11 @@ impl Head {
     /// Draws a patient: size, posture, asymmetric bending, folds and ventricle size.
     pub(super) fn draw(rng: &mut ChaCha8Rng) -> Self {
         Self {
-            centre: [uniform(rng, -4.0, 4.0), uniform(rng, -4.0, 4.0), uniform(rng, -4.0, 4.0)],
+            centre: [
+                uniform(rng, -4.0, 4.0),
+                uniform(rng, -4.0, 4.0),
+                uniform(rng, -4.0, 4.0),
+            ],
             scale: std::array::from_fn(|_| uniform(rng, 0.94, 1.03)),
             turn: {
                 let tilt = uniform(rng, 0.0, 0.16);
@@ -55,7 +59,10 @@ impl Head {
         let share = |distance: f32| (0.5 - distance / edge_mm).clamp(0.0, 1.0);
         let skin = |p| ellipsoid(p, [0.0, 0.0, -14.0], [77.0, 97.0, 93.0]);
         if skin(straight) > edge_mm + 2.0 * self.bend_mm {
-            return Sample { mixture: Mixture::EMPTY, brain: 0.0 };
+            return Sample {
+                mixture: Mixture::EMPTY,
+                brain: 0.0,
+            };
         }
         let p = std::array::from_fn(|i| straight[i] + self.bend_mm * self.bend[i].at(straight));
         let skin = skin(p);
@@ -67,12 +74,16 @@ impl Head {
         if brain < edge_mm {
             self.lay_brain(&mut mixture, p, brain, &share);
         }
-        Sample { mixture, brain: share(brain).min(share(skin)) }
+        Sample {
+            mixture,
+            brain: share(brain).min(share(skin)),
+        }
     }
 
     fn lay_brain(&self, mixture: &mut Mixture, p: Point, brain: f32, share: &impl Fn(f32) -> f32) {
         let depth = -brain;
-        // Sulci: the zero sheets of a random field and the fissure between the hemispheres, closing with depth.
+        // Sulci: the zero sheets of a random field and the fissure between the hemispheres, closing
+        // with depth.
         let sheet = (self.folds.at(turned(&ASKEW, p)).abs() * 9.0 + (depth - 14.0).max(0.0))
             .min(p[0].abs() + (16.0 - p[2]).max(0.0) + (depth - 40.0).max(0.0));
         let gap = (1.5 - depth * 0.1).max(0.3);
@@ -96,12 +107,16 @@ impl Head {
 }
 
 /// A rotation that keeps the folds from following the head's axes.
-const ASKEW: [Point; 3] =
-    [[2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0], [-2.0 / 3.0, 1.0 / 3.0, 2.0 / 3.0], [1.0 / 3.0, -2.0 / 3.0, 2.0 / 3.0]];
+const ASKEW: [Point; 3] = [
+    [2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0],
+    [-2.0 / 3.0, 1.0 / 3.0, 2.0 / 3.0],
+    [1.0 / 3.0, -2.0 / 3.0, 2.0 / 3.0],
+];
 
 /// Signed distance to the brain's hull: cerebrum with a flat base, cerebellum, brain stem.
 fn brain(p: Point) -> f32 {
-    let cerebrum = ellipsoid(p, [0.0, 0.0, 8.0], [66.0, 85.0, 60.0]).max(-30.0 - 0.15 * p[1] - p[2]);
+    let cerebrum =
+        ellipsoid(p, [0.0, 0.0, 8.0], [66.0, 85.0, 60.0]).max(-30.0 - 0.15 * p[1] - p[2]);
     let cerebellum = ellipsoid(p, [0.0, -48.0, -38.0], [50.0, 32.0, 25.0]);
     let stem = ellipsoid(p, [0.0, -20.0, -50.0], [13.0, 15.0, 45.0]);
     cerebrum.min(cerebellum).min(stem)
@@ -112,7 +127,11 @@ fn ellipsoid(p: Point, centre: Point, radii: Point) -> f32 {
     let unit: Point = std::array::from_fn(|i| (p[i] - centre[i]) / radii[i]);
     let reach = length(unit);
     let slope = length(std::array::from_fn(|i| unit[i] / radii[i]));
-    if slope > 0.0 { reach * (reach - 1.0) / slope } else { -radii[0].min(radii[1]).min(radii[2]) }
+    if slope > 0.0 {
+        reach * (reach - 1.0) / slope
+    } else {
+        -radii[0].min(radii[1]).min(radii[2])
+    }
 }
 
 #[cfg(test)]
@@ -132,12 +151,23 @@ mod tests {
     fn from_the_air_inwards_come_skin_bone_fluid_and_brain() {
         for seed in 0..10 {
             let head = Head::draw(&mut stream(seed, 0, "head", Purpose::Phantom));
-            let walk: Vec<Sample> =
-                (0..220).map(|mm| head.at(head.placed([110.0 - mm as f32, -5.0, 30.0]), 0.5)).collect();
+            let walk: Vec<Sample> = (0..220)
+                .map(|mm| head.at(head.placed([110.0 - mm as f32, -5.0, 30.0]), 0.5))
+                .collect();
             let first = |tissue| walk.iter().position(|s| s.mixture.share(tissue) > 0.5);
             assert!(walk[0].mixture.total() == 0.0);
-            let order = [Tissue::Fat, Tissue::Bone, Tissue::Fluid, Tissue::Grey, Tissue::White].map(first);
-            assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?}");
+            let order = [
+                Tissue::Fat,
+                Tissue::Bone,
+                Tissue::Fluid,
+                Tissue::Grey,
+                Tissue::White,
+            ]
+            .map(first);
+            assert!(
+                order.iter().all(Option::is_some) && order.is_sorted(),
+                "{order:?}"
+            );
             let share = walk.iter().filter(|s| s.brain > 0.5).count();
             assert!((105..145).contains(&share), "{share} mm of brain");
         }

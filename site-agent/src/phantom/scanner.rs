@@ -1,4 +1,5 @@
-//! How a site's scanner shows a head: protocol, gain, intensity curve, bias field, noise, spacing, orientation.
+//! How a site's scanner shows a head: protocol, gain, intensity curve, bias field, noise, spacing,
+//! orientation.
 
 use super::draw::{chance, direction, dot, log_normal, normal, uniform};
 use super::settings::ScannerChoice;
@@ -103,13 +104,21 @@ impl Acquisition {
     }
 
     /// Turns one slice's relative signal into stored numbers; `place` gives a voxel's millimetres.
-    pub(super) fn take(&self, slice: &mut [f32], place: impl Fn(usize) -> [f32; 3], rng: &mut ChaCha8Rng) {
+    pub(super) fn take(
+        &self,
+        slice: &mut [f32],
+        place: impl Fn(usize) -> [f32; 3],
+        rng: &mut ChaCha8Rng,
+    ) {
         for (index, value) in slice.iter_mut().enumerate() {
             let p = place(index).map(|mm| mm * 0.01);
             let reception = (1.0 + dot(self.slope, p) + self.bend * dot(p, p)).max(0.2);
             let curved = *value * (1.0 + self.curve) / (1.0 + self.curve * *value);
             // The magnitude of a complex signal with noise in both channels (Rice).
-            let [real, imaginary] = [curved * reception + self.noise * normal(rng), self.noise * normal(rng)];
+            let [real, imaginary] = [
+                curved * reception + self.noise * normal(rng),
+                self.noise * normal(rng),
+            ];
             *value = ((real * real + imaginary * imaginary).sqrt() * self.gain + 0.5) as u32 as f32;
         }
     }

@@ -48,7 +48,8 @@ pub enum ScannerChoice {
     Auto,
     /// No bias field, straight intensities, little noise, RAS.
     Reference,
-    /// The one that `auto` draws for this site: two sites are two groups of one hospital's patients.
+    /// The one that `auto` draws for this site: two sites are two groups of one hospital's
+    /// patients.
     Like(String),
 }
 
@@ -89,7 +90,8 @@ impl From<ScannerChoice> for String {
     }
 }
 
-/// What the cohorts of all sites share. On the command line and in a cohort file's `[cohort]` table alike.
+/// What the cohorts of all sites share. On the command line and in a cohort file's `[cohort]` table
+/// alike.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
 pub struct Common {
@@ -102,7 +104,8 @@ pub struct Common {
     /// Axial slices of a volume.
     #[arg(long, default_value_t = 24)]
     pub slices: usize,
-    /// In-plane and through-plane millimetres, as `0.94,1` [default: a head fits in, sites differ by some per cent].
+    /// In-plane and through-plane millimetres, as `0.94,1` [default: a head fits in, sites differ
+    /// by some per cent].
     #[arg(long, value_delimiter = ',', value_name = "IN,THROUGH")]
     pub spacing_mm: Vec<f32>,
     /// Lesions of one patient: fewest, median, most.
@@ -111,8 +114,8 @@ pub struct Common {
     /// Diameters of lesions in millimetres: smallest, median, largest.
     #[arg(long, value_delimiter = ',', default_values_t = [3.0, 7.0, 30.0], value_name = "SMALLEST,MEDIAN,LARGEST")]
     pub diameter_mm: Vec<f32>,
-    /// How much there is that resembles lesions (old blood, telangiectasia, slow veins, white-matter spots): 0 none,
-    /// 1 usual.
+    /// How much there is that resembles lesions (old blood, telangiectasia, slow veins,
+    /// white-matter spots): 0 none, 1 usual.
     #[arg(long, default_value_t = 1.0)]
     pub mimics: f32,
     /// Make everything outside the brain zero.
@@ -211,7 +214,11 @@ impl Cohort {
             mimics: common.mimics,
         };
         let spacing = &common.spacing_mm;
-        let spacing_mm = if spacing.is_empty() { None } else { Some(exactly("spacing_mm", spacing)?) };
+        let spacing_mm = if spacing.is_empty() {
+            None
+        } else {
+            Some(exactly("spacing_mm", spacing)?)
+        };
         let cohort = Self {
             seed: common.seed,
             site: site.name.clone(),
@@ -233,13 +240,17 @@ impl Cohort {
     /// # Errors
     /// As [`Cohort::new`], and for text that is not such a file or names a site twice.
     pub fn all(text: &str) -> Result<Vec<Self>, SettingsError> {
-        let file: File = toml::from_str(text).map_err(|error| SettingsError::Toml(error.to_string()))?;
+        let file: File =
+            toml::from_str(text).map_err(|error| SettingsError::Toml(error.to_string()))?;
         for (n, site) in file.site.iter().enumerate() {
             if file.site[..n].iter().any(|other| other.name == site.name) {
                 return Err(SettingsError::SameName(site.name.clone()));
             }
         }
-        file.site.iter().map(|site| Self::new(&file.cohort, site)).collect()
+        file.site
+            .iter()
+            .map(|site| Self::new(&file.cohort, site))
+            .collect()
     }
 
     /// The sequences that are written.
@@ -250,24 +261,65 @@ impl Cohort {
 
     fn check(&self) -> Result<(), SettingsError> {
         let named = (1..=64).contains(&self.site.len());
-        if !named || !self.site.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        if !named
+            || !self
+                .site
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        {
             return Err(SettingsError::SiteName(self.site.clone()));
         }
         if self.sequences().is_empty() {
             return Err(SettingsError::NoSequence(self.site.clone()));
         }
-        within("cases", self.cases, (1..=9999).contains(&self.cases), "1 to 9999")?;
-        within("plane", self.plane, (16..=512).contains(&self.plane), "16 to 512")?;
-        within("slices", self.slices, (1..=512).contains(&self.slices), "1 to 512")?;
+        within(
+            "cases",
+            self.cases,
+            (1..=9999).contains(&self.cases),
+            "1 to 9999",
+        )?;
+        within(
+            "plane",
+            self.plane,
+            (16..=512).contains(&self.plane),
+            "16 to 512",
+        )?;
+        within(
+            "slices",
+            self.slices,
+            (1..=512).contains(&self.slices),
+            "1 to 512",
+        )?;
         let spacing = self.spacing_mm.unwrap_or([1.0; 2]);
-        within("spacing_mm", spacing, spacing.iter().all(|mm| (0.2..=20.0).contains(mm)), "0.2 to 20 each")?;
+        within(
+            "spacing_mm",
+            spacing,
+            spacing.iter().all(|mm| (0.2..=20.0).contains(mm)),
+            "0.2 to 20 each",
+        )?;
         let [fewest, median, most] = self.disease.lesions;
         let lesions = fewest <= median && median <= most && median > 0 && most <= 200;
-        within("lesions", self.disease.lesions, lesions, "fewest, median, most: ascending, at most 200")?;
+        within(
+            "lesions",
+            self.disease.lesions,
+            lesions,
+            "fewest, median, most: ascending, at most 200",
+        )?;
         let [smallest, middle, largest] = self.disease.diameter_mm;
-        let diameters = 1.0 <= smallest && smallest <= middle && middle <= largest && largest <= 60.0;
-        within("diameter_mm", self.disease.diameter_mm, diameters, "smallest, median, largest: ascending, 1 to 60")?;
-        within("mimics", self.disease.mimics, (0.0..=10.0).contains(&self.disease.mimics), "0 to 10")
+        let diameters =
+            1.0 <= smallest && smallest <= middle && middle <= largest && largest <= 60.0;
+        within(
+            "diameter_mm",
+            self.disease.diameter_mm,
+            diameters,
+            "smallest, median, largest: ascending, 1 to 60",
+        )?;
+        within(
+            "mimics",
+            self.disease.mimics,
+            (0.0..=10.0).contains(&self.disease.mimics),
+            "0 to 10",
+        )
     }
 
     /// The grid of the site's cases, its scanner's stretch applied where no spacing was asked for.
@@ -276,7 +328,10 @@ impl Cohort {
             let voxels = [self.plane as f32, self.slices as f32];
             std::array::from_fn(|i| (VIEW_MM[i] / voxels[i] * stretch[i] * 1000.0).round() / 1000.0)
         });
-        Grid { dims: [self.slices, self.plane, self.plane], spacing_mm: [through, in_plane, in_plane] }
+        Grid {
+            dims: [self.slices, self.plane, self.plane],
+            spacing_mm: [through, in_plane, in_plane],
+        }
     }
 }
 
@@ -286,15 +341,31 @@ fn within(
     holds: bool,
     must: &'static str,
 ) -> Result<(), SettingsError> {
-    if holds { Ok(()) } else { Err(SettingsError::Range { key, value: format!("{value:?}"), must }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(SettingsError::Range {
+            key,
+            value: format!("{value:?}"),
+            must,
+        })
+    }
 }
 
 fn exactly<T: Copy + std::fmt::Debug, const N: usize>(
     key: &'static str,
     values: &[T],
 ) -> Result<[T; N], SettingsError> {
-    let must = if N == 2 { "two numbers" } else { "three numbers" };
-    values.try_into().map_err(|_| SettingsError::Range { key, value: format!("{values:?}"), must })
+    let must = if N == 2 {
+        "two numbers"
+    } else {
+        "three numbers"
+    };
+    values.try_into().map_err(|_| SettingsError::Range {
+        key,
+        value: format!("{values:?}"),
+        must,
+    })
 }
 
 /// The set of sequences with these names.
@@ -302,7 +373,10 @@ fn sequences(names: &[String]) -> Result<SequenceSet, SettingsError> {
     names
         .iter()
         .map(|name| {
-            SEQUENCES.iter().position(|known| known == name).ok_or_else(|| SettingsError::UnknownSequence(name.clone()))
+            SEQUENCES
+                .iter()
+                .position(|known| known == name)
+                .ok_or_else(|| SettingsError::UnknownSequence(name.clone()))
         })
         .collect()
 }
@@ -312,7 +386,12 @@ mod tests {
     use super::*;
 
     fn site(name: &str) -> Site {
-        Site { name: name.into(), cases: 3, lacks: Vec::new(), scanner: ScannerChoice::Auto }
+        Site {
+            name: name.into(),
+            cases: 3,
+            lacks: Vec::new(),
+            scanner: ScannerChoice::Auto,
+        }
     }
 
     #[test]
@@ -329,26 +408,109 @@ mod tests {
         let text = "[cohort]\nseed = 5\nplane = 32\ndiameter_mm = [5, 9, 20]\n[[site]]\nname = 'a'\ncases = 2\n\
                     lacks = ['flair', 'bravo']\n[[site]]\nname = 'b'\ncases = 1\nscanner = 'reference'\n";
         let cohorts = Cohort::all(text).unwrap();
-        assert_eq!(cohorts.iter().map(|c| (c.site.as_str(), c.cases)).collect::<Vec<_>>(), [("a", 2), ("b", 1)]);
-        assert!(cohorts.iter().all(|c| c.seed == 5 && c.plane == 32 && c.disease.diameter_mm == [5.0, 9.0, 20.0]));
+        assert_eq!(
+            cohorts
+                .iter()
+                .map(|c| (c.site.as_str(), c.cases))
+                .collect::<Vec<_>>(),
+            [("a", 2), ("b", 1)]
+        );
+        assert!(
+            cohorts
+                .iter()
+                .all(|c| c.seed == 5 && c.plane == 32 && c.disease.diameter_mm == [5.0, 9.0, 20.0])
+        );
         assert_eq!(cohorts[0].sequences(), [1, 2].into_iter().collect());
         assert_eq!(cohorts[1].scanner, ScannerChoice::Reference);
     }
 
     #[test]
     fn what_cannot_be_drawn_is_named() {
-        let refused = |common: Common, site: Site| Cohort::new(&common, &site).unwrap_err().to_string();
+        let refused =
+            |common: Common, site: Site| Cohort::new(&common, &site).unwrap_err().to_string();
         let usual = Common::default;
-        assert!(refused(Common { plane: 5000, ..usual() }, site("a")).contains("plane is 5000"));
-        assert!(refused(Common { lesions: vec![5, 2, 9], ..usual() }, site("a")).contains("lesions"));
-        assert!(refused(Common { lesions: vec![5], ..usual() }, site("a")).contains("three numbers"));
-        assert!(refused(Common { spacing_mm: vec![f32::NAN, 1.0], ..usual() }, site("a")).contains("spacing_mm"));
-        assert!(refused(Common { mimics: f32::NAN, ..usual() }, site("a")).contains("mimics"));
+        assert!(
+            refused(
+                Common {
+                    plane: 5000,
+                    ..usual()
+                },
+                site("a")
+            )
+            .contains("plane is 5000")
+        );
+        assert!(
+            refused(
+                Common {
+                    lesions: vec![5, 2, 9],
+                    ..usual()
+                },
+                site("a")
+            )
+            .contains("lesions")
+        );
+        assert!(
+            refused(
+                Common {
+                    lesions: vec![5],
+                    ..usual()
+                },
+                site("a")
+            )
+            .contains("three numbers")
+        );
+        assert!(
+            refused(
+                Common {
+                    spacing_mm: vec![f32::NAN, 1.0],
+                    ..usual()
+                },
+                site("a")
+            )
+            .contains("spacing_mm")
+        );
+        assert!(
+            refused(
+                Common {
+                    mimics: f32::NAN,
+                    ..usual()
+                },
+                site("a")
+            )
+            .contains("mimics")
+        );
         assert!(refused(usual(), site("../up")).contains("../up"));
-        assert!(refused(usual(), Site { cases: 0, ..site("a") }).contains("cases is 0"));
-        assert!(refused(usual(), Site { lacks: vec!["t2".into()], ..site("a") }).contains("`t2`"));
+        assert!(
+            refused(
+                usual(),
+                Site {
+                    cases: 0,
+                    ..site("a")
+                }
+            )
+            .contains("cases is 0")
+        );
+        assert!(
+            refused(
+                usual(),
+                Site {
+                    lacks: vec!["t2".into()],
+                    ..site("a")
+                }
+            )
+            .contains("`t2`")
+        );
         let all = SEQUENCES.map(String::from).to_vec();
-        assert!(refused(usual(), Site { lacks: all, ..site("a") }).contains("lacks every sequence"));
+        assert!(
+            refused(
+                usual(),
+                Site {
+                    lacks: all,
+                    ..site("a")
+                }
+            )
+            .contains("lacks every sequence")
+        );
         let twice = "[[site]]\nname='a'\ncases=1\n[[site]]\nname='a'\ncases=1";
         assert_eq!(Cohort::all(twice), Err(SettingsError::SameName("a".into())));
         let typo = Cohort::all("[cohort]\nsede = 1\n[[site]]\nname='a'\ncases=1").unwrap_err();

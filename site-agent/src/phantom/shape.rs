@@ -32,18 +32,29 @@ pub(super) struct Blob {
 }
 
 impl Blob {
-    /// A blob of about the given radius with axes up to 1 : 1.6 and a surface that goes in and out by `lumps` of it.
+    /// A blob of about the given radius with axes up to 1 : 1.6 and a surface that goes in and out
+    /// by `lumps` of it.
     pub(super) fn draw(rng: &mut ChaCha8Rng, centre: Point, radius: f32, lumps: f32) -> Self {
         let stretch: [f32; 2] = std::array::from_fn(|_| uniform(rng, 0.85, 1.18));
         let stretches = [stretch[0], stretch[1], 1.0 / (stretch[0] * stretch[1])];
         let turn = rotation(rng, 2.5);
         let axes = std::array::from_fn(|i| turn[i].map(|c| c / (radius * stretches[i])));
-        Self { centre, radius, axes, lumps, offset: direction(rng).map(|c| c * 50.0) }
+        Self {
+            centre,
+            radius,
+            axes,
+            lumps,
+            offset: direction(rng).map(|c| c * 50.0),
+        }
     }
 
     /// The same shape and place, `factor` times as large.
     pub(super) fn scaled(&self, factor: f32) -> Self {
-        Self { radius: self.radius * factor, axes: self.axes.map(|row| row.map(|c| c / factor)), ..self.clone() }
+        Self {
+            radius: self.radius * factor,
+            axes: self.axes.map(|row| row.map(|c| c / factor)),
+            ..self.clone()
+        }
     }
 
     fn contains(&self, p: Point, lumps: &Field) -> bool {
@@ -75,7 +86,10 @@ impl Shape {
             Self::Blob(blob) => {
                 // No stretch is above 1.4 nor a lump above its own share.
                 let reach = blob.radius * 1.4 * (1.0 + blob.lumps);
-                [blob.centre.map(|c| c - reach), blob.centre.map(|c| c + reach)]
+                [
+                    blob.centre.map(|c| c - reach),
+                    blob.centre.map(|c| c + reach),
+                ]
             }
             Self::Tube { ends, radii } => {
                 let reach = radii[0].max(radii[1]);
@@ -88,7 +102,8 @@ impl Shape {
     }
 }
 
-/// The scanner's millimetres of a voxel's centre (or of a fraction of a voxel): the grid's middle is the origin.
+/// The scanner's millimetres of a voxel's centre (or of a fraction of a voxel): the grid's middle
+/// is the origin.
 pub(super) fn world(grid: &Grid, index: [f32; 3]) -> Point {
     let axis = |i: usize| (index[i] - (grid.dims[i] as f32 - 1.0) * 0.5) * grid.spacing_mm[i];
     [axis(2), axis(1), axis(0)]
@@ -105,15 +120,21 @@ pub(super) struct Patch {
 }
 
 impl Patch {
-    /// Samples a shape on a grid, each voxel at points at most about 1.2 mm apart (2 to 5 along an axis).
+    /// Samples a shape on a grid, each voxel at points at most about 1.2 mm apart (2 to 5 along an
+    /// axis).
     pub(super) fn of(shape: &Shape, grid: &Grid, lumps: &Field) -> Self {
         let [low, high] = shape.bounds();
-        let voxel = |p: Point, i: usize| p[2 - i] / grid.spacing_mm[i] + (grid.dims[i] as f32 - 1.0) * 0.5;
-        let start = std::array::from_fn(|i| (voxel(low, i).floor().max(0.0) as usize).min(grid.dims[i]));
-        let end: [usize; 3] =
-            std::array::from_fn(|i| ((voxel(high, i).ceil() + 1.0).max(0.0) as usize).min(grid.dims[i]));
+        let voxel =
+            |p: Point, i: usize| p[2 - i] / grid.spacing_mm[i] + (grid.dims[i] as f32 - 1.0) * 0.5;
+        let start =
+            std::array::from_fn(|i| (voxel(low, i).floor().max(0.0) as usize).min(grid.dims[i]));
+        let end: [usize; 3] = std::array::from_fn(|i| {
+            ((voxel(high, i).ceil() + 1.0).max(0.0) as usize).min(grid.dims[i])
+        });
         let dims = std::array::from_fn(|i| end[i].saturating_sub(start[i]));
-        let points = grid.spacing_mm.map(|mm| ((mm / 1.2).ceil() as usize).clamp(2, 5));
+        let points = grid
+            .spacing_mm
+            .map(|mm| ((mm / 1.2).ceil() as usize).clamp(2, 5));
         let mut filled = Vec::with_capacity(dims.iter().product());
         for z in 0..dims[0] {
             for y in 0..dims[1] {
@@ -123,13 +144,20 @@ impl Patch {
                 }
             }
         }
-        Self { start, dims, filled }
+        Self {
+            start,
+            dims,
+            filled,
+        }
     }
 
     /// The grid's flat index of the patch's voxel `offset`.
     pub(super) fn voxel(&self, offset: usize, grid: &Grid) -> usize {
-        let [z, y, x] =
-            [offset / (self.dims[1] * self.dims[2]), offset / self.dims[2] % self.dims[1], offset % self.dims[2]];
+        let [z, y, x] = [
+            offset / (self.dims[1] * self.dims[2]),
+            offset / self.dims[2] % self.dims[1],
+            offset % self.dims[2],
+        ];
         ((self.start[0] + z) * grid.dims[1] + self.start[1] + y) * grid.dims[2] + self.start[2] + x
     }
 }
@@ -140,7 +168,8 @@ fn share(shape: &Shape, grid: &Grid, corner: [f32; 3], points: [usize; 3], lumps
     for z in 0..points[0] {
         for y in 0..points[1] {
             for x in 0..points[2] {
-                inside += u32::from(shape.contains(world(grid, [at(0, z), at(1, y), at(2, x)]), lumps));
+                inside +=
+                    u32::from(shape.contains(world(grid, [at(0, z), at(1, y), at(2, x)]), lumps));
             }
         }
     }
@@ -153,7 +182,10 @@ mod tests {
     use random::{Purpose, stream};
 
     fn volume(shape: &Shape, spacing_mm: [f32; 3]) -> f64 {
-        let grid = Grid { dims: spacing_mm.map(|mm| (60.0 / mm) as usize), spacing_mm };
+        let grid = Grid {
+            dims: spacing_mm.map(|mm| (60.0 / mm) as usize),
+            spacing_mm,
+        };
         let lumps = Field::draw(&mut stream(1, 0, "lumps", Purpose::Phantom), 0.7);
         let patch = Patch::of(shape, &grid, &lumps);
         patch.filled.iter().map(|&f| f64::from(f)).sum::<f64>() * grid.voxel_mm3()
@@ -174,7 +206,10 @@ mod tests {
 
     #[test]
     fn a_shape_beyond_the_grid_has_an_empty_patch() {
-        let tube = Shape::Tube { ends: [[400.0, 0.0, 0.0], [420.0, 0.0, 0.0]], radii: [2.0, 1.0] };
+        let tube = Shape::Tube {
+            ends: [[400.0, 0.0, 0.0], [420.0, 0.0, 0.0]],
+            radii: [2.0, 1.0],
+        };
         assert_eq!(volume(&tube, [2.0, 2.0, 2.0]), 0.0);
     }
 }

@@ -1,7 +1,7 @@
 //! What tissues look like: relative signal in each sequence, white matter near 1 in T1.
 
-/// The sequences of a phantom, in the order of every `Signal`: spoiled gradient echo after gadolinium, T1 spin echo
-/// before, T1 spin echo after (black blood), and fluid-attenuated T2.
+/// The sequences of a phantom, in the order of every `Signal`: spoiled gradient echo after
+/// gadolinium, T1 spin echo before, T1 spin echo after (black blood), and fluid-attenuated T2.
 pub const SEQUENCES: [&str; 4] = ["bravo", "t1_pre", "t1_post", "flair"];
 
 /// Relative signal in each of [`SEQUENCES`].
@@ -34,7 +34,8 @@ pub(super) const HEALTHY: [Signal; 6] = [
     [0.95, 0.86, 0.87, 0.66],
 ];
 
-/// Arteries and veins: gadolinium shines in the gradient echo; in the spin echoes flowing blood leaves a void.
+/// Arteries and veins: gadolinium shines in the gradient echo; in the spin echoes flowing blood
+/// leaves a void.
 pub(super) const VESSEL: Signal = [1.75, 0.22, 0.24, 0.22];
 /// A vein too slow for the black-blood spin echo to null.
 pub(super) const SLOW_VEIN: Signal = [1.75, 0.40, 1.25, 0.30];
@@ -94,7 +95,13 @@ impl Mixture {
 
     /// The mixture's signal in each sequence, given the signals of the tissues.
     pub(super) fn signal(&self, looks: &[Signal; 6]) -> Signal {
-        std::array::from_fn(|s| self.0.iter().zip(looks).map(|(share, look)| share * look[s]).sum())
+        std::array::from_fn(|s| {
+            self.0
+                .iter()
+                .zip(looks)
+                .map(|(share, look)| share * look[s])
+                .sum()
+        })
     }
 }
 

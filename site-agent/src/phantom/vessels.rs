@@ -1,4 +1,5 @@
-//! Arteries and veins: chains of tubes along the courses of the larger ones, and small ones at random.
+//! Arteries and veins: chains of tubes along the courses of the larger ones, and small ones at
+//! random.
 
 use super::draw::{Point, along, chance, direction, length, uniform};
 use super::findings::{Finding, Kind, wobbled};
@@ -18,21 +19,40 @@ struct Course {
     on_surface: bool,
 }
 
-/// Draws the vessels of one patient; `slow` scales how often a surface vein is too slow to be nulled.
+/// Draws the vessels of one patient; `slow` scales how often a surface vein is too slow to be
+/// nulled.
 pub(super) fn draw(rng: &mut ChaCha8Rng, head: &Head, slow: f32) -> Vec<Finding> {
     let mut findings = Vec::new();
     for course in large(rng) {
-        lay(&points(rng, &course), course.radii, head, 0..0, &mut findings);
+        lay(
+            &points(rng, &course),
+            course.radii,
+            head,
+            0..0,
+            &mut findings,
+        );
     }
     lay(&sinus(), [2.0, 4.0], head, 0..0, &mut findings);
     for _ in 0..uniform(rng, 12.0, 20.0) as usize {
         let course = surface_vein(rng);
         let run = if chance(rng, 0.12 * slow) { 2..5 } else { 0..0 };
-        lay(&points(rng, &course), course.radii, head, run, &mut findings);
+        lay(
+            &points(rng, &course),
+            course.radii,
+            head,
+            run,
+            &mut findings,
+        );
     }
     for _ in 0..uniform(rng, 6.0, 14.0) as usize {
         let course = deep_vein(rng);
-        lay(&points(rng, &course), course.radii, head, 0..0, &mut findings);
+        lay(
+            &points(rng, &course),
+            course.radii,
+            head,
+            0..0,
+            &mut findings,
+        );
     }
     findings
 }
@@ -50,8 +70,18 @@ fn large(rng: &mut ChaCha8Rng) -> Vec<Course> {
     };
     let mut courses = Vec::new();
     for side in [-1.0, 1.0] {
-        courses.push(course([side * 9.0, 10.0, -27.0], [side, 0.0, 0.15], 8, [2.2, 1.0]));
-        courses.push(course([side * 2.5, 16.0, -24.0], [0.0, 0.6, 0.8], 10, [1.6, 0.9]));
+        courses.push(course(
+            [side * 9.0, 10.0, -27.0],
+            [side, 0.0, 0.15],
+            8,
+            [2.2, 1.0],
+        ));
+        courses.push(course(
+            [side * 2.5, 16.0, -24.0],
+            [0.0, 0.6, 0.8],
+            10,
+            [1.6, 0.9],
+        ));
     }
     courses.push(course([0.0, -6.0, -58.0], [0.0, 0.0, 1.0], 4, [2.0, 1.8]));
     courses.push(course([0.0, -30.0, 4.0], [0.0, -0.8, 0.6], 4, [2.0, 2.6]));
@@ -60,13 +90,21 @@ fn large(rng: &mut ChaCha8Rng) -> Vec<Course> {
 
 /// The superior sagittal sinus.
 fn sinus() -> Vec<Point> {
-    let bearings = [[0.0, 1.0, 0.35], [0.0, 0.5, 1.0], [0.0, -0.5, 1.0], [0.0, -1.0, 0.0]];
+    let bearings = [
+        [0.0, 1.0, 0.35],
+        [0.0, 0.5, 1.0],
+        [0.0, -0.5, 1.0],
+        [0.0, -1.0, 0.0],
+    ];
     let steps = 8;
     let mut points = Vec::new();
     for pair in bearings.windows(2) {
         for step in 0..=steps {
             let t = step as f32 / steps as f32;
-            points.push(hull(std::array::from_fn(|i| pair[0][i] + (pair[1][i] - pair[0][i]) * t), 1.02));
+            points.push(hull(
+                std::array::from_fn(|i| pair[0][i] + (pair[1][i] - pair[0][i]) * t),
+                1.02,
+            ));
         }
     }
     points
@@ -123,14 +161,29 @@ fn hull(bearing: Point, share: f32) -> Point {
     along([0.0, 0.0, CENTRE_Z], bearing, reach)
 }
 
-fn lay(points: &[Point], radii: [f32; 2], head: &Head, slow: std::ops::Range<usize>, findings: &mut Vec<Finding>) {
+fn lay(
+    points: &[Point],
+    radii: [f32; 2],
+    head: &Head,
+    slow: std::ops::Range<usize>,
+    findings: &mut Vec<Finding>,
+) {
     let last = points.len().max(2) - 1;
     let radius = |n: usize| radii[0] + (radii[1] - radii[0]) * n as f32 / last as f32;
     for (n, pair) in points.windows(2).enumerate() {
-        let shape =
-            Shape::Tube { ends: [head.placed(pair[0]), head.placed(pair[1])], radii: [radius(n), radius(n + 1)] };
-        let (kind, signal) =
-            if slow.contains(&n) { (Kind::SlowVein, tissue::SLOW_VEIN) } else { (Kind::Vessel, tissue::VESSEL) };
-        findings.push(Finding { kind, shape, signal });
+        let shape = Shape::Tube {
+            ends: [head.placed(pair[0]), head.placed(pair[1])],
+            radii: [radius(n), radius(n + 1)],
+        };
+        let (kind, signal) = if slow.contains(&n) {
+            (Kind::SlowVein, tissue::SLOW_VEIN)
+        } else {
+            (Kind::Vessel, tissue::VESSEL)
+        };
+        findings.push(Finding {
+            kind,
+            shape,
+            signal,
+        });
     }
 }

@@ -1,12 +1,13 @@
 //! Random changes to one training example: what moves voxels moves image and label together.
 
-use protocol::federation::Augmentation;
+use protocol::settings::Augmentation;
 use rand::{Rng, RngExt};
 
 /// One example's change, drawn once and applied to the slab and the label.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
-    /// For each output pixel the input pixel it shows, [`OUTSIDE`] beyond the edge; `None` moves nothing.
+    /// For each output pixel the input pixel it shows, [`OUTSIDE`] beyond the edge; `None` moves
+    /// nothing.
     source: Option<Vec<u32>>,
     /// Gain and offset of each sequence.
     intensity: Vec<(f32, f32)>,
@@ -43,7 +44,9 @@ impl Motion {
     /// The input pixel shown at `row`, `column` of a plane with sides of `side` pixels.
     fn source(self, row: usize, column: usize, side: usize) -> u32 {
         let shifted = |at: usize, by: isize| at.checked_add_signed(-by).filter(|&at| at < side);
-        let (Some(mut row), Some(mut column)) = (shifted(row, self.shift[0]), shifted(column, self.shift[1])) else {
+        let (Some(mut row), Some(mut column)) =
+            (shifted(row, self.shift[0]), shifted(column, self.shift[1]))
+        else {
             return OUTSIDE;
         };
         for _ in 0..self.quarter_turns {
@@ -61,20 +64,44 @@ impl Motion {
 
 impl Change {
     /// Draws a change for planes with sides of `side` pixels and `sequences` sequences.
-    pub(super) fn draw(settings: &Augmentation, side: usize, sequences: usize, random: &mut impl Rng) -> Self {
+    pub(super) fn draw(
+        settings: &Augmentation,
+        side: usize,
+        sequences: usize,
+        random: &mut impl Rng,
+    ) -> Self {
         let motion = Motion::draw(settings, random);
         let jitter = settings.intensity;
-        let mut one = || if jitter > 0.0 { random.random_range(-jitter..=jitter) } else { 0.0 };
+        let mut one = || {
+            if jitter > 0.0 {
+                random.random_range(-jitter..=jitter)
+            } else {
+                0.0
+            }
+        };
         let intensity = (0..sequences).map(|_| (1.0 + one(), one())).collect();
-        let pixels = || (0..side * side).map(|at| motion.source(at / side, at % side, side)).collect();
-        Self { source: (motion != Motion::default()).then(pixels), intensity }
+        let pixels = || {
+            (0..side * side)
+                .map(|at| motion.source(at / side, at % side, side))
+                .collect()
+        };
+        Self {
+            source: (motion != Motion::default()).then(pixels),
+            intensity,
+        }
     }
 
-    /// Changes one sequence's slices, `[slices, side, side]`, in place. Exact zeros stay zero: they are what lies
-    /// outside the brain, and what a case lacks.
+    /// Changes one sequence's slices, `[slices, side, side]`, in place. Exact zeros stay zero: they
+    /// are what lies outside the brain, and what a case lacks.
     pub(super) fn image(&self, sequence: usize, slices: &mut [f32], scratch: &mut Vec<f32>) {
         let (gain, offset) = self.intensity[sequence];
-        let tune = |value: f32| if value == 0.0 { 0.0 } else { value * gain + offset };
+        let tune = |value: f32| {
+            if value == 0.0 {
+                0.0
+            } else {
+                value * gain + offset
+            }
+        };
         let Some(source) = &self.source else {
             slices.iter_mut().for_each(|value| *value = tune(*value));
             return;
@@ -105,7 +132,12 @@ mod tests {
     use random::{Purpose, stream};
 
     fn draw(settings: &Augmentation, side: usize, seed: u64) -> Change {
-        Change::draw(settings, side, 2, &mut stream(seed, 1, "north", Purpose::Augmentation))
+        Change::draw(
+            settings,
+            side,
+            2,
+            &mut stream(seed, 1, "north", Purpose::Augmentation),
+        )
     }
 
     /// A plane whose pixels all differ and none is zero.
@@ -150,7 +182,12 @@ mod tests {
 
     #[test]
     fn every_symmetry_of_the_square_is_drawn() {
-        let settings = Augmentation { flips: true, turns: true, shift: 0, intensity: 0.0 };
+        let settings = Augmentation {
+            flips: true,
+            turns: true,
+            shift: 0,
+            intensity: 0.0,
+        };
         let seen: std::collections::BTreeSet<Vec<u8>> = (0..200)
             .map(|seed| {
                 let mut label = numbered(3);
@@ -163,13 +200,25 @@ mod tests {
 
     #[test]
     fn intensity_leaves_zeros_alone_and_stays_within_bounds() {
-        let change = draw(&Augmentation { flips: false, turns: false, shift: 0, intensity: 0.1 }, 2, 5);
+        let change = draw(
+            &Augmentation {
+                flips: false,
+                turns: false,
+                shift: 0,
+                intensity: 0.1,
+            },
+            2,
+            5,
+        );
         let mut image = vec![0.0, 1.0, 2.0, 0.0];
         change.image(0, &mut image, &mut Vec::new());
         assert_eq!([image[0], image[3]], [0.0, 0.0]);
         let gain = image[2] - image[1];
         let offset = image[1] - gain;
-        assert!((gain - 1.0).abs() <= 0.1 && offset.abs() <= 0.1 && gain != 1.0, "{gain} {offset}");
+        assert!(
+            (gain - 1.0).abs() <= 0.1 && offset.abs() <= 0.1 && gain != 1.0,
+            "{gain} {offset}"
+        );
         let mut other = vec![1.0; 4];
         change.image(1, &mut other, &mut Vec::new());
         assert_ne!(other[1], image[1], "each sequence has its own scanner");

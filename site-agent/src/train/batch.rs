@@ -6,7 +6,7 @@ use crate::case::{CachedCase, CaseFileError};
 use metrics::sequence::SequenceSet;
 use protocol::architecture;
 use protocol::dropout::{self, DropOut};
-use protocol::federation::Federation;
+use protocol::settings::Federation;
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use random::{Purpose, stream};
@@ -20,7 +20,8 @@ pub(super) struct Batch {
     pub(super) images: Vec<f32>,
     /// `[examples, 1, plane, plane]`, lesion 1.
     pub(super) labels: Vec<f32>,
-    /// What the head's features are multiplied by, `[examples, side, side, channels]`, where some are dropped.
+    /// What the head's features are multiplied by, `[examples, side, side, channels]`, where some
+    /// are dropped.
     pub(super) features: Option<Features>,
     /// Sequences that some example kept.
     pub(super) kept: SequenceSet,
@@ -52,7 +53,8 @@ impl<'a> Batches<'a> {
     /// When no case holds anything that training may see.
     pub(super) fn new(job: &Job<'a>) -> Result<Self, TrainError> {
         let federation = job.federation;
-        let usable = |case: &&CachedCase| case.has_label() && trainable(federation.dropout, case.present());
+        let usable =
+            |case: &&CachedCase| case.has_label() && trainable(federation.dropout, case.present());
         let cases: Vec<&CachedCase> = job.cases.iter().copied().filter(usable).collect();
         let lesion_views: Vec<&[bool]> = cases.iter().map(|case| case.lesion_views()).collect();
         let slices = Slices::new(&lesion_views, federation.training.lesion_oversampling);
@@ -97,11 +99,17 @@ impl<'a> Batches<'a> {
         for (slab, label) in slabs.zip(labels.chunks_exact_mut(pixels)) {
             kept = kept.union(self.example(slab, label)?);
         }
-        Ok(Batch { images, labels, features: self.features(examples), kept })
+        Ok(Batch {
+            images,
+            labels,
+            features: self.features(examples),
+            kept,
+        })
     }
 
-    /// Draws which features of the head are dropped: each with the federation's probability, and the others are
-    /// multiplied so that their sum stays the same on average (Srivastava et al. 2014).
+    /// Draws which features of the head are dropped: each with the federation's probability, and
+    /// the others are multiplied so that their sum stays the same on average (Srivastava et al.
+    /// 2014).
     fn features(&mut self, examples: usize) -> Option<Features> {
         let model = &self.federation.model;
         if model.head_dropout == 0.0 {
@@ -124,23 +132,36 @@ impl<'a> Batches<'a> {
         let (input, training) = (&self.federation.input, &self.federation.training);
         let (index, slice) = self.draw_slice(slab)?;
         let case = self.cases[index];
-        let kept = self.federation.dropout.draw(case.present(), &mut self.dropout_draws).unwrap_or_default();
+        let kept = self
+            .federation
+            .dropout
+            .draw(case.present(), &mut self.dropout_draws)
+            .unwrap_or_default();
         let sequences = input.sequences.len();
-        let change = Change::draw(&training.augmentation, input.plane, sequences, &mut self.change_draws);
+        let change = Change::draw(
+            &training.augmentation,
+            input.plane,
+            sequences,
+            &mut self.change_draws,
+        );
         for (sequence, slices) in slab.chunks_exact_mut(slab.len() / sequences).enumerate() {
             if kept.contains(sequence) {
                 change.image(sequence, slices, &mut self.scratch);
             }
         }
         dropout::apply(slab, sequences, kept);
-        case.read_label(slice, &mut self.label).map_err(unreadable(index))?;
+        case.read_label(slice, &mut self.label)
+            .map_err(unreadable(index))?;
         change.label(&mut self.label);
-        label.iter_mut().zip(&self.label).for_each(|(to, &from)| *to = f32::from(from));
+        label
+            .iter_mut()
+            .zip(&self.label)
+            .for_each(|(to, &from)| *to = f32::from(from));
         Ok(kept)
     }
 
-    /// Draws a slice with something on it and reads its slab. Slices without any brain are never scored by the
-    /// network, and would only blur what batch normalisation remembers.
+    /// Draws a slice with something on it and reads its slab. Slices without any brain are never
+    /// scored by the network, and would only blur what batch normalisation remembers.
     fn draw_slice(&mut self, slab: &mut [f32]) -> Result<(usize, usize), TrainError> {
         let input = &self.federation.input;
         let pixels = input.plane.pow(2);
@@ -148,8 +169,12 @@ impl<'a> Batches<'a> {
         for _ in 0..BLANK_DRAWS {
             drawn = self.slices.draw(&mut self.slice_draws);
             let case = self.cases[drawn.0];
-            case.read_slab(drawn.1, input.slices, slab).map_err(unreadable(drawn.0))?;
-            let mut centres = slab.chunks_exact(pixels).skip(input.slices / 2).step_by(input.slices);
+            case.read_slab(drawn.1, input.slices, slab)
+                .map_err(unreadable(drawn.0))?;
+            let mut centres = slab
+                .chunks_exact(pixels)
+                .skip(input.slices / 2)
+                .step_by(input.slices);
             if centres.any(|plane| plane.iter().any(|&value| value != 0.0)) {
                 break;
             }
@@ -159,7 +184,10 @@ impl<'a> Batches<'a> {
 }
 
 fn unreadable(case: usize) -> impl Fn(CaseFileError) -> TrainError {
-    move |error| TrainError::Unreadable { case, reason: error.to_string() }
+    move |error| TrainError::Unreadable {
+        case,
+        reason: error.to_string(),
+    }
 }
 
 /// Whether some draw from a case keeps something.
@@ -170,8 +198,8 @@ fn trainable(dropout: DropOut, present: SequenceSet) -> bool {
     }
 }
 
-/// All slices as (case, view), those with lesion apart. A slice counts once for each of its views, which are several
-/// where the brain is larger than the model's plane.
+/// All slices as (case, view), those with lesion apart. A slice counts once for each of its views,
+/// which are several where the brain is larger than the model's plane.
 struct Slices {
     lesion: Vec<(usize, usize)>,
     other: Vec<(usize, usize)>,
@@ -180,16 +208,24 @@ struct Slices {
 }
 
 impl Slices {
-    /// `cases[c][v]` says whether view `v` of case `c` holds lesion; such slices are `oversampling` times likelier.
+    /// `cases[c][v]` says whether view `v` of case `c` holds lesion; such slices are `oversampling`
+    /// times likelier.
     fn new(cases: &[&[bool]], oversampling: f32) -> Self {
-        let all = cases
-            .iter()
-            .enumerate()
-            .flat_map(|(case, slices)| slices.iter().enumerate().map(move |(slice, &lesion)| ((case, slice), lesion)));
+        let all = cases.iter().enumerate().flat_map(|(case, slices)| {
+            slices
+                .iter()
+                .enumerate()
+                .map(move |(slice, &lesion)| ((case, slice), lesion))
+        });
         let (lesion, other): (Vec<_>, Vec<_>) = all.partition(|&(_, lesion)| lesion);
-        let [lesion, other] = [lesion, other].map(|slices| slices.into_iter().map(|(at, _)| at).collect::<Vec<_>>());
+        let [lesion, other] =
+            [lesion, other].map(|slices| slices.into_iter().map(|(at, _)| at).collect::<Vec<_>>());
         let weight = f64::from(oversampling) * lesion.len() as f64;
-        Self { lesion_share: weight / (weight + other.len() as f64).max(1.0), lesion, other }
+        Self {
+            lesion_share: weight / (weight + other.len() as f64).max(1.0),
+            lesion,
+            other,
+        }
     }
 
     fn len(&self) -> usize {
@@ -198,7 +234,11 @@ impl Slices {
 
     /// There must be a slice.
     fn draw(&self, random: &mut impl Rng) -> (usize, usize) {
-        let group = if random.random::<f64>() < self.lesion_share { &self.lesion } else { &self.other };
+        let group = if random.random::<f64>() < self.lesion_share {
+            &self.lesion
+        } else {
+            &self.other
+        };
         group[random.random_range(0..group.len())]
     }
 }
@@ -215,7 +255,9 @@ mod tests {
     fn lesion_slices_are_as_much_likelier_as_told() {
         let slices = Slices::new(&[&[false, true, false], &[false, false]], 4.0);
         let mut random = random();
-        let lesion = (0..8000).filter(|_| slices.draw(&mut random) == (0, 1)).count();
+        let lesion = (0..8000)
+            .filter(|_| slices.draw(&mut random) == (0, 1))
+            .count();
         // Half of the draws expected, standard deviation about 45.
         assert!((3775..4225).contains(&lesion), "{lesion}");
     }
@@ -225,7 +267,8 @@ mod tests {
         for kind in [true, false] {
             let slices = Slices::new(&[&[kind; 3]], 10.0);
             let mut random = random();
-            let seen: std::collections::BTreeSet<_> = (0..100).map(|_| slices.draw(&mut random)).collect();
+            let seen: std::collections::BTreeSet<_> =
+                (0..100).map(|_| slices.draw(&mut random)).collect();
             assert_eq!(seen.len(), 3);
         }
     }

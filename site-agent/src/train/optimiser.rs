@@ -4,7 +4,7 @@ use crate::device::{self, AdamStep, DeviceFault, MomentumStep};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use protocol::federation::{Optimiser, Training};
+use protocol::settings::{Optimiser, Training};
 use std::collections::HashMap;
 
 /// An optimiser with its state, which lives for one round.
@@ -25,7 +25,12 @@ impl Stepper {
     /// A fresh one.
     #[must_use]
     pub fn new(kind: Optimiser, decay: f64) -> Self {
-        Self { kind, decay, steps: 0, state: HashMap::new() }
+        Self {
+            kind,
+            decay,
+            steps: 0,
+            state: HashMap::new(),
+        }
     }
 
     /// As the federation's settings say.
@@ -34,9 +39,20 @@ impl Stepper {
     }
 
     /// One step against the gradients, which are multiplied by `factor` first.
-    pub fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams, factor: f64) -> M {
+    pub fn step<M: Module>(
+        &mut self,
+        rate: f64,
+        module: M,
+        gradients: GradientsParams,
+        factor: f64,
+    ) -> M {
         self.steps += 1;
-        module.map(&mut Step { stepper: self, gradients, rate, factor })
+        module.map(&mut Step {
+            stepper: self,
+            gradients,
+            rate,
+            factor,
+        })
     }
 
     fn adam(&self, rate: f64, factor: f64) -> AdamStep {
@@ -46,13 +62,24 @@ impl Stepper {
             rate: rate as f32,
             factor: factor as f32,
             penalty: if apart { 0.0 } else { self.decay as f32 },
-            shrink: if apart { (1.0 - rate * self.decay) as f32 } else { 1.0 },
+            shrink: if apart {
+                (1.0 - rate * self.decay) as f32
+            } else {
+                1.0
+            },
             corrections: AdamStep::BETAS.map(correction),
         }
     }
 
     /// A parameter's new value, both flat.
-    fn moved(&mut self, id: ParamId, weights: Tensor<1>, gradient: Tensor<1>, rate: f64, factor: f64) -> Tensor<1> {
+    fn moved(
+        &mut self,
+        id: ParamId,
+        weights: Tensor<1>,
+        gradient: Tensor<1>,
+        rate: f64,
+        factor: f64,
+    ) -> Tensor<1> {
         let nothing = || gradient.zeros_like();
         match (self.kind, self.state.remove(&id)) {
             (Optimiser::Adam | Optimiser::AdamW, state) => {
@@ -60,8 +87,10 @@ impl Stepper {
                     Some(State::Moments(moments)) => *moments,
                     _ => [nothing(), nothing()],
                 };
-                let [weights, first, second] = device::adam(weights, gradient, moments, self.adam(rate, factor));
-                self.state.insert(id, State::Moments(Box::new([first, second])));
+                let [weights, first, second] =
+                    device::adam(weights, gradient, moments, self.adam(rate, factor));
+                self.state
+                    .insert(id, State::Moments(Box::new([first, second])));
                 weights
             }
             (Optimiser::Sgd, state) => {
@@ -69,7 +98,11 @@ impl Stepper {
                     Some(State::Velocity(velocity)) => *velocity,
                     _ => nothing(),
                 };
-                let step = MomentumStep { rate: rate as f32, factor: factor as f32, penalty: self.decay as f32 };
+                let step = MomentumStep {
+                    rate: rate as f32,
+                    factor: factor as f32,
+                    penalty: self.decay as f32,
+                };
                 let [weights, velocity] = device::momentum(weights, gradient, velocity, step);
                 self.state.insert(id, State::Velocity(Box::new(velocity)));
                 weights
@@ -93,7 +126,9 @@ impl ModuleMapper for Step<'_> {
         };
         let shape = tensor.dims();
         let (weights, gradient) = (tensor.inner().flatten(0, D - 1), gradient.flatten(0, D - 1));
-        let moved = self.stepper.moved(id, weights, gradient, self.rate, self.factor);
+        let moved = self
+            .stepper
+            .moved(id, weights, gradient, self.rate, self.factor);
         let tensor = Tensor::from_inner(moved.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)
     }
@@ -104,7 +139,10 @@ impl ModuleMapper for Step<'_> {
 /// # Errors
 /// The device failed.
 pub(super) fn norm<M: Module>(gradients: &GradientsParams, module: &M) -> Result<f64, DeviceFault> {
-    let mut squares = Squares { gradients, sums: Vec::new() };
+    let mut squares = Squares {
+        gradients,
+        sums: Vec::new(),
+    };
     module.visit(&mut squares);
     if squares.sums.is_empty() {
         return Ok(0.0);
@@ -115,39 +153,53 @@ pub(super) fn norm<M: Module>(gradients: &GradientsParams, module: &M) -> Result
 }
 
 /// The parameters of a moment, to draw later ones back to.
-pub(super) struct Anchor(HashMap<ParamId, Tensor<1>>);
+pub(super) struct ProximalTerm(HashMap<ParamId, Tensor<1>>);
 
-impl Anchor {
+impl ProximalTerm {
     pub(super) fn of<M: Module>(module: &M) -> Self {
         let mut held = Self(HashMap::new());
         module.visit(&mut held);
         held
     }
 
-    /// Gradients of the loss with `mu / 2` times the squared distance from here added: they grow by `mu * (w - start)`.
-    pub(super) fn draw_back<M: Module>(&self, gradients: GradientsParams, module: &M, mu: f64) -> GradientsParams {
-        let mut pull = Pull { from: gradients, to: GradientsParams::new(), anchor: self, mu };
+    /// Gradients of the loss with `mu / 2` times the squared distance from here added: they grow by
+    /// `mu * (w - start)`.
+    pub(super) fn add_gradient<M: Module>(
+        &self,
+        gradients: GradientsParams,
+        module: &M,
+        mu: f64,
+    ) -> GradientsParams {
+        let mut pull = Pull {
+            from: gradients,
+            to: GradientsParams::new(),
+            anchor: self,
+            mu,
+        };
         module.visit(&mut pull);
         pull.to
     }
 }
 
-impl ModuleVisitor for Anchor {
+impl ModuleVisitor for ProximalTerm {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-        self.0.insert(parameter.id, parameter.val().inner().flatten(0, D - 1));
+        self.0
+            .insert(parameter.id, parameter.val().inner().flatten(0, D - 1));
     }
 }
 
 struct Pull<'a> {
     from: GradientsParams,
     to: GradientsParams,
-    anchor: &'a Anchor,
+    anchor: &'a ProximalTerm,
     mu: f64,
 }
 
 impl ModuleVisitor for Pull<'_> {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-        let Some(gradient) = self.from.remove::<D>(parameter.id) else { return };
+        let Some(gradient) = self.from.remove::<D>(parameter.id) else {
+            return;
+        };
         let gradient = match self.anchor.0.get(&parameter.id) {
             Some(start) => {
                 let start = start.clone().reshape(gradient.dims());
@@ -166,7 +218,9 @@ struct Squares<'a> {
 
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-        let Some(gradient) = self.gradients.get::<D>(parameter.id) else { return };
+        let Some(gradient) = self.gradients.get::<D>(parameter.id) else {
+            return;
+        };
         self.sums.push(device::squares(gradient));
     }
 }
@@ -192,7 +246,8 @@ mod tests {
 
     /// Gradients 2 on the plane and 3 on the line.
     fn gradients(module: &Two) -> GradientsParams {
-        let sum = module.plane.val().sum().mul_scalar(2.0) + module.line.val().sum().mul_scalar(3.0);
+        let sum =
+            module.plane.val().sum().mul_scalar(2.0) + module.line.val().sum().mul_scalar(3.0);
         GradientsParams::from_grads(sum.backward(), module)
     }
 
@@ -200,15 +255,22 @@ mod tests {
     fn drawing_back_adds_mu_times_the_way_gone() {
         let device = Device::flex().autodiff();
         let start = two(&device);
-        let anchor = Anchor::of(&start);
-        let gone = Stepper::new(Optimiser::Sgd, 0.0).step(0.5, start.clone(), gradients(&start), 1.0);
+        let anchor = ProximalTerm::of(&start);
+        let gone =
+            Stepper::new(Optimiser::Sgd, 0.0).step(0.5, start.clone(), gradients(&start), 1.0);
         // One step of 0.5 along gradients of 2 and 3: the ways gone are -1 and -1.5.
-        let drawn = anchor.draw_back(gradients(&gone), &gone, 0.1);
+        let drawn = anchor.add_gradient(gradients(&gone), &gone, 0.1);
         let of = |tensor: Tensor<1>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
         let plane = of(drawn.get::<2>(gone.plane.id).unwrap().flatten(0, 1));
-        assert!(plane.iter().all(|value| (value - 1.9).abs() < 1e-6), "{plane:?}");
+        assert!(
+            plane.iter().all(|value| (value - 1.9).abs() < 1e-6),
+            "{plane:?}"
+        );
         let line = of(drawn.get::<1>(gone.line.id).unwrap());
-        assert!(line.iter().all(|value| (value - 2.85).abs() < 1e-6), "{line:?}");
+        assert!(
+            line.iter().all(|value| (value - 2.85).abs() < 1e-6),
+            "{line:?}"
+        );
     }
 
     #[test]
@@ -223,7 +285,10 @@ mod tests {
         let device = Device::flex().autodiff();
         let length = 2_097_159;
         let line: Param<Tensor<1>> = Initializer::Constant { value: 0.0 }.init([length], &device);
-        let module = Two { line, ..two(&device) };
+        let module = Two {
+            line,
+            ..two(&device)
+        };
         let expected = (4.0f64 * 4.0 + length as f64 * 9.0).sqrt();
         assert!((norm(&gradients(&module), &module).unwrap() / expected - 1.0).abs() < 1e-6);
     }

@@ -13,17 +13,23 @@ pub struct Origin<'a> {
     pub patient: &'a str,
 }
 
-/// Parts cases into those to train on and those kept back for validation, as indices, ascending. The cases of each site
-/// or archive are parted by themselves, patient by patient.
+/// Parts cases into those to train on and those kept back for validation, as indices, ascending.
+/// The cases of each site or archive are parted by themselves, patient by patient.
 ///
-/// `share` of the cases is kept back, or nearly so many, but one patient's at least where there are two, and never all;
-/// nothing is kept back for a share of zero. The choice depends on the names of origins and patients, not on the order in
-/// which they were found: cases that are pooled are parted as they are at the sites they come from.
+/// `share` of the cases is kept back, or nearly so many, but one patient's at least where there are
+/// two, and never all; nothing is kept back for a share of zero. The choice depends on the names of
+/// origins and patients, not on the order in which they were found: cases that are pooled are
+/// parted as they are at the sites they come from.
 #[must_use]
 pub fn split(cases: &[Origin<'_>], share: f32, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut sites: BTreeMap<&str, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
     for (index, Origin { site, patient }) in cases.iter().enumerate() {
-        sites.entry(site).or_default().entry(patient).or_default().push(index);
+        sites
+            .entry(site)
+            .or_default()
+            .entry(patient)
+            .or_default()
+            .push(index);
     }
     let (mut training, mut validation) = (Vec::new(), Vec::new());
     for (site, patients) in sites {
@@ -31,7 +37,11 @@ pub fn split(cases: &[Origin<'_>], share: f32, seed: u64) -> (Vec<usize>, Vec<us
         patients.shuffle(&mut stream(seed, 0, site, Purpose::Split));
         let kept = kept_back(&patients, share);
         for (place, patient) in patients.into_iter().enumerate() {
-            if kept.contains(&place) { validation.extend(patient) } else { training.extend(patient) }
+            if kept.contains(&place) {
+                validation.extend(patient)
+            } else {
+                training.extend(patient)
+            }
         }
     }
     training.sort_unstable();
@@ -68,7 +78,10 @@ mod tests {
 
     /// Parts the cases of one site, each named by its patient.
     fn part(patients: &[&str], share: f32, seed: u64, site: &str) -> (Vec<usize>, Vec<usize>) {
-        let cases: Vec<Origin<'_>> = patients.iter().map(|patient| Origin { site, patient }).collect();
+        let cases: Vec<Origin<'_>> = patients
+            .iter()
+            .map(|patient| Origin { site, patient })
+            .collect();
         split(&cases, share, seed)
     }
 
@@ -85,7 +98,11 @@ mod tests {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
         let turned: Vec<&str> = names.iter().rev().copied().collect();
         let kept = |names: &[&str]| {
-            let mut kept: Vec<String> = part(names, 0.4, 3, "north").1.iter().map(|&i| names[i].to_string()).collect();
+            let mut kept: Vec<String> = part(names, 0.4, 3, "north")
+                .1
+                .iter()
+                .map(|&i| names[i].to_string())
+                .collect();
             kept.sort();
             kept
         };
@@ -95,14 +112,23 @@ mod tests {
 
     #[test]
     fn one_patient_with_many_time_points_only_trains() {
-        assert_eq!(part(&["a", "a", "a"], 0.3, 1, "north"), (vec![0, 1, 2], vec![]));
+        assert_eq!(
+            part(&["a", "a", "a"], 0.3, 1, "north"),
+            (vec![0, 1, 2], vec![])
+        );
     }
 
     #[test]
     fn a_patient_larger_than_the_share_is_kept_back_only_where_all_are() {
         for seed in 0..20 {
-            assert_eq!(part(&["a", "a", "a", "a", "b"], 0.3, seed, "s"), (vec![0, 1, 2, 3], vec![4]));
-            assert_eq!(part(&["a", "a", "a", "b", "b"], 0.2, seed, "s"), (vec![0, 1, 2], vec![3, 4]));
+            assert_eq!(
+                part(&["a", "a", "a", "a", "b"], 0.3, seed, "s"),
+                (vec![0, 1, 2, 3], vec![4])
+            );
+            assert_eq!(
+                part(&["a", "a", "a", "b", "b"], 0.2, seed, "s"),
+                (vec![0, 1, 2], vec![3, 4])
+            );
         }
     }
 

@@ -3,7 +3,9 @@
 use journeys::simulated::Setup;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -51,7 +53,9 @@ fn echo(address: SocketAddr, config: Arc<ClientConfig>, file: &Path) {
 }
 
 fn send(stream: &mut impl Write, file: &Path) {
-    stream.write_all(&file.metadata().unwrap().len().to_le_bytes()).unwrap();
+    stream
+        .write_all(&file.metadata().unwrap().len().to_le_bytes())
+        .unwrap();
     send_bytes(stream, file);
 }
 
@@ -85,18 +89,32 @@ fn server(pki: &Path) -> ServerConfig {
     let chain = chain(&folder.join("certificate.pem"));
     let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
-    builder.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap()
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13]);
+    builder
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap()
 }
 
 fn client(pki: &Path) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    chain(&pki.join("coordinator/ca.pem")).into_iter().for_each(|certificate| roots.add(certificate).unwrap());
+    chain(&pki.join("coordinator/ca.pem"))
+        .into_iter()
+        .for_each(|certificate| roots.add(certificate).unwrap());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
-    builder.unwrap().with_root_certificates(roots).with_no_client_auth()
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13]);
+    builder
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 fn chain(path: &Path) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_file_iter(path).unwrap().collect::<Result<_, _>>().unwrap()
+    CertificateDer::pem_file_iter(path)
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap()
 }

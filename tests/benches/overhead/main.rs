@@ -1,7 +1,8 @@
-//! What a round costs when nobody trains: eight simulated sites, the preset `paper` (40 million parameters, 159 MB), the
-//! real coordinator in a process of its own. Beside it the same bytes by plain TCP with TLS, down to eight receivers and
-//! back at once, file to file, with an fsync at each end. Everything on one machine: both ends' work is in the figures.
-//! `cargo build --release && cargo bench --bench overhead`
+//! What a round costs when nobody trains: eight simulated sites, the preset `paper` (40 million
+//! parameters, 159 MB), the real coordinator in a process of its own. Beside it the same bytes by
+//! plain TCP with TLS, down to eight receivers and back at once, file to file, with an fsync at
+//! each end. Everything on one machine: both ends' work is in the figures. `cargo build --release
+//! && cargo bench --bench overhead`
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -18,13 +19,21 @@ const COPIES: usize = 3;
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     let setup = Setup::prepare(folder.path(), SITES, ROUNDS, "preset = 'paper'");
-    println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap().trim());
+    println!(
+        "load {}",
+        std::fs::read_to_string("/proc/loadavg").unwrap().trim()
+    );
     let federation = federation(&setup);
-    let mut copies: Vec<f64> = (0..COPIES).map(|_| copy::there_and_back(&setup, &setup.model(0))).collect();
+    let mut copies: Vec<f64> = (0..COPIES)
+        .map(|_| copy::there_and_back(&setup, &setup.model(0)))
+        .collect();
     let copy = median(&mut copies);
     println!("TCP+TLS copy     {copy:.2} s  {copies:.2?}");
     println!("ratio            {:.2}", federation / copy);
-    println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap().trim());
+    println!(
+        "load {}",
+        std::fs::read_to_string("/proc/loadavg").unwrap().trim()
+    );
 }
 
 /// Seconds for a round, the median.
@@ -41,7 +50,11 @@ fn federation(setup: &Setup) -> f64 {
         std::thread::sleep(std::time::Duration::from_millis(10));
         end = coordinator.ended();
     }
-    assert!(end.is_some_and(|end| end.success()), "{}", coordinator.words());
+    assert!(
+        end.is_some_and(|end| end.success()),
+        "{}",
+        coordinator.words()
+    );
     let whole = began.elapsed().as_secs_f64();
     sites.end();
     let wire = loopback() - wire;
@@ -64,7 +77,10 @@ fn federation(setup: &Setup) -> f64 {
 /// Bytes received by the loopback device so far.
 fn loopback() -> u64 {
     let devices = std::fs::read_to_string("/proc/net/dev").unwrap();
-    let line = devices.lines().find_map(|line| line.trim().strip_prefix("lo:")).unwrap();
+    let line = devices
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("lo:"))
+        .unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 

@@ -30,8 +30,8 @@ fn model(setup: &Setup) -> Vec<u8> {
     std::fs::read(setup.model(ROUNDS)).unwrap()
 }
 
-/// A run that is disturbed once and then goes on; gives how its first program ended, what it said and the step. `None` when
-/// it came through undisturbed.
+/// A run that is disturbed once and then goes on; gives how its first program ended, what it said
+/// and the step. `None` when it came through undisturbed.
 fn disturbed(fault: Fault) -> Option<(ExitStatus, String, String)> {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -47,7 +47,11 @@ fn disturbed(fault: Fault) -> Option<(ExitStatus, String, String)> {
     let mut second = Program::start("coordinator", &SERVE, folder, "coordinator.log");
     setup.until_heard(&mut second);
     sites.connect_again();
-    assert!(ends(&mut second).success(), "after {step}:\n{words}\n{}", second.words());
+    assert!(
+        ends(&mut second).success(),
+        "after {step}:\n{words}\n{}",
+        second.words()
+    );
     assert!(model(&setup) == *UNDISTURBED, "{step} made another model");
     Some((end, words, step))
 }
@@ -59,7 +63,11 @@ pub(crate) fn ends(program: &mut Program) -> ExitStatus {
         if let Some(end) = program.ended() {
             return end;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "it does not end\n{}", program.words());
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "it does not end\n{}",
+            program.words()
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -67,21 +75,35 @@ pub(crate) fn ends(program: &mut Program) -> ExitStatus {
 #[test]
 fn killed_at_any_step_of_its_disk_it_ends_with_the_same_model() {
     let points = at_each_step(How::Kill, |fault| {
-        let Some((end, words, step)) = disturbed(fault) else { return false };
-        assert!(!end.success() && end.code().is_none(), "{step}: {end}\n{words}");
+        let Some((end, words, step)) = disturbed(fault) else {
+            return false;
+        };
+        assert!(
+            !end.success() && end.code().is_none(),
+            "{step}: {end}\n{words}"
+        );
         true
     });
     println!("killed at {points} steps");
     assert!(points > 150, "only {points} steps were found");
 }
 
-/// Every failure of the disk ends the coordinator with its sentence, and costs nothing that was finished.
+/// Every failure of the disk ends the coordinator with its sentence, and costs nothing that was
+/// finished.
 fn fails(how: How, least: usize) {
     let points = at_each_step(how, |fault| {
-        let Some((end, words, step)) = disturbed(fault) else { return false };
+        let Some((end, words, step)) = disturbed(fault) else {
+            return false;
+        };
         assert_eq!(end.code(), Some(6), "{step}\n{words}");
-        let sentence = words.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
-        assert!(sentence.contains(" run") && sentence.contains(how.words()), "{step}: {sentence}");
+        let sentence = words
+            .lines()
+            .find(|line| line.starts_with("error: "))
+            .unwrap_or_default();
+        assert!(
+            sentence.contains(" run") && sentence.contains(how.words()),
+            "{step}: {sentence}"
+        );
         true
     });
     println!("{how:?} at {points} steps");

@@ -21,9 +21,14 @@ impl Killed {
         let mut coordinator = Program::start("coordinator", &SERVE, folder.path(), "killed.log");
         setup.until_heard(&mut coordinator);
         let _sites = Sites::start(&setup, Answer::Shifted, 1);
-        coordinator.until("the third update", |words| words.matches("update accepted").count() >= 3);
+        coordinator.until("the third update", |words| {
+            words.matches("update accepted").count() >= 3
+        });
         drop(coordinator);
-        assert!(!folder.path().join("run/outcome.json").exists(), "it was too quick");
+        assert!(
+            !folder.path().join("run/outcome.json").exists(),
+            "it was too quick"
+        );
         Self { folder, setup }
     }
 
@@ -33,8 +38,14 @@ impl Killed {
 
     /// What the coordinator says that cannot go on.
     fn refused(&self, code: i32) -> String {
-        let mut coordinator = Program::start("coordinator", &SERVE, self.folder.path(), "refused.log");
-        assert_eq!(ends(&mut coordinator).code(), Some(code), "{}", coordinator.words());
+        let mut coordinator =
+            Program::start("coordinator", &SERVE, self.folder.path(), "refused.log");
+        assert_eq!(
+            ends(&mut coordinator).code(),
+            Some(code),
+            "{}",
+            coordinator.words()
+        );
         coordinator.words()
     }
 
@@ -45,7 +56,10 @@ impl Killed {
         let sites = Sites::start(&self.setup, Answer::Shifted, 1);
         assert!(ends(&mut coordinator).success(), "{}", coordinator.words());
         sites.end();
-        (coordinator.words(), std::fs::read(self.setup.model(ROUNDS)).unwrap())
+        (
+            coordinator.words(),
+            std::fs::read(self.setup.model(ROUNDS)).unwrap(),
+        )
     }
 }
 
@@ -67,26 +81,51 @@ fn damage(path: &Path, cut: bool) -> Vec<u8> {
 fn damaged_facts_and_models_are_named_and_the_facts_before_go_on_to_the_same_model() {
     let (killed, (_, undisturbed)) = (Killed::new(), Killed::new().goes_on());
     // A newer model may lie there that the facts do not name yet: it is made again, damaged or not.
-    let facts: serde_json::Value = serde_json::from_slice(&std::fs::read(killed.path("state.json")).unwrap()).unwrap();
+    let facts: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(killed.path("state.json")).unwrap()).unwrap();
     let rounds = facts["snapshot"]["runs"][0]["finished"].as_u64().unwrap();
     let last = format!("federation/round-{rounds:04}/global.f32");
     let start = "federation/round-0000/global.f32";
-    for (name, cut) in [("state.json", false), (&last, false), ("settings.json", true), (start, true), (&last, true)] {
+    for (name, cut) in [
+        ("state.json", false),
+        (&last, false),
+        ("settings.json", true),
+        (start, true),
+        (&last, true),
+    ] {
         let whole = damage(&killed.path(name), cut);
         let words = killed.refused(6);
-        assert!(words.contains(&format!("run/{name} is damaged")), "{name}: {words}");
+        assert!(
+            words.contains(&format!("run/{name} is damaged")),
+            "{name}: {words}"
+        );
         std::fs::write(killed.path(name), whole).unwrap();
     }
     // Sound as far as anybody knows, but not what the settings begin with.
     let whole = damage(&killed.path(start), false);
     let words = killed.refused(3);
-    assert!(words.contains(&format!("other weights (--start), or run/{start} is damaged")), "{words}");
+    assert!(
+        words.contains(&format!(
+            "other weights (--start), or run/{start} is damaged"
+        )),
+        "{words}"
+    );
     std::fs::write(killed.path(start), whole).unwrap();
     damage(&killed.path("state.json"), true);
     let words = killed.refused(6);
-    assert!(words.contains("state.previous.json, put in place of state.json"), "{words}");
-    std::fs::copy(killed.path("state.previous.json"), killed.path("state.json")).unwrap();
-    assert!(killed.goes_on().1 == undisturbed, "the facts before made another model");
+    assert!(
+        words.contains("state.previous.json, put in place of state.json"),
+        "{words}"
+    );
+    std::fs::copy(
+        killed.path("state.previous.json"),
+        killed.path("state.json"),
+    )
+    .unwrap();
+    assert!(
+        killed.goes_on().1 == undisturbed,
+        "the facts before made another model"
+    );
 }
 
 #[test]
@@ -95,25 +134,45 @@ fn a_damaged_update_is_asked_for_again() {
     for cut in [false, true] {
         let asked_again = || {
             let killed = Killed::new();
-            let rounds = (1..=ROUNDS).map(|round| killed.path(&format!("federation/round-{round:04}/updates")));
-            let updates = rounds.filter_map(|folder| std::fs::read_dir(folder).ok()).next_back().unwrap();
+            let rounds = (1..=ROUNDS)
+                .map(|round| killed.path(&format!("federation/round-{round:04}/updates")));
+            let updates = rounds
+                .filter_map(|folder| std::fs::read_dir(folder).ok())
+                .next_back()
+                .unwrap();
             updates.for_each(|update| drop(damage(&update.unwrap().path(), cut)));
             let (words, model) = killed.goes_on();
             assert!(model == undisturbed, "another model\n{words}");
             words.contains("asked for again")
         };
         // Once in a while the kill comes when the round of these updates is averaged already.
-        assert!((0..10).any(|_| asked_again()), "no update was asked for again");
+        assert!(
+            (0..10).any(|_| asked_again()),
+            "no update was asked for again"
+        );
     }
 }
 
 #[test]
 fn a_run_folder_that_cannot_be_written_is_named_at_the_start() {
     let killed = Killed::new();
-    let fault = Fault { how: How::Sealed, at: 1 };
+    let fault = Fault {
+        how: How::Sealed,
+        at: 1,
+    };
     let mut coordinator = fault.start("coordinator", &SERVE, killed.folder.path(), "run");
-    assert_eq!(ends(&mut coordinator).code(), Some(6), "{}", coordinator.words());
+    assert_eq!(
+        ends(&mut coordinator).code(),
+        Some(6),
+        "{}",
+        coordinator.words()
+    );
     let words = coordinator.words();
-    assert!(words.contains("error: cannot") && words.contains(" run/") && words.contains(fault.how.words()), "{words}");
+    assert!(
+        words.contains("error: cannot")
+            && words.contains(" run/")
+            && words.contains(fault.how.words()),
+        "{words}"
+    );
     killed.goes_on();
 }

@@ -10,10 +10,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// What stands between a program and the C library, compiled once.
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/failpoints.c");
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("failpoints-{}.so", std::process::id()));
-    let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).output();
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("failpoints-{}.so", std::process::id()));
+    let compiled = Command::new("cc")
+        .args(["-O1", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(source)
+        .output();
     let compiled = compiled.expect("a C compiler is needed");
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    assert!(
+        compiled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
     library
 });
 
@@ -33,7 +42,8 @@ pub(crate) enum How {
 }
 
 impl How {
-    /// The steps it is about (all, if empty), the error's number, and whether all later ones fail too.
+    /// The steps it is about (all, if empty), the error's number, and whether all later ones fail
+    /// too.
     fn settings(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Kill => ("", "kill", ""),
@@ -64,7 +74,13 @@ pub(crate) struct Fault {
 
 impl Fault {
     /// Starts a program in a folder, to be disturbed at its steps in the folder `under` there.
-    pub(crate) fn start(self, name: &str, arguments: &[&str], folder: &Path, under: &str) -> Program {
+    pub(crate) fn start(
+        self,
+        name: &str,
+        arguments: &[&str],
+        folder: &Path,
+        under: &str,
+    ) -> Program {
         let (kind, error, onward) = self.how.settings();
         let folder = folder.canonicalize().unwrap();
         let mut command = Command::new(binary(name));
@@ -84,13 +100,21 @@ impl Fault {
     pub(crate) fn step(self, folder: &Path) -> Option<String> {
         let steps = std::fs::read_to_string(folder.join("steps.log")).unwrap_or_default();
         let number = format!("{} ", self.at);
-        steps.lines().find(|line| line.starts_with(&number)).map(|line| line.replace(&*folder.to_string_lossy(), ""))
+        steps
+            .lines()
+            .find(|line| line.starts_with(&number))
+            .map(|line| line.replace(&*folder.to_string_lossy(), ""))
     }
 }
 
-/// Disturbs at one step after the other until one is not reached any more; `hit` says whether it was. Gives how many were.
+/// Disturbs at one step after the other until one is not reached any more; `hit` says whether it
+/// was. Gives how many were.
 pub(crate) fn at_each_step(how: How, hit: impl Fn(Fault) -> bool + Sync) -> usize {
-    let (next, over, hits) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(0));
+    let (next, over, hits) = (
+        AtomicUsize::new(0),
+        AtomicBool::new(false),
+        AtomicUsize::new(0),
+    );
     // Most of a step's time is waiting for the disk and for goodbyes.
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -26,7 +26,12 @@ static UNDISTURBED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let federation = Federation::new();
     let mut coordinator = federation.serve();
     let mut site = Program::start("site-agent", &RUN, federation.folder.path(), "site.log");
-    assert!(ends(&mut coordinator).success(), "{}\n{}", coordinator.words(), site.words());
+    assert!(
+        ends(&mut coordinator).success(),
+        "{}\n{}",
+        coordinator.words(),
+        site.words()
+    );
     assert!(ends(&mut site).success(), "{}", site.words());
     federation.model()
 });
@@ -45,7 +50,8 @@ impl Federation {
     }
 
     fn serve(&self) -> Program {
-        let mut coordinator = Program::start("coordinator", &SERVE, self.folder.path(), "coordinator.log");
+        let mut coordinator =
+            Program::start("coordinator", &SERVE, self.folder.path(), "coordinator.log");
         self.setup.until_heard(&mut coordinator);
         coordinator
     }
@@ -59,8 +65,8 @@ impl Federation {
     }
 }
 
-/// A federation whose site is disturbed once. What ends of it is started again undisturbed; gives how the site ended, what
-/// it said and the step. `None` when it came through undisturbed.
+/// A federation whose site is disturbed once. What ends of it is started again undisturbed; gives
+/// how the site ended, what it said and the step. `None` when it came through undisturbed.
 fn disturbed(fault: Fault) -> Option<(Option<ExitStatus>, String, String)> {
     let federation = Federation::new();
     let mut coordinator = federation.serve();
@@ -73,29 +79,49 @@ fn disturbed(fault: Fault) -> Option<(Option<ExitStatus>, String, String)> {
         if over.is_some_and(|over| over.success()) {
             break;
         } else if over.is_some() || end.is_some() {
-            let step = fault.step(federation.path()).unwrap_or_else(|| panic!("{}", said()));
+            let step = fault
+                .step(federation.path())
+                .unwrap_or_else(|| panic!("{}", said()));
             let words = first.words();
             drop(first);
             if over.is_some() {
                 coordinator = federation.serve();
             }
             let _second = Program::start("site-agent", &RUN, federation.path(), "again.log");
-            assert!(ends(&mut coordinator).success(), "{step}\n{words}\n{}", coordinator.words());
-            assert!(federation.model() == *UNDISTURBED, "{step} made another model\n{words}");
+            assert!(
+                ends(&mut coordinator).success(),
+                "{step}\n{words}\n{}",
+                coordinator.words()
+            );
+            assert!(
+                federation.model() == *UNDISTURBED,
+                "{step} made another model\n{words}"
+            );
             return Some((end, words, step));
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     assert!(ends(&mut first).success(), "{}", first.words());
-    assert!(federation.model() == *UNDISTURBED, "another model\n{}", first.words());
-    fault.step(federation.path()).map(|step| (None, first.words(), step))
+    assert!(
+        federation.model() == *UNDISTURBED,
+        "another model\n{}",
+        first.words()
+    );
+    fault
+        .step(federation.path())
+        .map(|step| (None, first.words(), step))
 }
 
 #[test]
 fn a_site_killed_at_any_step_of_its_disk_ends_with_the_same_model() {
     let points = at_each_step(How::Kill, |fault| {
-        let Some((end, words, step)) = disturbed(fault) else { return false };
-        assert!(end.is_some_and(|end| end.code().is_none()), "{step}: {end:?}\n{words}");
+        let Some((end, words, step)) = disturbed(fault) else {
+            return false;
+        };
+        assert!(
+            end.is_some_and(|end| end.code().is_none()),
+            "{step}: {end:?}\n{words}"
+        );
         true
     });
     println!("killed at {points} steps");
@@ -105,10 +131,19 @@ fn a_site_killed_at_any_step_of_its_disk_ends_with_the_same_model() {
 #[test]
 fn a_site_whose_disk_is_full_says_so_and_goes_on_when_there_is_room() {
     let points = at_each_step(How::Full, |fault| {
-        let Some((end, words, step)) = disturbed(fault) else { return false };
-        // Without its model it ends; a training that cannot be kept failed; pictures and lists are done without.
-        assert!(end.is_none_or(|end| end.code() == Some(6)), "{step}: {end:?}\n{words}");
-        assert!(end.is_some() || !step.contains("/incoming/"), "{step}\n{words}");
+        let Some((end, words, step)) = disturbed(fault) else {
+            return false;
+        };
+        // Without its model it ends; a training that cannot be kept failed; pictures and lists are
+        // done without.
+        assert!(
+            end.is_none_or(|end| end.code() == Some(6)),
+            "{step}: {end:?}\n{words}"
+        );
+        assert!(
+            end.is_some() || !step.contains("/incoming/"),
+            "{step}\n{words}"
+        );
         assert!(words.contains(How::Full.words()), "{step}\n{words}");
         true
     });

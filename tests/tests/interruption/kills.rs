@@ -1,5 +1,5 @@
-//! Programs that are killed without a word, again and again, at any moment: the federation ends with the very model of an
-//! undisturbed one.
+//! Programs that are killed without a word, again and again, at any moment: the federation ends
+//! with the very model of an undisturbed one.
 
 use journeys::program::{Program, done};
 use std::net::UdpSocket;
@@ -17,11 +17,27 @@ const LONG: Duration = Duration::from_secs(300);
 
 /// Certificates and phantoms, used by every federation of the test.
 pub(crate) fn prepare(folder: &Path) {
-    let names = ["--coordinator-name", "127.0.0.1", "--sites", "north,south,harbour"];
-    done("coordinator", &[&["init", "--out", "pki"], &names[..]].concat(), folder);
+    let names = [
+        "--coordinator-name",
+        "127.0.0.1",
+        "--sites",
+        "north,south,harbour",
+    ];
+    done(
+        "coordinator",
+        &[&["init", "--out", "pki"], &names[..]].concat(),
+        folder,
+    );
     for site in SITES {
-        let (out, size) = (format!("data/{site}"), ["--cases", "2", "--slices", "8", "--plane", "32"]);
-        done("site-agent", &[&["phantom", "--out", &out, "--site", site], &size[..]].concat(), folder);
+        let (out, size) = (
+            format!("data/{site}"),
+            ["--cases", "2", "--slices", "8", "--plane", "32"],
+        );
+        done(
+            "site-agent",
+            &[&["phantom", "--out", &out, "--site", site], &size[..]].concat(),
+            folder,
+        );
     }
 }
 
@@ -36,7 +52,10 @@ impl Federation {
     pub(crate) fn start(prepared: &Path, name: &str, settings: &str) -> Self {
         let folder = prepared.join(name);
         std::fs::create_dir(&folder).unwrap();
-        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let settings = format!(
             "name = 'kills'\nseed = 3\n{settings}\n\
              [input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nslices = 1\nplane = 32\n\
@@ -45,15 +64,24 @@ impl Federation {
         );
         std::fs::write(folder.join("coordinator.toml"), settings).unwrap();
         for site in SITES {
-            let role = if site == "harbour" { "evaluate" } else { "train" };
-            let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml")).unwrap();
+            let role = if site == "harbour" {
+                "evaluate"
+            } else {
+                "train"
+            };
+            let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml"))
+                .unwrap();
             let text = format!(
                 "coordinator = '{address}'\ncertificates = '../pki/{site}'\nrole = '{role}'\nwork_folder = 'work-{site}'\n\
                  threads = 1\n{data}"
             );
             std::fs::write(folder.join(format!("{site}.toml")), text).unwrap();
         }
-        let programs = ["coordinator"].into_iter().chain(SITES).map(|name| (name, None)).collect();
+        let programs = ["coordinator"]
+            .into_iter()
+            .chain(SITES)
+            .map(|name| (name, None))
+            .collect();
         let mut federation = Self { folder, programs };
         (0..federation.programs.len()).for_each(|index| federation.restart(index));
         federation
@@ -65,8 +93,17 @@ impl Federation {
         // Dropped first: it holds the port and the run folder.
         drop(program.take());
         let (log, config) = (format!("{name}.log"), format!("{name}.toml"));
-        let (binary, command) = if *name == "coordinator" { ("coordinator", "serve") } else { ("site-agent", "run") };
-        *program = Some(Program::start(binary, &[command, "--config", &config], &self.folder, &log));
+        let (binary, command) = if *name == "coordinator" {
+            ("coordinator", "serve")
+        } else {
+            ("site-agent", "run")
+        };
+        *program = Some(Program::start(
+            binary,
+            &[command, "--config", &config],
+            &self.folder,
+            &log,
+        ));
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -75,7 +112,10 @@ impl Federation {
 
     pub(crate) fn words(&self) -> String {
         let words = |(name, program): &(&str, Option<Program>)| {
-            format!("== {name}\n{}", program.as_ref().map(Program::words).unwrap_or_default())
+            format!(
+                "== {name}\n{}",
+                program.as_ref().map(Program::words).unwrap_or_default()
+            )
         };
         self.programs.iter().map(words).collect()
     }
@@ -84,7 +124,11 @@ impl Federation {
     pub(crate) fn until(&self, so_far: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !so_far(self) {
-            assert!(began.elapsed() < LONG, "the federation does not end\n{}", self.words());
+            assert!(
+                began.elapsed() < LONG,
+                "the federation does not end\n{}",
+                self.words()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -114,14 +158,18 @@ fn a_hundred_kills_change_nothing_about_the_model() {
     let undisturbed = Federation::start(prepared.path(), "undisturbed", SETTINGS).model();
     let (mut draw, mut kills) = (draws(), 0);
     for number in 1.. {
-        let mut federation = Federation::start(prepared.path(), &format!("killed-{number}"), SETTINGS);
+        let mut federation =
+            Federation::start(prepared.path(), &format!("killed-{number}"), SETTINGS);
         while kills < KILLS && !federation.is_over() {
             std::thread::sleep(Duration::from_millis(50 + draw(700)));
             let victim = usize::try_from(draw(4)).unwrap();
             federation.restart(victim);
             kills += 1;
         }
-        assert!(federation.model() == undisturbed, "killed-{number} made another model after {kills} kills");
+        assert!(
+            federation.model() == undisturbed,
+            "killed-{number} made another model after {kills} kills"
+        );
         if kills >= KILLS {
             break;
         }

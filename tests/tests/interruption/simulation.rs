@@ -1,5 +1,5 @@
-//! A simulation that is told to stop in the middle of a training leaves nobody behind, says by its exit code who stopped
-//! it, and goes on to the very model that it would have made undisturbed.
+//! A simulation that is told to stop in the middle of a training leaves nobody behind, says by its
+//! exit code who stopped it, and goes on to the very model that it would have made undisturbed.
 
 use journeys::program::{Program, processes};
 use std::collections::BTreeMap;
@@ -74,44 +74,70 @@ impl Run {
 
     fn start(&self) -> Program {
         let out = self.out();
-        let arguments = ["simulate", "interruption.toml", "--out", out.to_str().unwrap()];
-        Program::start("coordinator", &arguments, self.folder.path(), "coordinator.log")
+        let arguments = [
+            "simulate",
+            "interruption.toml",
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        Program::start(
+            "coordinator",
+            &arguments,
+            self.folder.path(),
+            "coordinator.log",
+        )
     }
 
     /// What a site's agent said so far.
     fn site(&self, name: &str) -> String {
-        std::fs::read_to_string(self.out().join("sites").join(name).join("agent.log")).unwrap_or_default()
+        std::fs::read_to_string(self.out().join("sites").join(name).join("agent.log"))
+            .unwrap_or_default()
     }
 
     fn is_finished(&self, round: u32) -> bool {
-        self.out().join(format!("federation/round-{round:04}/global.f32")).exists()
+        self.out()
+            .join(format!("federation/round-{round:04}/global.f32"))
+            .exists()
     }
 
     /// The last round's model, and the best and the last one as they are handed out.
     fn models(&self) -> BTreeMap<String, Vec<u8>> {
-        let files = std::fs::read_dir(self.out().join("models")).unwrap().map(|entry| entry.unwrap().path());
+        let files = std::fs::read_dir(self.out().join("models"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         let last = self.out().join("federation/round-0003/global.f32");
         let named = |path: PathBuf| {
             let content = std::fs::read(&path).unwrap();
-            (path.file_name().unwrap().to_string_lossy().into_owned(), content)
+            (
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                content,
+            )
         };
         files.chain([last]).map(named).collect()
     }
 
-    /// Starts a simulation and sends it a signal in its second round's training; gives how it ended.
+    /// Starts a simulation and sends it a signal in its second round's training; gives how it
+    /// ended.
     fn interrupt(&self, signal: &str) -> Program {
         let mut simulation = self.start();
         simulation.until("the second training", |_| {
             let words = self.site("north");
             // Each training says that it begins, then a line for every tenth of its way.
-            words.match_indices("training run=0 round=2").any(|(at, _)| words[at..].contains(" training steps"))
+            words
+                .match_indices("training run=0 round=2")
+                .any(|(at, _)| words[at..].contains(" training steps"))
         });
-        let agents = processes(&self.out()).into_iter().filter(|line| line.contains("site-agent run")).count();
+        let agents = processes(&self.out())
+            .into_iter()
+            .filter(|line| line.contains("site-agent run"))
+            .count();
         assert_eq!(agents, 3, "the federation is at work");
         simulation.signal(signal);
         simulation.end();
         // A killed process is gone only when the kernel has cleared it away.
-        simulation.until("the end of every child", |_| processes(&self.out()).is_empty());
+        simulation.until("the end of every child", |_| {
+            processes(&self.out()).is_empty()
+        });
         simulation
     }
 }
@@ -122,17 +148,30 @@ fn interrupted_federation_goes_on(name: &str, code: i32) {
     let words = stopped.words();
     assert_eq!(stopped.end().code(), Some(code), "{words}");
     assert!(words.contains("goes on where it stopped"), "{words}");
-    assert!(run.is_finished(1) && !run.is_finished(2), "it was stopped in the second round");
+    assert!(
+        run.is_finished(1) && !run.is_finished(2),
+        "it was stopped in the second round"
+    );
 
     let mut resumed = run.start();
     let end = resumed.end();
     let words = resumed.words();
     assert!(end.success(), "{words}");
-    assert!(words.contains("federation: round 2 of 3") && !words.contains("federation: round 1 of 3"), "{words}");
+    assert!(
+        words.contains("federation: round 2 of 3") && !words.contains("federation: round 1 of 3"),
+        "{words}"
+    );
     let (models, undisturbed) = (run.models(), &*UNDISTURBED);
-    assert!(models.len() >= 3 && models.keys().eq(undisturbed.keys()), "{:?}", models.keys());
+    assert!(
+        models.len() >= 3 && models.keys().eq(undisturbed.keys()),
+        "{:?}",
+        models.keys()
+    );
     for (name, model) in models {
-        assert!(model == undisturbed[&name], "{name} differs from the undisturbed run's");
+        assert!(
+            model == undisturbed[&name],
+            "{name} differs from the undisturbed run's"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Rounds that do not wait for their slowest site, with the real binaries: a deadline, and versions made of whatever is in.
+//! Rounds that do not wait for their slowest site, with the real binaries: a deadline, and versions
+//! made of whatever is in.
 
 use super::kills::{Federation, prepare};
 use protocol::parameters::{Kind, Manifest, from_bytes};
@@ -13,7 +14,10 @@ fn values(path: &Path) -> Vec<f32> {
 }
 
 fn records(run: &Path) -> Vec<serde_json::Value> {
-    json(&run.join("outcome.json"))["runs"][0]["rounds"].as_array().unwrap().clone()
+    json(&run.join("outcome.json"))["runs"][0]["rounds"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 #[test]
@@ -28,14 +32,26 @@ fn a_training_that_would_take_for_ever_ends_at_the_deadline_and_counts_by_its_we
     assert_eq!(rounds.len(), 2);
     for round in &rounds {
         let updates = round["updates"].as_array().unwrap();
-        assert_eq!((updates.len(), round["missing"].as_array().unwrap().len()), (2, 0), "{}", federation.words());
+        assert_eq!(
+            (updates.len(), round["missing"].as_array().unwrap().len()),
+            (2, 0),
+            "{}",
+            federation.words()
+        );
         for update in updates {
             let steps = update["steps"].as_u64().unwrap();
-            assert!((1..1_000_000).contains(&steps) && update["asked_steps"] == 1_000_000, "{update}");
+            assert!(
+                (1..1_000_000).contains(&steps) && update["asked_steps"] == 1_000_000,
+                "{update}"
+            );
             assert_eq!(update["slices"].as_u64().unwrap(), 4 * steps);
         }
     }
-    assert!(federation.words().contains("the deadline came"), "{}", federation.words());
+    assert!(
+        federation.words().contains("the deadline came"),
+        "{}",
+        federation.words()
+    );
     // Written after the outcome.
     federation.until(|federation| {
         let report = std::fs::read_to_string(federation.folder.join("run/report.html"));
@@ -48,13 +64,23 @@ fn recomputed(run: &Path, manifest: &Manifest, round: u64) -> Vec<f64> {
     let folder = |round: u64| run.join(format!("federation/round-{round:04}"));
     let model = |round: u64| values(&folder(round).join("global.f32"));
     let newest = model(round - 1);
-    let mut statistics =
-        manifest.ranges().filter(|(spec, _)| spec.kind == Kind::RunningStatistic).map(|(_, range)| range);
+    let mut statistics = manifest
+        .ranges()
+        .filter(|(spec, _)| spec.kind == Kind::RunningStatistic)
+        .map(|(_, range)| range);
     let mut statistic = vec![false; newest.len()];
-    statistics.by_ref().for_each(|range| statistic[range].fill(true));
+    statistics
+        .by_ref()
+        .for_each(|range| statistic[range].fill(true));
     let (mut sums, mut weight) = (vec![0.0; newest.len()], 0.0);
-    for entry in json(&folder(round).join("updates.json")).as_array().unwrap() {
-        let (base, slices) = (entry["base"].as_u64().unwrap(), entry["slices"].as_f64().unwrap());
+    for entry in json(&folder(round).join("updates.json"))
+        .as_array()
+        .unwrap()
+    {
+        let (base, slices) = (
+            entry["base"].as_u64().unwrap(),
+            entry["slices"].as_f64().unwrap(),
+        );
         let name = format!("updates/{}.f32", entry["site"].as_str().unwrap());
         let (update, start) = (values(&folder(base + 1).join(name)), model(base));
         let freshness = 1.0 / (1.0 + (round - 1 - base) as f64).sqrt();
@@ -64,7 +90,11 @@ fn recomputed(run: &Path, manifest: &Manifest, round: u64) -> Vec<f64> {
             *sum += freshness * slices * (f64::from(update[at]) - f64::from(from));
         }
     }
-    newest.iter().zip(&sums).map(|(value, sum)| f64::from(*value) + sum / weight).collect()
+    newest
+        .iter()
+        .zip(&sums)
+        .map(|(value, sum)| f64::from(*value) + sum / weight)
+        .collect()
 }
 
 #[test]
@@ -75,30 +105,43 @@ fn a_buffered_federation_waits_for_nobody_and_every_model_is_made_as_written_ove
                     sites = { expected = ['north', 'south', 'harbour'], minimum = 1 }";
     let mut federation = Federation::start(prepared.path(), "buffered", settings);
     let run = federation.folder.join("run");
-    federation.until(|federation| federation.is_over() || run.join("federation/round-0002/updates.json").exists());
+    federation.until(|federation| {
+        federation.is_over() || run.join("federation/round-0002/updates.json").exists()
+    });
     // The coordinator.
     federation.restart(0);
     federation.until(Federation::is_over);
     let settings = std::fs::read_to_string(federation.folder.join("coordinator.toml")).unwrap();
-    let settings = protocol::federation::Federation::from_toml(&settings).unwrap();
+    let settings = protocol::settings::Federation::from_toml(&settings).unwrap();
     let manifest = protocol::architecture::manifest(&settings.model, &settings.input);
     for round in 1..=6 {
         let wanted = recomputed(&run, &manifest, round);
         let made = values(&run.join(format!("federation/round-{round:04}/global.f32")));
         for (at, (value, wanted)) in made.iter().zip(wanted).enumerate() {
             let error = (f64::from(*value) - wanted).abs();
-            assert!(error <= 1e-6 * wanted.abs().max(1e-3), "round {round} at {at}: {value} not {wanted}");
+            assert!(
+                error <= 1e-6 * wanted.abs().max(1e-3),
+                "round {round} at {at}: {value} not {wanted}"
+            );
         }
     }
-    // Both began from the initial model, and one update makes a version: the second one came too late for the first.
+    // Both began from the initial model, and one update makes a version: the second one came too
+    // late for the first.
     let rounds = records(&run);
     let stale = |round: &serde_json::Value| round["updates"][0]["staleness"].as_u64().unwrap();
-    assert!(rounds.len() == 6 && rounds.iter().any(|round| stale(round) > 0), "{rounds:?}");
+    assert!(
+        rounds.len() == 6 && rounds.iter().any(|round| stale(round) > 0),
+        "{rounds:?}"
+    );
     let mut counted: Vec<(String, u64)> = Vec::new();
     for round in &rounds {
         let base = round["round"].as_u64().unwrap() - 1 - stale(round);
         counted.push((round["updates"][0]["site"].to_string(), base));
-        assert_eq!(round["validation"].is_number(), round["round"] == 6, "only the last model is scored");
+        assert_eq!(
+            round["validation"].is_number(),
+            round["round"] == 6,
+            "only the last model is scored"
+        );
     }
     counted.sort();
     counted.dedup();

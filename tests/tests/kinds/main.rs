@@ -1,7 +1,11 @@
-//! Kinds of trouble in a site's files and settings, one a line: what is put there, which commands are run, how each ends
-//! and what it must say. Nothing about a patient may be wrong in silence.
+//! Kinds of trouble in a site's files and settings, one a line: what is put there, which commands
+//! are run, how each ends and what it must say. Nothing about a patient may be wrong in silence.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a journey that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a journey that cannot go on has failed"
+)]
 
 mod cohort;
 mod commands;
@@ -32,9 +36,11 @@ struct Told {
 
 #[derive(Clone, Copy, Debug)]
 enum Command {
-    /// `site-agent doctor --json`: its words are the finding of the data, or the program's last words.
+    /// `site-agent doctor --json`: its words are the finding of the data, or the program's last
+    /// words.
     Doctor,
-    /// `coordinator simulate` with the site and a sound one: its words are the site's `skipped.json` and its log.
+    /// `coordinator simulate` with the site and a sound one: its words are the site's
+    /// `skipped.json` and its log.
     Train,
     /// `site-agent predict` on the site's first case: its words are standard error.
     Predict,
@@ -53,10 +59,22 @@ fn check(kinds: &[Kind]) {
                 Command::Train => commands::train(&site),
                 Command::Predict => commands::predict(&site),
             };
-            let missing: Vec<_> = told.says.iter().filter(|said| !words.contains(**said)).collect();
-            let extra: Vec<_> = told.never.iter().filter(|said| words.contains(**said)).collect();
+            let missing: Vec<_> = told
+                .says
+                .iter()
+                .filter(|said| !words.contains(**said))
+                .collect();
+            let extra: Vec<_> = told
+                .never
+                .iter()
+                .filter(|said| words.contains(**said))
+                .collect();
             if code != told.code || !missing.is_empty() || !extra.is_empty() {
-                let Told { command, code: wanted, .. } = told;
+                let Told {
+                    command,
+                    code: wanted,
+                    ..
+                } = told;
                 wrong.push(format!(
                     "{}, {command:?}: exit {code}, not {wanted}; missing {missing:?}; too much {extra:?}; it said\n\
                      {words}\n",
@@ -74,9 +92,24 @@ fn a_sound_site_is_told_nothing() {
         name: "nothing",
         make: |_| {},
         told: &[
-            Told { command: Command::Doctor, code: 0, says: &["4 cases", "4 that can be used"], never: &["how_bad"] },
-            Told { command: Command::Train, code: 0, says: &[r#""skipped":[]"#, r#""warnings":[]"#], never: &["WARN"] },
-            Told { command: Command::Predict, code: 0, says: &[], never: &["WARN", "warning: "] },
+            Told {
+                command: Command::Doctor,
+                code: 0,
+                says: &["4 cases", "4 that can be used"],
+                never: &["how_bad"],
+            },
+            Told {
+                command: Command::Train,
+                code: 0,
+                says: &[r#""skipped":[]"#, r#""warnings":[]"#],
+                never: &["WARN"],
+            },
+            Told {
+                command: Command::Predict,
+                code: 0,
+                says: &[],
+                never: &["WARN", "warning: "],
+            },
         ],
     }]);
 }

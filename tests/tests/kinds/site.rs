@@ -1,11 +1,15 @@
-//! A small site on disk: four cases, each a ball of brain with a lesion, and the `[data]` table that reads them.
+//! A small site on disk: four cases, each a ball of brain with a lesion, and the `[data]` table
+//! that reads them.
 
 use protocol::case::Grid;
 use site_agent::nifti::{Form, Source, write_f32, write_u8};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(crate) const GRID: Grid = Grid { dims: [10, 32, 32], spacing_mm: [7.0, 6.8, 6.8] };
+pub(crate) const GRID: Grid = Grid {
+    dims: [10, 32, 32],
+    spacing_mm: [7.0, 6.8, 6.8],
+};
 pub(crate) const SEQUENCES: [&str; 3] = ["t1_pre", "t1_post", "flair"];
 /// The first case, which `predict` is shown.
 pub(crate) const FIRST: &str = "c0";
@@ -23,11 +27,18 @@ pub(crate) struct Site {
 impl Site {
     /// Four sound cases.
     pub(crate) fn sound(folder: &Path) -> Self {
-        let site = Self { folder: folder.into(), data: String::new(), settings: None };
+        let site = Self {
+            folder: folder.into(),
+            data: String::new(),
+            settings: None,
+        };
         for case in 0..4 {
             site.case(&format!("c{case}"), case);
         }
-        Self { data: site.table("{case}/"), ..site }
+        Self {
+            data: site.table("{case}/"),
+            ..site
+        }
     }
 
     /// The table for cases in folders of this pattern.
@@ -37,7 +48,9 @@ impl Site {
              sequences = {{ ",
             self.root().display()
         );
-        table += &SEQUENCES.map(|name| format!("{name} = '{folder}{name}.nii.gz'")).join(", ");
+        table += &SEQUENCES
+            .map(|name| format!("{name} = '{folder}{name}.nii.gz'"))
+            .join(", ");
         table + " }\n"
     }
 
@@ -52,8 +65,11 @@ impl Site {
     /// Writes a case; cases of different seeds are different.
     pub(crate) fn case(&self, name: &str, seed: usize) {
         fs::create_dir_all(self.root().join(name)).unwrap();
-        let mask =
-            |is: fn(usize, usize) -> bool| (0..GRID.voxels()).map(|at| u8::from(is(at, seed))).collect::<Vec<_>>();
+        let mask = |is: fn(usize, usize) -> bool| {
+            (0..GRID.voxels())
+                .map(|at| u8::from(is(at, seed)))
+                .collect::<Vec<_>>()
+        };
         self.mask(name, "brain", &mask(|at, _| brain(at)));
         self.mask(name, "lesion", &mask(lesion));
         for (number, sequence) in SEQUENCES.into_iter().enumerate() {
@@ -78,7 +94,11 @@ impl Site {
     /// A file of a case becomes a link that leads nowhere.
     pub(crate) fn dangle(&self, case: &str, what: &str) {
         fs::remove_file(self.file(case, what)).unwrap();
-        std::os::unix::fs::symlink("../.git/annex/objects/Xx/SHA256E-s1--00.nii.gz", self.file(case, what)).unwrap();
+        std::os::unix::fs::symlink(
+            "../.git/annex/objects/Xx/SHA256E-s1--00.nii.gz",
+            self.file(case, what),
+        )
+        .unwrap();
     }
 }
 
@@ -111,6 +131,14 @@ pub(crate) fn lesion(at: usize, seed: usize) -> bool {
 /// Tissue with noise, brighter in the lesion; air around it.
 pub(crate) fn tissue(at: usize, seed: usize, sequence: usize) -> f32 {
     let noise = ((at + 1) * 2_654_435_761 + (seed * 5 + sequence) * 97_531) % 100_003 % 61;
-    let tissue = if lesion(at, seed) { 700.0 + 100.0 * sequence as f32 } else { 500.0 };
-    if brain(at) { tissue + noise as f32 } else { 1.0 + noise as f32 }
+    let tissue = if lesion(at, seed) {
+        700.0 + 100.0 * sequence as f32
+    } else {
+        500.0
+    };
+    if brain(at) {
+        tissue + noise as f32
+    } else {
+        1.0 + noise as f32
+    }
 }

@@ -1,4 +1,5 @@
-//! What may be wrong with a single volume: its header, its voxels, what its values mean, how large its brain is.
+//! What may be wrong with a single volume: its header, its voxels, what its values mean, how large
+//! its brain is.
 
 use crate::site::{GRID, SEQUENCES, Site, lesion, source_of, tissue};
 use crate::{Command, Kind, Told};
@@ -6,9 +7,24 @@ use protocol::case::Grid;
 use site_agent::nifti::{write_f32, write_u8};
 use std::fs;
 
-const TRAIN: Told = Told { command: Command::Train, code: 0, says: &[], never: &[] };
-const DOCTOR: Told = Told { command: Command::Doctor, code: 0, says: &[], never: &[] };
-const PREDICT: Told = Told { command: Command::Predict, code: 0, says: &[], never: &[] };
+const TRAIN: Told = Told {
+    command: Command::Train,
+    code: 0,
+    says: &[],
+    never: &[],
+};
+const DOCTOR: Told = Told {
+    command: Command::Doctor,
+    code: 0,
+    says: &[],
+    never: &[],
+};
+const PREDICT: Told = Told {
+    command: Command::Predict,
+    code: 0,
+    says: &[],
+    never: &[],
+};
 
 /// The first case's flair, which all commands read, not packed.
 fn flair(site: &Site) -> Vec<u8> {
@@ -18,7 +34,8 @@ fn flair(site: &Site) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// Gives it other bytes at a place of its header. It keeps its name, and is not packed: content decides.
+/// Gives it other bytes at a place of its header. It keeps its name, and is not packed: content
+/// decides.
 fn header(site: &Site, at: usize, bytes: &[u8]) {
     let mut file = flair(site);
     file[at..at + bytes.len()].copy_from_slice(bytes);
@@ -26,26 +43,41 @@ fn header(site: &Site, at: usize, bytes: &[u8]) {
 }
 
 /// Half as wide again as the model's plane, which the sound cases fill.
-const WIDE: Grid = Grid { dims: [10, 32, 48], ..GRID };
+const WIDE: Grid = Grid {
+    dims: [10, 32, 48],
+    ..GRID
+};
 
 /// The first case with a brain of 36 columns.
 fn widen(site: &Site) {
     let inside = |at: usize| {
         let (z, y, x) = (at / (32 * 48), at / 48 % 32, at % 48);
         let from_middle = |at: usize, side: usize| at as f32 - (side as f32 - 1.0) / 2.0;
-        let (z, y, x) = (from_middle(z, 10) / 4.6, from_middle(y, 32) / 12.8, from_middle(x, 48) / 18.0);
+        let (z, y, x) = (
+            from_middle(z, 10) / 4.6,
+            from_middle(y, 32) / 12.8,
+            from_middle(x, 48) / 18.0,
+        );
         z * z + y * y + x * x < 1.0
     };
     let source = source_of(&WIDE);
     for (number, sequence) in SEQUENCES.into_iter().enumerate() {
-        let tissue = |at: usize| if inside(at) { 500.0 + (at * (7 + number) % 61) as f32 } else { 0.0 };
+        let tissue = |at: usize| {
+            if inside(at) {
+                500.0 + (at * (7 + number) % 61) as f32
+            } else {
+                0.0
+            }
+        };
         let values: Vec<f32> = (0..WIDE.voxels()).map(tissue).collect();
         write_f32(&site.file("c0", sequence), &values, &source).unwrap();
     }
     let brain: Vec<u8> = (0..WIDE.voxels()).map(|at| u8::from(inside(at))).collect();
     write_u8(&site.file("c0", "brain"), &brain, &source).unwrap();
     // Some lesion at the left end, which the plane alone would not show.
-    let lesion: Vec<u8> = (0..WIDE.voxels()).map(|at| u8::from(inside(at) && at % 48 < 8)).collect();
+    let lesion: Vec<u8> = (0..WIDE.voxels())
+        .map(|at| u8::from(inside(at) && at % 48 < 8))
+        .collect();
     write_u8(&site.file("c0", "lesion"), &lesion, &source).unwrap();
 }
 
@@ -59,44 +91,103 @@ pub(crate) const KINDS: &[Kind] = &[
         name: "a unit of length that does not exist",
         make: |site| header(site, 123, &[5]),
         told: &[
-            Told { says: &[r#""usable":4"#, r#""case":"c0""#, "flair: 5 in xyzt_units", "the scanner's"], ..TRAIN },
-            Told { says: &["flair: 5 in xyzt_units", "look at it"], ..DOCTOR },
-            Told { says: &["warning: ", "flair: 5 in xyzt_units"], ..PREDICT },
+            Told {
+                says: &[
+                    r#""usable":4"#,
+                    r#""case":"c0""#,
+                    "flair: 5 in xyzt_units",
+                    "the scanner's",
+                ],
+                ..TRAIN
+            },
+            Told {
+                says: &["flair: 5 in xyzt_units", "look at it"],
+                ..DOCTOR
+            },
+            Told {
+                says: &["warning: ", "flair: 5 in xyzt_units"],
+                ..PREDICT
+            },
         ],
     },
     Kind {
         name: "a unit of length that makes voxels of metres",
         make: |site| header(site, 123, &[1]),
         told: &[
-            Told { says: &[r#""usable":3"#, r#""case":"c0""#, "flair: voxels of 6800", "mm are impossible"], ..TRAIN },
-            Told { says: &["flair: voxels of 6800", "mm are impossible", "left out"], ..DOCTOR },
-            Told { code: 4, says: &["flair: voxels of 6800", "mm are impossible"], ..PREDICT },
+            Told {
+                says: &[
+                    r#""usable":3"#,
+                    r#""case":"c0""#,
+                    "flair: voxels of 6800",
+                    "mm are impossible",
+                ],
+                ..TRAIN
+            },
+            Told {
+                says: &["flair: voxels of 6800", "mm are impossible", "left out"],
+                ..DOCTOR
+            },
+            Told {
+                code: 4,
+                says: &["flair: voxels of 6800", "mm are impossible"],
+                ..PREDICT
+            },
         ],
     },
     Kind {
         name: "a header that says nothing of where its voxels lie",
         make: |site| header(site, 252, &[0; 4]),
         told: &[
-            Told { says: &[r#""usable":4"#, "flair: the header has neither sform nor qform"], ..TRAIN },
-            Told { says: &["flair: the header has neither", "compare left and right"], ..DOCTOR },
-            Told { says: &["warning: ", "flair: the header has neither"], ..PREDICT },
+            Told {
+                says: &[
+                    r#""usable":4"#,
+                    "flair: the header has neither sform nor qform",
+                ],
+                ..TRAIN
+            },
+            Told {
+                says: &["flair: the header has neither", "compare left and right"],
+                ..DOCTOR
+            },
+            Told {
+                says: &["warning: ", "flair: the header has neither"],
+                ..PREDICT
+            },
         ],
     },
     Kind {
         name: "an sform and a qform that place the volume differently",
         make: |site| header(site, 252, &[1]),
         told: &[
-            Told { says: &[r#""usable":4"#, "flair: sform and qform place a corner"], ..TRAIN },
-            Told { says: &["flair: sform and qform place a corner", "compare left and right"], ..DOCTOR },
-            Told { says: &["warning: ", "flair: sform and qform place a corner"], ..PREDICT },
+            Told {
+                says: &[r#""usable":4"#, "flair: sform and qform place a corner"],
+                ..TRAIN
+            },
+            Told {
+                says: &[
+                    "flair: sform and qform place a corner",
+                    "compare left and right",
+                ],
+                ..DOCTOR
+            },
+            Told {
+                says: &["warning: ", "flair: sform and qform place a corner"],
+                ..PREDICT
+            },
         ],
     },
     Kind {
         name: "a negative spacing",
         make: |site| header(site, 84, &(-6.8f32).to_le_bytes()),
         told: &[
-            Told { says: &[r#""usable":4"#, "pixdim is negative", "left and right"], ..TRAIN },
-            Told { says: &["warning: ", "flair: pixdim is negative"], ..PREDICT },
+            Told {
+                says: &[r#""usable":4"#, "pixdim is negative", "left and right"],
+                ..TRAIN
+            },
+            Told {
+                says: &["warning: ", "flair: pixdim is negative"],
+                ..PREDICT
+            },
         ],
     },
     Kind {
@@ -106,9 +197,19 @@ pub(crate) const KINDS: &[Kind] = &[
             fs::write(site.file("c0", "flair"), &file[..file.len() / 2]).unwrap();
         },
         told: &[
-            Told { says: &[r#""usable":3"#, "flair: the file is cut short"], ..TRAIN },
-            Told { says: &["flair: the file is cut short", "left out"], ..DOCTOR },
-            Told { code: 4, says: &["flair: the file is cut short"], ..PREDICT },
+            Told {
+                says: &[r#""usable":3"#, "flair: the file is cut short"],
+                ..TRAIN
+            },
+            Told {
+                says: &["flair: the file is cut short", "left out"],
+                ..DOCTOR
+            },
+            Told {
+                code: 4,
+                says: &["flair: the file is cut short"],
+                ..PREDICT
+            },
         ],
     },
     Kind {
@@ -120,49 +221,104 @@ pub(crate) const KINDS: &[Kind] = &[
             fs::write(site.file("c0", "flair"), file).unwrap();
         },
         told: &[
-            Told { says: &[r#""usable":3"#, "flair: the compressed file is damaged"], ..TRAIN },
-            Told { code: 4, says: &["flair: the compressed file is damaged"], ..PREDICT },
+            Told {
+                says: &[r#""usable":3"#, "flair: the compressed file is damaged"],
+                ..TRAIN
+            },
+            Told {
+                code: 4,
+                says: &["flair: the compressed file is damaged"],
+                ..PREDICT
+            },
         ],
     },
     Kind {
         name: "other bytes behind a compressed file",
         make: |site| {
-            let file = [fs::read(site.file("c0", "flair")).unwrap(), b"end of tape".to_vec()].concat();
+            let file = [
+                fs::read(site.file("c0", "flair")).unwrap(),
+                b"end of tape".to_vec(),
+            ]
+            .concat();
             fs::write(site.file("c0", "flair"), file).unwrap();
         },
         told: &[
-            Told { says: &[r#""usable":4"#, "flair: bytes that are not gzip"], ..TRAIN },
-            Told { says: &["warning: ", "flair: bytes that are not gzip"], ..PREDICT },
+            Told {
+                says: &[r#""usable":4"#, "flair: bytes that are not gzip"],
+                ..TRAIN
+            },
+            Told {
+                says: &["warning: ", "flair: bytes that are not gzip"],
+                ..PREDICT
+            },
         ],
     },
     Kind {
         name: "a voxel that is no number",
-        make: |site| site.image("c0", "flair", |at| if at == 5 { f32::NAN } else { tissue(at, 0, 2) }),
+        make: |site| {
+            site.image("c0", "flair", |at| {
+                if at == 5 { f32::NAN } else { tissue(at, 0, 2) }
+            })
+        },
         told: &[
-            Told { says: &[r#""usable":3"#, "flair holds values that are not finite"], ..TRAIN },
-            Told { says: &["flair holds values that are not finite", "left out"], ..DOCTOR },
-            Told { code: 4, says: &["flair holds values that are not finite"], ..PREDICT },
+            Told {
+                says: &[r#""usable":3"#, "flair holds values that are not finite"],
+                ..TRAIN
+            },
+            Told {
+                says: &["flair holds values that are not finite", "left out"],
+                ..DOCTOR
+            },
+            Told {
+                code: 4,
+                says: &["flair holds values that are not finite"],
+                ..PREDICT
+            },
         ],
     },
     Kind {
         name: "a label of nearly whole numbers",
         make: |site| labelled(site, 0.9996),
-        told: &[Told { says: &[r#""usable":4"#, r#""skipped":[]"#, r#""warnings":[]"#], never: &["WARN"], ..TRAIN }],
+        told: &[Told {
+            says: &[r#""usable":4"#, r#""skipped":[]"#, r#""warnings":[]"#],
+            never: &["WARN"],
+            ..TRAIN
+        }],
     },
     Kind {
         name: "a label of probabilities",
         make: |site| labelled(site, 0.7),
         told: &[
-            Told { says: &[r#""usable":3"#, "the label is no mask", "cut at a threshold"], ..TRAIN },
-            Told { says: &["the label is no mask", "left out"], ..DOCTOR },
+            Told {
+                says: &[
+                    r#""usable":3"#,
+                    "the label is no mask",
+                    "cut at a threshold",
+                ],
+                ..TRAIN
+            },
+            Told {
+                says: &["the label is no mask", "left out"],
+                ..DOCTOR
+            },
         ],
     },
     Kind {
         name: "a brain larger than the model's plane",
         make: |site| widen(site),
         told: &[
-            Told { says: &[r#""usable":4"#, r#""case":"c0""#, "the brain does not fit the model's plane"], ..TRAIN },
-            Told { says: &["warning: ", "the brain does not fit the model's plane"], ..PREDICT },
+            Told {
+                says: &[
+                    r#""usable":4"#,
+                    r#""case":"c0""#,
+                    "the brain does not fit the model's plane",
+                ],
+                ..TRAIN
+            },
+            Told {
+                says: &["warning: ", "the brain does not fit the model's plane"],
+                ..PREDICT
+            },
         ],
     },
 ];

@@ -15,10 +15,21 @@ const LONG: Duration = Duration::from_secs(360);
 static PREPARED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let names = ["--coordinator-name", "10.9.0.1", "--sites", "north,south"];
-    done("coordinator", &[&["init", "--out", "pki"], &names[..]].concat(), folder.path());
+    done(
+        "coordinator",
+        &[&["init", "--out", "pki"], &names[..]].concat(),
+        folder.path(),
+    );
     for site in SITES {
-        let (out, size) = (format!("data/{site}"), ["--cases", "2", "--slices", "8", "--plane", "32"]);
-        done("site-agent", &[&["phantom", "--out", &out, "--site", site], &size[..]].concat(), folder.path());
+        let (out, size) = (
+            format!("data/{site}"),
+            ["--cases", "2", "--slices", "8", "--plane", "32"],
+        );
+        done(
+            "site-agent",
+            &[&["phantom", "--out", &out, "--site", site], &size[..]].concat(),
+            folder.path(),
+        );
     }
     folder
 });
@@ -53,14 +64,19 @@ impl Federation {
         );
         std::fs::write(folder.path().join("coordinator.toml"), settings).unwrap();
         for site in SITES {
-            let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml")).unwrap();
+            let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml"))
+                .unwrap();
             let text = format!(
                 "coordinator = '10.9.0.1:4433'\ncertificates = '{pki}/{site}'\nrole = 'train'\n\
                  work_folder = 'work-{site}'\nthreads = 1\n{data}"
             );
             std::fs::write(folder.path().join(format!("{site}.toml")), text).unwrap();
         }
-        Some(Self { programs: Vec::new(), wire, folder })
+        Some(Self {
+            programs: Vec::new(),
+            wire,
+            folder,
+        })
     }
 
     pub(crate) fn start(&mut self) {
@@ -71,8 +87,17 @@ impl Federation {
             Program::launch(command, folder, log)
         };
         let sites = SITES.map(|site| (format!("{site}.toml"), format!("{site}.log")));
-        let mut programs = vec![run(0, "coordinator", ["serve", "--config", "coordinator.toml"], "coordinator.log")];
-        programs.extend(sites.iter().map(|(config, log)| run(1, "site-agent", ["run", "--config", config], log)));
+        let mut programs = vec![run(
+            0,
+            "coordinator",
+            ["serve", "--config", "coordinator.toml"],
+            "coordinator.log",
+        )];
+        programs.extend(
+            sites
+                .iter()
+                .map(|(config, log)| run(1, "site-agent", ["run", "--config", config], log)),
+        );
         self.programs = programs;
     }
 
@@ -83,22 +108,41 @@ impl Federation {
     /// Waits until a site has a part of the second round's model, and not all of it.
     pub(crate) fn until_a_transfer_of_the_second_round(&self) {
         self.coordinator()
-            .until("a transfer of the second round", |words| words.contains("round 2 of 2") && self.transfers());
+            .until("a transfer of the second round", |words| {
+                words.contains("round 2 of 2") && self.transfers()
+            });
     }
 
-    /// Whether a site has the beginning of a model: what came of it lies in a file that ends in `part`.
+    /// Whether a site has the beginning of a model: what came of it lies in a file that ends in
+    /// `part`.
     pub(crate) fn transfers(&self) -> bool {
-        let whole = std::fs::metadata(self.path("run/federation/round-0001/global.f32")).map_or(0, |file| file.len());
-        let folders = SITES.map(|site| std::fs::read_dir(self.path(&format!("work-{site}/incoming"))));
-        folders.into_iter().flatten().flatten().flatten().any(|entry| {
-            let part = entry.path().extension().is_some_and(|extension| extension == "part");
-            part && entry.metadata().is_ok_and(|file| 0 < file.len() && file.len() < whole)
-        })
+        let whole = std::fs::metadata(self.path("run/federation/round-0001/global.f32"))
+            .map_or(0, |file| file.len());
+        let folders =
+            SITES.map(|site| std::fs::read_dir(self.path(&format!("work-{site}/incoming"))));
+        folders
+            .into_iter()
+            .flatten()
+            .flatten()
+            .flatten()
+            .any(|entry| {
+                let part = entry
+                    .path()
+                    .extension()
+                    .is_some_and(|extension| extension == "part");
+                part && entry
+                    .metadata()
+                    .is_ok_and(|file| 0 < file.len() && file.len() < whole)
+            })
     }
 
     /// What everybody said.
     pub(crate) fn words(&self) -> String {
-        self.programs.iter().map(Program::words).collect::<Vec<_>>().join("\n== ")
+        self.programs
+            .iter()
+            .map(Program::words)
+            .collect::<Vec<_>>()
+            .join("\n== ")
     }
 
     /// The last round's model, once all is over.
@@ -120,6 +164,10 @@ impl Federation {
     }
 
     pub(crate) fn ends_with_the_same_model(&mut self) {
-        assert!(self.model() == *UNDISTURBED, "another model\n{}", self.words());
+        assert!(
+            self.model() == *UNDISTURBED,
+            "another model\n{}",
+            self.words()
+        );
     }
 }

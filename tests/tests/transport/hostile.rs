@@ -25,9 +25,15 @@ async fn alert(stage: &Stage, tls: rustls::ClientConfig) -> u64 {
 async fn a_client_without_a_certificate_or_with_another_protocol_never_gets_in() {
     let mut stage = Stage::open(4, &[]).await;
     let certificate_required = 116;
-    assert_eq!(alert(&stage, tls(&stage, None, ALPN)).await, certificate_required);
+    assert_eq!(
+        alert(&stage, tls(&stage, None, ALPN)).await,
+        certificate_required
+    );
     let no_application_protocol = 120;
-    assert_eq!(alert(&stage, tls(&stage, Some("north"), b"lacuna/0")).await, no_application_protocol);
+    assert_eq!(
+        alert(&stage, tls(&stage, Some("north"), b"lacuna/0")).await,
+        no_application_protocol
+    );
     assert!(stage.is_quiet());
 }
 
@@ -37,7 +43,9 @@ async fn garbage_on_the_port_does_nothing() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for length in [0usize, 1, 20, 100, 1200, 1400] {
         for fill in [0x00u8, 0x40, 0x80, 0xc0, 0xff] {
-            let bytes: Vec<u8> = (0..length).map(|i| fill ^ (i as u8).wrapping_mul(31)).collect();
+            let bytes: Vec<u8> = (0..length)
+                .map(|i| fill ^ (i as u8).wrapping_mul(31))
+                .collect();
             socket.send_to(&bytes, stage.address()).unwrap();
         }
     }
@@ -49,9 +57,14 @@ async fn garbage_on_the_port_does_nothing() {
 async fn first_words_that_are_no_greeting_end_the_connection() {
     let mut stage = Stage::open(4, &[]).await;
     let mut intruder = Intruder::silent(&stage, "north").await;
-    intruder.say(&encode(&SiteMessage::Preparing { done: 1, total: 2 }).unwrap()).await;
+    intruder
+        .say(&encode(&SiteMessage::Preparing { done: 1, total: 2 }).unwrap())
+        .await;
     let (code, reason) = soon(intruder.farewell()).await;
-    assert_eq!((code, reason.as_str()), (CloseCode::Violation, "the first words are not a greeting"));
+    assert_eq!(
+        (code, reason.as_str()),
+        (CloseCode::Violation, "the first words are not a greeting")
+    );
     assert!(stage.is_quiet());
 }
 
@@ -71,14 +84,21 @@ async fn frames_that_are_too_long_or_mean_nothing_end_the_connection_and_say_why
         let (code, reason) = soon(intruder.farewell()).await;
         assert_eq!(code, CloseCode::Violation);
         assert!(reason.contains(expected), "{reason}");
-        assert!(matches!(stage.event().await, Inbound::Closed { reason, .. } if reason.contains(expected)));
+        assert!(
+            matches!(stage.event().await, Inbound::Closed { reason, .. } if reason.contains(expected))
+        );
     }
 }
 
 /// What the application is told about a transfer that was not taken.
 async fn refused(stage: &mut Stage) -> (TransferHeader, String) {
     match stage.event().await {
-        Inbound::ParametersRefused { site, header, reason, .. } if site == "north" => (header, reason),
+        Inbound::ParametersRefused {
+            site,
+            header,
+            reason,
+            ..
+        } if site == "north" => (header, reason),
         other => panic!("{other:?}"),
     }
 }
@@ -106,7 +126,9 @@ async fn transfers_that_are_not_what_they_say_leave_nothing_behind() {
         assert_eq!(stage.incoming(), 0, "{expected}");
     }
     let _answers = soon(intruder.pour(&[&announced, &content, &hash])).await;
-    assert!(matches!(stage.event().await, Inbound::Parameters { arrived, .. } if arrived.header() == good));
+    assert!(
+        matches!(stage.event().await, Inbound::Parameters { arrived, .. } if arrived.header() == good)
+    );
     assert_eq!(stage.incoming(), 1);
 }
 
@@ -116,14 +138,29 @@ async fn another_length_than_the_models_is_refused_before_the_content() {
     let intruder = Intruder::greeting(&stage, "north").await;
     assert!(matches!(stage.event().await, Inbound::Connected { .. }));
     // Only the header is sent; the stream stays open, and the answer comes all the same.
-    let announced = TransferHeader { bytes: u64::MAX, ..header(&[7; 100]) };
+    let announced = TransferHeader {
+        bytes: u64::MAX,
+        ..header(&[7; 100])
+    };
     let (mut stream, _answers) = intruder.connection.open_bi().await.unwrap();
-    stream.write_all(&encode(&announced).unwrap()).await.unwrap();
+    stream
+        .write_all(&encode(&announced).unwrap())
+        .await
+        .unwrap();
     let stopped = soon(stream.stopped()).await.unwrap().unwrap();
-    assert_eq!(CloseCode::from_number(stopped.into_inner()), Some(CloseCode::Transfer));
+    assert_eq!(
+        CloseCode::from_number(stopped.into_inner()),
+        Some(CloseCode::Transfer)
+    );
     let (found, reason) = refused(&mut stage).await;
     assert_eq!(found, announced);
-    assert_eq!(reason, format!("{} bytes of parameters announced where the model has 100", u64::MAX));
+    assert_eq!(
+        reason,
+        format!(
+            "{} bytes of parameters announced where the model has 100",
+            u64::MAX
+        )
+    );
     assert_eq!(stage.incoming(), 0);
 }
 

@@ -21,7 +21,9 @@ pub(crate) struct Intruder {
 /// TLS as `site`, or without any certificate.
 pub(crate) fn tls(stage: &Stage, site: Option<&str>, alpn: &[u8]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(stage.path("pki/ca.pem")).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(stage.path("pki/ca.pem")).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -31,7 +33,8 @@ pub(crate) fn tls(stage: &Stage, site: Option<&str>, alpn: &[u8]) -> ClientConfi
         None => builder.with_no_client_auth(),
         Some(site) => {
             let folder = stage.path("pki").join(site);
-            let chain = vec![CertificateDer::from_pem_file(folder.join("certificate.pem")).unwrap()];
+            let chain =
+                vec![CertificateDer::from_pem_file(folder.join("certificate.pem")).unwrap()];
             let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
             builder.with_client_auth_cert(chain, key).unwrap()
         }
@@ -40,11 +43,18 @@ pub(crate) fn tls(stage: &Stage, site: Option<&str>, alpn: &[u8]) -> ClientConfi
     config
 }
 
-/// The handshake as the client sees it; in TLS 1.3 it may succeed before the server has judged the client.
-pub(crate) async fn connect(stage: &Stage, tls: ClientConfig) -> Result<(Endpoint, Connection), ConnectionError> {
+/// The handshake as the client sees it; in TLS 1.3 it may succeed before the server has judged the
+/// client.
+pub(crate) async fn connect(
+    stage: &Stage,
+    tls: ClientConfig,
+) -> Result<(Endpoint, Connection), ConnectionError> {
     let client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let connection = endpoint.connect_with(client, stage.address(), "localhost").unwrap().await?;
+    let connection = endpoint
+        .connect_with(client, stage.address(), "localhost")
+        .unwrap()
+        .await?;
     Ok((endpoint, connection))
 }
 
@@ -60,13 +70,19 @@ impl Intruder {
     pub(crate) async fn silent(stage: &Stage, site: &str) -> Self {
         let (endpoint, connection) = connect(stage, tls(stage, Some(site), ALPN)).await.unwrap();
         let control = connection.open_bi().await.unwrap();
-        Self { connection, control, _endpoint: endpoint }
+        Self {
+            connection,
+            control,
+            _endpoint: endpoint,
+        }
     }
 
     /// In as `site`, with its greeting said.
     pub(crate) async fn greeting(stage: &Stage, site: &str) -> Self {
         let mut intruder = Self::silent(stage, site).await;
-        intruder.say(&encode(&SiteMessage::Hello(hello())).unwrap()).await;
+        intruder
+            .say(&encode(&SiteMessage::Hello(hello())).unwrap())
+            .await;
         intruder
     }
 
@@ -80,14 +96,18 @@ impl Intruder {
         self.open(header).await.1
     }
 
-    /// Sends the beginning of a content of several chunks, cut off anywhere, as far as it is not there yet.
+    /// Sends the beginning of a content of several chunks, cut off anywhere, as far as it is not
+    /// there yet.
     pub(crate) async fn begin(&self, header: &TransferHeader, content: &[u8]) {
         let (mut stream, answer) = self.open(header).await;
         let first = begin_at(header, &answer).unwrap() as usize;
         for (index, chunk) in content.chunks(CHUNK).enumerate().skip(first) {
             // Only the last one is shorter; what comes after it is no hash to the other end.
             stream.write_all(chunk).await.unwrap();
-            stream.write_all(&chunk_hash(index as u64, header.bytes, chunk)).await.unwrap();
+            stream
+                .write_all(&chunk_hash(index as u64, header.bytes, chunk))
+                .await
+                .unwrap();
         }
         // Left open: dropping it would finish it.
         std::mem::forget(stream);
@@ -103,8 +123,8 @@ impl Intruder {
         (stream, decode(&payload).unwrap())
     }
 
-    /// Writes bytes on a new stream for parameters, which may be stopped at any point of it. As long as the answers' stream
-    /// is held, the other end may answer.
+    /// Writes bytes on a new stream for parameters, which may be stopped at any point of it. As
+    /// long as the answers' stream is held, the other end may answer.
     #[must_use]
     pub(crate) async fn pour(&self, parts: &[&[u8]]) -> RecvStream {
         let (mut stream, answers) = self.connection.open_bi().await.unwrap();

@@ -1,4 +1,5 @@
-//! An HTTP proxy as hospitals have them: it knows CONNECT, may want a password, and may look into TLS.
+//! An HTTP proxy as hospitals have them: it knows CONNECT, may want a password, and may look into
+//! TLS.
 
 use crate::stage::{Stage, certify};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -22,7 +23,8 @@ pub(crate) struct Proxy {
     serving: JoinHandle<()>,
 }
 
-/// What a proxy needs that stands between the two ends of TLS, with a certificate of an authority of its own.
+/// What a proxy needs that stands between the two ends of TLS, with a certificate of an authority
+/// of its own.
 #[derive(Clone)]
 struct Insight {
     here: TlsAcceptor,
@@ -30,7 +32,8 @@ struct Insight {
 }
 
 impl Insight {
-    /// Speaks 1.2 to the site, as old proxies do. Its authority is at `proxy/ca.pem` of the stage's folder.
+    /// Speaks 1.2 to the site, as old proxies do. Its authority is at `proxy/ca.pem` of the stage's
+    /// folder.
     fn new(stage: &Stage) -> Self {
         let (proxy, provider) = (stage.path("proxy"), Arc::new(default_provider()));
         certify(&proxy, "localhost,127.0.0.1", &["nobody"]);
@@ -39,7 +42,10 @@ impl Insight {
             .with_protocol_versions(&[&rustls::version::TLS12])
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(certificates(&proxy.join("coordinator/certificate.pem")), key)
+            .with_single_cert(
+                certificates(&proxy.join("coordinator/certificate.pem")),
+                key,
+            )
             .unwrap();
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates(&stage.path("pki/coordinator/ca.pem")));
@@ -50,12 +56,17 @@ impl Insight {
             .with_no_client_auth();
         here.alpn_protocols = vec![b"http/1.1".to_vec()];
         there.alpn_protocols.clone_from(&here.alpn_protocols);
-        Self { here: Arc::new(here).into(), there: Arc::new(there).into() }
+        Self {
+            here: Arc::new(here).into(),
+            there: Arc::new(there).into(),
+        }
     }
 
     /// Passes on what it reads, as long as the site takes the proxy for who it says it is.
     async fn pass(self, site: BufReader<TcpStream>, coordinator: TcpStream) {
-        let Ok(mut site) = self.here.accept(site).await else { return };
+        let Ok(mut site) = self.here.accept(site).await else {
+            return;
+        };
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let mut coordinator = self.there.connect(name, coordinator).await.unwrap();
         copy_bidirectional(&mut site, &mut coordinator).await.ok();
@@ -63,7 +74,10 @@ impl Insight {
 }
 
 fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_file_iter(path).unwrap().map(Result::unwrap).collect()
+    CertificateDer::pem_file_iter(path)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 impl Proxy {
@@ -87,7 +101,12 @@ impl Proxy {
                 open.spawn(serve(stream, credentials, insight.clone(), heard.clone()));
             }
         });
-        Self { address, credentials, asked, serving }
+        Self {
+            address,
+            credentials,
+            asked,
+            serving,
+        }
     }
 
     /// What the environment of a site says that knows the proxy.
@@ -113,7 +132,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(stream: TcpStream, credentials: Option<&str>, insight: Option<Insight>, asked: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    stream: TcpStream,
+    credentials: Option<&str>,
+    insight: Option<Insight>,
+    asked: Arc<Mutex<Vec<String>>>,
+) {
     let mut stream = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {
@@ -127,14 +151,18 @@ async fn serve(stream: TcpStream, credentials: Option<&str>, insight: Option<Ins
     // "site:secret" in the Basic scheme.
     let wanted = credentials.map(|_| "Proxy-Authorization: Basic c2l0ZTpzZWNyZXQ=");
     if wanted.is_some_and(|wanted| !lines.iter().any(|line| line == wanted)) {
-        let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n";
+        let refusal =
+            b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n";
         stream.write_all(refusal).await.unwrap();
         return;
     }
     let target = lines[0].split(' ').nth(1).unwrap().to_owned();
     asked.lock().unwrap().push(lines[0].clone());
     let mut there = TcpStream::connect(target).await.unwrap();
-    stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        .await
+        .unwrap();
     match insight {
         Some(insight) => insight.pass(stream, there).await,
         None => drop(copy_bidirectional(&mut stream, &mut there).await),

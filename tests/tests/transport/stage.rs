@@ -3,9 +3,11 @@
 use coordinator::certificates::{Request, issue};
 use coordinator::server::{Inbound, Server, ServerConfig};
 use protocol::case::Role;
-use protocol::federation::Federation;
-use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, RunId, TaskId, TaskKind, TransferHeader};
+use protocol::message::{
+    CoordinatorMessage, Hello, PROTOCOL, RunId, TaskId, TaskKind, TransferHeader,
+};
 use protocol::parameters::ParametersId;
+use protocol::settings::Federation;
 use site_agent::link::{Link, LinkConfig, LinkError, LinkEvent};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,12 +16,20 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-pub(crate) const TASK: TaskId = TaskId { run: RunId(0), round: 1, kind: TaskKind::Train, pass: 0 };
-const SETTINGS: &str = "name = 'demo'\nrounds = 1\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
+pub(crate) const TASK: TaskId = TaskId {
+    run: RunId(0),
+    round: 1,
+    kind: TaskKind::Train,
+    pass: 0,
+};
+const SETTINGS: &str =
+    "name = 'demo'\nrounds = 1\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
 
 /// Waits, but not for ever: a journey that hangs must fail.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("nothing happened for 20 seconds")
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect("nothing happened for 20 seconds")
 }
 
 pub(crate) struct Stage {
@@ -37,7 +47,11 @@ impl Stage {
     /// The same, with a certificate for `names`.
     pub(crate) async fn named(names: &str, expected_bytes: u64, expected: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        certify(&folder.path().join("pki"), names, &["north", "south", "west"]);
+        certify(
+            &folder.path().join("pki"),
+            names,
+            &["north", "south", "west"],
+        );
         let (sender, events) = mpsc::channel(16);
         let config = ServerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -48,7 +62,11 @@ impl Stage {
             expected_sites: expected.iter().map(|&name| name.into()).collect(),
         };
         let server = Server::bind(config, sender).await.unwrap();
-        Self { folder, server, events }
+        Self {
+            folder,
+            server,
+            events,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -84,17 +102,27 @@ impl Stage {
     }
 
     /// The same, over a link of its own.
-    pub(crate) async fn join_by(&mut self, site: &str, link: LinkConfig) -> (Link, mpsc::Receiver<LinkEvent>, u64) {
+    pub(crate) async fn join_by(
+        &mut self,
+        site: &str,
+        link: LinkConfig,
+    ) -> (Link, mpsc::Receiver<LinkEvent>, u64) {
         let joining = tokio::spawn(Link::connect(link, hello()));
         let connection = match self.event().await {
-            Inbound::Connected { site: name, connection, hello: words, .. } if name == site && words == hello() => {
-                connection
-            }
+            Inbound::Connected {
+                site: name,
+                connection,
+                hello: words,
+                ..
+            } if name == site && words == hello() => connection,
             other => panic!("{other:?}"),
         };
         self.server.send(site, welcome(site)).unwrap();
         let (link, mut events) = soon(joining).await.unwrap().unwrap();
-        assert_eq!(soon(events.recv()).await, Some(LinkEvent::Message(welcome(site))));
+        assert_eq!(
+            soon(events.recv()).await,
+            Some(LinkEvent::Message(welcome(site)))
+        );
         (link, events, connection)
     }
 
@@ -111,13 +139,21 @@ impl Stage {
         self.server.send_parameters(site, header, file).unwrap();
         link.set_model_bytes(bytes as u64);
         let received = match soon(events.recv()).await {
-            Some(LinkEvent::Parameters { header: found, file }) if found == header => file,
+            Some(LinkEvent::Parameters {
+                header: found,
+                file,
+            }) if found == header => file,
             other => panic!("{other:?}"),
         };
         assert!(std::fs::read(&received).unwrap() == content);
         soon(link.send_parameters(header, received)).await.unwrap();
         match self.event().await {
-            Inbound::Parameters { site: from, arrived, file, .. } if from == site && arrived.header() == header => {
+            Inbound::Parameters {
+                site: from,
+                arrived,
+                file,
+                ..
+            } if from == site && arrived.header() == header => {
                 assert!(std::fs::read(file).unwrap() == content);
             }
             other => panic!("{other:?}"),
@@ -137,13 +173,28 @@ impl Stage {
         let folders = std::fs::read_dir(self.path("incoming")).unwrap();
         let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
         // What begins with a dot is nobody's content.
-        files.filter(|file| !file.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count()
+        files
+            .filter(|file| {
+                !file
+                    .as_ref()
+                    .unwrap()
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with('.')
+            })
+            .count()
     }
 
     /// A file of parameters with the header that announces it.
-    pub(crate) fn parameters(&self, name: &str, bytes: usize, seed: u32) -> (TransferHeader, PathBuf, Vec<u8>) {
-        let content: Vec<u8> =
-            (0..bytes as u32).map(|i| ((i ^ seed).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    pub(crate) fn parameters(
+        &self,
+        name: &str,
+        bytes: usize,
+        seed: u32,
+    ) -> (TransferHeader, PathBuf, Vec<u8>) {
+        let content: Vec<u8> = (0..bytes as u32)
+            .map(|i| ((i ^ seed).wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
         let file = self.path(name);
         std::fs::write(&file, &content).unwrap();
         (header(&content), file, content)
@@ -152,7 +203,11 @@ impl Stage {
 
 pub(crate) fn header(content: &[u8]) -> TransferHeader {
     let parameters = ParametersId(*blake3::hash(content).as_bytes());
-    TransferHeader { parameters, bytes: content.len() as u64, task: TASK }
+    TransferHeader {
+        parameters,
+        bytes: content.len() as u64,
+        task: TASK,
+    }
 }
 
 pub(crate) fn certify(out: &Path, names: &str, sites: &[&str]) {
@@ -166,10 +221,18 @@ pub(crate) fn certify(out: &Path, names: &str, sites: &[&str]) {
 }
 
 pub(crate) fn hello() -> Hello {
-    Hello { protocol: PROTOCOL, software: "test".into(), role: Role::Train, sequences: vec!["flair".into()] }
+    Hello {
+        protocol: PROTOCOL,
+        software: "test".into(),
+        role: Role::Train,
+        sequences: vec!["flair".into()],
+    }
 }
 
 pub(crate) fn welcome(site: &str) -> CoordinatorMessage {
     let federation = Box::new(Federation::from_toml(SETTINGS).unwrap());
-    CoordinatorMessage::Welcome { federation, site: site.into() }
+    CoordinatorMessage::Welcome {
+        federation,
+        site: site.into(),
+    }
 }

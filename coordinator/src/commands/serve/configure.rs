@@ -5,7 +5,7 @@ use crate::address::OptionalAddress;
 use crate::serve::ServeConfig;
 use crate::status;
 use program::{Class, Failure};
-use protocol::federation::Federation;
+use protocol::settings::Federation;
 use protocol::text::explain;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -39,14 +39,22 @@ struct Read<'a> {
 
 impl<'a> Read<'a> {
     fn new(path: &'a Path) -> Result<Self, Failure> {
-        let mut read = Self { path, text: read_text(path)?, table: Table::default() };
-        let file: File = toml::from_str(&read.text).map_err(|error| read.wrong(explain(&error, &read.text)))?;
+        let mut read = Self {
+            path,
+            text: read_text(path)?,
+            table: Table::default(),
+        };
+        let file: File =
+            toml::from_str(&read.text).map_err(|error| read.wrong(explain(&error, &read.text)))?;
         read.table = file.serve.unwrap_or_default();
         Ok(read)
     }
 
     fn wrong(&self, error: impl std::fmt::Display) -> Failure {
-        Failure::new(Class::Configuration, format!("{}: {error}", self.path.display()))
+        Failure::new(
+            Class::Configuration,
+            format!("{}: {error}", self.path.display()),
+        )
     }
 
     fn missing(&self, key: &str) -> Failure {
@@ -59,10 +67,16 @@ impl<'a> Read<'a> {
 /// # Errors
 /// The disk refuses, or the file is in another encoding than UTF-8.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    let unreadable = |error| Failure::new(Class::Configuration, format!("cannot read {}: {error}", path.display()));
+    let unreadable = |error| {
+        Failure::new(
+            Class::Configuration,
+            format!("cannot read {}: {error}", path.display()),
+        )
+    };
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let text = protocol::text::decode(&bytes);
-    text.map(str::to_owned).map_err(|error| Failure::new(Class::Configuration, format!("{}: {error}", path.display())))
+    text.map(str::to_owned)
+        .map_err(|error| Failure::new(Class::Configuration, format!("{}: {error}", path.display())))
 }
 
 pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
@@ -72,25 +86,37 @@ pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
     let run_folder = args.run_folder.clone().or_else(|| table.run_folder.clone());
     Ok(ServeConfig {
         federation,
-        listen: args.listen.or(table.listen).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 4433))),
+        listen: args
+            .listen
+            .or(table.listen)
+            .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 4433))),
         // Nothing unless asked for: the usual port is one that a program may not simply take.
         fallback: match args.fallback.or(table.fallback) {
             Some(OptionalAddress::At(address)) => Some(address),
             Some(OptionalAddress::Off) | None => None,
         },
-        certificates: table.certificates.clone().ok_or_else(|| read.missing("certificates"))?,
+        certificates: table
+            .certificates
+            .clone()
+            .ok_or_else(|| read.missing("certificates"))?,
         run_folder: run_folder.ok_or_else(|| read.missing("run_folder"))?,
         with_local: args.with_local,
         start: args.start.clone(),
         keep_updates: table.keep_updates,
         // Last, so that nothing is listened to when something else is wrong.
-        status: status::bind(args.status.or(table.status), table.status_token_file.clone())?,
+        status: status::bind(
+            args.status.or(table.status),
+            table.status_token_file.clone(),
+        )?,
     })
 }
 
 /// The run folder that a coordinator's file names.
 pub(crate) fn run_folder(config: &Path) -> Result<PathBuf, Failure> {
     let read = Read::new(config)?;
-    let missing = || read.missing("run_folder").hint("name the folder with --run-folder");
+    let missing = || {
+        read.missing("run_folder")
+            .hint("name the folder with --run-folder")
+    };
     read.table.run_folder.clone().ok_or_else(missing)
 }

@@ -1,13 +1,13 @@
 //! Every model of an experiment: each arm's lineages, over all seeds.
 
+use super::super::case_metrics::Values;
 use super::super::comparison::{Patients, compare, held_out, held_out_at};
-use super::super::contract::{
-    Cell, DiceAt, EXPERIMENT_VERSION, Experiment, Matrix, MatrixRow, MeanSd, Metrics, Model, SeedRun, SiteCell,
-    Thresholds, Without, Worst,
-};
-use super::super::look::Values;
 use super::super::matrix::{matrix, worst_cell};
-use super::super::words::plain_run;
+use super::super::schema::{
+    Cell, DiceAt, EXPERIMENT_VERSION, Experiment, Matrix, MatrixRow, MeanSd, Metrics, Model,
+    SeedRun, SiteCell, Thresholds, Without, Worst,
+};
+use super::super::wording::plain_run;
 use super::Finished;
 use protocol::outcome::RunOutcome;
 use std::collections::BTreeSet;
@@ -18,17 +18,26 @@ pub(super) struct Lineage<'f> {
     pub(super) runs: Vec<(&'f Finished, &'f RunOutcome)>,
 }
 
-/// In the order of the arms: an arm's federation, then what it has beside it. Where all have some seeds in common, only
-/// those count, so that an experiment that is not finished compares like with like.
+/// In the order of the arms: an arm's federation, then what it has beside it. Where all have some
+/// seeds in common, only those count, so that an experiment that is not finished compares like with
+/// like.
 pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
     let mut models: Vec<Lineage<'_>> = Vec::new();
     let arms = |run: &str| {
-        let with = finished.iter().filter(|one| one.outcome.runs.iter().any(|other| other.name == run));
-        with.map(|one| one.arm.as_str()).collect::<BTreeSet<_>>().len()
+        let with = finished
+            .iter()
+            .filter(|one| one.outcome.runs.iter().any(|other| other.name == run));
+        with.map(|one| one.arm.as_str())
+            .collect::<BTreeSet<_>>()
+            .len()
     };
     for one in finished {
         for run in &one.outcome.runs {
-            let federation = one.outcome.runs.first().is_some_and(|first| first.name == run.name);
+            let federation = one
+                .outcome
+                .runs
+                .first()
+                .is_some_and(|first| first.name == run.name);
             let name = match (federation, arms(&run.name)) {
                 (true, _) => one.arm.clone(),
                 (false, 1) => plain_run(&run.name),
@@ -36,14 +45,31 @@ pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
             };
             match models.iter_mut().find(|model| model.name == name) {
                 Some(model) => model.runs.push((one, run)),
-                None => models.push(Lineage { name, runs: vec![(one, run)] }),
+                None => models.push(Lineage {
+                    name,
+                    runs: vec![(one, run)],
+                }),
             }
         }
     }
-    let seeds = |model: &Lineage<'_>| model.runs.iter().map(|(one, _)| one.seed).collect::<BTreeSet<_>>();
-    let common = models.iter().map(seeds).reduce(|a, b| &a & &b).filter(|common| !common.is_empty());
+    let seeds = |model: &Lineage<'_>| {
+        model
+            .runs
+            .iter()
+            .map(|(one, _)| one.seed)
+            .collect::<BTreeSet<_>>()
+    };
+    let common = models
+        .iter()
+        .map(seeds)
+        .reduce(|a, b| &a & &b)
+        .filter(|common| !common.is_empty());
     for model in &mut models {
-        model.runs.retain(|(one, _)| common.as_ref().is_none_or(|common| common.contains(&one.seed)));
+        model.runs.retain(|(one, _)| {
+            common
+                .as_ref()
+                .is_none_or(|common| common.contains(&one.seed))
+        });
     }
     models
 }
@@ -51,7 +77,9 @@ pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
 impl Lineage<'_> {
     /// Whether this is the arm's main model.
     pub(super) fn is_federation(&self) -> bool {
-        self.runs.first().is_some_and(|(finished, _)| finished.arm == self.name)
+        self.runs
+            .first()
+            .is_some_and(|(finished, _)| finished.arm == self.name)
     }
 
     /// Each held-out patient's mean over the seeds, at the headline threshold.
@@ -64,21 +92,43 @@ impl Lineage<'_> {
     }
 
     fn patients_at(&self, threshold: fn(&RunOutcome) -> Option<f32>) -> Patients {
-        let seeds: Vec<Patients> = self.runs.iter().map(|(_, run)| held_out_at(run, threshold(run))).collect();
+        let seeds: Vec<Patients> = self
+            .runs
+            .iter()
+            .map(|(_, run)| held_out_at(run, threshold(run)))
+            .collect();
         let names = seeds.iter().flat_map(|patients| patients.keys().cloned());
         let names: BTreeSet<_> = names.collect();
         let mean = |name: (String, u32)| {
-            let values: Vec<Values> = seeds.iter().filter_map(|patients| patients.get(&name).copied()).collect();
+            let values: Vec<Values> = seeds
+                .iter()
+                .filter_map(|patients| patients.get(&name).copied())
+                .collect();
             (name, Values::mean(&values))
         };
         names.into_iter().map(mean).collect()
     }
 
-    fn summary(&self, patients: &Patients, comparison: &super::super::contract::Comparison) -> Option<Model> {
+    fn summary(
+        &self,
+        patients: &Patients,
+        comparison: &super::super::schema::Comparison,
+    ) -> Option<Model> {
         let (first, run) = self.runs.first()?;
-        let seeds: Vec<SeedRun> = self.runs.iter().map(|(finished, run)| seed_run(finished, run)).collect();
-        let of_seeds: Vec<Values> = seeds.iter().map(|seed| Values::from(&seed.metrics)).collect();
-        let matrices: Option<Vec<Matrix>> = self.runs.iter().map(|(finished, run)| matrix_of(finished, run)).collect();
+        let seeds: Vec<SeedRun> = self
+            .runs
+            .iter()
+            .map(|(finished, run)| seed_run(finished, run))
+            .collect();
+        let of_seeds: Vec<Values> = seeds
+            .iter()
+            .map(|seed| Values::from(&seed.metrics))
+            .collect();
+        let matrices: Option<Vec<Matrix>> = self
+            .runs
+            .iter()
+            .map(|(finished, run)| matrix_of(finished, run))
+            .collect();
         let arm = comparison.arms.iter().find(|arm| arm.run == self.name);
         Some(Model {
             name: self.name.clone(),
@@ -99,8 +149,14 @@ impl Lineage<'_> {
 
 /// The whole `experiment.json`.
 pub(super) fn summary(name: &str, models: &[Lineage<'_>], seed: u64) -> Experiment {
-    let patients: Vec<(String, Patients)> = models.iter().map(|model| (model.name.clone(), model.patients())).collect();
-    let nothing = || super::super::contract::Comparison { arms: Vec::new(), tests: Vec::new() };
+    let patients: Vec<(String, Patients)> = models
+        .iter()
+        .map(|model| (model.name.clone(), model.patients()))
+        .collect();
+    let nothing = || super::super::schema::Comparison {
+        arms: Vec::new(),
+        tests: Vec::new(),
+    };
     let comparison = compare(&patients, seed).unwrap_or_else(nothing);
     Experiment {
         version: EXPERIMENT_VERSION,
@@ -136,11 +192,20 @@ fn matrix_of(finished: &Finished, run: &RunOutcome) -> Option<Matrix> {
 fn averaged(seeds: &[Matrix]) -> Option<Matrix> {
     let first = seeds.first()?;
     let row = |(index, own): (usize, &MatrixRow)| {
-        let rows: Vec<&MatrixRow> = seeds.iter().filter_map(|matrix| matrix.rows.get(index)).collect();
+        let rows: Vec<&MatrixRow> = seeds
+            .iter()
+            .filter_map(|matrix| matrix.rows.get(index))
+            .collect();
         let site = |site: &SiteCell| {
-            let own = rows.iter().filter_map(|row| row.sites.iter().find(|other| other.site == site.site));
+            let own = rows
+                .iter()
+                .filter_map(|row| row.sites.iter().find(|other| other.site == site.site));
             let cells: Vec<&Cell> = own.map(|site| &site.cell).collect();
-            SiteCell { site: site.site.clone(), role: site.role, cell: mean_cell(&cells) }
+            SiteCell {
+                site: site.site.clone(),
+                role: site.role,
+                cell: mean_cell(&cells),
+            }
         };
         MatrixRow {
             sequences: own.sequences.clone(),
@@ -150,16 +215,38 @@ fn averaged(seeds: &[Matrix]) -> Option<Matrix> {
         }
     };
     let rows: Vec<MatrixRow> = first.rows.iter().enumerate().map(row).collect();
-    let without = first.without.iter().enumerate().map(|(index, one)| mean_without(one, seeds, index));
+    let without = first
+        .without
+        .iter()
+        .enumerate()
+        .map(|(index, one)| mean_without(one, seeds, index));
     let without: Vec<Without> = without.collect();
-    let change = without.iter().filter_map(|one| Some((one.change.mean?, &one.sequence)));
-    let worst_missing = change.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, sequence)| sequence.clone());
+    let change = without
+        .iter()
+        .filter_map(|one| Some((one.change.mean?, &one.sequence)));
+    let worst_missing = change
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, sequence)| sequence.clone());
     let worst = |site: &Worst| {
-        let own = seeds.iter().filter_map(|matrix| matrix.worst_site.as_ref().filter(|worst| worst.site == site.site));
-        Worst { site: site.site.clone(), dice: MeanSd::of(own.map(|worst| Some(worst.dice))).mean.unwrap_or(site.dice) }
+        let own = seeds.iter().filter_map(|matrix| {
+            matrix
+                .worst_site
+                .as_ref()
+                .filter(|worst| worst.site == site.site)
+        });
+        Worst {
+            site: site.site.clone(),
+            dice: MeanSd::of(own.map(|worst| Some(worst.dice)))
+                .mean
+                .unwrap_or(site.dice),
+        }
     };
     Some(Matrix {
-        worst_site: seeds.iter().filter_map(|matrix| matrix.worst_site.as_ref()).map(worst).min_by(lower),
+        worst_site: seeds
+            .iter()
+            .filter_map(|matrix| matrix.worst_site.as_ref())
+            .map(worst)
+            .min_by(lower),
         worst_cell: worst_cell(&rows),
         worst_missing,
         rows,
@@ -172,8 +259,14 @@ fn lower(a: &Worst, b: &Worst) -> std::cmp::Ordering {
 }
 
 fn mean_cell(seeds: &[&Cell]) -> Cell {
-    let metrics =
-        |of: fn(&Cell) -> &Metrics| Metrics::over(&seeds.iter().map(|cell| Values::from(of(cell))).collect::<Vec<_>>());
+    let metrics = |of: fn(&Cell) -> &Metrics| {
+        Metrics::over(
+            &seeds
+                .iter()
+                .map(|cell| Values::from(of(cell)))
+                .collect::<Vec<_>>(),
+        )
+    };
     let dice = |of: fn(&Cell) -> MeanSd| MeanSd::of(seeds.iter().map(|cell| of(cell).mean));
     Cell {
         cases: seeds.first().map_or(0, |cell| cell.cases),

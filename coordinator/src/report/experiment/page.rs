@@ -1,10 +1,10 @@
 //! `experiment.html`, and the summary for a terminal.
 
-use super::super::contract::{Comparison, Experiment, MeanSd, Model, Test};
 use super::super::markup::{Figure, document, escape, figure, table as html_table, words};
+use super::super::schema::{Comparison, Experiment, MeanSd, Model, Test};
 use super::super::summary::summarise;
 use super::super::tables::{self, p_note, p_value};
-use super::super::words::{counted, mean_sd};
+use super::super::wording::{counted, mean_sd};
 use super::pictures::by_subset;
 use crate::format::{bytes, duration};
 use protocol::outcome::Outcome;
@@ -12,7 +12,11 @@ use protocol::outcome::Outcome;
 /// The whole page. Sites and sequences are those of the first run; all runs share them.
 pub(super) fn page(experiment: &Experiment, first: &Outcome, figures: &[Figure]) -> String {
     let report = summarise(first);
-    let named: Vec<String> = experiment.models.iter().map(|model| model.name.clone()).collect();
+    let named: Vec<String> = experiment
+        .models
+        .iter()
+        .map(|model| model.name.clone())
+        .collect();
     let pictures: Vec<String> = figures.iter().map(figure).collect();
     let sections = [
         headlines(experiment),
@@ -24,36 +28,55 @@ pub(super) fn page(experiment: &Experiment, first: &Outcome, figures: &[Figure])
         pictures.join("\n"),
         cost(experiment),
     ];
-    let footer =
-        "The numbers stand in experiment.json beside this file; each run's own full report lies in its folder.";
-    document(&experiment.name, &experiment.software, &sections.join("\n"), footer)
+    let footer = "The numbers stand in experiment.json beside this file; each run's own full report lies in its folder.";
+    document(
+        &experiment.name,
+        &experiment.software,
+        &sections.join("\n"),
+        footer,
+    )
 }
 
 const TABLE: &str = "Table 3. Models on the held-out patients, at Youden's threshold";
 
 fn comparison(experiment: &Experiment) -> Comparison {
-    let arm = |model: &Model| super::super::contract::Arm {
+    let arm = |model: &Model| super::super::schema::Arm {
         run: model.name.clone(),
         cases: experiment.cases,
         metrics: model.metrics,
         intervals: model.intervals.clone(),
     };
-    Comparison { arms: experiment.models.iter().map(arm).collect(), tests: experiment.tests.clone() }
+    Comparison {
+        arms: experiment.models.iter().map(arm).collect(),
+        tests: experiment.tests.clone(),
+    }
 }
 
 fn note(experiment: &Experiment) -> String {
-    let reference = experiment.models.first().map_or("", |model| model.name.as_str());
-    let seeds = experiment.models.first().map_or(0, |model| model.seeds.len());
+    let reference = experiment
+        .models
+        .first()
+        .map_or("", |model| model.name.as_str());
+    let seeds = experiment
+        .models
+        .first()
+        .map_or(0, |model| model.seeds.len());
     format!(
         " Each patient's value is the mean over {} first.{}",
         counted(seeds, "seed", "seeds"),
-        if experiment.tests.is_empty() { String::new() } else { p_note(reference) }
+        if experiment.tests.is_empty() {
+            String::new()
+        } else {
+            p_note(reference)
+        }
     )
 }
 
 /// A sentence for each model against the first, on Dice.
 fn sentences(experiment: &Experiment) -> Vec<String> {
-    let Some(first) = experiment.models.first() else { return Vec::new() };
+    let Some(first) = experiment.models.first() else {
+        return Vec::new();
+    };
     let dice = mean_sd(first.metrics.dice, 3);
     let mut all = vec![format!(
         "{}: Dice {dice} over {} of sites that took no part.",
@@ -61,7 +84,10 @@ fn sentences(experiment: &Experiment) -> Vec<String> {
         counted(experiment.cases, "patient", "patients")
     )];
     all.extend(experiment.models.iter().skip(1).filter_map(|model| {
-        let test = experiment.tests.iter().find(|test| test.run == model.name && test.metric == "dice")?;
+        let test = experiment
+            .tests
+            .iter()
+            .find(|test| test.run == model.name && test.metric == "dice")?;
         let (mean, [low, high]) = (test.difference.mean?, test.interval?);
         // Of a handful of patients the bootstrap is too sure of itself: the test must say so too.
         let sure = test.signed_rank_holm.is_some_and(|p| p < 0.05);
@@ -81,8 +107,12 @@ fn sentences(experiment: &Experiment) -> Vec<String> {
 }
 
 fn headlines(experiment: &Experiment) -> String {
-    let mut sentences = sentences(experiment).into_iter().map(|words| escape(&words));
-    let first = sentences.next().unwrap_or_else(|| "No held-out patient was scored.".into());
+    let mut sentences = sentences(experiment)
+        .into_iter()
+        .map(|words| escape(&words));
+    let first = sentences
+        .next()
+        .unwrap_or_else(|| "No held-out patient was scored.".into());
     let rest: String = sentences.map(|words| format!("<li>{words}</li>")).collect();
     format!(
         "<p class=\"headline\">{first}</p><ul>{rest}</ul><p class=\"note\">In brackets the 95 % interval of the mean \
@@ -96,7 +126,14 @@ fn headlines(experiment: &Experiment) -> String {
 fn seeds(experiment: &Experiment) -> String {
     let row = |model: &Model| {
         let mut row = vec![escape(&model.name), mean_sd(model.between_seeds.dice, 3)];
-        row.push(model.seeds.iter().map(seed_link).collect::<Vec<_>>().join(" "));
+        row.push(
+            model
+                .seeds
+                .iter()
+                .map(seed_link)
+                .collect::<Vec<_>>()
+                .join(" "),
+        );
         row.push(mean_sd(model.between_seeds.auc_brain, 3));
         row.push(mean_sd(model.between_seeds.fp_per_patient, 1));
         row.push(mean_sd(model.dice_at.dice, 3));
@@ -122,9 +159,17 @@ fn seeds(experiment: &Experiment) -> String {
     )
 }
 
-fn seed_link(seed: &super::super::contract::SeedRun) -> String {
-    let dice = seed.metrics.dice.mean.map_or("–".into(), |dice| format!("{dice:.3}"));
-    format!("<a href=\"{}/report.html\" title=\"seed {}\">{dice}</a>", escape(&seed.folder), seed.seed)
+fn seed_link(seed: &super::super::schema::SeedRun) -> String {
+    let dice = seed
+        .metrics
+        .dice
+        .mean
+        .map_or("–".into(), |dice| format!("{dice:.3}"));
+    format!(
+        "<a href=\"{}/report.html\" title=\"seed {}\">{dice}</a>",
+        escape(&seed.folder),
+        seed.seed
+    )
 }
 
 /// Dice of the arms on every subset of the held-out patients' sequences.
@@ -133,7 +178,10 @@ fn subsets(experiment: &Experiment) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let arms = experiment.models.iter().filter(|model| model.name == model.arm);
+    let arms = experiment
+        .models
+        .iter()
+        .filter(|model| model.name == model.arm);
     let mut head = words(&["Shown", "Patients"]);
     head.extend(arms.map(|model| escape(&model.name)));
     let row = |(sequences, cases, values): &(Vec<String>, usize, Vec<MeanSd>)| {
@@ -151,18 +199,35 @@ fn subsets(experiment: &Experiment) -> String {
 /// Time and traffic.
 fn cost(experiment: &Experiment) -> String {
     let row = |model: &&Model| {
-        let mean = |value: fn(&super::super::contract::SeedRun) -> f64| {
-            MeanSd::of(model.seeds.iter().map(|seed| Some(value(seed)))).mean.unwrap_or_default()
+        let mean = |value: fn(&super::super::schema::SeedRun) -> f64| {
+            MeanSd::of(model.seeds.iter().map(|seed| Some(value(seed))))
+                .mean
+                .unwrap_or_default()
         };
         vec![
             escape(&model.name),
             duration(mean(|seed| seed.seconds)),
             bytes(mean(|seed| seed.bytes as f64) as u64),
-            model.seeds.iter().map(|seed| seed.best_round.to_string()).collect::<Vec<_>>().join(", "),
+            model
+                .seeds
+                .iter()
+                .map(|seed| seed.best_round.to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
         ]
     };
-    let rows: Vec<_> = experiment.models.iter().filter(|model| model.name == model.arm).map(|one| row(&one)).collect();
-    let head = words(&["Arm", "Time of a run", "Parameters exchanged", "Best round of each seed"]);
+    let rows: Vec<_> = experiment
+        .models
+        .iter()
+        .filter(|model| model.name == model.arm)
+        .map(|one| row(&one))
+        .collect();
+    let head = words(&[
+        "Arm",
+        "Time of a run",
+        "Parameters exchanged",
+        "Best round of each seed",
+    ]);
     format!(
         "<h2>What it cost</h2>\n{}<p class=\"note\">Time with everything that was trained and scored in the run, on this \
          machine.</p>",
@@ -174,13 +239,28 @@ fn cost(experiment: &Experiment) -> String {
 pub(super) fn table(experiment: &Experiment) -> String {
     let mut lines = sentences(experiment);
     lines.push(String::new());
-    let width = experiment.models.iter().map(|model| model.name.chars().count()).max().unwrap_or(0).max(5);
+    let width = experiment
+        .models
+        .iter()
+        .map(|model| model.name.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(5);
     lines.push(format!(
         "{:<width$}  {:>15}  {:>15}  {:>15}  {:>15}  {:>13}  {:>15}",
-        "model", "Dice", "between seeds", "at best Dice", "AUC brain", "false/patient", "p (signed rank)"
+        "model",
+        "Dice",
+        "between seeds",
+        "at best Dice",
+        "AUC brain",
+        "false/patient",
+        "p (signed rank)"
     ));
     for model in &experiment.models {
-        let test = experiment.tests.iter().find(|test| test.run == model.name && test.metric == "dice");
+        let test = experiment
+            .tests
+            .iter()
+            .find(|test| test.run == model.name && test.metric == "dice");
         let p = |test: &Test| p_value(test.signed_rank_holm).replace("&lt;", "<");
         let (m, between) = (&model.metrics, &model.between_seeds);
         lines.push(format!(

@@ -1,12 +1,12 @@
 //! The experiment's pictures.
 
-use super::super::contract::{Experiment, MeanSd, Metrics, Model};
+use super::super::case_metrics::Values;
 use super::super::figures::roc_pair;
-use super::super::look::Values;
 use super::super::markup::Figure;
 use super::super::plot::{self, Axes, DrawError, Line, Row};
+use super::super::schema::{Experiment, MeanSd, Metrics, Model};
 use super::super::summary::summarise;
-use super::super::{missing, roc};
+use super::super::{ablation, roc};
 use super::models::Lineage;
 use protocol::case::Cases;
 use std::collections::BTreeMap;
@@ -15,28 +15,58 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// [`DrawError`], which would be a fault of ours.
-pub(super) fn draw(experiment: &Experiment, models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
-    let figures = [dice(models)?, false_findings(models)?, learning(models)?].into_iter().flatten();
-    let missing = match (experiment.models.first(), models.first().and_then(|model| model.runs.first())) {
-        (Some(Model { matrix: Some(matrix), .. }), Some((finished, _))) => {
+pub(super) fn draw(
+    experiment: &Experiment,
+    models: &[Lineage<'_>],
+) -> Result<Vec<Figure>, DrawError> {
+    let figures = [dice(models)?, false_findings(models)?, learning(models)?]
+        .into_iter()
+        .flatten();
+    let missing = match (
+        experiment.models.first(),
+        models.first().and_then(|model| model.runs.first()),
+    ) {
+        (
+            Some(Model {
+                matrix: Some(matrix),
+                ..
+            }),
+            Some((finished, _)),
+        ) => {
             let mut report = summarise(&finished.outcome);
             report.federation.matrix = Some(matrix.clone());
-            missing::pictures(&report)?
+            ablation::pictures(&report)?
         }
         _ => Vec::new(),
     };
-    Ok(mean_roc(models)?.into_iter().chain(figures).chain(missing).collect())
+    Ok(mean_roc(models)?
+        .into_iter()
+        .chain(figures)
+        .chain(missing)
+        .collect())
 }
 
 /// The arms' own models and the consensus: with the sites alone there would be too many bands.
 fn mean_roc(models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
-    let alone = |model: &&Lineage<'_>| model.runs.iter().any(|(_, run)| run.name.starts_with("alone:"));
-    let curves = models.iter().filter(|model| !alone(model)).filter_map(|model| {
-        let sites = model.runs.iter().flat_map(|(_, run)| &run.scores);
-        let held_out = sites.filter(|site| site.role.judges() == Cases::HeldOut);
-        let cases = held_out.flat_map(|site| site.cases.iter().map(|case| ((site.site.as_str(), case.case), case)));
-        roc::mean_over_seeds(&model.name, cases)
-    });
+    let alone = |model: &&Lineage<'_>| {
+        model
+            .runs
+            .iter()
+            .any(|(_, run)| run.name.starts_with("alone:"))
+    };
+    let curves = models
+        .iter()
+        .filter(|model| !alone(model))
+        .filter_map(|model| {
+            let sites = model.runs.iter().flat_map(|(_, run)| &run.scores);
+            let held_out = sites.filter(|site| site.role.judges() == Cases::HeldOut);
+            let cases = held_out.flat_map(|site| {
+                site.cases
+                    .iter()
+                    .map(|case| ((site.site.as_str(), case.case), case))
+            });
+            roc::mean_over_seeds(&model.name, cases)
+        });
     roc_pair(
         &curves.collect::<Vec<_>>(),
         "In the brain. Each held-out patient's own curves, averaged over seeds and then over patients at each false \
@@ -45,7 +75,14 @@ fn mean_roc(models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
 }
 
 fn dice(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
-    let rows = models.iter().map(|model| row(model, "dice", model.name.clone(), usize::from(!model.is_federation())));
+    let rows = models.iter().map(|model| {
+        row(
+            model,
+            "dice",
+            model.name.clone(),
+            usize::from(!model.is_federation()),
+        )
+    });
     let svg = plot::boxes("Dice at the sites that took no part", 1.0, rows.collect())?;
     Ok(svg.map(|svg| Figure {
         name: "dice",
@@ -61,7 +98,12 @@ fn false_findings(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
     let rows = models.iter().flat_map(|model| {
         [
             row(model, "fp_per_patient", format!("{}, all", model.name), 0),
-            row(model, "fp_per_patient_10mm3", format!("{}, ≥ 10 mm³", model.name), 1),
+            row(
+                model,
+                "fp_per_patient_10mm3",
+                format!("{}, ≥ 10 mm³", model.name),
+                1,
+            ),
         ]
     });
     let svg = plot::boxes("false findings in a patient", 1.0, rows.collect())?;
@@ -75,8 +117,15 @@ fn false_findings(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
 }
 
 fn row(model: &Lineage<'_>, metric: &str, name: String, colour: usize) -> Row {
-    let values = model.patients().into_values().filter_map(|values: Values| values.named(metric));
-    Row { name, values: values.collect(), colour }
+    let values = model
+        .patients()
+        .into_values()
+        .filter_map(|values: Values| values.named(metric));
+    Row {
+        name,
+        values: values.collect(),
+        colour,
+    }
 }
 
 /// Validation Dice after each round, the mean over seeds, of the arms' own models.
@@ -84,18 +133,40 @@ fn learning(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
     let line = |model: &Lineage<'_>| {
         let mut rounds: BTreeMap<u32, Vec<Option<f64>>> = BTreeMap::new();
         for round in model.runs.iter().flat_map(|(_, run)| &run.rounds) {
-            rounds.entry(round.round).or_default().push(round.validation);
+            rounds
+                .entry(round.round)
+                .or_default()
+                .push(round.validation);
         }
         let mean = |(round, values)| Some((f64::from(round), MeanSd::of(values).mean?));
-        Line { name: model.name.clone(), points: rounds.into_iter().filter_map(mean).collect() }
+        Line {
+            name: model.name.clone(),
+            points: rounds.into_iter().filter_map(mean).collect(),
+        }
     };
-    let lines: Vec<Line> = models.iter().filter(|model| model.is_federation()).map(line).collect();
-    let lines: Vec<Line> = lines.into_iter().filter(|line| !line.points.is_empty()).collect();
-    let last = lines.iter().flat_map(|line| &line.points).map(|point| point.0).fold(1.0, f64::max);
+    let lines: Vec<Line> = models
+        .iter()
+        .filter(|model| model.is_federation())
+        .map(line)
+        .collect();
+    let lines: Vec<Line> = lines
+        .into_iter()
+        .filter(|line| !line.points.is_empty())
+        .collect();
+    let last = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|point| point.0)
+        .fold(1.0, f64::max);
     if lines.is_empty() {
         return Ok(None);
     }
-    let axes = Axes { x: (0.5, last + 0.5), y: (0.0, 1.0), x_name: "round", y_name: "validation Dice" };
+    let axes = Axes {
+        x: (0.5, last + 0.5),
+        y: (0.0, 1.0),
+        x_name: "round",
+        y_name: "validation Dice",
+    };
     Ok(Some(Figure {
         name: "validation",
         title: "Learning curves",
@@ -110,15 +181,32 @@ pub(super) fn by_subset(
     experiment: &Experiment,
     metric: fn(&Metrics) -> MeanSd,
 ) -> Vec<(Vec<String>, usize, Vec<MeanSd>)> {
-    let arms: Vec<&Model> = experiment.models.iter().filter(|model| model.name == model.arm).collect();
-    let Some(matrix) = arms.first().and_then(|model| model.matrix.as_ref()) else { return Vec::new() };
-    let rows = matrix.rows.iter().filter(|row| row.held_out.cases > 0).map(|row| {
-        let of = |model: &&Model| {
-            let rows = model.matrix.iter().flat_map(|matrix| &matrix.rows);
-            let own = rows.into_iter().find(|other| other.sequences == row.sequences);
-            own.map(|row| metric(&row.held_out.metrics)).unwrap_or_default()
-        };
-        (row.sequences.clone(), row.held_out.cases, arms.iter().map(of).collect())
-    });
+    let arms: Vec<&Model> = experiment
+        .models
+        .iter()
+        .filter(|model| model.name == model.arm)
+        .collect();
+    let Some(matrix) = arms.first().and_then(|model| model.matrix.as_ref()) else {
+        return Vec::new();
+    };
+    let rows = matrix
+        .rows
+        .iter()
+        .filter(|row| row.held_out.cases > 0)
+        .map(|row| {
+            let of = |model: &&Model| {
+                let rows = model.matrix.iter().flat_map(|matrix| &matrix.rows);
+                let own = rows
+                    .into_iter()
+                    .find(|other| other.sequences == row.sequences);
+                own.map(|row| metric(&row.held_out.metrics))
+                    .unwrap_or_default()
+            };
+            (
+                row.sequences.clone(),
+                row.held_out.cases,
+                arms.iter().map(of).collect(),
+            )
+        });
     rows.collect()
 }

@@ -1,7 +1,7 @@
 //! How training went, round by round.
 
-use super::super::contract::{Lineage, Report, Round};
 use super::super::plot::{self, Axes, DrawError, Line};
+use super::super::schema::{Lineage, Report, Round};
 use super::{Figure, plain_run};
 
 /// Learning curves, time and traffic.
@@ -9,12 +9,22 @@ use super::{Figure, plain_run};
 /// # Errors
 /// [`DrawError`], which would be a fault of ours.
 pub(super) fn curves(report: &Report) -> Result<impl Iterator<Item = Figure> + use<>, DrawError> {
-    let figures = [validation(report)?, validation_by_site(report)?, loss(report)?, time(report)?, traffic(report)?];
+    let figures = [
+        validation(report)?,
+        validation_by_site(report)?,
+        loss(report)?,
+        time(report)?,
+        traffic(report)?,
+    ];
     Ok(figures.into_iter().flatten())
 }
 
 fn validation(report: &Report) -> Result<Option<Figure>, DrawError> {
-    let of = |lineage: &Lineage| line(lineage, plain_run(&lineage.run), |round| round.validation_dice);
+    let of = |lineage: &Lineage| {
+        line(lineage, plain_run(&lineage.run), |round| {
+            round.validation_dice
+        })
+    };
     Ok(picture(report, report.lineages().map(of).collect(), Some(1.0), "validation Dice")?.map(|svg| Figure {
         name: "validation",
         title: "Learning curve",
@@ -26,7 +36,13 @@ fn validation(report: &Report) -> Result<Option<Figure>, DrawError> {
 
 fn validation_by_site(report: &Report) -> Result<Option<Figure>, DrawError> {
     let of = |site: &String| {
-        let own = |round: &Round| round.validation_sites.iter().find(|one| one.site == *site)?.dice;
+        let own = |round: &Round| {
+            round
+                .validation_sites
+                .iter()
+                .find(|one| one.site == *site)?
+                .dice
+        };
         line(&report.federation, site.clone(), own)
     };
     let lines = report.federation.members.iter().map(of).collect();
@@ -40,7 +56,13 @@ fn validation_by_site(report: &Report) -> Result<Option<Figure>, DrawError> {
 
 fn loss(report: &Report) -> Result<Option<Figure>, DrawError> {
     let of = |site: &String| {
-        let own = |round: &Round| round.updates.iter().find(|one| one.site == *site).map(|one| one.mean_loss.into());
+        let own = |round: &Round| {
+            round
+                .updates
+                .iter()
+                .find(|one| one.site == *site)
+                .map(|one| one.mean_loss.into())
+        };
         line(&report.federation, site.clone(), own)
     };
     let lines = report.federation.members.iter().map(of).collect();
@@ -54,10 +76,18 @@ fn loss(report: &Report) -> Result<Option<Figure>, DrawError> {
 
 fn time(report: &Report) -> Result<Option<Figure>, DrawError> {
     let of = |site: &String| {
-        let own = |round: &Round| round.updates.iter().find(|one| one.site == *site).map(|one| one.seconds.into());
+        let own = |round: &Round| {
+            round
+                .updates
+                .iter()
+                .find(|one| one.site == *site)
+                .map(|one| one.seconds.into())
+        };
         line(&report.federation, format!("training at {site}"), own)
     };
-    let mut lines = vec![line(&report.federation, "whole round".into(), |round| Some(round.seconds))];
+    let mut lines = vec![line(&report.federation, "whole round".into(), |round| {
+        Some(round.seconds)
+    })];
     lines.extend(report.federation.members.iter().map(of));
     Ok(picture(report, lines, None, "seconds")?.map(|svg| Figure {
         name: "time",
@@ -69,7 +99,9 @@ fn time(report: &Report) -> Result<Option<Figure>, DrawError> {
 }
 
 fn traffic(report: &Report) -> Result<Option<Figure>, DrawError> {
-    let federation = line(&report.federation, "federation".into(), |round| Some(round.bytes as f64 / 1e6));
+    let federation = line(&report.federation, "federation".into(), |round| {
+        Some(round.bytes as f64 / 1e6)
+    });
     Ok(picture(report, vec![federation], None, "MB of parameters")?.map(|svg| Figure {
         name: "traffic",
         title: "Parameters sent and received in each round",
@@ -79,8 +111,14 @@ fn traffic(report: &Report) -> Result<Option<Figure>, DrawError> {
 }
 
 fn line(lineage: &Lineage, name: String, value: impl Fn(&Round) -> Option<f64>) -> Line {
-    let points = lineage.rounds.iter().filter_map(|round| Some((f64::from(round.round), value(round)?)));
-    Line { name, points: points.collect() }
+    let points = lineage
+        .rounds
+        .iter()
+        .filter_map(|round| Some((f64::from(round.round), value(round)?)));
+    Line {
+        name,
+        points: points.collect(),
+    }
 }
 
 /// Lines over rounds, up to `top` or as far as they reach; `None` without any point above zero.
@@ -91,16 +129,29 @@ fn picture(
     y_name: &'static str,
 ) -> Result<Option<String>, DrawError> {
     lines.retain(|line| !line.points.is_empty());
-    let highest = lines.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
+    let highest = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|point| point.1)
+        .fold(0.0, f64::max);
     if lines.is_empty() || highest <= 0.0 {
         return Ok(None);
     }
-    let axes = Axes { x: rounds(report), y: (0.0, top.unwrap_or(highest * 1.05)), x_name: "round", y_name };
+    let axes = Axes {
+        x: rounds(report),
+        y: (0.0, top.unwrap_or(highest * 1.05)),
+        x_name: "round",
+        y_name,
+    };
     plot::lines(&axes, &lines).map(Some)
 }
 
 /// An axis that gives each round's point half a round of air.
 fn rounds(report: &Report) -> (f64, f64) {
-    let last = report.lineages().flat_map(|lineage| &lineage.rounds).map(|round| round.round).max();
+    let last = report
+        .lineages()
+        .flat_map(|lineage| &lineage.rounds)
+        .map(|round| round.round)
+        .max();
     (0.5, f64::from(last.unwrap_or(1)) + 0.5)
 }

@@ -3,13 +3,18 @@
 use super::*;
 use metrics::score::SubsetScore;
 
-/// Every part of every case: without `t1_post` half of what was found is missed, any other missing sequence costs five
-/// voxels, and one sequence alone adds a false finding.
+/// Every part of every case: without `t1_post` half of what was found is missed, any other missing
+/// sequence costs five voxels, and one sequence alone adds a false finding.
 fn with_parts(mut outcome: Outcome) -> Outcome {
     for site in outcome.runs.iter_mut().flat_map(|run| &mut run.scores) {
         for (index, whole) in site.cases.iter_mut().enumerate() {
             whole.case = index as u32;
-            site.subsets.extend(whole.subset.proper_subsets().map(|subset| part(whole, subset)));
+            site.subsets.extend(
+                whole
+                    .subset
+                    .proper_subsets()
+                    .map(|subset| part(whole, subset)),
+            );
         }
     }
     outcome
@@ -22,8 +27,18 @@ fn part(whole: &CaseScore, subset: SequenceSet) -> SubsetScore {
         hit = hit / 2 + 5;
     }
     hit -= 5 * missing as u64;
-    let seen = case(hit, whole.at[0].false_positive, u32::from(subset.len() == 1));
-    SubsetScore { case: whole.case, subset, auc_brain: seen.brain.auc(), auc_volume: seen.whole().auc(), at: seen.at }
+    let seen = case(
+        hit,
+        whole.at[0].false_positive,
+        u32::from(subset.len() == 1),
+    );
+    SubsetScore {
+        case: whole.case,
+        subset,
+        auc_brain: seen.brain.auc(),
+        auc_volume: seen.whole().auc(),
+        at: seen.at,
+    }
 }
 
 fn dice(hit: f64, alarms: f64) -> f64 {
@@ -32,26 +47,60 @@ fn dice(hit: f64, alarms: f64) -> f64 {
 
 #[test]
 fn each_patient_is_compared_with_himself_on_every_subset_he_has() {
-    let matrix = summarise(&with_parts(outcome(false))).federation.matrix.unwrap();
+    let matrix = summarise(&with_parts(outcome(false)))
+        .federation
+        .matrix
+        .unwrap();
     assert_eq!(matrix.rows.len(), 15);
-    assert_eq!(matrix.rows[0].sequences, ["bravo", "t1_pre", "t1_post", "flair"]);
-    assert_eq!(matrix.rows[0].held_out.cases, 0, "nobody has the gradient echo");
+    assert_eq!(
+        matrix.rows[0].sequences,
+        ["bravo", "t1_pre", "t1_post", "flair"]
+    );
+    assert_eq!(
+        matrix.rows[0].held_out.cases, 0,
+        "nobody has the gradient echo"
+    );
     assert_eq!(matrix.rows[0].held_out.metrics.dice.mean, None);
-    let row = |names: &[&str]| matrix.rows.iter().find(|row| row.sequences == names).unwrap();
+    let row = |names: &[&str]| {
+        matrix
+            .rows
+            .iter()
+            .find(|row| row.sequences == names)
+            .unwrap()
+    };
     let everything = row(&["t1_pre", "t1_post", "flair"]);
-    assert_eq!((everything.held_out.cases, everything.validation.cases), (3, 2));
+    assert_eq!(
+        (everything.held_out.cases, everything.validation.cases),
+        (3, 2)
+    );
     assert_eq!(everything.held_out.change.dice.mean, Some(0.0));
-    let whole = summarise(&outcome(false)).federation.pooled.held_out.scores.metrics;
+    let whole = summarise(&outcome(false))
+        .federation
+        .pooled
+        .held_out
+        .scores
+        .metrics;
     assert_eq!(everything.held_out.metrics, whole);
 
     let without_contrast = row(&["t1_pre", "flair"]);
-    let harbour = without_contrast.sites.iter().find(|site| site.site == "harbour").unwrap();
+    let harbour = without_contrast
+        .sites
+        .iter()
+        .find(|site| site.site == "harbour")
+        .unwrap();
     // Of 80, 70 and 85 voxels 40, 35 and 42 are found.
     let pairs = [(80.0, 40.0, 10.0), (70.0, 35.0, 30.0), (85.0, 42.0, 0.0)];
-    let change = pairs.map(|(all, part, alarms)| dice(part, alarms) - dice(all, alarms)).iter().sum::<f64>() / 3.0;
+    let change = pairs
+        .map(|(all, part, alarms)| dice(part, alarms) - dice(all, alarms))
+        .iter()
+        .sum::<f64>()
+        / 3.0;
     assert!((harbour.cell.change.dice.mean.unwrap() - change).abs() < 1e-12);
     assert_eq!(harbour.cell.change.dice.n, 3);
-    assert_eq!(row(&["flair"]).held_out.metrics.fp_per_patient.mean, Some(1.0));
+    assert_eq!(
+        row(&["flair"]).held_out.metrics.fp_per_patient.mean,
+        Some(1.0)
+    );
 }
 
 #[test]
@@ -63,14 +112,25 @@ fn the_worst_site_and_the_worst_missing_sequence_are_named() {
     assert_eq!(matrix.worst_missing.as_deref(), Some("t1_post"));
     assert_eq!(matrix.worst_site.as_ref().unwrap().site, "south");
     let contrast = &matrix.without[2];
-    assert_eq!((contrast.cases, contrast.sites.join(" ")), (5, "north south harbour".into()));
-    assert_eq!((matrix.without[0].cases, matrix.without[0].change.mean), (0, None));
+    assert_eq!(
+        (contrast.cases, contrast.sites.join(" ")),
+        (5, "north south harbour".into())
+    );
+    assert_eq!(
+        (matrix.without[0].cases, matrix.without[0].change.mean),
+        (0, None)
+    );
     let worst = matrix.worst_cell.as_ref().unwrap();
-    let lowest = matrix.rows.iter().flat_map(|row| &row.sites).filter_map(|site| site.cell.metrics.dice.mean);
+    let lowest = matrix
+        .rows
+        .iter()
+        .flat_map(|row| &row.sites)
+        .filter_map(|site| site.cell.metrics.dice.mean);
     assert_eq!(Some(worst.dice), lowest.min_by(f64::total_cmp));
-    let words = missing::headline(&report).unwrap();
+    let words = ablation::headline(&report).unwrap();
     assert!(
-        words.contains("without is t1_post: Dice falls from") && words.contains("south is served worst"),
+        words.contains("without is t1_post: Dice falls from")
+            && words.contains("south is served worst"),
         "{words}"
     );
 }
@@ -80,15 +140,30 @@ fn north_without_lesions(mut outcome: Outcome) -> Outcome {
     let inventory = &mut outcome.sites[0].inventory;
     (inventory.training_lesions, inventory.validation_lesions) = (0, 0);
     let healthy = |at: &mut AtThreshold| {
-        let lesions = LesionCounts { predicted: 2, false_positive: 2, ..LesionCounts::default() };
-        *at = AtThreshold { threshold: at.threshold, false_positive: 40, lesions, ..AtThreshold::default() };
+        let lesions = LesionCounts {
+            predicted: 2,
+            false_positive: 2,
+            ..LesionCounts::default()
+        };
+        *at = AtThreshold {
+            threshold: at.threshold,
+            false_positive: 40,
+            lesions,
+            ..AtThreshold::default()
+        };
     };
     let north = &mut outcome.runs[0].scores[0];
     for case in &mut north.cases {
-        case.brain = ScoreHistogram { bins: vec![(900, 0, 960), (1100, 0, 40)] };
+        case.brain = ScoreHistogram {
+            bins: vec![(900, 0, 960), (1100, 0, 40)],
+        };
         case.at.iter_mut().for_each(healthy);
     }
-    north.subsets.iter_mut().flat_map(|part| &mut part.at).for_each(healthy);
+    north
+        .subsets
+        .iter_mut()
+        .flat_map(|part| &mut part.at)
+        .for_each(healthy);
     outcome
 }
 
@@ -98,30 +173,53 @@ fn a_site_without_lesions_is_named_and_ranked_nowhere() {
     let matrix = report.federation.matrix.as_ref().unwrap();
     assert_ne!(matrix.worst_site.as_ref().unwrap().site, "north");
     assert_ne!(matrix.worst_cell.as_ref().unwrap().site, "north");
-    assert!(matrix.without.iter().all(|one| !one.sites.contains(&"north".to_string())));
+    assert!(
+        matrix
+            .without
+            .iter()
+            .all(|one| !one.sites.contains(&"north".to_string()))
+    );
     let table = super::terminal::table(&report);
-    assert!(table.contains("north's labels hold no lesion in any case: its Dice says nothing"), "{table}");
+    assert!(
+        table.contains("north's labels hold no lesion in any case: its Dice says nothing"),
+        "{table}"
+    );
     assert!(!table.contains("north is served worst"), "{table}");
     let north = &report.federation.sites[0];
     assert_eq!(
-        (north.cases, north.scores.metrics.dice.mean, north.scores.metrics.fp_per_patient.mean),
+        (
+            north.cases,
+            north.scores.metrics.dice.mean,
+            north.scores.metrics.fp_per_patient.mean
+        ),
         (1, None, Some(2.0))
     );
     let validation = &report.federation.pooled.validation;
     assert_eq!(
-        (validation.cases, validation.scores.metrics.dice.n, validation.scores.metrics.fp_per_patient.n),
+        (
+            validation.cases,
+            validation.scores.metrics.dice.n,
+            validation.scores.metrics.fp_per_patient.n
+        ),
         (2, 1, 2)
     );
     let html = tempfile::tempdir().unwrap();
-    write(&north_without_lesions(with_parts(outcome(false))), html.path()).unwrap();
+    write(
+        &north_without_lesions(with_parts(outcome(false))),
+        html.path(),
+    )
+    .unwrap();
     let page = std::fs::read_to_string(html.path().join("report.html")).unwrap();
     assert!(page.contains("labels hold no lesion in any case"));
     // With lesions to train on, but none among the scored cases.
     let mut some = north_without_lesions(outcome(false));
     some.sites[0].inventory.training_lesions = 4;
-    let words = super::words::silent(&summarise(&some)).unwrap();
-    assert_eq!(words, "The cases of north that were scored hold no lesion: its Dice says nothing.");
-    assert_eq!(super::words::silent(&summarise(&outcome(false))), None);
+    let words = super::wording::silent(&summarise(&some)).unwrap();
+    assert_eq!(
+        words,
+        "The cases of north that were scored hold no lesion: its Dice says nothing."
+    );
+    assert_eq!(super::wording::silent(&summarise(&outcome(false))), None);
 }
 
 #[test]

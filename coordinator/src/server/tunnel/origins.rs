@@ -43,13 +43,25 @@ pub(super) struct Guest {
 impl Origins {
     pub(super) fn enter(&self, local: SocketAddr, from: SocketAddr) -> Guest {
         let admitted = Arc::new(Notify::new());
-        self.lock().insert(local, Entry { from, admitted: admitted.clone() });
-        Guest { origins: self.clone(), local, admitted }
+        self.lock().insert(
+            local,
+            Entry {
+                from,
+                admitted: admitted.clone(),
+            },
+        );
+        Guest {
+            origins: self.clone(),
+            local,
+            admitted,
+        }
     }
 
     /// Where whoever speaks from an address really is.
     pub(in crate::server) fn of(&self, remote: SocketAddr) -> Origin {
-        self.lock().get(&remote).map_or(Origin::Direct(remote), |entry| Origin::Tunnel(entry.from))
+        self.lock()
+            .get(&remote)
+            .map_or(Origin::Direct(remote), |entry| Origin::Tunnel(entry.from))
     }
 
     /// A site was let in: if it came through a tunnel, that one may stay.

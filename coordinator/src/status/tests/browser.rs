@@ -1,5 +1,5 @@
-//! The page in a real browser: headless Chromium, from `LACUNA_CHROMIUM` or the path. Without one these tests say so
-//! and check nothing.
+//! The page in a real browser: headless Chromium, from `LACUNA_CHROMIUM` or the path. Without one
+//! these tests say so and check nothing.
 
 use super::*;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,14 @@ fn chromium() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
     let places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let found =
-        names.iter().flat_map(|name| places.iter().map(move |place| place.join(name))).find(|file| file.is_file());
+    let found = names
+        .iter()
+        .flat_map(|name| places.iter().map(move |place| place.join(name)))
+        .find(|file| file.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: there is no Chromium; install one or set LACUNA_CHROMIUM to test the page in a browser");
+        eprintln!(
+            "SKIPPED: there is no Chromium; install one or set LACUNA_CHROMIUM to test the page in a browser"
+        );
     }
     found
 }
@@ -31,8 +35,19 @@ fn chromium() -> Option<PathBuf> {
 fn browser(program: &Path, profile: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     let profile = format!("--user-data-dir={}", profile.display());
-    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", &profile]).args(arguments);
-    command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            &profile,
+        ])
+        .args(arguments);
+    command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
     command
 }
 
@@ -42,13 +57,20 @@ async fn document(program: &Path, address: SocketAddr) -> String {
     let url = format!("http://{address}/");
     let arguments = ["--virtual-time-budget=6000", "--dump-dom", &url];
     let run = browser(program, profile.path(), &arguments).output();
-    let output = timeout(Duration::from_secs(120), run).await.unwrap().unwrap();
+    let output = timeout(Duration::from_secs(120), run)
+        .await
+        .unwrap()
+        .unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Stands between browser and page, and is told before each question for the status which one it is. When it is told
-/// not to go on it is gone, with the question unanswered.
-async fn passage(listener: TcpListener, page: SocketAddr, before: impl FnMut(usize) -> bool + Send + 'static) {
+/// Stands between browser and page, and is told before each question for the status which one it
+/// is. When it is told not to go on it is gone, with the question unanswered.
+async fn passage(
+    listener: TcpListener,
+    page: SocketAddr,
+    before: impl FnMut(usize) -> bool + Send + 'static,
+) {
     let (asked, gone) = (Arc::new(Mutex::new((0, before))), Arc::new(Notify::new()));
     let mut passing = JoinSet::new();
     loop {
@@ -59,8 +81,12 @@ async fn passage(listener: TcpListener, page: SocketAddr, before: impl FnMut(usi
     }
 }
 
-async fn pass<F>(mut browser: TcpStream, page: SocketAddr, asked: Arc<Mutex<(usize, F)>>, gone: Arc<Notify>)
-where
+async fn pass<F>(
+    mut browser: TcpStream,
+    page: SocketAddr,
+    asked: Arc<Mutex<(usize, F)>>,
+    gone: Arc<Notify>,
+) where
     F: FnMut(usize) -> bool,
 {
     let mut page = TcpStream::connect(page).await.unwrap();
@@ -88,7 +114,11 @@ where
 }
 
 /// The document at the end, when a passage that is told so stood before the page.
-async fn seen_through(stage: &Stage, program: &Path, before: impl FnMut(usize) -> bool + Send + 'static) -> String {
+async fn seen_through(
+    stage: &Stage,
+    program: &Path,
+    before: impl FnMut(usize) -> bool + Send + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let passage = tokio::spawn(passage(listener, stage.address, before));
@@ -103,15 +133,22 @@ async fn the_page_shows_the_federation_and_follows_it() {
     let stage = Stage::open(false);
     let site = "<img src=x onerror=alert(1)>".to_string();
     stage.status.send_modify(|status| {
-        status.sites.insert(site.clone(), status.sites["north"].clone());
+        status
+            .sites
+            .insert(site.clone(), status.sites["north"].clone());
     });
     // Between the first look and the second a third round is finished, and a site is dropped.
     let status = stage.status.clone();
     let change = move |question| {
         if question == 2 {
             status.send_modify(|status| {
-                status.keep(&facts(3));
-                status.hear(&Happening::Dropped { site: "harbour".into() }, 1012.0);
+                status.keep(&checkpoint(3));
+                status.hear(
+                    &Notification::Dropped {
+                        site: "harbour".into(),
+                    },
+                    1012.0,
+                );
             });
         }
         true
@@ -131,8 +168,14 @@ async fn the_page_shows_the_federation_and_follows_it() {
     ] {
         assert!(dom.contains(wanted), "{wanted:?} is not in\n{dom}");
     }
-    assert!(dom.contains("&lt;img src=x") && !dom.contains("<img"), "a site's name is text");
-    assert!(dom.contains("<p id=\"lost\" role=\"alert\" hidden"), "the connection stands");
+    assert!(
+        dom.contains("&lt;img src=x") && !dom.contains("<img"),
+        "a site's name is text"
+    );
+    assert!(
+        dom.contains("<p id=\"lost\" role=\"alert\" hidden"),
+        "the connection stands"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,6 +184,12 @@ async fn the_page_says_when_the_coordinator_is_gone() {
     let stage = Stage::open(false);
     let dom = seen_through(&stage, &program, |question| question < 3).await;
     let said = "role=\"alert\">No connection to the coordinator. What is shown is of ";
-    assert!(dom.contains(said) && dom.contains("<body class=\"lost\""), "{dom}");
-    assert!(dom.contains("<h1 id=\"name\">metastases</h1>"), "what was known stays");
+    assert!(
+        dom.contains(said) && dom.contains("<body class=\"lost\""),
+        "{dom}"
+    );
+    assert!(
+        dom.contains("<h1 id=\"name\">metastases</h1>"),
+        "what was known stays"
+    );
 }

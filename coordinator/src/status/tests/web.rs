@@ -16,18 +16,35 @@ fn code(answer: &str) -> &str {
 async fn a_local_page_shows_everything_to_this_machine_and_nothing_to_strangers_pages() {
     let stage = Stage::open(false);
     let page = stage.ask("GET /", &[LOCAL]).await;
-    assert!(code(&page) == "200" && page.contains("<script nonce=") && page.contains("frame-ancestors 'none'"));
-    assert!(!page.contains("{nonce}") && !page.contains("http://www.example") && !page.contains("src="));
+    assert!(
+        code(&page) == "200"
+            && page.contains("<script nonce=")
+            && page.contains("frame-ancestors 'none'")
+    );
+    assert!(
+        !page.contains("{nonce}") && !page.contains("http://www.example") && !page.contains("src=")
+    );
     let again = stage.ask("GET /", &[LOCAL]).await;
     assert_ne!(page, again, "each answer has a nonce of its own");
     let json = stage.ask("GET /status.json", &["Host: localhost"]).await;
     let body = json.split_once("\r\n\r\n").unwrap().1;
     let status: Status = serde_json::from_str(body).unwrap();
     assert_eq!(status.sites, busy().sites);
-    assert!(json.contains("cache-control: no-store") && json.contains("x-content-type-options: nosniff"), "{json}");
-    assert!(stage.ask("GET /metrics", &[LOCAL]).await.contains("text/plain; version=0.0.4"));
+    assert!(
+        json.contains("cache-control: no-store")
+            && json.contains("x-content-type-options: nosniff"),
+        "{json}"
+    );
+    assert!(
+        stage
+            .ask("GET /metrics", &[LOCAL])
+            .await
+            .contains("text/plain; version=0.0.4")
+    );
     for path in ["/", "/status.json", "/metrics"] {
-        let rebound = stage.ask(&format!("GET {path}"), &["Host: evil.example:8433"]).await;
+        let rebound = stage
+            .ask(&format!("GET {path}"), &["Host: evil.example:8433"])
+            .await;
         assert_eq!(code(&rebound), "421", "{rebound}");
     }
     assert_eq!(code(&stage.ask("GET /other", &[LOCAL]).await), "404");
@@ -43,24 +60,56 @@ async fn steering_needs_the_token_in_its_header_and_a_post() {
     for headers in [&[LOCAL][..], &[LOCAL, wrong], &[LOCAL, &cookie]] {
         assert_eq!(code(&stage.ask(stop, headers).await), "401", "{headers:?}");
     }
-    assert_eq!(code(&stage.ask(stop, &["Host: evil.example", &bearer]).await), "421");
-    assert_eq!(code(&stage.ask("GET /control/stop", &[LOCAL, &bearer]).await), "405");
-    assert!(stage.commands.try_recv().is_err(), "nothing of this reached the loop");
+    assert_eq!(
+        code(&stage.ask(stop, &["Host: evil.example", &bearer]).await),
+        "421"
+    );
+    assert_eq!(
+        code(&stage.ask("GET /control/stop", &[LOCAL, &bearer]).await),
+        "405"
+    );
+    assert!(
+        stage.commands.try_recv().is_err(),
+        "nothing of this reached the loop"
+    );
     let (door, token, mut commands) = (stage.address, stage.token(), stage.commands);
     let driver = tokio::spawn(async move {
-        for (wanted, answer) in
-            [(Action::Pause, Ok("paused")), (Action::Drop { site: "north".into(), force: false }, Err("no such site"))]
-        {
+        for (wanted, answer) in [
+            (Action::Pause, Ok("paused")),
+            (
+                Action::Drop {
+                    site: "north".into(),
+                    force: false,
+                },
+                Err("no such site"),
+            ),
+        ] {
             let command = commands.recv().await.unwrap();
             assert_eq!(command.action, wanted);
-            command.answer.send(answer.map(String::from).map_err(String::from)).unwrap();
+            command
+                .answer
+                .send(answer.map(String::from).map_err(String::from))
+                .unwrap();
         }
     });
-    let steer = move |path: &'static str| ask(door, Request { method: "POST", path, token: Some(&token) });
-    let answers = tokio::task::spawn_blocking(move || [steer("/control/pause"), steer("/control/drop/north")]);
+    let steer = move |path: &'static str| {
+        ask(
+            door,
+            Request {
+                method: "POST",
+                path,
+                token: Some(&token),
+            },
+        )
+    };
+    let answers = tokio::task::spawn_blocking(move || {
+        [steer("/control/pause"), steer("/control/drop/north")]
+    });
     let [paused, dropped] = answers.await.unwrap();
     assert_eq!(paused.unwrap(), "paused");
-    assert!(matches!(dropped.unwrap_err(), ClientError::Refused(reason) if reason == "no such site"));
+    assert!(
+        matches!(dropped.unwrap_err(), ClientError::Refused(reason) if reason == "no such site")
+    );
     driver.await.unwrap();
 }
 
@@ -69,19 +118,52 @@ async fn a_page_that_others_can_reach_needs_the_token_or_the_cookie_it_was_chang
     let stage = Stage::open(true);
     let (host, token) = ("Host: lacuna.example.org:8433", stage.token());
     for path in ["/", "/status.json", "/metrics", "/?token=guess"] {
-        assert_eq!(code(&stage.ask(&format!("GET {path}"), &[host]).await), "401", "{path}");
+        assert_eq!(
+            code(&stage.ask(&format!("GET {path}"), &[host]).await),
+            "401",
+            "{path}"
+        );
     }
     let bearer = format!("Authorization: Bearer {token}");
-    assert_eq!(code(&stage.ask("GET /metrics", &[host, &bearer]).await), "200");
+    assert_eq!(
+        code(&stage.ask("GET /metrics", &[host, &bearer]).await),
+        "200"
+    );
     let changed = stage.ask(&format!("GET /?token={token}"), &[host]).await;
-    assert!(code(&changed) == "303" && changed.contains("location: /\r\n"), "{changed}");
-    let cookie = changed.split("set-cookie: ").nth(1).unwrap().split(';').next().unwrap();
-    assert!(!cookie.contains(&token) && changed.contains("HttpOnly; SameSite=Strict"), "{changed}");
+    assert!(
+        code(&changed) == "303" && changed.contains("location: /\r\n"),
+        "{changed}"
+    );
+    let cookie = changed
+        .split("set-cookie: ")
+        .nth(1)
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    assert!(
+        !cookie.contains(&token) && changed.contains("HttpOnly; SameSite=Strict"),
+        "{changed}"
+    );
     let cookie_line = format!("Cookie: other=1; {cookie}");
-    assert_eq!(code(&stage.ask("GET /status.json", &[host, &cookie_line]).await), "200");
-    assert_eq!(code(&stage.ask("POST /control/stop", &[host, &cookie_line]).await), "401", "a cookie steers nothing");
-    let stolen = format!("Authorization: Bearer {}", cookie.split_once('=').unwrap().1);
-    assert_eq!(code(&stage.ask("POST /control/stop", &[host, &stolen]).await), "401", "nor does what it holds");
+    assert_eq!(
+        code(&stage.ask("GET /status.json", &[host, &cookie_line]).await),
+        "200"
+    );
+    assert_eq!(
+        code(&stage.ask("POST /control/stop", &[host, &cookie_line]).await),
+        "401",
+        "a cookie steers nothing"
+    );
+    let stolen = format!(
+        "Authorization: Bearer {}",
+        cookie.split_once('=').unwrap().1
+    );
+    assert_eq!(
+        code(&stage.ask("POST /control/stop", &[host, &stolen]).await),
+        "401",
+        "nor does what it holds"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +175,10 @@ async fn the_run_folder_says_where_and_only_its_owner_reads_the_token() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(&beacon.token_file).unwrap().permissions().mode();
+        let mode = std::fs::metadata(&beacon.token_file)
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
     let first = stage.token();
@@ -111,11 +196,22 @@ async fn a_taken_place_is_refused_by_its_key_unless_nobody_asked_for_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let wish = OptionalAddress::At(taken.local_addr().unwrap());
     let error = bind(Some(wish), None).unwrap_err();
-    assert!(matches!(error, StatusError::Listen { .. }) && error.to_string().contains("serve.status"), "{error}");
+    assert!(
+        matches!(error, StatusError::Listen { .. }) && error.to_string().contains("serve.status"),
+        "{error}"
+    );
     assert!(bind(Some(OptionalAddress::Off), None).unwrap().is_none());
-    let [one, other] = [bind(None, None).unwrap().unwrap(), bind(None, None).unwrap().unwrap()];
+    let [one, other] = [
+        bind(None, None).unwrap().unwrap(),
+        bind(None, None).unwrap().unwrap(),
+    ];
     assert!(one.is_local() && other.is_local() && one.address != other.address);
-    assert!("nowhere".parse::<OptionalAddress>().unwrap_err().contains("127.0.0.1:8433"));
+    assert!(
+        "nowhere"
+            .parse::<OptionalAddress>()
+            .unwrap_err()
+            .contains("127.0.0.1:8433")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +219,14 @@ async fn an_answer_on_its_way_arrives_before_the_page_closes() {
     let mut stage = Stage::open(false);
     let (door, token) = (stage.address, stage.token());
     let asking = tokio::task::spawn_blocking(move || {
-        ask(door, Request { method: "POST", path: "/control/stop", token: Some(&token) })
+        ask(
+            door,
+            Request {
+                method: "POST",
+                path: "/control/stop",
+                token: Some(&token),
+            },
+        )
     });
     let command = stage.commands.recv().await.unwrap();
     command.answer.send(Ok("stopping".into())).unwrap();

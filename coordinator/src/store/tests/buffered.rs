@@ -1,26 +1,54 @@
 //! What is kept for sites that trained from older models, and how their updates become the next.
 
 use super::*;
+use protocol::coordinator::{Asked, Buffer};
 use protocol::message::Trained;
-use protocol::round::{Asked, Buffer};
 use std::collections::BTreeMap;
 
 /// Takes in what a site sent, trained from the model of round `base`.
-fn update(store: &Store, (site, base): (&str, u32), value: f32, slices: u64) -> (Contribution, Checked<FileSource>) {
+fn update(
+    store: &Store,
+    (site, base): (&str, u32),
+    value: f32,
+    slices: u64,
+) -> (Contribution, Checked<FileSource>) {
     let (received, parameters) = (store.root.join("received"), model(value).id());
     let arrived = receive(&received, &to_bytes(model(value).values()));
-    let place = Place { run: "federation", round: base + 1 };
+    let place = Place {
+        run: "federation",
+        round: base + 1,
+    };
     let (checked, _) = store
-        .accept(offered(store, &received, place, &manifest()), place, site, &manifest(), arrived)
+        .accept(
+            offered(store, &received, place, &manifest()),
+            place,
+            site,
+            &manifest(),
+            arrived,
+        )
         .unwrap()
         .unwrap();
     assert!(!received.exists());
-    (Contribution { site: site.into(), parameters, slices, sequences: SequenceSet::full(1), base }, checked)
+    (
+        Contribution {
+            site: site.into(),
+            parameters,
+            slices,
+            sequences: SequenceSet::full(1),
+            base,
+        },
+        checked,
+    )
 }
 
 fn trained(site: &str, base: u32) -> (String, Trained) {
     let trained = Trained {
-        task: TaskId { run: RunId(0), round: base + 1, kind: TaskKind::Train, pass: 0 },
+        task: TaskId {
+            run: RunId(0),
+            round: base + 1,
+            kind: TaskKind::Train,
+            pass: 0,
+        },
         parameters: model(1.0).id(),
         slices: 8,
         steps: 1,
@@ -29,7 +57,7 @@ fn trained(site: &str, base: u32) -> (String, Trained) {
         last_loss: 0.5,
         seconds: 1.0,
         sequences: SequenceSet::full(1),
-        compute: protocol::federation::Compute::F32,
+        compute: protocol::settings::Compute::F32,
     };
     (site.into(), trained)
 }
@@ -39,26 +67,60 @@ fn models_that_somebody_trains_from_stay_and_so_do_updates_that_wait() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     for round in 0..=6 {
-        store.put_model(Place { run: "federation", round }, &model(1.0)).unwrap();
+        store
+            .put_model(
+                Place {
+                    run: "federation",
+                    round,
+                },
+                &model(1.0),
+            )
+            .unwrap();
     }
     (1..6).for_each(|base| drop(update(&store, ("north", base), 1.0, 8)));
-    let mut snapshot = snapshot(6);
+    let mut checkpoint = checkpoint(6);
     // An update from version 3 waits, and somebody trains from version 4.
-    snapshot.runs[0].buffer = Some(Buffer {
-        asked: BTreeMap::from([("south".into(), Asked { base: 4, steps: None })]),
+    checkpoint.runs[0].buffer = Some(Buffer {
+        asked: BTreeMap::from([(
+            "south".into(),
+            Asked {
+                base: 4,
+                steps: None,
+            },
+        )]),
         updates: vec![trained("north", 3)],
         models: [3, 4, 6].map(|version| (version, model(1.0).id())).into(),
         ..Buffer::default()
     });
-    store.prune(&snapshot).unwrap();
-    let models =
-        || (0..=6).filter(|&round| store.model(Place { run: "federation", round }).exists()).collect::<Vec<_>>();
+    store.prune(&checkpoint).unwrap();
+    let models = || {
+        (0..=6)
+            .filter(|&round| {
+                store
+                    .model(Place {
+                        run: "federation",
+                        round,
+                    })
+                    .exists()
+            })
+            .collect::<Vec<_>>()
+    };
     assert_eq!(models(), [0, 3, 4, 5, 6]);
-    let waits = |base: u32| store.update(Place { run: "federation", round: base + 1 }, "north").exists();
+    let waits = |base: u32| {
+        store
+            .update(
+                Place {
+                    run: "federation",
+                    round: base + 1,
+                },
+                "north",
+            )
+            .exists()
+    };
     assert_eq!([1, 2, 3, 4, 5].map(waits), [false, false, true, true, true]);
     // Once they are counted nothing leads there any more.
-    snapshot.runs[0].buffer = None;
-    store.prune(&snapshot).unwrap();
+    checkpoint.runs[0].buffer = None;
+    store.prune(&checkpoint).unwrap();
     assert_eq!(models(), [0, 5, 6]);
     assert_eq!([3, 4, 5].map(waits), [false, false, true]);
 }
@@ -68,28 +130,61 @@ fn a_buffers_updates_move_the_newest_model_and_the_summary_says_how() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     for (round, value) in [(0, 0.0), (1, 1.0), (2, 10.0)] {
-        store.put_model(Place { run: "federation", round }, &model(value)).unwrap();
+        store
+            .put_model(
+                Place {
+                    run: "federation",
+                    round,
+                },
+                &model(value),
+            )
+            .unwrap();
     }
     let updates = vec![
         update(&store, ("south", 2), 14.0, 1),
         update(&store, ("north", 2), 13.0, 2),
         update(&store, ("north", 0), 6.0, 1),
     ];
-    let input = Input { sequences: vec!["a".into()], slices: 1, plane: 16, spacing_mm: None, clip_percentiles: None };
+    let input = Input {
+        sequences: vec!["a".into()],
+        slices: 1,
+        plane: 16,
+        spacing_mm: None,
+        clip_percentiles: None,
+    };
     let manifest = manifest();
-    let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
-    let third = Place { run: "federation", round: 3 };
-    let id = store.aggregate_buffer(&average, 0.5, third, updates).unwrap();
+    let average = Average {
+        manifest: &manifest,
+        input: &input,
+        rule: Aggregation::FedAvg,
+    };
+    let third = Place {
+        run: "federation",
+        round: 3,
+    };
+    let id = store
+        .aggregate_buffer(&average, 0.5, third, updates)
+        .unwrap();
     // Two versions old, 6 - 0 counts for 1/sqrt(3).
     let went = (4.0 + 2.0 * 3.0 + 6.0 / 3f64.sqrt()) / 4.0;
     assert_eq!(id, model((10.0 + 0.5 * went) as f32).id());
     let summary: Vec<Contribution> =
-        serde_json::from_slice(&fs::read(store.round(third).join("updates.json")).unwrap()).unwrap();
-    let bases: Vec<(&str, u32)> = summary.iter().map(|one| (one.site.as_str(), one.base)).collect();
+        serde_json::from_slice(&fs::read(store.round(third).join("updates.json")).unwrap())
+            .unwrap();
+    let bases: Vec<(&str, u32)> = summary
+        .iter()
+        .map(|one| (one.site.as_str(), one.base))
+        .collect();
     assert_eq!(bases, [("south", 2), ("north", 2), ("north", 0)]);
-    let seventh = Place { run: "federation", round: 7 };
+    let seventh = Place {
+        run: "federation",
+        round: 7,
+    };
     store.put_model(seventh, &model(1.0)).unwrap();
     let gone = vec![update(&store, ("west", 7), 1.0, 1)];
     fs::remove_file(store.model(seventh)).unwrap();
-    assert!(matches!(store.aggregate_buffer(&average, 0.5, third, gone), Err(StoreError::Io { .. })));
+    assert!(matches!(
+        store.aggregate_buffer(&average, 0.5, third, gone),
+        Err(StoreError::Io { .. })
+    ));
 }

@@ -6,7 +6,11 @@ use super::*;
 const LENGTH: usize = 40 * BLOCK + 77;
 
 fn wide() -> Manifest {
-    let tensor = |name: &str, length, kind| TensorSpec { name: name.into(), shape: vec![length], kind };
+    let tensor = |name: &str, length, kind| TensorSpec {
+        name: name.into(),
+        shape: vec![length],
+        kind,
+    };
     let rest = LENGTH - 3 - BLOCK;
     Manifest {
         tensors: vec![
@@ -49,25 +53,63 @@ fn updates(vectors: &[Vec<f32>], readable: usize) -> Vec<(Contribution, Checked<
     let update = |(index, values)| {
         let (site, parameters) = (format!("site-{index}"), ParametersId([index as u8; 32]));
         let (slices, sequences) = (index as u64 + 1, SequenceSet::full(3));
-        let checked = Checked { parameters, source: Stored { values, readable } };
-        (Contribution { site, parameters, slices, sequences, base: 0 }, checked)
+        let checked = Checked {
+            parameters,
+            source: Stored { values, readable },
+        };
+        (
+            Contribution {
+                site,
+                parameters,
+                slices,
+                sequences,
+                base: 0,
+            },
+            checked,
+        )
     };
-    vectors.iter().map(Vec::as_slice).enumerate().map(update).collect()
+    vectors
+        .iter()
+        .map(Vec::as_slice)
+        .enumerate()
+        .map(update)
+        .collect()
 }
 
 /// The average, or the next version of a buffer, made by so many threads.
 fn made(threads: usize, buffered: bool, vectors: &[Vec<f32>], start: &[f32]) -> Vec<f32> {
     let (manifest, input, mut new) = (wide(), input(), Vec::new());
-    let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
+    let average = Average {
+        manifest: &manifest,
+        input: &input,
+        rule: Aggregation::FedAvg,
+    };
     let write = |values: &[f32]| {
         new.extend_from_slice(values);
         Ok(())
     };
-    let (updates, start) = (updates(vectors, LENGTH), Stored { values: start, readable: LENGTH });
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let (updates, start) = (
+        updates(vectors, LENGTH),
+        Stored {
+            values: start,
+            readable: LENGTH,
+        },
+    );
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap();
     let done = pool.install(|| match buffered {
         false => average.run(start, updates, write),
-        true => average.run_buffered(Versions { newest: 0, models: [(0, start)].into(), rate: 0.5 }, updates, write),
+        true => average.run_buffered(
+            Versions {
+                newest: 0,
+                models: [(0, start)].into(),
+                rate: 0.5,
+            },
+            updates,
+            write,
+        ),
     });
     done.unwrap();
     new
@@ -77,15 +119,29 @@ fn made(threads: usize, buffered: bool, vectors: &[Vec<f32>], start: &[f32]) -> 
 fn any_number_of_threads_makes_the_model_that_a_plain_loop_makes() {
     let (vectors, start) = ([vector(1), vector(2), vector(3)], vector(4));
     let plain = |buffered: bool, index: usize| {
-        let base = if buffered { f64::from(start[index]) } else { 0.0 };
-        let weighted = vectors.iter().zip([1.0, 2.0, 3.0]).map(|(values, n)| n * (f64::from(values[index]) - base));
+        let base = if buffered {
+            f64::from(start[index])
+        } else {
+            0.0
+        };
+        let weighted = vectors
+            .iter()
+            .zip([1.0, 2.0, 3.0])
+            .map(|(values, n)| n * (f64::from(values[index]) - base));
         let sum = weighted.fold(0.0, |sum, value| sum + value);
-        (if buffered { base + 0.5 / 6.0 * sum } else { sum / 6.0 }) as f32
+        (if buffered {
+            base + 0.5 / 6.0 * sum
+        } else {
+            sum / 6.0
+        }) as f32
     };
     for buffered in [false, true] {
         let expected: Vec<f32> = (0..LENGTH).map(|index| plain(buffered, index)).collect();
         for threads in [1, 2, 5] {
-            assert!(bits(&made(threads, buffered, &vectors, &start)) == bits(&expected), "{threads} threads");
+            assert!(
+                bits(&made(threads, buffered, &vectors, &start)) == bits(&expected),
+                "{threads} threads"
+            );
         }
     }
 }
@@ -93,19 +149,42 @@ fn any_number_of_threads_makes_the_model_that_a_plain_loop_makes() {
 #[test]
 fn what_fails_in_a_late_block_fails_the_whole() {
     let (manifest, input, vectors) = (wide(), input(), [vector(1), vector(2)]);
-    let average = Average { manifest: &manifest, input: &input, rule: Aggregation::FedAvg };
+    let average = Average {
+        manifest: &manifest,
+        input: &input,
+        rule: Aggregation::FedAvg,
+    };
     let run = |readable: usize, writable: usize| {
         let mut written = 0;
         let write = |values: &[f32]| {
             written += values.len();
-            if written > writable { Err("full") } else { Ok(()) }
+            if written > writable {
+                Err("full")
+            } else {
+                Ok(())
+            }
         };
-        let start = Stored { values: &vectors[0], readable: LENGTH };
+        let start = Stored {
+            values: &vectors[0],
+            readable: LENGTH,
+        };
         average.run(start, updates(&vectors, readable), write)
     };
     assert_eq!(run(LENGTH, LENGTH), Ok(()));
-    assert_eq!(run(LENGTH - 1, LENGTH), Err(AggregateError::Storage("unreadable")));
-    assert_eq!(run(20 * BLOCK, LENGTH), Err(AggregateError::Storage("unreadable")));
-    assert_eq!(run(LENGTH, 20 * BLOCK), Err(AggregateError::Storage("full")));
-    assert_eq!(run(LENGTH, LENGTH - 1), Err(AggregateError::Storage("full")));
+    assert_eq!(
+        run(LENGTH - 1, LENGTH),
+        Err(AggregateError::Storage("unreadable"))
+    );
+    assert_eq!(
+        run(20 * BLOCK, LENGTH),
+        Err(AggregateError::Storage("unreadable"))
+    );
+    assert_eq!(
+        run(LENGTH, 20 * BLOCK),
+        Err(AggregateError::Storage("full"))
+    );
+    assert_eq!(
+        run(LENGTH, LENGTH - 1),
+        Err(AggregateError::Storage("full"))
+    );
 }

@@ -1,7 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
-const ALL: [Connectivity; 3] = [Connectivity::Six, Connectivity::Eighteen, Connectivity::TwentySix];
+const ALL: [Connectivity; 3] = [
+    Connectivity::Six,
+    Connectivity::Eighteen,
+    Connectivity::TwentySix,
+];
 
 /// Floods from every unlabelled voxel, looking at each of its neighbours: slow and plain.
 fn flood(mask: &[u8], dims: [usize; 3], connectivity: Connectivity) -> Vec<u32> {
@@ -44,7 +48,8 @@ fn masks() -> impl Strategy<Value = (Vec<u8>, [usize; 3])> {
 fn two_voxels_that_share_a_corner_or_an_edge() {
     let corner = [1, 0, 0, 0, 0, 0, 0, 1];
     let edge = [1, 0, 0, 0, 0, 0, 1, 0];
-    let counts = |mask: &[u8]| ALL.map(|connectivity| components(mask, [2, 2, 2], connectivity).count());
+    let counts =
+        |mask: &[u8]| ALL.map(|connectivity| components(mask, [2, 2, 2], connectivity).count());
     assert_eq!(counts(&corner), [2, 2, 1]);
     assert_eq!(counts(&edge), [2, 1, 1]);
 }
@@ -52,7 +57,11 @@ fn two_voxels_that_share_a_corner_or_an_edge() {
 #[test]
 fn an_empty_mask_or_a_grid_without_voxels_has_no_component() {
     for dims in [[0, 0, 0], [3, 0, 2], [1, 2, 2]] {
-        let empty = components(&vec![0; dims.iter().product()], dims, Connectivity::TwentySix);
+        let empty = components(
+            &vec![0; dims.iter().product()],
+            dims,
+            Connectivity::TwentySix,
+        );
         assert_eq!(empty.sizes, Vec::<u64>::new());
     }
 }

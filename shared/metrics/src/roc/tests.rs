@@ -9,22 +9,41 @@ fn kinds() -> impl Strategy<Value = (Vec<f32>, Vec<f32>)> {
 #[test]
 fn every_distinct_score_is_a_threshold_and_zero_has_one_sign() {
     let roc = Roc::of_scores(vec![3.0, 0.0], vec![-0.0, -1.0]);
-    let points: Vec<_> = roc.points().iter().map(|point| (point.threshold, point.tp, point.fp)).collect();
+    let points: Vec<_> = roc
+        .points()
+        .iter()
+        .map(|point| (point.threshold, point.tp, point.fp))
+        .collect();
     assert_eq!(points, [(3.0, 1, 0), (0.0, 2, 1), (-1.0, 2, 2)]);
     assert_eq!(roc.auc(), Some(0.875));
-    assert_eq!(roc.youden(), Some(Youden { threshold: 3.0, j: 0.5, tpr: 0.5, fpr: 0.0, ties: 2 }));
+    assert_eq!(
+        roc.youden(),
+        Some(Youden {
+            threshold: 3.0,
+            j: 0.5,
+            tpr: 0.5,
+            fpr: 0.0,
+            ties: 2
+        })
+    );
 }
 
 #[test]
 fn the_curve_is_straight_between_points_and_takes_the_top_of_a_step() {
     let roc = Roc::of_scores(vec![2.0, 1.0], vec![1.0, 0.0]);
-    assert_eq!(roc.sampled(&[0.0, 0.25, 0.5, 1.0]), Some(vec![0.5, 0.75, 1.0, 1.0]));
+    assert_eq!(
+        roc.sampled(&[0.0, 0.25, 0.5, 1.0]),
+        Some(vec![0.5, 0.75, 1.0, 1.0])
+    );
     assert_eq!(Roc::of_scores(vec![1.0], vec![]).sampled(&[0.5]), None);
 }
 
 #[test]
 fn the_mean_curve_has_a_band_from_two_patients_on() {
-    let (perfect, chance) = (Roc::of_scores(vec![1.0], vec![0.0]), Roc::of_scores(vec![1.0], vec![1.0]));
+    let (perfect, chance) = (
+        Roc::of_scores(vec![1.0], vec![0.0]),
+        Roc::of_scores(vec![1.0], vec![1.0]),
+    );
     let [perfect, chance] = [perfect, chance].map(|roc| roc.sampled(&[0.5]).unwrap());
     let band = mean_curve(&[perfect.clone(), chance], &[0.5]);
     assert_eq!((band.len(), band[0].tpr), (1, 0.75));

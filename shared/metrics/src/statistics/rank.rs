@@ -16,11 +16,16 @@ impl Ranks {
         }
         let mut order: Vec<usize> = (0..values.len()).collect();
         order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-        let mut ranks = Self { values: vec![0.0; values.len()], ties: 0.0 };
+        let mut ranks = Self {
+            values: vec![0.0; values.len()],
+            ties: 0.0,
+        };
         let mut before = 0.0;
         for equal in order.chunk_by(|&a, &b| values[a] == values[b]) {
             let count = equal.len() as f64;
-            equal.iter().for_each(|&i| ranks.values[i] = before + (count + 1.0) / 2.0);
+            equal
+                .iter()
+                .for_each(|&i| ranks.values[i] = before + (count + 1.0) / 2.0);
             ranks.ties += count * count * count - count;
             before += count;
         }

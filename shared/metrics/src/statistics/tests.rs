@@ -6,7 +6,12 @@ use serde_json::Value;
 const SCIPY: &str = include_str!("../../../../tests/fixtures/metrics/statistics.json");
 
 fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|number| number.as_f64().unwrap())
+        .collect()
 }
 
 fn close(ours: f64, theirs: f64) -> bool {
@@ -17,14 +22,24 @@ fn close(ours: f64, theirs: f64) -> bool {
 fn both_tests_give_scipys_statistics_and_p_values_by_every_method() {
     let cases: Value = serde_json::from_str(SCIPY).unwrap();
     let normal = |continuity| Method::Normal { continuity };
-    let methods = [("exact", Method::Exact), ("normal", normal(false)), ("corrected", normal(true))];
+    let methods = [
+        ("exact", Method::Exact),
+        ("normal", normal(false)),
+        ("corrected", normal(true)),
+    ];
     let mut compared = 0;
     for case in cases["pairs"].as_array().unwrap() {
         let (x, y) = (numbers(&case["x"]), numbers(&case["y"]));
         type Test = fn(&[f64], &[f64], Method) -> Option<RankTest>;
-        for (name, test) in [("rank_sum", rank_sum_by as Test), ("signed_rank", signed_rank_by as Test)] {
+        for (name, test) in [
+            ("rank_sum", rank_sum_by as Test),
+            ("signed_rank", signed_rank_by as Test),
+        ] {
             for (label, method) in methods {
-                let Some(expected) = case[name].get(label).filter(|expected| !expected.is_null()) else { continue };
+                let Some(expected) = case[name].get(label).filter(|expected| !expected.is_null())
+                else {
+                    continue;
+                };
                 let found = test(&x, &y, method).unwrap();
                 let expected = numbers(expected);
                 assert!(
@@ -45,7 +60,10 @@ fn small_samples_without_ties_are_exact_and_others_are_corrected() {
     assert!(rank_sum(&[1.0, 2.0, 2.0], &y).unwrap().z.is_some());
     let many: Vec<f64> = (0..12).map(f64::from).collect();
     let more: Vec<f64> = many.iter().map(|value| value + 3.5).collect();
-    assert_eq!(rank_sum(&many, &more), rank_sum_by(&many, &more, Method::Normal { continuity: true }));
+    assert_eq!(
+        rank_sum(&many, &more),
+        rank_sum_by(&many, &more, Method::Normal { continuity: true })
+    );
     let exact = signed_rank_by(&x, &[3.0, 5.0, 8.0], Method::Exact);
     assert!(exact.is_some());
     assert_eq!(signed_rank(&x, &[3.0, 5.0, 8.0]), exact);
@@ -64,10 +82,17 @@ fn what_cannot_be_tested_is_none() {
 
 #[test]
 fn holms_correction_of_four_by_hand() {
-    // Ascending 0.005 x 4, 0.01 x 3, 0.03 x 2, 0.04 x 1: the last may not fall below the one before.
+    // Ascending 0.005 x 4, 0.01 x 3, 0.03 x 2, 0.04 x 1: the last may not fall below the one
+    // before.
     let corrected = holm(&[0.01, 0.04, 0.03, 0.005]);
     let expected = [0.03, 0.06, 0.06, 0.02];
-    assert!(corrected.iter().zip(expected).all(|(ours, theirs)| (ours - theirs).abs() < 1e-12), "{corrected:?}");
+    assert!(
+        corrected
+            .iter()
+            .zip(expected)
+            .all(|(ours, theirs)| (ours - theirs).abs() < 1e-12),
+        "{corrected:?}"
+    );
 }
 
 #[test]
@@ -79,13 +104,19 @@ fn the_bootstrap_repeats_itself_and_agrees_with_scipy_within_its_noise() {
     assert_eq!(Some(found), bootstrap(&values, mean, 10_000, 7));
     assert_ne!(Some(found), bootstrap(&values, mean, 10_000, 8));
     let noise = 0.05 * (expected[1] - expected[0]);
-    assert!((found.low - expected[0]).abs() < noise && (found.high - expected[1]).abs() < noise, "{found:?}");
+    assert!(
+        (found.low - expected[0]).abs() < noise && (found.high - expected[1]).abs() < noise,
+        "{found:?}"
+    );
 }
 
 #[test]
 fn a_summary_counts_the_undefined() {
     let summary = Summary::of(&[Some(1.0), None, Some(2.0), Some(6.0)]);
-    assert_eq!((summary.defined, summary.undefined, summary.mean), (3, 1, Some(3.0)));
+    assert_eq!(
+        (summary.defined, summary.undefined, summary.mean),
+        (3, 1, Some(3.0))
+    );
     assert_eq!(summary.five, Some([1.0, 1.5, 2.0, 4.0, 6.0]));
     assert_eq!(Summary::of(&[None]).five, None);
 }

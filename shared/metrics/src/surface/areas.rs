@@ -3,10 +3,11 @@
 /// Area by code: bit `4 z + 2 y + x` says whether the voxel on that side of the corner is lesion.
 pub(super) struct Areas([f64; 256]);
 
-/// One way in which a surface can pass a corner. Turned, mirrored and with lesion and other swapped, these are all.
+/// One way in which a surface can pass a corner. Turned, mirrored and with lesion and other
+/// swapped, these are all.
 ///
-/// The area is that of the triangles of marching cubes, each of whose normals lies along an axis, between two axes or
-/// between all three: lengths of the sum by direction, for voxels of unit size.
+/// The area is that of the triangles of marching cubes, each of whose normals lies along an axis,
+/// between two axes or between all three: lengths of the sum by direction, for voxels of unit size.
 struct Pass {
     code: u8,
     /// Along (1, 1, 1).
@@ -18,13 +19,19 @@ struct Pass {
 }
 
 const fn pass(code: u8, diagonal: f64, between: [f64; 3], along: [f64; 3]) -> Pass {
-    Pass { code, diagonal, between, along }
+    Pass {
+        code,
+        diagonal,
+        between,
+        along,
+    }
 }
 
 const NO: [f64; 3] = [0.0; 3];
 
 const PASSES: [Pass; 13] = [
-    // One voxel; two that share an edge of the corner's cube, a face's diagonal, the cube's diagonal.
+    // One voxel; two that share an edge of the corner's cube, a face's diagonal, the cube's
+    // diagonal.
     pass(0b0000_0001, 0.125, NO, NO),
     pass(0b0000_0011, 0.0, [0.0, 0.0, 0.5], NO),
     pass(0b0000_0110, 0.25, NO, NO),
@@ -33,8 +40,8 @@ const PASSES: [Pass; 13] = [
     pass(0b0000_0111, 0.375, NO, [0.5, 0.0, 0.0]),
     pass(0b0001_1001, 0.125, [0.5, 0.0, 0.0], NO),
     pass(0b0001_0110, 0.375, NO, NO),
-    // Four: a face, a corner with its three neighbours, a path around the corner, an L and one apart, two pairs,
-    // none adjacent.
+    // Four: a face, a corner with its three neighbours, a path around the corner, an L and one
+    // apart, two pairs, none adjacent.
     pass(0b0000_1111, 0.0, NO, [1.0, 0.0, 0.0]),
     pass(0b0001_0111, 0.75, NO, NO),
     pass(0b0001_1011, 0.5, [0.25, 0.25, 0.0], NO),
@@ -43,7 +50,14 @@ const PASSES: [Pass; 13] = [
     pass(0b0110_1001, 0.5, NO, NO),
 ];
 
-const TURNS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+const TURNS: [[usize; 3]; 6] = [
+    [0, 1, 2],
+    [0, 2, 1],
+    [1, 0, 2],
+    [1, 2, 0],
+    [2, 0, 1],
+    [2, 1, 0],
+];
 
 impl Areas {
     /// For voxels `spacing_mm` apart along depth, height and width.
@@ -53,7 +67,10 @@ impl Areas {
         let face = [y * x, z * x, z * y];
         let mut areas = [0.0; 256];
         for pass in &PASSES {
-            for (turn, mirror) in TURNS.iter().flat_map(|turn| (0..8).map(move |mirror| (turn, mirror))) {
+            for (turn, mirror) in TURNS
+                .iter()
+                .flat_map(|turn| (0..8).map(move |mirror| (turn, mirror)))
+            {
                 let code = moved(pass.code, turn, mirror);
                 let area = pass.area(turn, face);
                 areas[usize::from(code)] = area;

@@ -19,9 +19,19 @@ fn uneven_grids_give_the_reference_implementations_values() {
     let mask = |text: &str| text.bytes().map(|byte| byte - b'0').collect::<Vec<u8>>();
     for known in serde_json::from_str::<Vec<Known>>(REFERENCE).unwrap() {
         let (reference, prediction) = (mask(&known.reference), mask(&known.prediction));
-        let between = SurfaceDistances::between(&reference, &prediction, known.dims, known.spacing_mm).unwrap();
-        assert!((between.hausdorff(0.95) - known.hd95_mm).abs() < 1e-9, "{:?}", known.spacing_mm);
-        assert!((between.dice(1.0) - known.dice_1mm).abs() < 1e-9, "{:?}", known.spacing_mm);
+        let between =
+            SurfaceDistances::between(&reference, &prediction, known.dims, known.spacing_mm)
+                .unwrap();
+        assert!(
+            (between.hausdorff(0.95) - known.hd95_mm).abs() < 1e-9,
+            "{:?}",
+            known.spacing_mm
+        );
+        assert!(
+            (between.dice(1.0) - known.dice_1mm).abs() < 1e-9,
+            "{:?}",
+            known.spacing_mm
+        );
     }
 }
 
@@ -34,17 +44,22 @@ fn masks() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, [usize; 3])> {
     })
 }
 
-/// The corners that lesion and other voxels share, found by asking for each of the eight neighbours.
+/// The corners that lesion and other voxels share, found by asking for each of the eight
+/// neighbours.
 fn corners(mask: &[u8], dims: [usize; 3]) -> Vec<[f64; 3]> {
     let voxel = |place: [isize; 3]| {
         let inside = (0..3).all(|axis| (0..dims[axis] as isize).contains(&place[axis]));
-        inside && mask[(place[0] as usize * dims[1] + place[1] as usize) * dims[2] + place[2] as usize] != 0
+        inside
+            && mask[(place[0] as usize * dims[1] + place[1] as usize) * dims[2] + place[2] as usize]
+                != 0
     };
     let mut found = Vec::new();
     for z in 0..=dims[0] as isize {
         for y in 0..=dims[1] as isize {
             for x in 0..=dims[2] as isize {
-                let lesion = (0..8).filter(|i| voxel([z - (i >> 2), y - (i >> 1 & 1), x - (i & 1)])).count();
+                let lesion = (0..8)
+                    .filter(|i| voxel([z - (i >> 2), y - (i >> 1 & 1), x - (i & 1)]))
+                    .count();
                 if lesion % 8 != 0 {
                     found.push([z as f64, y as f64, x as f64]);
                 }
@@ -59,13 +74,23 @@ fn a_mask_against_itself_is_at_no_distance_and_nothing_has_no_distance() {
     let mask = [0, 1, 1, 0, 0, 1, 0, 0];
     let same = SurfaceDistances::between(&mask, &mask, [2, 2, 2], ONE).unwrap();
     assert_eq!((same.hausdorff(1.0), same.dice(0.0)), (0.0, 1.0));
-    assert_eq!(SurfaceDistances::between(&mask, &[0; 8], [2, 2, 2], ONE), None);
-    assert_eq!(SurfaceDistances::between(&[0; 8], &[0; 8], [2, 2, 2], ONE), None);
+    assert_eq!(
+        SurfaceDistances::between(&mask, &[0; 8], [2, 2, 2], ONE),
+        None
+    );
+    assert_eq!(
+        SurfaceDistances::between(&[0; 8], &[0; 8], [2, 2, 2], ONE),
+        None
+    );
 }
 
 #[test]
 fn a_box_moved_by_two_voxels_of_three_millimetres_is_six_away() {
-    let slab = |from: usize| (0..6).map(|z| u8::from((from..from + 2).contains(&z))).collect::<Vec<_>>();
+    let slab = |from: usize| {
+        (0..6)
+            .map(|z| u8::from((from..from + 2).contains(&z)))
+            .collect::<Vec<_>>()
+    };
     let moved = SurfaceDistances::between(&slab(0), &slab(2), [6, 1, 1], [3.0, 1.0, 1.0]).unwrap();
     assert_eq!(moved.hausdorff(1.0), 6.0);
     assert!(moved.dice(5.9) < 1.0 && moved.dice(6.0) == 1.0);
@@ -75,7 +100,10 @@ fn a_box_moved_by_two_voxels_of_three_millimetres_is_six_away() {
 fn sums_of_many_values_go_by_halves_and_eights() {
     for count in [0, 5, 8, 100, 128, 129, 1000] {
         let values: Vec<f64> = (0..count).map(|i| f64::from(i) * 0.5).collect();
-        assert_eq!(pairwise_sum(&values), f64::from(count * (count - 1).max(0)) / 4.0);
+        assert_eq!(
+            pairwise_sum(&values),
+            f64::from(count * (count - 1).max(0)) / 4.0
+        );
     }
 }
 

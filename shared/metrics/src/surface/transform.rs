@@ -1,5 +1,5 @@
-//! The exact Euclidean distance transform by lower envelopes of parabolas, one axis after another (Felzenszwalb &
-//! Huttenlocher 2012), read out only where a surface asks.
+//! The exact Euclidean distance transform by lower envelopes of parabolas, one axis after another
+//! (Felzenszwalb & Huttenlocher 2012), read out only where a surface asks.
 
 use super::Surfel;
 use super::areas::Areas;
@@ -20,15 +20,24 @@ impl Corners {
         let mut codes = vec![0u8; corners.iter().product()];
         for (index, row) in window.rows(dims).enumerate() {
             let (z, y) = (index / height, index % height);
-            for (x, _) in mask[row].iter().enumerate().filter(|&(_, &voxel)| voxel != 0) {
-                // The voxel lies on the far side of its first corner and on the near side of its last.
+            for (x, _) in mask[row]
+                .iter()
+                .enumerate()
+                .filter(|&(_, &voxel)| voxel != 0)
+            {
+                // The voxel lies on the far side of its first corner and on the near side of its
+                // last.
                 for (side, bit) in (0..8).rev().enumerate() {
                     let corner = [z + (side >> 2), y + (side >> 1 & 1), x + (side & 1)];
-                    codes[(corner[0] * corners[1] + corner[1]) * corners[2] + corner[2]] |= 1 << bit;
+                    codes[(corner[0] * corners[1] + corner[1]) * corners[2] + corner[2]] |=
+                        1 << bit;
                 }
             }
         }
-        Self { dims: corners, codes }
+        Self {
+            dims: corners,
+            codes,
+        }
     }
 }
 
@@ -36,15 +45,26 @@ fn on_surface(code: u8) -> bool {
     code != 0 && code != 255
 }
 
-/// Every piece of one surface with its distance to the nearest corner of another; empty where that has none.
-pub(super) fn nearest(of: &Corners, to: &Corners, spacing_mm: [f64; 3], areas: &Areas) -> Vec<Surfel> {
+/// Every piece of one surface with its distance to the nearest corner of another; empty where that
+/// has none.
+pub(super) fn nearest(
+    of: &Corners,
+    to: &Corners,
+    spacing_mm: [f64; 3],
+    areas: &Areas,
+) -> Vec<Surfel> {
     let [depth, height, width] = of.dims;
     let plane = height * width;
     let mut squares = vec![f64::INFINITY; of.codes.len()];
     let mut line = Line::default();
     for z in 0..depth {
         let here = z * plane..(z + 1) * plane;
-        let empty = !along_rows(&to.codes[here.clone()], width, spacing_mm[2], &mut squares[here.clone()]);
+        let empty = !along_rows(
+            &to.codes[here.clone()],
+            width,
+            spacing_mm[2],
+            &mut squares[here.clone()],
+        );
         if empty {
             continue;
         }
@@ -58,25 +78,40 @@ pub(super) fn nearest(of: &Corners, to: &Corners, spacing_mm: [f64; 3], areas: &
     }
     let mut asked = vec![false; plane];
     for slice in of.codes.chunks_exact(plane) {
-        asked.iter_mut().zip(slice).for_each(|(asked, &code)| *asked |= on_surface(code));
+        asked
+            .iter_mut()
+            .zip(slice)
+            .for_each(|(asked, &code)| *asked |= on_surface(code));
     }
     let mut surfels = Vec::new();
     for start in (0..plane).filter(|&start| asked[start]) {
-        line.load((0..depth).map(|z| squares[z * plane + start]), spacing_mm[0]);
+        line.load(
+            (0..depth).map(|z| squares[z * plane + start]),
+            spacing_mm[0],
+        );
         for z in (0..depth).filter(|z| on_surface(of.codes[z * plane + start])) {
             let area_mm2 = areas.of(of.codes[z * plane + start]);
-            surfels.push(Surfel { distance_mm: line.at(z).sqrt(), area_mm2 });
+            surfels.push(Surfel {
+                distance_mm: line.at(z).sqrt(),
+                area_mm2,
+            });
         }
     }
     surfels.retain(|surfel| surfel.distance_mm.is_finite());
     surfels
 }
 
-/// The squared distance along the width to the nearest surface corner in the same row; false where there is none.
+/// The squared distance along the width to the nearest surface corner in the same row; false where
+/// there is none.
 fn along_rows(codes: &[u8], width: usize, spacing: f64, squares: &mut [f64]) -> bool {
     let mut any = false;
-    for (codes, squares) in codes.chunks_exact(width).zip(squares.chunks_exact_mut(width)) {
-        let Some(first) = codes.iter().position(|&code| on_surface(code)) else { continue };
+    for (codes, squares) in codes
+        .chunks_exact(width)
+        .zip(squares.chunks_exact_mut(width))
+    {
+        let Some(first) = codes.iter().position(|&code| on_surface(code)) else {
+            continue;
+        };
         any = true;
         let square = |steps: usize| (steps as f64 * spacing) * (steps as f64 * spacing);
         let mut last = first;
@@ -125,7 +160,8 @@ impl Line {
             let place = place as f64;
             let mut from = f64::NEG_INFINITY;
             while let Some(before) = self.parabolas.last() {
-                let rise = (height - before.height) / scale + place * place - before.place * before.place;
+                let rise =
+                    (height - before.height) / scale + place * place - before.place * before.place;
                 from = rise / (2.0 * (place - before.place));
                 if from > before.from {
                     break;
@@ -133,19 +169,29 @@ impl Line {
                 self.parabolas.pop();
                 from = f64::NEG_INFINITY;
             }
-            self.parabolas.push(Parabola { place, height, from });
+            self.parabolas.push(Parabola {
+                place,
+                height,
+                from,
+            });
         }
     }
 
     /// The envelope at a place, which is no less than the one before.
     fn at(&mut self, place: usize) -> f64 {
         let place = place as f64;
-        while self.parabolas.get(self.current + 1).is_some_and(|next| next.from <= place) {
+        while self
+            .parabolas
+            .get(self.current + 1)
+            .is_some_and(|next| next.from <= place)
+        {
             self.current += 1;
         }
-        self.parabolas.get(self.current).map_or(f64::INFINITY, |lowest| {
-            let steps = (place - lowest.place) * self.spacing;
-            lowest.height + steps * steps
-        })
+        self.parabolas
+            .get(self.current)
+            .map_or(f64::INFINITY, |lowest| {
+                let steps = (place - lowest.place) * self.spacing;
+                lowest.height + steps * steps
+            })
     }
 }

@@ -11,18 +11,25 @@ fn histogram(voxels: &[(f32, bool)]) -> ScoreHistogram {
 
 /// Logits on bin edges, so that binning loses nothing.
 fn voxels() -> impl Strategy<Value = Vec<(f32, bool)>> {
-    prop::collection::vec((-600i16..600, any::<bool>()), 1..120)
-        .prop_map(|drawn| drawn.into_iter().map(|(step, lesion)| (f32::from(step) / 64.0, lesion)).collect())
+    prop::collection::vec((-600i16..600, any::<bool>()), 1..120).prop_map(|drawn| {
+        drawn
+            .into_iter()
+            .map(|(step, lesion)| (f32::from(step) / 64.0, lesion))
+            .collect()
+    })
 }
 
 fn hostile() -> impl Strategy<Value = ScoreHistogram> {
-    prop::collection::vec((any::<u16>(), any::<u64>(), any::<u64>()), 0..20).prop_map(|bins| ScoreHistogram { bins })
+    prop::collection::vec((any::<u16>(), any::<u64>(), any::<u64>()), 0..20)
+        .prop_map(|bins| ScoreHistogram { bins })
 }
 
 fn pairs_won(voxels: &[(f32, bool)]) -> Option<f64> {
     let of = |kind| voxels.iter().filter(move |v| v.1 == kind).map(|v| v.0);
     let won: f64 = of(true)
-        .flat_map(|lesion| of(false).map(move |other| f64::from(lesion > other) + 0.5 * f64::from(lesion == other)))
+        .flat_map(|lesion| {
+            of(false).map(move |other| f64::from(lesion > other) + 0.5 * f64::from(lesion == other))
+        })
         .sum();
     let pairs = of(true).count() * of(false).count();
     (pairs > 0).then(|| won / pairs as f64)
@@ -30,9 +37,23 @@ fn pairs_won(voxels: &[(f32, bool)]) -> Option<f64> {
 
 #[test]
 fn the_outermost_bins_take_what_lies_beyond() {
-    let logits = [f32::NEG_INFINITY, -99.0, f32::NAN, f32::INFINITY, 16.0, 99.0].map(|logit| (logit, true));
-    assert_eq!(histogram(&logits).bins, vec![(0, 3, 0), (BINS as u16 - 1, 3, 0)]);
-    assert_eq!(histogram(&[(0.0, false)]).bins, vec![(BINS as u16 / 2, 0, 1)]);
+    let logits = [
+        f32::NEG_INFINITY,
+        -99.0,
+        f32::NAN,
+        f32::INFINITY,
+        16.0,
+        99.0,
+    ]
+    .map(|logit| (logit, true));
+    assert_eq!(
+        histogram(&logits).bins,
+        vec![(0, 3, 0), (BINS as u16 - 1, 3, 0)]
+    );
+    assert_eq!(
+        histogram(&[(0.0, false)]).bins,
+        vec![(BINS as u16 / 2, 0, 1)]
+    );
 }
 
 #[test]
@@ -49,21 +70,44 @@ fn one_kind_of_voxel_has_no_curve() {
 fn a_perfect_model_has_its_threshold_at_the_lowest_lesion() {
     let perfect = histogram(&[(-2.0, false), (-1.0, false), (1.0, true), (2.0, true)]);
     assert_eq!(perfect.auc(), Some(1.0));
-    assert_eq!(perfect.youden(), Some(Youden { threshold: sigmoid(1.0), j: 1.0, tpr: 1.0, fpr: 0.0, ties: 1 }));
+    assert_eq!(
+        perfect.youden(),
+        Some(Youden {
+            threshold: sigmoid(1.0),
+            j: 1.0,
+            tpr: 1.0,
+            fpr: 0.0,
+            ties: 1
+        })
+    );
     assert_eq!(perfect.best_dice(), Some((sigmoid(1.0), 1.0)));
 }
 
 #[test]
 fn a_hostile_histogram_is_named_for_what_is_wrong() {
-    let check = |bins: &[(u16, u64, u64)]| ScoreHistogram { bins: bins.to_vec() }.check();
+    let check = |bins: &[(u16, u64, u64)]| {
+        ScoreHistogram {
+            bins: bins.to_vec(),
+        }
+        .check()
+    };
     assert_eq!(check(&[]), Ok(()));
     assert_eq!(check(&[(0, 1, 0), (2047, 0, 9)]), Ok(()));
     assert_eq!(check(&[(2048, 1, 0)]), Err(HistogramError::Bin(2048)));
-    assert_eq!(check(&[(5, 1, 0), (5, 1, 0)]), Err(HistogramError::Order(5)));
-    assert_eq!(check(&[(5, 1, 0), (4, 1, 0)]), Err(HistogramError::Order(4)));
+    assert_eq!(
+        check(&[(5, 1, 0), (5, 1, 0)]),
+        Err(HistogramError::Order(5))
+    );
+    assert_eq!(
+        check(&[(5, 1, 0), (4, 1, 0)]),
+        Err(HistogramError::Order(4))
+    );
     assert_eq!(check(&[(5, 0, 0)]), Err(HistogramError::Empty(5)));
     assert_eq!(check(&[(5, u64::MAX, 1)]), Err(HistogramError::Voxels));
-    assert_eq!(check(&[(5, MOST_VOXELS, 0), (6, 1, 0)]), Err(HistogramError::Voxels));
+    assert_eq!(
+        check(&[(5, MOST_VOXELS, 0), (6, 1, 0)]),
+        Err(HistogramError::Voxels)
+    );
 }
 
 proptest! {

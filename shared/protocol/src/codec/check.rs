@@ -1,8 +1,11 @@
-//! What a well-spelt message must also fulfil. Messages come from machines that may be broken or hostile.
+//! What a well-spelt message must also fulfil. Messages come from machines that may be broken or
+//! hostile.
 
 use super::CodecError;
-use crate::message::{CoordinatorMessage, Hello, Inventory, MAX_MODELS, SiteMessage, Trained, Wanted};
-use metrics::score::{AtThreshold, CaseScore, Found, LesionCounts, SubsetScore};
+use crate::message::{
+    CoordinatorMessage, EvaluationRequest, Hello, Inventory, MAX_MODELS, SiteMessage, Trained,
+};
+use metrics::score::{AtThreshold, CaseScore, LesionCounts, SizeBinCounts, SubsetScore};
 use metrics::sequence::{MAX_SEQUENCES, SequenceSet};
 
 type Checked = Result<(), CodecError>;
@@ -20,7 +23,9 @@ pub(super) fn site_message(message: &SiteMessage) -> Checked {
         SiteMessage::Failed { reason, .. } => check_text(SITE, "reason", reason),
         // A picture is valid by type.
         SiteMessage::Overlay { .. } => Ok(()),
-        SiteMessage::Progress(_) | SiteMessage::Preparing { .. } | SiteMessage::Evaluated { .. } => Ok(()),
+        SiteMessage::Progress(_)
+        | SiteMessage::Preparing { .. }
+        | SiteMessage::Evaluated { .. } => Ok(()),
     }
 }
 
@@ -33,20 +38,44 @@ pub(super) fn coordinator_message(message: &CoordinatorMessage) -> Checked {
         }
         CoordinatorMessage::Refused { reason } => check_text(COORDINATOR, "reason", reason),
         CoordinatorMessage::Finished { summary } => check_text(COORDINATOR, "summary", summary),
-        CoordinatorMessage::Train { steps, .. } => ensure(*steps != Some(0), COORDINATOR, "steps", "none"),
+        CoordinatorMessage::Train { steps, .. } => {
+            ensure(*steps != Some(0), COORDINATOR, "steps", "none")
+        }
         CoordinatorMessage::Conclude { .. } => Ok(()),
-        CoordinatorMessage::Evaluate { models, wanted: Wanted { thresholds, sweep, .. }, .. } => {
-            ensure((1..=MAX_MODELS).contains(&models.len()), COORDINATOR, "models", "too few or too many")?;
-            let sound = thresholds.iter().chain(sweep).all(|&threshold| is_probability(threshold));
+        CoordinatorMessage::Evaluate {
+            models,
+            wanted: EvaluationRequest {
+                thresholds, sweep, ..
+            },
+            ..
+        } => {
+            ensure(
+                (1..=MAX_MODELS).contains(&models.len()),
+                COORDINATOR,
+                "models",
+                "too few or too many",
+            )?;
+            let sound = thresholds
+                .iter()
+                .chain(sweep)
+                .all(|&threshold| is_probability(threshold));
             ensure(sound, COORDINATOR, "thresholds", "not all probabilities")
         }
     }
 }
 
 fn check_hello(hello: &Hello) -> Checked {
-    ensure(hello.sequences.len() <= MAX_SEQUENCES, SITE, "sequences", "too long")?;
+    ensure(
+        hello.sequences.len() <= MAX_SEQUENCES,
+        SITE,
+        "sequences",
+        "too long",
+    )?;
     check_text(SITE, "software", &hello.software)?;
-    hello.sequences.iter().try_for_each(|name| check_text(SITE, "sequences", name))
+    hello
+        .sequences
+        .iter()
+        .try_for_each(|name| check_text(SITE, "sequences", name))
 }
 
 /// Far more patients than any site has. What a site may send follows from how many it has.
@@ -56,35 +85,74 @@ const MAX_DEPTH: u64 = 1 << 15;
 
 fn check_inventory(inventory: &Inventory) -> Checked {
     check_set(inventory.sequences)?;
-    let Inventory { training_cases, validation_cases, held_out_cases, skipped_cases, .. } = *inventory;
-    let cases = [training_cases, validation_cases, held_out_cases, skipped_cases];
-    ensure(cases.iter().all(|&count| count <= MAX_CASES), SITE, "inventory", "more cases than a site can have")?;
+    let Inventory {
+        training_cases,
+        validation_cases,
+        held_out_cases,
+        skipped_cases,
+        ..
+    } = *inventory;
+    let cases = [
+        training_cases,
+        validation_cases,
+        held_out_cases,
+        skipped_cases,
+    ];
+    ensure(
+        cases.iter().all(|&count| count <= MAX_CASES),
+        SITE,
+        "inventory",
+        "more cases than a site can have",
+    )?;
     let slices = u64::from(training_cases) * MAX_DEPTH;
-    ensure(inventory.training_slices <= slices, SITE, "inventory", "more slices than its cases can have")
+    ensure(
+        inventory.training_slices <= slices,
+        SITE,
+        "inventory",
+        "more slices than its cases can have",
+    )
 }
 
 fn check_trained(trained: &Trained) -> Checked {
     check_set(trained.sequences)?;
     let numbers = [trained.mean_loss, trained.last_loss, trained.seconds];
-    ensure(numbers.iter().all(|number| number.is_finite()), SITE, "loss or seconds", "not finite")
+    ensure(
+        numbers.iter().all(|number| number.is_finite()),
+        SITE,
+        "loss or seconds",
+        "not finite",
+    )
 }
 
 fn check_score(score: &CaseScore) -> Checked {
     check_subset(score.subset)?;
     let volume = score.voxel_mm3;
-    ensure(volume.is_finite() && volume > 0.0, SITE, "voxel_mm3", "not a volume")?;
+    ensure(
+        volume.is_finite() && volume > 0.0,
+        SITE,
+        "voxel_mm3",
+        "not a volume",
+    )?;
     score.brain.check()?;
     score.outside.check()?;
     score.at.iter().try_for_each(check_counts)?;
     score.sweep.iter().try_for_each(|point| {
-        ensure(is_probability(point.threshold), SITE, "threshold", "not a probability")?;
+        ensure(
+            is_probability(point.threshold),
+            SITE,
+            "threshold",
+            "not a probability",
+        )?;
         check_lesions(&point.lesions)
     })
 }
 
 fn check_subset_score(score: &SubsetScore) -> Checked {
     check_subset(score.subset)?;
-    let shares = [score.auc_brain, score.auc_volume].into_iter().flatten().all(is_share);
+    let shares = [score.auc_brain, score.auc_volume]
+        .into_iter()
+        .flatten()
+        .all(is_share);
     ensure(shares, SITE, "AUC", "not between 0 and 1")?;
     score.at.iter().try_for_each(check_counts)
 }
@@ -94,17 +162,35 @@ fn check_subset(subset: SequenceSet) -> Checked {
     ensure(!subset.is_empty(), SITE, "subset", "empty")
 }
 
-/// Far more than any scanner gives (16384 cubed), and few enough that sums over millions of cases stay in a `u64`.
+/// Far more than any scanner gives (16384 cubed), and few enough that sums over millions of cases
+/// stay in a `u64`.
 const MAX_VOXELS: u64 = 1 << 42;
 
 fn check_counts(at: &AtThreshold) -> Checked {
-    ensure(is_probability(at.threshold), SITE, "threshold", "not a probability")?;
+    ensure(
+        is_probability(at.threshold),
+        SITE,
+        "threshold",
+        "not a probability",
+    )?;
     let counts = [at.true_positive, at.false_positive, at.false_negative];
-    ensure(counts.iter().all(|&count| count <= MAX_VOXELS), SITE, "counts", "more voxels than a volume has")?;
+    ensure(
+        counts.iter().all(|&count| count <= MAX_VOXELS),
+        SITE,
+        "counts",
+        "more voxels than a volume has",
+    )?;
     check_lesions(&at.lesions)?;
     check_sizes(&at.by_size, &at.lesions)?;
-    let shared = at.dice_detected.is_none_or(|dice| is_share(dice) && at.lesions.detected > 0);
-    ensure(shared, SITE, "Dice of detected lesions", "not between 0 and 1, or of none")
+    let shared = at
+        .dice_detected
+        .is_none_or(|dice| is_share(dice) && at.lesions.detected > 0);
+    ensure(
+        shared,
+        SITE,
+        "Dice of detected lesions",
+        "not between 0 and 1, or of none",
+    )
 }
 
 fn check_lesions(lesions: &LesionCounts) -> Checked {
@@ -115,12 +201,19 @@ fn check_lesions(lesions: &LesionCounts) -> Checked {
 }
 
 /// Every lesion has one size.
-fn check_sizes(by_size: &[Found; 4], lesions: &LesionCounts) -> Checked {
-    let sum = |count: fn(&Found) -> u32| by_size.iter().map(|bin| u64::from(count(bin))).sum::<u64>();
+fn check_sizes(by_size: &[SizeBinCounts; 4], lesions: &LesionCounts) -> Checked {
+    let sum = |count: fn(&SizeBinCounts) -> u32| {
+        by_size.iter().map(|bin| u64::from(count(bin))).sum::<u64>()
+    };
     let sound = by_size.iter().all(|bin| bin.found <= bin.lesions)
         && sum(|bin| bin.lesions) == u64::from(lesions.reference)
         && sum(|bin| bin.found) == u64::from(lesions.detected);
-    ensure(sound, SITE, "lesions by size", "not the lesions that there are")
+    ensure(
+        sound,
+        SITE,
+        "lesions by size",
+        "not the lesions that there are",
+    )
 }
 
 fn check_set(set: SequenceSet) -> Checked {
@@ -130,7 +223,12 @@ fn check_set(set: SequenceSet) -> Checked {
 
 /// Texts end up on terminals and in logs: no escape sequences, no invented log lines.
 fn check_text(what: &'static str, field: &'static str, text: &str) -> Checked {
-    ensure(!text.chars().any(char::is_control), what, field, "not plain text")
+    ensure(
+        !text.chars().any(char::is_control),
+        what,
+        field,
+        "not plain text",
+    )
 }
 
 fn is_probability(value: f32) -> bool {
@@ -142,5 +240,13 @@ fn is_share(value: f64) -> bool {
 }
 
 fn ensure(holds: bool, what: &'static str, field: &'static str, reason: &'static str) -> Checked {
-    if holds { Ok(()) } else { Err(CodecError::Meaningless { what, field, reason }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(CodecError::Meaningless {
+            what,
+            field,
+            reason,
+        })
+    }
 }

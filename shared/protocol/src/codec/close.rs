@@ -46,7 +46,9 @@ impl CloseCode {
     /// The code of a number on the wire.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| u64::from(code.number()) == number)
+        Self::ALL
+            .into_iter()
+            .find(|code| u64::from(code.number()) == number)
     }
 
     /// What it means, as the end of a sentence.

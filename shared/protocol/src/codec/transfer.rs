@@ -1,19 +1,24 @@
-//! Parameters on their way: a [`TransferHeader`] frame, the receiver's [`TransferAnswer`] that says from where on it wants
-//! them, then chunks of [`CHUNK`] bytes (the last one shorter), each with its hash after it, and the receiver's word that it
-//! has everything. The length follows from the header alone, and the header is refused before a byte of content is read unless
-//! it is exactly the length that the manifest asks for.
+//! Parameters on their way: a [`TransferHeader`] frame, the receiver's [`TransferAnswer`] that says
+//! from where on it wants them, then chunks of [`CHUNK`] bytes (the last one shorter), each with
+//! its hash after it, and the receiver's word that it has everything. The length follows from the
+//! header alone, and the header is refused before a byte of content is read unless it is exactly
+//! the length that the manifest asks for.
 //!
-//! BLAKE3 is a tree, and a chunk is one of its branches: a chunk's hash is that branch's chaining value at the
-//! chunk's place, and the whole content's hash follows from the chunks' hashes without reading the content again
-//! (O'Connor et al., "BLAKE3", 2020, section 2.1; the same is done by Bao). So each end hashes every byte once.
+//! BLAKE3 is a tree, and a chunk is one of its branches: a chunk's hash is that branch's chaining
+//! value at the chunk's place, and the whole content's hash follows from the chunks' hashes without
+//! reading the content again (O'Connor et al., "BLAKE3", 2020, section 2.1; the same is done by
+//! Bao). So each end hashes every byte once.
 
 use crate::message::{TransferAnswer, TransferHeader};
 use crate::parameters::ParametersId;
 use blake3::Hasher;
-use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::hazmat::{
+    ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
+};
 use std::io::{self, Read};
 
-/// Bytes of content behind one hash: a whole branch of BLAKE3's tree, which a power of two of at least 1024 is.
+/// Bytes of content behind one hash: a whole branch of BLAKE3's tree, which a power of two of at
+/// least 1024 is.
 pub const CHUNK: usize = 1 << 20;
 /// Bytes of a chunk's hash.
 pub const HASH: usize = 32;
@@ -51,7 +56,8 @@ pub enum TransferError {
         /// What came.
         found: ParametersId,
     },
-    /// What was kept of an earlier transfer and what came now are not the announced parameters: the former is forgotten.
+    /// What was kept of an earlier transfer and what came now are not the announced parameters: the
+    /// former is forgotten.
     #[error("what was kept of an earlier transfer is damaged; it begins anew")]
     Stale,
     /// More bytes follow than were announced.
@@ -63,7 +69,8 @@ pub enum TransferError {
         /// How many.
         missing: u64,
     },
-    /// The receiver wants the rest from a place that is not between two chunks, or claims to have other parameters.
+    /// The receiver wants the rest from a place that is not between two chunks, or claims to have
+    /// other parameters.
     #[error("the receiver's answer does not fit the transfer")]
     Answer,
 }
@@ -83,7 +90,8 @@ pub struct Receiving {
     not_finite: Option<u64>,
 }
 
-/// The hash of one chunk, made of its pieces: its branch's chaining value, or the content's hash where that is one chunk.
+/// The hash of one chunk, made of its pieces: its branch's chaining value, or the content's hash
+/// where that is one chunk.
 #[derive(Debug)]
 pub struct ChunkHash {
     /// Two kilobytes, and moved about with the transfer's state.
@@ -110,7 +118,11 @@ impl ChunkHash {
     /// The hash of all pieces.
     #[must_use]
     pub fn finish(&self) -> [u8; HASH] {
-        if self.whole { *self.hasher.finalize().as_bytes() } else { self.hasher.finalize_non_root() }
+        if self.whole {
+            *self.hasher.finalize().as_bytes()
+        } else {
+            self.hasher.finalize_non_root()
+        }
     }
 }
 
@@ -139,10 +151,21 @@ impl Receiving {
     /// Accepts or refuses a header; `expected` is the manifest's length in bytes.
     pub fn begin(header: TransferHeader, expected: u64) -> Result<Self, TransferError> {
         if header.bytes != expected {
-            return Err(TransferError::Length { expected, announced: header.bytes });
+            return Err(TransferError::Length {
+                expected,
+                announced: header.bytes,
+            });
         }
         let chunk = ChunkHash::new(0, header.bytes);
-        Ok(Self { header, content: Tree::default(), chunk, done: 0, begun: 0, resumed: false, not_finite: None })
+        Ok(Self {
+            header,
+            content: Tree::default(),
+            chunk,
+            done: 0,
+            begun: 0,
+            resumed: false,
+            not_finite: None,
+        })
     }
 
     /// What is being received.
@@ -175,8 +198,8 @@ impl Receiving {
         TransferAnswer::Wanted { from: self.done }
     }
 
-    /// Takes what an earlier transfer left, `length` bytes of it, as far as whole chunks go. That they are the right ones shows
-    /// at the end.
+    /// Takes what an earlier transfer left, `length` bytes of it, as far as whole chunks go. That
+    /// they are the right ones shows at the end.
     ///
     /// # Errors
     /// Of `kept`, when it cannot be read.
@@ -185,7 +208,9 @@ impl Receiving {
         while self.due() > 0 && self.done + self.due() as u64 <= length {
             chunk.resize(self.due(), 0);
             kept.read_exact(&mut chunk)?;
-            let sealed = self.take(&chunk).and_then(|()| self.seal(&self.chunk.finish()));
+            let sealed = self
+                .take(&chunk)
+                .and_then(|()| self.seal(&self.chunk.finish()));
             sealed.map_err(io::Error::other)?;
             self.resumed = true;
         }
@@ -196,11 +221,20 @@ impl Receiving {
     pub fn take(&mut self, piece: &[u8]) -> Result<(), TransferError> {
         let expected = self.due();
         if piece.is_empty() || piece.len() > expected {
-            return Err(TransferError::Chunk { expected, found: piece.len() });
+            return Err(TransferError::Chunk {
+                expected,
+                found: piece.len(),
+            });
         }
         self.chunk.update(piece);
         if self.not_finite.is_none() {
-            let bad = first_not_finite(piece.as_chunks::<4>().0.iter().map(|quad| f32::from_le_bytes(*quad)));
+            let bad = first_not_finite(
+                piece
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|quad| f32::from_le_bytes(*quad)),
+            );
             self.not_finite = bad.map(|index| (self.done + self.begun as u64) / 4 + index);
         }
         self.begun += piece.len();
@@ -211,7 +245,10 @@ impl Receiving {
     pub fn seal(&mut self, hash: &[u8; HASH]) -> Result<(), TransferError> {
         let (missing, index) = (self.due(), self.done / CHUNK as u64);
         if missing > 0 || self.begun == 0 {
-            return Err(TransferError::Chunk { expected: missing + self.begun, found: self.begun });
+            return Err(TransferError::Chunk {
+                expected: missing + self.begun,
+                found: self.begun,
+            });
         }
         let found = self.chunk.finish();
         if found != *hash {
@@ -227,11 +264,16 @@ impl Receiving {
     /// Compares the whole with the header.
     pub fn finish(&self) -> Result<Arrived, TransferError> {
         if self.left() > 0 {
-            return Err(TransferError::Short { missing: self.left() });
+            return Err(TransferError::Short {
+                missing: self.left(),
+            });
         }
         let (found, announced) = (ParametersId(self.content.root()), self.header.parameters);
         match found == announced {
-            true => Ok(Arrived { header: self.header, not_finite: self.not_finite }),
+            true => Ok(Arrived {
+                header: self.header,
+                not_finite: self.not_finite,
+            }),
             false if self.resumed => Err(TransferError::Stale),
             false => Err(TransferError::Content { announced, found }),
         }
@@ -242,7 +284,9 @@ impl Receiving {
 pub fn begin_at(header: &TransferHeader, answer: &TransferAnswer) -> Result<u64, TransferError> {
     match answer {
         TransferAnswer::Wanted { from } if *from == header.bytes => Ok(from.div_ceil(CHUNK as u64)),
-        TransferAnswer::Wanted { from } if *from < header.bytes && from.is_multiple_of(CHUNK as u64) => {
+        TransferAnswer::Wanted { from }
+            if *from < header.bytes && from.is_multiple_of(CHUNK as u64) =>
+        {
             Ok(from / CHUNK as u64)
         }
         _ => Err(TransferError::Answer),
@@ -263,10 +307,20 @@ pub fn due(left: u64) -> usize {
     left.min(CHUNK as u64) as usize
 }
 
-/// The index of the first value that is not finite. The first look is without branches, so that it costs next to nothing.
+/// The index of the first value that is not finite. The first look is without branches, so that it
+/// costs next to nothing.
 fn first_not_finite(values: impl Iterator<Item = f32> + Clone) -> Option<u64> {
-    let finite = values.clone().fold(true, |finite, value| finite & value.is_finite());
-    if finite { None } else { values.zip(0u64..).find(|(value, _)| !value.is_finite()).map(|(_, index)| index) }
+    let finite = values
+        .clone()
+        .fold(true, |finite, value| finite & value.is_finite());
+    if finite {
+        None
+    } else {
+        values
+            .zip(0u64..)
+            .find(|(value, _)| !value.is_finite())
+            .map(|(_, index)| index)
+    }
 }
 
 /// The hash of contents from the hashes of their chunks, in order.
@@ -282,7 +336,9 @@ struct Tree {
 
 impl Tree {
     fn push(&mut self, hash: ChainingValue) {
-        let Some(mut subtree) = self.last.replace(hash) else { return };
+        let Some(mut subtree) = self.last.replace(hash) else {
+            return;
+        };
         // Two subtrees of the same size become one, as often as the binary counter carries.
         for _ in 0..self.count.trailing_ones() {
             if let Some(left) = self.stack.pop() {
@@ -294,10 +350,16 @@ impl Tree {
     }
 
     fn root(&self) -> [u8; HASH] {
-        let Some(last) = self.last else { return *blake3::hash(&[]).as_bytes() };
+        let Some(last) = self.last else {
+            return *blake3::hash(&[]).as_bytes();
+        };
         // One chunk is the whole content, and its hash stands there already.
-        let Some((whole, rest)) = self.stack.split_first() else { return last };
-        let right = rest.iter().rev().fold(last, |right, left| merge_subtrees_non_root(left, &right, Mode::Hash));
+        let Some((whole, rest)) = self.stack.split_first() else {
+            return last;
+        };
+        let right = rest.iter().rev().fold(last, |right, left| {
+            merge_subtrees_non_root(left, &right, Mode::Hash)
+        });
         *merge_subtrees_root(whole, &right, Mode::Hash).as_bytes()
     }
 }

@@ -1,8 +1,8 @@
 //! What a model is, apart from its values, and the older form of that.
 
 use super::ModelFileError;
-use crate::federation::{Federation, Input, Model, SettingsError};
 use crate::operating::OperatingPoints;
+use crate::settings::{Federation, Input, Model, SettingsError};
 use serde::{Deserialize, Serialize};
 
 /// The version that is written.
@@ -22,8 +22,8 @@ pub struct ModelCard {
     pub model: Model,
     /// The round that made it; 0 for an untrained one.
     pub round: u32,
-    /// From which probability a voxel counts as lesion; empty where nothing was chosen yet, or was for another round's
-    /// model.
+    /// From which probability a voxel counts as lesion; empty where nothing was chosen yet, or was
+    /// for another round's model.
     pub operating_points: OperatingPoints,
 }
 
@@ -40,8 +40,17 @@ struct Before {
 
 impl From<Before> for ModelCard {
     fn from(old: Before) -> Self {
-        let operating_points = OperatingPoints { youden: old.threshold, ..OperatingPoints::default() };
-        Self { name: old.name, input: old.input, model: old.model, round: old.round, operating_points }
+        let operating_points = OperatingPoints {
+            youden: old.threshold,
+            ..OperatingPoints::default()
+        };
+        Self {
+            name: old.name,
+            input: old.input,
+            model: old.model,
+            round: old.round,
+            operating_points,
+        }
     }
 }
 
@@ -51,40 +60,79 @@ impl ModelCard {
         let wrong = |error: serde_json::Error| ModelFileError::Card(error.to_string());
         match version {
             VERSION => serde_json::from_str(text).map_err(wrong),
-            BEFORE => serde_json::from_str::<Before>(text).map(Into::into).map_err(wrong),
+            BEFORE => serde_json::from_str::<Before>(text)
+                .map(Into::into)
+                .map_err(wrong),
             other => Err(ModelFileError::Card(format!("its version is {other:?}"))),
         }
     }
 
     /// A card is trusted no more than a federation's settings, and checked by the same rules.
     pub(super) fn check(self) -> Result<Self, ModelFileError> {
-        self.operating_points.check().map_err(ModelFileError::Card)?;
-        let Federation { name, input, model, .. } = self.federation()?;
-        Ok(Self { name, input, model, round: self.round, operating_points: self.operating_points })
+        self.operating_points
+            .check()
+            .map_err(ModelFileError::Card)?;
+        let Federation {
+            name, input, model, ..
+        } = self.federation()?;
+        Ok(Self {
+            name,
+            input,
+            model,
+            round: self.round,
+            operating_points: self.operating_points,
+        })
     }
 
-    /// The settings of a federation with this network, all others as they are when nothing is said: for scoring.
+    /// The settings of a federation with this network, all others as they are when nothing is said:
+    /// for scoring.
     ///
     /// # Errors
     /// A network that cannot be.
     pub fn federation(&self) -> Result<Federation, SettingsError> {
-        let least = Federation::from_toml("name = 'card'\nrounds = 1\n[input]\nsequences = ['any']\n")?;
+        let least =
+            Federation::from_toml("name = 'card'\nrounds = 1\n[input]\nsequences = ['any']\n")?;
         let (name, input, model) = (self.name.clone(), self.input.clone(), self.model.clone());
-        Federation { name, input, model, ..least }.check()
+        Federation {
+            name,
+            input,
+            model,
+            ..least
+        }
+        .check()
     }
 
-    /// Whether a model of this card is one of the given network that sees the same: tensors of equal shape can belong to
-    /// another order of sequences, or to other dilations.
+    /// Whether a model of this card is one of the given network that sees the same: tensors of
+    /// equal shape can belong to another order of sequences, or to other dilations.
     pub(super) fn fits(&self, model: &Model, input: &Input) -> Result<(), ModelFileError> {
         let shown = |what: &dyn std::fmt::Debug| format!("{what:?}");
         let pairs = [
-            ("input.sequences", shown(&self.input.sequences), shown(&input.sequences)),
-            ("input.slices", shown(&self.input.slices), shown(&input.slices)),
-            ("model.output_stride", shown(&self.model.output_stride), shown(&model.output_stride)),
+            (
+                "input.sequences",
+                shown(&self.input.sequences),
+                shown(&input.sequences),
+            ),
+            (
+                "input.slices",
+                shown(&self.input.slices),
+                shown(&input.slices),
+            ),
+            (
+                "model.output_stride",
+                shown(&self.model.output_stride),
+                shown(&model.output_stride),
+            ),
             ("model.rates", shown(&self.model.rates), shown(&model.rates)),
         ];
-        match pairs.into_iter().find(|(_, found, expected)| found != expected) {
-            Some((key, found, expected)) => Err(ModelFileError::Network { key, found, expected }),
+        match pairs
+            .into_iter()
+            .find(|(_, found, expected)| found != expected)
+        {
+            Some((key, found, expected)) => Err(ModelFileError::Network {
+                key,
+                found,
+                expected,
+            }),
             None => Ok(()),
         }
     }

@@ -1,7 +1,8 @@
 //! The hashes in a model file: of its weights, and of everything that stands before them.
 //!
-//! `weights_blake3` is the model's [`ParametersId`]. `header_blake3` is the BLAKE3 of the header's own text with these 64
-//! digits as zeros, so the card, the tensors' names and the first hash are covered too.
+//! `weights_blake3` is the model's [`ParametersId`]. `header_blake3` is the BLAKE3 of the header's
+//! own text with these 64 digits as zeros, so the card, the tensors' names and the first hash are
+//! covered too.
 
 use super::ModelFileError;
 use crate::parameters::ParametersId;
@@ -17,7 +18,11 @@ const DIGITS: usize = 64;
 
 /// The two entries, the second one still empty, as they stand among a header's metadata.
 pub(super) fn blank(weights: ParametersId) -> String {
-    format!(r#""{WEIGHTS}":"{}","{HEADER}":"{}""#, weights.hex(), "0".repeat(DIGITS))
+    format!(
+        r#""{WEIGHTS}":"{}","{HEADER}":"{}""#,
+        weights.hex(),
+        "0".repeat(DIGITS)
+    )
 }
 
 /// Fills in the header's hash.
@@ -28,15 +33,19 @@ pub(super) fn fill(header: &mut String) {
     }
 }
 
-/// Where the header's hash stands. The card is a string in the same text, where quotes bear a backslash.
+/// Where the header's hash stands. The card is a string in the same text, where quotes bear a
+/// backslash.
 fn place(header: &[u8]) -> Option<Range<usize>> {
     let key = format!(r#""{HEADER}":""#);
-    let start = header.windows(key.len()).position(|window| window == key.as_bytes())? + key.len();
+    let start = header
+        .windows(key.len())
+        .position(|window| window == key.as_bytes())?
+        + key.len();
     (start + DIGITS <= header.len()).then_some(start..start + DIGITS)
 }
 
-/// The hash of the weights that a file announces, its header being as it was written; `None` for a file that never had
-/// one. A file that has a part of what belongs together is damaged.
+/// The hash of the weights that a file announces, its header being as it was written; `None` for a
+/// file that never had one. A file that has a part of what belongs together is damaged.
 pub(super) fn announced(
     header: &[u8],
     entries: Option<&HashMap<String, String>>,
@@ -52,5 +61,9 @@ pub(super) fn announced(
     };
     let mut blank = header.to_vec();
     blank[place].fill(b'0');
-    if blake3::hash(&blank).to_hex().as_str() == seal { Ok(Some(weights.clone())) } else { Err(ModelFileError::Header) }
+    if blake3::hash(&blank).to_hex().as_str() == seal {
+        Ok(Some(weights.clone()))
+    } else {
+        Err(ModelFileError::Header)
+    }
 }

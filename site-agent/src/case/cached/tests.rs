@@ -13,7 +13,10 @@ fn case() -> Prepared {
         plane: 3,
         canvas: [3, 3],
         native: Native {
-            grid: Grid { dims: [3, 2, 4], spacing_mm: [5.0, 1.0, 1.0] },
+            grid: Grid {
+                dims: [3, 2, 4],
+                spacing_mm: [5.0, 1.0, 1.0],
+            },
             brain: (0..24).map(|i| u8::from(i % 3 > 0)).collect(),
             lesion: Some(lesion),
         },
@@ -35,7 +38,10 @@ fn large() -> Prepared {
         label: Some(lesion.clone()),
         canvas: [4, 6],
         native: Native {
-            grid: Grid { dims: [1, 4, 6], spacing_mm: [5.0, 1.0, 1.0] },
+            grid: Grid {
+                dims: [1, 4, 6],
+                spacing_mm: [5.0, 1.0, 1.0],
+            },
             brain: (0..24).map(|i| u8::from(i % 6 > 3)).collect(),
             lesion: Some(lesion),
         },
@@ -56,7 +62,10 @@ fn a_slab_holds_neighbours_zeros_beyond_the_ends_and_zeros_for_a_missing_sequenc
     let mut slab = vec![f32::NAN; 3 * 3 * 9];
     cached.read_slab(0, 3, &mut slab).unwrap();
     assert_eq!(slab[..9], [0.0; 9]);
-    assert_eq!(slab[9..27], (100..118).map(|v| v as f32).collect::<Vec<_>>());
+    assert_eq!(
+        slab[9..27],
+        (100..118).map(|v| v as f32).collect::<Vec<_>>()
+    );
     assert_eq!(slab[27..54], [0.0; 27]);
     assert_eq!(slab[63], 200.0);
     let loaded = cached.load().unwrap();
@@ -78,8 +87,14 @@ fn masks_labels_and_facts_come_back() {
     assert_eq!(cached.native().unwrap(), case.native);
     assert_eq!(cached.load().unwrap(), case);
     assert_eq!(cached.count_lesions(), 1);
-    assert_eq!((cached.id(), cached.present(), cached.plane()), ("patient", case.present(), 3));
-    assert_eq!((cached.lesion_views(), cached.noticed()), (&[false, true, false][..], &case.noticed));
+    assert_eq!(
+        (cached.id(), cached.present(), cached.plane()),
+        ("patient", case.present(), 3)
+    );
+    assert_eq!(
+        (cached.lesion_views(), cached.noticed()),
+        (&[false, true, false][..], &case.noticed)
+    );
     let mut label = [9; 9];
     cached.read_label(1, &mut label).unwrap();
     assert_eq!(label, case.label.as_ref().unwrap()[9..18]);
@@ -92,13 +107,32 @@ fn a_brain_larger_than_the_plane_is_seen_through_views_that_reach_every_pixel() 
     assert_eq!(cached.load().unwrap(), case);
     let tiles = case.tiles();
     let corners: Vec<[usize; 2]> = (0..tiles.count()).map(|tile| tiles.corner(tile)).collect();
-    assert_eq!(corners, [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0], [1, 1], [1, 2], [1, 3]]);
+    assert_eq!(
+        corners,
+        [
+            [0, 0],
+            [0, 1],
+            [0, 2],
+            [0, 3],
+            [1, 0],
+            [1, 1],
+            [1, 2],
+            [1, 3]
+        ]
+    );
     // The lesion is in the upper right corner; the brain in the last two columns.
-    assert_eq!(cached.lesion_views(), [false, false, false, true, false, false, false, false]);
-    assert_eq!(case.brain_views(), [false, false, true, true, false, false, true, true]);
+    assert_eq!(
+        cached.lesion_views(),
+        [false, false, false, true, false, false, false, false]
+    );
+    assert_eq!(
+        case.brain_views(),
+        [false, false, true, true, false, false, true, true]
+    );
     assert_eq!(case.brain_shown(), 1.0);
     for view in 0..8 {
-        let (mut from_disk, mut from_memory, mut label) = (vec![f32::NAN; 18], vec![f32::NAN; 18], [9; 9]);
+        let (mut from_disk, mut from_memory, mut label) =
+            (vec![f32::NAN; 18], vec![f32::NAN; 18], [9; 9]);
         cached.read_slab(view, 1, &mut from_disk).unwrap();
         case.fill_slab(view, 1, &mut from_memory);
         assert_eq!(from_disk, from_memory, "{view}");
@@ -107,8 +141,14 @@ fn a_brain_larger_than_the_plane_is_seen_through_views_that_reach_every_pixel() 
     }
     let mut last = vec![f32::NAN; 18];
     cached.read_slab(7, 1, &mut last).unwrap();
-    assert_eq!(last[9..], [10.0, 11.0, 12.0, 16.0, 17.0, 18.0, 22.0, 23.0, 24.0]);
-    assert!(matches!(cached.read_slab(8, 1, &mut last), Err(CaseFileError::Size { .. })));
+    assert_eq!(
+        last[9..],
+        [10.0, 11.0, 12.0, 16.0, 17.0, 18.0, 22.0, 23.0, 24.0]
+    );
+    assert!(matches!(
+        cached.read_slab(8, 1, &mut last),
+        Err(CaseFileError::Size { .. })
+    ));
 }
 
 #[test]
@@ -119,7 +159,10 @@ fn a_case_without_reference_says_so() {
     assert!(!cached.has_label() && cached.native().unwrap().lesion.is_none());
     assert_eq!(cached.count_lesions(), 0);
     assert_eq!(cached.load().unwrap(), case);
-    assert!(matches!(cached.read_label(0, &mut [0; 9]), Err(CaseFileError::NoLabel)));
+    assert!(matches!(
+        cached.read_label(0, &mut [0; 9]),
+        Err(CaseFileError::NoLabel)
+    ));
 }
 
 #[test]
@@ -131,18 +174,33 @@ fn one_changed_or_missing_byte_anywhere_is_damage() {
         let mut changed = whole.clone();
         changed[at] ^= 1;
         std::fs::write(&path, &changed).unwrap();
-        assert!(matches!(CachedCase::open(&path), Err(CaseFileError::Damaged)), "byte {at}");
+        assert!(
+            matches!(CachedCase::open(&path), Err(CaseFileError::Damaged)),
+            "byte {at}"
+        );
     }
     std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    assert!(matches!(CachedCase::open(&path), Err(CaseFileError::Damaged)));
+    assert!(matches!(
+        CachedCase::open(&path),
+        Err(CaseFileError::Damaged)
+    ));
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
     let (_folder, cached) = stored(&case());
-    assert!(matches!(cached.read_slab(0, 5, &mut [0.0; 81]), Err(CaseFileError::Size { .. })));
-    assert!(matches!(cached.read_slab(3, 3, &mut [0.0; 81]), Err(CaseFileError::Size { .. })));
+    assert!(matches!(
+        cached.read_slab(0, 5, &mut [0.0; 81]),
+        Err(CaseFileError::Size { .. })
+    ));
+    assert!(matches!(
+        cached.read_slab(3, 3, &mut [0.0; 81]),
+        Err(CaseFileError::Size { .. })
+    ));
     let mut short = case();
     short.native.brain.pop();
-    assert!(matches!(short.store(Path::new("nowhere")), Err(CaseFileError::Size { .. })));
+    assert!(matches!(
+        short.store(Path::new("nowhere")),
+        Err(CaseFileError::Size { .. })
+    ));
 }

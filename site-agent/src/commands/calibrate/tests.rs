@@ -3,7 +3,12 @@ use crate::train::tests::{federation, fresh};
 use protocol::model_file::{ModelCard, encode};
 
 fn calibration(weights: &str) -> Calibration {
-    let operating_points = OperatingPoints { dice: Some(0.5), youden: Some(0.125), patients: 3, curve: Vec::new() };
+    let operating_points = OperatingPoints {
+        dice: Some(0.5),
+        youden: Some(0.125),
+        patients: 3,
+        curve: Vec::new(),
+    };
     Calibration {
         version: calibration::VERSION,
         software: "0".into(),
@@ -13,7 +18,10 @@ fn calibration(weights: &str) -> Calibration {
         cases: 3,
         lesions: 4,
         left_out: 1,
-        intervals: Intervals { dice: Some([0.25, 0.75]), youden: None },
+        intervals: Intervals {
+            dice: Some([0.25, 0.75]),
+            youden: None,
+        },
         operating_points,
     }
 }
@@ -29,27 +37,38 @@ fn a_calibration_comes_back_as_it_was_and_only_for_its_own_model() {
     calibration(&"0".repeat(64)).write(&path).unwrap();
     let refused = Failure::from(Calibration::read(&path, weights).unwrap_err());
     assert_eq!(refused.class, Class::Configuration);
-    assert!(refused.what.contains("of another model") && refused.what.contains(&weights.hex()), "{}", refused.what);
+    assert!(
+        refused.what.contains("of another model") && refused.what.contains(&weights.hex()),
+        "{}",
+        refused.what
+    );
     std::fs::write(&path, "version = 2\n").unwrap();
     assert!(Calibration::read(&path, weights).is_err());
 }
 
 #[test]
 fn intervals_hold_the_thresholds_that_patients_choose() {
-    let brain = |bin| ScoreHistogram { bins: vec![(bin - 100, 0, 90), (bin, 10, 0)] };
+    let brain = |bin| ScoreHistogram {
+        bins: vec![(bin - 100, 0, 90), (bin, 10, 0)],
+    };
     let brains = [brain(900), brain(1000), brain(1100)];
     let brains: Vec<&ScoreHistogram> = brains.iter().collect();
     let patients: Vec<Vec<&ScoreHistogram>> = brains.iter().map(|&brain| vec![brain]).collect();
     let (chosen, found) = (choose(&brains), intervals(&patients));
     for (threshold, interval) in [(chosen.dice, found.dice), (chosen.youden, found.youden)] {
         let ([low, high], threshold) = (interval.unwrap(), threshold.unwrap());
-        assert!(low < high && (low..=high).contains(&threshold), "{low} {threshold} {high}");
+        assert!(
+            low < high && (low..=high).contains(&threshold),
+            "{low} {threshold} {high}"
+        );
     }
 }
 
 #[test]
 fn all_cases_of_a_patient_are_drawn_together() {
-    let brain = |bin| ScoreHistogram { bins: vec![(bin - 100, 0, 90), (bin, 10, 0)] };
+    let brain = |bin| ScoreHistogram {
+        bins: vec![(bin - 100, 0, 90), (bin, 10, 0)],
+    };
     let brains = [brain(900), brain(1100)];
     let brains: Vec<&ScoreHistogram> = brains.iter().collect();
     let chosen = choose(&brains);
@@ -64,7 +83,11 @@ fn a_site_finds_its_own_thresholds_on_its_own_cases_and_leaves_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let cohort = crate::phantom::Cohort::new(
-        &crate::phantom::Common { plane: 32, slices: 8, ..Default::default() },
+        &crate::phantom::Common {
+            plane: 32,
+            slices: 8,
+            ..Default::default()
+        },
         &crate::phantom::Site {
             name: "west".into(),
             cases: 2,
@@ -85,7 +108,13 @@ fn a_site_finds_its_own_thresholds_on_its_own_cases_and_leaves_nothing_else() {
     };
     let parameters = fresh(&federation);
     std::fs::write(path("model"), encode(&parameters, &card).unwrap()).unwrap();
-    let args = Args { model: path("model"), config: written.data, out: path("own.toml"), force: false, json: false };
+    let args = Args {
+        model: path("model"),
+        config: written.data,
+        out: path("own.toml"),
+        force: false,
+        json: false,
+    };
     run(&args).unwrap();
     let found = Calibration::read(&args.out, parameters.id()).unwrap();
     assert_eq!((found.cases, found.left_out, found.round), (2, 0, 7));

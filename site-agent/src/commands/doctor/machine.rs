@@ -22,7 +22,11 @@ const LITTLE_ROOM: u64 = 1 << 30;
 pub(super) fn findings(config: &SiteConfig) -> Vec<Finding> {
     // The work folder first: it may have to be made before its disk can be asked.
     let folder = work_folder(&config.work_folder);
-    vec![folder, disk(fs4::available_space(&config.work_folder)), memory()]
+    vec![
+        folder,
+        disk(fs4::available_space(&config.work_folder)),
+        memory(),
+    ]
 }
 
 /// Room for models and prepared cases. How much these are is known only once the site has joined.
@@ -38,7 +42,11 @@ fn disk(available: std::io::Result<u64>) -> Finding {
                 _ => Finding::good("disk", words),
             }
         }
-        Err(error) => Finding::warning("disk", format!("nobody knows how much is free: {error}"), "look at it by hand"),
+        Err(error) => Finding::warning(
+            "disk",
+            format!("nobody knows how much is free: {error}"),
+            "look at it by hand",
+        ),
     }
 }
 
@@ -55,15 +63,25 @@ fn work_folder(folder: &Path) -> Finding {
         Ok(()) => match private::open_to_others(folder) {
             Some(mode) => Finding::warning(
                 "work folder",
-                format!("{} can be written, and other users may look into it (mode {mode:o})", folder.display()),
-                format!("it holds what is derived from patients' images: chmod 700 {}", folder.display()),
+                format!(
+                    "{} can be written, and other users may look into it (mode {mode:o})",
+                    folder.display()
+                ),
+                format!(
+                    "it holds what is derived from patients' images: chmod 700 {}",
+                    folder.display()
+                ),
             ),
-            None => Finding::good("work folder", format!("{} can be written", folder.display())),
+            None => Finding::good(
+                "work folder",
+                format!("{} can be written", folder.display()),
+            ),
         },
         Err(error) => Finding::bad(
             "work folder",
-            Failure::new(Class::Disk, format!("{}: {error}", folder.display()))
-                .hint("work_folder must be a folder that this program may write, on a disk with room"),
+            Failure::new(Class::Disk, format!("{}: {error}", folder.display())).hint(
+                "work_folder must be a folder that this program may write, on a disk with room",
+            ),
         ),
     }
 }
@@ -85,12 +103,19 @@ fn memory() -> Finding {
 
 /// `MemAvailable` of `/proc/meminfo`, in bytes.
 fn available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .map(|kilobytes| kilobytes << 10)
 }
 
-/// The device computes something; a card also runs the publication's network, which compiles what that needs ahead
-/// of a federation, and shows how many slices of a batch fit.
+/// The device computes something; a card also runs the publication's network, which compiles what
+/// that needs ahead of a federation, and shows how many slices of a batch fit.
 pub(super) fn device(name: &str, kernel_cache: Option<&Path>) -> Vec<Finding> {
     let device = match device::open_with(name, kernel_cache) {
         Ok(device) => device,
@@ -113,7 +138,10 @@ mod tests {
 
     #[test]
     fn memory_is_read_as_linux_writes_it() {
-        assert_eq!(available("MemTotal:  99 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
+        assert_eq!(
+            available("MemTotal:  99 kB\nMemAvailable:   2048 kB\n"),
+            Some(2 << 20)
+        );
         assert_eq!(available("MemTotal: 99 kB\n"), None);
         assert_eq!(available(""), None);
     }
@@ -121,8 +149,15 @@ mod tests {
     #[test]
     fn a_disk_without_room_fails_and_one_with_little_warns() {
         let state = |bytes| disk(Ok(bytes)).state;
-        assert_eq!([0, 16 << 20, 1 << 30].map(state), [State::Failure, State::Warning, State::Ok]);
-        assert!(disk(fs4::available_space(std::env::temp_dir())).words.contains("GB are free"));
+        assert_eq!(
+            [0, 16 << 20, 1 << 30].map(state),
+            [State::Failure, State::Warning, State::Ok]
+        );
+        assert!(
+            disk(fs4::available_space(std::env::temp_dir()))
+                .words
+                .contains("GB are free")
+        );
         assert_eq!(disk(Err(std::io::Error::other("no"))).state, State::Warning);
     }
 
@@ -133,8 +168,20 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         let finding = work_folder(&file.join("below"));
-        assert!(finding.state == State::Failure && finding.remedy.is_some(), "{finding:?}");
-        assert!(finding.line().starts_with("FAIL  work folder"), "{}", finding.line());
-        assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 0);
+        assert!(
+            finding.state == State::Failure && finding.remedy.is_some(),
+            "{finding:?}"
+        );
+        assert!(
+            finding.line().starts_with("FAIL  work folder"),
+            "{}",
+            finding.line()
+        );
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("new"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 }

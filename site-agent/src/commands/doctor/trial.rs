@@ -8,13 +8,14 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use protocol::architecture::{initial, manifest};
-use protocol::federation::{Federation, Optimiser};
+use protocol::settings::{Federation, Optimiser};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// The publication's network and input.
-const SETTINGS: &str = "name = 'trial'\nrounds = 1\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
+const SETTINGS: &str =
+    "name = 'trial'\nrounds = 1\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
 /// Slices in a step: the settings' usual batch.
 const BATCH: usize = 8;
 
@@ -34,12 +35,28 @@ pub(super) struct Trial {
 
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { first, second, compiled, .. } = self;
-        write!(f, "the publication's network takes {second:.2} s for a step of {BATCH} slices")?;
-        write!(f, " (the first one {first:.0} s, {compiled} programs compiled)")?;
+        let Self {
+            first,
+            second,
+            compiled,
+            ..
+        } = self;
+        write!(
+            f,
+            "the publication's network takes {second:.2} s for a step of {BATCH} slices"
+        )?;
+        write!(
+            f,
+            " (the first one {first:.0} s, {compiled} programs compiled)"
+        )?;
         if let (Some(taken), Some(memory)) = (self.taken, self.memory) {
             let fits = BATCH as u64 * memory / taken.max(1);
-            write!(f, "; {:.1} of {:.0} GB, so a batch of about {fits} fits", taken as f64 / 1e9, memory as f64 / 1e9)?;
+            write!(
+                f,
+                "; {:.1} of {:.0} GB, so a batch of about {fits} fits",
+                taken as f64 / 1e9,
+                memory as f64 / 1e9
+            )?;
         }
         Ok(())
     }
@@ -52,13 +69,16 @@ impl fmt::Display for Trial {
 pub(super) fn run(device: &Device) -> Result<Trial, DeviceFault> {
     let tried = device.clone();
     // burn panics where a card refuses: on a thread of its own that is an answer.
-    let work = on_own_thread(1, move || steps(&tried)).map_err(|error| DeviceFault::Failed(error.to_string()))?;
-    work.join().unwrap_or_else(|panic| Err(DeviceFault::new(said(&*panic))))
+    let work = on_own_thread(1, move || steps(&tried))
+        .map_err(|error| DeviceFault::Failed(error.to_string()))?;
+    work.join()
+        .unwrap_or_else(|panic| Err(DeviceFault::new(said(&*panic))))
 }
 
 fn steps(device: &Device) -> Result<Trial, DeviceFault> {
     let failed = |error: &dyn fmt::Display| DeviceFault::Failed(error.to_string());
-    let Federation { model, input, .. } = Federation::from_toml(SETTINGS).map_err(|error| failed(&error))?;
+    let Federation { model, input, .. } =
+        Federation::from_toml(SETTINGS).map_err(|error| failed(&error))?;
     let parameters = initial(&Arc::new(manifest(&model, &input)), 0);
     let training = device.clone().autodiff();
     let network = model::init(&model, &input, &training).load(&parameters);

@@ -22,13 +22,18 @@ pub(super) struct Inputs {
 pub(super) enum Earlier {
     /// There is none, or it is replaced: it is of the same files, or `--force` was said.
     Replaced,
-    /// It is of other files of the same folders, perhaps of another patient: it is kept under names with this number.
+    /// It is of other files of the same folders, perhaps of another patient: it is kept under names
+    /// with this number.
     Kept(usize),
 }
 
 impl Inputs {
     pub(super) fn of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Self {
-        Self { files: files.map(|file| fs::canonicalize(file).unwrap_or_else(|_| file.clone())).collect() }
+        Self {
+            files: files
+                .map(|file| fs::canonicalize(file).unwrap_or_else(|_| file.clone()))
+                .collect(),
+        }
     }
 
     fn folders(&self) -> BTreeSet<&Path> {
@@ -40,31 +45,45 @@ impl Inputs {
     /// # Errors
     /// They are of files in other folders, or it is not known of which.
     pub(super) fn meet(&self, results: &[&Path], force: bool) -> Result<Earlier, OutputError> {
-        let there = results.iter().find(|path| fs::symlink_metadata(path).is_ok());
-        let Some(&there) = there.filter(|_| !force) else { return Ok(Earlier::Replaced) };
+        let there = results
+            .iter()
+            .find(|path| fs::symlink_metadata(path).is_ok());
+        let Some(&there) = there.filter(|_| !force) else {
+            return Ok(Earlier::Replaced);
+        };
         let record = fs::read(there.with_file_name(RECORD)).ok();
         let earlier: Option<Self> = record.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match earlier {
             Some(earlier) if earlier == *self => Ok(Earlier::Replaced),
-            Some(earlier) if earlier.folders() == self.folders() => Ok(Earlier::Kept(free_number(results))),
+            Some(earlier) if earlier.folders() == self.folders() => {
+                Ok(Earlier::Kept(free_number(results)))
+            }
             _ => Err(OutputError::Exists(there.into())),
         }
     }
 
-    /// Moves an earlier result out of the way where it is kept, and writes down what the new one is made from.
+    /// Moves an earlier result out of the way where it is kept, and writes down what the new one is
+    /// made from.
     pub(super) fn record(&self, results: &[&Path], earlier: &Earlier) -> Result<(), PredictError> {
-        let failed = |path: &Path, error| PredictError::Folder { path: path.into(), error };
+        let failed = |path: &Path, error| PredictError::Folder {
+            path: path.into(),
+            error,
+        };
         if let Earlier::Kept(number) = earlier {
             for &path in results {
                 if path.exists() {
-                    fs::rename(path, numbered(path, *number)).map_err(|error| failed(path, error))?;
+                    fs::rename(path, numbered(path, *number))
+                        .map_err(|error| failed(path, error))?;
                 }
             }
         }
-        let Some(first) = results.first() else { return Ok(()) };
+        let Some(first) = results.first() else {
+            return Ok(());
+        };
         let path = first.with_file_name(RECORD);
         let text = serde_json::to_vec_pretty(self).map_err(|error| failed(&path, error.into()))?;
-        program::files::replace(&path, |file| file.write_all(&text)).map_err(|error| failed(&path, error))
+        program::files::replace(&path, |file| file.write_all(&text))
+            .map_err(|error| failed(&path, error))
     }
 }
 
@@ -77,7 +96,10 @@ pub(super) fn numbered(path: &Path, number: usize) -> PathBuf {
 
 fn free_number(results: &[&Path]) -> usize {
     let mut number = 1;
-    while results.iter().any(|path| fs::symlink_metadata(numbered(path, number)).is_ok()) {
+    while results
+        .iter()
+        .any(|path| fs::symlink_metadata(numbered(path, number)).is_ok())
+    {
         number += 1;
     }
     number

@@ -52,7 +52,12 @@ pub(super) struct Called {
 
 impl Called {
     /// Counts what the threshold calls lesion.
-    pub(super) fn of(threshold: &Threshold, thresholds: &Thresholds, logits: &[f32], grid: &Grid) -> Self {
+    pub(super) fn of(
+        threshold: &Threshold,
+        thresholds: &Thresholds,
+        logits: &[f32],
+        grid: &Grid,
+    ) -> Self {
         let mask = called(logits, threshold.probability);
         let lesion_voxels = mask.iter().filter(|&&voxel| voxel != 0).count();
         Self {
@@ -77,12 +82,24 @@ impl Origin {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let from = self.sequences.join(", ");
-        writeln!(f, "from {} by {}, round {}", visible(&from), visible(&self.model), self.round)?;
+        writeln!(
+            f,
+            "from {} by {}, round {}",
+            visible(&from),
+            visible(&self.model),
+            self.round
+        )?;
         if self.thresholds_from != "model" {
             writeln!(f, "thresholds from {}", visible(&self.thresholds_from))?;
         }
         for one in &self.operating_points {
-            let Called { threshold, lesions, lesion_mm3, mask, .. } = one;
+            let Called {
+                threshold,
+                lesions,
+                lesion_mm3,
+                mask,
+                ..
+            } = one;
             let (mark, ml) = (if *mask { "*" } else { " " }, lesion_mm3 / 1000.0);
             writeln!(
                 f,
@@ -90,7 +107,11 @@ impl fmt::Display for Summary {
                 threshold.name, threshold.probability, threshold.meaning
             )?;
         }
-        writeln!(f, "{:.1} % of the brain was looked at", 100.0 * self.brain_shown)?;
+        writeln!(
+            f,
+            "{:.1} % of the brain was looked at",
+            100.0 * self.brain_shown
+        )?;
         writeln!(f, "* is what the mask holds; --operating-point chooses")?;
         writeln!(f, "{}", visible(&self.probability.display().to_string()))?;
         write!(f, "{}", visible(&self.mask.display().to_string()))

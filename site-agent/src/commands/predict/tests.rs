@@ -6,22 +6,53 @@ use protocol::model_file::{ModelCard, encode};
 use protocol::operating::OperatingPoints;
 use tempfile::TempDir;
 
-const GRID: Grid = Grid { dims: [4, 20, 24], spacing_mm: [3.0, 1.0, 1.0] };
+const GRID: Grid = Grid {
+    dims: [4, 20, 24],
+    spacing_mm: [3.0, 1.0, 1.0],
+};
 
-/// A folder with a model, two sequences stored left to right, back to front, upside down, and a third one whose grid
-/// differs.
+/// A folder with a model, two sequences stored left to right, back to front, upside down, and a
+/// third one whose grid differs.
 fn folder(threshold: Option<f32>) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let federation = federation("");
     let (input, model) = (federation.input.clone(), federation.model.clone());
-    let operating_points =
-        OperatingPoints { dice: threshold, youden: threshold.map(|t| t / 2.0), ..Default::default() };
-    let card = ModelCard { name: "demo".into(), input, model, round: 7, operating_points };
-    std::fs::write(folder.path().join("model"), encode(&fresh(&federation), &card).unwrap()).unwrap();
-    for (seed, name, grid) in
-        [(3, "bright.nii.gz", GRID), (5, "dark.nii.gz", GRID), (7, "other.nii.gz", Grid { dims: [4, 20, 23], ..GRID })]
-    {
-        let value = |at: usize| if at % 24 < 4 { 0.0 } else { (at * seed % 101) as f32 };
+    let operating_points = OperatingPoints {
+        dice: threshold,
+        youden: threshold.map(|t| t / 2.0),
+        ..Default::default()
+    };
+    let card = ModelCard {
+        name: "demo".into(),
+        input,
+        model,
+        round: 7,
+        operating_points,
+    };
+    std::fs::write(
+        folder.path().join("model"),
+        encode(&fresh(&federation), &card).unwrap(),
+    )
+    .unwrap();
+    for (seed, name, grid) in [
+        (3, "bright.nii.gz", GRID),
+        (5, "dark.nii.gz", GRID),
+        (
+            7,
+            "other.nii.gz",
+            Grid {
+                dims: [4, 20, 23],
+                ..GRID
+            },
+        ),
+    ] {
+        let value = |at: usize| {
+            if at % 24 < 4 {
+                0.0
+            } else {
+                (at * seed % 101) as f32
+            }
+        };
         let values: Vec<f32> = (0..grid.voxels()).map(value).collect();
         let source = Source::new(&grid, "LPI", Form::Qform).unwrap();
         write_f32(&folder.path().join(name), &values, &source).unwrap();
@@ -34,7 +65,10 @@ fn args(folder: &TempDir, sequences: &[(&str, &str)]) -> Args {
     Args {
         model: path("model"),
         out: path("new/out"),
-        sequences: sequences.iter().map(|&(name, file)| (name.into(), path(file))).collect(),
+        sequences: sequences
+            .iter()
+            .map(|&(name, file)| (name.into(), path(file)))
+            .collect(),
         brain: None,
         operating_point: None,
         threshold: None,
@@ -50,24 +84,48 @@ fn args(folder: &TempDir, sequences: &[(&str, &str)]) -> Args {
 #[test]
 fn results_lie_on_the_patients_grid_and_agree_with_each_other() {
     let folder = folder(Some(0.01));
-    let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap().run().unwrap();
+    let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")]))
+        .unwrap()
+        .run()
+        .unwrap();
     let patient = read(&folder.path().join("dark.nii.gz")).unwrap();
-    let (map, mask) = (read(&summary.probability).unwrap(), read(&summary.mask).unwrap());
+    let (map, mask) = (
+        read(&summary.probability).unwrap(),
+        read(&summary.mask).unwrap(),
+    );
     assert_eq!((&map.source, map.grid), (&patient.source, patient.grid));
     assert_eq!((&mask.source, mask.grid), (&patient.source, patient.grid));
-    let called: Vec<f32> = map.values.iter().map(|&p| f32::from(u8::from(p >= 0.01))).collect();
+    let called: Vec<f32> = map
+        .values
+        .iter()
+        .map(|&p| f32::from(u8::from(p >= 0.01)))
+        .collect();
     assert_eq!(called, mask.values);
     assert_eq!(called.iter().sum::<f32>() as usize, summary.lesion_voxels);
     assert_eq!(summary.sequences, ["dark"]);
     assert!((summary.lesion_mm3 - 3.0 * summary.lesion_voxels as f64).abs() < 1e-9);
-    assert_eq!((summary.operating_point.as_str(), summary.hashed), ("dice", true));
+    assert_eq!(
+        (summary.operating_point.as_str(), summary.hashed),
+        ("dice", true)
+    );
     // Both operating points stand beside each other; the mask is the one for outlines.
-    let [dice, youden] = summary.operating_points.as_slice() else { panic!("{:?}", summary.operating_points) };
-    assert_eq!((dice.mask, dice.lesion_voxels, youden.mask), (true, summary.lesion_voxels, false));
+    let [dice, youden] = summary.operating_points.as_slice() else {
+        panic!("{:?}", summary.operating_points)
+    };
+    assert_eq!(
+        (dice.mask, dice.lesion_voxels, youden.mask),
+        (true, summary.lesion_voxels, false)
+    );
     let lower = map.values.iter().filter(|&&p| p >= 0.005).count();
-    assert_eq!((youden.threshold.probability, youden.lesion_voxels), (0.005, lower));
+    assert_eq!(
+        (youden.threshold.probability, youden.lesion_voxels),
+        (0.005, lower)
+    );
     let words = summary.to_string();
-    assert!(words.contains("* dice") && words.contains("youden") && words.contains("publication"), "{words}");
+    assert!(
+        words.contains("* dice") && words.contains("youden") && words.contains("publication"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -78,26 +136,52 @@ fn the_results_of_another_patient_stay_unless_force_is_said() {
     let mask = args.out.join("mask.nii.gz");
     std::fs::write(&mask, "another patient's").unwrap();
     let refused = Failure::from(Task::resolve(&args).err().unwrap());
-    assert!(refused.what.contains("mask.nii.gz") && refused.hint.unwrap().contains("--force"), "{}", refused.what);
+    assert!(
+        refused.what.contains("mask.nii.gz") && refused.hint.unwrap().contains("--force"),
+        "{}",
+        refused.what
+    );
     assert_eq!(std::fs::read(&mask).unwrap(), b"another patient's");
     args.force = true;
     Task::resolve(&args).unwrap().run().unwrap();
     assert!(read(&mask).is_ok());
-    // The same patient's result is replaced; that of other files of the folder is kept, that of other folders refused.
+    // The same patient's result is replaced; that of other files of the folder is kept, that of
+    // other folders refused.
     args.force = false;
     let first = Task::resolve(&args).unwrap().run().unwrap();
-    assert!(first.warnings.iter().all(|words| !words.contains("is kept as")), "{:?}", first.warnings);
+    assert!(
+        first
+            .warnings
+            .iter()
+            .all(|words| !words.contains("is kept as")),
+        "{:?}",
+        first.warnings
+    );
     let before = std::fs::read(&mask).unwrap();
     args.sequences[0].1 = folder.path().join("bright.nii.gz");
     let second = Task::resolve(&args).unwrap().run().unwrap();
-    assert!(second.warnings.iter().any(|words| words.contains("mask.nii.gz.1")), "{:?}", second.warnings);
-    assert_eq!(std::fs::read(args.out.join("mask.nii.gz.1")).unwrap(), before);
+    assert!(
+        second
+            .warnings
+            .iter()
+            .any(|words| words.contains("mask.nii.gz.1")),
+        "{:?}",
+        second.warnings
+    );
+    assert_eq!(
+        std::fs::read(args.out.join("mask.nii.gz.1")).unwrap(),
+        before
+    );
     let elsewhere = folder.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
     std::fs::copy(&args.sequences[0].1, elsewhere.join("bright.nii.gz")).unwrap();
     args.sequences[0].1 = elsewhere.join("bright.nii.gz");
     let refused = Failure::from(Task::resolve(&args).err().unwrap());
-    assert!(refused.what.contains("mask.nii.gz exists already"), "{}", refused.what);
+    assert!(
+        refused.what.contains("mask.nii.gz exists already"),
+        "{}",
+        refused.what
+    );
     // An input is never replaced, whatever is said.
     args.sequences.push(("bright".into(), mask.clone()));
     let refused = Failure::from(Task::resolve(&args).err().unwrap());
@@ -113,14 +197,21 @@ fn a_damaged_model_is_refused_before_anything_is_written() {
     bytes[last] ^= 1;
     std::fs::write(&args.model, bytes).unwrap();
     let refused = Failure::from(Task::resolve(&args).err().unwrap());
-    assert!(refused.what.contains("damaged or was changed") && !args.out.exists(), "{}", refused.what);
+    assert!(
+        refused.what.contains("damaged or was changed") && !args.out.exists(),
+        "{}",
+        refused.what
+    );
 }
 
 #[test]
 fn what_a_patient_lacks_changes_the_map_and_order_does_not() {
     let map = |sequences: &[(&str, &str)]| {
         let folder = folder(Some(0.5));
-        let summary = Task::resolve(&args(&folder, sequences)).unwrap().run().unwrap();
+        let summary = Task::resolve(&args(&folder, sequences))
+            .unwrap()
+            .run()
+            .unwrap();
         read(&summary.probability).unwrap().values
     };
     let (bright, dark) = (("bright", "bright.nii.gz"), ("dark", "dark.nii.gz"));
@@ -133,13 +224,20 @@ fn a_brain_mask_says_where_the_brain_is() {
     let folder = folder(Some(0.5));
     let source = Source::new(&GRID, "LPI", Form::Qform).unwrap();
     // Only the second slice shows brain.
-    let brain: Vec<u8> = (0..GRID.voxels()).map(|at| u8::from(at / 480 == 1)).collect();
+    let brain: Vec<u8> = (0..GRID.voxels())
+        .map(|at| u8::from(at / 480 == 1))
+        .collect();
     write_u8(&folder.path().join("brain.nii"), &brain, &source).unwrap();
     let mut args = args(&folder, &[("dark", "dark.nii.gz")]);
     args.brain = Some(folder.path().join("brain.nii"));
     let summary = Task::resolve(&args).unwrap().run().unwrap();
     let map = read(&summary.probability).unwrap().values;
-    let highest = |slice: usize| map[slice * 480..][..480].iter().copied().fold(0.0, f32::max);
+    let highest = |slice: usize| {
+        map[slice * 480..][..480]
+            .iter()
+            .copied()
+            .fold(0.0, f32::max)
+    };
     assert!(highest(1) > 1e-4);
     assert!([0, 2, 3].iter().all(|&slice| highest(slice) < 1e-12));
 }
@@ -151,18 +249,26 @@ fn what_cannot_work_is_refused_with_what_would() {
         let mut args = args(&folder, &[("dark", "dark.nii.gz")]);
         args.threshold = Some(0.5);
         change(&mut args);
-        let refused = Task::resolve(&args).and_then(|task| task.run()).unwrap_err();
+        let refused = Task::resolve(&args)
+            .and_then(|task| task.run())
+            .unwrap_err();
         Failure::from(refused).what
     };
     let stranger = refusal(&|args| args.sequences[0].0 = "t1".into());
-    assert!(stranger.contains("\"t1\"") && stranger.contains("bright, dark"), "{stranger}");
+    assert!(
+        stranger.contains("\"t1\"") && stranger.contains("bright, dark"),
+        "{stranger}"
+    );
     assert!(refusal(&|args| args.sequences.clear()).contains("bright, dark"));
     assert!(refusal(&|args| args.sequences.push(args.sequences[0].clone())).contains("twice"));
     assert!(refusal(&|args| args.threshold = None).contains("from which probability"));
     assert!(refusal(&|args| args.threshold = Some(f32::NAN)).contains("NaN"));
     assert!(refusal(&|args| args.model.push("none")).contains("none"));
     assert!(refusal(&|args| args.device = "abacus".into()).contains("abacus"));
-    let grids = refusal(&|args| args.sequences.push(("bright".into(), folder.path().join("other.nii.gz"))));
+    let grids = refusal(&|args| {
+        args.sequences
+            .push(("bright".into(), folder.path().join("other.nii.gz")))
+    });
     assert!(grids.contains("24") && grids.contains("23"), "{grids}");
 }
 
@@ -175,22 +281,51 @@ fn a_sequence_is_typed_as_name_and_file() {
 #[test]
 fn a_brain_larger_than_the_plane_is_looked_at_whole_and_the_summary_says_so() {
     let folder = folder(Some(0.5));
-    let wide = Grid { dims: [2, 20, 90], ..GRID };
+    let wide = Grid {
+        dims: [2, 20, 90],
+        ..GRID
+    };
     let source = Source::new(&wide, "LPI", Form::Qform).unwrap();
     // The surroundings are at one side.
-    let value = |at: usize| if at % 90 < 9 { 0.0 } else { 1.0 + (at * 5 % 101) as f32 };
+    let value = |at: usize| {
+        if at % 90 < 9 {
+            0.0
+        } else {
+            1.0 + (at * 5 % 101) as f32
+        }
+    };
     let values: Vec<f32> = (0..wide.voxels()).map(value).collect();
     write_f32(&folder.path().join("wide.nii"), &values, &source).unwrap();
-    let summary = Task::resolve(&args(&folder, &[("dark", "wide.nii")])).unwrap().run().unwrap();
+    let summary = Task::resolve(&args(&folder, &[("dark", "wide.nii")]))
+        .unwrap()
+        .run()
+        .unwrap();
     assert_eq!(summary.brain_shown, 1.0);
-    assert!(summary.warnings.iter().any(|words| words.contains("32 x 90")), "{:?}", summary.warnings);
+    assert!(
+        summary
+            .warnings
+            .iter()
+            .any(|words| words.contains("32 x 90")),
+        "{:?}",
+        summary.warnings
+    );
     let map = read(&summary.probability).unwrap().values;
-    let looked_at = map.iter().zip(&values).all(|(&probability, &value)| value == 0.0 || probability > 1e-10);
+    let looked_at = map
+        .iter()
+        .zip(&values)
+        .all(|(&probability, &value)| value == 0.0 || probability > 1e-10);
     assert!(looked_at, "a voxel of the brain was not looked at");
     // A brain that fits is told nothing of parts.
-    let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap().run().unwrap();
+    let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")]))
+        .unwrap()
+        .run()
+        .unwrap();
     assert_eq!(summary.brain_shown, 1.0);
-    assert!(!summary.warnings.iter().any(|words| words.contains("plane")), "{:?}", summary.warnings);
+    assert!(
+        !summary.warnings.iter().any(|words| words.contains("plane")),
+        "{:?}",
+        summary.warnings
+    );
 }
 
 #[test]
@@ -209,6 +344,13 @@ fn what_is_odd_about_a_file_stands_in_the_summary() {
     let mut junk = std::fs::read(folder.path().join("dark.nii.gz")).unwrap();
     junk.extend(b"end of tape");
     std::fs::write(folder.path().join("dark.nii.gz"), junk).unwrap();
-    let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap().run().unwrap();
-    assert!(summary.warnings[0].starts_with("dark: bytes that are not gzip"), "{:?}", summary.warnings);
+    let summary = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")]))
+        .unwrap()
+        .run()
+        .unwrap();
+    assert!(
+        summary.warnings[0].starts_with("dark: bytes that are not gzip"),
+        "{:?}",
+        summary.warnings
+    );
 }

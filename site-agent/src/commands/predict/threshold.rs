@@ -1,5 +1,5 @@
-//! From which probability a voxel of the mask is lesion: by name, from the model's card or a site's own calibration, or
-//! as a number.
+//! From which probability a voxel of the mask is lesion: by name, from the model's card or a site's
+//! own calibration, or as a number.
 
 use super::PredictError;
 use crate::calibration::Calibration;
@@ -47,7 +47,11 @@ pub(super) struct Threshold {
 
 impl Threshold {
     fn of(point: OperatingPoint, probability: f32) -> Self {
-        Self { name: point.to_string(), probability, meaning: point.meaning() }
+        Self {
+            name: point.to_string(),
+            probability,
+            meaning: point.meaning(),
+        }
     }
 }
 
@@ -66,7 +70,11 @@ pub(super) fn choose(
             if !(0.0..=1.0).contains(&number) {
                 return Err(PredictError::Threshold(number));
             }
-            Threshold { name: "threshold".into(), probability: number, meaning: "the number given with --threshold" }
+            Threshold {
+                name: "threshold".into(),
+                probability: number,
+                meaning: "the number given with --threshold",
+            }
         }
         (None, _) if points.is_empty() => return Err(PredictError::NoThreshold),
         (None, point) => {
@@ -76,12 +84,21 @@ pub(super) fn choose(
     };
     let mut shown: Vec<Threshold> = Vec::new();
     for point in [OperatingPoint::Dice, OperatingPoint::Youden] {
-        shown.extend(points.threshold(point).ok().map(|probability| Threshold::of(point, probability)));
+        shown.extend(
+            points
+                .threshold(point)
+                .ok()
+                .map(|probability| Threshold::of(point, probability)),
+        );
     }
     if !shown.contains(&chosen) {
         shown.push(chosen.clone());
     }
-    Ok(Thresholds { chosen, shown, origin })
+    Ok(Thresholds {
+        chosen,
+        shown,
+        origin,
+    })
 }
 
 #[cfg(test)]
@@ -89,16 +106,43 @@ mod tests {
     use super::*;
 
     fn points() -> OperatingPoints {
-        OperatingPoints { dice: Some(0.6), youden: Some(0.01), patients: 3, curve: Vec::new() }
+        OperatingPoints {
+            dice: Some(0.6),
+            youden: Some(0.01),
+            patients: 3,
+            curve: Vec::new(),
+        }
     }
 
     #[test]
     fn a_mask_is_an_outline_unless_something_else_is_asked_for() {
-        let chosen = |wish: &Wish| choose(wish, &points(), None).map(|thresholds| thresholds.chosen.probability);
+        let chosen = |wish: &Wish| {
+            choose(wish, &points(), None).map(|thresholds| thresholds.chosen.probability)
+        };
         assert_eq!(chosen(&Wish::default()).unwrap(), 0.6);
-        assert_eq!(chosen(&Wish { point: Some(OperatingPoint::Youden), number: None }).unwrap(), 0.01);
-        assert_eq!(chosen(&Wish { point: None, number: Some(0.25) }).unwrap(), 0.25);
-        assert!(chosen(&Wish { point: None, number: Some(1.25) }).is_err());
+        assert_eq!(
+            chosen(&Wish {
+                point: Some(OperatingPoint::Youden),
+                number: None
+            })
+            .unwrap(),
+            0.01
+        );
+        assert_eq!(
+            chosen(&Wish {
+                point: None,
+                number: Some(0.25)
+            })
+            .unwrap(),
+            0.25
+        );
+        assert!(
+            chosen(&Wish {
+                point: None,
+                number: Some(1.25)
+            })
+            .is_err()
+        );
     }
 
     #[test]
@@ -108,14 +152,38 @@ mod tests {
             shown.into_iter().map(|one| one.name).collect::<Vec<_>>()
         };
         assert_eq!(names(&Wish::default()), ["dice", "youden"]);
-        assert_eq!(names(&Wish { point: None, number: Some(0.25) }), ["dice", "youden", "threshold"]);
+        assert_eq!(
+            names(&Wish {
+                point: None,
+                number: Some(0.25)
+            }),
+            ["dice", "youden", "threshold"]
+        );
     }
 
     #[test]
     fn an_older_model_is_never_used_at_youdens_threshold_unasked() {
-        let old = OperatingPoints { dice: None, ..points() };
-        let refused = choose(&Wish::default(), &old, None).unwrap_err().to_string();
-        assert!(refused.contains("dice") && refused.contains("youden (0.01)"), "{refused}");
-        assert!(choose(&Wish { point: Some(OperatingPoint::Youden), number: None }, &old, None).is_ok());
+        let old = OperatingPoints {
+            dice: None,
+            ..points()
+        };
+        let refused = choose(&Wish::default(), &old, None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("dice") && refused.contains("youden (0.01)"),
+            "{refused}"
+        );
+        assert!(
+            choose(
+                &Wish {
+                    point: Some(OperatingPoint::Youden),
+                    number: None
+                },
+                &old,
+                None
+            )
+            .is_ok()
+        );
     }
 }

@@ -13,7 +13,12 @@ pub(super) enum ScoreError {
     Volume { path: PathBuf, error: NiftiError },
     #[error("{first} and {second} lie on different grids:\n  {first_grid}\n  {second_grid}",
         first = first.display(), second = second.display())]
-    Grids { first: PathBuf, second: PathBuf, first_grid: String, second_grid: String },
+    Grids {
+        first: PathBuf,
+        second: PathBuf,
+        first_grid: String,
+        second_grid: String,
+    },
     #[error("{path} is no mask: {error}", path = path.display())]
     NoMask { path: PathBuf, error: NoLabel },
     #[error("{path} holds the labels {found:?}: which of them are lesion?", path = path.display())]
@@ -23,17 +28,30 @@ pub(super) enum ScoreError {
     #[error("{path} holds values that are not finite, which are neither scores nor brain", path = path.display())]
     ScoreNotFinite { path: PathBuf },
     #[error("{path}: {error}", path = path.display())]
-    Disk { path: PathBuf, error: std::io::Error },
+    Disk {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     #[error("a folder is scored against a folder: {path} is none", path = path.display())]
     NotAFolder { path: PathBuf },
     #[error("no reference has a prediction of the same name: {examples}")]
     NoPairs { examples: String },
     #[error("{reference} belongs by {first_rule} to {first}, and by {second_rule} to {second}",
         reference = reference.display(), first = first.display(), second = second.display())]
-    Ambiguous { reference: PathBuf, first: PathBuf, first_rule: String, second: PathBuf, second_rule: String },
-    #[error("{0:?} is no pattern: expected a path below the folder with {{case}} in it and no other wildcard")]
+    Ambiguous {
+        reference: PathBuf,
+        first: PathBuf,
+        first_rule: String,
+        second: PathBuf,
+        second_rule: String,
+    },
+    #[error(
+        "{0:?} is no pattern: expected a path below the folder with {{case}} in it and no other wildcard"
+    )]
     Pattern(String),
-    #[error("one pattern of --pair names patients and the other does not: {{patient}} stands in both or in none")]
+    #[error(
+        "one pattern of --pair names patients and the other does not: {{patient}} stands in both or in none"
+    )]
     Patients,
     #[error("{failed} of {all} cases could not be scored; each is named above")]
     NotAll { failed: usize, all: usize },
@@ -44,7 +62,10 @@ pub(super) enum ScoreError {
 }
 
 pub(super) fn disk(path: &Path, error: std::io::Error) -> ScoreError {
-    ScoreError::Disk { path: path.to_owned(), error }
+    ScoreError::Disk {
+        path: path.to_owned(),
+        error,
+    }
 }
 
 impl Explain for ScoreError {
@@ -64,7 +85,9 @@ impl Explain for ScoreError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
-            Self::Grids { .. } => "Resample one onto the other's grid first; scoring never resamples.",
+            Self::Grids { .. } => {
+                "Resample one onto the other's grid first; scoring never resamples."
+            }
             Self::LabelsNeeded { .. } => {
                 "Say --labels (and --prediction-labels where they differ). Only a mask of 0 and one other value needs \
                  none."

@@ -37,7 +37,9 @@ impl Measured {
                 match value {
                     Value::Object(inner) => descend(&format!("{prefix}{name}."), inner, flat),
                     Value::Array(_) => {}
-                    Value::Number(number) => flat.push((format!("{prefix}{name}"), number.to_string())),
+                    Value::Number(number) => {
+                        flat.push((format!("{prefix}{name}"), number.to_string()))
+                    }
                     _ => flat.push((format!("{prefix}{name}"), String::new())),
                 }
             }
@@ -49,7 +51,10 @@ impl Measured {
 
     pub(super) fn table(&self) -> String {
         let line = |(name, value): &(String, String)| {
-            format!("{name:44} {}", if value.is_empty() { "undefined" } else { value })
+            format!(
+                "{name:44} {}",
+                if value.is_empty() { "undefined" } else { value }
+            )
         };
         self.flat().iter().map(line).collect::<Vec<_>>().join("\n")
     }
@@ -100,8 +105,17 @@ impl Cut {
     fn new(pair: &Pair) -> Self {
         let dims = pair.grid.dims;
         let window = Window::around(dims, |i| pair.reference[i] | pair.prediction[i] != 0);
-        let window = window.map_or(Window { origin: [0; 3], dims: [0; 3] }, |window| window.grown(1, dims));
-        let (reference, prediction) = (window.cut(&pair.reference, dims), window.cut(&pair.prediction, dims));
+        let window = window.map_or(
+            Window {
+                origin: [0; 3],
+                dims: [0; 3],
+            },
+            |window| window.grown(1, dims),
+        );
+        let (reference, prediction) = (
+            window.cut(&pair.reference, dims),
+            window.cut(&pair.prediction, dims),
+        );
         Self {
             lesions: components(&reference, window.dims, Connectivity::TwentySix),
             predicted: components(&prediction, window.dims, Connectivity::TwentySix),
@@ -114,7 +128,12 @@ impl Cut {
     }
 
     fn distances(&self) -> Option<SurfaceDistances> {
-        SurfaceDistances::between(&self.reference, &self.prediction, self.dims, self.spacing_mm)
+        SurfaceDistances::between(
+            &self.reference,
+            &self.prediction,
+            self.dims,
+            self.spacing_mm,
+        )
     }
 }
 
@@ -129,17 +148,28 @@ fn voxels(counts: &Confusion) -> Value {
 
 fn lesions(cut: &Cut) -> Value {
     let count = |mask: &[u8], connectivity| components(mask, cut.dims, connectivity).count();
-    let counts = compare(&cut.lesions, &cut.reference, &cut.predicted, &cut.prediction, cut.voxel_mm3);
+    let counts = compare(
+        &cut.lesions,
+        &cut.reference,
+        &cut.predicted,
+        &cut.prediction,
+        cut.voxel_mm3,
+    );
     let mut sizes = cut.predicted.sizes.clone();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     let found = cut.lesions.touched(&cut.prediction);
     let large = |hit: bool| {
         let pairs = cut.lesions.sizes.iter().zip(&found);
-        pairs.filter(|&(&size, &found)| found == hit && reaches_limit(size, cut.voxel_mm3)).count()
+        pairs
+            .filter(|&(&size, &found)| found == hit && reaches_limit(size, cut.voxel_mm3))
+            .count()
     };
     let [small, medium, big, biggest] = by_size(&cut.lesions, &cut.prediction, cut.voxel_mm3);
-    let detected =
-        dice_of_detected(&cut.lesions, &cut.predicted, &overlaps(&cut.lesions.labels, &cut.predicted.labels));
+    let detected = dice_of_detected(
+        &cut.lesions,
+        &cut.predicted,
+        &overlaps(&cut.lesions.labels, &cut.predicted.labels),
+    );
     json!({
         "n_cc_gt_6": count(&cut.reference, Connectivity::Six),
         "n_cc_pred_6": count(&cut.prediction, Connectivity::Six),
@@ -161,14 +191,28 @@ fn lesions(cut: &Cut) -> Value {
     })
 }
 
-/// As the challenge's program reports: what is undefined has its value, so that ranks could be taken.
-fn brats(cut: &Cut, counts: &Confusion, distances: Option<&SurfaceDistances>, wanted: &Wanted) -> Value {
-    let lesion_wise =
-        lesion_wise(&cut.reference, &cut.prediction, cut.dims, cut.spacing_mm, &METASTASES, wanted.distances);
+/// As the challenge's program reports: what is undefined has its value, so that ranks could be
+/// taken.
+fn brats(
+    cut: &Cut,
+    counts: &Confusion,
+    distances: Option<&SurfaceDistances>,
+    wanted: &Wanted,
+) -> Value {
+    let lesion_wise = lesion_wise(
+        &cut.reference,
+        &cut.prediction,
+        cut.dims,
+        cut.spacing_mm,
+        &METASTASES,
+        wanted.distances,
+    );
     let nothing = counts.tp + counts.fp + counts.fn_ == 0;
     let whole = |undefined: f64| {
         let measured = distances.map(|between| between.hausdorff(0.95));
-        wanted.distances.then(|| measured.unwrap_or(if nothing { 0.0 } else { undefined }))
+        wanted
+            .distances
+            .then(|| measured.unwrap_or(if nothing { 0.0 } else { undefined }))
     };
     json!({
         "lesionwise_dice": lesion_wise.dice.unwrap_or(1.0),
@@ -200,7 +244,8 @@ fn panoptica(cut: &Cut, counts: &Confusion) -> Value {
     values
 }
 
-/// AUC in the brain and in the whole volume; Youden's threshold in the brain if it is known, else in the whole volume.
+/// AUC in the brain and in the whole volume; Youden's threshold in the brain if it is known, else
+/// in the whole volume.
 fn scores(map: &ScoreMap, reference: &[u8]) -> Value {
     let curve = |wanted: u8| {
         let (mut lesion, mut other) = (Vec::new(), Vec::new());
@@ -213,7 +258,9 @@ fn scores(map: &ScoreMap, reference: &[u8]) -> Value {
     };
     let outside = curve(0);
     let brain = map.brain.as_ref().map(|_| curve(1));
-    let whole = brain.as_ref().map_or(outside.clone(), |brain| brain.merged(&outside));
+    let whole = brain
+        .as_ref()
+        .map_or(outside.clone(), |brain| brain.merged(&outside));
     let youden = brain.as_ref().unwrap_or(&whole).youden().map(|best| {
         json!({
             "J": best.j, "threshold_ge": best.threshold, "tpr": best.tpr, "fpr": best.fpr,
@@ -229,11 +276,20 @@ fn scores(map: &ScoreMap, reference: &[u8]) -> Value {
         values.insert(format!("auc_{}_in_brain", map.name), json!(auc_in_brain));
         values.insert(format!("auc_{}_whole_volume", map.name), json!(whole.auc()));
         if let Some(brain) = &map.brain {
-            let inside = || map.values.iter().zip(brain).filter(|pair| *pair.1 != 0).map(|pair| f64::from(*pair.0));
+            let inside = || {
+                map.values
+                    .iter()
+                    .zip(brain)
+                    .filter(|pair| *pair.1 != 0)
+                    .map(|pair| f64::from(*pair.0))
+            };
             let (mean, deviation) = population(inside).unzip();
             values.insert("brain_voxels".to_owned(), json!(inside().count()));
             let zscore = json!({ "mean": mean, "std_pop": deviation });
-            values.insert("zscore_in_brain".to_owned(), json!({ map.name.as_str(): zscore }));
+            values.insert(
+                "zscore_in_brain".to_owned(),
+                json!({ map.name.as_str(): zscore }),
+            );
         }
     }
     values

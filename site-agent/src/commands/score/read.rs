@@ -28,14 +28,27 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn read(reference: &Path, prediction: &Path, labels: &Labels) -> Result<Self, ScoreError> {
-        if labels.reference.iter().chain(&labels.prediction).any(|&label| label == 0) {
+    pub(super) fn read(
+        reference: &Path,
+        prediction: &Path,
+        labels: &Labels,
+    ) -> Result<Self, ScoreError> {
+        if labels
+            .reference
+            .iter()
+            .chain(&labels.prediction)
+            .any(|&label| label == 0)
+        {
             return Err(ScoreError::BackgroundAsLesion);
         }
         let mut warnings = Vec::new();
         let (reference_mask, source, _) = mask(reference, &labels.reference, &mut warnings)?;
-        let (prediction_mask, predicted, found) = mask(prediction, &labels.prediction, &mut warnings)?;
-        if labels.assumed && !found.is_empty() && !found.iter().any(|label| labels.prediction.contains(label)) {
+        let (prediction_mask, predicted, found) =
+            mask(prediction, &labels.prediction, &mut warnings)?;
+        if labels.assumed
+            && !found.is_empty()
+            && !found.iter().any(|label| labels.prediction.contains(label))
+        {
             // A prediction without lesion is possible; one in another spelling is likelier.
             let (found, wanted) = (listed(&found), listed(&labels.prediction));
             let path = super::files::shown(prediction);
@@ -65,26 +78,51 @@ pub(super) struct ScoreMap {
 }
 
 impl ScoreMap {
-    pub(super) fn read(path: &Path, brain: &[PathBuf], pair: &mut Pair) -> Result<Self, ScoreError> {
+    pub(super) fn read(
+        path: &Path,
+        brain: &[PathBuf],
+        pair: &mut Pair,
+    ) -> Result<Self, ScoreError> {
         let map = finite(path, &mut pair.warnings)?;
         same_grid(&pair.path, &pair.source, path, &map.source)?;
-        let mut inside = vec![0u8; if brain.is_empty() { 0 } else { map.values.len() }];
+        let mut inside = vec![
+            0u8;
+            if brain.is_empty() {
+                0
+            } else {
+                map.values.len()
+            }
+        ];
         for path in brain {
             let part = finite(path, &mut pair.warnings)?;
             same_grid(&pair.path, &pair.source, path, &part.source)?;
-            inside.iter_mut().zip(&part.values).for_each(|(inside, &value)| *inside |= u8::from(value != 0.0));
+            inside
+                .iter_mut()
+                .zip(&part.values)
+                .for_each(|(inside, &value)| *inside |= u8::from(value != 0.0));
         }
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let stem = stem(&file).unwrap_or_default();
         let name = stem.rsplit('_').next().unwrap_or_default().to_owned();
-        Ok(Self { values: map.values, brain: (!brain.is_empty()).then_some(inside), name })
+        Ok(Self {
+            values: map.values,
+            brain: (!brain.is_empty()).then_some(inside),
+            name,
+        })
     }
 }
 
 fn volume(path: &Path, warnings: &mut Vec<String>) -> Result<Volume, ScoreError> {
-    let volume = nifti::read(path).map_err(|error| ScoreError::Volume { path: path.to_owned(), error })?;
-    warnings
-        .extend(volume.warnings.iter().map(|warning| format!("{}: {warning}: {}", path.display(), warning.remedy())));
+    let volume = nifti::read(path).map_err(|error| ScoreError::Volume {
+        path: path.to_owned(),
+        error,
+    })?;
+    warnings.extend(
+        volume
+            .warnings
+            .iter()
+            .map(|warning| format!("{}: {warning}: {}", path.display(), warning.remedy())),
+    );
     Ok(volume)
 }
 
@@ -94,7 +132,9 @@ fn finite(path: &Path, warnings: &mut Vec<String>) -> Result<Volume, ScoreError>
     if volume.values.iter().all(|value| value.is_finite()) {
         Ok(volume)
     } else {
-        Err(ScoreError::ScoreNotFinite { path: path.to_owned() })
+        Err(ScoreError::ScoreNotFinite {
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -103,31 +143,54 @@ fn same_grid(first: &Path, one: &Source, second: &Path, other: &Source) -> Resul
         return Ok(());
     }
     let (first, second) = (first.to_owned(), second.to_owned());
-    Err(ScoreError::Grids { first, second, first_grid: describe(one), second_grid: describe(other) })
+    Err(ScoreError::Grids {
+        first,
+        second,
+        first_grid: describe(one),
+        second_grid: describe(other),
+    })
 }
 
-/// Reads a mask and says which voxels have one of the labels. Without labels the mask may hold only 0 and one other
-/// value: a guess among several would be silently wrong.
-/// Gives the labels that occur, too.
-fn mask(path: &Path, labels: &[u16], warnings: &mut Vec<String>) -> Result<(Vec<u8>, Source, Vec<u16>), ScoreError> {
+/// Reads a mask and says which voxels have one of the labels. Without labels the mask may hold only
+/// 0 and one other value: a guess among several would be silently wrong. Gives the labels that
+/// occur, too.
+fn mask(
+    path: &Path,
+    labels: &[u16],
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<u8>, Source, Vec<u16>), ScoreError> {
     let Volume { values, source, .. } = volume(path, warnings)?;
     let mut lesion = vec![labels.is_empty(); 1 << 16];
     lesion[0] = false;
-    labels.iter().for_each(|&label| lesion[usize::from(label)] = true);
+    labels
+        .iter()
+        .for_each(|&label| lesion[usize::from(label)] = true);
     let mut seen = vec![false; 1 << 16];
     let mut inside = Vec::with_capacity(values.len());
     for &value in &values {
-        let label = label(value).map_err(|error| ScoreError::NoMask { path: path.to_owned(), error })?;
+        let label = label(value).map_err(|error| ScoreError::NoMask {
+            path: path.to_owned(),
+            error,
+        })?;
         seen[usize::from(label)] = true;
         inside.push(u8::from(lesion[usize::from(label)]));
     }
-    let found: Vec<u16> = (1..=u16::MAX).filter(|&label| seen[usize::from(label)]).collect();
+    let found: Vec<u16> = (1..=u16::MAX)
+        .filter(|&label| seen[usize::from(label)])
+        .collect();
     if labels.is_empty() && found.len() > 1 {
-        return Err(ScoreError::LabelsNeeded { path: path.to_owned(), found });
+        return Err(ScoreError::LabelsNeeded {
+            path: path.to_owned(),
+            found,
+        });
     }
     Ok((inside, source, found))
 }
 
 fn listed(labels: &[u16]) -> String {
-    labels.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+    labels
+        .iter()
+        .map(u16::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

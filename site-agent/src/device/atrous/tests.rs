@@ -10,10 +10,18 @@ fn each(geometry: &Geometry, mut visit: impl FnMut(usize, usize, usize)) {
         let at = place * geometry.stride + step * geometry.dilation;
         at.checked_sub(geometry.padding).filter(|&at| at < limit)
     };
-    for (image, output) in (0..batch).flat_map(|image| (0..outputs).map(move |output| (image, output))) {
-        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-            for (channel, tap) in (0..channels).flat_map(|c| (0..side * side).map(move |tap| (c, tap))) {
-                let place = (within(row, tap / side, height), within(column, tap % side, width));
+    for (image, output) in
+        (0..batch).flat_map(|image| (0..outputs).map(move |output| (image, output)))
+    {
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)))
+        {
+            for (channel, tap) in
+                (0..channels).flat_map(|c| (0..side * side).map(move |tap| (c, tap)))
+            {
+                let place = (
+                    within(row, tap / side, height),
+                    within(column, tap % side, width),
+                );
                 let (Some(y), Some(x)) = place else { continue };
                 visit(
                     ((image * rows + row) * columns + column) * outputs + output,
@@ -27,19 +35,37 @@ fn each(geometry: &Geometry, mut visit: impl FnMut(usize, usize, usize)) {
 
 /// Small whole numbers: sums of their products are exact in any order.
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
-    (0..count).map(|at| ((at + seed).wrapping_mul(2_654_435_761) >> 7) as f32 % 7.0 - 3.0).collect()
+    (0..count)
+        .map(|at| ((at + seed).wrapping_mul(2_654_435_761) >> 7) as f32 % 7.0 - 3.0)
+        .collect()
 }
 
 fn geometries() -> impl Strategy<Value = Geometry> {
     let sizes = (1usize..4, 1usize..4, 1usize..12, 1usize..12, 1usize..4);
-    (sizes, prop_oneof![Just(1usize), Just(3), Just(5)], 1usize..4, 1usize..7, 0usize..9).prop_filter_map(
-        "the kernel lies within the padded input",
-        |((batch, channels, height, width, outputs), side, stride, dilation, padding)| {
-            let (input, kernel) = ([batch, height, width, channels], [outputs, channels, side, side]);
-            let span = dilation * (side - 1) + 1;
-            (span <= height.min(width) + 2 * padding).then_some(Geometry { input, kernel, stride, padding, dilation })
-        },
+    (
+        sizes,
+        prop_oneof![Just(1usize), Just(3), Just(5)],
+        1usize..4,
+        1usize..7,
+        0usize..9,
     )
+        .prop_filter_map(
+            "the kernel lies within the padded input",
+            |((batch, channels, height, width, outputs), side, stride, dilation, padding)| {
+                let (input, kernel) = (
+                    [batch, height, width, channels],
+                    [outputs, channels, side, side],
+                );
+                let span = dilation * (side - 1) + 1;
+                (span <= height.min(width) + 2 * padding).then_some(Geometry {
+                    input,
+                    kernel,
+                    stride,
+                    padding,
+                    dilation,
+                })
+            },
+        )
 }
 
 proptest! {
@@ -64,7 +90,13 @@ proptest! {
 
 #[test]
 fn large_maps_go_block_by_block() {
-    let geometry = Geometry { input: [2, 65, 64, 24], kernel: [3, 24, 3, 3], stride: 2, padding: 1, dilation: 1 };
+    let geometry = Geometry {
+        input: [2, 65, 64, 24],
+        kernel: [3, 24, 3, 3],
+        stride: 2,
+        padding: 1,
+        dilation: 1,
+    };
     let group = &geometry.groups()[0];
     assert!(geometry.blocks(group).count() > 1);
     let (input, kernel) = (numbers(2 * 24 * 65 * 64, 4), numbers(3 * 24 * 9, 5));
@@ -75,10 +107,41 @@ fn large_maps_go_block_by_block() {
 
 #[test]
 fn taps_that_see_only_padding_cost_nothing() {
-    let wide = Geometry { input: [1, 8, 8, 4], kernel: [4, 4, 3, 3], stride: 1, padding: 12, dilation: 12 };
-    assert_eq!(wide.groups(), [Group { taps: 4..5, rows: 0..8, columns: 0..8 }]);
-    let some = Geometry { padding: 6, dilation: 6, ..wide };
-    assert_eq!(some.groups().iter().map(Group::places).sum::<usize>(), 64 + 4 * 16 + 4 * 4);
-    let near = Geometry { padding: 1, dilation: 1, ..wide };
-    assert_eq!(near.groups(), [Group { taps: 0..9, rows: 0..8, columns: 0..8 }]);
+    let wide = Geometry {
+        input: [1, 8, 8, 4],
+        kernel: [4, 4, 3, 3],
+        stride: 1,
+        padding: 12,
+        dilation: 12,
+    };
+    assert_eq!(
+        wide.groups(),
+        [Group {
+            taps: 4..5,
+            rows: 0..8,
+            columns: 0..8
+        }]
+    );
+    let some = Geometry {
+        padding: 6,
+        dilation: 6,
+        ..wide
+    };
+    assert_eq!(
+        some.groups().iter().map(Group::places).sum::<usize>(),
+        64 + 4 * 16 + 4 * 4
+    );
+    let near = Geometry {
+        padding: 1,
+        dilation: 1,
+        ..wide
+    };
+    assert_eq!(
+        near.groups(),
+        [Group {
+            taps: 0..9,
+            rows: 0..8,
+            columns: 0..8
+        }]
+    );
 }

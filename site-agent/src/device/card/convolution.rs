@@ -1,7 +1,8 @@
 //! Convolutions and their gradients on a card.
 //!
-//! Matrix units are used where the card has them, plain programs where it has none. The gradient with respect to the
-//! kernel is a product of matrices: what the kernel saw at every place, times what came of it.
+//! Matrix units are used where the card has them, plain programs where it has none. The gradient
+//! with respect to the kernel is a product of matrices: what the kernel saw at every place, times
+//! what came of it.
 
 use super::{element, empty, kernels, sum_rows, threads};
 use crate::device::atrous::Geometry;
@@ -12,8 +13,8 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
 use cubek_convolution::{
-    AcceleratedTileKind, ConvAlgorithm, ConvolutionArgs, ConvolutionInputs, DirectTensors, Strategy, launch_direct,
-    launch_ref,
+    AcceleratedTileKind, ConvAlgorithm, ConvolutionArgs, ConvolutionInputs, DirectTensors,
+    Strategy, launch_direct, launch_ref,
 };
 use cubek_matmul::definition::{MatmulElems, MatmulGlobalElems};
 use cubek_matmul::multi_level;
@@ -29,8 +30,10 @@ const BUSY_CARD: usize = 256;
 const LEAST_SPLIT: usize = 128;
 
 /// How matrix units are used where a card has them: every tile is loaded by all threads together.
-const TILED: Strategy =
-    Strategy::Inferred { algorithm: ConvAlgorithm::SimpleSyncCyclic, tile_kind: AcceleratedTileKind::Cmma };
+const TILED: Strategy = Strategy::Inferred {
+    algorithm: ConvAlgorithm::SimpleSyncCyclic,
+    tile_kind: AcceleratedTileKind::Cmma,
+};
 
 /// See [`crate::device::convolve`].
 pub(super) fn forward(input: CubeTensor, kernel: CubeTensor, geometry: &Geometry) -> CubeTensor {
@@ -43,15 +46,27 @@ pub(super) fn forward(input: CubeTensor, kernel: CubeTensor, geometry: &Geometry
         out: output.clone().binding(),
     };
     if !tiled(inputs, [&input, &kernel, &output], geometry) {
-        direct(&input, &kernel, &output, arguments(geometry.stride, geometry.padding, geometry.dilation));
+        direct(
+            &input,
+            &kernel,
+            &output,
+            arguments(geometry.stride, geometry.padding, geometry.dilation),
+        );
     }
     output
 }
 
 /// The gradient with respect to the input, from that of the output.
-pub(super) fn to_input(gradient: CubeTensor, kernel: CubeTensor, geometry: &Geometry) -> CubeTensor {
+pub(super) fn to_input(
+    gradient: CubeTensor,
+    kernel: CubeTensor,
+    geometry: &Geometry,
+) -> CubeTensor {
     let gradient = unstrided(into_contiguous(gradient), geometry);
-    let geometry = Geometry { stride: 1, ..*geometry };
+    let geometry = Geometry {
+        stride: 1,
+        ..*geometry
+    };
     let output = empty(&gradient, geometry.input, gradient.dtype);
     let turned = channels_last(kernel.clone());
     let inputs = ConvolutionInputs::BackwardData {
@@ -65,8 +80,13 @@ pub(super) fn to_input(gradient: CubeTensor, kernel: CubeTensor, geometry: &Geom
     direct_to_input(gradient, kernel, &geometry)
 }
 
-/// The gradient with respect to the kernel, from that of the output: as many images at once as there is room for.
-pub(super) fn to_kernel(gradient: CubeTensor, input: CubeTensor, geometry: &Geometry) -> CubeTensor {
+/// The gradient with respect to the kernel, from that of the output: as many images at once as
+/// there is room for.
+pub(super) fn to_kernel(
+    gradient: CubeTensor,
+    input: CubeTensor,
+    geometry: &Geometry,
+) -> CubeTensor {
     let [outputs, inputs, side, _] = geometry.kernel;
     let [batch, rows, columns, _] = geometry.output();
     let (gradient, input) = (into_contiguous(gradient), into_contiguous(input));
@@ -75,8 +95,14 @@ pub(super) fn to_kernel(gradient: CubeTensor, input: CubeTensor, geometry: &Geom
     let mut sum: Option<CubeTensor> = None;
     for first in (0..batch).step_by(most) {
         let count = most.min(batch - first);
-        let (gradient, input) = (images(&gradient, first, count), images(&input, first, count));
-        let block = Geometry { input: [count, geometry.input[1], geometry.input[2], inputs], ..*geometry };
+        let (gradient, input) = (
+            images(&gradient, first, count),
+            images(&input, first, count),
+        );
+        let block = Geometry {
+            input: [count, geometry.input[1], geometry.input[2], inputs],
+            ..*geometry
+        };
         let product = block_to_kernel(gradient, input, &block);
         sum = Some(match sum {
             Some(sum) => CubeBackend::float_add(sum, product),
@@ -86,7 +112,11 @@ pub(super) fn to_kernel(gradient: CubeTensor, input: CubeTensor, geometry: &Geom
     let sum = sum.unwrap_or_else(|| empty(&gradient, [1, 1, outputs * length], DType::F32));
     let kernel = CubeBackend::float_reshape(sum, Shape::from([outputs, side, side, inputs]));
     let kernel = CubeBackend::float_permute(kernel, &[0, 3, 1, 2]);
-    if gradient.dtype == DType::F32 { kernel } else { cast(kernel, gradient.dtype) }
+    if gradient.dtype == DType::F32 {
+        kernel
+    } else {
+        cast(kernel, gradient.dtype)
+    }
 }
 
 /// Some images of a batch. The whole batch is not copied.
@@ -96,10 +126,14 @@ fn images(batch: &CubeTensor, first: usize, count: usize) -> CubeTensor {
         return batch.clone();
     }
     let block = [first..first + count, 0..height, 0..width, 0..channels];
-    into_contiguous(CubeBackend::float_slice(batch.clone(), &block.map(Into::into)))
+    into_contiguous(CubeBackend::float_slice(
+        batch.clone(),
+        &block.map(Into::into),
+    ))
 }
 
-/// The gradient with respect to the kernel of one block of images, `[1, 1, outputs * length]` in 32 bits.
+/// The gradient with respect to the kernel of one block of images, `[1, 1, outputs * length]` in 32
+/// bits.
 fn block_to_kernel(gradient: CubeTensor, input: CubeTensor, geometry: &Geometry) -> CubeTensor {
     let [outputs, inputs, side, _] = geometry.kernel;
     let [count, rows, columns, _] = geometry.output();
@@ -119,7 +153,11 @@ fn binding(tensor: &CubeTensor) -> InputBinding {
 }
 
 fn arguments(stride: usize, padding: usize, dilation: usize) -> ConvolutionArgs<2> {
-    ConvolutionArgs { stride: [stride; 2], padding: [padding; 2], dilation: [dilation; 2] }
+    ConvolutionArgs {
+        stride: [stride; 2],
+        padding: [padding; 2],
+        dilation: [dilation; 2],
+    }
 }
 
 /// `[outputs, inputs, side, side]` as `[outputs, side, side, inputs]`.
@@ -128,32 +166,53 @@ fn channels_last(kernel: CubeTensor) -> CubeTensor {
 }
 
 /// Runs a convolution or one of its gradients on matrix units, and says whether the card can.
-fn tiled(inputs: ConvolutionInputs, [left, right, out]: [&CubeTensor; 3], geometry: &Geometry) -> bool {
-    let types =
-        MatmulElems::from_globals(&MatmulGlobalElems { lhs: element(left), rhs: element(right), out: element(out) });
+fn tiled(
+    inputs: ConvolutionInputs,
+    [left, right, out]: [&CubeTensor; 3],
+    geometry: &Geometry,
+) -> bool {
+    let types = MatmulElems::from_globals(&MatmulGlobalElems {
+        lhs: element(left),
+        rhs: element(right),
+        out: element(out),
+    });
     let arguments = arguments(geometry.stride, geometry.padding, geometry.dilation);
     launch_ref::<2>(&TILED, &out.client, inputs, arguments, types).is_ok()
 }
 
 /// A convolution without matrix units, on tensors with their channels last.
-#[expect(clippy::expect_used, reason = "the only thing refused is more than one group, and there is one")]
-fn direct(input: &CubeTensor, kernel: &CubeTensor, output: &CubeTensor, arguments: ConvolutionArgs<2>) {
+#[expect(
+    clippy::expect_used,
+    reason = "the only thing refused is more than one group, and there is one"
+)]
+fn direct(
+    input: &CubeTensor,
+    kernel: &CubeTensor,
+    output: &CubeTensor,
+    arguments: ConvolutionArgs<2>,
+) {
     let tensors = DirectTensors {
         input: input.clone().binding(),
         weight: kernel.clone().binding(),
         bias: None,
         out: output.clone().binding(),
     };
-    launch_direct::<2>(&output.client, tensors, arguments, 1, element(output)).expect("one group is never refused");
+    launch_direct::<2>(&output.client, tensors, arguments, 1, element(output))
+        .expect("one group is never refused");
 }
 
-/// The gradient of a convolution with respect to its output as that of the same convolution with stride 1.
+/// The gradient of a convolution with respect to its output as that of the same convolution with
+/// stride 1.
 fn unstrided(gradient: CubeTensor, geometry: &Geometry) -> CubeTensor {
     if geometry.stride == 1 {
         return gradient;
     }
     let [batch, height, width, channels] = geometry.output();
-    let whole = Geometry { stride: 1, ..*geometry }.output();
+    let whole = Geometry {
+        stride: 1,
+        ..*geometry
+    }
+    .output();
     let output = empty(&gradient, whole, gradient.dtype);
     let (count, cube) = threads(&gradient, batch * whole[1] * whole[2] * channels);
     kernels::spread::launch(
@@ -173,23 +232,35 @@ fn unstrided(gradient: CubeTensor, geometry: &Geometry) -> CubeTensor {
     output
 }
 
-/// The gradient with respect to the input of a convolution with stride 1: the convolution of the output's gradient
-/// with the kernel turned about its centre.
+/// The gradient with respect to the input of a convolution with stride 1: the convolution of the
+/// output's gradient with the kernel turned about its centre.
 fn direct_to_input(gradient: CubeTensor, kernel: CubeTensor, geometry: &Geometry) -> CubeTensor {
     let reach = geometry.dilation * (geometry.kernel[2] - 1);
-    // Where the padding is wider than the kernel's reach, the border of the gradient saw nothing but padding.
+    // Where the padding is wider than the kernel's reach, the border of the gradient saw nothing
+    // but padding.
     let cut = geometry.padding.saturating_sub(reach);
     let [_, height, width, channels] = geometry.output();
-    let seen = [0..geometry.input[0], cut..height - cut, cut..width - cut, 0..channels];
+    let seen = [
+        0..geometry.input[0],
+        cut..height - cut,
+        cut..width - cut,
+        0..channels,
+    ];
     let gradient = into_contiguous(CubeBackend::float_slice(gradient, &seen.map(Into::into)));
     let turned = CubeBackend::float_flip(kernel, &[2, 3]);
     let turned = into_contiguous(CubeBackend::float_permute(turned, &[1, 2, 3, 0]));
     let output = empty(&gradient, geometry.input, gradient.dtype);
-    direct(&gradient, &turned, &output, arguments(1, reach.saturating_sub(geometry.padding), geometry.dilation));
+    direct(
+        &gradient,
+        &turned,
+        &output,
+        arguments(1, reach.saturating_sub(geometry.padding), geometry.dilation),
+    );
     output
 }
 
-/// What the kernel's taps see from every place of the output: `[batch * rows * columns, taps * inputs]`.
+/// What the kernel's taps see from every place of the output: `[batch * rows * columns, taps *
+/// inputs]`.
 fn patches(input: CubeTensor, geometry: &Geometry) -> CubeTensor {
     let [batch, height, width, inputs] = geometry.input;
     let [_, rows, columns, _] = geometry.output();
@@ -220,8 +291,8 @@ fn patches(input: CubeTensor, geometry: &Geometry) -> CubeTensor {
     output
 }
 
-/// The products of matrices, the left ones transposed: `[batch, n, rows]` and `[batch, n, columns]` make
-/// `[batch, rows, columns]`, in 32 bits.
+/// The products of matrices, the left ones transposed: `[batch, n, rows]` and `[batch, n, columns]`
+/// make `[batch, rows, columns]`, in 32 bits.
 fn products(left: &CubeTensor, right: &CubeTensor) -> CubeTensor {
     let [batch, length, rows] = left.shape().dims();
     let [_, _, columns] = right.shape().dims();
@@ -232,11 +303,19 @@ fn products(left: &CubeTensor, right: &CubeTensor) -> CubeTensor {
         out: element(&output),
     });
     let turned = CubeBackend::float_swap_dims(left.clone(), 1, 2);
-    let tiled =
-        cubek_matmul::strategy::Strategy::MultiLevel(multi_level::Strategy::SimpleCyclicCmma(Default::default()));
+    let tiled = cubek_matmul::strategy::Strategy::MultiLevel(
+        multi_level::Strategy::SimpleCyclicCmma(Default::default()),
+    );
     let out = output.clone().binding();
-    if cubek_matmul::launch::launch_ref(&tiled, &output.client, binding(&turned), binding(right), out, &mut types)
-        .is_ok()
+    if cubek_matmul::launch::launch_ref(
+        &tiled,
+        &output.client,
+        binding(&turned),
+        binding(right),
+        out,
+        &mut types,
+    )
+    .is_ok()
     {
         return output;
     }
@@ -256,10 +335,14 @@ fn products(left: &CubeTensor, right: &CubeTensor) -> CubeTensor {
     output
 }
 
-/// In how many parts a product's sums over `rows` are made, so that all of the card has work: a power of two.
+/// In how many parts a product's sums over `rows` are made, so that all of the card has work: a
+/// power of two.
 fn splits(rows: usize, products: usize) -> usize {
     let mut splits = 1;
-    while rows.is_multiple_of(2 * splits) && rows / splits > 2 * LEAST_SPLIT && products * splits < BUSY_CARD {
+    while rows.is_multiple_of(2 * splits)
+        && rows / splits > 2 * LEAST_SPLIT
+        && products * splits < BUSY_CARD
+    {
         splits *= 2;
     }
     splits

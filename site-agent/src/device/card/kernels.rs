@@ -1,11 +1,12 @@
-//! The programs that run on a card, one value a thread, neighbouring threads on neighbouring values.
+//! The programs that run on a card, one value a thread, neighbouring threads on neighbouring
+//! values.
 //!
 //! Values are stored in the tensors' own type and computed with in 32 bits.
 
 use cubecl::prelude::*;
 
-/// Sums over rows, in parts: from `[groups, rows, columns]` to `[groups, parts, columns]`, each part over every
-/// `parts`-th row.
+/// Sums over rows, in parts: from `[groups, rows, columns]` to `[groups, parts, columns]`, each
+/// part over every `parts`-th row.
 #[cube(launch)]
 pub(super) fn sum_rows<I: Float, O: Float>(
     input: &[I],
@@ -30,9 +31,9 @@ pub(super) fn sum_rows<I: Float, O: Float>(
     output[ABSOLUTE_POS] = O::cast_from(sum);
 }
 
-/// Sums of each channel's distances from its first value, and of their squares: from `[rows, channels]` to
-/// `[parts, 2, channels]`. Distances from a value that is about as large as the others lose no digits, as sums of the
-/// values themselves would.
+/// Sums of each channel's distances from its first value, and of their squares: from `[rows,
+/// channels]` to `[parts, 2, channels]`. Distances from a value that is about as large as the
+/// others lose no digits, as sums of the values themselves would.
 #[cube(launch)]
 pub(super) fn sum_moments<I: Float>(
     input: &[I],
@@ -61,7 +62,8 @@ pub(super) fn sum_moments<I: Float>(
     output[(2 * part + 1) * channels + channel] = second;
 }
 
-/// Mean and biased variance of each channel, `[2, channels]`, from the sums of [`sum_moments`], `[2, channels]`.
+/// Mean and biased variance of each channel, `[2, channels]`, from the sums of [`sum_moments`],
+/// `[2, channels]`.
 #[cube(launch)]
 pub(super) fn mean_and_variance<I: Float>(
     input: &[I],
@@ -106,7 +108,13 @@ pub(super) fn normalise<I: Float>(
         terminate!();
     }
     let channel = ABSOLUTE_POS % channels;
-    let normal = normal(f32::cast_from(input[ABSOLUTE_POS]), statistics, channel, channels, epsilon);
+    let normal = normal(
+        f32::cast_from(input[ABSOLUTE_POS]),
+        statistics,
+        channel,
+        channels,
+        epsilon,
+    );
     let value = normal * weight[channel] + bias[channel];
     if comptime!(rectified) {
         // Not `max`, which would make zero of what is not a number.
@@ -119,7 +127,11 @@ pub(super) fn normalise<I: Float>(
 /// The gradient of one value after normalisation, before the rectifier.
 #[cube]
 fn passed(gradient: f32, normal: f32, weight: f32, bias: f32, #[comptime] rectified: bool) -> f32 {
-    if comptime!(rectified) { select(normal * weight + bias > 0.0f32, gradient, 0.0f32) } else { gradient }
+    if comptime!(rectified) {
+        select(normal * weight + bias > 0.0f32, gradient, 0.0f32)
+    } else {
+        gradient
+    }
 }
 
 /// For each channel the sums of the gradients, and of the gradients times the normal values: from
@@ -149,8 +161,20 @@ pub(super) fn sum_gradients<G: Float, I: Float>(
     let mut row = part;
     while row < rows {
         let at = row * channels + channel;
-        let normal = normal(f32::cast_from(input[at]), statistics, channel, channels, epsilon);
-        let gradient = passed(f32::cast_from(gradient[at]), normal, weight[channel], bias[channel], rectified);
+        let normal = normal(
+            f32::cast_from(input[at]),
+            statistics,
+            channel,
+            channels,
+            epsilon,
+        );
+        let gradient = passed(
+            f32::cast_from(gradient[at]),
+            normal,
+            weight[channel],
+            bias[channel],
+            rectified,
+        );
         first += gradient;
         second += gradient * normal;
         row += parts;
@@ -159,7 +183,8 @@ pub(super) fn sum_gradients<G: Float, I: Float>(
     output[(2 * part + 1) * channels + channel] = second;
 }
 
-/// The gradient of batch normalisation with respect to its input, from the sums of [`sum_gradients`], `[2, channels]`.
+/// The gradient of batch normalisation with respect to its input, from the sums of
+/// [`sum_gradients`], `[2, channels]`.
 #[cube(launch)]
 pub(super) fn normalise_back<G: Float, I: Float>(
     gradient: &[G],
@@ -180,8 +205,20 @@ pub(super) fn normalise_back<G: Float, I: Float>(
     }
     let channel = ABSOLUTE_POS % channels;
     let count = f32::cast_from(rows);
-    let normal = normal(f32::cast_from(input[ABSOLUTE_POS]), statistics, channel, channels, epsilon);
-    let gradient = passed(f32::cast_from(gradient[ABSOLUTE_POS]), normal, weight[channel], bias[channel], rectified);
+    let normal = normal(
+        f32::cast_from(input[ABSOLUTE_POS]),
+        statistics,
+        channel,
+        channels,
+        epsilon,
+    );
+    let gradient = passed(
+        f32::cast_from(gradient[ABSOLUTE_POS]),
+        normal,
+        weight[channel],
+        bias[channel],
+        rectified,
+    );
     let centred = gradient - sums[channel] / count - normal * sums[channels + channel] / count;
     let scale = weight[channel] / (statistics[channels + channel] + epsilon).sqrt();
     output[ABSOLUTE_POS] = I::cast_from(scale * centred);
@@ -206,13 +243,14 @@ pub(super) fn multiply<I: Float>(
     let group = ABSOLUTE_POS / columns / outputs;
     let mut sum = 0.0f32;
     for row in 0..rows {
-        sum += matrix[to * rows + row] * f32::cast_from(input[(group * rows + row) * columns + column]);
+        sum += matrix[to * rows + row]
+            * f32::cast_from(input[(group * rows + row) * columns + column]);
     }
     output[ABSOLUTE_POS] = I::cast_from(sum);
 }
 
-/// Products of matrices, the left ones transposed: from `[batch, n, rows]` and `[batch, n, columns]` to
-/// `[batch, rows, columns]`. For cards without matrix units.
+/// Products of matrices, the left ones transposed: from `[batch, n, rows]` and `[batch, n,
+/// columns]` to `[batch, rows, columns]`. For cards without matrix units.
 #[cube(launch)]
 pub(super) fn multiply_turned<L: Float, R: Float>(
     left: &[L],
@@ -237,8 +275,8 @@ pub(super) fn multiply_turned<L: Float, R: Float>(
     output[ABSOLUTE_POS] = sum;
 }
 
-/// Puts zeros between the pixels of a map, and cuts or fills it up at its end:
-/// from `[batch, height, width, channels]` to `[batch, new height, new width, channels]`, `stride` apart.
+/// Puts zeros between the pixels of a map, and cuts or fills it up at its end: from `[batch,
+/// height, width, channels]` to `[batch, new height, new width, channels]`, `stride` apart.
 #[cube(launch)]
 pub(super) fn spread<I: Float>(
     input: &[I],
@@ -266,8 +304,8 @@ pub(super) fn spread<I: Float>(
     }
 }
 
-/// What the taps of a kernel see from each place of the output: from `[batch, height, width, inputs]` to
-/// `[batch, rows, columns, side, side, inputs]`, zero beyond the map.
+/// What the taps of a kernel see from each place of the output: from `[batch, height, width,
+/// inputs]` to `[batch, rows, columns, side, side, inputs]`, zero beyond the map.
 #[cube(launch)]
 pub(super) fn patches<I: Float>(
     input: &[I],
@@ -303,7 +341,12 @@ pub(super) fn patches<I: Float>(
 
 /// The sum of two tensors, and no less than zero.
 #[cube(launch)]
-pub(super) fn join<I: Float>(left: &[I], right: &[I], output: &mut [I], #[define(I)] _type: ElemType) {
+pub(super) fn join<I: Float>(
+    left: &[I],
+    right: &[I],
+    output: &mut [I],
+    #[define(I)] _type: ElemType,
+) {
     if ABSOLUTE_POS >= output.len() {
         terminate!();
     }
@@ -323,12 +366,21 @@ pub(super) fn pass<G: Float, I: Float>(
         terminate!();
     }
     let gradient = f32::cast_from(gradient[ABSOLUTE_POS]);
-    output[ABSOLUTE_POS] = G::cast_from(select(f32::cast_from(joined[ABSOLUTE_POS]) > 0.0f32, gradient, 0.0f32));
+    output[ABSOLUTE_POS] = G::cast_from(select(
+        f32::cast_from(joined[ABSOLUTE_POS]) > 0.0f32,
+        gradient,
+        0.0f32,
+    ));
 }
 
 /// Sums of squares: every `parts`-th value counts to the same part.
 #[cube(launch)]
-pub(super) fn sum_squares<I: Float>(input: &[I], output: &mut [f32], parts: usize, #[define(I)] _type: ElemType) {
+pub(super) fn sum_squares<I: Float>(
+    input: &[I],
+    output: &mut [f32],
+    parts: usize,
+    #[define(I)] _type: ElemType,
+) {
     if ABSOLUTE_POS >= parts {
         terminate!();
     }
@@ -392,7 +444,8 @@ pub(super) fn momentum(
         terminate!();
     }
     let weight = weights[ABSOLUTE_POS];
-    let velocity = velocity[ABSOLUTE_POS] * keep + gradient[ABSOLUTE_POS] * factor + weight * penalty;
+    let velocity =
+        velocity[ABSOLUTE_POS] * keep + gradient[ABSOLUTE_POS] * factor + weight * penalty;
     new_velocity[ABSOLUTE_POS] = velocity;
     new_weights[ABSOLUTE_POS] = weight - rate * velocity;
 }

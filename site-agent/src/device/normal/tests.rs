@@ -7,17 +7,21 @@ const EPSILON: f32 = 1e-3;
 
 fn drawn(count: usize, seed: u64) -> Vec<f32> {
     let mut random = stream(seed, 0, "normal", Purpose::Features);
-    (0..count).map(|_| random.random_range(-2.0..2.0f32)).collect()
+    (0..count)
+        .map(|_| random.random_range(-2.0..2.0f32))
+        .collect()
 }
 
 /// The loss `sum(output * direction)` in 64 bits, from the definition.
 fn loss(input: &[f32], weight: &[f32], bias: &[f32], direction: &[f32], rectified: bool) -> f64 {
     let samples = input.len() / CHANNELS;
-    let of = |channel: usize| (0..samples).map(move |row| f64::from(input[row * CHANNELS + channel]));
+    let of =
+        |channel: usize| (0..samples).map(move |row| f64::from(input[row * CHANNELS + channel]));
     let mut sum = 0.0;
     for channel in 0..CHANNELS {
         let mean = of(channel).sum::<f64>() / samples as f64;
-        let variance = of(channel).map(|value| (value - mean).powi(2)).sum::<f64>() / samples as f64;
+        let variance =
+            of(channel).map(|value| (value - mean).powi(2)).sum::<f64>() / samples as f64;
         for (row, value) in of(channel).enumerate() {
             let normal = (value - mean) / (variance + f64::from(EPSILON)).sqrt();
             let output = normal * f64::from(weight[channel]) + f64::from(bias[channel]);
@@ -35,7 +39,11 @@ fn values_and_gradients_are_the_definition() {
         let (weight, bias) = (drawn(CHANNELS, 3), drawn(CHANNELS, 4));
         let normal = Normal::new(&statistics(&input, CHANNELS), EPSILON);
         let output = normal.forward(&input, &weight, &bias, rectified);
-        let found: f64 = output.iter().zip(&direction).map(|(a, b)| f64::from(a * b)).sum();
+        let found: f64 = output
+            .iter()
+            .zip(&direction)
+            .map(|(a, b)| f64::from(a * b))
+            .sum();
         assert!((found - loss(&input, &weight, &bias, &direction, rectified)).abs() < 1e-4);
 
         let gradients = normal.backward(&input, [&weight, &bias], &direction, rectified);
@@ -47,7 +55,10 @@ fn values_and_gradients_are_the_definition() {
                     loss(&values[0], &values[1], &values[2], &direction, rectified)
                 };
                 let expected = (moved(1e-3) - moved(-1e-3)) / 2e-3;
-                assert!((expected - f64::from(gradient[at])).abs() < 5e-3, "{rectified} {which} {at}");
+                assert!(
+                    (expected - f64::from(gradient[at])).abs() < 5e-3,
+                    "{rectified} {which} {at}"
+                );
             }
         }
     }
@@ -59,7 +70,13 @@ fn statistics_of_many_slabs_are_the_means_of_all() {
     let found = statistics(&input, CHANNELS);
     let samples = (input.len() / CHANNELS) as f64;
     for channel in 0..CHANNELS {
-        let values = || input.iter().skip(channel).step_by(CHANNELS).map(|&value| f64::from(value));
+        let values = || {
+            input
+                .iter()
+                .skip(channel)
+                .step_by(CHANNELS)
+                .map(|&value| f64::from(value))
+        };
         let mean = values().sum::<f64>() / samples;
         let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / samples;
         assert!((f64::from(found[channel]) - mean).abs() < 1e-6);

@@ -2,10 +2,15 @@
 
 use super::*;
 
-/// A header that asks for `side`^2 voxels of one byte, packed with that many zeros, and `more` bytes behind them.
+/// A header that asks for `side`^2 voxels of one byte, packed with that many zeros, and `more`
+/// bytes behind them.
 fn zeros(side: usize, more: usize) -> Vec<u8> {
     let mut head = FILE[..352].to_vec();
-    head[40..48].copy_from_slice(&[3, side as i16, side as i16, 1].map(i16::to_le_bytes).concat());
+    head[40..48].copy_from_slice(
+        &[3, side as i16, side as i16, 1]
+            .map(i16::to_le_bytes)
+            .concat(),
+    );
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut packer, &head).unwrap();
     let block = vec![0; 1 << 20];
@@ -42,10 +47,19 @@ fn junk_after_a_good_stream_is_warned_about_and_before_the_voxels_end_refused() 
     let good = packed(&FILE);
     for junk in [&b"\nEOF\n"[..], b"\0\0\0x", b"PK"] {
         let volume = parse(&[&good, junk].concat()).unwrap();
-        assert_eq!((volume.values, volume.warnings), (vec![3.0; 60], vec![Warning::Junk]));
+        assert_eq!(
+            (volume.values, volume.warnings),
+            (vec![3.0; 60], vec![Warning::Junk])
+        );
     }
     let half = [&packed(&FILE[..380]), &b"\nEOF\n"[..]].concat();
-    assert!(matches!(parse(&half), Err(NiftiError::Truncated { expected: 412, found: 380 })));
+    assert!(matches!(
+        parse(&half),
+        Err(NiftiError::Truncated {
+            expected: 412,
+            found: 380
+        })
+    ));
     // Another member begins and is cut.
     let cut = [&good[..], &packed(b"more")[..12]].concat();
     assert!(matches!(parse(&cut), Err(NiftiError::Unfinished)));
@@ -59,9 +73,15 @@ fn a_wrong_checksum_is_found_however_much_follows_the_voxels() {
         let checksum = file.len() - 8;
         file[checksum] ^= 1;
         let refused = parse(&file).unwrap_err();
-        assert!(matches!(refused, NiftiError::Damaged(_)), "{more}: {refused}");
+        assert!(
+            matches!(refused, NiftiError::Damaged(_)),
+            "{more}: {refused}"
+        );
     }
-    assert!(matches!(parse(&zeros(16, (1 << 30) + 1)), Err(NiftiError::Tail(_))));
+    assert!(matches!(
+        parse(&zeros(16, (1 << 30) + 1)),
+        Err(NiftiError::Tail(_))
+    ));
 }
 
 #[test]
@@ -71,11 +91,21 @@ fn what_follows_the_voxels_of_a_plain_file_is_neither_read_nor_hashed() {
     std::fs::write(&path, &*FILE).unwrap();
     let (plain, short) = (read(&path).unwrap(), hash(&path).unwrap());
     // Sparse: three gigabytes of nothing.
-    std::fs::File::options().write(true).open(&path).unwrap().set_len(3 << 30).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(3 << 30)
+        .unwrap();
     let (once, long) = (read(&path).unwrap(), hash(&path).unwrap());
     assert_eq!(once, plain);
     assert_ne!(short, long, "a byte more may decide where the voxels begin");
-    std::fs::File::options().write(true).open(&path).unwrap().set_len(2 << 30).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(2 << 30)
+        .unwrap();
     assert_eq!(hash(&path).unwrap(), long);
     let mut other = FILE.clone();
     other[400] = 9;
@@ -87,7 +117,10 @@ fn what_follows_the_voxels_of_a_plain_file_is_neither_read_nor_hashed() {
 fn a_folder_or_a_missing_file_is_an_error_of_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(read(folder.path()), Err(NiftiError::Io(_))));
-    assert!(matches!(hash(&folder.path().join("none")), Err(NiftiError::Io(_))));
+    assert!(matches!(
+        hash(&folder.path().join("none")),
+        Err(NiftiError::Io(_))
+    ));
 }
 
 proptest! {

@@ -1,0 +1,106 @@
+//! `state.json`: the checkpoint that a restart needs behind their checksum, so that a torn file is
+//! noticed; and a look at them by somebody who does not hold the folder.
+
+use super::atomic::{self, AtomicFile};
+use super::{StoreError, json};
+use protocol::coordinator::Checkpoint;
+use protocol::settings::Federation;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The file.
+pub(super) const STATE: &str = "state.json";
+/// The one before.
+pub(super) const PREVIOUS: &str = "state.previous.json";
+
+const PREFIX: &str = "{\"blake3\":\"";
+const SEPARATOR: &str = "\",\"snapshot\":";
+
+/// Writes the checkpoint, and keeps those before as `state.previous.json`.
+pub(super) fn write(root: &Path, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+    let path = root.join(STATE);
+    let file = seal(&path, checkpoint)?;
+    // The two never share their content on the disk: what damages the one leaves the other.
+    let previous = root.join(PREVIOUS);
+    let before = path
+        .exists()
+        .then(|| atomic::hold(&path, &previous))
+        .transpose()?;
+    file.commit()?;
+    before.map_or(Ok(()), |before| atomic::rename(&before, &previous))
+}
+
+/// Reads the checkpoint; `None` before there are any.
+pub(super) fn read(root: &Path) -> Result<Option<Checkpoint>, StoreError> {
+    unseal(&root.join(STATE))
+}
+
+/// Whether there are signs of a run that had begun. Facts are kept before the first site is asked
+/// for anything.
+pub(super) fn had_rounds(root: &Path) -> bool {
+    let signs = [
+        root.join(PREVIOUS),
+        root.join("records"),
+        root.join("federation").join("round-0001"),
+    ];
+    signs.iter().any(|sign| sign.exists())
+}
+
+/// A file that holds `value` behind its checksum, on its way.
+pub(super) fn seal(path: &Path, value: &impl serde::Serialize) -> Result<AtomicFile, StoreError> {
+    let body = json(value, path)?;
+    let mut file = AtomicFile::create(path)?;
+    file.write(format!("{PREFIX}{}{SEPARATOR}", blake3_hex(&body)).as_bytes())?;
+    file.write(&body)?;
+    file.write(b"}")?;
+    Ok(file)
+}
+
+/// What [`seal`] wrote; `None` where there is no file.
+pub(super) fn unseal<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    };
+    let damaged = |reason: &str| StoreError::Damaged {
+        path: path.into(),
+        reason: reason.into(),
+    };
+    let rest = text
+        .strip_prefix(PREFIX.as_bytes())
+        .ok_or_else(|| damaged("it does not begin as it should"))?;
+    let (sum, rest) = rest
+        .split_at_checked(64)
+        .ok_or_else(|| damaged("it is cut off"))?;
+    let body = rest
+        .strip_prefix(SEPARATOR.as_bytes())
+        .and_then(|rest| rest.strip_suffix(b"}"));
+    let body = body.filter(|body| blake3_hex(body).as_bytes() == sum);
+    let body = body.ok_or_else(|| damaged("its checksum does not fit its content"))?;
+    // It is what was written, so somebody else wrote it.
+    let foreign = |error: serde_json::Error| StoreError::Release {
+        path: path.into(),
+        reason: error.to_string(),
+    };
+    serde_json::from_slice(body).map(Some).map_err(foreign)
+}
+
+/// The settings and the checkpoint of a folder, held by somebody or not.
+///
+/// # Errors
+/// When there is no run in it, or a damaged one.
+pub fn peek(root: &Path) -> Result<(Federation, Option<Checkpoint>), StoreError> {
+    let path = root.join("settings.json");
+    let text = fs::read(&path).map_err(StoreError::io("read", &path))?;
+    let damaged = |error: serde_json::Error| StoreError::Damaged {
+        path: path.clone(),
+        reason: error.to_string(),
+    };
+    Ok((serde_json::from_slice(&text).map_err(damaged)?, read(root)?))
+}
+
+fn blake3_hex(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}

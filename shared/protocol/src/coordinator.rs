@@ -1,0 +1,521 @@
+//! The coordinator's state machine, without IO: events and the time go in, effects come out in
+//! order.
+//!
+//! A federation is a script that stands in the [`Checkpoint`], the facts that survive a restart:
+//! rounds of training with every accepted update, aggregation and validation, then the scores of
+//! the best model. What a phase knows beyond that lives in memory and can be asked for again. The
+//! shell obeys the effects in their order; [`Effect::Persist`] comes before any message that builds
+//! on it.
+//!
+//! Nothing is counted twice: a task is named by what it does, so a repeated or late message finds
+//! its task open, or finds nothing. A site that vanishes keeps its task until nothing of it moved
+//! for `patience_s`; when it comes back it is asked again and sends what it has finished meanwhile.
+//! Coming back is no progress: one that begins again and again and never gets further is given up
+//! (`task_table`).
+//!
+//! Bad models: an update far beyond the others' is refused (`outliers`), and a model that no site
+//! can work with gives its place to the last one that some site could (`training_run::sound`).
+//!
+//! Slow sites: a deadline makes those that still train send what they have (`task_table`), and with
+//! a buffer no round waits for anybody (`training_run::buffered`; its durable facts in `buffer`).
+//!
+//! The operator's part, pausing, dropping a site and draining, stands in `control`.
+
+mod buffer;
+mod checkpoint;
+mod control;
+mod event;
+mod outliers;
+mod roster;
+mod scores;
+mod task_table;
+mod training_run;
+
+use crate::message::{CoordinatorMessage, MAX_MODELS, RunId, SiteMessage, TaskId, TaskKind};
+use crate::notification::Notification;
+use crate::outcome::Outcome;
+use crate::parameters::ParametersId;
+use crate::settings::Federation;
+pub use buffer::{Asked, Buffer, Missing};
+pub use checkpoint::{Best, Checkpoint, OpenRound, RunProgress, Speed, Totals, UsableModel};
+use control::Dispatch;
+pub use event::{AcceptedUpdate, Contribution, Effect, Event, ModelRef};
+use metrics::sequence::MAX_SEQUENCES;
+use roster::Roster;
+use std::time::Duration;
+use task_table::TaskTable;
+use training_run::TrainingRun;
+
+/// What a federation is to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The settings.
+    pub federation: Federation,
+    /// Also train each site alone, for the same rounds, and score the consensus of what they learn.
+    pub with_local: bool,
+    /// The initial model.
+    pub initial: ParametersId,
+    /// Bytes of one model.
+    pub model_bytes: u64,
+    /// Bytes of one update.
+    pub update_bytes: u64,
+}
+
+/// How often one case is scored at most: once with each subset of its sequences.
+const MOST_SCORES: u32 = (1 << MAX_SEQUENCES) - 1;
+
+/// What every training_run shares.
+#[derive(Debug)]
+struct SharedState {
+    plan: Plan,
+    roster: Roster,
+    task_table: TaskTable,
+    dispatch: Dispatch,
+}
+
+impl SharedState {
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(u64::from(self.plan.federation.sites.patience_s))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Gathering,
+    Working,
+    Over,
+    Stopped,
+}
+
+/// The coordinator's state machine. Time is the duration since any fixed moment, the same in every
+/// call.
+#[derive(Debug)]
+pub struct StateMachine {
+    shared: SharedState,
+    training_runs: Vec<TrainingRun>,
+    stage: Stage,
+    began: Duration,
+}
+
+impl StateMachine {
+    /// A federation that begins, or goes on from a checkpoint of the same settings.
+    #[must_use]
+    pub fn new(plan: Plan, checkpoint: Option<Checkpoint>, now: Duration) -> Self {
+        let checkpoint = checkpoint.unwrap_or_default();
+        let roster = Roster::new(&plan.federation, &checkpoint, now);
+        let dispatch = if checkpoint.paused {
+            Dispatch::Paused { since: now }
+        } else {
+            Dispatch::Running
+        };
+        let mut training_runs: Vec<TrainingRun> = checkpoint
+            .runs
+            .into_iter()
+            .enumerate()
+            .map(|(id, run)| TrainingRun::resumed(RunId(id as u16), run))
+            .collect();
+        if training_runs.is_empty() {
+            training_runs.push(TrainingRun::new(RunId(0), "federation".into(), Vec::new()));
+        }
+        let task_table = TaskTable::new(
+            plan.federation.sites.concurrent,
+            plan.model_bytes,
+            plan.update_bytes,
+        );
+        let shared = SharedState {
+            plan,
+            roster,
+            task_table,
+            dispatch,
+        };
+        Self {
+            shared,
+            training_runs,
+            stage: Stage::Gathering,
+            began: now,
+        }
+    }
+
+    /// Takes an event and says what to do about it.
+    pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.take(event, now, &mut out);
+        if self.stage == Stage::Gathering && !self.shared.is_held() {
+            self.gather(now, &mut out);
+        }
+        if self.stage == Stage::Working {
+            self.expire(now, &mut out);
+            self.work(now, &mut out);
+            if !self.shared.is_held() {
+                self.shared
+                    .task_table
+                    .fill(&mut self.shared.roster, now, &mut out);
+                if let Some(deadline) = self.shared.plan.federation.sites.deadline_s {
+                    self.shared.task_table.conclude(
+                        Duration::from_secs(deadline.into()),
+                        now,
+                        &mut out,
+                    );
+                }
+            }
+        }
+        out
+    }
+
+    /// What the federation came to, with the last round of each training_run alone:
+    /// [`Effect::Record`] gave those before.
+    #[must_use]
+    pub fn outcome(&self, now: Duration) -> Outcome {
+        let runs = self
+            .training_runs
+            .iter()
+            .map(|training_run| &training_run.progress.outcome);
+        Outcome {
+            federation: self.shared.plan.federation.clone(),
+            sites: self.shared.roster.records(),
+            runs: runs
+                .filter(|run| !run.rounds.is_empty() || !run.scores.is_empty())
+                .cloned()
+                .collect(),
+            seconds: now.saturating_sub(self.began).as_secs_f64(),
+        }
+    }
+
+    /// The facts that a restart needs.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            sites: self.shared.roster.records(),
+            runs: self
+                .training_runs
+                .iter()
+                .map(|training_run| training_run.progress.clone())
+                .collect(),
+            dropped: self.shared.roster.dropped(),
+            paused: self.shared.dispatch.is_paused(),
+        }
+    }
+
+    /// Whether a site's checked update is, or may yet become, part of a model that is not made.
+    #[must_use]
+    pub fn counts_on(&self, site: &str, task: TaskId) -> bool {
+        let training_run = self.training_runs.get(usize::from(task.run.0));
+        training_run.is_some_and(|training_run| training_run.counts_on(site, task))
+            || self.shared.task_table.tasks(site).contains(&task)
+    }
+
+    /// A training_run's name: `federation`, `alone:SITE` or `consensus`.
+    #[must_use]
+    pub fn run_name(&self, run: RunId) -> &str {
+        self.training_runs
+            .get(usize::from(run.0))
+            .map_or("", |training_run| {
+                training_run.progress.outcome.name.as_str()
+            })
+    }
+
+    fn take(&mut self, event: Event, now: Duration, out: &mut Vec<Effect>) {
+        let SharedState {
+            roster,
+            task_table,
+            plan,
+            ..
+        } = &mut self.shared;
+        match event {
+            Event::Connected {
+                site,
+                connection,
+                hello,
+            } => {
+                let welcomed =
+                    roster.connect(&site, connection, &hello, &plan.federation, now, out);
+                if welcomed && self.stage == Stage::Over {
+                    out.push(farewell(&site));
+                }
+            }
+            Event::Message {
+                site,
+                connection,
+                message,
+            } => {
+                if roster.hears(&site, connection) {
+                    self.message(&site, message, now, out);
+                }
+            }
+            Event::Received { site, header, file } => {
+                task_table.received(&site, header, file, now, out)
+            }
+            Event::Stored { site, task, result } => {
+                if let Some(answer) = task_table.stored(&site, task, result) {
+                    self.answer(&site, task, answer, out);
+                }
+            }
+            Event::Disconnected {
+                site,
+                connection,
+                reason,
+            } => roster.disconnect(&site, connection, reason, now, out),
+            Event::Aggregated {
+                run,
+                round,
+                parameters,
+            } => {
+                let training_run = self.training_runs.get_mut(usize::from(run.0));
+                if let Some(news) = training_run
+                    .and_then(|training_run| training_run.aggregated(round, parameters, now, out))
+                {
+                    out.push(Effect::Persist(Box::new(self.checkpoint())));
+                    out.push(Effect::Report(news));
+                }
+            }
+            Event::Restored { run, round } => {
+                let training_run = self.training_runs.get_mut(usize::from(run.0));
+                if let Some(news) =
+                    training_run.and_then(|training_run| training_run.restored(round))
+                {
+                    out.push(Effect::Persist(Box::new(self.checkpoint())));
+                    out.push(Effect::Report(news));
+                }
+            }
+            Event::Pause => self.pause(now, out),
+            Event::Resume => self.resume(now, out),
+            Event::Drop { site } => self.dismiss(&site, now, out),
+            Event::Drain => self.drain(out),
+            Event::Tick => {}
+        }
+    }
+
+    fn message(&mut self, site: &str, message: SiteMessage, now: Duration, out: &mut Vec<Effect>) {
+        let SharedState {
+            roster,
+            task_table,
+            plan,
+            ..
+        } = &mut self.shared;
+        let settings = &plan.federation;
+        if !matches!(
+            message,
+            SiteMessage::Hello(_) | SiteMessage::Preparing { .. } | SiteMessage::Ready(_)
+        ) {
+            roster.hear(site);
+        }
+        let answered = match message {
+            // The transport keeps the first words to itself; a second hello says nothing new.
+            SiteMessage::Hello(_) => None,
+            SiteMessage::Preparing { done, total } => {
+                roster.preparing(site, done, total, now);
+                out.push(Effect::Report(Notification::Preparing {
+                    site: site.into(),
+                    done,
+                    total,
+                }));
+                None
+            }
+            SiteMessage::Ready(inventory) => {
+                if roster.ready(site, inventory, settings, now, out) {
+                    task_table.ask_again(site, now);
+                }
+                None
+            }
+            SiteMessage::Progress(progress) => {
+                let most = match progress.task.kind {
+                    TaskKind::Train => roster.most_steps(site, &settings.training),
+                    TaskKind::Evaluate(_) => roster
+                        .cases(site, progress.task.kind)
+                        .saturating_mul(MOST_SCORES),
+                };
+                if task_table.progress(site, progress, most, now) {
+                    out.push(Effect::Report(Notification::Progress {
+                        site: site.into(),
+                        progress,
+                    }));
+                }
+                None
+            }
+            SiteMessage::Trained(trained) => {
+                let most = (
+                    settings.training.batch,
+                    roster.most_steps(site, &settings.training),
+                );
+                task_table
+                    .trained(site, trained, most, now)
+                    .map(|answer| (trained.task, answer))
+            }
+            SiteMessage::Scored { task, score } => {
+                let most = roster.cases(site, task.kind);
+                task_table
+                    .scored(site, task, score, most, now)
+                    .map(|answer| (task, answer))
+            }
+            SiteMessage::SubsetScored { task, score } => {
+                let most = roster.cases(site, task.kind);
+                task_table
+                    .subset_scored(site, task, score, most, now)
+                    .map(|answer| (task, answer))
+            }
+            SiteMessage::Overlay { task, overlay } => {
+                task_table.overlay_drawn(site, task, overlay);
+                None
+            }
+            SiteMessage::Evaluated { task, cases } => task_table
+                .evaluated(site, task, cases)
+                .map(|answer| (task, answer)),
+            SiteMessage::Failed { task, reason } => task_table
+                .failed(site, task, reason)
+                .map(|answer| (task, answer)),
+        };
+        if let Some((task, answer)) = answered {
+            self.answer(site, task, answer, out);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        site: &str,
+        task: TaskId,
+        answer: task_table::TaskResult,
+        out: &mut Vec<Effect>,
+    ) {
+        let news = match &answer {
+            task_table::TaskResult::Update(trained, _) => Some(Notification::Accepted {
+                site: site.into(),
+                trained: *trained,
+            }),
+            task_table::TaskResult::Failed(reason) | task_table::TaskResult::Nothing(reason) => {
+                Some(Notification::Failed {
+                    site: site.into(),
+                    reason: reason.clone(),
+                })
+            }
+            task_table::TaskResult::Scores(_) => None,
+        };
+        let training_run = self.training_runs.get_mut(usize::from(task.run.0));
+        if training_run.is_some_and(|training_run| training_run.answered(site, task, answer)) {
+            out.push(Effect::Persist(Box::new(self.checkpoint())));
+        }
+        out.extend(news.map(Effect::Report));
+    }
+
+    /// Begins when everybody expected is there, or when nobody new has come for a while and there
+    /// are enough.
+    fn gather(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        let minimum = self.shared.plan.federation.sites.minimum;
+        let waiting = self.shared.roster.awaited();
+        let quiet = self.shared.roster.silence(now) > self.shared.timeout();
+        let enough = self.shared.roster.present_trainers() >= minimum;
+        let local = self.shared.plan.with_local && self.training_runs.len() == 1;
+        let finished = !local && self.training_runs.iter().all(TrainingRun::is_done);
+        // With too few left of those who were not dropped nobody is waited for: what can be done
+        // without is done, and the next round says what is missing.
+        let too_few_left = waiting.is_empty() && quiet && !self.shared.roster.dropped().is_empty();
+        if finished {
+            self.stage = Stage::Working;
+        } else if too_few_left || enough && (waiting.is_empty() || quiet) {
+            for site in waiting {
+                self.shared.roster.give_up(&site);
+                let reason = "was expected and did not get ready".to_string();
+                out.push(Effect::Report(Notification::Failed { site, reason }));
+            }
+            self.stage = Stage::Working;
+            out.push(Effect::Persist(Box::new(self.checkpoint())));
+        }
+    }
+
+    fn expire(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        let timeout = self.shared.timeout();
+        for (site, task) in self.shared.expired(now) {
+            self.shared.roster.give_up(&site);
+            let reason = self.shared.task_table.lateness(&site, task, timeout);
+            if let Some(answer) = self.shared.task_table.give_up(&site, task, reason) {
+                self.answer(&site, task, answer, out);
+            }
+        }
+    }
+
+    /// Lets every training_run whose phase is over go on. The federation comes first; the sites'
+    /// own runs follow side by side, because each of them keeps one site busy only.
+    fn work(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        loop {
+            let federation_done = self.training_runs.first().is_some_and(TrainingRun::is_done);
+            if federation_done && self.shared.plan.with_local && self.training_runs.len() == 1 {
+                self.add_local();
+            }
+            let active = if federation_done {
+                self.training_runs.len()
+            } else {
+                1
+            };
+            let mut persist = false;
+            let consensus_models = self.consensus_models();
+            for training_run in &mut self.training_runs[..active] {
+                if training_run.is_consensus() {
+                    let Some(consensus_models) = &consensus_models else {
+                        continue;
+                    };
+                    training_run.consensus_models.clone_from(consensus_models);
+                }
+                match training_run.advance(&mut self.shared, now, out) {
+                    Ok(durable) => persist |= durable,
+                    Err(reason) => {
+                        self.stage = Stage::Stopped;
+                        out.push(Effect::Persist(Box::new(self.checkpoint())));
+                        out.push(Effect::Stop { reason });
+                        return;
+                    }
+                }
+            }
+            if !persist {
+                break;
+            }
+            out.push(Effect::Persist(Box::new(self.checkpoint())));
+        }
+        if self.training_runs.iter().all(TrainingRun::is_done) {
+            self.stage = Stage::Over;
+            out.push(Effect::Report(Notification::Finished));
+            out.extend(self.shared.roster.connected().map(farewell));
+            out.push(Effect::Finish);
+        }
+    }
+
+    fn add_local(&mut self) {
+        let trainers = self.shared.roster.trainers();
+        for site in &trainers {
+            let id = RunId(self.training_runs.len() as u16);
+            self.training_runs.push(TrainingRun::new(
+                id,
+                format!("alone:{site}"),
+                vec![site.clone()],
+            ));
+        }
+        if (2..=MAX_MODELS).contains(&trainers.len()) {
+            self.training_runs.push(TrainingRun::consensus(
+                RunId(self.training_runs.len() as u16),
+                trainers,
+            ));
+        }
+    }
+
+    /// What each site learnt alone, once all of them have.
+    fn consensus_models(&self) -> Option<Vec<ModelRef>> {
+        let alone = self
+            .training_runs
+            .iter()
+            .skip(1)
+            .filter(|training_run| !training_run.is_consensus());
+        alone
+            .clone()
+            .all(TrainingRun::is_done)
+            .then(|| alone.filter_map(TrainingRun::best).collect())
+    }
+}
+
+fn farewell(site: &str) -> Effect {
+    let summary = "the federation is finished".into();
+    Effect::Send {
+        site: site.into(),
+        message: CoordinatorMessage::Finished { summary },
+    }
+}
+
+#[cfg(test)]
+mod tests;

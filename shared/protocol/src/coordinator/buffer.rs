@@ -1,0 +1,337 @@
+//! The durable facts of buffered asynchronous rounds: who trains from which model, and which
+//! updates wait to be counted.
+//!
+//! The model that round `r` made is version `r`; the initial one is version 0. A training from
+//! version `b` has the task of round `b + 1`, and a site gives at most one update from a version:
+//! so no two updates share a task, or a file.
+
+use super::outliers::outliers;
+use super::task_table::TaskResult;
+use crate::message::{RunId, TaskId, TaskKind, Trained};
+use crate::parameters::ParametersId;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is between two versions of a model. A restart goes on within it.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Sites that were asked to train and have not answered, by name.
+    pub asked: BTreeMap<String, Asked>,
+    /// Accepted updates that no version counts yet, with their sites, in the order of acceptance;
+    /// each is stored.
+    pub updates: Vec<(String, Trained)>,
+    /// How far each of them went from its model, by site and that model's version.
+    #[serde(default)]
+    pub distances: BTreeMap<String, BTreeMap<u32, f64>>,
+    /// Sites whose training from the newest version ended badly, or whose update was refused; they
+    /// are missing as well.
+    #[serde(default)]
+    pub failed: BTreeSet<String>,
+    /// The newest version that each site gave an update from.
+    pub answered: BTreeMap<String, u32>,
+    /// Sites that gave nothing, as far as no version's record says so yet.
+    pub missing: Vec<Missing>,
+    /// The newest version, and older ones that somebody still started from.
+    pub models: BTreeMap<u32, ParametersId>,
+}
+
+/// What a site was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The version to start from.
+    pub base: u32,
+    /// The most steps to do, where its speed says so.
+    pub steps: Option<u32>,
+}
+
+/// A site that gave nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The site.
+    pub site: String,
+    /// The version that it started from.
+    pub base: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// The training from a version.
+pub(super) fn task(run: RunId, base: u32) -> TaskId {
+    TaskId {
+        run,
+        round: base + 1,
+        kind: TaskKind::Train,
+        pass: 0,
+    }
+}
+
+/// The version that a training starts from.
+pub(super) fn base(trained: &Trained) -> u32 {
+    trained.task.round.saturating_sub(1)
+}
+
+impl Buffer {
+    /// The oldest version that somebody trains from, or whose updates wait; `newest` where there is
+    /// none.
+    #[must_use]
+    pub fn oldest(&self, newest: u32) -> u32 {
+        self.bases().min().unwrap_or(newest).min(newest)
+    }
+
+    fn bases(&self) -> impl Iterator<Item = u32> {
+        let asked = self.asked.values().map(|asked| asked.base);
+        asked.chain(self.updates.iter().map(|(_, trained)| base(trained)))
+    }
+
+    /// Keeps the models that are still started from, and the newest.
+    pub(super) fn forget_models(&mut self, newest: u32) {
+        let used: BTreeSet<u32> = self.bases().chain([newest]).collect();
+        self.models.retain(|version, _| used.contains(version));
+    }
+
+    /// A training ended. Returns whether somebody was asked for it: then there are facts to keep.
+    pub(super) fn settle(&mut self, site: &str, task: TaskId, answer: TaskResult) -> bool {
+        let Some(asked) = self
+            .asked
+            .get(site)
+            .copied()
+            .filter(|asked| asked.base + 1 == task.round)
+        else {
+            return false;
+        };
+        self.asked.remove(site);
+        match answer {
+            TaskResult::Update(trained, distance) => {
+                self.answered.insert(site.into(), asked.base);
+                self.updates.push((site.into(), trained));
+                self.distances
+                    .entry(site.into())
+                    .or_default()
+                    .insert(asked.base, distance);
+            }
+            TaskResult::Failed(reason) => {
+                self.failed.insert(site.into());
+                self.missing.push(Missing {
+                    site: site.into(),
+                    base: asked.base,
+                    reason,
+                });
+            }
+            TaskResult::Nothing(reason) => self.missing.push(Missing {
+                site: site.into(),
+                base: asked.base,
+                reason,
+            }),
+            TaskResult::Scores(_) => {}
+        }
+        true
+    }
+
+    /// Whether a site is free, and has neither given an update from this version nor failed to.
+    pub(super) fn may_ask(&self, site: &str, version: u32) -> bool {
+        let failed = self
+            .missing
+            .iter()
+            .any(|missing| missing.site == site && missing.base == version);
+        let answered = self
+            .answered
+            .get(site)
+            .is_some_and(|answered| *answered >= version);
+        !self.asked.contains_key(site) && !answered && !failed
+    }
+
+    /// How many of the updates make a version: the first `size`, or more until they are of
+    /// `minimum` sites; `None` while there are fewer. The same after a restart, because the order
+    /// of acceptance is kept.
+    pub(super) fn whole(&self, size: usize, minimum: usize) -> Option<usize> {
+        let mut sites = BTreeSet::new();
+        let enough = |(index, (site, _)): (usize, &(String, Trained))| {
+            sites.insert(site.clone());
+            index + 1 >= size && sites.len() >= minimum
+        };
+        self.updates
+            .iter()
+            .enumerate()
+            .position(enough)
+            .map(|index| index + 1)
+    }
+
+    /// How many sites' updates wait.
+    pub(super) fn sites(&self) -> usize {
+        self.updates
+            .iter()
+            .map(|(site, _)| site)
+            .collect::<BTreeSet<_>>()
+            .len()
+    }
+
+    /// Refuses those of the first `count` updates that went much further than the others. Gives
+    /// sites and reasons.
+    pub(super) fn refuse_outliers(&mut self, count: usize) -> Vec<(String, String)> {
+        let mut distances = Vec::new();
+        for (site, trained) in &self.updates[..count] {
+            distances.push(self.distance(site, base(trained)));
+        }
+        let mut refused = Vec::new();
+        for (index, reason) in outliers(&distances).into_iter().rev() {
+            let (site, trained) = self.updates.remove(index);
+            self.missing.push(Missing {
+                site: site.clone(),
+                base: base(&trained),
+                reason: reason.clone(),
+            });
+            refused.push((site, reason));
+        }
+        self.forget_distances();
+        refused
+    }
+
+    fn distance(&self, site: &str, base: u32) -> Option<f64> {
+        self.distances.get(site)?.get(&base).copied()
+    }
+
+    /// Keeps the distances of the updates that are there.
+    fn forget_distances(&mut self) {
+        let mut kept: BTreeMap<String, BTreeMap<u32, f64>> = BTreeMap::new();
+        for (site, trained) in &self.updates {
+            let base = base(trained);
+            if let Some(distance) = self.distance(site, base) {
+                kept.entry(site.clone()).or_default().insert(base, distance);
+            }
+        }
+        self.distances = kept;
+    }
+
+    /// A version was made of the first `counted` updates, and its record names the first `missing`
+    /// failures.
+    pub(super) fn counted(&mut self, counted: usize, missing: usize) {
+        self.failed.clear();
+        self.updates.drain(..counted.min(self.updates.len()));
+        self.forget_distances();
+        self.missing.drain(..missing.min(self.missing.len()));
+    }
+
+    /// Takes out updates that `lost` says are gone. Whoever gave nothing newer is asked for another
+    /// one.
+    pub fn forget_updates(&mut self, mut lost: impl FnMut(&str, &Trained) -> bool) {
+        let answered = &mut self.answered;
+        self.updates.retain(|(site, trained)| {
+            let gone = lost(site, trained);
+            if gone && answered.get(site) == Some(&base(trained)) {
+                answered.remove(site);
+            }
+            !gone
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics::sequence::SequenceSet;
+
+    fn update(from: u32) -> TaskResult {
+        let trained = Trained {
+            task: task(RunId(0), from),
+            parameters: ParametersId([1; 32]),
+            slices: 8,
+            steps: 1,
+            asked_steps: 1,
+            mean_loss: 1.0,
+            last_loss: 1.0,
+            seconds: 1.0,
+            sequences: SequenceSet::full(1),
+            compute: crate::settings::Compute::F32,
+        };
+        TaskResult::Update(trained, 1.0)
+    }
+
+    fn give(buffer: &mut Buffer, site: &str, from: u32) {
+        buffer.asked.insert(
+            site.into(),
+            Asked {
+                base: from,
+                steps: None,
+            },
+        );
+        assert!(buffer.settle(site, task(RunId(0), from), update(from)));
+    }
+
+    #[test]
+    fn an_update_counts_once_and_only_for_what_was_asked() {
+        let mut buffer = Buffer::default();
+        assert!(
+            !buffer.settle("north", task(RunId(0), 0), update(0)),
+            "nobody asked"
+        );
+        buffer.asked.insert(
+            "north".into(),
+            Asked {
+                base: 1,
+                steps: None,
+            },
+        );
+        assert!(
+            !buffer.settle("north", task(RunId(0), 0), update(0)),
+            "it was asked for another one"
+        );
+        give(&mut buffer, "north", 1);
+        assert!(
+            !buffer.settle("north", task(RunId(0), 1), update(1)),
+            "it has answered"
+        );
+        assert!(
+            !buffer.may_ask("north", 1) && buffer.may_ask("north", 2) && buffer.may_ask("south", 1)
+        );
+        assert_eq!(buffer.updates.len(), 1);
+    }
+
+    #[test]
+    fn a_buffer_is_whole_with_so_many_updates_of_enough_sites() {
+        let mut buffer = Buffer::default();
+        give(&mut buffer, "north", 0);
+        give(&mut buffer, "north", 1);
+        assert_eq!(
+            (buffer.whole(2, 1), buffer.whole(2, 2), buffer.sites()),
+            (Some(2), None, 1)
+        );
+        give(&mut buffer, "south", 0);
+        give(&mut buffer, "west", 0);
+        assert_eq!(
+            (buffer.whole(2, 2), buffer.whole(5, 2), buffer.sites()),
+            (Some(3), None, 3)
+        );
+    }
+
+    #[test]
+    fn a_model_is_kept_as_long_as_somebody_started_from_it() {
+        let mut buffer = Buffer::default();
+        buffer
+            .models
+            .extend((0..6).map(|version| (version, ParametersId([version as u8; 32]))));
+        give(&mut buffer, "north", 2);
+        buffer.asked.insert(
+            "south".into(),
+            Asked {
+                base: 3,
+                steps: None,
+            },
+        );
+        buffer.forget_models(5);
+        assert_eq!(buffer.models.keys().copied().collect::<Vec<_>>(), [2, 3, 5]);
+        assert_eq!(buffer.oldest(5), 2);
+        buffer.counted(1, 0);
+        assert_eq!((buffer.oldest(5), Buffer::default().oldest(5)), (3, 5));
+    }
+
+    #[test]
+    fn a_lost_update_is_asked_for_anew_unless_the_site_gave_a_newer_one() {
+        let mut buffer = Buffer::default();
+        give(&mut buffer, "north", 0);
+        give(&mut buffer, "north", 1);
+        give(&mut buffer, "south", 1);
+        buffer.forget_updates(|site, trained| base(trained) == 0 || site == "south");
+        assert_eq!(buffer.updates.len(), 1);
+        assert!(!buffer.may_ask("north", 1) && buffer.may_ask("south", 1));
+    }
+}

@@ -1,0 +1,218 @@
+//! The facts of a federation that survive a restart.
+
+use super::buffer::Buffer;
+use crate::message::Trained;
+use crate::outcome::{RoundRecord, RunOutcome, SiteRecord, UpdateRecord};
+use crate::parameters::ParametersId;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything a coordinator needs, beside the models themselves, to go on after the last finished
+/// round.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The sites that took part so far.
+    pub sites: Vec<SiteRecord>,
+    /// The training_runs; the federation's first.
+    pub runs: Vec<RunProgress>,
+    /// The sites that the operator shut out.
+    #[serde(default)]
+    pub dropped: Vec<String>,
+    /// Whether the operator holds the federation.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// How far one training_run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunProgress {
+    /// The record so far; of the finished rounds `rounds` holds the last alone. Those before were
+    /// given to [`Effect::Record`](super::Effect::Record), so that facts and memory stay as small
+    /// as they were.
+    pub outcome: RunOutcome,
+    /// How many rounds are finished.
+    pub finished: u32,
+    /// What the rounds before the last one came to.
+    pub before: Totals,
+    /// How fast each site was when it last gave an update.
+    pub speeds: BTreeMap<String, Speed>,
+    /// The model of the last finished round; `None` before the first.
+    pub model: Option<ParametersId>,
+    /// Whether the last finished round's model was scored on the validation cases.
+    pub validated: bool,
+    /// The best model so far.
+    pub best: Option<Best>,
+    /// Whether the final scores are in.
+    pub done: bool,
+    /// The round that is being trained.
+    #[serde(default)]
+    pub open: Option<OpenRound>,
+    /// What is between two versions, where no round waits for its sites.
+    #[serde(default)]
+    pub buffer: Option<Buffer>,
+    /// The newest model that some site has worked with; `None` while that is the initial one.
+    #[serde(default)]
+    pub sound: Option<UsableModel>,
+    /// Whether some site has scored a model.
+    #[serde(default)]
+    pub scored: bool,
+    /// Why the last finished round's model is discarded, until an earlier one is stored in its
+    /// place.
+    #[serde(default)]
+    pub discarded: Option<String>,
+}
+
+/// A model that some site has scored, or trained from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsableModel {
+    /// The round that made it.
+    pub round: u32,
+    /// The model.
+    pub parameters: ParametersId,
+}
+
+/// What rounds came to together.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Seconds that they took.
+    pub seconds: f64,
+    /// Bytes of parameters moved.
+    pub bytes: u64,
+    /// The validation score of the youngest scored model.
+    pub validation: Option<f64>,
+}
+
+impl Totals {
+    /// With one more round.
+    #[must_use]
+    pub fn and(self, record: &RoundRecord) -> Self {
+        let (seconds, bytes) = (self.seconds + record.seconds, self.bytes + record.bytes);
+        Self {
+            seconds,
+            bytes,
+            validation: record.validation.or(self.validation),
+        }
+    }
+}
+
+/// What a site did in how long.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Optimiser steps.
+    pub steps: u32,
+    /// Seconds of training.
+    pub seconds: f32,
+}
+
+/// A round that has begun: a restart goes on within it.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct OpenRound {
+    /// The round.
+    pub round: u32,
+    /// The sites that were asked to train, by name.
+    pub asked: BTreeSet<String>,
+    /// The most steps that a site was asked for, where its speed says so.
+    #[serde(default)]
+    pub budgets: BTreeMap<String, u32>,
+    /// Accepted updates, by site; each is stored.
+    pub updates: BTreeMap<String, Trained>,
+    /// How far each of them went from the round's model.
+    #[serde(default)]
+    pub distances: BTreeMap<String, f64>,
+    /// Sites whose training ended badly, or whose update was refused; they are missing as well.
+    #[serde(default)]
+    pub failed: BTreeSet<String>,
+    /// Sites that gave nothing, with the reason.
+    pub missing: Vec<(String, String)>,
+}
+
+impl OpenRound {
+    /// The sites that have not answered yet.
+    pub(super) fn waiting(&self) -> BTreeSet<String> {
+        let gave_nothing = |site: &String| self.missing.iter().any(|(other, _)| other == site);
+        let asked = self
+            .asked
+            .iter()
+            .filter(|site| !self.updates.contains_key(*site) && !gave_nothing(site));
+        asked.cloned().collect()
+    }
+}
+
+/// The best model of a training_run so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The round that made it.
+    pub round: u32,
+    /// The model.
+    pub parameters: ParametersId,
+    /// Its validation score; `None` where there was no lesion to score.
+    pub score: Option<f64>,
+}
+
+impl RunProgress {
+    pub(super) fn new(name: String, members: Vec<String>) -> Self {
+        let outcome = RunOutcome {
+            name,
+            members,
+            rounds: Vec::new(),
+            best_round: 0,
+            threshold: None,
+            threshold_pooled: None,
+            threshold_dice: None,
+            scores: Vec::new(),
+        };
+        let (finished, before, speeds) = (0, Totals::default(), BTreeMap::new());
+        let (model, validated, best, done, open, buffer) = (None, false, None, false, None, None);
+        let (sound, scored, discarded) = (None, false, None);
+        Self {
+            outcome,
+            finished,
+            before,
+            speeds,
+            model,
+            validated,
+            best,
+            done,
+            open,
+            buffer,
+            sound,
+            scored,
+            discarded,
+        }
+    }
+
+    /// One more round is finished. Returns the record of the one before, which no longer changes.
+    pub(super) fn finish(&mut self, record: RoundRecord) -> Option<RoundRecord> {
+        let speed = |update: &UpdateRecord| Speed {
+            steps: update.steps,
+            seconds: update.seconds,
+        };
+        self.speeds.extend(
+            record
+                .updates
+                .iter()
+                .map(|update| (update.site.clone(), speed(update))),
+        );
+        self.finished = record.round;
+        let before = std::mem::replace(&mut self.outcome.rounds, vec![record]).pop();
+        self.before = before.iter().fold(self.before, Totals::and);
+        before
+    }
+
+    /// What all finished rounds came to.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.outcome.rounds.iter().fold(self.before, Totals::and)
+    }
+}
+
+impl Speed {
+    /// How many steps that is in so many seconds, one at least; `None` where nothing was measured.
+    /// From the facts alone, never from a clock, so that a restart finds the same.
+    pub(super) fn budget(self, seconds: u32) -> Option<u32> {
+        let measured = self.seconds > 0.0 && self.steps > 0;
+        // The conversion ends at the type's bounds.
+        let steps = f64::from(seconds) * f64::from(self.steps) / f64::from(self.seconds);
+        measured.then_some((steps as u32).max(1))
+    }
+}

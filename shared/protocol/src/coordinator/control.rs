@@ -1,0 +1,154 @@
+//! What the operator may do to a running federation: dispatch it, let it go on, shut a site out,
+//! and let it run dry.
+
+use super::{Effect, SharedState, StateMachine};
+use crate::message::{CoordinatorMessage, TaskId};
+use crate::notification::Notification;
+use std::time::Duration;
+
+/// Why a dropped site is refused, and what stands in its place where it was asked for something.
+pub(super) const DROPPED: &str = "dropped by the operator";
+
+/// Whether new tasks are handed out. Held, nothing new begins; what was asked for is finished, and
+/// averaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dispatch {
+    /// They are.
+    Running,
+    /// Not until the operator says so.
+    Paused {
+        /// Since when.
+        since: Duration,
+    },
+    /// Never again in this process.
+    Draining {
+        /// Whether they were not before, and are not to be after a restart.
+        paused: bool,
+    },
+}
+
+impl Dispatch {
+    /// Whether the operator said so, and has not taken it back.
+    pub(super) fn is_paused(self) -> bool {
+        matches!(self, Self::Paused { .. } | Self::Draining { paused: true })
+    }
+}
+
+impl SharedState {
+    pub(super) fn is_held(&self) -> bool {
+        self.dispatch != Dispatch::Running
+    }
+
+    /// Tasks whose site was silent for too long. Held, only asked ones: who is not asked cannot be
+    /// late.
+    pub(super) fn expired(&self, now: Duration) -> Vec<(String, TaskId)> {
+        let mut expired = self.task_table.expired(&self.roster, self.timeout(), now);
+        expired.retain(|(site, task)| !self.is_held() || self.task_table.is_asked(site, *task));
+        expired
+    }
+}
+
+impl StateMachine {
+    /// Whether the federation expects this site, or has seen it.
+    #[must_use]
+    pub fn knows(&self, site: &str) -> bool {
+        self.shared.roster.knows(site)
+    }
+
+    /// The sites that the federation expects, or has seen, by name.
+    #[must_use]
+    pub fn site_names(&self) -> Vec<String> {
+        self.shared.roster.names().into_iter().collect()
+    }
+
+    /// Whether the operator has shut this site out.
+    #[must_use]
+    pub fn is_dropped(&self, site: &str) -> bool {
+        self.shared.roster.is_dropped(site)
+    }
+
+    /// Whether the operator holds the federation.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.shared.dispatch.is_paused()
+    }
+
+    /// How many training sites would be left without this one, and how many a round needs, where
+    /// these are more.
+    #[must_use]
+    pub fn left_without(&self, site: &str) -> Option<(usize, usize)> {
+        let (roster, minimum) = (
+            &self.shared.roster,
+            self.shared.plan.federation.sites.minimum,
+        );
+        if roster.is_dropped(site) || !roster.may_train(site) {
+            return None;
+        }
+        let left = roster
+            .names()
+            .iter()
+            .filter(|name| name.as_str() != site && roster.may_train(name))
+            .count();
+        (left < minimum).then_some((left, minimum))
+    }
+
+    pub(super) fn pause(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        if self.shared.dispatch == Dispatch::Running {
+            self.shared.dispatch = Dispatch::Paused { since: now };
+            out.push(Effect::Persist(Box::new(self.checkpoint())));
+            out.push(Effect::Report(Notification::Paused));
+        }
+    }
+
+    /// Whoever was waited for is waited for anew: nobody is late for a time in which nothing was
+    /// asked.
+    pub(super) fn resume(&mut self, now: Duration, out: &mut Vec<Effect>) {
+        if let Dispatch::Paused { since } = self.shared.dispatch {
+            self.shared.dispatch = Dispatch::Running;
+            self.shared.roster.restart_timeouts(now);
+            self.shared.task_table.restart_timeouts(now);
+            self.shared.task_table.extend_by(now.saturating_sub(since));
+            out.push(Effect::Persist(Box::new(self.checkpoint())));
+            out.push(Effect::Report(Notification::Resumed));
+        }
+    }
+
+    pub(super) fn drain(&mut self, out: &mut Vec<Effect>) {
+        if !matches!(self.shared.dispatch, Dispatch::Draining { .. }) {
+            self.shared.dispatch = Dispatch::Draining {
+                paused: self.shared.dispatch.is_paused(),
+            };
+            out.push(Effect::Report(Notification::Stopping));
+        }
+    }
+
+    /// Shuts a site out for the rest of this run, also over restarts. What it gave before stays
+    /// counted.
+    pub(super) fn dismiss(&mut self, site: &str, now: Duration, out: &mut Vec<Effect>) {
+        let connected = self.shared.roster.connected().any(|name| name == site);
+        if !self.shared.roster.shut_out(site, now) {
+            return;
+        }
+        out.push(Effect::Persist(Box::new(self.checkpoint())));
+        out.push(Effect::Report(Notification::Dropped { site: site.into() }));
+        if connected {
+            let reason = format!("{site} was {DROPPED}");
+            let message = CoordinatorMessage::Refused {
+                reason: reason.clone(),
+            };
+            out.push(Effect::Send {
+                site: site.into(),
+                message,
+            });
+            out.push(Effect::Close {
+                site: site.into(),
+                reason,
+            });
+        }
+        for task in self.shared.task_table.tasks(site) {
+            if let Some(answer) = self.shared.task_table.give_up(site, task, DROPPED.into()) {
+                self.answer(site, task, answer, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What goes into the coordinator's machine, and what comes out.
+
+use super::Checkpoint;
+use crate::message::{CoordinatorMessage, Hello, RunId, SiteMessage, TaskId, TransferHeader};
+use crate::notification::Notification;
+use crate::outcome::RoundRecord;
+use crate::parameters::ParametersId;
+use metrics::sequence::SequenceSet;
+use serde::{Deserialize, Serialize};
+
+/// A model in the coordinator's folder: what `round` of `run` produced; round 0 is the initial
+/// model of all runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelRef {
+    /// The training_run.
+    pub run: RunId,
+    /// The round.
+    pub round: u32,
+    /// Its content hash.
+    pub parameters: ParametersId,
+}
+
+/// What a site's update counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// The site: its name is its place in the sum.
+    pub site: String,
+    /// The update's content hash.
+    pub parameters: ParametersId,
+    /// Slices seen while training: the weight.
+    pub slices: u64,
+    /// Sequences the training examples held.
+    pub sequences: SequenceSet,
+    /// The round that made the model which the site started from.
+    pub base: u32,
+}
+
+/// An update that was checked and is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AcceptedUpdate {
+    /// Its content hash.
+    pub parameters: ParametersId,
+    /// How far it went from the model that it started from: the euclidean norm of the difference.
+    pub distance: f64,
+}
+
+/// What the shell tells the machine.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A site's connection stands and it said hello.
+    Connected {
+        /// The site, from its certificate.
+        site: String,
+        /// Counts connections; a later one of the same site replaces the earlier.
+        connection: u64,
+        /// Its first words.
+        hello: Hello,
+    },
+    /// A site's message.
+    Message {
+        /// The site.
+        site: String,
+        /// The connection it came on.
+        connection: u64,
+        /// The message.
+        message: SiteMessage,
+    },
+    /// A parameter vector arrived whole, its hash being the header's. Answered by [`Effect::Check`]
+    /// or [`Effect::Discard`] with the same `file`.
+    Received {
+        /// The site.
+        site: String,
+        /// What it is.
+        header: TransferHeader,
+        /// The shell's name for the file.
+        file: u64,
+    },
+    /// What an [`Effect::Check`] found: an update stored, or the reason to refuse it.
+    Stored {
+        /// The site.
+        site: String,
+        /// The training.
+        task: TaskId,
+        /// The update.
+        result: Result<AcceptedUpdate, String>,
+    },
+    /// A site's connection ended.
+    Disconnected {
+        /// The site.
+        site: String,
+        /// The connection.
+        connection: u64,
+        /// Why, as far as known.
+        reason: String,
+    },
+    /// What an [`Effect::Aggregate`] made is safely stored.
+    Aggregated {
+        /// The training_run.
+        run: RunId,
+        /// The round.
+        round: u32,
+        /// The new model.
+        parameters: ParametersId,
+    },
+    /// What an [`Effect::Restore`] asked for is done.
+    Restored {
+        /// The training_run.
+        run: RunId,
+        /// The round.
+        round: u32,
+    },
+    /// Hand out no new task; what runs goes on.
+    Pause,
+    /// Hand out tasks again.
+    Resume,
+    /// Shut a site out of this run.
+    Drop {
+        /// The site.
+        site: String,
+    },
+    /// Begin nothing new: the shell is about to end.
+    Drain,
+    /// Time passed.
+    Tick,
+}
+
+/// What the shell has to do, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Send a message.
+    Send {
+        /// To whom.
+        site: String,
+        /// What.
+        message: CoordinatorMessage,
+    },
+    /// Send a stored model.
+    SendParameters {
+        /// To whom.
+        site: String,
+        /// Goes before the bytes.
+        header: TransferHeader,
+        /// Where it is stored.
+        model: ModelRef,
+    },
+    /// End a connection.
+    Close {
+        /// Whose.
+        site: String,
+        /// Why.
+        reason: String,
+    },
+    /// Check a received update and store it; answer with [`Event::Stored`].
+    Check {
+        /// The shell's name for the file.
+        file: u64,
+        /// From whom.
+        site: String,
+        /// The training it is the result of.
+        task: TaskId,
+        /// What it must be.
+        parameters: ParametersId,
+    },
+    /// Nobody asked for this file (any more).
+    Discard {
+        /// The shell's name for the file.
+        file: u64,
+    },
+    /// Average stored updates and store the result; answer with [`Event::Aggregated`].
+    Aggregate {
+        /// The training_run.
+        run: RunId,
+        /// The round.
+        round: u32,
+        /// The model the sites started from.
+        start: ModelRef,
+        /// The updates, in site order.
+        updates: Vec<Contribution>,
+        /// Where updates may have started from older models: how far to go the way that they went.
+        rate: Option<f64>,
+    },
+    /// Store an earlier model in the place of a round's own, which no site can work with; answer
+    /// with [`Event::Restored`].
+    Restore {
+        /// The training_run.
+        run: RunId,
+        /// The round whose model is discarded.
+        round: u32,
+        /// The model that goes on.
+        from: ModelRef,
+    },
+    /// Store the record of a finished round, which no longer changes, before going on.
+    Record {
+        /// The training_run.
+        run: RunId,
+        /// The record.
+        record: Box<RoundRecord>,
+    },
+    /// Store these facts before going on.
+    Persist(Box<Checkpoint>),
+    /// Tell whoever watches.
+    Report(Notification),
+    /// The federation cannot go on; what was persisted stands, and a new start goes on from there.
+    Stop {
+        /// Why.
+        reason: String,
+    },
+    /// Everything is done: ask for [`StateMachine::outcome`](super::StateMachine::outcome).
+    Finish,
+}

@@ -1,0 +1,74 @@
+//! Updates that went much further from their model than the others did: a training that broke, a
+//! file that was damaged before it was hashed, or ill will. Averaged, one of them would be the
+//! model.
+
+/// How many times as far as the median. Sites that do a hundred times the work of others stay below
+/// it, because steps do not all lead the same way.
+const MOST_TIMES: f64 = 100.0;
+/// With fewer there is no telling which of them is the odd one; they are held against an absolute
+/// bound on arrival.
+const FEWEST: usize = 3;
+
+/// The updates to refuse, by their place, and why; `None` stands for one of which the distance is
+/// not known.
+pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<(usize, String)> {
+    let mut known: Vec<f64> = distances.iter().flatten().copied().collect();
+    if known.len() < FEWEST {
+        return Vec::new();
+    }
+    known.sort_by(f64::total_cmp);
+    // The lower one of an even number, so that half of them may be bad.
+    let median = known[(known.len() - 1) / 2];
+    let mut refused = Vec::new();
+    for (index, distance) in distances.iter().enumerate() {
+        let Some(distance) =
+            distance.filter(|&distance| median > 0.0 && distance > MOST_TIMES * median)
+        else {
+            continue;
+        };
+        let reason = format!(
+            "its update was refused: it is {distance:.3e} away from the model that it started from, more than {MOST_TIMES} \
+             times the median of {} updates, {median:.3e}",
+            known.len()
+        );
+        refused.push((index, reason));
+    }
+    refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(distances: &[f64]) -> Vec<usize> {
+        let known: Vec<Option<f64>> = distances.iter().copied().map(Some).collect();
+        outliers(&known)
+            .into_iter()
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    #[test]
+    fn only_what_is_far_beyond_the_others_is_refused() {
+        assert!(refused(&[1.0, 99.0, 1.0]).is_empty());
+        assert_eq!(refused(&[1.0, 101.0, 1.0]), [1]);
+        assert_eq!(refused(&[1e9, 1.0, 2.0, 1e9]), [0, 3]);
+        assert!(
+            refused(&[1.0, 1e9]).is_empty(),
+            "nobody knows which of two is wrong"
+        );
+        assert!(
+            refused(&[0.0, 0.0, 1.0]).is_empty(),
+            "nothing is far from a model that did not move"
+        );
+    }
+
+    #[test]
+    fn the_reason_names_both_distances() {
+        let (_, reason) = outliers(&[Some(1.0), None, Some(1.5), Some(3e38)]).remove(0);
+        assert!(
+            reason.contains("3.000e38") && reason.contains("of 3 updates, 1.500e0"),
+            "{reason}"
+        );
+    }
+}

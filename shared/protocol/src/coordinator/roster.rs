@@ -1,0 +1,449 @@
+//! Who is in the federation, who is connected, and who was last heard when.
+
+use super::control::DROPPED;
+use super::{Checkpoint, Effect, ModelRef};
+use crate::case::{Cases, Role};
+use crate::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskKind};
+use crate::notification::Notification;
+use crate::outcome::SiteRecord;
+use crate::parameters::ParametersId;
+use crate::settings::{Federation, LocalWork, Training};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+#[derive(Debug)]
+struct Site {
+    role: Role,
+    connection: Option<u64>,
+    inventory: Option<Inventory>,
+    /// Connected, with its data prepared.
+    ready: bool,
+    /// The models of the task that this connection was given last.
+    held: Vec<ParametersId>,
+    /// When it was last ready, if it is not; when it was first awaited, if it never was.
+    away_since: Duration,
+    /// It was ready since this coordinator started.
+    was_ready: bool,
+    /// The most cases that it had prepared while it was awaited.
+    prepared: u32,
+    /// Silent for longer than timeout lasts; not asked until it is ready again, or its task is
+    /// heard of.
+    given_up: bool,
+}
+
+impl Site {
+    fn new(role: Role, inventory: Option<Inventory>, now: Duration) -> Self {
+        Self {
+            role,
+            connection: None,
+            inventory,
+            ready: false,
+            held: Vec::new(),
+            away_since: now,
+            was_ready: false,
+            prepared: 0,
+            given_up: false,
+        }
+    }
+
+    /// Its connection is gone, or a new one begins.
+    fn leave(&mut self, connection: Option<u64>, now: Duration) {
+        if self.ready {
+            self.away_since = now;
+        }
+        (self.connection, self.ready, self.held) = (connection, false, Vec::new());
+    }
+}
+
+/// The sites by name: identity, never the order of arrival.
+#[derive(Debug)]
+pub(super) struct Roster {
+    expected: Vec<String>,
+    sites: BTreeMap<String, Site>,
+    /// Shut out by the operator.
+    dropped: BTreeSet<String>,
+    last_news: Duration,
+}
+
+impl Roster {
+    pub(super) fn new(federation: &Federation, before: &Checkpoint, now: Duration) -> Self {
+        let site = |record: &SiteRecord| Site::new(record.role, Some(record.inventory), now);
+        let sites = before
+            .sites
+            .iter()
+            .map(|record| (record.name.clone(), site(record)))
+            .collect();
+        let dropped = before.dropped.iter().cloned().collect();
+        Self {
+            expected: federation.sites.expected.clone(),
+            sites,
+            dropped,
+            last_news: now,
+        }
+    }
+
+    /// Lets a site in, or says why not. Returns whether it is in.
+    pub(super) fn connect(
+        &mut self,
+        name: &str,
+        connection: u64,
+        hello: &Hello,
+        federation: &Federation,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        if self
+            .sites
+            .get(name)
+            .and_then(|site| site.connection)
+            .is_some_and(|other| other > connection)
+        {
+            return false;
+        }
+        if let Some(reason) = self.objection(name, hello, federation) {
+            refuse(name, reason, out);
+            return false;
+        }
+        if !self.sites.contains_key(name) {
+            // A known one that comes again and again is no news: it could keep the others waiting
+            // for ever.
+            self.last_news = now;
+        }
+        let site = self
+            .sites
+            .entry(name.into())
+            .or_insert_with(|| Site::new(hello.role, None, now));
+        site.leave(Some(connection), now);
+        out.push(Effect::Report(Notification::Joined {
+            site: name.into(),
+            role: hello.role,
+        }));
+        let federation = Box::new(federation.clone());
+        let message = CoordinatorMessage::Welcome {
+            federation,
+            site: name.into(),
+        };
+        out.push(Effect::Send {
+            site: name.into(),
+            message,
+        });
+        true
+    }
+
+    fn objection(&self, name: &str, hello: &Hello, federation: &Federation) -> Option<String> {
+        if hello.protocol != PROTOCOL {
+            return Some(format!(
+                "the site speaks protocol {}, the coordinator {PROTOCOL}",
+                hello.protocol
+            ));
+        }
+        if !self.expected.is_empty() && !self.expected.iter().any(|expected| expected == name) {
+            return Some(format!(
+                "{name} is not among the federation's expected sites"
+            ));
+        }
+        if self.dropped.contains(name) {
+            return Some(format!("{name} was {DROPPED}"));
+        }
+        if let Some(site) = self.sites.get(name).filter(|site| site.role != hello.role) {
+            return Some(format!(
+                "{name} joined with role {:?} before and now says {:?}",
+                site.role, hello.role
+            ));
+        }
+        let wanted = &federation.input.sequences;
+        let none = !hello
+            .sequences
+            .iter()
+            .any(|sequence| wanted.contains(sequence));
+        none.then(|| {
+            format!(
+                "the site has {:?}, the federation wants any of {wanted:?}",
+                hello.sequences
+            )
+        })
+    }
+
+    /// A site's data is prepared. Returns whether it became ready by this.
+    pub(super) fn ready(
+        &mut self,
+        name: &str,
+        inventory: Inventory,
+        federation: &Federation,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(site) = self.sites.get_mut(name).filter(|site| !site.ready) else {
+            return false;
+        };
+        let cases = match site.role {
+            Role::Train => inventory.training_cases,
+            Role::Evaluate => inventory.held_out_cases,
+            Role::Validate => inventory.validation_cases,
+        };
+        let known = inventory.sequences.is_subset(federation.input.all())
+            && !inventory.sequences.is_empty();
+        if cases == 0 || !known {
+            refuse(
+                name,
+                "the site has no case that it could work with".into(),
+                out,
+            );
+            return false;
+        }
+        (site.inventory, site.ready, site.given_up) = (Some(inventory), true, false);
+        if !site.was_ready {
+            site.was_ready = true;
+            self.last_news = now;
+        }
+        out.push(Effect::Report(Notification::Ready {
+            site: name.into(),
+            inventory,
+        }));
+        true
+    }
+
+    pub(super) fn disconnect(
+        &mut self,
+        name: &str,
+        connection: u64,
+        reason: String,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(site) = self
+            .sites
+            .get_mut(name)
+            .filter(|site| site.connection == Some(connection))
+        {
+            site.leave(None, now);
+            out.push(Effect::Report(Notification::Left {
+                site: name.into(),
+                reason,
+            }));
+        }
+    }
+
+    /// Whether a message on this connection is to be listened to.
+    pub(super) fn hears(&self, name: &str, connection: u64) -> bool {
+        self.sites
+            .get(name)
+            .is_some_and(|site| site.connection == Some(connection))
+    }
+
+    /// A site prepares its data. That is news for a beginning which waits for it, as often as it
+    /// gets further; what was asked of it does not get on by it.
+    pub(super) fn preparing(&mut self, name: &str, done: u32, total: u32, now: Duration) {
+        let Some(site) = self.sites.get_mut(name) else {
+            return;
+        };
+        if !site.was_ready && done > site.prepared && done <= total {
+            site.prepared = done;
+            self.last_news = now;
+        }
+    }
+
+    /// A site is heard of: one that was given up may be asked again.
+    pub(super) fn hear(&mut self, name: &str) {
+        if let Some(site) = self.sites.get_mut(name) {
+            site.given_up = false;
+        }
+    }
+
+    /// When a site that is not ready last was.
+    pub(super) fn away_since(&self, name: &str) -> Duration {
+        self.sites
+            .get(name)
+            .map_or(Duration::ZERO, |site| site.away_since)
+    }
+
+    pub(super) fn is_ready(&self, name: &str) -> bool {
+        self.sites.get(name).is_some_and(|site| site.ready)
+    }
+
+    pub(super) fn give_up(&mut self, name: &str) {
+        if let Some(site) = self.sites.get_mut(name) {
+            site.given_up = true;
+        }
+    }
+
+    /// Notes that a site is given a task on these models; gives those that it does not dispatch
+    /// yet.
+    pub(super) fn hand_over(&mut self, name: &str, models: &[ModelRef]) -> Vec<ModelRef> {
+        let Some(site) = self.sites.get_mut(name) else {
+            return Vec::new();
+        };
+        let held = std::mem::replace(
+            &mut site.held,
+            models.iter().map(|model| model.parameters).collect(),
+        );
+        models
+            .iter()
+            .filter(|model| !held.contains(&model.parameters))
+            .copied()
+            .collect()
+    }
+
+    /// How long nobody new has come, and nobody who is awaited has got further.
+    pub(super) fn silence(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last_news)
+    }
+
+    /// Sites that are not ready and that a beginning should wait for.
+    pub(super) fn awaited(&self) -> Vec<String> {
+        let strangers = self
+            .expected
+            .iter()
+            .filter(|name| !self.sites.contains_key(*name));
+        let known = self
+            .sites
+            .iter()
+            .filter(|(_, site)| !site.ready)
+            .map(|(name, _)| name);
+        strangers
+            .chain(known)
+            .filter(|name| !self.dropped.contains(*name))
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn present_trainers(&self) -> usize {
+        self.sites
+            .values()
+            .filter(|site| site.role == Role::Train && site.ready)
+            .count()
+    }
+
+    /// Every training site that ever was ready and may still take part.
+    pub(super) fn trainers(&self) -> Vec<String> {
+        self.with_role(Role::Train, |_| true)
+    }
+
+    /// Training sites that a task may be given to: also those away for a moment, not those given
+    /// up.
+    pub(super) fn available(&self, role: Role) -> Vec<String> {
+        self.with_role(role, |site| !site.given_up)
+    }
+
+    fn with_role(&self, role: Role, take: impl Fn(&Site) -> bool) -> Vec<String> {
+        let fits = |site: &Site| site.role == role && site.inventory.is_some() && take(site);
+        let fits = |(name, site): &(&String, &Site)| fits(site) && !self.dropped.contains(*name);
+        self.sites
+            .iter()
+            .filter(fits)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// How many cases the site has for a kind of task.
+    pub(super) fn cases(&self, name: &str, kind: TaskKind) -> u32 {
+        let inventory = self.sites.get(name).and_then(|site| site.inventory);
+        inventory.map_or(0, |inventory| match kind {
+            TaskKind::Train => inventory.training_cases,
+            TaskKind::Evaluate(Cases::Validation) => inventory.validation_cases,
+            TaskKind::Evaluate(Cases::HeldOut) => inventory.held_out_cases,
+        })
+    }
+
+    /// How many optimiser steps a training has at a site, by the settings and the slices that the
+    /// site has.
+    pub(super) fn most_steps(&self, name: &str, training: &Training) -> u32 {
+        let inventory = self.sites.get(name).and_then(|site| site.inventory);
+        match (training.effort, inventory) {
+            (LocalWork::Steps(steps), _) => steps,
+            (LocalWork::Epochs(epochs), Some(inventory)) => {
+                let draws = inventory.training_slices.saturating_mul(epochs.into());
+                u32::try_from(draws.div_ceil(training.batch.max(1) as u64)).unwrap_or(u32::MAX)
+            }
+            (LocalWork::Epochs(_), None) => 0,
+        }
+    }
+
+    pub(super) fn role(&self, name: &str) -> Role {
+        self.sites
+            .get(name)
+            .map_or(Role::Evaluate, |site| site.role)
+    }
+
+    pub(super) fn connected(&self) -> impl Iterator<Item = &str> {
+        self.sites
+            .iter()
+            .filter(|(_, site)| site.connection.is_some())
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// Whether the site is expected or was ever here.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.sites.contains_key(name) || self.expected.iter().any(|expected| expected == name)
+    }
+
+    /// Every site that is expected or was ever here, by name.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.expected
+            .iter()
+            .chain(self.sites.keys())
+            .cloned()
+            .collect()
+    }
+
+    /// Whether the site trains, or may yet turn out to.
+    pub(super) fn may_train(&self, name: &str) -> bool {
+        !self.dropped.contains(name)
+            && self
+                .sites
+                .get(name)
+                .is_none_or(|site| site.role == Role::Train)
+    }
+
+    /// Shuts a site out. `false` when there is no such site, or it is out already.
+    pub(super) fn shut_out(&mut self, name: &str, now: Duration) -> bool {
+        if let Some(site) = self.sites.get_mut(name) {
+            site.leave(None, now);
+        }
+        self.knows(name) && self.dropped.insert(name.into())
+    }
+
+    pub(super) fn is_dropped(&self, name: &str) -> bool {
+        self.dropped.contains(name)
+    }
+
+    /// The sites that were shut out.
+    pub(super) fn dropped(&self) -> Vec<String> {
+        self.dropped.iter().cloned().collect()
+    }
+
+    /// From `now` on, as if the last news had just come.
+    pub(super) fn restart_timeouts(&mut self, now: Duration) {
+        self.last_news = now;
+    }
+
+    /// Every site that ever was ready, by name.
+    pub(super) fn records(&self) -> Vec<SiteRecord> {
+        let record = |(name, site): (&String, &Site)| {
+            site.inventory.map(|inventory| SiteRecord {
+                name: name.clone(),
+                role: site.role,
+                inventory,
+            })
+        };
+        self.sites.iter().filter_map(record).collect()
+    }
+}
+
+fn refuse(name: &str, reason: String, out: &mut Vec<Effect>) {
+    let message = CoordinatorMessage::Refused {
+        reason: reason.clone(),
+    };
+    out.push(Effect::Report(Notification::Failed {
+        site: name.into(),
+        reason: format!("refused: {reason}"),
+    }));
+    out.push(Effect::Send {
+        site: name.into(),
+        message,
+    });
+    out.push(Effect::Close {
+        site: name.into(),
+        reason,
+    });
+}

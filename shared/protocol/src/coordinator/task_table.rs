@@ -1,0 +1,520 @@
+//! Open tasks: who was asked for what, and what of the answer is here.
+
+mod timeouts;
+
+use super::roster::Roster;
+use super::scores::SiteResult;
+use super::{AcceptedUpdate, Effect, ModelRef};
+use crate::jpeg::Picture;
+use crate::message::{
+    CoordinatorMessage, EvaluationRequest, RunId, TaskId, TaskKind, Trained, TransferHeader,
+};
+use crate::overlay::{self, Overlay};
+use crate::parameters::ParametersId;
+use metrics::score::{CaseScore, SubsetScore};
+use metrics::sequence::{MAX_SEQUENCES, SequenceSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum TaskResult {
+    /// A checked and stored update, and how far it went from the model that it started from.
+    Update(Trained, f64),
+    /// All cases' scores, in the site's order.
+    Scores(SiteResult),
+    /// The site did its work and it came to nothing, and why.
+    Failed(String),
+    /// Nothing came, and why.
+    Nothing(String),
+}
+
+/// Where an update's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bytes {
+    Missing,
+    Checking(ParametersId),
+    Stored(AcceptedUpdate),
+}
+
+/// What a site is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TaskSpec {
+    /// The model to start from or to score; several for a consensus.
+    pub(super) models: Vec<ModelRef>,
+    /// What to count.
+    pub(super) wanted: EvaluationRequest,
+    /// The most steps of a training.
+    pub(super) steps: Option<u32>,
+}
+
+#[derive(Debug)]
+struct OpenTask {
+    order: TaskSpec,
+    asked: bool,
+    /// How often the site was asked.
+    asks: u32,
+    /// How often since it last got further than ever before.
+    fruitless: u32,
+    /// Told to end early, since it was last asked.
+    concluding: bool,
+    /// Told to end early at all: no step that it shows after that renews timeout.
+    told: bool,
+    /// Since when timeout with the site lasts: the last time that this task got on.
+    moved: Duration,
+    /// Since when the task waits for being asked again.
+    waits: Option<Duration>,
+    /// Steps or cases done since the site was last asked.
+    done: u32,
+    /// The same, when its connection broke last.
+    before: u32,
+    /// The most that it ever had done.
+    furthest: u32,
+    trained: Option<Trained>,
+    bytes: Bytes,
+    scores: BTreeMap<u32, CaseScore>,
+    subsets: BTreeMap<(u32, SequenceSet), SubsetScore>,
+    overlays: BTreeMap<u32, Picture>,
+    announced: Option<u32>,
+}
+
+/// The open tasks, in site order.
+#[derive(Debug)]
+pub(super) struct TaskTable {
+    jobs: BTreeMap<(String, TaskId), OpenTask>,
+    concurrent: usize,
+    model_bytes: u64,
+    update_bytes: u64,
+    moved: BTreeMap<RunId, u64>,
+    /// When the first site was asked for each open training.
+    begun: BTreeMap<TaskId, Duration>,
+}
+
+impl TaskTable {
+    pub(super) fn new(concurrent: Option<usize>, model_bytes: u64, update_bytes: u64) -> Self {
+        Self {
+            jobs: BTreeMap::new(),
+            concurrent: concurrent.unwrap_or(usize::MAX),
+            model_bytes,
+            update_bytes,
+            moved: BTreeMap::new(),
+            begun: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a task on the task_table; [`TaskTable::fill`] sends it when the site is free.
+    pub(super) fn add(&mut self, site: &str, task: TaskId, order: TaskSpec, now: Duration) {
+        let job = OpenTask {
+            order,
+            asked: false,
+            asks: 0,
+            fruitless: 0,
+            concluding: false,
+            told: false,
+            moved: now,
+            waits: None,
+            done: 0,
+            before: 0,
+            furthest: 0,
+            trained: None,
+            bytes: Bytes::Missing,
+            scores: BTreeMap::new(),
+            subsets: BTreeMap::new(),
+            overlays: BTreeMap::new(),
+            announced: None,
+        };
+        self.jobs.insert((site.into(), task), job);
+    }
+
+    /// Sends waiting tasks to sites that are ready and have none, as long as fewer than the limit
+    /// are at work.
+    pub(super) fn fill(&mut self, roster: &mut Roster, now: Duration, out: &mut Vec<Effect>) {
+        let asked = |(key, job): (&(String, TaskId), &OpenTask)| job.asked.then(|| key.0.clone());
+        let mut busy: Vec<String> = self.jobs.iter().filter_map(asked).collect();
+        let mut working = busy.iter().filter(|site| roster.is_ready(site)).count();
+        for ((site, task), job) in &mut self.jobs {
+            if working >= self.concurrent {
+                return;
+            }
+            if job.asked || busy.contains(site) || !roster.is_ready(site) {
+                continue;
+            }
+            job.ask(now);
+            self.begun.entry(*task).or_insert(now);
+            busy.push(site.clone());
+            working += 1;
+            out.extend(request(*task, job).map(|message| Effect::Send {
+                site: site.clone(),
+                message,
+            }));
+            for model in roster.hand_over(site, &job.order.models) {
+                let header = TransferHeader {
+                    parameters: model.parameters,
+                    bytes: self.model_bytes,
+                    task: *task,
+                };
+                *self.moved.entry(task.run).or_default() += self.model_bytes;
+                out.push(Effect::SendParameters {
+                    site: site.clone(),
+                    header,
+                    model,
+                });
+            }
+        }
+    }
+
+    /// How many more sites may work at once.
+    pub(super) fn room(&self, roster: &Roster) -> usize {
+        let mut busy: Vec<&String> = self
+            .jobs
+            .keys()
+            .map(|(site, _)| site)
+            .filter(|site| roster.is_ready(site))
+            .collect();
+        busy.dedup();
+        self.concurrent.saturating_sub(busy.len())
+    }
+
+    pub(super) fn has(&self, site: &str, task: TaskId) -> bool {
+        self.jobs.contains_key(&(site.to_string(), task))
+    }
+
+    /// Nobody waits for this task any more.
+    pub(super) fn withdraw(&mut self, site: &str, task: TaskId) {
+        self.remove(site, task);
+    }
+
+    /// A site's open tasks.
+    pub(super) fn tasks(&self, site: &str) -> Vec<TaskId> {
+        self.jobs
+            .keys()
+            .filter(|(name, _)| name == site)
+            .map(|(_, task)| *task)
+            .collect()
+    }
+
+    pub(super) fn is_asked(&self, site: &str, task: TaskId) -> bool {
+        self.jobs
+            .get(&(site.to_string(), task))
+            .is_some_and(|job| job.asked)
+    }
+
+    /// Bytes of parameters moved for a training_run since the last call.
+    pub(super) fn take_moved(&mut self, run: RunId) -> u64 {
+        self.moved.remove(&run).unwrap_or(0)
+    }
+
+    /// A parameter vector arrived: wanted once, for an open training.
+    pub(super) fn received(
+        &mut self,
+        site: &str,
+        header: TransferHeader,
+        file: u64,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) {
+        let TransferHeader {
+            parameters, task, ..
+        } = header;
+        let fits = |job: &OpenTask| {
+            job.bytes == Bytes::Missing
+                && job
+                    .trained
+                    .is_none_or(|trained| trained.parameters == parameters)
+        };
+        let bytes = self.update_bytes;
+        match self
+            .job(site, task)
+            .filter(|job| task.kind == TaskKind::Train && fits(job))
+        {
+            Some(job) => {
+                (job.bytes, job.moved) = (Bytes::Checking(parameters), now);
+                *self.moved.entry(task.run).or_default() += bytes;
+                out.push(Effect::Check {
+                    file,
+                    site: site.into(),
+                    task,
+                    parameters,
+                });
+            }
+            None => out.push(Effect::Discard { file }),
+        }
+    }
+
+    /// The shell checked an update.
+    pub(super) fn stored(
+        &mut self,
+        site: &str,
+        task: TaskId,
+        result: Result<AcceptedUpdate, String>,
+    ) -> Option<TaskResult> {
+        let job = self.job(site, task)?;
+        match result {
+            Ok(taken) if job.bytes == Bytes::Checking(taken.parameters) => {
+                job.bytes = Bytes::Stored(taken)
+            }
+            Ok(_) => return None,
+            Err(reason) => {
+                return self.close(
+                    site,
+                    task,
+                    TaskResult::Failed(format!("its update was refused: {reason}")),
+                );
+            }
+        }
+        self.close_if_whole(site, task)
+    }
+
+    /// A site says that its training ended; it has `most_steps` by the settings and the site's own
+    /// slices.
+    pub(super) fn trained(
+        &mut self,
+        site: &str,
+        trained: Trained,
+        (batch, most_steps): (usize, u32),
+        now: Duration,
+    ) -> Option<TaskResult> {
+        let task = trained.task;
+        let job = self
+            .job(site, task)
+            .filter(|_| task.kind == TaskKind::Train)?;
+        let most = u64::from(trained.steps).saturating_mul(batch as u64);
+        let Trained {
+            slices,
+            steps,
+            asked_steps,
+            ..
+        } = trained;
+        let most_steps = job
+            .order
+            .steps
+            .map_or(most_steps, |asked| asked.min(most_steps));
+        if slices == 0
+            || slices > most
+            || steps > asked_steps
+            || asked_steps > most_steps
+            || trained.sequences.is_empty()
+        {
+            let reason =
+                format!("its summary cannot be: {slices} slices in {steps} of {asked_steps} steps");
+            return self.close(site, task, TaskResult::Nothing(reason));
+        }
+        if !trained.mean_loss.is_finite() || !trained.last_loss.is_finite() {
+            return self.close(
+                site,
+                task,
+                TaskResult::Nothing("its loss is not a number".into()),
+            );
+        }
+        if job.trained.replace(trained).is_none() {
+            job.moved = now;
+        }
+        self.close_if_whole(site, task)
+    }
+
+    fn close_if_whole(&mut self, site: &str, task: TaskId) -> Option<TaskResult> {
+        let job = self.job(site, task)?;
+        let (Some(trained), Bytes::Stored(taken)) = (job.trained, job.bytes) else {
+            return None;
+        };
+        let answer = if trained.parameters == taken.parameters {
+            TaskResult::Update(trained, taken.distance)
+        } else {
+            TaskResult::Nothing("it announced other parameters than it sent".into())
+        };
+        self.close(site, task, answer)
+    }
+
+    /// One case of an evaluation; the site has `most` of them.
+    pub(super) fn scored(
+        &mut self,
+        site: &str,
+        task: TaskId,
+        score: CaseScore,
+        most: u32,
+        now: Duration,
+    ) -> Option<TaskResult> {
+        let job = self
+            .job(site, task)
+            .filter(|_| task.kind != TaskKind::Train)?;
+        let counted = same(
+            &job.order.wanted.thresholds,
+            score.at.iter().map(|at| at.threshold),
+        ) && same(
+            &job.order.wanted.sweep,
+            score.sweep.iter().map(|point| point.threshold),
+        );
+        let sound = score.brain.check().and(score.outside.check()).is_ok();
+        if job.scores.insert(score.case, score).is_none() {
+            job.moved = now;
+        }
+        if !counted || !sound || job.scores.len() > most as usize {
+            return self.close(site, task, TaskResult::Nothing(NOT_ASKED_FOR.into()));
+        }
+        self.close_if_counted(site, task)
+    }
+
+    /// One case of an evaluation, shown a part of its sequences. It may come before the case's own
+    /// score when a broken connection swallowed that one.
+    pub(super) fn subset_scored(
+        &mut self,
+        site: &str,
+        task: TaskId,
+        score: SubsetScore,
+        most: u32,
+        now: Duration,
+    ) -> Option<TaskResult> {
+        let job = self
+            .job(site, task)
+            .filter(|_| task.kind != TaskKind::Train)?;
+        let counted = job.order.wanted.subsets
+            && same(
+                &job.order.wanted.thresholds,
+                score.at.iter().map(|at| at.threshold),
+            );
+        if job
+            .subsets
+            .insert((score.case, score.subset), score)
+            .is_none()
+        {
+            job.moved = now;
+        }
+        if !counted || job.subsets.len() > most as usize * MOST_PARTS {
+            return self.close(site, task, TaskResult::Nothing(NOT_ASKED_FOR.into()));
+        }
+        self.close_if_counted(site, task)
+    }
+
+    /// A picture of a case. Only the federation's report shows any, and no more than a site has
+    /// representative cases; others are dropped, because a report without them is whole.
+    pub(super) fn overlay_drawn(
+        &mut self,
+        site: &str,
+        task: TaskId,
+        Overlay { case, picture }: Overlay,
+    ) {
+        let wanted =
+            |job: &&mut OpenTask| task.run == RunId(0) && !job.order.wanted.thresholds.is_empty();
+        let Some(job) = self.job(site, task).filter(wanted) else {
+            return;
+        };
+        if job.overlays.len() < overlay::MOST || job.overlays.contains_key(&case) {
+            job.overlays.insert(case, picture);
+        }
+    }
+
+    /// A site says that its evaluation ended.
+    pub(super) fn evaluated(&mut self, site: &str, task: TaskId, cases: u32) -> Option<TaskResult> {
+        self.job(site, task)?.announced = Some(cases);
+        self.close_if_counted(site, task)
+    }
+
+    fn close_if_counted(&mut self, site: &str, task: TaskId) -> Option<TaskResult> {
+        let job = self.job(site, task)?;
+        let announced = job
+            .announced
+            .filter(|&cases| job.scores.len() >= cases as usize)? as usize;
+        let mut parts = Vec::new();
+        for score in job
+            .scores
+            .values()
+            .take(announced)
+            .filter(|_| job.order.wanted.subsets)
+        {
+            parts.extend(score.subset.proper_subsets().map(|part| (score.case, part)));
+        }
+        if !parts.iter().all(|part| job.subsets.contains_key(part)) {
+            return None;
+        }
+        // Whatever else the site sent belongs to no case.
+        let subsets = parts
+            .iter()
+            .filter_map(|part| job.subsets.remove(part))
+            .collect();
+        let cases = std::mem::take(&mut job.scores)
+            .into_values()
+            .take(announced)
+            .collect();
+        let overlays = std::mem::take(&mut job.overlays).into_iter();
+        let overlays = overlays
+            .map(|(case, picture)| Overlay { case, picture })
+            .collect();
+        self.close(
+            site,
+            task,
+            TaskResult::Scores(SiteResult {
+                cases,
+                subsets,
+                overlays,
+            }),
+        )
+    }
+
+    /// A site says that its task ended badly.
+    pub(super) fn failed(
+        &mut self,
+        site: &str,
+        task: TaskId,
+        reason: String,
+    ) -> Option<TaskResult> {
+        self.close(site, task, TaskResult::Failed(reason))
+    }
+
+    /// Nothing will come of a task.
+    pub(super) fn give_up(
+        &mut self,
+        site: &str,
+        task: TaskId,
+        reason: String,
+    ) -> Option<TaskResult> {
+        self.close(site, task, TaskResult::Nothing(reason))
+    }
+
+    fn job(&mut self, site: &str, task: TaskId) -> Option<&mut OpenTask> {
+        self.jobs.get_mut(&(site.to_string(), task))
+    }
+
+    fn close(&mut self, site: &str, task: TaskId, answer: TaskResult) -> Option<TaskResult> {
+        self.remove(site, task).then_some(answer)
+    }
+
+    fn remove(&mut self, site: &str, task: TaskId) -> bool {
+        let closed = self.jobs.remove(&(site.to_string(), task));
+        if !self.jobs.keys().any(|(_, open)| *open == task) {
+            self.begun.remove(&task);
+        }
+        closed.is_some()
+    }
+}
+
+const NOT_ASKED_FOR: &str = "its scores are not what was asked for";
+/// The most parts of its sequences that one case can be shown.
+const MOST_PARTS: usize = (1 << MAX_SEQUENCES) - 2;
+
+/// Whether a site counted at the very thresholds that it was asked for.
+fn same(asked: &[f32], counted: impl Iterator<Item = f32>) -> bool {
+    asked
+        .iter()
+        .map(|threshold| threshold.to_bits())
+        .eq(counted.map(f32::to_bits))
+}
+
+/// The request for a task; a training without its one model cannot be asked for.
+fn request(task: TaskId, job: &OpenTask) -> Option<CoordinatorMessage> {
+    let mut models = job.order.models.iter().map(|model| model.parameters);
+    Some(match task.kind {
+        TaskKind::Train => CoordinatorMessage::Train {
+            task,
+            model: models.next()?,
+            steps: job.order.steps,
+        },
+        TaskKind::Evaluate(_) => CoordinatorMessage::Evaluate {
+            task,
+            models: models.collect(),
+            wanted: job.order.wanted.clone(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;
