@@ -13,12 +13,13 @@ pack() {
   local file=$1 target=target/gpu packed
   cd "$(dirname "$0")/../.."
   packed=$(mktemp -d)
-  # The same packages and features each time, so that nothing is compiled twice.
-  local cards="--release --locked --features site-agent/cuda,site-agent/vulkan --target-dir $target"
-  cargo build $cards
+  # The packages and features of .ci/run, each time the same: with others, burn would be compiled again.
+  local cards="--release --locked -p coordinator -p site-agent -p journeys
+    --features site-agent/cuda,site-agent/vulkan --target-dir $target"
+  cargo build $cards --bins
   # Cargo names test programs by a hash: it says where they are.
   executable() {
-    cargo test $cards --workspace --no-run --message-format json "$@" 2>/dev/null |
+    cargo test $cards --no-run --message-format json "$@" 2>/dev/null |
       grep -o '"executable":"[^"]*/site_agent-[^"]*"\|"executable":"[^"]*/step-[^"]*"' | tail -n 1 | cut -d '"' -f 4
   }
   cp $target/release/site-agent $target/release/coordinator "$packed"

@@ -223,7 +223,7 @@ fn a_prediction_on_a_card_is_that_of_the_processor() {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        site_agent::nifti::read(&out.join("probability.nii.gz"))
+        imaging::nifti::read(&out.join("probability.nii.gz"))
             .unwrap()
             .values
     };

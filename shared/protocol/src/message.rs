@@ -75,7 +75,8 @@ pub struct Inventory {
     pub held_out_cases: u32,
     /// Cases that could not be used; the site's skip report names them.
     pub skipped_cases: u32,
-    /// Slices that training draws from.
+    /// Views that training draws from: one for each slice, more where a brain is larger than the
+    /// model's plane.
     pub training_slices: u64,
     /// Lesions of the cases to train on, 26-connected.
     #[serde(default)]

@@ -96,7 +96,7 @@ impl Prepared {
             skipped_cases: count(skipped),
             training_slices: training
                 .iter()
-                .map(|&index| cases[index].depth() as u64)
+                .map(|&index| cases[index].views() as u64)
                 .sum(),
             training_lesions: lesions(&training),
             validation_lesions: lesions(&validation),

@@ -300,6 +300,13 @@ impl CachedCase {
         self.head.grid.dims[0]
     }
 
+    /// What the network can be shown: a view of each slice where the brain fits the model's plane,
+    /// several that overlap where it does not.
+    #[must_use]
+    pub fn views(&self) -> usize {
+        self.depth() * self.tiles().count()
+    }
+
     /// Height and width of what the network is shown at once.
     #[must_use]
     pub fn plane(&self) -> usize {
@@ -318,8 +325,7 @@ impl CachedCase {
         !self.head.lesion_views.is_empty()
     }
 
-    /// Which views hold lesion; empty without a reference. A slice has one view where the brain
-    /// fits the model's plane, several that overlap where it does not.
+    /// Which of the [`views`](Self::views) hold lesion; empty without a reference.
     #[must_use]
     pub fn lesion_views(&self) -> &[bool] {
         &self.head.lesion_views
@@ -372,9 +378,13 @@ impl CachedCase {
         Ok(())
     }
 
-    /// Where a view lies in the file.
+    fn tiles(&self) -> Tiles {
+        Tiles::over(self.head.canvas, self.head.plane)
+    }
+
+    /// Where a view is in the file.
     fn rows(&self, view: usize) -> Result<Rows, CaseFileError> {
-        let tiles = Tiles::over(self.head.canvas, self.head.plane);
+        let tiles = self.tiles();
         let slice = view / tiles.count();
         self.check_slice(slice)?;
         let [top, left] = tiles.corner(view % tiles.count());

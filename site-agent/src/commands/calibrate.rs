@@ -22,6 +22,8 @@ use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+/// What could not be used and should be looked at, kept in the work folder.
+const SKIPPED: &str = "calibrate-skipped.json";
 /// Draws of the bootstrap over patients.
 const DRAWS: usize = 1000;
 
@@ -157,12 +159,22 @@ fn calibrate(
     };
     std::fs::create_dir_all(work).map_err(disk)?;
     let mut meter: Option<ProgressBar> = None;
-    let cohort = data::open(data, &model.card.input, work, &mut |done, total| {
+    let opened = data::open(data, &model.card.input, work, &mut |done, total| {
         meter
             .get_or_insert_with(|| ProgressBar::new("cases prepared", total))
             .at(done);
-    })?;
+    });
     drop(meter);
+    // The report of what was skipped must outlive the folder of this work.
+    let report = work.with_file_name(SKIPPED);
+    let keep = || std::fs::rename(work.join(data::SKIPPED), &report).map_err(disk);
+    let cohort = match opened {
+        Err(DataError::NothingLeft { count, .. }) => {
+            keep()?;
+            return Err(DataError::NothingLeft { count, report }.into());
+        }
+        opened => opened?,
+    };
     for skipped in &cohort.skipped {
         eprintln!(
             "warning: {} is left out: {}",
@@ -176,6 +188,11 @@ fn calibrate(
             warned.id, warned.note.what, warned.note.remedy
         );
         eprintln!("warning: {}", visible(&what));
+    }
+    if !cohort.skipped.is_empty() || !cohort.warnings.is_empty() {
+        keep()?;
+        let path = visible(&report.display().to_string());
+        eprintln!("these are also in {path}, which names patients' files: it stays at the site");
     }
     let pairs = cohort
         .cases

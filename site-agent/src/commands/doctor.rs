@@ -1,6 +1,7 @@
 //! The `doctor` subcommand: what a site needs to take part, checked before the first round; one
 //! line for each thing, with what to do where it is not as it should be.
 
+mod federation;
 mod images;
 mod machine;
 mod network;
@@ -23,6 +24,10 @@ pub struct Args {
     /// Look at this device instead of the settings' own; without --config, at nothing else.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
+    /// The federation's settings, as the coordinator has them (TOML): also look whether the site's
+    /// sequences are the federation's, and whether brains fit its planes.
+    #[arg(long, value_name = "FILE", requires = "config")]
+    federation: Option<PathBuf>,
     /// Print one JSON list instead of lines.
     #[arg(long)]
     json: bool,
@@ -145,7 +150,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             &config.device,
             config.kernel_cache.as_deref(),
         ));
-        findings.extend(images::findings(&config));
+        let federation = match &args.federation {
+            Some(path) => Some(federation::read(path)?),
+            None => None,
+        };
+        findings.extend(images::findings(&config, federation));
     } else if let Some(name) = &args.device {
         device::prepare(name);
         findings.extend(machine::device(name, None));

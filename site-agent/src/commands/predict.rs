@@ -1,6 +1,8 @@
-//! The `predict` subcommand: one patient, one model, a probability map and a mask.
+//! The `predict` subcommand: one patient, one model; a probability map, a mask, a table of lesions,
+//! and where it is asked for the result as DICOM objects.
 
 mod earlier;
+mod outputs;
 mod summary;
 mod threshold;
 
@@ -11,13 +13,17 @@ use crate::device::{self, DeviceError, DeviceFault};
 use crate::evaluate::called;
 use crate::logging;
 use crate::model::ModelError;
-use crate::nifti::{NiftiError, Source, write_f32, write_u8};
 use crate::output::{self, OutputError};
 use crate::predictor::{Predictor, PredictorError};
 use crate::progress_bar::ProgressBar;
 use crate::train::{on_own_thread, said};
 use earlier::{Earlier, Inputs, numbered};
+use imaging::dicom::{ObjectError, PlaceError, Series, SeriesError};
+use imaging::lesions::{self, Lesion};
+use imaging::nifti::{NiftiError, Source, write_f32, write_u8};
+use metrics::lesion::{Connectivity, components};
 use metrics::voxel::sigmoid;
+use outputs::Outputs;
 use program::visible::visible;
 use program::{Class, Explain, Failure};
 use protocol::model_file::{Loaded, ModelFileError, decode};
@@ -41,7 +47,7 @@ pub struct Args {
     /// The model, as the coordinator keeps it (a safetensors file).
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// The folder for probability.nii.gz and mask.nii.gz; made where it is missing.
+    /// The folder for probability.nii.gz, mask.nii.gz and lesions.csv; made where it is missing.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// A sequence of the patient, such as t1_post=scan.nii.gz; once for each one there is.
@@ -64,6 +70,14 @@ pub struct Args {
     /// model's.
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
+    /// A folder with the DICOM series that the patient's images were converted from: the result is
+    /// also written for it, as mask.seg.dcm (a segmentation) and lesions.rtstruct.dcm (contours).
+    /// Both hold the patient's name and number, as the series does.
+    #[arg(long, value_name = "DIR")]
+    dicom: Option<PathBuf>,
+    /// The series' SeriesInstanceUID, where the folder holds several.
+    #[arg(long, value_name = "UID", requires = "dicom")]
+    series: Option<String>,
     /// Replace results that are in the folder already.
     #[arg(long)]
     force: bool,
@@ -128,6 +142,12 @@ pub(crate) enum PredictError {
     Model(#[from] ModelError),
     #[error("{}: {error}", .path.display())]
     Write { path: PathBuf, error: NiftiError },
+    #[error(transparent)]
+    Series(#[from] SeriesError),
+    #[error("the result cannot be given back on the DICOM series: {0}")]
+    Place(#[from] PlaceError),
+    #[error("{}: {error}", .path.display())]
+    Object { path: PathBuf, error: ObjectError },
     #[error("the folder {}: {error}", .path.display())]
     Folder { path: PathBuf, error: io::Error },
     #[error("the work ended without a result: {0}")]
@@ -150,8 +170,8 @@ impl Explain for PredictError {
             | Self::NoThreshold
             | Self::OperatingPoint(_)
             | Self::Threshold(_) => Class::Configuration,
-            Self::NotFinite(_) => Class::Data,
-            Self::Write { .. } | Self::Folder { .. } => Class::Disk,
+            Self::NotFinite(_) | Self::Series(_) | Self::Place(_) => Class::Data,
+            Self::Write { .. } | Self::Folder { .. } | Self::Object { .. } => Class::Disk,
             Self::Lost(_) => Class::Internal,
         }
     }
@@ -179,7 +199,12 @@ impl Explain for PredictError {
             Self::NotFinite(_) => {
                 "another model, or another image of the patient, shows which is broken"
             }
-            Self::Write { .. } | Self::Folder { .. } => "choose another folder with --out",
+            Self::Series(_) | Self::Place(_) => {
+                "--dicom is the folder of the series that the images were converted from; --series names one of several"
+            }
+            Self::Write { .. } | Self::Folder { .. } | Self::Object { .. } => {
+                "choose another folder with --out"
+            }
             Self::Lost(_) => return None,
         };
         Some(hint.into())
@@ -192,8 +217,9 @@ struct Task {
     files: Files,
     thresholds: Thresholds,
     device: device::Device,
-    probability: PathBuf,
-    mask: PathBuf,
+    outputs: Outputs,
+    /// The series that the result is given back on.
+    series: Option<Series>,
     inputs: Inputs,
     earlier: Earlier,
 }
@@ -249,10 +275,7 @@ fn say_compilations<T>(work: &JoinHandle<T>) {
 
 impl Task {
     fn resolve(args: &Args) -> Result<Self, PredictError> {
-        let (probability, mask) = (
-            args.out.join("probability.nii.gz"),
-            args.out.join("mask.nii.gz"),
-        );
+        let outputs = Outputs::in_folder(&args.out);
         let inputs = args
             .sequences
             .iter()
@@ -262,14 +285,14 @@ impl Task {
         let inputs: Vec<&Path> = inputs.chain([&args.model]).map(PathBuf::as_path).collect();
         output::check_folder(&args.out)?;
         // Never over an input; over an earlier result only where it is this patient's.
-        output::check(&[&probability, &mask], &inputs, true)?;
+        output::check(&outputs.all(), &inputs, true)?;
         let inputs = Inputs::of(
             args.sequences
                 .iter()
                 .map(|(_, path)| path)
                 .chain(&args.brain),
         );
-        let earlier = inputs.meet(&[&mask, &probability], args.force)?;
+        let earlier = inputs.meet(&outputs.all(), args.force)?;
         let model = read_model(&args.model)?;
         let weights = model.parameters.id();
         let read = |path: &PathBuf| {
@@ -287,14 +310,18 @@ impl Task {
             label: None,
             brain: args.brain.clone(),
         };
+        let series = match &args.dicom {
+            Some(folder) => Some(Series::read(folder, args.series.as_deref())?),
+            None => None,
+        };
         let device = device::open_with(&args.device, args.kernel_cache.as_deref())?;
         Ok(Self {
             model,
             files,
             thresholds,
             device,
-            probability,
-            mask,
+            outputs,
+            series,
             inputs,
             earlier,
         })
@@ -306,7 +333,7 @@ impl Task {
         let logits = self.logits(&patient)?;
         let count = |one| Called::of(one, &self.thresholds, &logits, &patient.native.grid);
         let operating_points: Vec<Called> = self.thresholds.shown.iter().map(count).collect();
-        self.write(&logits, &source)?;
+        let lesions = self.write(&logits, &source)?;
         let counted = operating_points.iter().find(|one| one.mask).cloned();
         let chosen = counted.unwrap_or_else(|| count(&self.thresholds.chosen));
         let mut warnings = Vec::new();
@@ -314,7 +341,7 @@ impl Task {
             warnings.push(format!("{}: {}", note.what, note.remedy));
         }
         if let Earlier::Kept(number) = self.earlier {
-            let kept = numbered(&self.mask, number);
+            let kept = numbered(&self.outputs.mask, number);
             warnings.push(format!(
                 "the folder held the result of other files: it is kept as {}; one folder for each patient is safer",
                 kept.display()
@@ -338,8 +365,18 @@ impl Task {
             operating_points,
             brain_shown: patient.brain_shown(),
             warnings,
-            probability: self.probability.clone(),
-            mask: self.mask.clone(),
+            lesion_table: lesions,
+            probability: self.outputs.probability.clone(),
+            mask: self.outputs.mask.clone(),
+            table: self.outputs.lesions.clone(),
+            segmentation: self
+                .series
+                .as_ref()
+                .map(|_| self.outputs.segmentation.clone()),
+            structure_set: self
+                .series
+                .as_ref()
+                .map(|_| self.outputs.structure_set.clone()),
         })
     }
 
@@ -361,33 +398,55 @@ impl Task {
         })
     }
 
-    /// Writes both volumes. Of a result that is replaced the mask goes first, so that a break never
-    /// leaves one patient's mask with another's probabilities.
-    fn write(&self, logits: &[f32], source: &Source) -> Result<(), PredictError> {
-        let out = self.mask.parent().unwrap_or(Path::new("."));
+    /// Writes everything. An earlier result goes first, its mask before all else, so that a break
+    /// never leaves one patient's mask with another's probabilities.
+    fn write(&self, logits: &[f32], source: &Source) -> Result<Vec<Lesion>, PredictError> {
+        let outputs = &self.outputs;
+        let out = outputs.mask.parent().unwrap_or(Path::new("."));
         let folder = |error| PredictError::Folder {
             path: out.into(),
             error,
         };
         program::private::create_folder(out).map_err(folder)?;
-        self.inputs
-            .record(&[&self.mask, &self.probability], &self.earlier)?;
-        match std::fs::remove_file(&self.mask) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder(error)),
-            _ => {}
-        }
-        let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
-        write_f32(&self.probability, &probability, source).map_err(|error| {
-            PredictError::Write {
-                path: self.probability.clone(),
-                error,
+        self.inputs.record(&outputs.all(), &self.earlier)?;
+        for path in outputs.all() {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder(error)),
+                _ => {}
             }
-        })?;
-        let mask = called(logits, self.thresholds.chosen.probability);
-        write_u8(&self.mask, &mask, source).map_err(|error| PredictError::Write {
-            path: self.mask.clone(),
+        }
+        let volume = |path: &Path, error| PredictError::Write {
+            path: path.into(),
             error,
-        })
+        };
+        let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
+        write_f32(&outputs.probability, &probability, source)
+            .map_err(|error| volume(&outputs.probability, error))?;
+        let mask = called(logits, self.thresholds.chosen.probability);
+        let dims = source.grid().dims;
+        let affine = source.canonical_affine().0;
+        let regions = components(&mask, dims, Connectivity::TwentySix);
+        let lesions = lesions::table(&regions, &probability, dims, &affine);
+        outputs.write_table(&lesions).map_err(folder)?;
+        if let Some(series) = &self.series {
+            outputs.write_dicom(series, &regions, &lesions, source, &self.made_by())?;
+        }
+        // Last: with the mask the result is whole.
+        write_u8(&outputs.mask, &mask, source).map_err(|error| volume(&outputs.mask, error))?;
+        Ok(lesions)
+    }
+
+    /// The model and the threshold, as a DICOM object names what made it.
+    fn made_by(&self) -> String {
+        let card = &self.model.card;
+        let weights = self.model.parameters.id().hex();
+        format!(
+            "{}, round {}, {}, from {}",
+            card.name,
+            card.round,
+            &weights[..8],
+            self.thresholds.chosen.probability
+        )
     }
 }
 

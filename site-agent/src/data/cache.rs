@@ -3,7 +3,7 @@
 
 use super::{CaseError, Files, prepare};
 use crate::case::{CachedCase, CaseFileError};
-use crate::nifti;
+use imaging::nifti;
 use protocol::settings::Input;
 use std::io;
 use std::path::{Path, PathBuf};

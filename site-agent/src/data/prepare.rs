@@ -5,8 +5,8 @@ use super::labels;
 use super::normalise::normalise;
 use super::trouble::{Trouble, contentless};
 use crate::case::{CaseFileError, Native, Note, Noticed, Placement, Prepared};
-use crate::label::{NoLabel, label};
-use crate::nifti::{self, NiftiError, Source, Volume};
+use imaging::label::{NoLabel, label};
+use imaging::nifti::{self, NiftiError, Source, Volume};
 use program::{Class, Explain};
 use protocol::case::Grid;
 use protocol::settings::Input;
@@ -211,20 +211,16 @@ pub fn prepare(
     input: &Input,
     lesion_labels: &[u16],
 ) -> Result<(Prepared, Source), CaseError> {
+    let mut examined = examine(files, input, lesion_labels)?;
+    let (placement, canvas) = examined.place(input);
     let Examined {
         source,
         images,
         brain,
         lesion,
-        mut noticed,
-    } = examine(files, input, lesion_labels)?;
+        noticed,
+    } = examined;
     let grid = source.grid();
-    let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
-    let canvas = placement.canvas(
-        extent(&brain, grid.dims),
-        [grid.dims[1], grid.dims[2]],
-        input.plane,
-    );
     let [height, width] = canvas;
     let fits = grid.dims[0]
         .checked_mul(height)
@@ -235,16 +231,6 @@ pub fn prepare(
             height,
             width,
         });
-    }
-    if canvas != [input.plane; 2] {
-        noticed.notes.push(Note::new(
-            format!(
-                "the brain does not fit the model's plane of {0} x {0} pixels: it is looked at in overlapping parts of \
-                 {height} x {width}",
-                input.plane
-            ),
-            "nothing, if the brain is that large; else give a brain mask, or ask for a larger input.plane",
-        ));
     }
     let planes = Planes {
         placement,
@@ -401,6 +387,51 @@ pub(super) struct Examined {
     brain: Vec<u8>,
     lesion: Option<Vec<u8>>,
     pub(super) noticed: Noticed,
+}
+
+/// How large a brain is in the planes of its slices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BrainSize {
+    /// Height and width in pixels of the file.
+    pub pixels: [usize; 2],
+    /// The same in millimetres.
+    pub mm: [f32; 2],
+}
+
+impl Examined {
+    /// How the brain is placed on the model's planes, and the height and width in the model's pixels
+    /// that show all of it. Where that is more than a plane, it is noted.
+    pub(super) fn place(&mut self, input: &Input) -> (Placement, [usize; 2]) {
+        let grid = self.source.grid();
+        let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
+        let canvas = placement.canvas(
+            extent(&self.brain, grid.dims),
+            [grid.dims[1], grid.dims[2]],
+            input.plane,
+        );
+        let [height, width] = canvas;
+        if canvas != [input.plane; 2] {
+            self.noticed.notes.push(Note::new(
+                format!(
+                    "the brain does not fit the model's plane of {0} x {0} pixels: it is looked at in overlapping \
+                     parts of {height} x {width}",
+                    input.plane
+                ),
+                "nothing, if the brain is that large; else give a brain mask, or ask for a larger input.plane",
+            ));
+        }
+        (placement, canvas)
+    }
+
+    pub(super) fn brain_size(&self) -> BrainSize {
+        let grid = self.source.grid();
+        let pixels = extent(&self.brain, grid.dims).map(|[first, last]| last + 1 - first);
+        let mm = [
+            pixels[0] as f32 * grid.spacing_mm[1],
+            pixels[1] as f32 * grid.spacing_mm[2],
+        ];
+        BrainSize { pixels, mm }
+    }
 }
 
 /// Hashes of the images that are there. Two sequences of one case are never the same image.

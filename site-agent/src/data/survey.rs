@@ -3,8 +3,9 @@
 use super::assess::{Assessed, Read, assess};
 use super::config::{Archives, DataConfig};
 use super::find::Candidate;
-use super::prepare::examine;
+use super::prepare::{BrainSize, examine};
 use super::{DataError, Gathered, Job, each, gather};
+use crate::case::Noticed;
 use protocol::settings::Input;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -26,6 +27,14 @@ pub struct Survey {
     pub rows: Vec<Row>,
     /// Files and folders that fit a pattern and are what other programs left behind.
     pub ignored: BTreeSet<String>,
+    /// The largest height and the largest width of the usable cases' brains.
+    pub largest_brain: Option<BrainSize>,
+}
+
+/// What is known of a case that can be used.
+struct Looked {
+    noticed: Noticed,
+    brain: BrainSize,
 }
 
 /// One line of what is wrong. Never leaves the site, never in a log.
@@ -41,27 +50,26 @@ pub struct Row {
     pub remedy: String,
 }
 
-/// Reads every case as [`super::open`] does, but for the model's planes, which are the
-/// federation's.
+/// Reads every case as [`super::open`] does. Without the `federation`'s input, which is the
+/// coordinator's to set, its planes are not looked at, and every sequence of the site is asked for.
 ///
 /// # Errors
 /// As [`super::open`], where the folders or the patterns are wrong.
 pub fn survey(
     archives: &Archives,
+    federation: Option<&Input>,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Survey, DataError> {
-    // All that stands in the file is asked for. Planes and percentiles come with the federation:
-    // these are the usual.
     let names: BTreeSet<String> = archives.iter().flat_map(DataConfig::names).collect();
     let sequences: Vec<String> = names.into_iter().collect();
-    let clip_percentiles = Some(Input::CLIP_PERCENTILES);
-    let input = Input {
+    let usual = Input {
         sequences,
         slices: 1,
         plane: 16,
         spacing_mm: None,
-        clip_percentiles,
+        clip_percentiles: Some(Input::CLIP_PERCENTILES),
     };
+    let input = federation.cloned().unwrap_or(usual);
     let Gathered {
         jobs,
         mut warnings,
@@ -91,16 +99,26 @@ pub fn survey(
                     notes,
                 },
         } = job;
-        let outcome = files.and_then(|files| examine(&files, &input, archive.lesion_labels()));
+        let outcome = files.and_then(|files| {
+            let mut examined = examine(&files, &input, archive.lesion_labels())?;
+            if federation.is_some() {
+                examined.place(&input);
+            }
+            let brain = examined.brain_size();
+            Ok(Looked {
+                noticed: examined.noticed,
+                brain,
+            })
+        });
         Ok(Read {
             archive,
             id,
             patient,
             notes,
-            outcome: outcome.map(|examined| examined.noticed),
+            outcome,
         })
     };
-    let assessed = assess(each(jobs, read, progress)?, |noticed| noticed);
+    let assessed = assess(each(jobs, read, progress)?, |looked| &looked.noticed);
     let Assessed {
         cases: usable,
         patients,
@@ -134,6 +152,14 @@ pub fn survey(
     let labelled = archives
         .iter()
         .all(|archive| !archive.lesion_labels().is_empty());
+    let mut largest_brain: Option<BrainSize> = None;
+    for looked in &usable {
+        let largest = largest_brain.get_or_insert(looked.brain);
+        for axis in 0..2 {
+            largest.pixels[axis] = largest.pixels[axis].max(looked.brain.pixels[axis]);
+            largest.mm[axis] = largest.mm[axis].max(looked.brain.mm[axis]);
+        }
+    }
     Ok(Survey {
         cases,
         sequences,
@@ -142,5 +168,6 @@ pub fn survey(
         labelled,
         rows,
         ignored,
+        largest_brain,
     })
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::nifti::{self, Form, Source, write_f32, write_u8};
+use imaging::nifti::{self, Form, Source, write_f32, write_u8};
 use protocol::case::Grid;
 use std::collections::BTreeMap;
 use std::fs;
@@ -348,7 +348,7 @@ fn a_survey_reads_every_case_and_says_what_is_wrong() {
     fs::remove_file(site.path("b", "flair")).unwrap();
     site.image("c", "t1", 1.0);
     fs::create_dir_all(site.0.path().join("root/__MACOSX")).unwrap();
-    let survey = |more: &str| survey(&site.config(more), &mut |_, _| {}).unwrap();
+    let survey = |more: &str| survey(&site.config(more), None, &mut |_, _| {}).unwrap();
     let found = survey("");
     assert_eq!(
         (found.cases, found.usable, found.patients, found.labelled),
@@ -375,6 +375,25 @@ fn a_survey_reads_every_case_and_says_what_is_wrong() {
     );
     // Nothing is kept.
     assert!(!site.0.path().join("work").exists());
+}
+
+#[test]
+fn a_survey_for_a_federation_names_brains_that_are_larger_than_its_planes() {
+    let site = Site::new(&["a", "b"]);
+    let look = |plane: Option<usize>| {
+        let input = plane.map(|plane| Input { plane, ..input() });
+        survey(&site.config(""), input.as_ref(), &mut |_, _| {}).unwrap()
+    };
+    let largest = look(None).largest_brain.unwrap();
+    assert!(look(None).rows.is_empty());
+    let least = largest.pixels[0].max(largest.pixels[1]);
+    assert!(look(Some(least + 2)).rows.is_empty(), "{largest:?}");
+    let rows = look(Some(least - 1)).rows;
+    assert_eq!(rows.len(), 2);
+    assert!(
+        rows[0].what.contains("does not fit the model's plane"),
+        "{rows:?}"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::examine::{Phantom, examine};
 use super::settings::{Cohort, SettingsError};
 use super::tissue::SEQUENCES;
-use crate::nifti::{self, Form, NiftiError, Source};
+use imaging::nifti::{self, Form, NiftiError, Source};
 use program::{Class, Explain};
 use rayon::prelude::*;
 use serde::Serialize;

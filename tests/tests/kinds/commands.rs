@@ -24,7 +24,7 @@ plane = 32
 preset = "tiny"
 width = 4
 [training]
-steps = 1
+epochs = 1
 batch = 2
 [evaluation]
 validation_share = 0.3

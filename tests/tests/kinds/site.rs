@@ -1,8 +1,8 @@
 //! A small site on disk: four cases, each a ball of brain with a lesion, and the `[data]` table
 //! that reads them.
 
+use imaging::nifti::{Form, Source, write_f32, write_u8};
 use protocol::case::Grid;
-use site_agent::nifti::{Form, Source, write_f32, write_u8};
 use std::fs;
 use std::path::{Path, PathBuf};
 

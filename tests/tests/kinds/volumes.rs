@@ -3,8 +3,8 @@
 
 use crate::site::{GRID, SEQUENCES, Site, lesion, source_of, tissue};
 use crate::{Command, Kind, Told};
+use imaging::nifti::{write_f32, write_u8};
 use protocol::case::Grid;
-use site_agent::nifti::{write_f32, write_u8};
 use std::fs;
 
 const TRAIN: Told = Told {

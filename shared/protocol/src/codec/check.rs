@@ -82,6 +82,8 @@ fn check_hello(hello: &Hello) -> Checked {
 const MAX_CASES: u32 = 1_000_000;
 /// Slices of one case: a NIfTI image has 32767 along each axis at most.
 const MAX_DEPTH: u64 = 1 << 15;
+/// Views of one slice: one, or several that overlap where a brain is larger than the plane.
+const MAX_VIEWS: u64 = 1 << 12;
 
 fn check_inventory(inventory: &Inventory) -> Checked {
     check_set(inventory.sequences)?;
@@ -104,9 +106,9 @@ fn check_inventory(inventory: &Inventory) -> Checked {
         "inventory",
         "more cases than a site can have",
     )?;
-    let slices = u64::from(training_cases) * MAX_DEPTH;
+    let views = u64::from(training_cases) * MAX_DEPTH * MAX_VIEWS;
     ensure(
-        inventory.training_slices <= slices,
+        inventory.training_slices <= views,
         SITE,
         "inventory",
         "more slices than its cases can have",

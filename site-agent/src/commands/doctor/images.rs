@@ -6,13 +6,16 @@ use crate::data::{self, Row, Survey};
 use crate::progress_bar::ProgressBar;
 use crate::train::on_own_thread;
 use program::{Class, Failure};
+use protocol::settings::Federation;
 
 /// What is found under the patterns, and what is wrong with any case: all of them are read.
-pub(super) fn findings(config: &SiteConfig) -> Vec<Finding> {
+pub(super) fn findings(config: &SiteConfig, federation: Option<Federation>) -> Vec<Finding> {
     let archives = config.data.clone();
+    let checked = federation.is_some();
+    let input = federation.map(|federation| federation.input);
     let reading = on_own_thread(config.threads, move || {
         let mut meter = None;
-        data::survey(&archives, &mut |done, total| {
+        data::survey(&archives, input.as_ref(), &mut |done, total| {
             meter
                 .get_or_insert_with(|| ProgressBar::new("cases looked at", total))
                 .at(done);
@@ -23,13 +26,37 @@ pub(super) fn findings(config: &SiteConfig) -> Vec<Finding> {
         Err(error) => return vec![Finding::bad("data", Failure::new(Class::Internal, error))],
     };
     match reading.join() {
-        Ok(Ok(found)) => vec![finding(found)],
+        Ok(Ok(found)) => {
+            let planes = planes(&found, checked);
+            let mut findings = vec![finding(found)];
+            findings.extend(planes);
+            findings
+        }
         Ok(Err(error)) => vec![Finding::bad("data", error.into())],
         Err(_) => vec![Finding::bad(
             "data",
             Failure::new(Class::Internal, "the cases could not be looked at"),
         )],
     }
+}
+
+/// How large the brains are, next to the federation's planes.
+fn planes(found: &Survey, checked: bool) -> Option<Finding> {
+    let brain = found.largest_brain?;
+    let words = format!(
+        "brains are up to {} x {} pixels, {:.0} x {:.0} mm, in plane; {}",
+        brain.pixels[0],
+        brain.pixels[1],
+        brain.mm[0],
+        brain.mm[1],
+        if checked {
+            "those that do not fit the federation's planes are in the table of the data"
+        } else {
+            "whether they fit the federation's planes was not looked at: --federation FILE, the coordinator's \
+             settings, does"
+        }
+    );
+    Some(Finding::good("planes", words))
 }
 
 fn finding(found: Survey) -> Finding {

@@ -2,6 +2,7 @@
 
 use super::threshold::{Origin, Threshold, Thresholds};
 use crate::evaluate::called;
+use imaging::lesions::Lesion;
 use metrics::lesion::{Connectivity, components};
 use program::visible::visible;
 use protocol::case::Grid;
@@ -34,8 +35,15 @@ pub(super) struct Summary {
     pub(super) brain_shown: f64,
     /// What a reader of the result should know about the patient's files.
     pub(super) warnings: Vec<String>,
+    /// The lesions of the mask, the largest first.
+    pub(super) lesion_table: Vec<Lesion>,
     pub(super) probability: PathBuf,
     pub(super) mask: PathBuf,
+    pub(super) table: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) segmentation: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) structure_set: Option<PathBuf>,
 }
 
 /// What one operating point calls lesion.
@@ -113,7 +121,19 @@ impl fmt::Display for Summary {
             100.0 * self.brain_shown
         )?;
         writeln!(f, "* is what the mask holds; --operating-point chooses")?;
-        writeln!(f, "{}", visible(&self.probability.display().to_string()))?;
+        let measurable = self
+            .lesion_table
+            .iter()
+            .filter(|lesion| lesion.measurable)
+            .count();
+        writeln!(
+            f,
+            "{measurable} lesions are measurable by RANO-BM (10 mm or more)"
+        )?;
+        let dicom = self.segmentation.iter().chain(&self.structure_set);
+        for path in [&self.probability, &self.table].into_iter().chain(dicom) {
+            writeln!(f, "{}", visible(&path.display().to_string()))?;
+        }
         write!(f, "{}", visible(&self.mask.display().to_string()))
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::nifti::{Form, read};
 use crate::train::tests::{federation, fresh};
+use imaging::nifti::{Form, read};
 use protocol::case::Grid;
 use protocol::model_file::{ModelCard, encode};
 use protocol::operating::OperatingPoints;
@@ -73,6 +73,8 @@ fn args(folder: &TempDir, sequences: &[(&str, &str)]) -> Args {
         operating_point: None,
         threshold: None,
         calibration: None,
+        dicom: None,
+        series: None,
         force: false,
         device: "cpu".into(),
         kernel_cache: None,

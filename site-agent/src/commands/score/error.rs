@@ -1,7 +1,7 @@
 //! Why a pair cannot be scored.
 
-use crate::label::NoLabel;
-use crate::nifti::{NiftiError, Source};
+use imaging::label::NoLabel;
+use imaging::nifti::{NiftiError, Source};
 use program::{Class, Explain};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 
 use super::error::{ScoreError, describe};
 use super::files::stem;
-use crate::label::label;
-use crate::nifti::{self, Source, Volume};
+use imaging::label::label;
+use imaging::nifti::{self, Source, Volume};
 use protocol::case::Grid;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::nifti::{Form, Source, write_u8};
+use imaging::nifti::{Form, Source, write_u8};
 use metrics::statistics::{Method, rank_sum_by, signed_rank_by};
 use protocol::case::Grid;
 use rayon::prelude::*;
@@ -271,7 +271,7 @@ fn folders_give_a_line_for_each_case_that_has_both() {
 fn a_mask_that_was_resampled_is_scored_by_the_rule_of_training_and_a_soft_one_refused() {
     let folder = tempfile::tempdir().unwrap();
     let hard = write(folder.path(), "a.nii", [1, 1, 4], &[0, 1, 1, 0]);
-    let source = crate::nifti::read(&hard).unwrap().source;
+    let source = imaging::nifti::read(&hard).unwrap().source;
     let soft = folder.path().join("b.nii");
     for (value, works) in [
         (0.9999, true),
@@ -279,7 +279,7 @@ fn a_mask_that_was_resampled_is_scored_by_the_rule_of_training_and_a_soft_one_re
         (0.6, false),
         (f32::NAN, false),
     ] {
-        crate::nifti::write_f32(&soft, &[0.0, value, 1.0, 0.0], &source).unwrap();
+        imaging::nifti::write_f32(&soft, &[0.0, value, 1.0, 0.0], &source).unwrap();
         for (reference, prediction) in [(&soft, &hard), (&hard, &soft)] {
             match score_pair(&args(reference, prediction)) {
                 Ok(measured) => assert!(works && measured.get("dice") == 1.0, "{value}"),
@@ -305,8 +305,8 @@ fn what_is_odd_about_a_file_stands_in_the_json() {
             && warnings.as_array().unwrap().len() == 2
     );
     let brain = folder.path().join("brain.nii");
-    let source = crate::nifti::read(&mask).unwrap().source;
-    crate::nifti::write_f32(&brain, &[f32::NAN; 4], &source).unwrap();
+    let source = imaging::nifti::read(&mask).unwrap().source;
+    imaging::nifti::write_f32(&brain, &[f32::NAN; 4], &source).unwrap();
     let with_brain = Args {
         score: Some(mask.clone()),
         brain: vec![brain],
@@ -427,7 +427,7 @@ fn the_table_never_replaces_a_mask_and_an_older_table_only_by_force() {
 
 #[test]
 fn labels_a_little_off_a_whole_number_are_that_number_as_in_training() {
-    use crate::nifti::write_f32;
+    use imaging::nifti::write_f32;
     let folder = tempfile::tempdir().unwrap();
     let hard = write(folder.path(), "a.nii.gz", [1, 1, 4], &[0, 1, 1, 0]);
     let soft = |value: f32| {

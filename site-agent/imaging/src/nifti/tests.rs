@@ -69,7 +69,7 @@ struct Expected {
 }
 
 fn fixtures() -> (PathBuf, BTreeMap<String, Expected>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/nifti");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/nifti");
     let expected = std::fs::read(folder.join("expected.json")).unwrap();
     (folder, serde_json::from_slice(&expected).unwrap())
 }

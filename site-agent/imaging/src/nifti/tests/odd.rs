@@ -14,7 +14,7 @@ struct ByItk {
 
 #[test]
 fn headers_that_contradict_themselves_are_decided_as_itk_decides_them_and_warned_about() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/nifti_odd");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/nifti_odd");
     let expected = std::fs::read(folder.join("expected.json")).unwrap();
     let expected: BTreeMap<String, ByItk> = serde_json::from_slice(&expected).unwrap();
     assert_eq!(expected.len(), 22);
@@ -75,7 +75,7 @@ fn formed(code_at: usize, at: usize, numbers: &[f32]) -> Vec<u8> {
 
 #[test]
 fn left_against_right_is_said_with_the_way_the_axes_run() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/nifti_odd");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/nifti_odd");
     let warnings = read(&folder.join("left_and_right_differ.nii"))
         .unwrap()
         .warnings;

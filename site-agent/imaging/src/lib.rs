@@ -1,0 +1,9 @@
+//! Medical images, without any network: NIfTI volumes, what a mask's values mean, lesions as a
+//! table, and DICOM objects of a result.
+//!
+//! Start reading at [`nifti::read`]: everything else works on the volumes that it gives.
+
+pub mod dicom;
+pub mod label;
+pub mod lesions;
+pub mod nifti;
