@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Write a certificate authority, and certificates for the coordinator and each site.
     Init(commands::init::Args),
+    /// Explain the settings, or check a settings file and print what it means.
+    Config(commands::config::Args),
     /// Serve a federation until its last round, then evaluate it.
     Serve(commands::serve::Args),
     /// Run a whole federation on this machine: phantoms or folders, sites as child processes, one
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
     program::logging::start("warn");
     let outcome: Result<(), Failure> = match Cli::parse().command {
         Command::Init(args) => commands::init::run(&args),
+        Command::Config(args) => commands::config::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Simulate(args) => commands::simulate::run(&args),
         Command::Experiment(args) => commands::experiment::run(&args),

@@ -6,7 +6,7 @@ use crate::address::OptionalAddress;
 use crate::progress::View;
 use crate::report;
 use crate::serve::{ServeConfig, ServeError, serve};
-pub(crate) use configure::{read_text, run_folder};
+pub(crate) use configure::{check_table, read_text, run_folder};
 use program::Failure;
 use program::signal::{self, Signal};
 use protocol::outcome::Outcome;

@@ -39,8 +39,7 @@ pub struct Args {
 /// refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let text = read(&args.config)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let plan = Plan::from_toml(&text, cores).map_err(|error| named(&args.config, &error))?;
+    let plan = Plan::from_toml(&text, cores()).map_err(|error| named(&args.config, &error))?;
     children::binary()?;
     let out = args
         .out
@@ -51,6 +50,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     eprintln!("run folder: {}", out.display());
     let outcome = execute(plan, folder, args.with_local, args.start.clone())?;
     Ok(report::show(&outcome, &out, args.json)?)
+}
+
+/// How many cores the sites of a simulation share.
+pub(super) fn cores() -> usize {
+    match std::thread::available_parallelism() {
+        Ok(cores) => cores.get(),
+        Err(_) => 1,
+    }
 }
 
 /// The text of a file with a `[simulate]` table.

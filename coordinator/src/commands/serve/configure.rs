@@ -111,6 +111,16 @@ pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
     })
 }
 
+/// Checks a file's `[serve]` table. The run folder may be missing: it can be given on the command
+/// line.
+pub(crate) fn check_table(config: &Path) -> Result<(), Failure> {
+    let read = Read::new(config)?;
+    match read.table.certificates {
+        Some(_) => Ok(()),
+        None => Err(read.missing("certificates")),
+    }
+}
+
 /// The run folder that a coordinator's file names.
 pub(crate) fn run_folder(config: &Path) -> Result<PathBuf, Failure> {
     let read = Read::new(config)?;
