@@ -9,9 +9,9 @@
 
 mod peers;
 mod quic;
+mod second_agent;
 mod tls;
 mod tunnel;
-mod twice;
 
 use crate::address;
 use peers::Outbound;
@@ -198,7 +198,7 @@ impl Server {
             path: config.incoming.clone(),
             reason,
         };
-        transport::wire::sweep(&config.incoming).map_err(incoming)?;
+        transport::file_transfer::remove_whole_files(&config.incoming).map_err(incoming)?;
         let outer = match config.fallback {
             Some(listen) => Some((listen, tls::tunnel(&config.certificates)?)),
             None => None,
@@ -246,7 +246,7 @@ impl Server {
         message.check()?;
         self.endpoint
             .peers()
-            .order(site, Outbound::Message(Box::new(message)))
+            .queue(site, Outbound::Message(Box::new(message)))
     }
 
     /// Queues parameters, to be read from `file` when their turn comes: it must stay until the
@@ -260,14 +260,14 @@ impl Server {
     ) -> Result<(), SendError> {
         self.endpoint
             .peers()
-            .order(site, Outbound::Parameters(header, file))
+            .queue(site, Outbound::Parameters(header, file))
     }
 
     /// Ends a site's connection, after what was queued before. The site reads the reason.
     pub fn close(&self, site: &str, reason: &str) -> Result<(), SendError> {
         self.endpoint
             .peers()
-            .order(site, Outbound::Close(CloseCode::Closed, reason.to_owned()))
+            .queue(site, Outbound::Close(CloseCode::Closed, reason.to_owned()))
     }
 
     /// Ends all connections, after what was queued before, and stops listening. Takes a few seconds
