@@ -1,4 +1,4 @@
-//! What was typed. Each subcommand's arguments and its `run` are in its own file of `commands`.
+//! The command line. Each subcommand's arguments and its `run` are in its own file of `commands`.
 
 use crate::commands;
 use clap::{Parser, Subcommand};
@@ -33,16 +33,16 @@ enum Command {
     Experiment(commands::experiment::Args),
     /// Write the report of a run folder, or of an experiment's folder, again.
     Report(commands::report::Args),
-    /// Show how a federation is, whether a coordinator runs it or not.
+    /// Show the status of a federation, whether a coordinator runs it or not.
     Status(commands::status::StatusArgs),
-    /// Ask a running coordinator to stop: what is at work in it is finished, the same command goes
-    /// on later.
+    /// Ask a running coordinator to stop: its current work is finished, and the same command continues
+    /// later.
     Stop(commands::status::Where),
-    /// Ask a running coordinator to hand out no new task; what runs goes on.
+    /// Ask a running coordinator to hand out no new tasks; running ones continue.
     Pause(commands::status::Where),
     /// Ask a paused coordinator to hand out tasks again.
     Resume(commands::status::Where),
-    /// Shut a site out of a running federation, for good in this run.
+    /// Exclude a site from a running federation, for the rest of this run.
     Drop(commands::steer::DropArgs),
 }
 

@@ -148,7 +148,7 @@ pub async fn serve(
         None => initial(&manifest, federation.seed),
     };
     let initial = start::prepare(&store, weights, &manifest, checkpoint.as_ref())?;
-    status.keep(&checkpoint.clone().unwrap_or_default());
+    status.apply_checkpoint(&checkpoint.clone().unwrap_or_default());
     if status.paused {
         // The person who starts it again must learn why nothing begins.
         let _ = notifications.send(Notification::Paused);
@@ -196,7 +196,7 @@ pub async fn serve(
         federation,
         manifest,
         notifications,
-        picture: status,
+        status,
         state: DriverState::new(began, accepted),
     };
     let inputs = Inputs {
