@@ -1,5 +1,5 @@
-//! An address of this machine that may be left out, as the command line and the coordinator's file
-//! write it.
+//! An address of this machine, or `off`, on the command line and in the settings file; and what to do
+//! when an address cannot be listened on.
 
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -8,9 +8,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum OptionalAddress {
-    /// Nothing is listened on.
     Off,
-    /// Here.
     At(SocketAddr),
 }
 
@@ -36,38 +34,45 @@ impl std::str::FromStr for OptionalAddress {
     }
 }
 
-/// Remedies for an address that is in use, that a program may not take, and that is not this
-/// machine's.
-pub(crate) type Addresses = [&'static str; 3];
-
-pub(crate) const UDP: Addresses = [
-    "another program listens there, maybe another coordinator (`ss -ulnp` shows which): stop it, or name another port in \
-     serve.listen or with --listen",
-    "ports below 1024 need a right: name another one in serve.listen or with --listen",
-    "this machine has no such address: 0.0.0.0 in serve.listen or --listen stands for all it has",
-];
-pub(crate) const FALLBACK: Addresses = [
-    "another program listens there (`ss -tlnp` shows which): name another address in serve.fallback or with --fallback, or say \
-     \"off\"",
-    "ports below 1024 need a right: docs/users/OPERATIONS.md says how to be allowed to use 443; another port in serve.fallback or \
-     --fallback needs none",
-    "this machine has no such address: 0.0.0.0 in serve.fallback or --fallback stands for all it has",
-];
-pub(crate) const STATUS: Addresses = [
-    "another program listens there, maybe another coordinator's page (`ss -tlnp` shows which): name another address in \
-     serve.status or with --status, or say \"off\"",
-    "ports below 1024 need a right: name another address in serve.status or with --status, or say \"off\"",
-    "this machine has no such address: name another one in serve.status or with --status, or say \"off\"",
-];
-
 /// What to do about an address that cannot be listened on.
-pub(crate) fn of_address(
-    error: &std::io::Error,
-    [used, denied, unknown]: Addresses,
-) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::PermissionDenied => denied,
-        std::io::ErrorKind::AddrNotAvailable => unknown,
-        _ => used,
+pub(crate) struct Remedies {
+    in_use: &'static str,
+    /// A program without privileges may not use the port.
+    denied: &'static str,
+    /// No interface of this machine has the address.
+    unknown: &'static str,
+}
+
+pub(crate) const UDP: Remedies = Remedies {
+    in_use: "another program listens there, maybe another coordinator (`ss -ulnp` shows which): stop it, \
+             or name another port in serve.listen or with --listen",
+    denied: "ports below 1024 need a privilege: name another one in serve.listen or with --listen",
+    unknown: "this machine has no such address: 0.0.0.0 in serve.listen or --listen means all of its \
+              addresses",
+};
+pub(crate) const FALLBACK: Remedies = Remedies {
+    in_use: "another program listens there (`ss -tlnp` shows which): name another address in \
+             serve.fallback or with --fallback, or say \"off\"",
+    denied: "ports below 1024 need a privilege: docs/users/OPERATIONS.md says how to be allowed to use \
+             443; another port in serve.fallback or --fallback needs none",
+    unknown: "this machine has no such address: 0.0.0.0 in serve.fallback or --fallback means all of its \
+              addresses",
+};
+pub(crate) const STATUS: Remedies = Remedies {
+    in_use: "another program listens there, maybe another coordinator's page (`ss -tlnp` shows which): \
+             name another address in serve.status or with --status, or say \"off\"",
+    denied: "ports below 1024 need a privilege: name another address in serve.status or with --status, \
+             or say \"off\"",
+    unknown: "this machine has no such address: name another one in serve.status or with --status, or \
+              say \"off\"",
+};
+
+impl Remedies {
+    pub(crate) fn of(&self, error: &std::io::Error) -> &'static str {
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => self.denied,
+            std::io::ErrorKind::AddrNotAvailable => self.unknown,
+            _ => self.in_use,
+        }
     }
 }

@@ -1,13 +1,13 @@
-//! A certificate authority for one federation, and a folder of certificates for each party.
+//! A certificate authority for one federation, and a folder of certificates for each member.
 //!
 //! `OUT/ca.pem` and `OUT/ca.key`, then one folder each for the coordinator and every site with
-//! `ca.pem`, `certificate.pem` and `key.pem`: all that the party needs. What exists is never
-//! touched, so running the command again adds new sites; whoever removes a party's folder gets a
-//! new certificate for it.
+//! `ca.pem`, `certificate.pem` and `key.pem`: all that the member needs. Existing folders are never
+//! changed, so running the command again adds new sites. To renew a member's certificate, remove its
+//! folder first.
 
 mod authority;
 
-use authority::{Authority, Party};
+use authority::{Authority, Member};
 use program::{Class, Explain};
 use protocol::settings::is_valid_name;
 use serde::Serialize;
@@ -15,70 +15,46 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The coordinator's folder; no site may be called so.
+/// The coordinator's folder; no site may have this name.
 const COORDINATOR: &str = "coordinator";
 
-/// What certificates are wanted.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The folder to write.
     pub out: PathBuf,
-    /// DNS names and IP addresses of the coordinator; may be empty when it has its certificate
-    /// already.
+    /// DNS names and IP addresses of the coordinator; may be empty when its certificate exists.
     pub coordinator_names: Vec<String>,
-    /// The sites' names.
     pub sites: Vec<String>,
     /// Days until the certificates expire.
     pub days: u32,
 }
 
-/// What was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Issued {
     /// Whether the authority is new.
     pub new_authority: bool,
-    /// Folders that were written.
     pub written: Vec<PathBuf>,
-    /// Folders that were there already, and were left as they are.
+    /// Folders that existed before and were not changed.
     pub kept: Vec<PathBuf>,
 }
 
 /// Why certificates could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesError {
-    /// A site's name cannot be a folder's and a certificate's.
     #[error(
-        "{0:?} is no name for a site: letters, digits, '-', '_' and '.', 64 at most, and not \"coordinator\""
+        "{0:?} is not a name that a site can have: letters, digits, '-', '_' and '.', 64 at most, and not \"coordinator\""
     )]
     SiteName(String),
-    /// A coordinator's name is neither a DNS name nor an address.
     #[error("{name:?} is neither a DNS name nor an IP address: {reason}")]
-    CoordinatorName {
-        /// The name.
-        name: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A coordinator's certificate is due, and nobody said how sites reach it.
+    CoordinatorName { name: String, reason: String },
+    /// The coordinator's certificate is to be made, and no name for it was given.
     #[error("the coordinator needs at least one name that sites reach it by")]
     NoCoordinatorName,
-    /// An authority is there, and not usable.
+    /// The authority in the folder cannot be used.
     #[error("{path}: {reason}", path = path.display())]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A file or folder failed.
+    Authority { path: PathBuf, reason: String },
     #[error("{path}: {reason}", path = path.display())]
-    Disk {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: io::Error,
-    },
-    /// Making a key or a certificate failed.
+    Disk { path: PathBuf, reason: io::Error },
     #[error("certificates could not be made: {0}")]
     Crypto(String),
 }
@@ -108,18 +84,20 @@ impl Explain for CertificatesError {
     }
 }
 
-/// Writes what is missing of an authority, a coordinator's folder and the sites' folders.
+/// Writes the authority, the coordinator's folder and the sites' folders, as far as they are missing.
+///
+/// # Errors
+/// A name that cannot be used, an authority that cannot sign, or a disk that fails.
 pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
-    let unfit = |name: &&String| {
-        !is_valid_name(name) || [COORDINATOR, "ca.pem", "ca.key"].contains(&name.as_str())
-    };
-    if let Some(name) = request.sites.iter().find(unfit) {
-        return Err(CertificatesError::SiteName(name.clone()));
+    for name in &request.sites {
+        let is_taken = [COORDINATOR, "ca.pem", "ca.key"].contains(&name.as_str());
+        if is_taken || !is_valid_name(name) {
+            return Err(CertificatesError::SiteName(name.clone()));
+        }
     }
-    request
-        .coordinator_names
-        .iter()
-        .try_for_each(|name| authority::check_host(name))?;
+    for name in &request.coordinator_names {
+        authority::check_host(name)?;
+    }
     let out = &request.out;
     if !out.join(COORDINATOR).exists() && request.coordinator_names.is_empty() {
         return Err(CertificatesError::NoCoordinatorName);
@@ -134,17 +112,19 @@ pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
         written: Vec::new(),
         kept: Vec::new(),
     };
-    let coordinator = Party::Coordinator(&request.coordinator_names);
-    let sites = request
-        .sites
-        .iter()
-        .map(|name| (name.as_str(), Party::Site(name)));
-    for (name, party) in std::iter::once((COORDINATOR, coordinator)).chain(sites) {
-        let folder = out.join(name);
+    let mut members = vec![Member::Coordinator(&request.coordinator_names)];
+    for name in &request.sites {
+        members.push(Member::Site(name));
+    }
+    for member in members {
+        let folder = match member {
+            Member::Coordinator(_) => out.join(COORDINATOR),
+            Member::Site(name) => out.join(name),
+        };
         if folder.exists() {
             issued.kept.push(folder);
         } else {
-            authority.write_party(&folder, &party, request.days)?;
+            authority.write_member(&folder, &member, request.days)?;
             issued.written.push(folder);
         }
     }
@@ -152,13 +132,13 @@ pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
 }
 
 impl Issued {
-    /// What to do with the folders, for a terminal.
+    /// What to do with the folders, in words for a terminal.
     pub(crate) fn advice(&self, out: &Path) -> String {
         let mut text = String::new();
         if self.new_authority {
             let key = out.join("ca.key");
             text += &format!(
-                "{}: keep it here, off the network; it makes members of this federation\n",
+                "{}: keep it here, away from the network; it can make members of this federation\n",
                 key.display()
             );
         }
@@ -167,14 +147,14 @@ impl Issued {
                 Some(COORDINATOR) | None => format!("{}: for the coordinator\n", folder.display()),
                 Some(site) => {
                     format!(
-                        "{}: for the site {site} alone, over a channel that nobody reads\n",
+                        "{}: send it to the site {site} alone, over a channel that no one else can read\n",
                         folder.display()
                     )
                 }
             };
         }
         for folder in &self.kept {
-            text += &format!("{}: was there already, left as it is\n", folder.display());
+            text += &format!("{}: exists already and was not changed\n", folder.display());
         }
         text
     }

@@ -1,4 +1,4 @@
-//! What was typed. Each subcommand's arguments and its `run` are in its own file of `commands`.
+//! The command line. Each subcommand's arguments and its `run` are in its own file of `commands`.
 
 use crate::commands;
 use clap::{Parser, Subcommand};
@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Write a certificate authority, and certificates for the coordinator and each site.
     Init(commands::init::Args),
+    /// Explain the settings, or check a settings file and print what it means.
+    Config(commands::config::Args),
     /// Serve a federation until its last round, then evaluate it.
     Serve(commands::serve::Args),
     /// Run a whole federation on this machine: phantoms or folders, sites as child processes, one
@@ -31,16 +33,16 @@ enum Command {
     Experiment(commands::experiment::Args),
     /// Write the report of a run folder, or of an experiment's folder, again.
     Report(commands::report::Args),
-    /// Show how a federation is, whether a coordinator runs it or not.
+    /// Show the status of a federation, whether a coordinator runs it or not.
     Status(commands::status::StatusArgs),
-    /// Ask a running coordinator to stop: what is at work in it is finished, the same command goes
-    /// on later.
+    /// Ask a running coordinator to stop: its current work is finished, and the same command continues
+    /// later.
     Stop(commands::status::Where),
-    /// Ask a running coordinator to hand out no new task; what runs goes on.
+    /// Ask a running coordinator to hand out no new tasks; running ones continue.
     Pause(commands::status::Where),
     /// Ask a paused coordinator to hand out tasks again.
     Resume(commands::status::Where),
-    /// Shut a site out of a running federation, for good in this run.
+    /// Exclude a site from a running federation, for the rest of this run.
     Drop(commands::steer::DropArgs),
 }
 
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
     program::logging::start("warn");
     let outcome: Result<(), Failure> = match Cli::parse().command {
         Command::Init(args) => commands::init::run(&args),
+        Command::Config(args) => commands::config::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Simulate(args) => commands::simulate::run(&args),
         Command::Experiment(args) => commands::experiment::run(&args),

@@ -1,6 +1,7 @@
-//! The subcommands: what each is called with, and its run. They call the engines, which know
-//! nothing of them.
+//! The subcommands: the arguments of each, and its `run`. They call the other modules, which do not
+//! depend on them.
 
+pub mod config;
 pub mod experiment;
 pub mod init;
 pub mod report;

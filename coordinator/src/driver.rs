@@ -54,7 +54,7 @@ pub(crate) struct Driver {
     pub(crate) federation: Arc<Federation>,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) notifications: mpsc::UnboundedSender<Notification>,
-    pub(crate) picture: watch::Sender<Status>,
+    pub(crate) status: watch::Sender<Status>,
     pub(crate) state: DriverState,
 }
 
@@ -111,8 +111,8 @@ impl Driver {
                 hello,
                 tunnelled,
             } => {
-                self.picture
-                    .send_modify(|picture| picture.comes(&site, tunnelled));
+                self.status
+                    .send_modify(|status| status.set_tunnelled(&site, tunnelled));
                 Event::Connected {
                     site,
                     connection,
@@ -256,8 +256,8 @@ impl Driver {
             Effect::Restore { run, round, from } => self.restore(run, round, from),
             Effect::Persist(checkpoint) => self.persist(*checkpoint).await?,
             Effect::Report(notification) => {
-                self.picture
-                    .send_modify(|picture| picture.hear(&notification, status::now()));
+                self.status
+                    .send_modify(|status| status.apply(&notification, status::now()));
                 let _ = self.notifications.send(notification);
             }
             Effect::Stop { reason } => return Err(End::Stopped(reason)),
@@ -398,8 +398,8 @@ impl Driver {
         let checkpoint = self
             .blocking(move || store.persist(&checkpoint).map(|()| checkpoint))
             .await?;
-        self.picture
-            .send_modify(|picture| picture.keep(&checkpoint));
+        self.status
+            .send_modify(|status| status.apply_checkpoint(&checkpoint));
         for run in &checkpoint.runs {
             if self.better(run) {
                 self.export(run).await?;

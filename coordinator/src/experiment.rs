@@ -5,7 +5,7 @@
 //! OUT/experiment.toml          the configuration it was started with
 //! OUT/phantoms, OUT/sites/     images and prepared cases that all runs share
 //! OUT/arms/ARM/seed-N/         each run's own folder, with its own report
-//! OUT/experiment.json, .html   the comparison, written anew after every run
+//! OUT/experiment.json, .html   the comparison, written again after every run
 //! ```
 
 mod plan;
@@ -20,21 +20,22 @@ use protocol::outcome::Outcome;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The configuration in an experiment's folder: what makes it one.
+/// The configuration in an experiment's folder. A folder without it is not an experiment's.
 pub(crate) const FILE: &str = "experiment.toml";
 
-/// Runs what is not finished of an experiment, in its folder, and shows the comparison.
+/// Runs the unfinished runs of an experiment, and shows the comparison.
 ///
 /// # Errors
 /// A run that fails, an interruption, a disk that refuses.
 pub(crate) fn run(experiment: &Experiment, out: &Path, json: bool) -> Result<(), Failure> {
     open(out, experiment)?;
     eprintln!("experiment's folder: {}", out.display());
-    let runs: Vec<(&Arm, u64)> = experiment
-        .seeds
-        .iter()
-        .flat_map(|&seed| experiment.arms.iter().map(move |arm| (arm, seed)))
-        .collect();
+    let mut runs: Vec<(&Arm, u64)> = Vec::new();
+    for &seed in &experiment.seeds {
+        for arm in &experiment.arms {
+            runs.push((arm, seed));
+        }
+    }
     let mut clock = Clock {
         began: Instant::now(),
         done: Vec::new(),
@@ -43,33 +44,34 @@ pub(crate) fn run(experiment: &Experiment, out: &Path, json: bool) -> Result<(),
         if is_finished(out, arm, seed) {
             continue;
         }
-        let open: Vec<_> = runs[index..]
-            .iter()
-            .filter(|(arm, seed)| !is_finished(out, arm, *seed))
-            .copied()
-            .collect();
-        let left = clock
-            .left(&open)
-            .map(|left| format!(", about {left} left"))
-            .unwrap_or_default();
+        let mut unfinished = Vec::new();
+        for &(arm, seed) in &runs[index..] {
+            if !is_finished(out, arm, seed) {
+                unfinished.push((arm, seed));
+            }
+        }
+        let left = match clock.left(&unfinished) {
+            Some(left) => format!(", about {left} left"),
+            None => String::new(),
+        };
         eprintln!(
             "run {} of {}: {} with seed {seed}{left}",
             index + 1,
             runs.len(),
             arm.name
         );
-        let outcome = work(experiment, arm, seed, out)?;
+        let outcome = execute(experiment, arm, seed, out)?;
         clock.done.push((arm.name.clone(), outcome.seconds));
-        // After the last run it is written to be shown.
-        if open.len() > 1 {
+        // After the last run, `show` writes it.
+        if unfinished.len() > 1 {
             write(experiment, out, out)?;
         }
     }
     show(experiment, out, out, json)
 }
 
-/// Makes the folder, or takes up an experiment that was begun. Arms and seeds may have come since;
-/// runs that are there must be what the configuration says.
+/// Makes the folder, or opens an experiment that was started. Arms and seeds may have been added
+/// since; the runs that are there must have the configuration's settings.
 fn open(out: &Path, experiment: &Experiment) -> Result<(), Failure> {
     let disk =
         |error: std::io::Error| Failure::new(Class::Disk, format!("{}: {error}", out.display()));
@@ -107,7 +109,7 @@ fn place(arm: &Arm, seed: u64) -> PathBuf {
         .join(format!("seed-{seed}"))
 }
 
-/// What a run came to; `None` while it is not finished.
+/// A run's outcome; `None` while it is not finished.
 fn finished(out: &Path, arm: &Arm, seed: u64) -> Result<Option<Outcome>, Failure> {
     let folder = out.join(place(arm, seed));
     if !is_finished(out, arm, seed) {
@@ -115,7 +117,7 @@ fn finished(out: &Path, arm: &Arm, seed: u64) -> Result<Option<Outcome>, Failure
     }
     let outcome = report::read(&folder)?;
     if !folder.join("report.html").exists() {
-        // Killed in between.
+        // The coordinator was killed between outcome and report.
         report::write(&outcome, &folder)?;
     }
     Ok(Some(outcome))
@@ -127,8 +129,8 @@ fn is_finished(out: &Path, arm: &Arm, seed: u64) -> bool {
         .exists()
 }
 
-/// One run, to its end; an interrupted one goes on.
-fn work(experiment: &Experiment, arm: &Arm, seed: u64, out: &Path) -> Result<Outcome, Failure> {
+/// Executes one run to its end, or continues an interrupted one.
+fn execute(experiment: &Experiment, arm: &Arm, seed: u64, out: &Path) -> Result<Outcome, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = experiment
         .plan(arm, seed, cores)
@@ -136,7 +138,7 @@ fn work(experiment: &Experiment, arm: &Arm, seed: u64, out: &Path) -> Result<Out
     let folder = Folder::open(&out.join(place(arm, seed)), &plan, Some(out))?;
     simulate::execute(plan, folder, arm.with_local, None).map_err(|failure| {
         let hint = format!(
-            "the same command with --out {} goes on; finished runs stand",
+            "the same command with --out {} continues; finished runs are kept",
             out.display()
         );
         failure.hint(hint)
@@ -149,13 +151,14 @@ fn all_finished(experiment: &Experiment, out: &Path) -> Result<Vec<Finished>, Fa
     for arm in &experiment.arms {
         for &seed in &experiment.seeds {
             let folder = place(arm, seed).to_string_lossy().into_owned();
-            let outcome = finished(out, arm, seed)?;
-            all.extend(outcome.map(|outcome| Finished {
-                arm: arm.name.clone(),
-                seed,
-                folder,
-                outcome,
-            }));
+            if let Some(outcome) = finished(out, arm, seed)? {
+                all.push(Finished {
+                    arm: arm.name.clone(),
+                    seed,
+                    folder,
+                    outcome,
+                });
+            }
         }
     }
     Ok(all)
@@ -169,7 +172,7 @@ fn write(experiment: &Experiment, folder: &Path, out: &Path) -> Result<Option<Wr
     )?)
 }
 
-/// Writes the report of an experiment's folder on the runs that are finished, and shows it.
+/// Writes and shows the report of the runs that are finished in an experiment's folder.
 ///
 /// # Errors
 /// No run is finished, or the report cannot be written.
@@ -179,20 +182,15 @@ pub(crate) fn show(
     out: &Path,
     json: bool,
 ) -> Result<(), Failure> {
-    let Some(Written {
-        json: machine,
-        words,
-    }) = write(experiment, folder, out)?
-    else {
-        return Err(Failure::new(
-            Class::Data,
-            format!("no run of {} is finished yet", folder.display()),
-        ));
+    let Some(written) = write(experiment, folder, out)? else {
+        let what = format!("no run of {} is finished yet", folder.display());
+        return Err(Failure::new(Class::Data, what));
     };
     if json {
-        print!("{machine}");
+        print!("{}", written.json);
     } else {
-        println!("{words}\nreport: {}", out.join("experiment.html").display());
+        let report = out.join("experiment.html");
+        println!("{}\nreport: {}", written.words, report.display());
     }
     Ok(())
 }
@@ -205,27 +203,35 @@ struct Clock {
 }
 
 impl Clock {
-    /// How long the runs that are left will take, for people: as long as those of the same arm did,
-    /// or as all did.
+    /// How long the unfinished runs will take, for people: as long as finished runs of the same arm, or
+    /// as finished runs of any arm; `None` before a run is finished.
     fn left(&self, runs: &[(&Arm, u64)]) -> Option<String> {
-        let mean = |of: &dyn Fn(&str) -> bool| {
-            let seconds: Vec<f64> = self
-                .done
-                .iter()
-                .filter(|(arm, _)| of(arm))
-                .map(|(_, seconds)| *seconds)
-                .collect();
-            (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64)
-        };
-        let all = mean(&|_| true)?;
-        let seconds: f64 = runs
-            .iter()
-            .map(|(arm, _)| mean(&|name| name == arm.name).unwrap_or(all))
-            .sum();
-        // Finished runs count what they say themselves; making phantoms and the like is beside it.
-        let said: f64 = self.done.iter().map(|(_, seconds)| seconds).sum();
-        let overhead = (self.began.elapsed().as_secs_f64() / said.max(1.0)).max(1.0);
+        let of_all = self.mean_seconds(None)?;
+        let mut seconds = 0.0;
+        for (arm, _) in runs {
+            seconds += self.mean_seconds(Some(&arm.name)).unwrap_or(of_all);
+        }
+        // The runs' own times leave out the making of phantoms and the like.
+        let of_runs: f64 = self.done.iter().map(|(_, seconds)| seconds).sum();
+        let overhead = (self.began.elapsed().as_secs_f64() / of_runs.max(1.0)).max(1.0);
         Some(format!("{} min", (seconds * overhead / 60.0).ceil()))
+    }
+
+    /// The mean time of the finished runs, of one arm or of all; `None` where there is none.
+    fn mean_seconds(&self, arm: Option<&str>) -> Option<f64> {
+        let mut sum = 0.0;
+        let mut count = 0;
+        for (name, seconds) in &self.done {
+            if arm.is_none_or(|arm| arm == name) {
+                sum += seconds;
+                count += 1;
+            }
+        }
+        if count == 0 {
+            None
+        } else {
+            Some(sum / f64::from(count))
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Launches rounds, averages the sites' updates and reports how the model does at sites that took
-//! no part. Links no neural network.
+//! no part in training. Links no neural network.
 
 pub mod address;
 pub mod certificates;

@@ -1,6 +1,6 @@
-//! Names that were mistyped.
+//! Mistyped names.
 
-/// The name that was most likely meant; `None` where none is close, or two are as close.
+/// The name that was most likely meant; `None` where no name is close, or two are equally close.
 #[must_use]
 pub(crate) fn nearest<'a>(typed: &str, names: &'a [String]) -> Option<&'a str> {
     let typed = typed.to_lowercase();
@@ -20,7 +20,7 @@ pub(crate) fn nearest<'a>(typed: &str, names: &'a [String]) -> Option<&'a str> {
     }
 }
 
-/// How many letters have to be put in, left out or changed (Levenshtein).
+/// How many letters must be inserted, removed or changed (Levenshtein distance).
 fn changes(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut above: Vec<usize> = (0..=to.len()).collect();

@@ -1,4 +1,4 @@
-//! One view of a federation at work: bars in a terminal, lines elsewhere.
+//! The progress of a running federation: bars in a terminal, lines elsewhere.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use protocol::case::Cases;
@@ -7,7 +7,7 @@ use protocol::notification::Notification;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
-/// Shows what happens, on standard error.
+/// Shows notifications on standard error.
 pub(crate) struct View {
     bars: Option<Bars>,
 }
@@ -22,11 +22,15 @@ impl View {
     /// Bars when standard error is a terminal, lines otherwise.
     #[must_use]
     pub(crate) fn new(sites: &[String]) -> Self {
-        let bars = std::io::stderr().is_terminal().then(|| Bars::new(sites));
-        Self { bars }
+        if std::io::stderr().is_terminal() {
+            Self {
+                bars: Some(Bars::new(sites)),
+            }
+        } else {
+            Self { bars: None }
+        }
     }
 
-    /// Something happened.
     pub(crate) fn show(&mut self, notification: &Notification) {
         if let Some(bars) = &mut self.bars {
             bars.show(notification);
@@ -35,16 +39,15 @@ impl View {
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub(crate) fn clear(&self) {
         if let Some(bars) = &self.bars {
-            // A terminal that cannot be cleared changes nothing about the run.
+            // A terminal that cannot be cleared does not matter to the run.
             let _ = bars.all.clear();
         }
     }
 }
 
-/// A style; one that indicatif refuses is a fault of ours and falls back to its own.
 fn style(template: &str) -> ProgressStyle {
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -57,14 +60,14 @@ impl Bars {
         let rounds = all.add(ProgressBar::new(1));
         rounds.set_style(style("{elapsed_precise} {bar:32} {msg}"));
         let width = names.iter().map(String::len).max().unwrap_or(0);
-        let sites = names.iter().map(|name| {
+        let mut sites = BTreeMap::new();
+        for name in names {
             let bar = all.add(ProgressBar::new(1));
             bar.set_style(style(&format!("  {{prefix:{width}}} {{bar:24}} {{msg}}")));
             bar.set_prefix(name.clone());
             bar.set_message("starting");
-            (name.clone(), bar)
-        });
-        let sites = sites.collect();
+            sites.insert(name.clone(), bar);
+        }
         rounds.enable_steady_tick(std::time::Duration::from_millis(500));
         Self { all, rounds, sites }
     }
@@ -115,9 +118,9 @@ impl Bars {
                 self.rounds.set_position(u64::from(round.saturating_sub(1)));
                 self.rounds
                     .set_message(format!("{name}: round {round} of {rounds}"));
-                sites
-                    .iter()
-                    .for_each(|site| self.site(site, 0, 1, "waiting".into()));
+                for site in sites {
+                    self.site(site, 0, 1, "waiting".into());
+                }
             }
             Notification::RoundFinished { round, .. } => {
                 self.rounds.set_position(u64::from(*round))
@@ -126,9 +129,10 @@ impl Bars {
                 self.rounds.set_message(scoring(*round, *cases))
             }
             Notification::Validated { .. } | Notification::WentBack { .. } => {
-                line(notification)
-                    .into_iter()
-                    .for_each(|line| drop(self.all.println(line)));
+                if let Some(line) = line(notification) {
+                    // As in `View::clear`.
+                    let _ = self.all.println(line);
+                }
             }
             Notification::Joined { site, .. } => self.site(site, 0, 1, "connected".into()),
             Notification::Dropped { site } => self.site(site, 0, 1, "dropped".into()),
@@ -143,7 +147,7 @@ impl Bars {
     }
 }
 
-/// What a site does: `training, loss 0.412, 88 slices/s`.
+/// A site's work: `training, loss 0.412, 88 slices/s`.
 fn work(progress: &Progress) -> String {
     let speed = progress.slices_per_second;
     match (progress.task.kind, progress.loss) {
@@ -153,7 +157,7 @@ fn work(progress: &Progress) -> String {
     }
 }
 
-/// Round 0 is nobody's: the consensus of what the sites learnt alone.
+/// Round 0 stands for the consensus of the models that the sites trained alone.
 fn scoring(round: u32, cases: Cases) -> String {
     let whose = match cases {
         Cases::Validation => "validation",
@@ -165,22 +169,22 @@ fn scoring(round: u32, cases: Cases) -> String {
     }
 }
 
-/// Said of a site none of whose cases has a lesion.
-const NO_LESION: &str = "; its labels hold no lesion in any case, so its Dice will say nothing: is data.lesion_labels right there?";
+/// For a site without a lesion in any of its cases.
+const NO_LESION: &str = "; its labels hold no lesion in any case, so its Dice will be meaningless: is data.lesion_labels right there?";
 
-/// What happened in one line; `None` for what happens too often to be worth one.
+/// A notification as one line; `None` for those that come too often to be printed.
 fn line(notification: &Notification) -> Option<String> {
     Some(match notification {
         Notification::Preparing { .. } | Notification::Progress { .. } => return None,
         Notification::Joined { site, .. } => format!("{site} connected"),
         Notification::Ready { site, inventory } => {
-            let none = if inventory.lesions() == 0 {
+            let warning = if inventory.lesions() == 0 {
                 NO_LESION
             } else {
                 ""
             };
             format!(
-                "{site} is ready: {} training, {} validation, {} held-out cases, {} skipped{none}",
+                "{site} is ready: {} training, {} validation, {} held-out cases, {} skipped{warning}",
                 inventory.training_cases,
                 inventory.validation_cases,
                 inventory.held_out_cases,
@@ -211,12 +215,12 @@ fn line(notification: &Notification) -> Option<String> {
                 asked_steps,
                 ..
             } = trained;
-            let part = if steps < asked_steps {
+            let partial = if steps < asked_steps {
                 format!(", {steps} of {asked_steps} steps")
             } else {
                 String::new()
             };
-            format!("{site}: update accepted, loss {mean_loss:.4}, {slices} slices{part}")
+            format!("{site}: update accepted, loss {mean_loss:.4}, {slices} slices{partial}")
         }
         Notification::Failed { site, reason } => format!("{site} failed: {reason}"),
         Notification::RoundFinished {
@@ -231,12 +235,14 @@ fn line(notification: &Notification) -> Option<String> {
         Notification::Validated {
             round, score, best, ..
         } => {
-            let undefined = "undefined, because no validation case that was scored holds a lesion";
-            let score = score.map_or(undefined.into(), |dice| format!("{dice:.4}"));
-            format!(
-                "round {round}: validation Dice {score}{}",
-                if *best { ", the best so far" } else { "" }
-            )
+            let score = match score {
+                Some(dice) => format!("{dice:.4}"),
+                None => {
+                    "undefined, because no validation case that was scored holds a lesion".into()
+                }
+            };
+            let best = if *best { ", the best so far" } else { "" };
+            format!("round {round}: validation Dice {score}{best}")
         }
         Notification::WentBack {
             round, to, reason, ..
@@ -253,7 +259,7 @@ fn line(notification: &Notification) -> Option<String> {
             "paused: no new task is handed out until `coordinator resume`".into()
         }
         Notification::Resumed => "tasks are handed out again".into(),
-        Notification::Stopping => "stopping: what is at work here is finished first".into(),
+        Notification::Stopping => "stopping: the current work is finished first".into(),
         Notification::Finished => "the federation is finished".into(),
     })
 }
@@ -264,7 +270,7 @@ mod tests {
     use protocol::message::{RunId, TaskId};
 
     #[test]
-    fn a_site_says_what_it_is_at() {
+    fn the_work_of_a_site_is_described() {
         let task = |kind| TaskId {
             run: RunId(0),
             round: 2,

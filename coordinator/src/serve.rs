@@ -1,23 +1,24 @@
 //! A federation over the network, from its settings to its outcome.
 
-use crate::driver::{Accepted, Driver, DriverState, End, Inputs};
+mod accepted;
+mod start;
+
+use crate::driver::{Driver, DriverState, End, Inputs};
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::status::{self, Page, Status, StatusError, Web};
-use crate::store::{Place, Store, StoreError};
+use crate::store::{Store, StoreError};
 use program::private;
 use program::signal::Signal;
 use program::{Class, Explain};
 use protocol::architecture::{initial, manifest};
-use protocol::coordinator::{Checkpoint, Plan, StateMachine};
-use protocol::message::{RunId, TaskId, Trained};
-use protocol::model_file::{ModelFileError, import_state_dict};
+use protocol::coordinator::{Plan, StateMachine};
+use protocol::model_file::ModelFileError;
 use protocol::notification::Notification;
 use protocol::outcome::Outcome;
-use protocol::parameters::{Manifest, Parameters, ParametersId};
 use protocol::settings::Federation;
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -25,58 +26,46 @@ use tokio::sync::{mpsc, watch};
 /// What to serve, and where.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
-    /// The federation's settings.
     pub federation: Federation,
     /// The UDP address to listen on.
     pub listen: SocketAddr,
-    /// The TCP address for sites whose network lets no UDP through, if they are to have one.
+    /// The TCP address for sites whose network lets no UDP through; `None` for no such address.
     pub fallback: Option<SocketAddr>,
     /// The coordinator's certificate folder.
     pub certificates: PathBuf,
-    /// Where everything is kept.
     pub run_folder: PathBuf,
     /// Also train each site alone.
     pub with_local: bool,
-    /// The weights to begin from; random ones from the federation's seed where there is no file.
+    /// The file with the weights to start from; `None` for random ones from the federation's seed.
     pub start: Option<PathBuf>,
     /// Keep every round's updates and models, so that each average can be computed again.
     pub keep_updates: bool,
-    /// The status page, if there is to be one.
     pub status: Option<Page>,
 }
 
 /// Why a federation was not served to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The network refuses.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// The run folder refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The status page cannot be shown.
     #[error(transparent)]
     Status(#[from] StatusError),
-    /// The federation cannot go on.
+    /// The federation cannot continue.
     #[error("the federation stopped: {0}")]
     Stopped(String),
-    /// It was asked to stop.
     #[error("asked to stop")]
     Asked(Signal),
-    /// The weights to begin from cannot be read.
     #[error("the weights {}: {error}", .path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
-        /// What the disk said.
         error: std::io::Error,
     },
-    /// The weights to begin from are not of this network.
+    /// The weights to start from are damaged or not of this network.
     #[error("the weights {}: {error}", .path.display())]
     Weights {
-        /// The file.
         path: PathBuf,
-        /// What does not fit.
         error: ModelFileError,
     },
 }
@@ -99,13 +88,27 @@ impl Explain for ServeError {
             Self::Server(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Status(error) => error.hint(),
-            Self::Stopped(_) | Self::Asked(_) => Some("the same command goes on where it stopped".into()),
+            Self::Stopped(_) | Self::Asked(_) => {
+                Some("the same command goes on where it stopped".into())
+            }
             Self::Unreadable { .. } => None,
-            Self::Weights { .. } => Some(
-                "they must be of the network that [model] and [input] describe; docs/developers/ARCHITECTURE.md says how to save one"
-                    .into(),
-            ),
+            Self::Weights { error, .. } => Some(remedy(error)),
         }
+    }
+}
+
+/// What to do about a file of weights that cannot be started from.
+fn remedy(error: &ModelFileError) -> Cow<'static, str> {
+    match error {
+        ModelFileError::Network { key, found, .. } => {
+            format!("set {key} = {found} in the settings, or start from another file").into()
+        }
+        ModelFileError::Header | ModelFileError::Weights { .. } => {
+            "copy the file again from where it came from".into()
+        }
+        _ => "they must be of the network that [model] and [input] describe; \
+              docs/developers/ARCHITECTURE.md says how to save one"
+            .into(),
     }
 }
 
@@ -119,43 +122,48 @@ impl From<End> for ServeError {
     }
 }
 
-/// Serves a federation until its outcome, which is in the run folder then, or until `shutdown`
-/// holds a signal. With the folder of a run of the same settings it goes on where that run stopped,
-/// with the updates that were accepted.
+/// Serves a federation until its outcome, which is then in the run folder, or until `shutdown`
+/// holds a signal. With the folder of an earlier run of the same settings it continues where that
+/// run stopped, with the updates that were accepted.
 ///
 /// # Errors
-/// See [`ServeError`]; what was finished before stands in the run folder.
+/// See [`ServeError`]; what was finished before is in the run folder.
 pub async fn serve(
     config: ServeConfig,
     notifications: mpsc::UnboundedSender<Notification>,
     shutdown: watch::Receiver<Option<Signal>>,
 ) -> Result<Outcome, ServeError> {
     let began = Instant::now();
-    let mut picture = Status::new(&config.federation, status::now());
+    let mut status = Status::new(&config.federation, status::now());
     let federation = Arc::new(config.federation);
     let manifest = Arc::new(manifest(&federation.model, &federation.input));
     let (store, mut checkpoint) =
         Store::open(&config.run_folder, &federation, config.keep_updates)?;
-    let accepted = checkpoint
-        .as_mut()
-        .map(|checkpoint| recover(&store, &manifest, checkpoint))
-        .unwrap_or_default();
-    let start = match &config.start {
-        Some(file) => read_weights(file, &federation)?,
+    let accepted = match &mut checkpoint {
+        Some(checkpoint) => accepted::recover(&store, &manifest, checkpoint),
+        None => Default::default(),
+    };
+    let weights = match &config.start {
+        Some(file) => start::read_weights(file, &federation)?,
         None => initial(&manifest, federation.seed),
     };
-    let start = prepare(&store, start, &manifest, checkpoint.as_ref())?;
-    picture.keep(&checkpoint.clone().unwrap_or_default());
-    if picture.paused {
-        // Who starts it again has to hear why nothing begins.
+    let initial = start::prepare(&store, weights, &manifest, checkpoint.as_ref())?;
+    status.apply_checkpoint(&checkpoint.clone().unwrap_or_default());
+    if status.paused {
+        // The person who starts it again must learn why nothing begins.
         let _ = notifications.send(Notification::Paused);
     }
-    let (picture, looked_at) = watch::channel(picture);
+    let (status, status_reader) = watch::channel(status);
     let (commands, control) = mpsc::channel(16);
-    let web = config
-        .status
-        .map(|page| Web::open(page, &config.run_folder, looked_at, commands))
-        .transpose()?;
+    let web = match config.status {
+        Some(page) => Some(Web::open(
+            page,
+            &config.run_folder,
+            status_reader,
+            commands,
+        )?),
+        None => None,
+    };
     let (events, inbound) = mpsc::channel(64);
     let server = ServerConfig {
         listen: config.listen,
@@ -177,134 +185,28 @@ pub async fn serve(
     let plan = Plan {
         federation: (*federation).clone(),
         with_local: config.with_local,
-        initial: start,
+        initial,
         model_bytes: manifest.bytes(),
         update_bytes: store.update_bytes(&manifest),
     };
-    let machine = StateMachine::new(plan, checkpoint, Duration::ZERO);
-    let (store, state) = (Arc::new(store), DriverState::new(began, accepted));
     let driver = Driver {
-        machine,
-        store,
+        machine: StateMachine::new(plan, checkpoint, Duration::ZERO),
+        store: Arc::new(store),
         server,
         federation,
         manifest,
         notifications,
-        picture,
-        state,
+        status,
+        state: DriverState::new(began, accepted),
     };
-    let ended = driver
-        .run(Inputs {
-            inbound,
-            control,
-            shutdown,
-        })
-        .await;
+    let inputs = Inputs {
+        inbound,
+        control,
+        shutdown,
+    };
+    let ended = driver.run(inputs).await;
     if let Some(web) = web {
         web.close().await;
     }
     Ok(ended?)
-}
-
-/// The updates that were accepted before a restart. One whose file is lost or damaged is asked for
-/// again.
-fn recover(store: &Store, manifest: &Manifest, checkpoint: &mut Checkpoint) -> Accepted {
-    let mut accepted = Accepted::new();
-    for (index, run) in checkpoint.runs.iter_mut().enumerate() {
-        let (name, id) = (
-            run.outcome.name.clone(),
-            RunId(u16::try_from(index).unwrap_or(u16::MAX)),
-        );
-        let mut sound = |site: &str, trained: &Trained| {
-            let place = Place {
-                run: &name,
-                round: trained.task.round,
-            };
-            match store.accepted(place, site, manifest, trained.parameters) {
-                Ok(checked) => {
-                    accepted.insert(
-                        (
-                            TaskId {
-                                run: id,
-                                ..trained.task
-                            },
-                            site.to_string(),
-                        ),
-                        checked,
-                    );
-                    true
-                }
-                Err(error) => {
-                    tracing::warn!(%error, site, "an accepted update is asked for again");
-                    false
-                }
-            }
-        };
-        if let Some(open) = &mut run.open {
-            open.updates.retain(|site, trained| sound(site, trained));
-        }
-        if let Some(buffer) = &mut run.buffer {
-            buffer.forget_updates(|site, trained| !sound(site, trained));
-        }
-    }
-    accepted
-}
-
-fn read_weights(file: &Path, federation: &Federation) -> Result<Parameters, ServeError> {
-    let bytes = std::fs::read(file).map_err(|error| ServeError::Unreadable {
-        path: file.into(),
-        error,
-    })?;
-    let imported = import_state_dict(&bytes, &federation.model, &federation.input);
-    let imported = imported.map_err(|error| ServeError::Weights {
-        path: file.into(),
-        error,
-    })?;
-    if !imported.hashed {
-        tracing::warn!(file = %file.display(), "the weights to begin from carry no hash: damage to the file cannot be seen");
-    }
-    Ok(imported.parameters)
-}
-
-/// Stores the initial model, and checks the models that a resumed run goes on from. The parameters
-/// end here: nobody needs them in memory any more.
-fn prepare(
-    store: &Store,
-    start: Parameters,
-    manifest: &Arc<Manifest>,
-    checkpoint: Option<&Checkpoint>,
-) -> Result<ParametersId, StoreError> {
-    let (place, id) = (
-        Place {
-            run: "federation",
-            round: 0,
-        },
-        start.id(),
-    );
-    match checkpoint {
-        Some(_) => store.same_start(place, manifest, id)?,
-        None => store.put_model(place, &start)?,
-    }
-    for run in checkpoint.iter().flat_map(|checkpoint| &checkpoint.runs) {
-        let name = run.outcome.name.as_str();
-        // A model that is discarded may be replaced on the disk already.
-        let last = run
-            .model
-            .filter(|_| run.discarded.is_none())
-            .map(|id| (run.finished, id));
-        let best = run.best.map(|best| (best.round, best.parameters));
-        let used = run
-            .buffer
-            .iter()
-            .flat_map(|buffer| &buffer.models)
-            .filter(|(round, _)| **round > 0);
-        for (round, id) in last
-            .into_iter()
-            .chain(best)
-            .chain(used.map(|(round, id)| (*round, *id)))
-        {
-            store.verify(Place { run: name, round }, manifest, id)?;
-        }
-    }
-    Ok(id)
 }

@@ -1,17 +1,16 @@
-//! The sites' connections: who is there, what they say, and the parameters that go to and fro.
+//! The sites' connections: messages and parameters, both ways.
 //!
-//! QUIC with mutual TLS 1.3. A site is who its certificate says it is, and has one connection at a
-//! time: a newer one takes the older one's place, and the numbers in [`Inbound`] tell them apart.
-//! For each connection the events come in order: `Connected`, then anything, then `Closed`;
-//! `Closed` of a replaced connection comes before `Connected` of the one that took its place. Sites
-//! whose network lets no UDP through may come through a tunnel of TLS over TCP. See
-//! docs/developers/PROTOCOL.md.
+//! QUIC with mutual TLS 1.3. A site is identified by its certificate and has one connection at a
+//! time: a newer one replaces the older one, and the numbers in [`Inbound`] tell them apart. The
+//! events of a connection come in order: `Connected`, then others, then `Closed`. `Closed` of a
+//! replaced connection comes before `Connected` of the one that replaced it. Sites whose network
+//! blocks UDP may use a tunnel of TLS over TCP. See docs/developers/PROTOCOL.md.
 
 mod peers;
 mod quic;
+mod second_agent;
 mod tls;
 mod tunnel;
-mod twice;
 
 use crate::address;
 use peers::Outbound;
@@ -28,83 +27,62 @@ use tokio::sync::mpsc;
 use transport::certificates::CertificateError;
 use tunnel::{Origins, Tunnels};
 
-/// Where to listen, and for what.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// The UDP address; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// The TCP address for sites whose network lets no UDP through, if they are to have one.
+    /// The TCP address for sites whose network blocks UDP; `None` for no such address.
     pub fallback: Option<SocketAddr>,
     /// The folder with `ca.pem`, `certificate.pem` and `key.pem`.
     pub certificates: PathBuf,
-    /// Where verified parameters are put, in a folder for each site; the receiver of
-    /// [`Inbound::Parameters`] moves or removes them. What a broken connection brought is kept
-    /// there for the next one: at most one model for each site.
+    /// Where verified parameters are stored, in a folder for each site; the receiver of
+    /// [`Inbound::Parameters`] moves or removes them. Parts from a broken connection are kept there
+    /// for the next one: at most one model for each site.
     pub incoming: PathBuf,
-    /// How many bytes a site's update takes.
+    /// The length of a site's update.
     pub expected_bytes: u64,
-    /// The sites that may connect; empty lets in every site that the authority signed.
+    /// The sites that may connect; empty admits every site with a certificate of the authority.
     pub expected_sites: Vec<String>,
 }
 
-/// What reaches the coordinator.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Inbound {
-    /// A site said its first words: certificate, name and protocol version are good.
+    /// A site was admitted: its certificate, name and protocol version are right.
     Connected {
-        /// The site.
         site: String,
         /// The connection's number: ascending, never used again.
         connection: u64,
-        /// The first words.
         hello: Hello,
-        /// Whether it comes through the TLS fallback.
+        /// Through the TLS fallback.
         tunnelled: bool,
     },
-    /// A site says something.
     Message {
-        /// The site.
         site: String,
-        /// The connection.
         connection: u64,
-        /// What it says.
         message: SiteMessage,
     },
-    /// Parameters arrived: complete, verified and synced to the disk.
+    /// Parameters that are complete, verified and synced to the disk.
     Parameters {
-        /// The site.
         site: String,
-        /// The connection.
         connection: u64,
-        /// What they are, and that they are it.
         arrived: Arrived,
         /// Raw little-endian `f32`, in the incoming folder.
         file: PathBuf,
     },
-    /// This end's disk failed in a transfer: no site is to blame, and no other one will fare
-    /// better.
-    DiskFailed {
-        /// What the system says.
-        reason: String,
-    },
-    /// Parameters came that were not taken; nothing is left of them.
+    /// This end's disk failed in a transfer. No site is to blame, and transfers from others would
+    /// fail too.
+    DiskFailed { reason: String },
+    /// Parameters that were refused and removed.
     ParametersRefused {
-        /// The site.
         site: String,
-        /// The connection.
         connection: u64,
-        /// What they should have been.
+        /// As it was announced.
         header: TransferHeader,
-        /// Why.
         reason: String,
     },
-    /// A connection ended.
     Closed {
-        /// The site.
         site: String,
-        /// The connection.
         connection: u64,
-        /// Why, as far as known.
         reason: String,
     },
 }
@@ -112,33 +90,21 @@ pub enum Inbound {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// A certificate or key is missing or does not work.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
-    /// The address cannot be listened on.
     #[error("cannot listen on {listen}: {reason}")]
     Listen {
-        /// The address.
         listen: SocketAddr,
-        /// Why.
         reason: io::Error,
     },
-    /// The TCP address for sites without UDP cannot be listened on.
     #[error("serve.fallback: cannot listen on {listen}: {reason}")]
     Fallback {
-        /// The address.
         listen: SocketAddr,
-        /// Why.
         reason: io::Error,
     },
-    /// The folder for incoming parameters does not work.
+    /// The folder for incoming parameters cannot be used.
     #[error("{path}: {reason}", path = path.display())]
-    Incoming {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        reason: io::Error,
-    },
+    Incoming { path: PathBuf, reason: io::Error },
 }
 
 impl Explain for ServerError {
@@ -153,32 +119,27 @@ impl Explain for ServerError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Certificates(_) => Some("`coordinator init` writes certificates".into()),
-            Self::Listen { reason, .. } => Some(address::of_address(reason, address::UDP).into()),
-            Self::Fallback { reason, .. } => {
-                Some(address::of_address(reason, address::FALLBACK).into())
-            }
+            Self::Listen { reason, .. } => Some(address::UDP.of(reason).into()),
+            Self::Fallback { reason, .. } => Some(address::FALLBACK.of(reason).into()),
             Self::Incoming { .. } => None,
         }
     }
 }
 
-/// Why something could not be sent. Where the connection is at fault, the site's `Closed` is on its
-/// way.
+/// Why something could not be sent. Where the connection is the reason, the site's `Closed` follows.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SendError {
-    /// The site has no connection.
     #[error("{0} is not connected")]
     Absent(String),
-    /// The site does not read what it is sent; its connection was closed.
+    /// The site does not read what it is sent, and its connection was closed.
     #[error("{0} does not read what it is sent")]
     Overrun(String),
-    /// The message may not travel.
-    #[error("a message that may not be sent: {0}")]
+    #[error("a message that must not be sent: {0}")]
     Message(#[from] CodecError),
 }
 
-/// A listening coordinator. Dropping it ends all connections at once; [`Server::shutdown`] does so
-/// politely.
+/// A listening coordinator. Dropping it ends all connections at once; [`Server::shutdown`] sends what
+/// is queued first.
 #[derive(Debug)]
 pub struct Server {
     endpoint: quic::Endpoint,
@@ -186,19 +147,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to listen, on the current tokio runtime. Events wait for `events` to be read: a slow
-    /// reader slows the sites down and costs no memory.
+    /// Starts to listen, on the current tokio runtime. A slow reader of `events` slows the sites down
+    /// and costs no memory.
     pub async fn bind(
         config: ServerConfig,
         events: mpsc::Sender<Inbound>,
     ) -> Result<Self, ServerError> {
         let tls = tls::configuration(&config.certificates)?;
         tls::check_clock(&config.certificates, SystemTime::now())?;
-        let incoming = |reason| ServerError::Incoming {
-            path: config.incoming.clone(),
-            reason,
-        };
-        transport::wire::sweep(&config.incoming).map_err(incoming)?;
+        if let Err(reason) = transport::file_transfer::remove_whole_files(&config.incoming) {
+            return Err(ServerError::Incoming {
+                path: config.incoming,
+                reason,
+            });
+        }
         let outer = match config.fallback {
             Some(listen) => Some((listen, tls::tunnel(&config.certificates)?)),
             None => None,
@@ -222,13 +184,12 @@ impl Server {
         Ok(Self { endpoint, tunnels })
     }
 
-    /// Where the server listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.endpoint.local_addr()
     }
 
-    /// Where the server listens for sites whose network lets no UDP through.
+    /// The TCP address for sites whose network blocks UDP.
     #[must_use]
     pub fn fallback_addr(&self) -> Option<SocketAddr> {
         self.tunnels.as_ref().map(Tunnels::local_addr)
@@ -246,12 +207,12 @@ impl Server {
         message.check()?;
         self.endpoint
             .peers()
-            .order(site, Outbound::Message(Box::new(message)))
+            .queue(site, Outbound::Message(Box::new(message)))
     }
 
-    /// Queues parameters, to be read from `file` when their turn comes: it must stay until the
-    /// transfer or the connection ended. Never waits. A file that cannot be read, or is not as long
-    /// as `header` says, ends the connection.
+    /// Queues parameters, which are read from `file` when their turn comes: the file must stay until
+    /// the transfer or the connection has ended. Never waits. A file that cannot be read, or has
+    /// another length than `header` says, ends the connection.
     pub fn send_parameters(
         &self,
         site: &str,
@@ -260,18 +221,18 @@ impl Server {
     ) -> Result<(), SendError> {
         self.endpoint
             .peers()
-            .order(site, Outbound::Parameters(header, file))
+            .queue(site, Outbound::Parameters(header, file))
     }
 
-    /// Ends a site's connection, after what was queued before. The site reads the reason.
+    /// Ends a site's connection after what was queued before. The site reads the reason.
     pub fn close(&self, site: &str, reason: &str) -> Result<(), SendError> {
         self.endpoint
             .peers()
-            .order(site, Outbound::Close(CloseCode::Closed, reason.to_owned()))
+            .queue(site, Outbound::Close(CloseCode::Closed, reason.to_owned()))
     }
 
-    /// Ends all connections, after what was queued before, and stops listening. Takes a few seconds
-    /// at most.
+    /// Ends all connections after what was queued before, and stops listening. Takes a few seconds at
+    /// most.
     pub async fn shutdown(self) {
         self.endpoint.shutdown().await;
     }

@@ -1,4 +1,4 @@
-//! A whole federation on this machine: sites as child processes, one report.
+//! A whole federation on this machine: sites are child processes, and there is one report.
 
 pub(crate) mod children;
 mod federate;
@@ -33,10 +33,9 @@ pub(crate) fn execute(
         start,
     };
     let runtime = program::threads::runtime(Some(2))?;
-    let outcome = runtime.block_on(
-        simulation
-            .run(|config, happen, stop| async move { Ok(serve(config, happen, stop).await?) }),
-    );
+    let outcome = runtime.block_on(simulation.run(|config, notifications, stop| async move {
+        Ok(serve(config, notifications, stop).await?)
+    }));
     runtime.shutdown_timeout(Duration::from_secs(2));
     let outcome = outcome?;
     report::write(&outcome, simulation.folder.path())?;

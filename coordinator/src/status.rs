@@ -1,24 +1,26 @@
-//! What a federation at work looks like from outside: one picture, folded from what happens and
-//! from the checkpoint that are kept, for the web page, the `status` command and Prometheus alike;
-//! and the commands that steer it.
+//! The status of a federation as seen from outside: one [`Status`], kept up to date from
+//! notifications and checkpoints, for the web page, the `status` command and Prometheus; and the
+//! commands that steer a federation.
 //!
 //! ```text
-//! picture, fold   Status: plain data, and how it follows from what happens (no IO; time is an argument)
-//! history         the rounds before the last one, which no memory holds
-//! text, metrics   the picture in words for a terminal, in numbers for Prometheus
-//! settings, token, beacon   where the page is, who may ask, and how the commands find it
-//! web, guard, bounded, page   the page: who is let in, and what is shown
-//! client, running   how the commands ask for the picture and steer, by the run folder
+//! state, fold        Status: plain data, and how it follows from notifications and checkpoints (no
+//!                    IO; time is an argument)
+//! history            the rounds before the last one, which are not kept in memory
+//! text, metrics      the status in words for a terminal, in numbers for Prometheus
+//! settings, token    where the page is, and who may use it
+//! page_file          how the commands find the page
+//! web, guard, limited_listener, page   the page: who may look, and what is shown
+//! client, running    how the commands read the status and steer, by the run folder
 //! ```
 
-mod beacon;
-mod bounded;
 mod client;
 mod fold;
 mod guard;
 mod history;
+mod limited_listener;
 mod metrics;
 mod page;
+mod page_file;
 mod running;
 mod settings;
 mod state;
@@ -42,33 +44,27 @@ use std::borrow::Cow;
 /// Seconds since 1970, UTC: the one clock of every [`Status`].
 #[must_use]
 pub fn now() -> f64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
+    match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+        Ok(since) => since.as_secs_f64(),
+        Err(_) => 0.0,
+    }
 }
 
 /// Why the status page cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// The address cannot be listened on.
     #[error("serve.status: cannot listen on {address}: {reason}")]
     Listen {
-        /// Which.
         address: std::net::SocketAddr,
-        /// Why.
         reason: std::io::Error,
     },
-    /// The token does not work.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The run folder cannot be told where the page is.
+    /// The file in the run folder that says where the page is.
     #[error("cannot {action} {}: {reason}", path.display())]
-    Beacon {
-        /// What was tried.
+    PageFile {
         action: &'static str,
-        /// Which file.
         path: std::path::PathBuf,
-        /// Why.
         reason: std::io::Error,
     },
 }
@@ -81,23 +77,21 @@ impl Explain for StatusError {
                 Class::Configuration
             }
             Self::Token(TokenError::Random) => Class::Internal,
-            Self::Beacon { .. } => Class::Disk,
+            Self::PageFile { .. } => Class::Disk,
         }
     }
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Listen { reason, .. } => {
-                Some(address::of_address(reason, address::STATUS).into())
-            }
+            Self::Listen { reason, .. } => Some(address::STATUS.of(reason).into()),
             Self::Token(TokenError::File { .. }) => Some(
-                "serve.status_token_file names it; without that key it lies in the run folder"
-                    .into(),
+                "serve.status_token_file names it; without that key it is in the run folder".into(),
             ),
             Self::Token(TokenError::Unusable(_)) => Some(
-                "remove the file and name none in serve.status_token_file: a token is made".into(),
+                "remove the file, and leave serve.status_token_file out: then a token is made"
+                    .into(),
             ),
-            Self::Token(TokenError::Random) | Self::Beacon { .. } => None,
+            Self::Token(TokenError::Random) | Self::PageFile { .. } => None,
         }
     }
 }

@@ -282,7 +282,7 @@ impl Link {
             path: config.incoming.clone(),
             reason,
         };
-        transport::wire::sweep(&config.incoming).map_err(incoming)?;
+        transport::file_transfer::remove_whole_files(&config.incoming).map_err(incoming)?;
         let certificates = config.certificates.clone();
         let connected = quic::connect(config, tls, hello).await;
         let (connection, outbox, events) =

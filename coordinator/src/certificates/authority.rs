@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// The authority outlives what it signs by far: replacing it means visiting every site.
+/// How long the authority is valid: far longer than what it signs, because replacing it means
+/// new certificates at every site.
 const AUTHORITY_DAYS: i64 = 3650;
-/// Clocks of hospitals differ.
+/// Certificates are valid from this long before now, because clocks of hospitals differ.
 const CLOCK_SKEW: Duration = Duration::hours(24);
 
-/// Whose certificate it is: each can only be used on its own side of a connection.
-pub(super) enum Party<'a> {
+/// The owner of a certificate, which can only be used on the owner's side of a connection.
+pub(super) enum Member<'a> {
+    /// With its DNS names and addresses.
     Coordinator(&'a [String]),
     Site(&'a str),
 }
@@ -32,19 +34,20 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// The folder's authority, and whether it was made just now.
+    /// The folder's authority, and whether it is new.
     pub(super) fn open(folder: &Path, days: u32) -> Result<(Self, bool), CertificatesError> {
-        let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+        let certificate = folder.join("ca.pem");
+        let key = folder.join("ca.key");
         match (certificate.exists(), key.exists()) {
             (true, true) => Ok((Self::read(&certificate, &key)?, false)),
             (false, false) => Ok((Self::make(&certificate, &key, days)?, true)),
             (true, false) => Err(unusable(
                 &key,
-                "the authority's key is not here, so nothing can be signed",
+                "the authority's key is missing, so nothing can be signed",
             )),
             (false, true) => Err(unusable(
                 &certificate,
-                "the key is here and the certificate is not",
+                "the certificate of this key is missing",
             )),
         }
     }
@@ -59,8 +62,8 @@ impl Authority {
         params.not_after = now + Duration::days(AUTHORITY_DAYS.max(i64::from(days) + 1));
         let expires = params.not_after;
         let pem = params.self_signed(&pair).map_err(crypto)?.pem();
-        write_new(key, &pair.serialize_pem(), true)?;
-        write_new(certificate, &pem, false)?;
+        write_new(key, &pair.serialize_pem(), Readers::Owner)?;
+        write_new(certificate, &pem, Readers::Everyone)?;
         Ok(Self {
             issuer: Issuer::new(params, pair),
             pem,
@@ -79,27 +82,24 @@ impl Authority {
         let (_, parsed) = X509Certificate::from_der(&der)
             .map_err(|error| unusable(certificate, &error.to_string()))?;
         if parsed.public_key().subject_public_key.data != pair.public_key_raw() {
-            return Err(unusable(key, "the key is another authority's"));
+            return Err(unusable(key, "the key belongs to another authority"));
         }
-        let foreign = || {
-            unusable(
+        let subject = parsed.subject();
+        let common_name = match subject.iter_common_name().next() {
+            Some(name) if subject.iter_attributes().count() == 1 => name.as_str().ok(),
+            _ => None,
+        };
+        let Some(name) = common_name else {
+            return Err(unusable(
                 certificate,
                 "this authority was not made by `coordinator init`",
-            )
+            ));
         };
-        let only_name = parsed
-            .subject()
-            .iter_common_name()
-            .next()
-            .and_then(|name| name.as_str().ok());
-        let name = only_name
-            .filter(|_| parsed.subject().iter_attributes().count() == 1)
-            .ok_or_else(foreign)?;
         let expires = parsed.validity().not_after.to_datetime();
         if expires <= OffsetDateTime::now_utc() {
             return Err(unusable(
                 certificate,
-                "the authority has expired: start anew in another folder",
+                "the authority has expired: make a new one in another folder",
             ));
         }
         Ok(Self {
@@ -109,45 +109,65 @@ impl Authority {
         })
     }
 
-    /// Makes a key and a certificate, and the party's folder with them: whole or not at all.
-    pub(super) fn write_party(
+    /// Makes a key and a certificate, and the member's folder with them. The folder appears whole or
+    /// not at all.
+    pub(super) fn write_member(
         &self,
         folder: &Path,
-        party: &Party<'_>,
+        member: &Member<'_>,
         days: u32,
     ) -> Result<(), CertificatesError> {
         let pair = new_key()?;
         let certificate = self
-            .params(party, days)?
+            .params(member, days)?
             .signed_by(&pair, &self.issuer)
             .map_err(crypto)?;
         let draft = draft_of(folder);
-        std::fs::remove_dir_all(&draft)
-            .or_else(ignore_missing)
-            .map_err(|reason| disk(&draft, reason))?;
+        if let Err(reason) = std::fs::remove_dir_all(&draft)
+            && reason.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(disk(&draft, reason));
+        }
         std::fs::create_dir(&draft).map_err(|reason| disk(&draft, reason))?;
-        write_new(&draft.join("key.pem"), &pair.serialize_pem(), true)?;
-        write_new(&draft.join("certificate.pem"), &certificate.pem(), false)?;
-        write_new(&draft.join("ca.pem"), &self.pem, false)?;
+        write_new(
+            &draft.join("key.pem"),
+            &pair.serialize_pem(),
+            Readers::Owner,
+        )?;
+        write_new(
+            &draft.join("certificate.pem"),
+            &certificate.pem(),
+            Readers::Everyone,
+        )?;
+        write_new(&draft.join("ca.pem"), &self.pem, Readers::Everyone)?;
         std::fs::rename(&draft, folder).map_err(|reason| disk(folder, reason))
     }
 
-    fn params(&self, party: &Party<'_>, days: u32) -> Result<CertificateParams, CertificatesError> {
-        let (names, common, usage) = match party {
-            Party::Coordinator(names) => (
-                names.to_vec(),
-                "coordinator",
-                ExtendedKeyUsagePurpose::ServerAuth,
-            ),
-            Party::Site(name) => (
-                vec![(*name).to_owned()],
-                *name,
-                ExtendedKeyUsagePurpose::ClientAuth,
-            ),
-        };
+    fn params(
+        &self,
+        member: &Member<'_>,
+        days: u32,
+    ) -> Result<CertificateParams, CertificatesError> {
+        let names;
+        let common_name;
+        let usage;
+        match member {
+            Member::Coordinator(hosts) => {
+                names = hosts.to_vec();
+                common_name = "coordinator";
+                usage = ExtendedKeyUsagePurpose::ServerAuth;
+            }
+            Member::Site(name) => {
+                names = vec![(*name).to_owned()];
+                common_name = *name;
+                usage = ExtendedKeyUsagePurpose::ClientAuth;
+            }
+        }
         let mut params = CertificateParams::new(names).map_err(crypto)?;
         params.distinguished_name.remove(DnType::CommonName);
-        params.distinguished_name.push(DnType::CommonName, common);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![usage];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
@@ -167,8 +187,8 @@ fn params_of_authority(name: &str) -> CertificateParams {
     params
 }
 
-/// Tells authorities apart by name, so that a stranger's is "not ours" rather than "wrongly
-/// signed".
+/// A part of the authority's name. With it a foreign certificate is reported as of an unknown
+/// authority, and not as wrongly signed.
 fn fingerprint(pair: &KeyPair) -> String {
     pair.public_key_raw()
         .iter()
@@ -182,35 +202,34 @@ fn new_key() -> Result<KeyPair, CertificatesError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(crypto)
 }
 
-/// Whether a name is one that a site could connect to.
+/// Checks that a site could connect to a name.
 pub(super) fn check_host(name: &str) -> Result<(), CertificatesError> {
-    let checked = rustls::pki_types::ServerName::try_from(name);
-    let wrong =
-        |error: rustls::pki_types::InvalidDnsNameError| CertificatesError::CoordinatorName {
+    match rustls::pki_types::ServerName::try_from(name) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(CertificatesError::CoordinatorName {
             name: name.to_owned(),
             reason: error.to_string(),
-        };
-    checked.map(|_| ()).map_err(wrong)
+        }),
+    }
 }
 
-/// Where a party's folder is put together.
+/// Where a member's folder is prepared.
 fn draft_of(folder: &Path) -> PathBuf {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     folder.with_file_name(format!(".{name}.draft"))
 }
 
-fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::NotFound {
-        Ok(())
-    } else {
-        Err(error)
-    }
+/// Who may read a file.
+#[derive(Clone, Copy)]
+enum Readers {
+    /// Its owner alone, from the first byte on.
+    Owner,
+    Everyone,
 }
 
-/// Writes a file that must not exist yet; a secret is readable by its owner alone from the first
-/// byte on.
-fn write_new(path: &Path, text: &str, secret: bool) -> Result<(), CertificatesError> {
-    create_new(path, secret)
+/// Writes a file that must not exist yet.
+fn write_new(path: &Path, text: &str, readers: Readers) -> Result<(), CertificatesError> {
+    create_new(path, readers)
         .and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()
@@ -219,17 +238,21 @@ fn write_new(path: &Path, text: &str, secret: bool) -> Result<(), CertificatesEr
 }
 
 #[cfg(unix)]
-fn create_new(path: &Path, secret: bool) -> std::io::Result<File> {
+fn create_new(path: &Path, readers: Readers) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
+    let mode = match readers {
+        Readers::Owner => 0o600,
+        Readers::Everyone => 0o644,
+    };
     OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(if secret { 0o600 } else { 0o644 })
+        .mode(mode)
         .open(path)
 }
 
 #[cfg(not(unix))]
-fn create_new(path: &Path, _secret: bool) -> std::io::Result<File> {
+fn create_new(path: &Path, _readers: Readers) -> std::io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 

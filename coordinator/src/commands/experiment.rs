@@ -1,4 +1,4 @@
-//! The `experiment` subcommand: runs an experiment, or takes it up again.
+//! The `experiment` subcommand: runs an experiment, or continues it.
 
 use super::simulate::fresh;
 use crate::experiment::{self, Experiment, ExperimentError};
@@ -11,7 +11,7 @@ pub struct Args {
     /// The experiment's settings, with [simulate] and [experiment] tables, such as
     /// configs/paper-small.toml.
     config: PathBuf,
-    /// The folder of the experiment [default: runs/NAME-DATE]. One that was begun goes on, also
+    /// The folder of the experiment [default: runs/NAME-DATE]. An experiment in it is continued, also
     /// with more arms or seeds.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -26,10 +26,10 @@ pub struct Args {
 /// A configuration that cannot work, a run that fails, an interruption, a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let experiment = read(&args.config)?;
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| fresh(Path::new("runs"), &experiment.name));
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => fresh(Path::new("runs"), &experiment.name),
+    };
     experiment::run(&experiment, &out, args.json)
 }
 

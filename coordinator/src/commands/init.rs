@@ -1,4 +1,4 @@
-//! The `init` subcommand: writes what `serve` and the sites prove themselves with.
+//! The `init` subcommand: writes the certificates of the coordinator and the sites.
 
 use crate::certificates::{CertificatesError, Request, issue};
 use program::Failure;
@@ -35,11 +35,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let issued = issue(&request)?;
     if args.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&issued)
-                .map_err(|error| CertificatesError::Crypto(error.to_string()))?
-        );
+        let text = serde_json::to_string_pretty(&issued)
+            .map_err(|error| CertificatesError::Crypto(error.to_string()))?;
+        println!("{text}");
     } else {
         print!("{}", issued.advice(&args.out));
     }

@@ -60,22 +60,28 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(show(&outcome, out, args.json)?)
 }
 
-/// A report in the folder of `--out` that could be another run's; a run's own folder has its own.
+/// A report in the folder of `--out`, which may be another run's. In the run's own folder it is the
+/// run's.
 fn anothers_report(args: &Args) -> Option<PathBuf> {
-    let out = args.out.as_ref().filter(|_| !args.force)?;
+    if args.force {
+        return None;
+    }
+    let out = args.out.as_ref()?;
     if out.canonicalize().ok() == args.run_folder.canonicalize().ok() {
         return None;
     }
-    let files = [
+    for name in [
         "report.html",
         "report.json",
         "experiment.html",
         "experiment.json",
-    ]
-    .map(|name| out.join(name));
-    files
-        .into_iter()
-        .find(|file| file.symlink_metadata().is_ok())
+    ] {
+        let file = out.join(name);
+        if file.symlink_metadata().is_ok() {
+            return Some(file);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::address::OptionalAddress;
 use crate::progress::View;
 use crate::report;
 use crate::serve::{ServeConfig, ServeError, serve};
-pub(crate) use configure::{read_text, run_folder};
+pub(crate) use configure::{check_table, read_text, run_folder};
 use program::Failure;
 use program::signal::{self, Signal};
 use protocol::outcome::Outcome;
@@ -20,8 +20,7 @@ pub struct Args {
     /// The federation's settings with a [serve] table, such as configs/coordinator.toml.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The run folder, instead of serve.run_folder. One that holds a run of the same settings goes
-    /// on.
+    /// The run folder, instead of serve.run_folder. A run of the same settings in it is continued.
     #[arg(long, value_name = "DIR")]
     run_folder: Option<PathBuf>,
     /// The UDP address to listen on, instead of serve.listen.
@@ -34,11 +33,11 @@ pub struct Args {
     /// The status page's TCP address, or `off`, instead of serve.status.
     #[arg(long, value_name = "ADDRESS")]
     status: Option<OptionalAddress>,
-    /// Also train each site alone for the same rounds, and show it and the consensus of all of them
-    /// beside.
+    /// Also train each site alone for the same rounds, and report these models and their consensus
+    /// for comparison.
     #[arg(long)]
     with_local: bool,
-    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's
+    /// Start from these weights instead of random ones: a model file, or a torchvision DeepLabV3's
     /// state dict as safetensors.
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
@@ -57,38 +56,37 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let folder = config.run_folder.clone();
     eprintln!("run folder: {}", folder.display());
     eprintln!("listening on {} (UDP)", config.listen);
-    config.fallback.iter().for_each(|address| {
-        eprintln!("listening on {address} (TLS over TCP, for sites without UDP)")
-    });
-    config
-        .status
-        .iter()
-        .for_each(|page| eprintln!("{}", page.greeting(&folder)));
+    if let Some(address) = config.fallback {
+        eprintln!("listening on {address} (TLS over TCP, for sites without UDP)");
+    }
+    if let Some(page) = &config.status {
+        eprintln!("{}", page.greeting(&folder));
+    }
     let runtime = program::threads::runtime(None)?;
     let outcome = runtime.block_on(async {
         let signal = signal::listen().map_err(Failure::no_signals)?;
-        Ok::<_, Failure>(watched(config, signal).await?)
+        Ok::<_, Failure>(serve_and_show(config, signal).await?)
     });
-    // Who was asked to stop twice does not wait for work on the disk that nobody will look at.
+    // After a second signal, unfinished work on the disk is not waited for.
     runtime.shutdown_background();
     let outcome = outcome?;
     report::write(&outcome, &folder)?;
     Ok(report::show(&outcome, &folder, args.json)?)
 }
 
-/// Serves, shows what happens, and heeds Ctrl-C and SIGTERM: the first drains, the second ends at
-/// once.
-async fn watched(
+/// Serves, and shows the progress. The first Ctrl-C or SIGTERM lets running work finish, the second
+/// one stops at once.
+async fn serve_and_show(
     config: ServeConfig,
     signal: impl Future<Output = Signal> + Send + 'static,
 ) -> Result<Outcome, ServeError> {
-    let (notifications, mut happened) = mpsc::unbounded_channel();
+    let (notifications, mut received) = mpsc::unbounded_channel();
     let (stop, shutdown) = watch::channel(None);
-    let (hurry, mut hurried) = mpsc::channel(1);
+    let (stop_now, mut stopped_now) = mpsc::channel(1);
     tokio::spawn(async move {
         let _ = stop.send(Some(signal.await));
         if let Ok(second) = signal::listen() {
-            let _ = hurry.send(second.await).await;
+            let _ = stop_now.send(second.await).await;
         }
     });
     let mut view = View::new(&config.federation.sites.expected);
@@ -97,8 +95,8 @@ async fn watched(
     let outcome = loop {
         tokio::select! {
             biased;
-            Some(signal) = hurried.recv() => break Err(ServeError::Asked(signal)),
-            Some(notification) = happened.recv() => view.show(&notification),
+            Some(signal) = stopped_now.recv() => break Err(ServeError::Asked(signal)),
+            Some(notification) = received.recv() => view.show(&notification),
             outcome = &mut serving => break outcome,
         }
     };
@@ -129,8 +127,7 @@ mod tests {
             };
             let served =
                 configure::configure(&args).unwrap_or_else(|failure| panic!("{}", failure.what));
-            // Relative paths are meant from where the command is started, as the file's first lines
-            // start it.
+            // Relative paths are relative to where the command is started.
             assert_eq!(
                 served.certificates,
                 std::path::Path::new("pki/coordinator"),

@@ -15,16 +15,16 @@ use time::OffsetDateTime;
 pub struct Args {
     /// The federation's settings with a [simulate] table, such as configs/demo.toml.
     config: PathBuf,
-    /// Also train each site alone for the same rounds, and show it and the consensus of all of them
-    /// beside.
+    /// Also train each site alone for the same rounds, and report these models and their consensus
+    /// for comparison.
     #[arg(long)]
     with_local: bool,
-    /// Begin from these weights instead of random ones: a model file, or a torchvision DeepLabV3's
+    /// Start from these weights instead of random ones: a model file, or a torchvision DeepLabV3's
     /// state dict as safetensors.
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
-    /// The run folder [default: runs/NAME-DATE]. One that holds an unfinished run of the same file
-    /// goes on.
+    /// The run folder [default: runs/NAME-DATE]. An unfinished run of the same file in it is
+    /// continued.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print report.json at the end instead of a table.
@@ -39,18 +39,25 @@ pub struct Args {
 /// refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let text = read(&args.config)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let plan = Plan::from_toml(&text, cores).map_err(|error| named(&args.config, &error))?;
+    let plan = Plan::from_toml(&text, cores()).map_err(|error| named(&args.config, &error))?;
     children::binary()?;
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| fresh(Path::new("runs"), &plan.federation.name));
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => fresh(Path::new("runs"), &plan.federation.name),
+    };
     let folder = Folder::open(&out, &plan, None)?;
     let out = folder.path().to_owned();
     eprintln!("run folder: {}", out.display());
     let outcome = execute(plan, folder, args.with_local, args.start.clone())?;
     Ok(report::show(&outcome, &out, args.json)?)
+}
+
+/// How many cores the sites of a simulation share.
+pub(super) fn cores() -> usize {
+    match std::thread::available_parallelism() {
+        Ok(cores) => cores.get(),
+        Err(_) => 1,
+    }
 }
 
 /// The text of a file with a `[simulate]` table.
@@ -59,31 +66,29 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// The file cannot be read, or is in another encoding than UTF-8.
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
     read_text(path)
-        .map_err(|failure| failure.hint("configs/demo.toml is an example that runs as it stands"))
+        .map_err(|failure| failure.hint("configs/demo.toml is an example that runs as it is"))
 }
 
-/// A folder that is not there yet: `PARENT/NAME-20260131-093000`, numbered when that one is.
+/// A folder that does not exist yet: `PARENT/NAME-20260131-093000`, with a number where that one
+/// exists.
 pub(super) fn fresh(parent: &Path, name: &str) -> PathBuf {
     let now = OffsetDateTime::now_utc();
-    let (date, clock) = (now.date(), now.time());
-    let day = format!(
-        "{:04}{:02}{:02}",
-        date.year(),
-        u8::from(date.month()),
-        date.day()
+    let name = format!(
+        "{name}-{:04}{:02}{:02}-{:02}{:02}{:02}",
+        now.year(),
+        u8::from(now.month()),
+        now.day(),
+        now.hour(),
+        now.minute(),
+        now.second()
     );
-    let now = format!(
-        "{day}-{:02}{:02}{:02}",
-        clock.hour(),
-        clock.minute(),
-        clock.second()
-    );
-    let base = format!("{name}-{now}");
-    let names = std::iter::once(base.clone()).chain((2..).map(|number| format!("{base}-{number}")));
-    let mut paths = names.map(|name| parent.join(name));
-    paths
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| parent.join(base))
+    let mut path = parent.join(&name);
+    let mut number = 2;
+    while path.exists() {
+        path = parent.join(format!("{name}-{number}"));
+        number += 1;
+    }
+    path
 }
 
 fn named(path: &Path, error: &PlanError) -> Failure {

@@ -1,4 +1,4 @@
-//! The `status` subcommand: how a federation is, whether a coordinator runs it or not.
+//! The `status` subcommand: the status of a federation, whether a coordinator runs it or not.
 
 use super::serve;
 use crate::status::{look, text};
@@ -44,8 +44,7 @@ impl Where {
     }
 }
 
-/// Shows how a federation is: what its coordinator says or, when none runs, what its run folder
-/// says.
+/// Shows the status that the coordinator reports or, when none runs, that of the run folder.
 ///
 /// # Errors
 /// No run folder, or a coordinator that does not answer.

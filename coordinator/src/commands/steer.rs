@@ -8,7 +8,7 @@ use program::{Class, Failure};
 pub struct DropArgs {
     /// The site's name, as in its certificate.
     site: String,
-    /// Also where too few training sites would be left and the federation would stop.
+    /// Also where too few training sites would be left, so that the federation would stop.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub fn stop(place: &Where) -> Result<(), Failure> {
     steer(place, "/control/stop")
 }
 
-/// Asks the coordinator to hand out no new task.
+/// Asks the coordinator to hand out no new tasks.
 ///
 /// # Errors
 /// As [`stop`].
@@ -39,7 +39,7 @@ pub fn resume(place: &Where) -> Result<(), Failure> {
     steer(place, "/control/resume")
 }
 
-/// Asks the coordinator to shut a site out.
+/// Asks the coordinator to exclude a site.
 ///
 /// # Errors
 /// As [`stop`].
@@ -47,7 +47,7 @@ pub fn drop_site(args: &DropArgs) -> Result<(), Failure> {
     if !protocol::settings::is_valid_name(&args.site) {
         return Err(Failure::new(
             Class::Configuration,
-            format!("{:?} is no site's name", args.site),
+            format!("{:?} is not a name that a site can have", args.site),
         ));
     }
     let force = if args.force { "/force" } else { "" };

@@ -5,14 +5,14 @@ use protocol::settings::is_valid_name;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-/// Everything that an experiment is about, checked.
+/// The checked settings of an experiment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Experiment {
-    /// Its name: the file's.
+    /// The name in the settings.
     pub(crate) name: String,
-    /// The file, as it stood.
+    /// The text of the settings file.
     pub(super) text: String,
-    /// Each arm is run once with each of these.
+    /// Each arm is run once with each of these seeds.
     pub(super) seeds: Vec<u64>,
     /// The arms; the others are compared with the first.
     pub(super) arms: Vec<Arm>,
@@ -23,9 +23,9 @@ pub(crate) struct Experiment {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Arm {
-    /// Its name, also of its folder.
+    /// Also the name of its folder.
     pub(super) name: String,
-    /// What differs from the file's own settings.
+    /// Settings that differ from the file's.
     #[serde(default)]
     set: toml::Table,
     /// Put the images of all training sites in one place.
@@ -36,28 +36,15 @@ pub(super) struct Arm {
     pub(super) with_local: bool,
 }
 
-/// Why a file is no experiment.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum ExperimentError {
     /// Not TOML, a missing table, an unknown key, or a value of the wrong type.
     #[error("{0}")]
     Syntax(String),
-    /// A value that cannot work.
     #[error("experiment.{key}: {reason}")]
-    Value {
-        /// Where.
-        key: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// An arm's settings cannot be run.
+    Value { key: String, reason: &'static str },
     #[error("the arm {arm}: {error}")]
-    Arm {
-        /// Which.
-        arm: String,
-        /// Why.
-        error: PlanError,
-    },
+    Arm { arm: String, error: PlanError },
 }
 
 #[derive(Deserialize)]
@@ -69,8 +56,8 @@ struct Text {
     arms: Vec<Arm>,
 }
 
-/// What belongs to the experiment and not to an arm.
-const NOT_AN_ARMS: [&str; 5] = ["name", "seed", "serve", "simulate", "experiment"];
+/// Keys and tables that an arm must not set.
+const NOT_FOR_ARMS: [&str; 5] = ["name", "seed", "serve", "simulate", "experiment"];
 
 impl Experiment {
     /// Reads and checks a file with `[simulate]` and `[experiment]` tables, down to every arm's
@@ -81,12 +68,10 @@ impl Experiment {
     pub(crate) fn from_toml(text: &str) -> Result<Self, ExperimentError> {
         let mut base: toml::Table = toml::from_str(text)
             .map_err(|error| ExperimentError::Syntax(protocol::text::explain(&error, text)))?;
-        let missing = || {
-            ExperimentError::Syntax(
-                "there is no [experiment] table: it names the arms and seeds".into(),
-            )
+        let Some(table) = base.remove("experiment") else {
+            let what = "there is no [experiment] table: it names the arms and seeds";
+            return Err(ExperimentError::Syntax(what.into()));
         };
-        let table = base.remove("experiment").ok_or_else(missing)?;
         let table: Text = table
             .try_into()
             .map_err(|error| ExperimentError::Syntax(format!("experiment: {error}")))?;
@@ -142,7 +127,7 @@ impl Experiment {
                 return Err(wrong(PlanError::SameName(plan.sites[0].name.clone())));
             }
         }
-        // What the table does not say must be part of what a begun run is compared with.
+        // Part of the text, so that a run that was started with other values is noticed.
         plan.text.insert_str(
             0,
             &format!("# pool = {}, with_local = {}\n", arm.pool, arm.with_local),
@@ -154,7 +139,7 @@ impl Experiment {
 fn check(table: &Text) -> Result<(), ExperimentError> {
     let wrong = |key: String, reason| Err(ExperimentError::Value { key, reason });
     if table.seeds.iter().collect::<BTreeSet<_>>().len() < table.seeds.len().max(1) {
-        return wrong("seeds".into(), "give one seed at least, and none twice");
+        return wrong("seeds".into(), "give at least one seed, and none twice");
     }
     if table.seeds.iter().any(|&seed| i64::try_from(seed).is_err()) {
         return wrong("seeds".into(), "a seed does not fit into 63 bits");
@@ -174,13 +159,13 @@ fn check(table: &Text) -> Result<(), ExperimentError> {
         if arm.pool && arm.with_local {
             return wrong(
                 format!("arms: {}", arm.name),
-                "pool leaves no sites to train alone",
+                "with pool there are no sites that could train alone",
             );
         }
         if arm
             .set
             .keys()
-            .any(|key| NOT_AN_ARMS.contains(&key.as_str()))
+            .any(|key| NOT_FOR_ARMS.contains(&key.as_str()))
         {
             return wrong(
                 format!("arms: {}", arm.name),
@@ -189,14 +174,14 @@ fn check(table: &Text) -> Result<(), ExperimentError> {
         }
     }
     if table.arms.is_empty() {
-        wrong("arms".into(), "there is no arm")
+        wrong("arms".into(), "give at least one arm")
     } else {
         Ok(())
     }
 }
 
-/// Sets what the file leaves open. A key on the way that is no table is left for the plan to
-/// refuse.
+/// Sets a value that the file leaves open. A key on the path that is not a table is left for the
+/// plan to refuse.
 fn set_default(table: &mut toml::Table, path: &[&str], value: toml::Value) {
     match path {
         [] => {}
@@ -207,15 +192,14 @@ fn set_default(table: &mut toml::Table, path: &[&str], value: toml::Value) {
             let inner = table
                 .entry(*key)
                 .or_insert_with(|| toml::Table::new().into());
-            inner
-                .as_table_mut()
-                .into_iter()
-                .for_each(|inner| set_default(inner, rest, value.clone()));
+            if let Some(inner) = inner.as_table_mut() {
+                set_default(inner, rest, value);
+            }
         }
     }
 }
 
-/// Lays settings over others, table by table.
+/// Replaces settings by others, table by table.
 fn merge(table: &mut toml::Table, over: &toml::Table) {
     for (key, value) in over {
         match (table.get_mut(key), value) {

@@ -1,4 +1,4 @@
-//! Which site is connected, by which connection, and the queues that lead to it.
+//! Which site is connected by which connection, and the queues to it.
 
 use super::SendError;
 use protocol::codec::CloseCode;
@@ -6,14 +6,15 @@ use protocol::message::{CoordinatorMessage, TransferHeader};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
-/// Messages that may wait for one site. Far more than a federation ever has at once.
+/// Messages that may wait for one site, far more than a federation has at a time.
 const MESSAGES: usize = 256;
 /// Transfers that may wait for one site.
 const TRANSFERS: usize = 16;
 
-/// What the application wants of a connection.
+/// What the application sends to a connection.
 #[derive(Debug)]
 pub(super) enum Outbound {
     Message(Box<CoordinatorMessage>),
@@ -28,16 +29,18 @@ struct Peer {
     control: mpsc::Sender<Outbound>,
     transfers: mpsc::Sender<(TransferHeader, PathBuf)>,
     /// Ends the connection at once.
-    dismiss: watch::Sender<Disconnect>,
-    /// Closed when the connection's `Closed` was delivered.
+    disconnect: watch::Sender<Disconnect>,
+    /// Closed when the connection's `Inbound::Closed` was delivered.
     ended: mpsc::Receiver<()>,
 }
 
-/// Whether, and why, a connection is to end at once.
+/// Whether, and why, a connection must end at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Disconnect {
     Stay,
+    /// By a newer connection of the same site.
     Replaced,
+    /// Its queue is full.
     Overrun,
 }
 
@@ -46,10 +49,10 @@ pub(super) enum Disconnect {
 pub(super) struct ConnectionHandle {
     pub(super) control: mpsc::Receiver<Outbound>,
     pub(super) transfers: mpsc::Receiver<(TransferHeader, PathBuf)>,
-    pub(super) dismissed: watch::Receiver<Disconnect>,
-    /// The connection's number.
+    pub(super) disconnect: watch::Receiver<Disconnect>,
+    /// Ascending, never used again.
     pub(super) connection: u64,
-    /// Held until `Closed` was delivered.
+    /// Held until `Inbound::Closed` was delivered.
     pub(super) alive: mpsc::Sender<()>,
 }
 
@@ -60,7 +63,7 @@ pub(super) struct Peers(Mutex<Roster>);
 #[derive(Debug, Default)]
 struct Roster {
     peers: BTreeMap<String, Peer>,
-    /// The number of the youngest connection.
+    /// The number of the newest connection.
     last: u64,
 }
 
@@ -69,35 +72,37 @@ impl Peers {
     pub(super) async fn enter(&self, site: &str) -> ConnectionHandle {
         let (control, outbox) = mpsc::channel(MESSAGES);
         let (transfers, waiting) = mpsc::channel(TRANSFERS);
-        let (dismiss, dismissed) = watch::channel(Disconnect::Stay);
+        let (disconnect, disconnected) = watch::channel(Disconnect::Stay);
         let (alive, ended) = mpsc::channel(1);
-        let (connection, before) = {
+        let connection;
+        let replaced;
+        {
             let mut roster = self.lock();
             roster.last += 1;
-            let connection = roster.last;
+            connection = roster.last;
             let peer = Peer {
                 connection,
                 control,
                 transfers,
-                dismiss,
+                disconnect,
                 ended,
             };
-            (connection, roster.peers.insert(site.to_owned(), peer))
-        };
-        if let Some(mut before) = before {
-            before.dismiss.send_replace(Disconnect::Replaced);
-            before.ended.recv().await;
+            replaced = roster.peers.insert(site.to_owned(), peer);
+        }
+        if let Some(mut replaced) = replaced {
+            replaced.disconnect.send_replace(Disconnect::Replaced);
+            replaced.ended.recv().await;
         }
         ConnectionHandle {
             control: outbox,
             transfers: waiting,
-            dismissed,
+            disconnect: disconnected,
             connection,
             alive,
         }
     }
 
-    /// Strikes a connection out, unless another one has its place already.
+    /// Removes a connection, unless a newer one has replaced it.
     pub(super) fn leave(&self, site: &str, connection: u64) {
         let peers = &mut self.lock().peers;
         if peers
@@ -113,30 +118,28 @@ impl Peers {
         self.lock().peers.len()
     }
 
-    /// Queues an order; a site whose queue is full is dismissed.
-    pub(super) fn order(&self, site: &str, outbound: Outbound) -> Result<(), SendError> {
+    /// Queues something for a site. A site whose queue is full is disconnected.
+    pub(super) fn queue(&self, site: &str, outbound: Outbound) -> Result<(), SendError> {
         let roster = self.lock();
-        let absent = || SendError::Absent(site.to_owned());
-        let peer = roster.peers.get(site).ok_or_else(absent)?;
-        let full = match outbound {
-            Outbound::Parameters(header, file) => match peer.transfers.try_send((header, file)) {
-                Ok(()) => return Ok(()),
-                Err(error) => matches!(error, mpsc::error::TrySendError::Full(_)),
-            },
-            other => match peer.control.try_send(other) {
-                Ok(()) => return Ok(()),
-                Err(error) => matches!(error, mpsc::error::TrySendError::Full(_)),
-            },
+        let Some(peer) = roster.peers.get(site) else {
+            return Err(SendError::Absent(site.to_owned()));
         };
-        if !full {
-            return Err(absent());
+        let queued = match outbound {
+            Outbound::Parameters(header, file) => state_of(peer.transfers.try_send((header, file))),
+            other => state_of(peer.control.try_send(other)),
+        };
+        match queued {
+            Queued::Yes => Ok(()),
+            Queued::Full => {
+                peer.disconnect.send_replace(Disconnect::Overrun);
+                Err(SendError::Overrun(site.to_owned()))
+            }
+            Queued::Gone => Err(SendError::Absent(site.to_owned())),
         }
-        peer.dismiss.send_replace(Disconnect::Overrun);
-        Err(SendError::Overrun(site.to_owned()))
     }
 
-    /// Asks every site to end its connection, and waits until it did.
-    pub(super) async fn dismiss_all(&self, reason: &str) {
+    /// Asks every site to end its connection, and waits until all have ended.
+    pub(super) async fn close_all(&self, reason: &str) {
         let peers = std::mem::take(&mut self.lock().peers);
         for peer in peers.values() {
             if peer
@@ -144,7 +147,7 @@ impl Peers {
                 .try_send(Outbound::Close(CloseCode::Done, reason.to_owned()))
                 .is_err()
             {
-                peer.dismiss.send_replace(Disconnect::Overrun);
+                peer.disconnect.send_replace(Disconnect::Overrun);
             }
         }
         for (_, mut peer) in peers {
@@ -153,7 +156,22 @@ impl Peers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Roster> {
-        // A panic while the map was held left it whole: every change to it is a single step.
+        // A panic cannot have left the map half changed: every change is a single step.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Queued {
+    Yes,
+    Full,
+    /// The connection has ended.
+    Gone,
+}
+
+fn state_of<T>(sent: Result<(), TrySendError<T>>) -> Queued {
+    match sent {
+        Ok(()) => Queued::Yes,
+        Err(TrySendError::Full(_)) => Queued::Full,
+        Err(TrySendError::Closed(_)) => Queued::Gone,
     }
 }

@@ -28,14 +28,14 @@ pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, CertificateEr
         )
         .map_err(|error| CertificateError::new(folder, error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // Every connection shows its certificate anew, and nothing can be replayed.
+    // Every connection must show its certificate, and nothing can be replayed.
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     Ok(config)
 }
 
-/// Whether the coordinator's own certificate is valid by this machine's clock. One that is not
-/// would be refused by each site, or each site's here.
+/// Checks that the coordinator's own certificate is valid by this machine's clock. Otherwise every
+/// site would refuse it, or every site's certificate would be refused here.
 pub(super) fn check_clock(folder: &Path, now: SystemTime) -> Result<(), CertificateError> {
     let path = folder.join("certificate.pem");
     let Validity { from, until } = validity(&path)?;
@@ -50,12 +50,12 @@ pub(super) fn check_clock(folder: &Path, now: SystemTime) -> Result<(), Certific
     Err(CertificateError::new(&path, reason))
 }
 
-/// For the tunnel: the same certificate, and everybody may come. Whoever comes has to show their
-/// own inside.
+/// For the tunnel: the same certificate, and no certificate is asked of the other end. It has to show
+/// its own to QUIC inside the tunnel.
 pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, CertificateError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
-        // A proxy that looks into TLS may know 1.2 only.
+        // A proxy that inspects TLS may support only 1.2.
         .with_safe_default_protocol_versions()
         .map_err(|error| CertificateError::new(folder, error))?
         .with_no_client_auth()
@@ -69,7 +69,7 @@ pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, CertificateError> {
 }
 
 /// The site that a verified certificate was made for: its only DNS name, or its common name if it
-/// has none. `None` when it has several, or one that is not plain.
+/// has none. `None` when it has several names, or one that is not valid for a site.
 pub(super) fn site_name(certificate: &[u8]) -> Option<String> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let alternatives = parsed.subject_alternative_name().ok()?;

@@ -1,9 +1,8 @@
-//! The way in for sites whose network lets no UDP through: TLS over TCP, in it a WebSocket, in it
-//! the datagrams of QUIC.
+//! The tunnel for sites whose network blocks UDP: TLS over TCP, inside it a WebSocket, and inside
+//! that the datagrams of QUIC.
 //!
-//! Each tunnel has a local socket of its own, from which its datagrams go to the QUIC port, and
-//! nowhere else. Nobody is trusted for having a tunnel: who a site is, and what nobody on the way
-//! may read, is QUIC's affair in here as outside.
+//! Each tunnel has a local socket of its own, which sends its datagrams to the QUIC port and nowhere
+//! else. A tunnel gives no trust: identity and secrecy come from QUIC, inside a tunnel as outside.
 
 mod origins;
 #[cfg(test)]
@@ -24,27 +23,27 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 use transport::relay::{Ended, PATH, limits, relay};
 
-/// What strangers may use up.
+/// How much of this process strangers may occupy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Tunnels at once, finished handshakes or not. Each takes two files of this process.
     tunnels: usize,
-    /// From the first packet of TCP to a WebSocket.
+    /// From the first packet of TCP to the open WebSocket.
     handshake: Duration,
-    /// From a WebSocket to a site that is let in through it.
+    /// From the open WebSocket to a site that is admitted through it.
     admission: Duration,
 }
 
-/// Far more sites than a federation has, and far fewer files than a process may open.
+/// Far more tunnels than a federation has sites, and far fewer files than a process may open.
 pub(super) const LIMITS: Limits = Limits {
     tunnels: 128,
     handshake: Duration::from_secs(10),
     admission: Duration::from_secs(30),
 };
-/// How long nobody is let in when the system has no file left for another connection.
-const BREATH: Duration = Duration::from_millis(100);
+/// The pause after the system had no file left for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// The listener with its tunnels; dropped, they all end.
+/// The listener with its tunnels. Dropping it ends them all.
 #[derive(Debug)]
 pub(super) struct Tunnels {
     local: SocketAddr,
@@ -72,7 +71,7 @@ impl Tunnels {
         let local = listener.local_addr()?;
         let shared = Arc::new(Shared {
             tls: Arc::new(tls).into(),
-            quic: within(quic),
+            quic: reachable(quic),
             origins,
             limits,
         });
@@ -93,8 +92,8 @@ impl Drop for Tunnels {
     }
 }
 
-/// Where this machine reaches a socket of its own that listens everywhere.
-fn within(mut address: SocketAddr) -> SocketAddr {
+/// The address at which this machine reaches a socket of its own that listens on all addresses.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -112,10 +111,12 @@ async fn listen_on(listener: TcpListener, shared: Arc<Shared>) {
                 Ok((_, from)) if open.len() >= shared.limits.tunnels => {
                     tracing::warn!(%from, "a tunnel was refused: {} are open", open.len());
                 }
-                Ok((stream, from)) => drop(open.spawn(attend(shared.clone(), stream, from))),
+                Ok((stream, from)) => {
+                    open.spawn(serve_tunnel(shared.clone(), stream, from));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "no tunnel can be opened");
-                    sleep(BREATH).await;
+                    sleep(PAUSE).await;
                 }
             },
             Some(_) = open.join_next() => {}
@@ -123,9 +124,9 @@ async fn listen_on(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// One tunnel from its first packet to its last.
-async fn attend(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr) {
-    // Strangers look at every TLS port there is: what comes of it is not worth a warning.
+/// Serves one tunnel from its first packet to its last.
+async fn serve_tunnel(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr) {
+    // Strangers probe every TLS port, so a failed handshake is not worth a warning.
     let web = match timeout(shared.limits.handshake, shared.shake_hands(stream)).await {
         Ok(Ok(web)) => web,
         Ok(Err(error)) => return tracing::info!(%from, %error, "no tunnel"),
@@ -145,31 +146,32 @@ impl Shared {
         Ok(accept_hdr_async_with_config(stream, answer, Some(limits())).await?)
     }
 
-    /// Gives the reason of its end.
+    /// Relays until the tunnel ends, and returns the reason.
     async fn carry(&self, web: WebSocketStream<TlsStream<TcpStream>>, from: SocketAddr) -> String {
-        let local = match self.door().await {
+        let local = match self.local_socket().await {
             Ok(local) => local,
             Err(error) => return error.to_string(),
         };
-        let guest = match local.local_addr() {
+        let tunnel = match local.local_addr() {
             Ok(address) => self.origins.enter(address, from),
             Err(error) => return error.to_string(),
         };
         tokio::select! {
             ended = relay(web, &local) => ended.to_string(),
-            () = guest.refused(self.limits.admission) => "no site was let in through it".into(),
+            () = tunnel.not_admitted(self.limits.admission) => "no site was let in through it".into(),
         }
     }
 
-    /// A socket that speaks with the QUIC port and with nobody else.
-    async fn door(&self) -> io::Result<UdpSocket> {
+    /// A socket that is connected to the QUIC port.
+    async fn local_socket(&self) -> io::Result<UdpSocket> {
         let local = UdpSocket::bind((self.quic.ip(), 0)).await?;
         local.connect(self.quic).await?;
         Ok(local)
     }
 }
 
-/// The WebSocket's answer. It says what time it is here, because a site's clock may be wrong.
+/// The answer to the WebSocket's request. It has this machine's time, because a site's clock may be
+/// wrong.
 #[allow(clippy::result_large_err)] // the library's own type
 fn answer(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     if request.uri().path() != PATH {

@@ -1,5 +1,5 @@
-//! The site-agents as child processes: started with their words going into files, and ended with
-//! us.
+//! The site-agents as child processes: their output goes into log files, and they end with this
+//! process.
 
 use program::{Class, Explain};
 use std::borrow::Cow;
@@ -16,30 +16,21 @@ use tokio::task::JoinSet;
 /// How many of a failed child's last lines are shown.
 const LAST_LINES: usize = 12;
 
-/// What went wrong with a child process.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChildError {
-    /// The site-agent's binary is not there.
-    #[error("there is no site-agent beside the coordinator: {} does not exist", .0.display())]
+    #[error("there is no site-agent next to the coordinator: {} does not exist", .0.display())]
     NoBinary(PathBuf),
-    /// A child could not be started, or its log not be written.
+    /// A child could not be started, or its log could not be written.
     #[error("cannot start {what}: {source}")]
     Start {
-        /// Which.
         what: String,
-        /// Why.
         source: std::io::Error,
     },
-    /// A child ended badly.
-    #[error("{what} ended with {status}; its last words ({}):\n{last}", .log.display())]
+    #[error("{what} ended with {status}; the end of its log ({}):\n{last}", .log.display())]
     Ended {
-        /// Which.
         what: String,
-        /// How.
         status: ExitStatus,
-        /// The end of its log.
         last: String,
-        /// The whole log.
         log: PathBuf,
     },
 }
@@ -64,13 +55,13 @@ impl Explain for ChildError {
 }
 
 impl ChildError {
-    /// Whether it is the end of one of these children.
+    /// Whether one of these children ended.
     pub(super) fn is_of(&self, children: &[String]) -> bool {
         matches!(self, Self::Ended { what, .. } if children.contains(what))
     }
 }
 
-/// The site-agent's binary: beside the coordinator's own.
+/// The site-agent's binary, which is in the coordinator's own folder.
 ///
 /// # Errors
 /// [`ChildError::NoBinary`].
@@ -88,14 +79,14 @@ pub(crate) fn binary() -> Result<PathBuf, ChildError> {
     }
 }
 
-/// Child processes that end with us: dropped, they are killed.
+/// Child processes. Dropping this kills them.
 #[derive(Default)]
 pub(super) struct Children {
     tasks: JoinSet<Result<(), ChildError>>,
 }
 
 impl Children {
-    /// Starts `program` with these arguments; what it says goes to the end of the file `log`.
+    /// Starts `program` with these arguments; its output is appended to the file `log`.
     ///
     /// # Errors
     /// [`ChildError::Start`].
@@ -117,16 +108,17 @@ impl Children {
     /// Waits until one child ends. `None` when none is left.
     ///
     /// # Errors
-    /// [`ChildError::Ended`] with the child's last words, when it ended badly.
+    /// [`ChildError::Ended`] with the end of the child's log, when it failed.
     pub(super) async fn next(&mut self) -> Option<Result<(), ChildError>> {
-        // A task that watches a child neither panics nor is it aborted while we hold the set.
-        self.tasks
-            .join_next()
-            .await
-            .map(|joined| joined.unwrap_or(Ok(())))
+        match self.tasks.join_next().await {
+            Some(Ok(ended)) => Some(ended),
+            // The task that watches a child neither panics nor is aborted.
+            Some(Err(_)) => Some(Ok(())),
+            None => None,
+        }
     }
 
-    /// Waits for the first child that ends badly, forever if none does.
+    /// Waits for the first child that fails, for ever if none does.
     pub(super) async fn failure(&mut self) -> ChildError {
         loop {
             match self.next().await {
@@ -137,7 +129,7 @@ impl Children {
         }
     }
 
-    /// Gives the children this long to end by themselves; then they are killed.
+    /// Gives the children this long to end by themselves, and then kills them.
     pub(super) async fn settle(mut self, grace: Duration) {
         let all = async { while self.next().await.is_some() {} };
         let _ = tokio::time::timeout(grace, all).await;

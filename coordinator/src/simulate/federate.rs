@@ -21,8 +21,9 @@ use tokio::sync::{mpsc, watch};
 /// How long the coordinator may take to stop, and agents to leave.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long agents may outlive a coordinator that was killed.
-const LINGER: Duration = Duration::from_secs(150);
+/// How long agents may outlive a coordinator that was killed: each gives up after a minute without
+/// one.
+const LONGEST_WAIT: Duration = Duration::from_secs(150);
 
 /// A simulation with everything it needs.
 pub(super) struct Simulation {
@@ -31,16 +32,16 @@ pub(super) struct Simulation {
     /// The site-agent's binary.
     pub(super) agent: PathBuf,
     pub(super) with_local: bool,
-    /// The weights to begin from.
+    /// The file with the weights to start from.
     pub(super) start: Option<PathBuf>,
 }
 
 impl Simulation {
-    /// Runs it to its outcome. `serve` starts a coordinator that tells what happens and heeds the
+    /// Runs it to its outcome. `serve` runs the coordinator, which sends notifications and obeys the
     /// stop signal.
     ///
     /// # Errors
-    /// A child's failure with its last words, the coordinator's, or the interruption.
+    /// A child's failure with the end of its log, the coordinator's, or an interruption.
     pub(super) async fn run<S, F>(&self, serve: S) -> Result<Outcome, Failure>
     where
         S: FnOnce(
@@ -52,7 +53,7 @@ impl Simulation {
     {
         let signal = signal::listen().map_err(Failure::no_signals)?;
         tokio::pin!(signal);
-        // Before anything is written that a simulation which runs there has written.
+        // Checked before anything is written, because another simulation may run in the folder.
         if store::is_held(self.folder.path())? {
             return Err(store::in_use(self.folder.path()).into());
         }
@@ -62,22 +63,16 @@ impl Simulation {
             signal = &mut signal => return Err(self.stopped(signal)),
         }
         tokio::select! {
-            free = self.until_free() => free?,
+            free = self.wait_for_earlier_agents() => free?,
             signal = &mut signal => return Err(self.stopped(signal)),
         }
-        let (happen, mut notifications) = mpsc::unbounded_channel();
+        let (sender, mut notifications) = mpsc::unbounded_channel();
         let (stop, stopping) = watch::channel(None);
-        let request = self.request()?;
-        let listen = request.listen;
-        let serving = serve(request, happen, stopping);
+        let config = self.config()?;
+        let listen = config.listen;
+        let serving = serve(config, sender, stopping);
         tokio::pin!(serving);
-        // Dropped before an interruption, a site stays dropped.
-        let gone = store::peek(self.folder.path())
-            .ok()
-            .and_then(|(_, checkpoint)| checkpoint)
-            .unwrap_or_default()
-            .dropped;
-        let mut children = self.start_agents(listen, &gone)?;
+        let mut children = self.start_agents(listen, &self.dropped_before())?;
         let mut view = View::new(&self.plan.federation.sites.expected);
         let mut dropped = Vec::new();
         let outcome = loop {
@@ -95,8 +90,7 @@ impl Simulation {
                     }
                 }
                 served = &mut serving => break served,
-                // The agent of a site that the operator dropped ends with a complaint, as it
-                // should.
+                // The agent of a site that the operator dropped ends with an error, as it should.
                 error = children.failure() => if !error.is_of(&dropped) {
                     let _ = stop.send(Some(Signal::Terminate));
                     let _ = tokio::time::timeout(GRACE, &mut serving).await;
@@ -105,14 +99,21 @@ impl Simulation {
             }
         };
         view.clear();
-        children
-            .settle(if outcome.is_ok() {
-                GRACE
-            } else {
-                Duration::ZERO
-            })
-            .await;
+        let grace = if outcome.is_ok() {
+            GRACE
+        } else {
+            Duration::ZERO
+        };
+        children.settle(grace).await;
         outcome
+    }
+
+    /// Sites that were dropped before an interruption: they stay dropped.
+    fn dropped_before(&self) -> Vec<String> {
+        match store::peek(self.folder.path()) {
+            Ok((_, Some(checkpoint))) => checkpoint.dropped,
+            Ok((_, None)) | Err(_) => Vec::new(),
+        }
     }
 
     fn stopped(&self, signal: Signal) -> Failure {
@@ -122,12 +123,17 @@ impl Simulation {
         ))
     }
 
-    fn request(&self) -> Result<ServeConfig, Failure> {
+    fn config(&self) -> Result<ServeConfig, Failure> {
+        let listen = match free_port() {
+            Ok(listen) => listen,
+            Err(error) => {
+                let what = format!("no port on 127.0.0.1: {error}");
+                return Err(Failure::new(Class::Federation, what));
+            }
+        };
         Ok(ServeConfig {
             federation: self.plan.federation.clone(),
-            listen: free_port().map_err(|e| {
-                Failure::new(Class::Federation, format!("no port on 127.0.0.1: {e}"))
-            })?,
+            listen,
             fallback: None,
             certificates: self.folder.certificates().join("coordinator"),
             run_folder: self.folder.path().to_owned(),
@@ -138,18 +144,17 @@ impl Simulation {
         })
     }
 
-    /// A page of this machine alone, wherever there is a place for it.
+    /// A status page on any free port, which only this machine can reach.
     fn page(&self) -> Result<Option<Page>, Failure> {
-        let page = status::bind(
-            Some(OptionalAddress::At((Ipv4Addr::LOCALHOST, 0).into())),
-            None,
-        )?;
-        page.iter()
-            .for_each(|page| eprintln!("{}", page.greeting(self.folder.path())));
+        let any_port = OptionalAddress::At((Ipv4Addr::LOCALHOST, 0).into());
+        let page = status::bind(Some(any_port), None)?;
+        if let Some(page) = &page {
+            eprintln!("{}", page.greeting(self.folder.path()));
+        }
         Ok(page)
     }
 
-    /// Makes the phantoms that are missing, as many sites at once as there are cores.
+    /// Makes the phantoms that are missing, for as many sites at the same time as there are cores.
     async fn make_phantoms(&self) -> Result<(), Failure> {
         let wanted = self.folder.write_phantoms(&self.plan)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -163,7 +168,8 @@ impl Simulation {
                 index + 1,
                 wanted.len()
             );
-            let (config, out) = (self.folder.phantom_file(site), self.folder.phantoms());
+            let config = self.folder.phantom_file(site);
+            let out = self.folder.phantoms();
             let arguments = [
                 "phantom".as_ref(),
                 "--config".as_ref(),
@@ -182,22 +188,22 @@ impl Simulation {
         Ok(())
     }
 
-    /// Waits for agents that outlived a coordinator which was killed: they hold their work folders
-    /// for a while.
-    async fn until_free(&self) -> Result<(), Failure> {
+    /// Waits for the agents of a coordinator that was killed: they keep their work folders locked for
+    /// a while.
+    async fn wait_for_earlier_agents(&self) -> Result<(), Failure> {
         let began = Instant::now();
         for site in &self.plan.sites {
             let work = self.folder.work(&site.name);
-            let mut told = false;
+            let mut is_announced = false;
             while store::is_held(&work)? {
-                if began.elapsed() > LINGER {
+                if began.elapsed() > LONGEST_WAIT {
                     let what = format!("another site-agent works in {}", work.display());
                     return Err(Failure::new(Class::Configuration, what)
                         .hint("stop it, or name another folder with --out"));
                 }
-                if !told {
+                if !is_announced {
                     eprintln!("waiting for an earlier agent of {} to end", site.name);
-                    told = true;
+                    is_announced = true;
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -205,14 +211,16 @@ impl Simulation {
         Ok(())
     }
 
-    fn start_agents(&self, coordinator: SocketAddr, gone: &[String]) -> Result<Children, Failure> {
+    fn start_agents(
+        &self,
+        coordinator: SocketAddr,
+        dropped: &[String],
+    ) -> Result<Children, Failure> {
         let mut children = Children::default();
-        for site in self
-            .plan
-            .sites
-            .iter()
-            .filter(|site| !gone.contains(&site.name))
-        {
+        for site in &self.plan.sites {
+            if dropped.contains(&site.name) {
+                continue;
+            }
             self.folder.write_site(&self.plan, site, coordinator)?;
             let config = self.folder.site_file(&site.name);
             let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
@@ -232,12 +240,12 @@ impl Simulation {
     }
 }
 
-/// What a site's process is called.
+/// What a site's process is called in messages.
 fn agent(site: &str) -> String {
     format!("the agent of {site}")
 }
 
-/// A port nobody listens on. Agents need it in their files before the coordinator listens.
+/// A free port. Agents need it in their settings before the coordinator listens.
 fn free_port() -> std::io::Result<SocketAddr> {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

@@ -1,4 +1,4 @@
-//! A simulation's run folder: what each party needs, written before anybody starts.
+//! A simulation's run folder: what the coordinator and the sites need, written before they start.
 //!
 //! ```text
 //! RUN/federation.toml          the configuration it was started with
@@ -19,29 +19,21 @@ use std::path::{Path, PathBuf};
 /// The configuration that a run was started with, in its folder.
 pub(crate) const SETTINGS: &str = "federation.toml";
 
-/// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
-    /// A file or folder.
     #[error("cannot {action} {}: {source}", .path.display())]
     Disk {
         /// `read`, `write` ...
         action: &'static str,
-        /// Which.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// Somebody else's folder.
     #[error("{} is not empty and not a run of this configuration", .0.display())]
     Foreign(PathBuf),
-    /// The run is over.
     #[error("{} holds a finished run", .0.display())]
     Finished(PathBuf),
-    /// Phantoms that were asked for in another way.
     #[error("{} holds phantoms that were made with other settings", .0.display())]
     OtherPhantoms(PathBuf),
-    /// Certificates could not be made.
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
     /// A phantom cohort's `data.toml` is not one.
@@ -52,7 +44,6 @@ pub(crate) enum FolderError {
         /// Why.
         source: toml::de::Error,
     },
-    /// A site's file could not be put into words.
     #[error("cannot write a site's configuration: {0}")]
     Encode(#[from] toml::ser::Error),
 }
@@ -95,8 +86,8 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder, or takes up an unfinished run of the same configuration. Nothing is
-    /// overwritten. Phantoms and prepared cases go into `store`, where there is one.
+    /// Makes the folder, or opens an unfinished run of the same configuration. Nothing is
+    /// overwritten. Phantoms and prepared cases go into `store`, if it is given.
     ///
     /// # Errors
     /// [`FolderError`].
@@ -259,9 +250,9 @@ impl Folder {
             site.device.as_ref().unwrap_or(&plan.device).clone().into(),
         );
         table.insert("threads".into(), (plan.threads_of(site.role) as i64).into());
-        // Should the coordinator be killed, its agents do not outlive it for long.
+        // If the coordinator is killed, its agents end soon after it.
         table.insert("reconnect_minutes".into(), 1.into());
-        // Everything is on this machine already.
+        // All data is on this machine anyway.
         table.insert("overlays".into(), "send".into());
         table.insert("data".into(), self.data(&site.name, &site.images)?);
         put(&self.site_file(&site.name), &toml::to_string(&table)?)

@@ -3,69 +3,63 @@
 use protocol::case::Role;
 use protocol::settings::{Federation, LocalWork, SettingsError};
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Everything that a simulation is about, checked.
+/// The checked settings of a simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     /// The federation's settings; its sites are those below.
     pub(crate) federation: Federation,
-    /// The file it came from, as it stood.
+    /// The text of the settings file.
     pub(crate) text: String,
-    /// Threads of each site while it works.
+    /// Threads of each site.
     pub(crate) threads: usize,
     /// What each site computes on.
     pub(crate) device: String,
-    /// What `site-agent phantom` is told about all sites.
+    /// The settings of `site-agent phantom` for all sites.
     pub(crate) phantom: toml::Table,
-    /// The sites.
     pub(crate) sites: Vec<PlannedSite>,
 }
 
 /// The site that has the images of all training sites.
 const POOLED: &str = "pooled";
 
-/// One site.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlannedSite {
-    /// Its name.
     pub(crate) name: String,
-    /// Its part.
     pub(crate) role: Role,
-    /// What it computes on, where not on what all sites do.
+    /// What it computes on, where it differs from the other sites.
     pub(crate) device: Option<String>,
-    /// Its images.
     pub(crate) images: Images,
 }
 
 /// Where a site's images come from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Images {
-    /// Phantoms, made for this run: what the maker is told about the site, beside its name.
+    /// Phantoms, made for this run: the settings of `site-agent phantom` for this site, without its
+    /// name.
     Phantoms(toml::Table),
-    /// Folders that are there: a site's `[data]` table.
+    /// Existing folders: a site's `[data]` table.
     Folders(toml::Table),
-    /// Those of several sites in one place, by the sites' names.
+    /// The images of several sites at one site, by the sites' names.
     Pooled(Vec<(String, Images)>),
 }
 
 impl Images {
-    /// Whether these are other folders' images once more: the same table, however its root is
-    /// written.
+    /// Whether both are the same folders: the same table, however its root is written.
     fn are_those_of(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Folders(one), Self::Folders(two)) => plainly(one) == plainly(two),
+            (Self::Folders(one), Self::Folders(two)) => normalised(one) == normalised(two),
             _ => false,
         }
     }
 }
 
-/// A table with its root in its shortest spelling.
-fn plainly(data: &toml::Table) -> toml::Table {
+/// The table with its root in its shortest spelling.
+fn normalised(data: &toml::Table) -> toml::Table {
     let mut data = data.clone();
     if let Some(toml::Value::String(root)) = data.get_mut("root") {
-        // Components leave out `.` and doubled or trailing slashes.
+        // `components` leaves out `.` and doubled or trailing slashes.
         *root = Path::new(root.as_str())
             .components()
             .collect::<PathBuf>()
@@ -75,45 +69,32 @@ fn plainly(data: &toml::Table) -> toml::Table {
     data
 }
 
-/// Why a file cannot be simulated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum PlanError {
-    /// The federation's settings.
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The table is missing, has an unknown key, or a value of the wrong type.
     #[error("{0}")]
     Syntax(String),
-    /// There is nobody to train.
     #[error("simulate.sites has no site with role = \"train\"")]
-    NobodyTrains,
-    /// Two sites of one name.
+    NoTrainingSite,
     #[error("simulate.sites names {0:?} twice")]
     SameName(String),
-    /// Two sites with the same images.
     #[error(
-        "simulate.sites: {0} and {1} have the same images (data.root and patterns): the same patients would train and judge, \
+        "simulate.sites: {0} and {1} have the same images (data.root and patterns): the same patients would train and evaluate, \
          or count twice"
     )]
     SameImages(String, String),
-    /// A site without images, or with two kinds.
     #[error("simulate.sites: {0} needs either cases = N (phantoms) or a data table (folders)")]
     NoImages(String),
-    /// `lacks` or `scanner` beside folders.
+    /// `lacks` or `scanner` together with folders.
     #[error(
         "simulate.sites: {0} has a data table: lacks and scanner are for phantoms (leave sequences out by data.drop)"
     )]
     LacksFolders(String),
-    /// A sequence that the federation does not have.
-    #[error("simulate.sites: {site} lacks {sequence:?}, which does not stand in input.sequences")]
-    UnknownSequence {
-        /// The site.
-        site: String,
-        /// The name.
-        sequence: String,
-    },
-    /// A number out of range.
-    #[error("simulate.threads is 0: each site needs one at least")]
+    #[error("simulate.sites: {site} lacks {sequence:?}, which is not in input.sequences")]
+    UnknownSequence { site: String, sequence: String },
+    #[error("simulate.threads is 0; expected at least 1")]
     NoThreads,
 }
 
@@ -159,43 +140,41 @@ impl Plan {
     /// Puts the images of all training sites at one site called `pooled`, which does the work of
     /// all of them: as many steps, on all their threads.
     pub(crate) fn pooled(mut self) -> Self {
-        let (train, mut rest): (Vec<_>, Vec<_>) = self
-            .sites
-            .into_iter()
-            .partition(|site| site.role == Role::Train);
-        let count = train.len();
-        let images = Images::Pooled(
-            train
-                .into_iter()
-                .map(|site| (site.name, site.images))
-                .collect(),
-        );
-        rest.insert(
-            0,
-            PlannedSite {
-                name: POOLED.into(),
-                role: Role::Train,
-                device: None,
-                images,
-            },
-        );
-        self.sites = rest;
+        let mut images = Vec::new();
+        let mut others = Vec::new();
+        for site in self.sites {
+            if site.role == Role::Train {
+                images.push((site.name, site.images));
+            } else {
+                others.push(site);
+            }
+        }
+        let count = images.len();
+        self.sites = vec![PlannedSite {
+            name: POOLED.into(),
+            role: Role::Train,
+            device: None,
+            images: Images::Pooled(images),
+        }];
+        self.sites.extend(others);
         if let LocalWork::Steps(steps) = &mut self.federation.training.effort {
             *steps = steps.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         }
         let sites = &mut self.federation.sites;
         sites.expected = self.sites.iter().map(|site| site.name.clone()).collect();
         self.threads *= sites.concurrent.unwrap_or(1);
-        (sites.minimum, sites.per_round, sites.concurrent) = (1, None, Some(1));
-        // One site that does the work of all has nobody to keep up with.
+        sites.minimum = 1;
+        sites.per_round = None;
+        sites.concurrent = Some(1);
+        // A single training site needs none of the means against slow sites.
         sites.deadline_s = None;
         self.federation.training.round_seconds = None;
         self.federation.buffered = None;
         self
     }
 
-    /// How many threads a site of this part has. One that only scores mostly works while nobody
-    /// else does.
+    /// How many threads a site of this role has. A site that only scores mostly works while no other
+    /// site does.
     pub(crate) fn threads_of(&self, role: Role) -> usize {
         match role {
             Role::Train => self.threads,
@@ -205,23 +184,28 @@ impl Plan {
         }
     }
 
-    /// Every cohort of phantoms to make: whose it is, and what the maker is told beside the name.
+    /// Every cohort of phantoms to make: the site's name, and the settings of `site-agent phantom` for
+    /// it.
     pub(crate) fn cohorts(&self) -> impl Iterator<Item = (&str, &toml::Table)> {
-        let own = self.sites.iter().flat_map(|site| match &site.images {
-            Images::Pooled(all) => all
-                .iter()
-                .map(|(name, images)| (name.as_str(), images))
-                .collect(),
-            images => vec![(site.name.as_str(), images)],
-        });
-        own.filter_map(|(name, images)| match images {
-            Images::Phantoms(table) => Some((name, table)),
-            Images::Folders(_) | Images::Pooled(_) => None,
-        })
+        let mut cohorts = Vec::new();
+        for site in &self.sites {
+            match &site.images {
+                Images::Phantoms(table) => cohorts.push((site.name.as_str(), table)),
+                Images::Folders(_) => {}
+                Images::Pooled(all) => {
+                    for (name, images) in all {
+                        if let Images::Phantoms(table) = images {
+                            cohorts.push((name.as_str(), table));
+                        }
+                    }
+                }
+            }
+        }
+        cohorts.into_iter()
     }
 
-    /// Reads and checks a federation's file with its `[simulate]` table, for a machine with so many
-    /// cores.
+    /// Reads and checks a federation's settings with their `[simulate]` table, for a machine with this
+    /// many cores.
     ///
     /// # Errors
     /// [`PlanError`] names the key or the site.
@@ -229,33 +213,34 @@ impl Plan {
         let mut federation = Federation::from_toml(text)?;
         let file: File =
             toml::from_str(text).map_err(|error| PlanError::Syntax(error.to_string()))?;
-        let missing = "there is no [simulate] table: it names the sites to simulate";
-        let simulate = file
-            .simulate
-            .ok_or_else(|| PlanError::Syntax(missing.into()))?;
+        let Some(simulate) = file.simulate else {
+            let what = "there is no [simulate] table: it names the sites to simulate";
+            return Err(PlanError::Syntax(what.into()));
+        };
         if simulate.threads == 0 {
             return Err(PlanError::NoThreads);
         }
         let known = &federation.input.sequences;
-        let sites = simulate
-            .sites
-            .into_iter()
-            .map(|site| site.check(known))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut names = BTreeSet::new();
-        if let Some(twice) = sites.iter().find(|site| !names.insert(site.name.as_str())) {
-            return Err(PlanError::SameName(twice.name.clone()));
+        let mut sites: Vec<PlannedSite> = Vec::new();
+        for site in simulate.sites {
+            sites.push(site.check(known)?);
         }
         for (index, site) in sites.iter().enumerate() {
-            if let Some(other) = sites[..index]
-                .iter()
-                .find(|other| site.images.are_those_of(&other.images))
-            {
-                return Err(PlanError::SameImages(other.name.clone(), site.name.clone()));
+            for other in &sites[..index] {
+                if site.name == other.name {
+                    return Err(PlanError::SameName(site.name.clone()));
+                }
+            }
+        }
+        for (index, site) in sites.iter().enumerate() {
+            for other in &sites[..index] {
+                if site.images.are_those_of(&other.images) {
+                    return Err(PlanError::SameImages(other.name.clone(), site.name.clone()));
+                }
             }
         }
         if !sites.iter().any(|site| site.role == Role::Train) {
-            return Err(PlanError::NobodyTrains);
+            return Err(PlanError::NoTrainingSite);
         }
         federation.sites.expected = sites.iter().map(|site| site.name.clone()).collect();
         federation
@@ -266,7 +251,7 @@ impl Plan {
         phantom.entry("seed").or_insert(toml::Value::Integer(
             (federation.seed & i64::MAX as u64) as i64,
         ));
-        // Site names go into folders and certificates: the same rule as for typed ones.
+        // Site names become names of folders and certificates, so they follow the settings' rule.
         let federation = federation.check()?;
         Ok(Self {
             federation,

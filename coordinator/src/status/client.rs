@@ -1,33 +1,28 @@
-//! A request to the coordinator that works in a run folder. Plain HTTP/1.1 over one connection;
-//! both ends are ours.
+//! A request to the coordinator that works in a run folder: plain HTTP/1.1, one request per
+//! connection. Both ends are this program.
 
 use program::{Class, Explain};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// To reach the coordinator, on this machine or its own network.
 const CONNECT: Duration = Duration::from_secs(5);
-/// For an answer: the coordinator may be writing models.
+/// The coordinator may be writing models before it answers.
 const ANSWER: Duration = Duration::from_secs(90);
-/// More than any answer takes.
+/// More bytes than any answer has.
 const LONGEST: u64 = 64 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody opens.
     #[error("the coordinator's page at {address} does not answer: {reason}")]
     Silent {
-        /// Where.
         address: SocketAddr,
-        /// Why.
         reason: std::io::Error,
     },
-    /// What came back is no answer of ours.
-    #[error("what answers at {0} is no coordinator")]
+    /// The answer is not a coordinator's.
+    #[error("the program that answers at {0} is not a coordinator")]
     Strange(SocketAddr),
-    /// It says no.
     #[error("the coordinator refuses: {0}")]
     Refused(String),
 }
@@ -38,7 +33,6 @@ impl Explain for ClientError {
     }
 }
 
-/// What to ask, with the token where it is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request<'a> {
     pub(super) method: &'static str,
@@ -46,7 +40,7 @@ pub(super) struct Request<'a> {
     pub(super) token: Option<&'a str>,
 }
 
-/// Asks, and gives the answer's text.
+/// Sends a request, and returns the answer's text.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -68,22 +62,17 @@ pub(super) fn ask(address: SocketAddr, request: Request<'_>) -> Result<String, C
     }
 }
 
-fn exchange(
-    address: SocketAddr,
-    Request {
-        method,
-        path,
-        token,
-    }: Request<'_>,
-) -> std::io::Result<Vec<u8>> {
+fn exchange(address: SocketAddr, request: Request<'_>) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_write_timeout(Some(CONNECT))?;
-    let token = token.map_or(String::new(), |token| {
-        format!("Authorization: Bearer {token}\r\n")
-    });
+    let token = match request.token {
+        Some(token) => format!("Authorization: Bearer {token}\r\n"),
+        None => String::new(),
+    };
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{token}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        "{} {} HTTP/1.1\r\nHost: {address}\r\n{token}Content-Length: 0\r\nConnection: close\r\n\r\n",
+        request.method, request.path
     );
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();

@@ -1,6 +1,6 @@
-//! How the picture follows from what happens, and from the checkpoint that are kept. Rounds come
-//! from the checkpoint alone, so that they look the same while the federation runs, after a
-//! restart, and when nobody runs it.
+//! How the status follows from notifications and checkpoints. Rounds come from checkpoints alone, so
+//! that they look the same while the federation runs, after a restart, and when no coordinator
+//! runs.
 
 use super::state::{
     CaseCounts, Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble,
@@ -12,11 +12,11 @@ use protocol::outcome::RoundRecord;
 use protocol::settings::Federation;
 use std::collections::{BTreeMap, VecDeque};
 
-/// How many troubles are remembered.
+/// How many troubles are kept.
 const TROUBLES: usize = 100;
 
 impl Status {
-    /// A federation of which nothing is known but its settings.
+    /// The status of a federation that has not begun.
     #[must_use]
     pub fn new(federation: &Federation, now: f64) -> Self {
         let expected = federation.sites.expected.iter();
@@ -37,12 +37,13 @@ impl Status {
         }
     }
 
-    /// These checkpoint are kept from now on.
-    pub fn keep(&mut self, checkpoint: &Checkpoint) {
+    /// Takes over what a checkpoint says of runs and sites.
+    pub fn apply_checkpoint(&mut self, checkpoint: &Checkpoint) {
         self.paused = checkpoint.paused;
         for (id, run) in checkpoint.runs.iter().enumerate() {
             let status = self.run(RunId(id as u16), &run.outcome.name);
-            (status.finished, status.totals) = (run.finished, run.totals());
+            status.finished = run.finished;
+            status.totals = run.totals();
             status.rounds = run.outcome.rounds.iter().map(RoundStatus::from).collect();
             status.best_round = run.best.map(|best| best.round);
             status.best_validation = run.best.and_then(|best| best.score);
@@ -52,51 +53,55 @@ impl Status {
             }
         }
         for record in &checkpoint.sites {
-            let (sequences, cases) = self.holds(&record.inventory);
-            let site = self.site(&record.name);
-            (site.role, site.sequences, site.cases) =
-                (Some(record.role), Some(sequences), Some(cases));
-            site.lesions = Some(record.inventory.lesions());
+            self.set_inventory(&record.name, &record.inventory);
+            self.site(&record.name).role = Some(record.role);
         }
         for name in &checkpoint.dropped {
             let site = self.site(name);
-            (site.state, site.connected) = (SiteState::Dropped, false);
+            site.state = SiteState::Dropped;
+            site.connected = false;
         }
     }
 
-    /// A site comes, through the TLS fallback or by QUIC alone.
-    pub(crate) fn comes(&mut self, site: &str, tunnelled: bool) {
+    /// Whether a site connects through the TLS fallback.
+    pub(crate) fn set_tunnelled(&mut self, site: &str, tunnelled: bool) {
         self.site(site).tunnelled = tunnelled;
     }
 
-    /// Something happened.
-    pub fn hear(&mut self, notification: &Notification, now: f64) {
+    pub fn apply(&mut self, notification: &Notification, now: f64) {
         match notification {
             Notification::Joined { site, role } => {
-                let site = self.enters(site, SiteState::Connected, now);
-                (site.role, site.connected, site.done, site.total) = (Some(*role), true, 0, 0);
+                let site = self.set_state(site, SiteState::Connected, now);
+                site.role = Some(*role);
+                site.connected = true;
+                site.done = 0;
+                site.total = 0;
             }
             Notification::Preparing { site, done, total } => {
-                let site = self.enters(site, SiteState::Preparing, now);
-                (site.done, site.total) = (*done, *total);
+                let site = self.set_state(site, SiteState::Preparing, now);
+                site.done = *done;
+                site.total = *total;
             }
             Notification::Ready { site, inventory } => {
-                let (sequences, cases) = self.holds(inventory);
-                let site = self.enters(site, SiteState::Ready, now);
-                (site.sequences, site.cases, site.lesions) =
-                    (Some(sequences), Some(cases), Some(inventory.lesions()));
+                self.set_inventory(site, inventory);
+                self.set_state(site, SiteState::Ready, now);
             }
             Notification::Progress { site, progress } => self.progress(site, progress, now),
             Notification::Accepted { site, trained } => {
-                let site = self.enters(site, SiteState::Ready, now);
-                (site.loss, site.done) = (Some(trained.mean_loss), site.total);
+                let site = self.set_state(site, SiteState::Ready, now);
+                site.loss = Some(trained.mean_loss);
+                site.done = site.total;
                 site.updates += 1;
             }
-            Notification::Concluding { site } => drop(self.enters(site, SiteState::Training, now)),
-            Notification::Left { site, reason } => self.parts(site, SiteState::Left, reason, now),
+            Notification::Concluding { site } => {
+                self.set_state(site, SiteState::Training, now);
+            }
+            Notification::Left { site, reason } => {
+                self.end_work(site, SiteState::Left, reason, now);
+            }
             Notification::Failed { site, reason } => {
                 self.site(site).failures += 1;
-                self.parts(site, SiteState::Failed, reason, now);
+                self.end_work(site, SiteState::Failed, reason, now);
             }
             Notification::WentBack {
                 round, to, reason, ..
@@ -109,25 +114,25 @@ impl Status {
                     site: "coordinator".into(),
                     reason,
                 });
-                self.turns(notification, now);
+                self.set_task(notification, now);
             }
             Notification::Dropped { site } => {
-                self.parts(site, SiteState::Dropped, "dropped by the operator", now)
+                self.end_work(site, SiteState::Dropped, "dropped by the operator", now);
             }
             Notification::Paused => self.paused = true,
             Notification::Resumed => self.paused = false,
             Notification::Stopping => self.phase = Phase::Stopping,
-            Notification::Finished => self.finished(),
-            _ => self.turns(notification, now),
+            Notification::Finished => self.finish(),
+            _ => self.set_task(notification, now),
         }
     }
 
-    /// A lineage goes on to its next task.
-    fn turns(&mut self, notification: &Notification, now: f64) {
+    /// Notifications about rounds: a run begins or ends a task.
+    fn set_task(&mut self, notification: &Notification, now: f64) {
         if self.phase == Phase::Gathering {
             self.phase = Phase::Working;
         }
-        let (run, task) = match notification {
+        match notification {
             Notification::RoundStarted {
                 run,
                 name,
@@ -135,89 +140,82 @@ impl Status {
                 sites,
                 ..
             } => {
-                self.run(*run, name);
-                (
-                    run,
-                    Some(Task {
-                        work: SiteState::Training,
-                        round: *round,
-                        since: now,
-                        sites: sites.clone(),
-                    }),
-                )
-            }
-            Notification::Evaluating { run, round, .. } => (
-                run,
-                Some(Task {
-                    work: SiteState::Scoring,
+                self.run(*run, name).task = Some(Task {
+                    work: SiteState::Training,
                     round: *round,
                     since: now,
-                    sites: Vec::new(),
-                }),
-            ),
+                    sites: sites.clone(),
+                });
+            }
+            Notification::Evaluating { run, round, .. } => {
+                if let Some(run) = self.runs.get_mut(usize::from(run.0)) {
+                    run.task = Some(Task {
+                        work: SiteState::Scoring,
+                        round: *round,
+                        since: now,
+                        sites: Vec::new(),
+                    });
+                }
+            }
             Notification::RoundFinished { run, .. }
             | Notification::Validated { run, .. }
-            | Notification::WentBack { run, .. } => (run, None),
-            _ => return,
-        };
-        if task.is_none() {
-            self.rest();
-        }
-        if let Some(run) = self.runs.get_mut(usize::from(run.0)) {
-            run.task = task;
+            | Notification::WentBack { run, .. } => {
+                self.end_scoring();
+                if let Some(run) = self.runs.get_mut(usize::from(run.0)) {
+                    run.task = None;
+                }
+            }
+            _ => {}
         }
     }
 
     fn progress(&mut self, site: &str, progress: &Progress, now: f64) {
-        let training = progress.task.kind == TaskKind::Train;
-        let site = self.enters(
-            site,
-            if training {
-                SiteState::Training
-            } else {
-                SiteState::Scoring
-            },
-            now,
-        );
-        (site.done, site.total) = (progress.done, progress.total);
-        if training {
-            (site.loss, site.slices_per_second) = (
-                progress.loss.or(site.loss),
-                Some(progress.slices_per_second),
-            );
+        let state = match progress.task.kind {
+            TaskKind::Train => SiteState::Training,
+            TaskKind::Evaluate(_) => SiteState::Scoring,
+        };
+        let site = self.set_state(site, state, now);
+        site.done = progress.done;
+        site.total = progress.total;
+        if state == SiteState::Training {
+            site.loss = progress.loss.or(site.loss);
+            site.slices_per_second = Some(progress.slices_per_second);
         }
     }
 
-    fn finished(&mut self) {
+    fn finish(&mut self) {
         self.phase = Phase::Finished;
-        self.rest();
-        self.runs.iter_mut().for_each(|run| run.task = None);
+        self.end_scoring();
+        for run in &mut self.runs {
+            run.task = None;
+        }
     }
 
-    /// Nobody says that he has scored his last case: whoever did so waits when the scores are drawn
-    /// together.
-    fn rest(&mut self) {
-        let scoring = self
-            .sites
-            .values_mut()
-            .filter(|site| site.state == SiteState::Scoring);
-        scoring.for_each(|site| site.state = SiteState::Ready);
+    /// Sites do not report that they have scored their last case. Once the scores are combined, all
+    /// of them wait for the next task.
+    fn end_scoring(&mut self) {
+        for site in self.sites.values_mut() {
+            if site.state == SiteState::Scoring {
+                site.state = SiteState::Ready;
+            }
+        }
     }
 
-    /// A site is heard of.
-    fn enters(&mut self, name: &str, state: SiteState, now: f64) -> &mut SiteStatus {
+    /// A site was heard from.
+    fn set_state(&mut self, name: &str, state: SiteState, now: f64) -> &mut SiteStatus {
         let site = self.site(name);
         if site.state != SiteState::Dropped {
-            (site.state, site.reason) = (state, None);
+            site.state = state;
+            site.reason = None;
         }
         site.last_progress = Some(now);
         site
     }
 
-    /// Something ends for a site, with a reason. Who leaves a finished federation, or is out
-    /// already, is no trouble.
-    fn parts(&mut self, name: &str, state: SiteState, reason: &str, now: f64) {
-        let over = self.phase == Phase::Finished;
+    /// A site left, failed or was dropped, with a reason. That is a trouble, unless the federation
+    /// is finished or the site was dropped before.
+    fn end_work(&mut self, name: &str, state: SiteState, reason: &str, now: f64) {
+        let is_finished = self.phase == Phase::Finished;
         let site = self.site(name);
         if state != SiteState::Failed {
             site.connected = false;
@@ -225,13 +223,13 @@ impl Status {
         if site.state == SiteState::Dropped {
             return;
         }
-        (site.state, site.reason) = (state, Some(reason.into()));
-        if !over {
-            let reason = format!("{}: {reason}", state.word());
+        site.state = state;
+        site.reason = Some(reason.into());
+        if !is_finished {
             self.trouble(Trouble {
                 at: now,
                 site: name.into(),
-                reason,
+                reason: format!("{}: {reason}", state.word()),
             });
         }
     }
@@ -256,41 +254,40 @@ impl Status {
         run
     }
 
-    fn holds(&self, inventory: &Inventory) -> (Vec<String>, CaseCounts) {
-        let names = inventory
-            .sequences
-            .iter()
-            .filter_map(|index| self.sequences.get(index).cloned());
-        let cases = CaseCounts {
+    fn set_inventory(&mut self, name: &str, inventory: &Inventory) {
+        let mut sequences = Vec::new();
+        for index in inventory.sequences.iter() {
+            sequences.extend(self.sequences.get(index).cloned());
+        }
+        let site = self.site(name);
+        site.sequences = Some(sequences);
+        site.cases = Some(CaseCounts {
             training: inventory.training_cases,
             validation: inventory.validation_cases,
             held_out: inventory.held_out_cases,
             skipped: inventory.skipped_cases,
-        };
-        (names.collect(), cases)
+        });
+        site.lesions = Some(inventory.lesions());
     }
 }
 
 impl From<&RoundRecord> for RoundStatus {
     fn from(record: &RoundRecord) -> Self {
-        let losses: BTreeMap<String, f32> = record
-            .updates
-            .iter()
-            .map(|update| (update.site.clone(), update.mean_loss))
-            .collect();
-        let partial = record
-            .updates
-            .iter()
-            .filter(|update| update.steps < update.asked_steps);
+        let mut losses = BTreeMap::new();
+        let mut partial = BTreeMap::new();
+        for update in &record.updates {
+            losses.insert(update.site.clone(), update.mean_loss);
+            if update.steps < update.asked_steps {
+                partial.insert(update.site.clone(), (update.steps, update.asked_steps));
+            }
+        }
         Self {
             round: record.round,
             seconds: record.seconds,
             bytes: record.bytes,
             losses,
             missing: record.missing.iter().cloned().collect(),
-            partial: partial
-                .map(|update| (update.site.clone(), (update.steps, update.asked_steps)))
-                .collect(),
+            partial,
             validation: record.validation,
             validation_by_site: record.validation_by_site.iter().cloned().collect(),
             held_out: record.held_out,

@@ -1,25 +1,24 @@
-//! Who is let in. Decided from a request's headers alone.
+//! Who may look at the page and who may steer, decided from a request's headers alone.
 //!
-//! A page of this machine may be looked at by whoever is on it; but a browser that shows a
-//! stranger's page must not be turned on it, so the host it was asked for by must be this machine's
-//! (a stranger's name can be made to lead here). Elsewhere looking needs the token, or the cookie
-//! that it was exchanged for. Steering needs the token always, in a header that no page of another
-//! origin can set; a cookie, which a browser adds by itself, is not enough.
+//! Every user of this machine may look at a page that only this machine can reach. But a web page
+//! from elsewhere must not be able to read it through the user's browser (DNS rebinding: a foreign
+//! name that resolves to this machine), so the request's host must be this machine. A page that
+//! others can reach needs the token, or the cookie that the token was exchanged for. Steering always
+//! needs the token, in a header that a page of another origin cannot set; a cookie is not enough,
+//! because a browser adds it by itself.
 
 use super::token::Token;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST};
 use axum::http::{HeaderMap, HeaderName};
 use std::net::IpAddr;
 
-/// The cookie's name.
 pub(super) const COOKIE_NAME: &str = "lacuna_status";
 
-/// Why a request is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
-    /// It does not show the token.
+    /// The token is missing or wrong.
     NoToken,
-    /// It asks for a host that is not this machine.
+    /// The host in the request is not this machine.
     Host,
 }
 
@@ -36,8 +35,10 @@ impl Guard {
         if self.local {
             return self.host(headers);
         }
-        let cookie = cookies(headers).any(|cookie| self.token.is_cookie(cookie));
-        if cookie { Ok(()) } else { self.bearer(headers) }
+        if cookies(headers).any(|cookie| self.token.is_cookie(cookie)) {
+            return Ok(());
+        }
+        self.bearer(headers)
     }
 
     pub(super) fn may_steer(&self, headers: &HeaderMap) -> Result<(), Denied> {
@@ -82,8 +83,8 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .map(|(_, value)| value)
 }
 
-/// `localhost` or an address of the loopback, with any port: a tunnel has another one than the
-/// page.
+/// Whether this is `localhost` or a loopback address, with any port: an SSH tunnel may have another
+/// port than the page.
 fn is_this_machine(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port))

@@ -1,25 +1,21 @@
-//! The rounds before the last one: in the run folder, for whoever looks.
+//! The rounds before the last one, from the run folder.
 
 use super::state::{RoundStatus, Status, Trouble};
 use crate::store;
 use std::path::Path;
 
-/// The picture with all rounds of its runs, as far as they can be read; what cannot is among the
-/// troubles.
-pub(super) fn whole(mut status: Status, folder: &Path) -> Status {
+/// The status with all rounds of its runs. Rounds that cannot be read are added to the troubles.
+pub(super) fn with_all_rounds(mut status: Status, folder: &Path) -> Status {
     for run in &mut status.runs {
         let mut before = Vec::new();
         for record in store::records(folder, &run.name, run.finished) {
             match record {
                 Ok(record) => before.push(RoundStatus::from(&record)),
-                Err(error) => {
-                    let (at, site) = (status.now, "coordinator".into());
-                    status.troubles.push_back(Trouble {
-                        at,
-                        site,
-                        reason: error.to_string(),
-                    });
-                }
+                Err(error) => status.troubles.push_back(Trouble {
+                    at: status.now,
+                    site: "coordinator".into(),
+                    reason: error.to_string(),
+                }),
             }
         }
         run.rounds.splice(..0, before);

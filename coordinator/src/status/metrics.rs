@@ -1,230 +1,263 @@
-//! The picture in numbers for Prometheus, in its text format 0.0.4. Written by hand: every value is
-//! read off the one picture, where a metrics library would want a second set of counters beside it.
+//! The status in numbers for Prometheus, in its text format 0.0.4. Written by hand: every value is
+//! read from the one [`Status`], where a metrics library would keep a second set of counters.
 
-use super::state::{SiteState, Status};
-use std::fmt::{Display, Write};
+use super::state::{RunStatus, SiteState, SiteStatus, Status};
+use std::fmt::Write;
 
-/// What the text is.
+/// The content type of the text.
 pub(super) const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Families of samples, one after the other.
-#[derive(Default)]
-struct Text(String);
+/// Samples of the same name.
+struct Family {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+}
 
-/// A sample: its labels and its value. Without a value there is no sample.
-type Sample<'a> = (Vec<(&'static str, &'a str)>, Option<f64>);
-
-impl Text {
-    /// One family, unless it has no samples.
-    fn family<'a>(
-        &mut self,
-        (name, kind, help): (&str, &str, &str),
-        samples: impl IntoIterator<Item = Sample<'a>>,
-    ) {
-        let mut begun = false;
-        for (labels, value) in samples {
-            let Some(value) = value else { continue };
-            if !std::mem::replace(&mut begun, true) {
-                self.line(format_args!(
-                    "# HELP lacuna_{name} {help}\n# TYPE lacuna_{name} {kind}"
-                ));
-            }
-            let labels: Vec<String> = labels
-                .iter()
-                .map(|(key, value)| format!("{key}=\"{}\"", escape(value)))
-                .collect();
-            let labels = if labels.is_empty() {
-                String::new()
-            } else {
-                format!("{{{}}}", labels.join(","))
-            };
-            self.line(format_args!("lacuna_{name}{labels} {value}"));
-        }
-    }
-
-    fn line(&mut self, line: impl Display) {
-        // Writing to a string does not fail.
-        let _ = writeln!(self.0, "{line}");
+/// A number that may rise and fall.
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family {
+        name,
+        kind: "gauge",
+        help,
     }
 }
 
-/// The whole picture.
+/// A number that only rises; its name ends with `_total`.
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family {
+        name,
+        kind: "counter",
+        help,
+    }
+}
+
+struct Label<'a> {
+    name: &'static str,
+    value: &'a str,
+}
+
+struct Sample<'a> {
+    labels: Vec<Label<'a>>,
+    value: f64,
+}
+
+/// The text for a status.
 pub(super) fn write(status: &Status) -> String {
-    let mut text = Text::default();
-    let one = |value: f64| [(Vec::new(), Some(value))];
-    let about = vec![
-        ("federation", status.federation.as_str()),
-        ("version", status.version.as_str()),
-    ];
-    text.family(
-        (
+    let mut text = String::new();
+    let info = Sample {
+        labels: vec![
+            Label {
+                name: "federation",
+                value: &status.federation,
+            },
+            Label {
+                name: "version",
+                value: &status.version,
+            },
+        ],
+        value: 1.0,
+    };
+    add(
+        &mut text,
+        gauge(
             "coordinator_info",
-            "gauge",
             "Which federation, and the coordinator's version.",
         ),
-        [(about, Some(1.0))],
+        vec![info],
     );
-    text.family(
-        (
-            "start_timestamp_seconds",
-            "gauge",
-            "When the coordinator started.",
-        ),
-        one(status.began),
+    add(
+        &mut text,
+        gauge("start_timestamp_seconds", "When the coordinator started."),
+        without_labels(status.began),
     );
-    let paused = f64::from(u8::from(status.paused));
-    text.family(
-        ("paused", "gauge", "Whether no new task is handed out."),
-        one(paused),
+    add(
+        &mut text,
+        gauge("paused", "Whether no new task is handed out."),
+        without_labels(one_if(status.paused)),
     );
-    text.family(
-        (
-            "rounds_planned",
-            "gauge",
-            "Rounds that each run is to have.",
-        ),
-        one(f64::from(status.rounds)),
+    add(
+        &mut text,
+        gauge("rounds_planned", "Rounds that each run is to have."),
+        without_labels(f64::from(status.rounds)),
     );
-    runs(status, &mut text);
-    sites(status, &mut text);
-    text.0
+    add_runs(&mut text, status);
+    add_sites(&mut text, status);
+    text
 }
 
-fn runs(status: &Status, text: &mut Text) {
-    let each = |value: &dyn Fn(&super::RunStatus) -> Option<f64>| -> Vec<Sample<'_>> {
-        status
-            .runs
-            .iter()
-            .map(|run| (vec![("run", run.name.as_str())], value(run)))
-            .collect()
-    };
-    let finished = each(&|run| Some(f64::from(run.finished)));
-    text.family(
-        (
-            "rounds_total",
-            "counter",
-            "Rounds finished, restarts included.",
-        ),
-        finished,
+fn add_runs(text: &mut String, status: &Status) {
+    add(
+        text,
+        counter("rounds_total", "Rounds finished, restarts included."),
+        of_runs(status, |run| Some(f64::from(run.finished))),
     );
-    let seconds = each(&|run| Some(run.totals.seconds));
-    text.family(
-        (
+    add(
+        text,
+        counter(
             "rounds_duration_seconds_total",
-            "counter",
             "Time that the finished rounds took.",
         ),
-        seconds,
+        of_runs(status, |run| Some(run.totals.seconds)),
     );
-    let bytes = each(&|run| Some(run.totals.bytes as f64));
-    text.family(
-        (
+    add(
+        text,
+        counter(
             "parameters_bytes_total",
-            "counter",
             "Parameters moved to and from sites.",
         ),
-        bytes,
+        of_runs(status, |run| Some(run.totals.bytes as f64)),
     );
-    let validation = each(&|run| run.totals.validation);
-    text.family(
-        (
+    add(
+        text,
+        gauge(
             "validation_dice",
-            "gauge",
             "Pooled validation Dice of the youngest scored model.",
         ),
-        validation,
+        of_runs(status, |run| run.totals.validation),
     );
-    let best = each(&|run| run.best_validation);
-    text.family(
-        (
+    add(
+        text,
+        gauge(
             "best_validation_dice",
-            "gauge",
             "Pooled validation Dice of the best model so far.",
         ),
-        best,
+        of_runs(status, |run| run.best_validation),
     );
 }
 
-fn sites(status: &Status, text: &mut Text) {
-    let each = |value: &dyn Fn(&super::SiteStatus) -> Option<f64>| -> Vec<Sample<'_>> {
-        status
-            .sites
-            .iter()
-            .map(|(name, site)| (vec![("site", name.as_str())], value(site)))
-            .collect()
-    };
-    let count = |state| {
-        status
-            .sites
-            .values()
-            .filter(|site| site.state == state)
-            .count() as f64
-    };
-    let states = SiteState::ALL.map(|state| (vec![("state", state.word())], Some(count(state))));
-    text.family(("sites", "gauge", "Sites by what they are at."), states);
-    let connected = each(&|site| Some(f64::from(u8::from(site.connected))));
-    text.family(
-        (
-            "site_connected",
-            "gauge",
-            "Whether the site's connection stands.",
-        ),
-        connected,
+fn add_sites(text: &mut String, status: &Status) {
+    let mut states = Vec::new();
+    for state in SiteState::ALL {
+        let sites = status.sites.values().filter(|site| site.state == state);
+        states.push(Sample {
+            labels: vec![Label {
+                name: "state",
+                value: state.word(),
+            }],
+            value: sites.count() as f64,
+        });
+    }
+    add(text, gauge("sites", "Sites by what they are at."), states);
+    add(
+        text,
+        gauge("site_connected", "Whether the site is connected."),
+        of_sites(status, |site| Some(one_if(site.connected))),
     );
-    let tunnelled = each(&|site| Some(f64::from(u8::from(site.connected && site.tunnelled))));
-    text.family(
-        (
+    add(
+        text,
+        gauge(
             "site_tunnelled",
-            "gauge",
             "Whether the site comes through the TLS fallback.",
         ),
-        tunnelled,
+        of_sites(status, |site| {
+            Some(one_if(site.connected && site.tunnelled))
+        }),
     );
-    let heard = each(&|site| site.last_progress);
-    text.family(
-        (
+    add(
+        text,
+        gauge(
             "site_last_progress_timestamp_seconds",
-            "gauge",
-            "When the site last got on.",
+            "When the site last reported progress.",
         ),
-        heard,
+        of_sites(status, |site| site.last_progress),
     );
-    let speed = each(&|site| site.slices_per_second.map(f64::from));
-    text.family(
-        (
+    add(
+        text,
+        gauge(
             "site_slices_per_second",
-            "gauge",
-            "Slices that the site trains a second, of late.",
+            "Slices that the site trains per second, lately.",
         ),
-        speed,
+        of_sites(status, |site| site.slices_per_second.map(f64::from)),
     );
-    let loss = each(&|site| site.loss.map(f64::from));
-    text.family(
-        (
+    add(
+        text,
+        gauge(
             "site_training_loss",
-            "gauge",
-            "The site's mean training loss, of late.",
+            "The site's mean training loss, lately.",
         ),
-        loss,
+        of_sites(status, |site| site.loss.map(f64::from)),
     );
-    let updates = each(&|site| Some(site.updates as f64));
-    text.family(
-        (
+    add(
+        text,
+        counter(
             "site_updates_total",
-            "counter",
-            "Updates taken since the coordinator started.",
+            "Updates accepted since the coordinator started.",
         ),
-        updates,
+        of_sites(status, |site| Some(site.updates as f64)),
     );
-    let failures = each(&|site| Some(site.failures as f64));
-    text.family(
-        (
+    add(
+        text,
+        counter(
             "site_failures_total",
-            "counter",
-            "Tasks and updates that came to nothing since then.",
+            "Failed tasks and refused updates since then.",
         ),
-        failures,
+        of_sites(status, |site| Some(site.failures as f64)),
     );
+}
+
+fn without_labels(value: f64) -> Vec<Sample<'static>> {
+    vec![Sample {
+        labels: Vec::new(),
+        value,
+    }]
+}
+
+/// One sample for each run that has the value.
+fn of_runs(status: &Status, value: fn(&RunStatus) -> Option<f64>) -> Vec<Sample<'_>> {
+    let mut samples = Vec::new();
+    for run in &status.runs {
+        if let Some(value) = value(run) {
+            let labels = vec![Label {
+                name: "run",
+                value: &run.name,
+            }];
+            samples.push(Sample { labels, value });
+        }
+    }
+    samples
+}
+
+/// One sample for each site that has the value.
+fn of_sites(status: &Status, value: fn(&SiteStatus) -> Option<f64>) -> Vec<Sample<'_>> {
+    let mut samples = Vec::new();
+    for (name, site) in &status.sites {
+        if let Some(value) = value(site) {
+            let labels = vec![Label {
+                name: "site",
+                value: name,
+            }];
+            samples.push(Sample { labels, value });
+        }
+    }
+    samples
+}
+
+/// Adds a family, unless it has no samples.
+fn add(text: &mut String, family: Family, samples: Vec<Sample<'_>>) {
+    let Family { name, kind, help } = family;
+    if samples.is_empty() {
+        return;
+    }
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "# HELP lacuna_{name} {help}");
+    let _ = writeln!(text, "# TYPE lacuna_{name} {kind}");
+    for sample in samples {
+        let mut labels = Vec::new();
+        for label in &sample.labels {
+            labels.push(format!("{}=\"{}\"", label.name, escape(label.value)));
+        }
+        let labels = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", labels.join(","))
+        };
+        let _ = writeln!(text, "lacuna_{name}{labels} {}", sample.value);
+    }
+}
+
+fn one_if(yes: bool) -> f64 {
+    if yes { 1.0 } else { 0.0 }
 }
 
 fn escape(text: &str) -> String {

@@ -1,5 +1,5 @@
-//! The page: one HTML text with its own style and script, which may load nothing and talk to the
-//! coordinator only.
+//! The page: one HTML text with its style and script inside. It may load nothing else, and connect
+//! to the coordinator only.
 
 const HTML: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");

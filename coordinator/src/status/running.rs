@@ -1,8 +1,8 @@
-//! A federation as the commands find it by its run folder: at work, with a page that answers, or
-//! not.
+//! A federation as the commands find it by its run folder: running, with a page that answers, or
+//! not running.
 
-use super::beacon::Beacon;
 use super::client::{ClientError, Request, ask};
+use super::page_file::PageFile;
 use super::state::{Phase, Status};
 use super::token::Token;
 use super::{StatusError, history};
@@ -11,29 +11,29 @@ use program::{Class, Failure};
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// What a federation's coordinator says it is at, and where its page is; or, when none runs, what
-/// its run folder says.
+/// The status of a federation, from its coordinator, with the address of its page; or, when no
+/// coordinator runs, from its run folder.
 ///
 /// # Errors
 /// No run folder, or a coordinator that does not answer.
 pub(crate) fn look(folder: &Path) -> Result<(Status, Option<SocketAddr>), Failure> {
     match live(folder)? {
-        Some(beacon) => Ok((ask_status(&beacon)?, Some(beacon.address))),
+        Some(page) => Ok((ask_status(&page)?, Some(page.address))),
         None => Ok((stored(folder)?, None)),
     }
 }
 
-/// Asks the coordinator that works in a folder for something, and gives its answer.
+/// Sends a command to the coordinator that works in a folder, and returns its answer.
 ///
 /// # Errors
 /// No coordinator, or one that refuses.
 pub(crate) fn steer(folder: &Path, path: &str) -> Result<String, Failure> {
-    let Some(beacon) = live(folder)? else {
+    let Some(page) = live(folder)? else {
         return Err(absent(folder)?);
     };
-    let token = Token::read(&beacon.token_file).map_err(StatusError::from)?;
+    let token = Token::read(&page.token_file).map_err(StatusError::from)?;
     Ok(ask(
-        beacon.door(),
+        page.reachable_address(),
         Request {
             method: "POST",
             path,
@@ -45,7 +45,10 @@ pub(crate) fn steer(folder: &Path, path: &str) -> Result<String, Failure> {
 /// Why there is no coordinator to ask in a folder.
 fn absent(folder: &Path) -> Result<Failure, Failure> {
     let status = stored(folder)?;
-    let done = status.runs.first().map_or(0, |run| run.finished);
+    let done = match status.runs.first() {
+        Some(run) => run.finished,
+        None => 0,
+    };
     let folder = folder.display();
     Ok(match status.phase {
         Phase::Finished => Failure::new(
@@ -59,7 +62,7 @@ fn absent(folder: &Path) -> Result<Failure, Failure> {
             Class::Federation,
             format!("no coordinator works in {folder}, and no round is finished there"),
         )
-        .hint("`coordinator serve` begins the run"),
+        .hint("`coordinator serve` starts the run"),
         _ => Failure::new(
             Class::Federation,
             format!(
@@ -67,86 +70,85 @@ fn absent(folder: &Path) -> Result<Failure, Failure> {
                 status.rounds
             ),
         )
-        .hint("the command that began the run goes on with it; then it can be asked"),
+        .hint("the command that started the run continues it; then it can be steered"),
     })
 }
 
-/// Where the coordinator that works in a folder can be asked; `None` when nobody works there.
-fn live(folder: &Path) -> Result<Option<Beacon>, Failure> {
+/// The page of the coordinator that works in a folder; `None` when no coordinator works there.
+fn live(folder: &Path) -> Result<Option<PageFile>, Failure> {
     if !folder.is_dir() || !store::is_held(folder)? {
         return Ok(None);
     }
-    let hidden = || {
-        let what = format!(
-            "the coordinator in {} starts, or has no status page",
-            folder.display()
-        );
-        Failure::new(Class::Configuration, what)
-            .hint("serve.status says where its page is, unless it says \"off\"")
-    };
-    Beacon::read(folder).ok_or_else(hidden).map(Some)
+    if let Some(page) = PageFile::read(folder) {
+        return Ok(Some(page));
+    }
+    let what = format!(
+        "the coordinator in {} starts, or has no status page",
+        folder.display()
+    );
+    Err(Failure::new(Class::Configuration, what)
+        .hint("serve.status says where its page is, unless it says \"off\""))
 }
 
-fn ask_status(beacon: &Beacon) -> Result<Status, Failure> {
-    // A page of this machine asks nobody for a token, and whoever may not read it may look all the
-    // same.
-    let token = Token::read(&beacon.token_file).ok();
-    let token = token
-        .as_ref()
-        .filter(|_| !beacon.address.ip().to_canonical().is_loopback())
-        .map(Token::text);
+fn ask_status(page: &PageFile) -> Result<Status, Failure> {
+    // A page that only this machine can reach needs no token, and works also for users who cannot
+    // read the token's file.
+    let is_local = page.address.ip().to_canonical().is_loopback();
+    let token = if is_local {
+        None
+    } else {
+        Token::read(&page.token_file).ok()
+    };
     let text = ask(
-        beacon.door(),
+        page.reachable_address(),
         Request {
             method: "GET",
             path: "/status.json",
-            token,
+            token: token.as_ref().map(Token::text),
         },
     )?;
-    Ok(serde_json::from_str(&text).map_err(|_| ClientError::Strange(beacon.address))?)
+    match serde_json::from_str(&text) {
+        Ok(status) => Ok(status),
+        Err(_) => Err(ClientError::Strange(page.address).into()),
+    }
 }
 
-/// What was looked for, and what is there instead.
+/// A folder that should be a run folder: what it is instead.
 pub(crate) fn no_run_folder(folder: &Path) -> Failure {
     let path = folder.display();
-    let (what, hint) = if !folder.exists() {
-        (
-            format!("there is no folder {path}"),
-            "is it spelled right, and was the run ever begun? `coordinator serve` makes the folder",
-        )
+    let what;
+    let hint;
+    if !folder.exists() {
+        what = format!("there is no folder {path}");
+        hint = "is it spelled right, and was the run ever started? `coordinator serve` makes the folder";
     } else if !folder.is_dir() {
-        (
-            format!("{path} is a file, not a run folder"),
-            "name the folder that the coordinator writes to",
-        )
+        what = format!("{path} is a file, not a run folder");
+        hint = "name the folder that the coordinator writes to";
     } else if folder.join(crate::experiment::FILE).exists() {
-        (
-            format!("{path} is an experiment's folder, not a run folder"),
-            "its runs lie in arms/ARM/seed-N",
-        )
+        what = format!("{path} is an experiment's folder, not a run folder");
+        hint = "its runs are in arms/ARM/seed-N";
     } else {
-        (
-            format!("{path} is no run folder: there is no settings.json in it"),
-            "the coordinator says at its start which folder it writes to: serve.run_folder, --run-folder or --out",
-        )
-    };
+        what = format!("{path} is not a run folder: there is no settings.json in it");
+        hint = "the coordinator says at its start which folder it writes to: serve.run_folder, \
+                --run-folder or --out";
+    }
     Failure::new(Class::Configuration, what).hint(hint)
 }
 
-/// What a folder says in which nobody works.
+/// The status of a folder in which no coordinator works.
 fn stored(folder: &Path) -> Result<Status, Failure> {
     if !folder.join("settings.json").exists() {
         return Err(no_run_folder(folder));
     }
     let (federation, checkpoint) = store::peek(folder)?;
     let mut status = Status::new(&federation, super::now());
-    status.keep(&checkpoint.unwrap_or_default());
+    status.apply_checkpoint(&checkpoint.unwrap_or_default());
     status.phase = if folder.join(store::OUTCOME).exists() {
         Phase::Finished
     } else {
         Phase::Away
     };
-    Ok(history::whole(status, folder))
+    Ok(history::with_all_rounds(status, folder))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The picture itself: plain data, readable by programs as `status.json`.
+//! The status itself: plain data, which programs read as `status.json`.
 
 use protocol::case::Role;
 use protocol::coordinator::Totals;
@@ -8,59 +8,56 @@ use std::collections::{BTreeMap, VecDeque};
 /// A federation as it is now. All times are seconds since 1970, UTC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The federation's name.
     pub federation: String,
     /// The coordinator's version.
     pub version: String,
-    /// What the whole is at.
     pub phase: Phase,
-    /// Whether no new task is handed out, until `coordinator resume`.
+    /// No new task is handed out, until `coordinator resume`.
     pub paused: bool,
-    /// Rounds that each run is to have.
+    /// Rounds planned for each run.
     pub rounds: u32,
     /// When this coordinator started.
     pub began: f64,
-    /// When this picture was taken.
+    /// When this status was taken.
     pub now: f64,
-    /// The lineages: the federation's first, then each site's own where they are trained too.
+    /// The federation's run first, then each site's own where sites are also trained alone.
     pub runs: Vec<RunStatus>,
-    /// Every site that is expected or was here, by name.
+    /// Every site that is expected or has connected, by name.
     pub sites: BTreeMap<String, SiteStatus>,
-    /// What went wrong of late, the newest last.
+    /// The latest troubles, the newest last.
     pub troubles: VecDeque<Trouble>,
-    /// The sequences that the model sees, in its order.
+    /// The sequences that the model sees, in channel order.
     pub sequences: Vec<String>,
 }
 
-/// What the whole federation is at.
+/// The phase of the whole federation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Sites are awaited.
+    /// Waiting for sites.
     Gathering,
-    /// Rounds run, models are scored.
+    /// Rounds run and models are scored.
     Working,
-    /// It was asked to stop and finishes what is at work.
+    /// It was asked to stop, and finishes its current tasks.
     Stopping,
-    /// All is done.
     Finished,
-    /// No coordinator runs: this is what the run folder says.
+    /// No coordinator runs: the status comes from the run folder.
     Away,
 }
 
-/// One lineage of models.
+/// One run of training: a sequence of models.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct RunStatus {
     /// `federation`, or `alone:SITE`.
     pub name: String,
-    /// What it is at; nothing between two tasks, and at the end.
+    /// `None` between two tasks, and at the end.
     pub task: Option<Task>,
-    /// How many rounds are finished.
+    /// Finished rounds.
     pub finished: u32,
-    /// What they came to together.
+    /// Sums over the finished rounds.
     pub totals: Totals,
-    /// The finished rounds. The picture in memory holds the last alone; those before come from the
-    /// run folder when somebody looks (`history`).
+    /// The finished rounds. In memory only the last one is kept; those before it are read from the
+    /// run folder when they are shown (`history`).
     pub rounds: Vec<RoundStatus>,
     /// The round with the best model so far.
     pub best_round: Option<u32>,
@@ -70,16 +67,15 @@ pub struct RunStatus {
     pub done: bool,
 }
 
-/// What a lineage is at.
+/// What a run is doing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// `training` or `scoring`.
     pub work: SiteState,
-    /// The round, or the round whose model is scored.
+    /// The round of training, or the round whose model is scored.
     pub round: u32,
-    /// Since when.
     pub since: f64,
-    /// Who was asked; empty where scoring asks whoever has cases.
+    /// The sites that train; empty while scoring, which all sites with such cases do.
     pub sites: Vec<String>,
 }
 
@@ -88,20 +84,19 @@ pub struct Task {
 pub struct RoundStatus {
     /// The round, from 1.
     pub round: u32,
-    /// How long it took.
     pub seconds: f64,
-    /// Bytes of parameters moved.
+    /// Bytes of parameters transferred.
     pub bytes: u64,
     /// The mean training loss of each site that gave an update.
     pub losses: BTreeMap<String, f32>,
-    /// Who gave none, and why.
+    /// The sites without an update, and why.
     pub missing: BTreeMap<String, String>,
-    /// Steps done and steps asked for, of sites that the deadline made conclude.
+    /// Steps done and steps asked for, of sites that sent what they had at the deadline.
     #[serde(default)]
     pub partial: BTreeMap<String, (u32, u32)>,
-    /// The pooled validation Dice; nothing before it is scored, and without a validation lesion.
+    /// The pooled validation Dice; `None` until it is scored, and without a validation lesion.
     pub validation: Option<f64>,
-    /// The same on each site's own cases.
+    /// The same for each site's own cases.
     pub validation_by_site: BTreeMap<String, Option<f64>>,
     /// The pooled Dice on the held-out sites, in rounds that scored them.
     pub held_out: Option<f64>,
@@ -110,81 +105,69 @@ pub struct RoundStatus {
 /// One site.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct SiteStatus {
-    /// Its part; unknown until it was here.
+    /// Unknown until it has connected.
     pub role: Option<Role>,
-    /// What it is at.
     pub state: SiteState,
     /// Why it left, failed or was dropped.
     pub reason: Option<String>,
-    /// Whether its connection stands.
     pub connected: bool,
-    /// Whether it comes, or last came, through the TLS fallback, because its network lets no UDP
-    /// through.
+    /// Its present or last connection goes through the TLS fallback, because its network blocks
+    /// UDP.
     #[serde(default)]
     pub tunnelled: bool,
-    /// Cases prepared, steps trained or cases scored of the task at hand.
+    /// Cases prepared, steps trained or cases scored in the current task.
     pub done: u32,
-    /// The same in all.
+    /// How many of them the task has.
     pub total: u32,
-    /// When it last got on.
+    /// When it last reported progress.
     pub last_progress: Option<f64>,
-    /// Slices trained a second, of late.
+    /// Slices trained per second, lately.
     pub slices_per_second: Option<f32>,
-    /// Mean training loss, of late.
+    /// Mean training loss, lately.
     pub loss: Option<f32>,
     /// The sequences that its cases have.
     pub sequences: Option<Vec<String>>,
-    /// Cases to train on, to validate on, held out, and left out.
     pub cases: Option<CaseCounts>,
-    /// The lesions of all these cases: with none its Dice says nothing.
+    /// Lesions in all these cases. Without any, its Dice is meaningless.
     #[serde(default)]
     pub lesions: Option<u64>,
-    /// Updates taken from it since this coordinator started.
+    /// Updates accepted from it since this coordinator started.
     pub updates: u64,
-    /// Tasks that failed and updates that were refused since then.
+    /// Failed tasks and refused updates since then.
     pub failures: u64,
 }
 
 /// How many cases a site has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaseCounts {
-    /// To train on.
     pub training: u32,
-    /// Kept back for validation.
     pub validation: u32,
-    /// Of a site that never trains.
+    /// Of a site that does not train.
     pub held_out: u32,
-    /// That could not be used.
     pub skipped: u32,
 }
 
-/// What a site is at.
+/// What a site is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SiteState {
-    /// It was not here since this coordinator started.
+    /// It has not connected since this coordinator started.
     #[default]
     Expected,
-    /// It is here and has not said more.
+    /// It has connected and not reported anything else.
     Connected,
-    /// It reads its cases.
     Preparing,
-    /// It waits to be asked.
+    /// It waits for a task.
     Ready,
-    /// It trains.
     Training,
-    /// It scores a model.
     Scoring,
     /// Its last task failed, or it was refused.
     Failed,
-    /// Its connection ended.
     Left,
-    /// The operator shut it out.
     Dropped,
 }
 
 impl SiteState {
-    /// All of them.
     pub(super) const ALL: [Self; 9] = [
         Self::Expected,
         Self::Connected,
@@ -217,10 +200,8 @@ impl SiteState {
 /// Something that went wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trouble {
-    /// When.
     pub at: f64,
-    /// Whose.
     pub site: String,
-    /// What, for people.
+    /// For people.
     pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! The picture, and the page over a real socket.
+//! The status, and the page over a real socket.
 
 mod browser;
 mod metrics;
@@ -104,31 +104,31 @@ fn progress(kind: TaskKind, done: u32) -> Progress {
 fn busy() -> Status {
     let mut status = Status::new(&federation(), 1000.0);
     let site = "north".to_string();
-    status.comes(&site, true);
-    status.hear(
+    status.set_tunnelled(&site, true);
+    status.apply(
         &Notification::Joined {
             site: site.clone(),
             role: Role::Train,
         },
         1001.0,
     );
-    status.hear(
+    status.apply(
         &Notification::Ready {
             site: site.clone(),
             inventory: inventory(),
         },
         1002.0,
     );
-    status.hear(
+    status.apply(
         &Notification::Failed {
             site: "south".into(),
             reason: "the <b>loss</b> is not a number".into(),
         },
         1003.0,
     );
-    status.keep(&checkpoint(2));
+    status.apply_checkpoint(&checkpoint(2));
     let (name, sites) = ("federation".to_string(), vec![site.clone(), "south".into()]);
-    status.hear(
+    status.apply(
         &Notification::RoundStarted {
             run: RunId(0),
             name,
@@ -138,7 +138,7 @@ fn busy() -> Status {
         },
         1004.0,
     );
-    status.hear(
+    status.apply(
         &Notification::Progress {
             site,
             progress: progress(TaskKind::Train, 3),

@@ -1,16 +1,16 @@
-//! The picture in words, for a terminal.
+//! The status in words, for a terminal.
 
-use super::state::{Phase, RunStatus, SiteState, SiteStatus, Status};
+use super::state::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status};
 use crate::format::{bytes, duration};
 use protocol::case::Role;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use time::OffsetDateTime;
 
-/// How many of the youngest troubles are shown.
+/// How many of the latest troubles are shown.
 const TROUBLES: usize = 8;
 
-/// The whole picture; `address` is where the page is, when somebody runs the federation.
+/// The status; `address` is the page's, when a coordinator runs.
 pub(crate) fn write(status: &Status, address: Option<SocketAddr>) -> String {
     let mut text = format!("{}: {}\n", status.federation, sentence(status));
     match address {
@@ -20,7 +20,7 @@ pub(crate) fn write(status: &Status, address: Option<SocketAddr>) -> String {
             format_args!("no coordinator runs it; this is what its run folder says"),
         ),
     }
-    table(
+    add_table(
         &mut text,
         &[
             "site",
@@ -31,11 +31,11 @@ pub(crate) fn write(status: &Status, address: Option<SocketAddr>) -> String {
             "last progress",
             "sequences",
         ],
-        site_rows(status),
+        &site_rows(status),
     );
     for run in status.runs.iter().filter(|run| !run.rounds.is_empty()) {
         add(&mut text, format_args!("\n{}", run.name));
-        table(
+        add_table(
             &mut text,
             &[
                 "round",
@@ -45,7 +45,7 @@ pub(crate) fn write(status: &Status, address: Option<SocketAddr>) -> String {
                 "mean loss",
                 "missing or partial",
             ],
-            round_rows(run),
+            &round_rows(run),
         );
     }
     if !status.troubles.is_empty() {
@@ -70,33 +70,20 @@ fn add(text: &mut String, line: impl std::fmt::Display) {
     let _ = writeln!(text, "{line}");
 }
 
-/// What the whole is at: `round 3 of 6, training for 41.2 s`.
+/// The phase in words: `round 3 of 6, training for 41.2 s`.
 pub(super) fn sentence(status: &Status) -> String {
-    let working = || {
-        let task = status
-            .runs
-            .iter()
-            .rev()
-            .find_map(|run| run.task.as_ref().map(|task| (run, task)));
-        let Some((run, task)) = task else {
-            return "between two tasks".to_string();
-        };
-        let whose = if run.name == "federation" {
-            String::new()
-        } else {
-            format!("{}: ", run.name)
-        };
-        let since = duration((status.now - task.since).max(0.0));
-        let (word, round, rounds) = (task.work.word(), task.round, status.rounds);
-        format!("{whose}round {round} of {rounds}, {word} for {since}")
-    };
-    let done = status.runs.first().map_or(0, |run| run.finished);
     let sentence = match status.phase {
         Phase::Gathering => "waiting for its sites".into(),
-        Phase::Working => working(),
+        Phase::Working => current_task(status),
         Phase::Stopping => "stopping".into(),
         Phase::Finished => "finished".into(),
-        Phase::Away => format!("{done} of {} rounds are done", status.rounds),
+        Phase::Away => {
+            let done = match status.runs.first() {
+                Some(run) => run.finished,
+                None => 0,
+            };
+            format!("{done} of {} rounds are done", status.rounds)
+        }
     };
     if status.paused {
         format!("paused; {sentence}")
@@ -105,58 +92,83 @@ pub(super) fn sentence(status: &Status) -> String {
     }
 }
 
-fn site_rows(status: &Status) -> Vec<Vec<String>> {
-    let row = |(name, site): (&String, &SiteStatus)| {
-        let number = |value: Option<f32>, decimals: usize| {
-            value.map_or("-".into(), |value| format!("{value:.decimals$}"))
+/// The task of the last run that has one.
+fn current_task(status: &Status) -> String {
+    for run in status.runs.iter().rev() {
+        let Some(task) = &run.task else { continue };
+        let whose = if run.name == "federation" {
+            String::new()
+        } else {
+            format!("{}: ", run.name)
         };
-        let heard = site
-            .last_progress
-            .map(|at| format!("{} ago", duration((status.now - at).max(0.0))));
-        let mut sequences = site
-            .sequences
-            .as_ref()
-            .map_or("-".into(), |sequences| sequences.join(" "));
-        if site.lesions == Some(0) {
-            sequences += " (its labels hold no lesion: its Dice says nothing)";
-        }
-        let role = site.role.map_or("-".into(), role);
-        let speed = number(
-            site.slices_per_second
-                .filter(|_| site.state == SiteState::Training),
-            0,
-        );
-        vec![
-            name.clone(),
-            role,
-            at(site, status.phase)
-                + if site.tunnelled && site.connected {
-                    " (by TLS)"
-                } else {
-                    ""
-                },
-            speed,
-            number(site.loss, 4),
-            heard.unwrap_or("-".into()),
-            sequences,
-        ]
-    };
-    status.sites.iter().map(row).collect()
+        let round = task.round;
+        let rounds = status.rounds;
+        let work = task.work.word();
+        let since = duration((status.now - task.since).max(0.0));
+        return format!("{whose}round {round} of {rounds}, {work} for {since}");
+    }
+    "between two tasks".to_string()
 }
 
-/// The role as the settings spell it.
-fn role(role: Role) -> String {
-    serde_json::to_value(role)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
+fn site_rows(status: &Status) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for (name, site) in &status.sites {
+        rows.push(site_row(status, name, site));
+    }
+    rows
+}
+
+fn site_row(status: &Status, name: &str, site: &SiteStatus) -> Vec<String> {
+    let role = match site.role {
+        Some(role) => role_in_settings(role),
+        None => "-".into(),
+    };
+    let mut state = state_in_words(site, status.phase);
+    if site.tunnelled && site.connected {
+        state += " (by TLS)";
+    }
+    let speed = match site.slices_per_second {
+        Some(speed) if site.state == SiteState::Training => format!("{speed:.0}"),
+        _ => "-".into(),
+    };
+    let loss = match site.loss {
+        Some(loss) => format!("{loss:.4}"),
+        None => "-".into(),
+    };
+    let last_progress = match site.last_progress {
+        Some(at) => format!("{} ago", duration((status.now - at).max(0.0))),
+        None => "-".into(),
+    };
+    let mut sequences = match &site.sequences {
+        Some(sequences) => sequences.join(" "),
+        None => "-".into(),
+    };
+    if site.lesions == Some(0) {
+        sequences += " (its labels hold no lesion: its Dice is meaningless)";
+    }
+    vec![
+        name.to_owned(),
+        role,
+        state,
+        speed,
+        loss,
+        last_progress,
+        sequences,
+    ]
+}
+
+fn role_in_settings(role: Role) -> String {
+    match serde_json::to_value(role) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
 }
 
 /// `training 12 of 40`, `failed: why`.
-fn at(site: &SiteStatus, phase: Phase) -> String {
+fn state_in_words(site: &SiteStatus, phase: Phase) -> String {
     let word = site.state.word();
     match (site.state, &site.reason) {
-        // Nobody is expected where nobody waits.
+        // No coordinator waits for it.
         (SiteState::Expected, _) if matches!(phase, Phase::Away | Phase::Finished) => "-".into(),
         (SiteState::Preparing | SiteState::Training | SiteState::Scoring, _) => {
             format!("{word} {} of {}", site.done, site.total)
@@ -167,62 +179,62 @@ fn at(site: &SiteStatus, phase: Phase) -> String {
 }
 
 fn round_rows(run: &RunStatus) -> Vec<Vec<String>> {
-    let rows = run.rounds.iter().map(|round| {
-        let best = if run.best_round == Some(round.round) {
-            " best"
-        } else {
-            ""
+    let mut rows = Vec::new();
+    for round in &run.rounds {
+        let validation = match round.validation {
+            Some(dice) if run.best_round == Some(round.round) => format!("{dice:.4} best"),
+            Some(dice) => format!("{dice:.4}"),
+            None => "-".into(),
         };
-        let validation = round
-            .validation
-            .map_or("-".into(), |dice| format!("{dice:.4}{best}"));
-        let sum: f64 = round.losses.values().map(|&loss| f64::from(loss)).sum();
-        let loss = if round.losses.is_empty() {
-            "-".into()
-        } else {
-            format!("{:.4}", sum / round.losses.len() as f64)
-        };
-        let missing = round
-            .missing
-            .iter()
-            .map(|(site, why)| format!("{site}: {why}"));
-        let partial = round
-            .partial
-            .iter()
-            .map(|(site, (done, asked))| format!("{site}: {done} of {asked} steps"));
-        let missing: Vec<String> = missing.chain(partial).collect();
-        vec![
+        let mut incomplete = Vec::new();
+        for (site, why) in &round.missing {
+            incomplete.push(format!("{site}: {why}"));
+        }
+        for (site, (done, asked)) in &round.partial {
+            incomplete.push(format!("{site}: {done} of {asked} steps"));
+        }
+        rows.push(vec![
             round.round.to_string(),
             duration(round.seconds),
             bytes(round.bytes),
             validation,
-            loss,
-            missing.join("; "),
-        ]
-    });
-    rows.collect()
+            mean_loss(round),
+            incomplete.join("; "),
+        ]);
+    }
+    rows
 }
 
-/// Columns as wide as they need to be.
-fn table(text: &mut String, head: &[&str], rows: Vec<Vec<String>>) {
-    let head = head.iter().map(|&name| name.to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    let columns = rows[0].len();
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in &rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:width$}"))
-            .collect();
-        add(text, format_args!("  {}", cells.join("  ").trim_end()));
+fn mean_loss(round: &RoundStatus) -> String {
+    if round.losses.is_empty() {
+        return "-".into();
     }
+    let sum: f64 = round.losses.values().map(|&loss| f64::from(loss)).sum();
+    format!("{:.4}", sum / round.losses.len() as f64)
+}
+
+/// Adds a table whose columns are as wide as their longest cell.
+fn add_table(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
+    let mut widths = Vec::new();
+    for (column, name) in head.iter().enumerate() {
+        let mut width = name.chars().count();
+        for row in rows {
+            width = width.max(row[column].chars().count());
+        }
+        widths.push(width);
+    }
+    add_row(text, head, &widths);
+    for row in rows {
+        add_row(text, row, &widths);
+    }
+}
+
+fn add_row(text: &mut String, cells: &[impl AsRef<str>], widths: &[usize]) {
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        line.push_str(&format!("  {:width$}", cell.as_ref()));
+    }
+    add(text, line.trim_end());
 }
 
 /// `14:05:09`.

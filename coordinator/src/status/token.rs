@@ -1,32 +1,27 @@
-//! The token: who knows it may steer the federation and, where the page is not local, look at it.
+//! The token, which lets its holder steer the federation and, where the page is not local, look at
+//! it.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Where a run folder keeps its own.
+/// The file in the run folder.
 pub(super) const FILE: &str = "status-token";
-/// As short as a token may be: what was generated has twice that.
+/// The fewest characters of a token; generated ones have twice as many.
 const SHORTEST: usize = 32;
 
 /// Why a token cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// A file.
     #[error("cannot {action} the status page's token {}: {reason}", path.display())]
     File {
-        /// What was tried.
         action: &'static str,
-        /// Which.
         path: PathBuf,
-        /// Why.
         reason: std::io::Error,
     },
-    /// Not a token.
-    #[error("{} holds no token: {SHORTEST} or more letters, digits, '-' or '_' on one line", .0.display())]
+    #[error("{} holds no token, which is {SHORTEST} or more letters, digits, '-' or '_' on one line", .0.display())]
     Unusable(PathBuf),
-    /// The system gives no random bytes.
-    #[error("the system gives no random bytes")]
+    #[error("the system provides no random bytes")]
     Random,
 }
 
@@ -46,7 +41,7 @@ impl std::fmt::Debug for Token {
 
 impl Token {
     fn new(text: String) -> Self {
-        // What a browser keeps lets it look and is no token: it steers nothing.
+        // A browser stores the cookie, which lets it look and not steer.
         let cookie = blake3::Hash::from_bytes(blake3::derive_key(
             "lacuna 2026 status page cookie",
             text.as_bytes(),
@@ -58,7 +53,6 @@ impl Token {
         }
     }
 
-    /// Reads a token that is there.
     pub(super) fn read(path: &Path) -> Result<Self, TokenError> {
         let text = std::fs::read_to_string(path).map_err(file("read", path))?;
         let text = text.trim_end();
@@ -69,7 +63,7 @@ impl Token {
         Ok(Self::new(text.into()))
     }
 
-    /// Reads the run folder's token, or makes one that its owner alone can read.
+    /// Reads the run folder's token, or makes one that only its owner can read.
     pub(super) fn of_folder(folder: &Path) -> Result<Self, TokenError> {
         let path = folder.join(FILE);
         if path.exists() {
@@ -83,22 +77,20 @@ impl Token {
         written.map_err(file("write", &path)).map(|()| token)
     }
 
-    /// What is sent with a request.
+    /// The token as it is sent with a request.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether this is it.
     pub(super) fn is(&self, given: &str) -> bool {
         blake3::hash(given.as_bytes()) == self.hash
     }
 
-    /// What a browser that showed the token may keep.
+    /// The cookie of a browser that has shown the token.
     pub(super) fn cookie(&self) -> &str {
         &self.cookie
     }
 
-    /// Whether this is the cookie.
     pub(super) fn is_cookie(&self, given: &str) -> bool {
         blake3::hash(given.as_bytes()) == blake3::hash(self.cookie.as_bytes())
     }

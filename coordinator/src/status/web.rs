@@ -1,8 +1,8 @@
 //! The page's server.
 
-use super::beacon::{Beacon, Lit};
-use super::bounded::Bounded;
 use super::guard::{COOKIE_NAME, Denied, Guard};
+use super::limited_listener::LimitedListener;
+use super::page_file::{PageFile, WrittenPageFile};
 use super::settings::Page;
 use super::state::Status;
 use super::token::{self, Token};
@@ -22,12 +22,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// The longest that a command waits for the loop, which may be writing models.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The longest that answers on their way may take at the end.
+/// The longest time that a command waits for the driver, which may be writing models.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest time that the last answers may take when the page is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What the operator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Stop,
@@ -35,12 +34,12 @@ pub(crate) enum Action {
     Resume,
     Drop {
         site: String,
-        /// Also where the federation cannot go on without it.
+        /// Also where the federation cannot continue without it.
         force: bool,
     },
 }
 
-/// A wish, and where to say what came of it.
+/// An action of the operator, and where to send its result: a sentence, or why it was refused.
 #[derive(Debug)]
 pub(crate) struct Command {
     pub(crate) action: Action,
@@ -57,15 +56,15 @@ struct WebState {
 
 type Extracted = State<Arc<WebState>>;
 
-/// The page, shown until it is closed.
+/// The page, served until it is closed.
 pub(crate) struct Web {
     close: oneshot::Sender<()>,
-    shown: JoinHandle<std::io::Result<()>>,
-    _lit: Lit,
+    server: JoinHandle<std::io::Result<()>>,
+    _page_file: WrittenPageFile,
 }
 
 impl Web {
-    /// Shows the page, and tells the run folder where.
+    /// Serves the page, and writes into the run folder where it is.
     ///
     /// # Errors
     /// A token that cannot be used, a run folder that cannot be written.
@@ -75,22 +74,28 @@ impl Web {
         status: watch::Receiver<Status>,
         commands: mpsc::Sender<Command>,
     ) -> Result<Self, StatusError> {
-        let (local, address) = (page.is_local(), page.address);
-        let token = page
-            .token_file
-            .as_deref()
-            .map_or_else(|| Token::of_folder(folder), Token::read)?;
-        let failed = |reason| StatusError::Listen { address, reason };
-        let listener = page.listener.try_clone().map_err(failed)?;
-        let listener = Bounded::new(tokio::net::TcpListener::from_std(listener).map_err(failed)?);
-        let file = page.token_file.unwrap_or_else(|| folder.join(token::FILE));
+        let local = page.is_local();
+        let address = page.address;
+        let token = match &page.token_file {
+            Some(file) => Token::read(file)?,
+            None => Token::of_folder(folder)?,
+        };
+        let listener = page
+            .listener
+            .try_clone()
+            .and_then(tokio::net::TcpListener::from_std)
+            .map_err(|reason| StatusError::Listen { address, reason })?;
+        let listener = LimitedListener::new(listener);
+        let file = match page.token_file {
+            Some(file) => file,
+            None => folder.join(token::FILE),
+        };
         private::warn("the status page's token", &file);
-        let token_file = std::path::absolute(&file).unwrap_or(file);
-        let lit = Beacon {
+        let page_file = PageFile {
             address,
-            token_file,
-        }
-        .light(folder)?;
+            token_file: std::path::absolute(&file).unwrap_or(file),
+        };
+        let page_file = page_file.write(folder)?;
         let router = routes(Arc::new(WebState {
             guard: Guard { token, local },
             folder: folder.into(),
@@ -99,28 +104,28 @@ impl Web {
         }));
         let (close, closed) = oneshot::channel();
         let until_closed = async {
-            // An end without a word is one too.
+            // A sender that was dropped also closes the page.
             let _ = closed.await;
         };
         let serving = axum::serve(listener, router).with_graceful_shutdown(until_closed);
         Ok(Self {
             close,
-            shown: tokio::spawn(serving.into_future()),
-            _lit: lit,
+            server: tokio::spawn(serving.into_future()),
+            _page_file: page_file,
         })
     }
 
-    /// Lets answers on their way arrive, and ends.
+    /// Lets the last answers arrive, and stops.
     pub(crate) async fn close(self) {
         let Self {
             close,
-            mut shown,
-            _lit,
+            mut server,
+            _page_file,
         } = self;
-        // Gone already is as good.
+        // Fails when the server has already ended.
         let _ = close.send(());
-        if tokio::time::timeout(FAREWELL, &mut shown).await.is_err() {
-            shown.abort();
+        if tokio::time::timeout(FAREWELL, &mut server).await.is_err() {
+            server.abort();
         }
     }
 }
@@ -154,16 +159,15 @@ fn routes(state: Arc<WebState>) -> Router {
                 drop_site(state, headers, site, true)
             }),
         )
-        .layer(axum::middleware::map_response(careful))
+        .layer(axum::middleware::map_response(with_safe_headers))
         .with_state(state)
 }
 
 async fn show_page(State(state): Extracted, headers: HeaderMap, uri: Uri) -> Response {
-    let given = uri.query().and_then(|query| {
-        query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("token="))
-    });
+    let query = uri.query().unwrap_or_default();
+    let given = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("token="));
     if given.is_some_and(|token| state.guard.token.is(token)) {
         let cookie = format!(
             "{COOKIE_NAME}={}; HttpOnly; SameSite=Strict; Path=/",
@@ -196,17 +200,15 @@ async fn show_status(State(state): Extracted, headers: HeaderMap) -> Response {
     if let Err(denied) = state.guard.may_look(&headers) {
         return denied.into_response();
     }
-    let (picture, folder) = (state.picture(), state.folder.clone());
+    let status = state.status();
+    let folder = state.folder.clone();
     let written = tokio::task::spawn_blocking(move || {
-        serde_json::to_string(&history::whole(picture, &folder))
-    })
-    .await;
-    match written
-        .map_err(|error| error.to_string())
-        .and_then(|text| text.map_err(|error| error.to_string()))
-    {
-        Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
-        Err(reason) => (StatusCode::INTERNAL_SERVER_ERROR, reason).into_response(),
+        serde_json::to_string(&history::with_all_rounds(status, &folder))
+    });
+    match written.await {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
@@ -214,11 +216,8 @@ async fn show_metrics(State(state): Extracted, headers: HeaderMap) -> Response {
     if let Err(denied) = state.guard.may_look(&headers) {
         return denied.into_response();
     }
-    (
-        [(CONTENT_TYPE, metrics::KIND)],
-        metrics::write(&state.picture()),
-    )
-        .into_response()
+    let text = metrics::write(&state.status());
+    ([(CONTENT_TYPE, metrics::KIND)], text).into_response()
 }
 
 async fn drop_site(state: Extracted, headers: HeaderMap, site: String, force: bool) -> Response {
@@ -231,19 +230,12 @@ async fn steer(State(state): Extracted, headers: HeaderMap, action: Action) -> R
     }
     tracing::info!(?action, "asked by the operator");
     let (answer, answered) = oneshot::channel();
-    let stopping = || (StatusCode::CONFLICT, "the coordinator is stopping").into_response();
-    if state
-        .commands
-        .send(Command { action, answer })
-        .await
-        .is_err()
-    {
-        return stopping();
-    }
-    match tokio::time::timeout(PATIENCE, answered).await {
-        Ok(Ok(Ok(said))) => said.into_response(),
+    // A driver that is stopping takes no command. Then the answer's sender is dropped.
+    let _ = state.commands.send(Command { action, answer }).await;
+    match tokio::time::timeout(LONGEST_WAIT, answered).await {
+        Ok(Ok(Ok(done))) => done.into_response(),
         Ok(Ok(Err(refused))) => (StatusCode::NOT_FOUND, refused).into_response(),
-        Ok(Err(_)) => stopping(),
+        Ok(Err(_)) => (StatusCode::CONFLICT, "the coordinator is stopping").into_response(),
         Err(_) => (
             StatusCode::GATEWAY_TIMEOUT,
             "the coordinator is busy; it will do so",
@@ -253,11 +245,11 @@ async fn steer(State(state): Extracted, headers: HeaderMap, action: Action) -> R
 }
 
 impl WebState {
-    /// The picture as it stands in memory, without the rounds before the last one.
-    fn picture(&self) -> Status {
-        let mut picture = self.status.borrow().clone();
-        picture.now = super::now();
-        picture
+    /// The present status, without the rounds before the last one.
+    fn status(&self) -> Status {
+        let mut status = self.status.borrow().clone();
+        status.now = super::now();
+        status
     }
 }
 
@@ -282,8 +274,9 @@ impl IntoResponse for Denied {
     }
 }
 
-/// Nothing is kept, framed, guessed at or told onward; what is not the page may load nothing.
-async fn careful(mut response: Response) -> Response {
+/// Forbids browsers to store a response, to show it in a frame, to guess its type, and to send its
+/// address to others. Everything but the page may load nothing.
+async fn with_safe_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers
         .entry(CONTENT_SECURITY_POLICY)

@@ -34,8 +34,9 @@ pub struct Loaded {
 /// Weights from a file, for a network that is known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
-    /// The weights.
     pub parameters: Parameters,
+    /// What the model was; a state dict has none.
+    pub card: Option<ModelCard>,
     /// As in [`Loaded`].
     pub hashed: bool,
 }
@@ -346,7 +347,11 @@ pub fn import_state_dict(
     let opened = Opened::new(bytes)?;
     opened.check_weights()?;
     // A state dict has no card, and a strange one says nothing of ours.
-    if let Some(Ok(card)) = &opened.card {
+    let card = match &opened.card {
+        Some(Ok(card)) => Some(card.clone()),
+        Some(Err(_)) | None => None,
+    };
+    if let Some(card) = &card {
         card.fits(model, input)?;
     }
     let tensors = &opened.tensors;
@@ -370,6 +375,7 @@ pub fn import_state_dict(
     }
     Ok(Imported {
         parameters: Parameters::new(manifest, values)?,
+        card,
         hashed: opened.weights.is_some(),
     })
 }

@@ -7,18 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-/// A certificate or key is missing or does not work.
+/// A certificate or key that is missing or cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {reason}", path = path.display())]
 pub struct CertificateError {
-    /// The file, or the folder when the files do not fit together.
+    /// The file, or the folder when its files do not match each other.
     pub path: PathBuf,
-    /// What is wrong.
     pub reason: String,
 }
 
 impl CertificateError {
-    /// What is wrong with a file, or with a folder.
     pub fn new(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self {
             path: path.into(),
@@ -27,10 +25,10 @@ impl CertificateError {
     }
 }
 
-/// The authorities in a file.
+/// The certificate authorities in a file.
 ///
 /// # Errors
-/// The file cannot be read, holds none, or one that is no authority.
+/// The file cannot be read, or does not hold certificates of authorities.
 pub fn authority(path: &Path) -> Result<RootCertStore, CertificateError> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(path)? {
@@ -44,7 +42,7 @@ pub fn authority(path: &Path) -> Result<RootCertStore, CertificateError> {
 /// The certificates in a file, the owner's first.
 ///
 /// # Errors
-/// The file cannot be read or holds none.
+/// The file cannot be read or holds no certificate.
 pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let found =
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
@@ -60,21 +58,19 @@ pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateErr
 /// The private key in a file.
 ///
 /// # Errors
-/// The file cannot be read or holds none.
+/// The file cannot be read or holds no key.
 pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| CertificateError::new(path, error))
 }
 
-/// When a certificate is valid.
+/// When a certificate is valid; both ends are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// Not before this.
     pub from: SystemTime,
-    /// Not after this.
     pub until: SystemTime,
 }
 
-/// How long the first certificate in a file is valid.
+/// When the first certificate in a file is valid.
 ///
 /// # Errors
 /// The file cannot be read, or holds no certificate.
@@ -92,7 +88,7 @@ pub fn validity(path: &Path) -> Result<Validity, CertificateError> {
     })
 }
 
-/// Times before 1970 are as good as 1970.
+/// Times before 1970 become 1970.
 fn time(time: ASN1Time) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }

@@ -1,16 +1,16 @@
-//! What TLS says about certificates and time, in words that a person can compare with a clock.
+//! TLS errors about time, with dates that a person can compare with a clock.
 
 use std::time::{Duration, SystemTime};
 
-/// What stands before a number of seconds since 1970.
+/// The words before a number of seconds since 1970.
 const BEFORE: [&str; 3] = [
     "verification time ",
     "not valid after ",
     "not valid before ",
 ];
 
-/// A refusal's reason with dates in place of numbers, and a word about clocks where it is about
-/// time.
+/// The reason with dates in place of seconds since 1970, and a question about the clock. A reason
+/// that is not about time stays as it is.
 #[must_use]
 pub fn in_words(reason: &str) -> String {
     let mut words = reason.replace(" (UNIX)", " by this machine's clock");
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_stand_in_place_of_seconds() {
+    fn seconds_become_dates() {
         let words = in_words(
             "invalid peer certificate: certificate not valid yet: verification time 1000000000 (UNIX), but certificate is \
              not valid before 1700000000 (700000000 seconds in future)",
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_about_time_stays_as_it_is() {
+    fn a_reason_that_is_not_about_time_stays_as_it_is() {
         let reason = "invalid peer certificate: UnknownIssuer";
         assert_eq!(in_words(reason), reason);
     }

@@ -1,12 +1,16 @@
-//! What both ends of a connection do alike, once: frames and resumable transfers of files
-//! ([`wire`]), datagrams through the TLS tunnel ([`relay`]), how QUIC is tuned ([`quic`]) and how
-//! certificates are read ([`certificates`]).
+//! What both ends of a connection share: frames ([`frame`]), resumable transfers of files
+//! ([`file_transfer`]), datagrams through the TLS tunnel ([`relay`]), the settings of QUIC
+//! ([`quic`]) and reading certificates ([`certificates`]).
 //!
-//! Nothing here knows who speaks: which end it is, and what its errors mean to a person, is for the
-//! two programs.
+//! Nothing here depends on which end it is; what an error means to a person is decided by the two
+//! programs.
 
 pub mod certificates;
 pub mod clock;
+mod error;
+pub mod file_transfer;
+pub mod frame;
 pub mod quic;
 pub mod relay;
-pub mod wire;
+
+pub use error::WireError;

@@ -1,38 +1,38 @@
-//! How QUIC is tuned, the same at both ends.
+//! The settings of QUIC, the same at both ends.
 
-use crate::wire::{WireError, ZeroCopySink};
+use crate::error::WireError;
+use crate::file_transfer::ZeroCopySink;
 use protocol::codec::CloseCode;
 use quinn::{SendStream, VarInt};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest wait for the other end to read what was queued before a connection is closed. A
-/// close that overtakes unread messages discards them, so the end of both control streams goes
-/// before it.
+/// The longest wait for the other end to read what was queued before a connection is closed.
+/// Closing discards messages that were not read yet, so both control streams are ended first.
 pub const FAREWELL: Duration = Duration::from_secs(3);
-/// Silence after which the other end is gone. Keep-alives fill the pauses of a training site.
+/// Silence after which the other end counts as gone. Keep-alives are sent while a site trains.
 pub const IDLE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// What one stream may have in flight: a gigabit line with 30 ms of delay stays full. The most that
-/// one peer can make a process hold.
+/// Bytes that one stream may have in flight: enough for a gigabit line with 30 ms of delay. It is
+/// also the most memory that one peer can make a process hold.
 const STREAM_WINDOW: u32 = 4 << 20;
-/// What a connection may receive in flight.
+/// Bytes that a connection may have in flight towards this end.
 pub const CONNECTION_WINDOW: u32 = STREAM_WINDOW + (256 << 10);
-/// What a connection may send in flight.
+/// Bytes that a connection may have in flight towards the other end.
 pub const SEND_WINDOW: u64 = 8 << 20;
-/// Largest datagrams to probe for: jumbo frames and loopback. quinn hands the system up to ten at
-/// once, as one piece that may have 65,507 bytes; a longer piece is thrown away without a word,
-/// each time anew.
+/// Largest datagrams to probe for, in bytes: jumbo frames and loopback. quinn hands the system up to
+/// ten at once, as one buffer that may have 65,507 bytes; a longer buffer would be dropped silently,
+/// again and again.
 pub const DATAGRAM: u16 = 6500;
-/// The congestion window to begin with. It must hold a probe and some full datagrams: with the
-/// default of 14,720 bytes a probe on its way keeps back the frame that says why a connection is
-/// closed, for good.
+/// The initial congestion window, in bytes. It must hold a probe and some full datagrams: with the
+/// default of 14,720 bytes, a probe in flight would hold back the frame that says why a connection
+/// is closed, and that frame would never be sent.
 const INITIAL_WINDOW: u64 = 4 * DATAGRAM as u64;
-/// What to ask the system for; it gives what it permits.
+/// Bytes to ask the system for; it may give less.
 const SOCKET_BUFFER: usize = 4 << 20;
 
-/// The settings of a connection whose other end may open so many streams at once.
+/// The settings of a connection whose other end may have this many streams open.
 #[must_use]
 pub fn settings(streams: u32) -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
@@ -71,7 +71,7 @@ pub fn socket(local: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-/// QUIC over a socket, on the current tokio runtime; with a `server` it takes connections.
+/// QUIC over a socket, on the current tokio runtime; with a `server` it accepts connections.
 ///
 /// # Errors
 /// What the system says.
@@ -91,13 +91,13 @@ impl ZeroCopySink for SendStream {
     }
 }
 
-/// A reason to close with, as QUIC's number.
+/// A close code as QUIC's number.
 #[must_use]
 pub fn number(code: CloseCode) -> VarInt {
     VarInt::from_u32(code.number())
 }
 
-/// What to close a connection or a stream with after an error.
+/// The code to close a connection or a stream with after an error.
 #[must_use]
 pub fn code_of(error: &WireError) -> CloseCode {
     match error {
@@ -109,7 +109,7 @@ pub fn code_of(error: &WireError) -> CloseCode {
     }
 }
 
-/// The other end's words in a close, without what could play tricks in a terminal.
+/// The reason in the other end's close, without control characters, which could change a terminal.
 #[must_use]
 pub fn words(close: &quinn::ApplicationClose) -> String {
     String::from_utf8_lossy(&close.reason)

@@ -1,8 +1,8 @@
-//! Datagrams between a WebSocket and a local UDP socket, one binary message each. It knows neither
-//! what the datagrams are nor who sends them.
+//! Relays datagrams between a WebSocket and a local UDP socket, each as one binary message. The
+//! content of the datagrams does not matter here.
 //!
-//! A side that is behind costs no memory: what the system's buffer for the local socket cannot hold
-//! is dropped, as it would be on any line, and QUIC sends it again.
+//! A slow side costs no memory: datagrams that the system's buffer of the local socket cannot hold
+//! are dropped, as on any network, and QUIC sends their content again.
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -15,32 +15,29 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
-/// What the WebSocket's request asks for.
+/// The path in the WebSocket's request.
 pub const PATH: &str = "/quic";
 /// The longest datagram, in bytes: the longest that QUIC probes for.
 const DATAGRAM: usize = crate::quic::DATAGRAM as usize;
-/// Bytes that are gathered before they are written or taken apart.
+/// Bytes of the WebSocket's read and write buffers, and of datagrams that are written at once.
 const GATHERED: usize = 64 << 10;
-/// Silence, or unread bytes, after which the other end is gone. QUIC lets a packet pass every 5
-/// seconds.
+/// How long nothing may arrive, or written bytes stay unread, before the other end counts as gone.
+/// QUIC sends a packet at least every 5 seconds.
 const SILENCE: Duration = Duration::from_secs(35);
 
-/// Why no more is relayed.
+/// Why a relay ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
-    /// The other end ended it.
     #[error("the other end closed it")]
     Closed,
-    /// No datagram came, or none could be written.
+    /// No datagram arrived, or none could be written.
     #[error("nothing moved for {} seconds", SILENCE.as_secs())]
     Silent,
-    /// What came is none of ours.
-    #[error("a message came that is no datagram")]
+    /// A text message or another one that the relay does not use.
+    #[error("a message arrived that is not a datagram")]
     Stray,
-    /// The WebSocket failed.
     #[error("{0}")]
     Web(tungstenite::Error),
-    /// The socket on this machine failed.
     #[error("the local socket: {0}")]
     Local(#[from] io::Error),
 }
@@ -54,7 +51,7 @@ impl From<tungstenite::Error> for Ended {
             E::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
                 Self::Closed
             }
-            // Whoever is in a hurry leaves without a word; QUIC has said what there was to say.
+            // The other end left without closing the WebSocket; QUIC has already given the reason.
             E::Io(error)
                 if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) =>
             {
@@ -65,7 +62,7 @@ impl From<tungstenite::Error> for Ended {
     }
 }
 
-/// What a WebSocket may hold in memory, and the longest message.
+/// The limits of a WebSocket: its buffers, and the longest message.
 pub fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(GATHERED)
@@ -75,25 +72,25 @@ pub fn limits() -> WebSocketConfig {
         .max_frame_size(Some(DATAGRAM))
 }
 
-/// Relays until one side ends. Both ways at once: two ends that wait for each other to read would
-/// wait for ever.
+/// Relays until one side ends. Both directions run at the same time: otherwise two ends could wait
+/// for each other to read, for ever.
 pub async fn relay<S>(web: WebSocketStream<S>, local: &UdpSocket) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (to_web, from_web) = web.split();
     let ended = tokio::select! {
-        ended = inward(from_web, local) => ended,
-        ended = outward(local, to_web) => ended,
+        ended = web_to_local(from_web, local) => ended,
+        ended = local_to_web(local, to_web) => ended,
     };
     let Err(ended) = ended;
     ended
 }
 
-/// Never ends well.
+/// No value: the two directions end only with an error.
 enum Never {}
 
-async fn inward<S>(
+async fn web_to_local<S>(
     mut from: SplitStream<WebSocketStream<S>>,
     local: &UdpSocket,
 ) -> Result<Never, Ended>
@@ -102,12 +99,14 @@ where
 {
     let mut last = Instant::now();
     loop {
-        // Only datagrams are a sign of life: whoever sends pings alone has no connection in here.
-        match timeout_at(last + SILENCE, from.next())
-            .await
-            .map_err(|_| Ended::Silent)?
-            .ok_or(Ended::Closed)??
-        {
+        let message = match timeout_at(last + SILENCE, from.next()).await {
+            Ok(Some(message)) => message?,
+            Ok(None) => return Err(Ended::Closed),
+            Err(_) => return Err(Ended::Silent),
+        };
+        // Only datagrams count as a sign of life: an end that sends nothing but pings has no QUIC
+        // connection in this tunnel.
+        match message {
             Message::Binary(datagram) => {
                 last = Instant::now();
                 local.send(&datagram).await?;
@@ -119,7 +118,7 @@ where
     }
 }
 
-async fn outward<S>(
+async fn local_to_web<S>(
     local: &UdpSocket,
     mut to: SplitSink<WebSocketStream<S>, Message>,
 ) -> Result<Never, Ended>
@@ -130,7 +129,7 @@ where
     loop {
         let mut length = local.recv(&mut datagram).await?;
         let written = timeout(SILENCE, async {
-            // What waits already goes out in one piece.
+            // Datagrams that have already arrived are written together.
             let mut gathered = 0;
             loop {
                 to.feed(Message::Binary(Bytes::copy_from_slice(&datagram[..length])))

@@ -14,9 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
+use transport::WireError;
 use transport::certificates::CertificateError;
+use transport::file_transfer::{self, ChunkHashes, Destination};
+use transport::frame;
 use transport::quic::{self, FAREWELL, code_of, number};
-use transport::wire::{self, Destination, Hashes, WireError};
 
 /// The longest handshake with one address.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -267,8 +269,8 @@ async fn greet(
     receiving: &mut RecvStream,
     hello: &Hello,
 ) -> Result<CoordinatorMessage, WireError> {
-    wire::write_frame(sending, &SiteMessage::Hello(hello.clone())).await?;
-    let answer = timeout(WELCOME, wire::read_frame::<CoordinatorMessage>(receiving)).await;
+    frame::write_frame(sending, &SiteMessage::Hello(hello.clone())).await?;
+    let answer = timeout(WELCOME, frame::read_frame::<CoordinatorMessage>(receiving)).await;
     let ended = || WireError::Stream(std::io::ErrorKind::UnexpectedEof.into());
     answer
         .map_err(|_| WireError::Stream(std::io::ErrorKind::TimedOut.into()))??
@@ -294,10 +296,12 @@ impl Connection {
         file: PathBuf,
     ) -> Result<(), LinkError> {
         let (mut sending, mut receiving) = self.quic.open_bi().await.map_err(|_| self.closed())?;
-        let error = match wire::send_file(
-            (&mut sending, &mut receiving),
+        let error = match file_transfer::send_file(
+            &mut sending,
+            &mut receiving,
             header,
-            (file, Hashes::new(header.bytes)),
+            file,
+            ChunkHashes::new(header.bytes),
         )
         .await
         {
@@ -370,7 +374,7 @@ impl Session {
     /// The coordinator's messages.
     async fn listen(&self, mut stream: RecvStream, hung_up: &Notify) -> CloseReason {
         loop {
-            match wire::read_frame::<CoordinatorMessage>(&mut stream).await {
+            match frame::read_frame::<CoordinatorMessage>(&mut stream).await {
                 Ok(Some(message)) => self.tell(LinkEvent::Message(message)).await,
                 Ok(None) => {
                     hung_up.notify_one();
@@ -395,7 +399,7 @@ impl Session {
                 () = hung_up.notified() => None,
             };
             let Some(message) = message else { break };
-            if let Err(error) = wire::write_frame(&mut stream, &message).await {
+            if let Err(error) = frame::write_frame(&mut stream, &message).await {
                 return broken(&error);
             }
         }
@@ -411,7 +415,7 @@ impl Session {
             let Ok((mut sending, mut receiving)) = self.connection.quic.accept_bi().await else {
                 break;
             };
-            let header = match wire::read_frame::<TransferHeader>(&mut receiving).await {
+            let header = match frame::read_frame::<TransferHeader>(&mut receiving).await {
                 Ok(Some(header)) => header,
                 Ok(None) => {
                     return CloseReason(CloseCode::Violation, "a stream without a header".into());
@@ -440,7 +444,8 @@ impl Session {
             };
             let taken = match Receiving::begin(header, bytes) {
                 Ok(begun) => {
-                    wire::receive_file((&mut sending, &mut receiving), begun, destination).await
+                    file_transfer::receive_file(&mut sending, &mut receiving, begun, destination)
+                        .await
                 }
                 Err(error) => Err(error.into()),
             };

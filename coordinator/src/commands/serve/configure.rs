@@ -1,4 +1,4 @@
-//! What the command line and the coordinator's file say, checked once.
+//! The settings of `serve` from the command line and the settings file, checked once.
 
 use super::Args;
 use crate::address::OptionalAddress;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// The part of the coordinator's file that is about serving.
+/// The part of the settings file that is about serving.
 #[derive(Deserialize)]
 struct File {
     serve: Option<Table>,
@@ -30,7 +30,7 @@ struct Table {
     status_token_file: Option<PathBuf>,
 }
 
-/// A file that was read, for whatever is still to be said about it.
+/// A settings file, kept for error messages about it.
 struct Read<'a> {
     path: &'a Path,
     text: String,
@@ -67,16 +67,21 @@ impl<'a> Read<'a> {
 /// # Errors
 /// The disk refuses, or the file is in another encoding than UTF-8.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    let unreadable = |error| {
-        Failure::new(
-            Class::Configuration,
-            format!("cannot read {}: {error}", path.display()),
-        )
+    let shown = path.display();
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let what = format!("cannot read {shown}: {error}");
+            return Err(Failure::new(Class::Configuration, what));
+        }
     };
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    let text = protocol::text::decode(&bytes);
-    text.map(str::to_owned)
-        .map_err(|error| Failure::new(Class::Configuration, format!("{}: {error}", path.display())))
+    match protocol::text::decode(&bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(error) => {
+            let what = format!("{shown}: {error}");
+            Err(Failure::new(Class::Configuration, what))
+        }
+    }
 }
 
 pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
@@ -90,7 +95,7 @@ pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
             .listen
             .or(table.listen)
             .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 4433))),
-        // Nothing unless asked for: the usual port is one that a program may not simply take.
+        // Off unless it is set: its usual port, 443, needs a privilege.
         fallback: match args.fallback.or(table.fallback) {
             Some(OptionalAddress::At(address)) => Some(address),
             Some(OptionalAddress::Off) | None => None,
@@ -103,7 +108,7 @@ pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
         with_local: args.with_local,
         start: args.start.clone(),
         keep_updates: table.keep_updates,
-        // Last, so that nothing is listened to when something else is wrong.
+        // Last, so that no socket is opened when something else is wrong.
         status: status::bind(
             args.status.or(table.status),
             table.status_token_file.clone(),
@@ -111,12 +116,23 @@ pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
     })
 }
 
+/// Checks a file's `[serve]` table. The run folder may be missing: it can be given on the command
+/// line.
+pub(crate) fn check_table(config: &Path) -> Result<(), Failure> {
+    let read = Read::new(config)?;
+    match read.table.certificates {
+        Some(_) => Ok(()),
+        None => Err(read.missing("certificates")),
+    }
+}
+
 /// The run folder that a coordinator's file names.
 pub(crate) fn run_folder(config: &Path) -> Result<PathBuf, Failure> {
     let read = Read::new(config)?;
-    let missing = || {
-        read.missing("run_folder")
-            .hint("name the folder with --run-folder")
-    };
-    read.table.run_folder.clone().ok_or_else(missing)
+    match &read.table.run_folder {
+        Some(folder) => Ok(folder.clone()),
+        None => Err(read
+            .missing("run_folder")
+            .hint("name the folder with --run-folder")),
+    }
 }

@@ -1,4 +1,4 @@
-//! Where they are who speak through tunnels.
+//! Where the connections in tunnels come from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// The open tunnels, by the local address that each speaks from.
+/// The open tunnels, by the local address that each sends from.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct Origins(Arc<Mutex<BTreeMap<SocketAddr, Entry>>>);
 
@@ -32,16 +32,16 @@ impl Origin {
     }
 }
 
-/// A tunnel's place among the open ones, for as long as it is open.
+/// A tunnel's entry among the open ones, which is removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct OpenTunnel {
     origins: Origins,
     local: SocketAddr,
     admitted: Arc<Notify>,
 }
 
 impl Origins {
-    pub(super) fn enter(&self, local: SocketAddr, from: SocketAddr) -> Guest {
+    pub(super) fn enter(&self, local: SocketAddr, from: SocketAddr) -> OpenTunnel {
         let admitted = Arc::new(Notify::new());
         self.lock().insert(
             local,
@@ -50,21 +50,22 @@ impl Origins {
                 admitted: admitted.clone(),
             },
         );
-        Guest {
+        OpenTunnel {
             origins: self.clone(),
             local,
             admitted,
         }
     }
 
-    /// Where whoever speaks from an address really is.
+    /// The origin of a connection from this address.
     pub(in crate::server) fn of(&self, remote: SocketAddr) -> Origin {
-        self.lock()
-            .get(&remote)
-            .map_or(Origin::Direct(remote), |entry| Origin::Tunnel(entry.from))
+        match self.lock().get(&remote) {
+            Some(entry) => Origin::Tunnel(entry.from),
+            None => Origin::Direct(remote),
+        }
     }
 
-    /// A site was let in: if it came through a tunnel, that one may stay.
+    /// A site was admitted: if it came through a tunnel, that tunnel may stay open.
     pub(in crate::server) fn admit(&self, remote: SocketAddr) {
         if let Some(entry) = self.lock().get(&remote) {
             entry.admitted.notify_one();
@@ -72,21 +73,21 @@ impl Origins {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Entry>> {
-        // A panic while the map was held left it whole: every change to it is a single step.
+        // A panic cannot have left the map half changed: every change is a single step.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Guest {
-    /// Ends when nobody was let in for so long, else never.
-    pub(super) async fn refused(&self, admission: Duration) {
+impl OpenTunnel {
+    /// Ends when no site was admitted in this time, and otherwise never.
+    pub(super) async fn not_admitted(&self, admission: Duration) {
         if timeout(admission, self.admitted.notified()).await.is_ok() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-impl Drop for Guest {
+impl Drop for OpenTunnel {
     fn drop(&mut self) {
         self.origins.lock().remove(&self.local);
     }

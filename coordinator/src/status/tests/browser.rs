@@ -142,8 +142,8 @@ async fn the_page_shows_the_federation_and_follows_it() {
     let change = move |question| {
         if question == 2 {
             status.send_modify(|status| {
-                status.keep(&checkpoint(3));
-                status.hear(
+                status.apply_checkpoint(&checkpoint(3));
+                status.apply(
                     &Notification::Dropped {
                         site: "harbour".into(),
                     },

@@ -1,4 +1,4 @@
-//! What the picture says after what.
+//! The status after each notification.
 
 use super::*;
 use crate::status::state::{Phase, SiteState};
@@ -34,7 +34,7 @@ fn a_sites_state_follows_what_it_says() {
 #[test]
 fn rounds_come_from_the_facts_and_survive_what_happens() {
     let (mut status, folder) = (busy(), run_folder());
-    let run = &history::whole(status.clone(), folder.path()).runs[0];
+    let run = &history::with_all_rounds(status.clone(), folder.path()).runs[0];
     assert_eq!(
         (
             run.finished,
@@ -47,8 +47,8 @@ fn rounds_come_from_the_facts_and_survive_what_happens() {
         run.task.as_ref().map(|task| (task.round, task.since)),
         Some((3, 1004.0))
     );
-    status.keep(&checkpoint(3));
-    status.hear(
+    status.apply_checkpoint(&checkpoint(3));
+    status.apply(
         &Notification::RoundFinished {
             run: RunId(0),
             round: 3,
@@ -62,12 +62,12 @@ fn rounds_come_from_the_facts_and_survive_what_happens() {
         (1, None),
         "the others are on the disk"
     );
-    let whole = history::whole(status.clone(), folder.path());
+    let whole = history::with_all_rounds(status.clone(), folder.path());
     assert_eq!(
         whole.runs[0].rounds,
         [1, 2, 3].map(|round| RoundStatus::from(&record(round)))
     );
-    status.hear(
+    status.apply(
         &Notification::Evaluating {
             run: RunId(0),
             round: 3,
@@ -77,7 +77,7 @@ fn rounds_come_from_the_facts_and_survive_what_happens() {
     );
     let site = "north".to_string();
     let scoring = progress(TaskKind::Evaluate(Cases::Validation), 8);
-    status.hear(
+    status.apply(
         &Notification::Progress {
             site: site.clone(),
             progress: scoring,
@@ -85,7 +85,7 @@ fn rounds_come_from_the_facts_and_survive_what_happens() {
         1013.0,
     );
     assert_eq!(status.sites["north"].state, SiteState::Scoring);
-    status.hear(
+    status.apply(
         &Notification::Validated {
             run: RunId(0),
             round: 3,
@@ -100,13 +100,13 @@ fn rounds_come_from_the_facts_and_survive_what_happens() {
 #[test]
 fn a_round_that_cannot_be_read_is_a_trouble_and_hides_nothing_else() {
     let (mut status, folder) = (busy(), run_folder());
-    status.keep(&checkpoint(3));
+    status.apply_checkpoint(&checkpoint(3));
     std::fs::write(
         folder.path().join("records/federation/round-0001.json"),
         "torn",
     )
     .unwrap();
-    let whole = history::whole(status, folder.path());
+    let whole = history::with_all_rounds(status, folder.path());
     assert_eq!(
         whole.runs[0]
             .rounds
@@ -127,16 +127,16 @@ fn a_round_that_cannot_be_read_is_a_trouble_and_hides_nothing_else() {
 fn a_dropped_site_stays_dropped_whatever_comes_of_it() {
     let mut status = busy();
     let site = "north".to_string();
-    status.hear(&Notification::Dropped { site: site.clone() }, 1011.0);
+    status.apply(&Notification::Dropped { site: site.clone() }, 1011.0);
     let reason = "dropped by the operator".to_string();
-    status.hear(
+    status.apply(
         &Notification::Failed {
             site: site.clone(),
             reason: reason.clone(),
         },
         1011.0,
     );
-    status.hear(
+    status.apply(
         &Notification::Left {
             site,
             reason: "closed".into(),
@@ -150,7 +150,7 @@ fn a_dropped_site_stays_dropped_whatever_comes_of_it() {
     );
     assert_eq!(status.troubles.len(), 2, "it is told once");
     let mut later = Status::new(&federation(), now());
-    later.keep(&Checkpoint {
+    later.apply_checkpoint(&Checkpoint {
         dropped: vec!["north".into()],
         ..checkpoint(1)
     });
@@ -161,7 +161,7 @@ fn a_dropped_site_stays_dropped_whatever_comes_of_it() {
 fn leaving_a_finished_federation_is_no_trouble_and_troubles_are_bounded() {
     let mut status = busy();
     for second in 0..300 {
-        status.hear(
+        status.apply(
             &Notification::Left {
                 site: "north".into(),
                 reason: "gone".into(),
@@ -173,8 +173,8 @@ fn leaving_a_finished_federation_is_no_trouble_and_troubles_are_bounded() {
         (status.troubles.len(), status.troubles[99].at),
         (100, 299.0)
     );
-    status.hear(&Notification::Finished, 1020.0);
-    status.hear(
+    status.apply(&Notification::Finished, 1020.0);
+    status.apply(
         &Notification::Left {
             site: "south".into(),
             reason: "done".into(),

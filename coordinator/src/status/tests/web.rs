@@ -4,7 +4,7 @@ use super::*;
 use crate::status::client::{ClientError, Request, ask};
 use crate::status::token::Token;
 use crate::status::web::Action;
-use crate::status::{StatusError, beacon::Beacon};
+use crate::status::{StatusError, page_file::PageFile};
 
 const LOCAL: &str = "Host: 127.0.0.1:8433";
 
@@ -169,13 +169,17 @@ async fn a_page_that_others_can_reach_needs_the_token_or_the_cookie_it_was_chang
 #[tokio::test(flavor = "multi_thread")]
 async fn the_run_folder_says_where_and_only_its_owner_reads_the_token() {
     let stage = Stage::open(true);
-    let beacon = Beacon::read(stage.folder.path()).unwrap();
-    assert_eq!(beacon.door(), stage.address);
-    assert!(Token::read(&beacon.token_file).unwrap().is(&stage.token()));
+    let page_file = PageFile::read(stage.folder.path()).unwrap();
+    assert_eq!(page_file.reachable_address(), stage.address);
+    assert!(
+        Token::read(&page_file.token_file)
+            .unwrap()
+            .is(&stage.token())
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(&beacon.token_file)
+        let mode = std::fs::metadata(&page_file.token_file)
             .unwrap()
             .permissions()
             .mode();
@@ -183,7 +187,7 @@ async fn the_run_folder_says_where_and_only_its_owner_reads_the_token() {
     }
     let first = stage.token();
     stage.web.close().await;
-    assert!(Beacon::read(stage.folder.path()).is_none());
+    assert!(PageFile::read(stage.folder.path()).is_none());
     let token = Token::of_folder(stage.folder.path()).unwrap();
     assert!(token.is(&first), "a restart keeps it");
     assert_eq!(format!("{token:?}"), "Token");

@@ -1,267 +1,72 @@
 //! From the coordinator's TOML to checked settings. Unknown keys are refused by name.
 
-use super::*;
+use super::buffered::BufferedToml;
+use super::evaluation::EvaluationToml;
+use super::general::DropOutToml;
+use super::input::InputToml;
+use super::model::ModelToml;
+use super::sites::SitesToml;
+use super::training::TrainingToml;
+use super::{Aggregation, Buffered, Evaluation, Federation, Precision, Sites};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-/// Why settings are refused: which key, what it said, what would do.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SettingsError {
     /// Not TOML, an unknown key, or a value of the wrong type; the text names line and key.
     #[error("{0}")]
     Syntax(String),
     /// A value that cannot work.
-    #[error("{key} is {found}: {expected}")]
+    #[error("{key} is {found}; expected {expected}")]
     Value {
-        /// Where: `training.batch`.
+        /// With its table: `training.batch`.
         key: &'static str,
-        /// What it says.
         found: String,
-        /// What would do.
         expected: &'static str,
     },
 }
 
+/// The settings file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Text {
+pub(super) struct SettingsFile {
     name: String,
-    #[serde(default = "defaults::seed")]
+    #[serde(default = "default_seed")]
     seed: u64,
     rounds: u32,
-    input: InputText,
+    input: InputToml,
     #[serde(default)]
-    model: ModelText,
+    model: ModelToml,
     #[serde(default)]
-    dropout: DropOutText,
+    dropout: DropOutToml,
     #[serde(default)]
-    training: TrainingText,
-    #[serde(default = "defaults::aggregation")]
+    training: TrainingToml,
+    #[serde(default = "default_aggregation")]
     aggregation: Aggregation,
     #[serde(default)]
     updates: Precision,
-    #[serde(default)]
-    evaluation: EvaluationText,
-    #[serde(default)]
-    sites: SitesText,
-    buffered: Option<BufferedText>,
-    /// Tables of the coordinator's commands may stand in the same file; they are not the
-    /// federation's.
+    #[serde(default, deserialize_with = "EvaluationToml::deserialize")]
+    evaluation: Evaluation,
+    #[serde(default, deserialize_with = "SitesToml::deserialize")]
+    sites: Sites,
+    #[serde(default, deserialize_with = "BufferedToml::optional")]
+    buffered: Option<Buffered>,
+    /// Tables of the coordinator's commands may be in the same file; they are not part of the
+    /// federation's settings.
     #[serde(default, rename = "serve")]
-    _serve: Option<serde::de::IgnoredAny>,
+    _serve: Option<IgnoredAny>,
     #[serde(default, rename = "simulate")]
-    _simulate: Option<serde::de::IgnoredAny>,
+    _simulate: Option<IgnoredAny>,
     #[serde(default, rename = "experiment")]
-    _experiment: Option<serde::de::IgnoredAny>,
+    _experiment: Option<IgnoredAny>,
 }
 
-mod defaults {
-    pub(super) fn seed() -> u64 {
-        1
-    }
-    pub(super) fn aggregation() -> super::Aggregation {
-        super::Aggregation::SequenceAware
-    }
+fn default_seed() -> u64 {
+    1
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InputText {
-    sequences: Vec<String>,
-    #[serde(default = "InputText::slices")]
-    slices: usize,
-    plane: Option<usize>,
-    spacing_mm: Option<f32>,
-    #[serde(default = "InputText::clip_percentiles")]
-    clip_percentiles: [f32; 2],
-}
-
-impl InputText {
-    fn clip_percentiles() -> [f32; 2] {
-        Input::CLIP_PERCENTILES
-    }
-
-    fn slices() -> usize {
-        5
-    }
-}
-
-/// Named networks: `paper` is the publication's, `tiny` trains on a laptop's processor.
-#[derive(Clone, Copy, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-enum Preset {
-    #[default]
-    Paper,
-    Small,
-    Tiny,
-}
-
-impl Preset {
-    fn model(self) -> (Model, usize) {
-        let paper = Model {
-            layout: Layout::ResNet50,
-            width: 64,
-            output_stride: 8,
-            rates: [12, 24, 36],
-            norm: Norm::Batch,
-            head_dropout: 0.5,
-        };
-        match self {
-            Self::Paper => (paper, 256),
-            Self::Small => (
-                Model {
-                    layout: Layout::ResNet18,
-                    rates: [6, 12, 18],
-                    head_dropout: 0.1,
-                    ..paper
-                },
-                128,
-            ),
-            Self::Tiny => {
-                let tiny = Model {
-                    layout: Layout::ResNet18,
-                    width: 16,
-                    rates: [2, 4, 6],
-                    head_dropout: 0.0,
-                    ..paper
-                };
-                (tiny, 64)
-            }
-        }
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct ModelText {
-    #[serde(default)]
-    preset: Preset,
-    layout: Option<Layout>,
-    width: Option<usize>,
-    output_stride: Option<usize>,
-    rates: Option<[usize; 3]>,
-    norm: Option<Norm>,
-    head_dropout: Option<f32>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-enum DropOutText {
-    #[default]
-    Uniform,
-    Bernoulli(f32),
-    Fixed(Vec<String>),
-    All,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct TrainingText {
-    steps: Option<u32>,
-    epochs: Option<u32>,
-    round_seconds: Option<u32>,
-    batch: usize,
-    optimiser: Optimiser,
-    learning_rate: f64,
-    schedule: Schedule,
-    weight_decay: f64,
-    clip_norm: f32,
-    proximal: f64,
-    positive_weight: f32,
-    dice_weight: f32,
-    lesion_oversampling: f32,
-    flips: bool,
-    turns: bool,
-    shift: usize,
-    intensity: f32,
-    compute: Compute,
-}
-
-impl Default for TrainingText {
-    fn default() -> Self {
-        Self {
-            steps: None,
-            epochs: None,
-            round_seconds: None,
-            batch: 8,
-            optimiser: Optimiser::Adam,
-            learning_rate: 1e-3,
-            schedule: Schedule::Cosine { last: 0.05 },
-            weight_decay: 0.0,
-            clip_norm: 10.0,
-            proximal: 0.0,
-            positive_weight: 3.0,
-            dice_weight: 1.0,
-            lesion_oversampling: 10.0,
-            flips: true,
-            turns: false,
-            shift: 4,
-            intensity: 0.1,
-            compute: Compute::F32,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct EvaluationText {
-    validation_share: f32,
-    held_out_every: Option<u32>,
-    subsets: bool,
-    split_seed: Option<u64>,
-}
-
-impl Default for EvaluationText {
-    fn default() -> Self {
-        Self {
-            validation_share: 0.2,
-            held_out_every: None,
-            subsets: true,
-            split_seed: None,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct SitesText {
-    expected: Vec<String>,
-    minimum: usize,
-    per_round: Option<usize>,
-    concurrent: Option<usize>,
-    patience_s: u32,
-    deadline_s: Option<u32>,
-}
-
-impl Default for SitesText {
-    fn default() -> Self {
-        Self {
-            expected: Vec::new(),
-            minimum: 1,
-            per_round: None,
-            concurrent: None,
-            patience_s: 600,
-            deadline_s: None,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BufferedText {
-    size: usize,
-    #[serde(default = "BufferedText::rate")]
-    rate: f64,
-    #[serde(default = "BufferedText::max_staleness")]
-    max_staleness: u32,
-}
-
-impl BufferedText {
-    fn rate() -> f64 {
-        1.0
-    }
-
-    fn max_staleness() -> u32 {
-        8
-    }
+fn default_aggregation() -> Aggregation {
+    Aggregation::SequenceAware
 }
 
 impl Federation {
@@ -270,132 +75,29 @@ impl Federation {
     /// # Errors
     /// Names the key that is unknown, missing or out of range.
     pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
-        let wrong = |error| SettingsError::Syntax(crate::text::explain(&error, text));
-        toml::from_str::<Text>(text)
-            .map_err(wrong)?
-            .resolve()?
-            .check()
+        match toml::from_str::<SettingsFile>(text) {
+            Ok(file) => file.resolve()?.check(),
+            Err(error) => Err(SettingsError::Syntax(crate::text::explain(&error, text))),
+        }
     }
 }
 
-impl Text {
+impl SettingsFile {
     fn resolve(self) -> Result<Federation, SettingsError> {
-        let (preset, plane) = self.model.preset.model();
-        let dropout = self.dropout.resolve(&self.input.sequences)?;
-        let training = self.training.resolve()?;
+        let plane = self.model.preset().plane;
         Ok(Federation {
             name: self.name,
             seed: self.seed,
             rounds: self.rounds,
-            input: Input {
-                sequences: self.input.sequences,
-                slices: self.input.slices,
-                plane: self.input.plane.unwrap_or(plane),
-                spacing_mm: self.input.spacing_mm,
-                clip_percentiles: Some(self.input.clip_percentiles)
-                    .filter(|percentiles| *percentiles != [0.0, 100.0]),
-            },
-            model: Model {
-                layout: self.model.layout.unwrap_or(preset.layout),
-                width: self.model.width.unwrap_or(preset.width),
-                output_stride: self.model.output_stride.unwrap_or(preset.output_stride),
-                rates: self.model.rates.unwrap_or(preset.rates),
-                norm: self.model.norm.unwrap_or(preset.norm),
-                head_dropout: self.model.head_dropout.unwrap_or(preset.head_dropout),
-            },
-            dropout,
-            training,
+            dropout: self.dropout.resolve(&self.input.sequences)?,
+            input: self.input.resolve(plane),
+            model: self.model.resolve(),
+            training: self.training.resolve()?,
             aggregation: self.aggregation,
             updates: self.updates,
-            evaluation: Evaluation {
-                validation_share: self.evaluation.validation_share,
-                held_out_every: self.evaluation.held_out_every,
-                subsets: self.evaluation.subsets,
-                split_seed: self.evaluation.split_seed,
-            },
-            sites: Sites {
-                expected: self.sites.expected,
-                minimum: self.sites.minimum,
-                per_round: self.sites.per_round,
-                concurrent: self.sites.concurrent,
-                patience_s: self.sites.patience_s,
-                deadline_s: self.sites.deadline_s,
-            },
-            buffered: self.buffered.map(
-                |BufferedText {
-                     size,
-                     rate,
-                     max_staleness,
-                 }| Buffered {
-                    size,
-                    rate,
-                    max_staleness,
-                },
-            ),
-        })
-    }
-}
-
-impl DropOutText {
-    fn resolve(self, names: &[String]) -> Result<DropOut, SettingsError> {
-        let fixed = match self {
-            Self::Uniform => return Ok(DropOut::Uniform),
-            Self::Bernoulli(keep) => return Ok(DropOut::Bernoulli(keep)),
-            Self::All => return Ok(DropOut::All),
-            Self::Fixed(fixed) => fixed,
-        };
-        let index = |wanted: &String| {
-            names
-                .iter()
-                .position(|name| name == wanted)
-                .ok_or_else(|| SettingsError::Value {
-                    key: "dropout.fixed",
-                    found: wanted.clone(),
-                    expected: "names that stand in input.sequences",
-                })
-        };
-        let set = fixed
-            .iter()
-            .map(index)
-            .collect::<Result<SequenceSet, _>>()?;
-        Ok(DropOut::Fixed(set))
-    }
-}
-
-impl TrainingText {
-    fn resolve(self) -> Result<Training, SettingsError> {
-        let effort = match (self.steps, self.epochs) {
-            (Some(steps), None) => LocalWork::Steps(steps),
-            (None, Some(epochs)) => LocalWork::Epochs(epochs),
-            (None, None) => LocalWork::Epochs(1),
-            (Some(_), Some(_)) => {
-                return Err(SettingsError::Value {
-                    key: "training.steps",
-                    found: "given beside training.epochs".into(),
-                    expected: "one of the two",
-                });
-            }
-        };
-        Ok(Training {
-            effort,
-            round_seconds: self.round_seconds,
-            batch: self.batch,
-            optimiser: self.optimiser,
-            learning_rate: self.learning_rate,
-            schedule: self.schedule,
-            weight_decay: self.weight_decay,
-            clip_norm: (self.clip_norm != 0.0).then_some(self.clip_norm),
-            proximal: self.proximal,
-            positive_weight: self.positive_weight,
-            dice_weight: self.dice_weight,
-            lesion_oversampling: self.lesion_oversampling,
-            augmentation: Augmentation {
-                flips: self.flips,
-                turns: self.turns,
-                shift: self.shift,
-                intensity: self.intensity,
-            },
-            compute: self.compute,
+            evaluation: self.evaluation,
+            sites: self.sites,
+            buffered: self.buffered,
         })
     }
 }
@@ -403,6 +105,8 @@ impl TrainingText {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dropout::DropOut;
+    use crate::settings::{Input, Layout};
 
     const LEAST: &str =
         "name = 'demo'\nrounds = 3\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
@@ -474,6 +178,14 @@ mod tests {
             ("[training]\nshift = 500\n", "training.shift"),
             ("[training]\nintensity = 1.5\n", "training.intensity"),
             (
+                "[training]\nschedule = { cosine = { last = nan } }\n",
+                "training.schedule",
+            ),
+            (
+                "[training]\nschedule = { step = { every = 0, factor = 0.5 } }\n",
+                "training.schedule",
+            ),
+            (
                 "[evaluation]\nheld_out_every = 0\n",
                 "evaluation.held_out_every",
             ),
@@ -502,22 +214,5 @@ mod tests {
             let error = Federation::from_toml(&format!("{LEAST}{addition}")).unwrap_err();
             assert!(error.to_string().starts_with(key), "{addition}: {error}");
         }
-    }
-
-    #[test]
-    fn the_cosine_ends_at_its_last_factor() {
-        let schedule = Schedule::Cosine { last: 0.1 };
-        assert!((schedule.factor(1, 5) - 1.0).abs() < 1e-12);
-        assert!((schedule.factor(5, 5) - 0.1).abs() < 1e-12);
-        assert!(
-            (Schedule::Step {
-                every: 2,
-                factor: 0.5
-            }
-            .factor(5, 9)
-                - 0.25)
-                .abs()
-                < 1e-12
-        );
     }
 }

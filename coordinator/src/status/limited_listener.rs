@@ -1,5 +1,5 @@
-//! A listener that has only so many connections at once: those of a page must not use up the files
-//! that the federation needs.
+//! A listener with a limit of open connections: those of the status page must not use up the file
+//! descriptors that the federation needs.
 
 use axum::serve::Listener;
 use std::io;
@@ -11,45 +11,42 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Far more than people and programs that look at a federation.
+/// Far more than the people and programs that watch a federation.
 const CONNECTIONS: usize = 64;
 
-/// The listener.
-pub(super) struct Bounded {
+pub(super) struct LimitedListener {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-/// A connection with its place.
-pub(super) struct Placed {
+/// A connection that gives its permit back when it is dropped.
+pub(super) struct LimitedStream {
     stream: TcpStream,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Bounded {
+impl LimitedListener {
     pub(super) fn new(listener: TcpListener) -> Self {
         Self {
             listener,
-            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            permits: Arc::new(Semaphore::new(CONNECTIONS)),
         }
     }
 }
 
-impl Listener for Bounded {
-    type Io = Placed;
+impl Listener for LimitedListener {
+    type Io = LimitedStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Placed, SocketAddr) {
-        // Fails only when somebody closed the semaphore, which nobody does.
-        let place = self.places.clone().acquire_owned().await.ok();
+    async fn accept(&mut self) -> (LimitedStream, SocketAddr) {
+        // Fails only for a closed semaphore, and this one is never closed.
+        let permit = self.permits.clone().acquire_owned().await.ok();
         let (stream, from) = Listener::accept(&mut self.listener).await;
-        (
-            Placed {
-                stream,
-                _place: place,
-            },
-            from,
-        )
+        let stream = LimitedStream {
+            stream,
+            _permit: permit,
+        };
+        (stream, from)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -57,7 +54,7 @@ impl Listener for Bounded {
     }
 }
 
-impl AsyncRead for Placed {
+impl AsyncRead for LimitedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -67,7 +64,7 @@ impl AsyncRead for Placed {
     }
 }
 
-impl AsyncWrite for Placed {
+impl AsyncWrite for LimitedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,0 +1,136 @@
+//! A new connection, until its site is admitted or refused.
+
+use super::close_reason::CloseReason;
+use super::connection::{Admitted, serve_site};
+use super::{KnownConnection, Shared};
+use crate::server::{second_agent, tls};
+use protocol::codec::CloseCode;
+use protocol::message::{PROTOCOL, SiteMessage};
+use protocol::site::TWICE;
+use quinn::{Connection, Incoming};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::timeout;
+use transport::quic::number;
+use transport::{clock, frame};
+
+/// From the first packet to the site's greeting, and from a stream's first byte to its header.
+pub(super) const GREETING: Duration = Duration::from_secs(10);
+/// The most streams that the question whether a site is still there raises the limit to.
+const MOST_STREAMS: u32 = 64;
+
+/// Serves one connection from its first packet to its last.
+pub(super) async fn serve(incoming: Incoming, shared: Arc<Shared>) {
+    let remote = incoming.remote_address();
+    let from = shared.origins.of(remote);
+    let connection = match timeout(GREETING, incoming).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            let error = clock::in_words(&error.to_string());
+            tracing::warn!(%from, error, "a connection was refused");
+            return;
+        }
+        Err(_) => {
+            tracing::warn!(%from, "a connection never finished its handshake");
+            return;
+        }
+    };
+    match admit(&connection, &shared, &from.to_string()).await {
+        Ok(admitted) => {
+            tracing::info!(%from, site = admitted.site, "a site connected");
+            let known = KnownConnection {
+                connection: connection.clone(),
+                from: from.to_string(),
+            };
+            shared.connections().insert(admitted.site.clone(), known);
+            shared.origins.admit(remote);
+            serve_site(&connection, &shared, admitted, from.is_tunnel()).await;
+        }
+        Err(CloseReason { code, reason }) => {
+            tracing::warn!(%from, reason, "a connection was refused");
+            connection.close(number(code), reason.as_bytes());
+        }
+    }
+}
+
+/// Reads the site's greeting. Refuses a site that is not expected, that uses another protocol, or
+/// of which another agent is connected.
+async fn admit(
+    connection: &Connection,
+    shared: &Shared,
+    from: &str,
+) -> Result<Admitted, CloseReason> {
+    let admitted = match timeout(GREETING, greet(connection, shared)).await {
+        Ok(greeted) => greeted?,
+        Err(_) => return Err(CloseReason::new(CloseCode::Violation, "no greeting came")),
+    };
+    match second_agent(shared, &admitted.site, from).await {
+        Some(refusal) => Err(refusal),
+        None => Ok(admitted),
+    }
+}
+
+async fn greet(connection: &Connection, shared: &Shared) -> Result<Admitted, CloseReason> {
+    let Some(site) = site_of(connection) else {
+        let reason = "the certificate does not name one site";
+        return Err(CloseReason::new(CloseCode::Stranger, reason));
+    };
+    let expected = &shared.config.expected_sites;
+    if !expected.is_empty() && !expected.contains(&site) {
+        let reason = format!("{site} is not one of this federation's sites");
+        return Err(CloseReason::new(CloseCode::Stranger, reason));
+    }
+    let (sending, mut receiving) = match connection.accept_bi().await {
+        Ok(streams) => streams,
+        Err(error) => return Err(CloseReason::lost(&error)),
+    };
+    let Some(SiteMessage::Hello(hello)) = frame::read_frame(&mut receiving).await? else {
+        let reason = "the first words are not a greeting";
+        return Err(CloseReason::new(CloseCode::Violation, reason));
+    };
+    if hello.protocol != PROTOCOL {
+        let reason = format!(
+            "the site speaks protocol {}, the coordinator {PROTOCOL}",
+            hello.protocol
+        );
+        return Err(CloseReason::new(CloseCode::Version, reason));
+    }
+    Ok(Admitted {
+        site,
+        hello,
+        sending,
+        receiving,
+    })
+}
+
+fn site_of(connection: &Connection) -> Option<String> {
+    let chain = connection
+        .peer_identity()?
+        .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
+        .ok()?;
+    tls::site_name(chain.first()?)
+}
+
+/// Why a site may not connect from here: another agent with its certificate is at work elsewhere.
+async fn second_agent(shared: &Shared, site: &str, from: &str) -> Option<CloseReason> {
+    let known = shared.connections().get(site).cloned()?;
+    let streams = shared.streams.fetch_add(1, Ordering::Relaxed) + 1;
+    let answers = second_agent::answers(
+        || known.connection.close_reason().is_none(),
+        || known.connection.stats().udp_rx.datagrams,
+        || {
+            // The other end has to acknowledge that it may open more streams than before.
+            let streams = quinn::VarInt::from_u32(streams.min(MOST_STREAMS));
+            known.connection.set_max_concurrent_bi_streams(streams);
+        },
+    );
+    if !answers.await {
+        return None;
+    }
+    let reason = format!(
+        "{site} {TWICE}, from {}: a second agent with the same certificate came from {from}, which is not let in",
+        known.from
+    );
+    Some(CloseReason::new(CloseCode::Stranger, reason))
+}

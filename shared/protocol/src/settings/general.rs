@@ -1,0 +1,156 @@
+//! The keys before the first table: the federation's name and length, how sequences drop out in
+//! training, and how updates travel and become the next model.
+
+use super::names::{PLAIN_NAME, is_valid_name};
+use super::registry::{DefaultValue, Rule, Setting, Table, choice, plain};
+use super::{Federation, SettingsError};
+use crate::dropout::DropOut;
+use metrics::sequence::SequenceSet;
+use serde::{Deserialize, Serialize};
+
+/// How updates become the next global model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aggregation {
+    /// Each tensor averaged over all sites, weighted by slices seen (McMahan et al. 2017).
+    FedAvg,
+    /// The same, but each sequence's slice of the stem is averaged over the sites that hold the
+    /// sequence: the others had no gradient there, and averaging their stale values would undo what
+    /// was learnt.
+    SequenceAware,
+}
+
+/// How an update travels from its site to the coordinator. See [`crate::update_encoding`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As it is.
+    #[default]
+    F32,
+    /// The change since the start of the round, as bfloat16: half the bytes.
+    Bf16,
+    /// The same change, as 8-bit multiples of a scale; rounding errors are added to the next
+    /// round's change. A quarter of the bytes.
+    Int8,
+}
+
+/// [`DropOut`] as the file writes it: sequences by name.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum DropOutToml {
+    #[default]
+    Uniform,
+    Bernoulli(f32),
+    Fixed(Vec<String>),
+    All,
+}
+
+impl DropOutToml {
+    pub(super) fn resolve(self, sequences: &[String]) -> Result<DropOut, SettingsError> {
+        let fixed = match self {
+            Self::Uniform => return Ok(DropOut::Uniform),
+            Self::Bernoulli(keep) => return Ok(DropOut::Bernoulli(keep)),
+            Self::All => return Ok(DropOut::All),
+            Self::Fixed(fixed) => fixed,
+        };
+        let mut set = SequenceSet::EMPTY;
+        for name in fixed {
+            let Some(index) = sequences.iter().position(|known| *known == name) else {
+                return Err(SettingsError::Value {
+                    key: "dropout",
+                    found: format!("{{ fixed = [{name:?}] }}"),
+                    expected: "names from input.sequences",
+                });
+            };
+            set = set.with(index);
+        }
+        Ok(DropOut::Fixed(set))
+    }
+}
+
+fn dropout_to_toml(settings: &Federation) -> Option<String> {
+    let text = match settings.dropout {
+        DropOut::Uniform => "\"uniform\"".into(),
+        DropOut::All => "\"all\"".into(),
+        DropOut::Bernoulli(keep) => format!("{{ bernoulli = {keep:?} }}"),
+        DropOut::Fixed(subset) => {
+            let sequences = settings.input.sequences.iter().enumerate();
+            let names: Vec<&String> = sequences
+                .filter(|(index, _)| subset.contains(*index))
+                .map(|(_, name)| name)
+                .collect();
+            format!("{{ fixed = {names:?} }}")
+        }
+    };
+    Some(text)
+}
+
+fn dropout_works(settings: &Federation) -> bool {
+    match settings.dropout {
+        DropOut::Uniform | DropOut::All => true,
+        DropOut::Bernoulli(keep) => keep > 0.0 && keep <= 1.0,
+        DropOut::Fixed(subset) => !subset.is_empty() && subset.is_subset(settings.input.all()),
+    }
+}
+
+pub(super) const TABLE: Table = Table {
+    name: "",
+    meaning: "The federation as a whole",
+    settings: &[
+        Setting {
+            key: "name",
+            kind: "text",
+            default: DefaultValue::Required,
+            rule: Rule::Value(PLAIN_NAME, |settings| is_valid_name(&settings.name)),
+            meaning: "The federation's name, for people; run folders and reports carry it.",
+            value: |settings| plain(&settings.name),
+        },
+        Setting {
+            key: "seed",
+            kind: "integer",
+            default: DefaultValue::Value("1"),
+            rule: Rule::Any,
+            meaning: "Every random draw of the federation follows from it.",
+            value: |settings| plain(settings.seed),
+        },
+        Setting {
+            key: "rounds",
+            kind: "integer, rounds",
+            default: DefaultValue::Required,
+            rule: Rule::Value("between 1 and 100000", |settings| {
+                (1..=100_000).contains(&settings.rounds)
+            }),
+            meaning: "Rounds of training; in buffered mode, versions of the model.",
+            value: |settings| plain(settings.rounds),
+        },
+        Setting {
+            key: "dropout",
+            kind: "\"uniform\", \"all\", { bernoulli = P } or { fixed = [NAMES] }",
+            default: DefaultValue::Value("\"uniform\""),
+            rule: Rule::Value(
+                "a probability above 0 and at most 1, or names from input.sequences",
+                dropout_works,
+            ),
+            meaning: "Which of a case's sequences a training example keeps: a random subset, all, \
+                each with a probability, or always the same.",
+            value: dropout_to_toml,
+        },
+        Setting {
+            key: "aggregation",
+            kind: "\"sequence-aware\" or \"fed-avg\"",
+            default: DefaultValue::Value("\"sequence-aware\""),
+            rule: Rule::Any,
+            meaning: "How updates are averaged: sequence-aware averages the weights of a sequence \
+                only over the sites that have it.",
+            value: |settings| choice(&settings.aggregation),
+        },
+        Setting {
+            key: "updates",
+            kind: "\"f32\", \"bf16\" or \"int8\"",
+            default: DefaultValue::Value("\"f32\""),
+            rule: Rule::Any,
+            meaning: "How updates travel: unrounded, in half the bytes, or in a quarter.",
+            value: |settings| choice(&settings.updates),
+        },
+    ],
+};
