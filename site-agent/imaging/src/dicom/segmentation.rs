@@ -47,7 +47,7 @@ pub fn write(
         VR::LO,
         "Brain metastases found by a network",
     )
-    .text(tags::CONTENT_CREATOR_NAME, VR::PN, "Lacuna")
+    .text(tags::CONTENT_CREATOR_NAME, VR::PN, "Lacuna^site-agent")
     .number(tags::SAMPLES_PER_PIXEL, 1)
     .text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2")
     .text(tags::NUMBER_OF_FRAMES, VR::IS, &frames.len().to_string())

@@ -3,7 +3,7 @@
 use super::placed::SliceMasks;
 use super::segmentation::reference;
 use super::series::Series;
-use super::write::{DataSet, Making, ObjectError, uid};
+use super::write::{DataSet, Making, ObjectError};
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use std::path::Path;
@@ -98,11 +98,6 @@ pub fn write(
         tags::STRUCTURE_SET_DESCRIPTION,
         VR::ST,
         &format!("Found by {}, not reviewed", making.model),
-    )
-    .text(
-        tags::SYNCHRONIZATION_FRAME_OF_REFERENCE_UID,
-        VR::UI,
-        &uid(&[frame, "synchronization"]),
     )
     .write(path)
 }
