@@ -73,18 +73,16 @@ pub(crate) fn run(experiment: &Experiment, out: &Path, json: bool) -> Result<(),
 /// Makes the folder, or opens an experiment that was started. Arms and seeds may have been added
 /// since; the runs that are there must have the configuration's settings.
 fn open(out: &Path, experiment: &Experiment) -> Result<(), Failure> {
-    let disk =
-        |error: std::io::Error| Failure::new(Class::Disk, format!("{}: {error}", out.display()));
-    let other = |what: String| {
-        Failure::new(Class::Configuration, what).hint("name another folder with --out")
-    };
-    private::create_folder(out).map_err(disk)?;
+    private::create_folder(out).map_err(|error| disk(out, &error))?;
     let copy = out.join(FILE);
-    if !copy.exists() && std::fs::read_dir(out).map_err(disk)?.next().is_some() {
-        return Err(other(format!(
-            "{} is not empty and not an experiment's folder",
-            out.display()
-        )));
+    if !copy.exists() {
+        let mut entries = std::fs::read_dir(out).map_err(|error| disk(out, &error))?;
+        if entries.next().is_some() {
+            let out = out.display();
+            return Err(unsuitable(format!(
+                "{out} is not empty and not an experiment's folder"
+            )));
+        }
     }
     for arm in &experiment.arms {
         for &seed in &experiment.seeds {
@@ -93,14 +91,23 @@ fn open(out: &Path, experiment: &Experiment) -> Result<(), Failure> {
                 .plan(arm, seed, 1)
                 .map_err(|error| Failure::new(Class::Configuration, error))?;
             if std::fs::read_to_string(&settings).is_ok_and(|text| text != plan.text) {
-                return Err(other(format!(
+                return Err(unsuitable(format!(
                     "{} was begun with other settings",
                     out.join(place(arm, seed)).display()
                 )));
             }
         }
     }
-    std::fs::write(&copy, &experiment.text).map_err(disk)
+    std::fs::write(&copy, &experiment.text).map_err(|error| disk(out, &error))
+}
+
+fn disk(folder: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Class::Disk, format!("{}: {error}", folder.display()))
+}
+
+/// A folder that this experiment cannot use.
+fn unsuitable(what: String) -> Failure {
+    Failure::new(Class::Configuration, what).hint("name another folder with --out")
 }
 
 fn place(arm: &Arm, seed: u64) -> PathBuf {
@@ -131,9 +138,8 @@ fn is_finished(out: &Path, arm: &Arm, seed: u64) -> bool {
 
 /// Executes one run to its end, or continues an interrupted one.
 fn execute(experiment: &Experiment, arm: &Arm, seed: u64, out: &Path) -> Result<Outcome, Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let plan = experiment
-        .plan(arm, seed, cores)
+        .plan(arm, seed, simulate::cores())
         .map_err(|error| Failure::new(Class::Configuration, error))?;
     let folder = Folder::open(&out.join(place(arm, seed)), &plan, Some(out))?;
     simulate::execute(plan, folder, arm.with_local, None).map_err(|failure| {

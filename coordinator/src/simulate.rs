@@ -15,6 +15,14 @@ use protocol::outcome::Outcome;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How many cores the sites of a simulation share.
+pub(crate) fn cores() -> usize {
+    match std::thread::available_parallelism() {
+        Ok(cores) => cores.get(),
+        Err(_) => 1,
+    }
+}
+
 /// Runs a plan to its outcome, and writes the report into its folder.
 ///
 /// # Errors

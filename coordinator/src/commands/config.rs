@@ -1,7 +1,8 @@
 //! The `config` subcommand: explains every key of a settings file, or checks a file and prints its
 //! settings with every default filled in.
 
-use super::{experiment, serve, simulate};
+use super::{experiment, serve};
+use crate::simulate::cores;
 use crate::simulate::plan::Plan;
 use program::{Class, Failure};
 use protocol::settings::Federation;
@@ -76,22 +77,22 @@ fn print(text: &str) -> Result<(), Failure> {
 /// Checks a file with all its tables, as the commands do that read them.
 fn check(file: &Path) -> Result<Federation, Failure> {
     let text = serve::read_text(file)?;
-    let wrong = |error: &dyn std::fmt::Display| {
-        Failure::new(Class::Configuration, format!("{}: {error}", file.display()))
-    };
-    let federation = Federation::from_toml(&text).map_err(|error| wrong(&error))?;
-    let tables: toml::Table = toml::from_str(&text).map_err(|error| wrong(&error))?;
+    let federation = Federation::from_toml(&text).map_err(|error| wrong(file, error))?;
+    let tables: toml::Table = toml::from_str(&text).map_err(|error| wrong(file, error))?;
     if tables.contains_key("serve") {
         serve::check_table(file)?;
     }
     if tables.contains_key("simulate") {
-        let cores = simulate::cores();
-        Plan::from_toml(&text, cores).map_err(|error| wrong(&error))?;
+        Plan::from_toml(&text, cores()).map_err(|error| wrong(file, error))?;
     }
     if tables.contains_key("experiment") {
         experiment::read(file)?;
     }
     Ok(federation)
+}
+
+fn wrong(file: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::new(Class::Configuration, format!("{}: {error}", file.display()))
 }
 
 /// The column in which a key's explanation begins.

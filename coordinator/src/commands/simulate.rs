@@ -3,9 +3,9 @@
 use super::serve::read_text;
 use crate::report;
 use crate::simulate::children;
-use crate::simulate::execute;
 use crate::simulate::folder::Folder;
 use crate::simulate::plan::{Plan, PlanError};
+use crate::simulate::{cores, execute};
 use program::{Class, Failure};
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
@@ -50,14 +50,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     eprintln!("run folder: {}", out.display());
     let outcome = execute(plan, folder, args.with_local, args.start.clone())?;
     Ok(report::show(&outcome, &out, args.json)?)
-}
-
-/// How many cores the sites of a simulation share.
-pub(super) fn cores() -> usize {
-    match std::thread::available_parallelism() {
-        Ok(cores) => cores.get(),
-        Err(_) => 1,
-    }
 }
 
 /// The text of a file with a `[simulate]` table.

@@ -100,10 +100,16 @@ impl Experiment {
     /// # Errors
     /// [`ExperimentError::Arm`]: never for an experiment that was read.
     pub(super) fn plan(&self, arm: &Arm, seed: u64, cores: usize) -> Result<Plan, ExperimentError> {
-        let wrong = |error| ExperimentError::Arm {
-            arm: arm.name.clone(),
-            error,
-        };
+        match self.checked_plan(arm, seed, cores) {
+            Ok(plan) => Ok(plan),
+            Err(error) => Err(ExperimentError::Arm {
+                arm: arm.name.clone(),
+                error,
+            }),
+        }
+    }
+
+    fn checked_plan(&self, arm: &Arm, seed: u64, cores: usize) -> Result<Plan, PlanError> {
         let mut table = self.base.clone();
         let split = table
             .get("seed")
@@ -117,14 +123,13 @@ impl Experiment {
             "seed".into(),
             toml::Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)),
         );
-        let text =
-            toml::to_string(&table).map_err(|error| wrong(PlanError::Syntax(error.to_string())))?;
-        let mut plan = Plan::from_toml(&text, cores).map_err(wrong)?;
+        let text = toml::to_string(&table).map_err(|error| PlanError::Syntax(error.to_string()))?;
+        let mut plan = Plan::from_toml(&text, cores)?;
         if arm.pool {
             plan = plan.pooled();
             let names: BTreeSet<&str> = plan.sites.iter().map(|site| site.name.as_str()).collect();
             if names.len() < plan.sites.len() {
-                return Err(wrong(PlanError::SameName(plan.sites[0].name.clone())));
+                return Err(PlanError::SameName(plan.sites[0].name.clone()));
             }
         }
         // Part of the text, so that a run that was started with other values is noticed.
@@ -136,8 +141,11 @@ impl Experiment {
     }
 }
 
+fn wrong(key: String, reason: &'static str) -> Result<(), ExperimentError> {
+    Err(ExperimentError::Value { key, reason })
+}
+
 fn check(table: &Text) -> Result<(), ExperimentError> {
-    let wrong = |key: String, reason| Err(ExperimentError::Value { key, reason });
     if table.seeds.iter().collect::<BTreeSet<_>>().len() < table.seeds.len().max(1) {
         return wrong("seeds".into(), "give at least one seed, and none twice");
     }

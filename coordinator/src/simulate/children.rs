@@ -71,11 +71,11 @@ pub(crate) fn binary() -> Result<PathBuf, ChildError> {
         what: name.clone(),
         source,
     })?;
-    let beside = own.with_file_name(name);
-    if beside.is_file() {
-        Ok(beside)
+    let path = own.with_file_name(name);
+    if path.is_file() {
+        Ok(path)
     } else {
-        Err(ChildError::NoBinary(beside))
+        Err(ChildError::NoBinary(path))
     }
 }
 
@@ -230,7 +230,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         children.settle(Duration::ZERO).await;
-        // Nobody holds the file any more once the process is gone.
+        // No process holds the file open once the child is gone.
         let held = || {
             let holders =
                 std::fs::read_dir("/proc")

@@ -157,7 +157,7 @@ impl Simulation {
     /// Makes the phantoms that are missing, for as many sites at the same time as there are cores.
     async fn make_phantoms(&self) -> Result<(), Failure> {
         let wanted = self.folder.write_phantoms(&self.plan)?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = super::cores();
         let mut children = Children::default();
         for (index, site) in wanted.iter().enumerate() {
             if index >= cores {

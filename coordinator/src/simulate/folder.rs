@@ -104,7 +104,7 @@ impl Folder {
             .next()
             .is_none();
         if empty {
-            put(&copy, &plan.text)?;
+            write(&copy, &plan.text)?;
         } else if std::fs::read_to_string(&copy).ok().as_deref() != Some(&plan.text) {
             return Err(FolderError::Foreign(path));
         } else if path.join(crate::store::OUTCOME).exists() {
@@ -120,19 +120,19 @@ impl Folder {
         Ok(Self { root: path, store })
     }
 
-    /// The folder, absolute.
+    /// The absolute path.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.root
     }
 
-    /// Certificates for the coordinator and each site.
+    /// The folder with the certificates of the coordinator and of each site.
     #[must_use]
     pub(crate) fn certificates(&self) -> PathBuf {
         self.root.join("pki")
     }
 
-    /// What a site's agent says.
+    /// The log of a site's agent.
     #[must_use]
     pub(crate) fn log(&self, site: &str) -> PathBuf {
         self.site(site).join("agent.log")
@@ -154,19 +154,19 @@ impl Folder {
         self.root.join("sites").join(site)
     }
 
-    /// What `site-agent phantom` is told about a site.
+    /// The settings of `site-agent phantom` for a site.
     #[must_use]
     pub(crate) fn phantom_file(&self, site: &str) -> PathBuf {
         self.site(site).join("phantom.toml")
     }
 
-    /// Where the phantoms' cohorts lie, one folder a site.
+    /// The folder of all cohorts of phantoms, with one folder for each site.
     #[must_use]
     pub(crate) fn phantoms(&self) -> PathBuf {
         self.store.join("phantoms")
     }
 
-    /// A cohort's `[data]` table, written last: where it is, the cohort is whole.
+    /// A cohort's `[data]` table. It is written last, so a cohort that has it is whole.
     fn cohort(&self, site: &str) -> PathBuf {
         self.phantoms().join(site).join("data.toml")
     }
@@ -185,26 +185,24 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes what `site-agent phantom` is told about each site without a whole cohort, and clears
-    /// away the part of a cohort that an interrupted run left. Gives the sites whose phantoms must
-    /// be made.
+    /// Writes the settings of `site-agent phantom` for each site without a whole cohort, and removes
+    /// the part of a cohort that an interrupted run left. Returns the sites whose phantoms must be
+    /// made.
     ///
     /// # Errors
     /// [`FolderError::Disk`].
     pub(crate) fn write_phantoms<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p str>, FolderError> {
-        let mut wanted = Vec::new();
+        let mut missing = Vec::new();
         for (name, phantoms) in plan.cohorts() {
             let mut entry = phantoms.clone();
             entry.insert("name".into(), name.into());
             let mut table = toml::Table::new();
             table.insert("cohort".into(), plan.phantom.clone().into());
             table.insert("site".into(), toml::Value::Array(vec![entry.into()]));
-            let (text, asked) = (
-                toml::to_string(&table)?,
-                self.phantoms().join(format!("{name}.toml")),
-            );
+            let text = toml::to_string(&table)?;
+            let settings = self.phantoms().join(format!("{name}.toml"));
             if self.cohort(name).exists() {
-                if std::fs::read_to_string(&asked).is_ok_and(|old| old != text) {
+                if std::fs::read_to_string(&settings).is_ok_and(|old| old != text) {
                     return Err(FolderError::OtherPhantoms(self.phantoms().join(name)));
                 }
                 continue;
@@ -216,14 +214,15 @@ impl Folder {
             for folder in [self.site(name), self.phantoms()] {
                 private::create_folder(&folder).map_err(disk("create", &folder))?;
             }
-            put(&asked, &text)?;
-            put(&self.phantom_file(name), &text)?;
-            wanted.push(name);
+            write(&settings, &text)?;
+            write(&self.phantom_file(name), &text)?;
+            missing.push(name);
         }
-        Ok(wanted)
+        Ok(missing)
     }
 
-    /// Writes a site's configuration for a coordinator at this address. Phantoms must be there.
+    /// Writes a site's configuration for a coordinator at this address. Its phantoms must be made
+    /// before.
     ///
     /// # Errors
     /// [`FolderError::Disk`], or [`FolderError::Cohort`].
@@ -235,46 +234,41 @@ impl Folder {
     ) -> Result<(), FolderError> {
         let home = self.site(&site.name);
         private::create_folder(&home).map_err(disk("create", &home))?;
-        let text = |path: PathBuf| toml::Value::String(path.to_string_lossy().into_owned());
+        let certificates = self.certificates().join(&site.name);
+        let work = self.work(&site.name);
+        let device = site.device.as_ref().unwrap_or(&plan.device);
         let mut table = toml::Table::new();
         table.insert("coordinator".into(), coordinator.to_string().into());
         table.insert("fallback".into(), "off".into());
-        table.insert(
-            "certificates".into(),
-            text(self.certificates().join(&site.name)),
-        );
+        table.insert("certificates".into(), path_value(&certificates));
         table.insert("role".into(), toml::Value::try_from(site.role)?);
-        table.insert("work_folder".into(), text(self.work(&site.name)));
-        table.insert(
-            "device".into(),
-            site.device.as_ref().unwrap_or(&plan.device).clone().into(),
-        );
+        table.insert("work_folder".into(), path_value(&work));
+        table.insert("device".into(), device.clone().into());
         table.insert("threads".into(), (plan.threads_of(site.role) as i64).into());
         // If the coordinator is killed, its agents end soon after it.
         table.insert("reconnect_minutes".into(), 1.into());
         // All data is on this machine anyway.
         table.insert("overlays".into(), "send".into());
         table.insert("data".into(), self.data(&site.name, &site.images)?);
-        put(&self.site_file(&site.name), &toml::to_string(&table)?)
+        write(&self.site_file(&site.name), &toml::to_string(&table)?)
     }
 
-    /// A site's `[data]` table: as configured, or as the phantoms' maker left it; several where
-    /// images are pooled.
+    /// A site's `[data]` table: as configured, or as `site-agent phantom` wrote it; several tables
+    /// where images are pooled.
     fn data(&self, site: &str, images: &Images) -> Result<toml::Value, FolderError> {
         let path = match images {
             Images::Folders(data) => return Ok(data.clone().into()),
             Images::Phantoms(_) => self.cohort(site),
             Images::Pooled(all) => {
-                let archives = all.iter().map(|(name, images)| {
+                let mut archives = Vec::new();
+                for (name, images) in all {
                     let mut archive = self.data(name, images)?;
                     if let Some(table) = archive.as_table_mut() {
                         table.insert("name".into(), name.clone().into());
                     }
-                    Ok(archive)
-                });
-                return Ok(toml::Value::Array(
-                    archives.collect::<Result<_, FolderError>>()?,
-                ));
+                    archives.push(archive);
+                }
+                return Ok(archives.into());
             }
         };
         let text = std::fs::read_to_string(&path).map_err(disk("read", &path))?;
@@ -289,7 +283,11 @@ struct Cohort {
     data: toml::Table,
 }
 
-fn put(path: &Path, text: &str) -> Result<(), FolderError> {
+fn path_value(path: &Path) -> toml::Value {
+    path.to_string_lossy().into_owned().into()
+}
+
+fn write(path: &Path, text: &str) -> Result<(), FolderError> {
     std::fs::write(path, text).map_err(disk("write", path))
 }
 

@@ -159,7 +159,7 @@ fn run_folder() -> tempfile::TempDir {
     folder
 }
 
-/// A page with nobody behind it but the test.
+/// A page whose commands only the test receives.
 struct Stage {
     folder: tempfile::TempDir,
     address: SocketAddr,

@@ -56,8 +56,7 @@ impl Token {
     pub(super) fn read(path: &Path) -> Result<Self, TokenError> {
         let text = std::fs::read_to_string(path).map_err(file("read", path))?;
         let text = text.trim_end();
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if text.len() < SHORTEST || !text.bytes().all(fits) {
+        if text.len() < SHORTEST || !text.bytes().all(is_allowed) {
             return Err(TokenError::Unusable(path.into()));
         }
         Ok(Self::new(text.into()))
@@ -74,7 +73,8 @@ impl Token {
             writeln!(file, "{}", token.text)?;
             file.sync_all()
         });
-        written.map_err(file("write", &path)).map(|()| token)
+        written.map_err(file("write", &path))?;
+        Ok(token)
     }
 
     /// The token as it is sent with a request.
@@ -94,6 +94,10 @@ impl Token {
     pub(super) fn is_cookie(&self, given: &str) -> bool {
         blake3::hash(given.as_bytes()) == blake3::hash(self.cookie.as_bytes())
     }
+}
+
+fn is_allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 /// 256 random bits as text.

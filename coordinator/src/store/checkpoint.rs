@@ -3,6 +3,7 @@
 
 use super::atomic::{self, AtomicFile};
 use super::{StoreError, json};
+use program::sealed_json::{Form, Layout};
 use protocol::coordinator::Checkpoint;
 use protocol::settings::Federation;
 use std::fs;
@@ -14,8 +15,11 @@ pub(super) const STATE: &str = "state.json";
 /// The one before.
 pub(super) const PREVIOUS: &str = "state.previous.json";
 
-const PREFIX: &str = "{\"blake3\":\"";
-const SEPARATOR: &str = "\",\"snapshot\":";
+const LAYOUT: Layout = Layout {
+    label: None,
+    content: "snapshot",
+    form: Form::Value,
+};
 
 /// Writes the checkpoint, and keeps those before as `state.previous.json`.
 pub(super) fn write(root: &Path, checkpoint: &Checkpoint) -> Result<(), StoreError> {
@@ -49,11 +53,9 @@ pub(super) fn had_rounds(root: &Path) -> bool {
 
 /// A file that holds `value` behind its checksum, on its way.
 pub(super) fn seal(path: &Path, value: &impl serde::Serialize) -> Result<AtomicFile, StoreError> {
-    let body = json(value, path)?;
+    let content = String::from_utf8_lossy(&json(value, path)?).into_owned();
     let mut file = AtomicFile::create(path)?;
-    file.write(format!("{PREFIX}{}{SEPARATOR}", blake3_hex(&body)).as_bytes())?;
-    file.write(&body)?;
-    file.write(b"}")?;
+    file.write(LAYOUT.seal("", &content).as_bytes())?;
     Ok(file)
 }
 
@@ -64,27 +66,18 @@ pub(super) fn unseal<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Opti
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::io("read", path)(error)),
     };
-    let damaged = |reason: &str| StoreError::Damaged {
+    let opened = LAYOUT.open(&text).map_err(|damage| StoreError::Damaged {
         path: path.into(),
-        reason: reason.into(),
-    };
-    let rest = text
-        .strip_prefix(PREFIX.as_bytes())
-        .ok_or_else(|| damaged("it does not begin as it should"))?;
-    let (sum, rest) = rest
-        .split_at_checked(64)
-        .ok_or_else(|| damaged("it is cut off"))?;
-    let body = rest
-        .strip_prefix(SEPARATOR.as_bytes())
-        .and_then(|rest| rest.strip_suffix(b"}"));
-    let body = body.filter(|body| blake3_hex(body).as_bytes() == sum);
-    let body = body.ok_or_else(|| damaged("its checksum does not fit its content"))?;
+        reason: damage.to_string(),
+    })?;
     // It is what was written, so somebody else wrote it.
     let foreign = |error: serde_json::Error| StoreError::Release {
         path: path.into(),
         reason: error.to_string(),
     };
-    serde_json::from_slice(body).map(Some).map_err(foreign)
+    serde_json::from_slice(&opened.content)
+        .map(Some)
+        .map_err(foreign)
 }
 
 /// The settings and the checkpoint of a folder, held by somebody or not.
@@ -99,8 +92,4 @@ pub fn peek(root: &Path) -> Result<(Federation, Option<Checkpoint>), StoreError>
         reason: error.to_string(),
     };
     Ok((serde_json::from_slice(&text).map_err(damaged)?, read(root)?))
-}
-
-fn blake3_hex(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex().to_string()
 }

@@ -1,15 +1,14 @@
-//! How a program ends that could not do what it was asked: words for a person, a hint and an exit
-//! code.
+//! How a program ends with a failure: a message for a person, a hint and an exit code.
 
 use crate::signal::Signal;
 use crate::visible::visible_lines;
 use std::borrow::Cow;
 use std::process::ExitCode;
 
-/// What kind of failure ended a program: its exit code.
+/// The kind of a failure, which decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// A fault of ours.
+    /// A fault in this program.
     Internal = 1,
     /// A configuration file or option that cannot work.
     Configuration = 3,
@@ -26,7 +25,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// What the exit code of another program of ours says.
+    /// The kind of failure of a child process that is one of the two programs.
     #[must_use]
     pub fn of_exit(code: Option<i32>) -> Self {
         match code {
@@ -49,26 +48,24 @@ impl From<Signal> for Class {
     }
 }
 
-/// What an error means to the person who started the program. Written beside the error; its words
-/// are the error's own.
+/// What an error means to the person who started the program. Implemented next to the error, whose
+/// `Display` is the message.
 pub trait Explain: std::fmt::Display {
-    /// The kind of failure.
     fn class(&self) -> Class;
 
-    /// What to do, where there is anything to say.
+    /// What the person can do.
     fn hint(&self) -> Option<Cow<'static, str>> {
         None
     }
 }
 
-/// A failure in words: what happened and where, and what to do.
+/// A failure as a message and a hint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// The exit code's kind.
     pub class: Class,
     /// What happened, with file, case or site.
     pub what: String,
-    /// What to do.
+    /// What the person can do.
     pub hint: Option<String>,
 }
 
@@ -82,7 +79,7 @@ impl Failure {
         }
     }
 
-    /// The system tells of no signals.
+    /// The system refuses to report signals.
     #[must_use]
     pub fn no_signals(error: std::io::Error) -> Self {
         Self::new(
@@ -91,7 +88,7 @@ impl Failure {
         )
     }
 
-    /// Adds what to do.
+    /// Adds what the person can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -109,13 +106,13 @@ impl<E: Explain> From<E> for Failure {
     }
 }
 
-/// Prints a failure, if any, and gives the exit code.
+/// Prints a failure, if there is one, and returns the exit code.
 #[must_use]
 pub fn report(outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else {
         return ExitCode::SUCCESS;
     };
-    // Names in it may come from files of others.
+    // The message may contain names from foreign files.
     eprintln!("error: {}", visible_lines(&failure.what));
     if let Some(hint) = failure.hint {
         eprintln!("hint: {}", visible_lines(&hint));

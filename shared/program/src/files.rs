@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files that appear whole or not at all, also after a power cut.
 
 use crate::private;
 use std::fs::{self, File};
@@ -6,19 +6,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Writes a file beside `path` and puts it in its place: written, synced, renamed, folder synced.
+/// Writes a file next to `path`, syncs it, renames it to `path`, and syncs the folder.
 ///
 /// # Errors
-/// What the disk said, a full one included; `path` is then as it was.
+/// The system's error, a full disk included; `path` is then unchanged.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let beside = temporary(path);
-    let mut file = private::create_file(&beside)?;
+    let draft = temporary(path);
+    let mut file = private::create_file(&draft)?;
     let outcome = write(&mut file)
         .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&beside, path));
+        .and_then(|()| fs::rename(&draft, path));
     if outcome.is_err() {
-        // The first error is the one worth telling.
-        let _ = fs::remove_file(&beside);
+        // The first error is the one to report.
+        let _ = fs::remove_file(&draft);
         return outcome;
     }
     sync_folder(path)
@@ -32,7 +32,7 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}-{number}.partial", std::process::id()))
 }
 
-/// Makes a rename last; only Unix can open a folder for it.
+/// Makes a rename durable. Only Unix can open a folder for this.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if cfg!(unix) => {

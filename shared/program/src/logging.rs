@@ -1,4 +1,4 @@
-//! Logs on standard error: from `warn` or another level on, or as `RUST_LOG` says.
+//! Logs on standard error, from a given level on or as `RUST_LOG` says.
 
 use std::io::IsTerminal;
 use tracing_log::{AsLog, LogTracer, log};
@@ -14,8 +14,8 @@ pub fn start(level: &str) {
     );
 }
 
-/// Starts logging, in words or as a JSON object a line. What libraries log by the crate `log` goes
-/// through `logger`, which sees at least what is `needed`.
+/// Starts logging, as text or as one JSON object per line. Messages that libraries log through the
+/// crate `log` go to `logger`, which receives at least those up to the level `needed`.
 pub fn start_through(level: &str, json: bool, logger: Box<dyn log::Log>, needed: log::LevelFilter) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let colours = std::io::stderr().is_terminal();
@@ -31,10 +31,13 @@ pub fn start_through(level: &str, json: bool, logger: Box<dyn log::Log>, needed:
         tracing::subscriber::set_global_default(log.finish())
     };
     if started.is_ok() && log::set_boxed_logger(logger).is_ok() {
-        let most = most.map_or(log::LevelFilter::Trace, |most| match most.into_level() {
-            Some(level) => level.as_log().to_level_filter(),
-            None => log::LevelFilter::Off,
-        });
-        log::set_max_level(most.max(needed));
+        let shown = match most {
+            None => log::LevelFilter::Trace,
+            Some(most) => match most.into_level() {
+                Some(level) => level.as_log().to_level_filter(),
+                None => log::LevelFilter::Off,
+            },
+        };
+        log::set_max_level(shown.max(needed));
     }
 }

@@ -4,11 +4,11 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Makes a folder, and those above it that are missing, for their owner alone. One that is there
-/// stays as it is.
+/// Makes a folder, and the missing ones above it, for their owner alone. An existing folder is not
+/// changed.
 ///
 /// # Errors
-/// What the disk says.
+/// The system's error.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -17,10 +17,10 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Makes a file for its owner alone, or empties the one that is there.
+/// Makes a file for its owner alone, or truncates an existing one.
 ///
 /// # Errors
-/// What the disk says.
+/// The system's error.
 pub fn create_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -29,15 +29,17 @@ pub fn create_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// What others may do with a file or folder, as its mode, where they may do anything; `None` where
-/// it is not there.
+/// The mode of a file or folder that others have any right to; `None` where they have none, or where
+/// it does not exist.
 pub fn open_to_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
-        let mode =
-            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).ok()?.permissions())
-                & 0o777;
-        (mode & 0o077 != 0).then_some(mode)
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+        if mode & 0o077 == 0 {
+            return None;
+        }
+        Some(mode)
     }
     #[cfg(not(unix))]
     {
@@ -46,10 +48,12 @@ pub fn open_to_others(path: &Path) -> Option<u32> {
     }
 }
 
-/// Says in the log that others of this machine may look at something, and how that is ended.
+/// Warns in the log when other users of this machine can read something, with the command that ends
+/// this.
 pub fn warn(what: &str, path: &Path) {
     if let Some(mode) = open_to_others(path) {
-        let (path, own) = (path.display(), if path.is_dir() { 700 } else { 600 });
+        let own = if path.is_dir() { 700 } else { 600 };
+        let path = path.display();
         tracing::warn!(
             "other users of this machine may look at {what} {path} (mode {mode:o}): chmod {own} {path}"
         );

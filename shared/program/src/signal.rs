@@ -2,7 +2,6 @@
 
 use std::io;
 
-/// Which signal it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// Ctrl-C, SIGINT.
@@ -11,17 +10,15 @@ pub enum Signal {
     Terminate,
 }
 
-/// Listens from now on, on the current tokio runtime; the future ends with the first signal.
+/// Listens from now on, on the current tokio runtime. The future ends with the first signal.
 ///
 /// # Errors
-/// When the system refuses to tell of signals.
+/// The system refuses to report signals.
 #[cfg(unix)]
 pub fn listen() -> io::Result<impl Future<Output = Signal>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {
         tokio::select! {
             Some(()) = interrupt.recv() => Signal::Interrupt,

@@ -1,12 +1,12 @@
-//! The threads that a program's network runs on.
+//! The threads of a program's network.
 
 use crate::failure::{Class, Failure};
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime on several threads: as many as there are processors, or so many.
+/// A tokio runtime with this many threads, or with one for each processor.
 ///
 /// # Errors
-/// The system gives no threads.
+/// The system starts no threads.
 pub fn runtime(threads: Option<usize>) -> Result<Runtime, Failure> {
     let mut builder = Builder::new_multi_thread();
     if let Some(threads) = threads {

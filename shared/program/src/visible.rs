@@ -1,13 +1,13 @@
-//! Words from files and machines of others, made safe to print: a name must not move a terminal's
-//! cursor, hide what follows it, or look like a line of ours.
+//! Text from foreign files and machines, made safe to print: a name must not move the terminal's
+//! cursor, hide the text after it, or look like a message of this program.
 
-/// The text with every character that a terminal would obey instead of show written as its code, as
-/// in `\u{1b}`. A backslash stays as it is: paths have them.
+/// The text with every character that a terminal would act on written as its code, as in `\u{1b}`. A
+/// backslash is not escaped, because paths contain it.
 #[must_use]
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
-        if is_obeyed(letter) {
+        if is_control(letter) {
             shown.extend(letter.escape_unicode());
         } else {
             shown.push(letter);
@@ -16,17 +16,17 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
-/// The same for a message of several lines: lines after the first are indented, so that none of
-/// them can be taken for the beginning of another message.
+/// The same for a message of several lines. Lines after the first are indented, so that none of them
+/// looks like the beginning of another message.
 #[must_use]
 pub fn visible_lines(text: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(visible).collect();
     lines.join("\n  ")
 }
 
-/// Controls (escape sequences begin with one), line and paragraph separators, and the marks that
-/// turn the direction of writing or take no room.
-fn is_obeyed(letter: char) -> bool {
+/// Control characters (escape sequences begin with one), line and paragraph separators, and the
+/// characters that change the direction of writing or have no width.
+fn is_control(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -3,9 +3,9 @@
 
 use crate::data::Archives;
 use program::files;
+use program::sealed_json::{Form, Layout, checksum};
 use protocol::settings::Federation;
 use protocol::site::Finished;
-use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,13 +19,11 @@ pub(super) struct Journal {
     settings: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Page {
-    settings: String,
-    /// Of `finished` as it stands here.
-    blake3: String,
-    finished: String,
-}
+const LAYOUT: Layout = Layout {
+    label: Some("settings"),
+    content: "finished",
+    form: Form::Text,
+};
 
 impl Journal {
     /// A result belongs to the federation's settings and to the site's own `data` table: who mends
@@ -36,43 +34,36 @@ impl Journal {
         let settings = serde_json::to_string(federation).unwrap_or_default();
         Self {
             path: work.join(FILE),
-            settings: hex(format!("{settings}\n{data:?}").as_bytes()),
+            settings: checksum(format!("{settings}\n{data:?}").as_bytes()),
         }
     }
 
     /// Writes a result down, in place of the one before.
     pub(super) fn keep(&self, finished: &Finished) -> io::Result<()> {
         let finished = serde_json::to_string(finished)?;
-        let page = Page {
-            settings: self.settings.clone(),
-            blake3: hex(finished.as_bytes()),
-            finished,
-        };
-        let text = serde_json::to_vec(&page)?;
-        files::replace(&self.path, |file| io::Write::write_all(file, &text))
+        let text = LAYOUT.seal(&self.settings, &finished);
+        files::replace(&self.path, |file| {
+            io::Write::write_all(file, text.as_bytes())
+        })
     }
 
     /// The result that stands there; `None` when there is none, it is another federation's, or the
     /// file is damaged.
     pub(super) fn read(&self) -> Option<Finished> {
-        let text = match std::fs::read(&self.path) {
+        let file = match std::fs::read(&self.path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            text => text.ok(),
+            Err(_) => Vec::new(),
         };
-        let page = text.and_then(|text| serde_json::from_slice::<Page>(&text).ok());
-        let sound = page.filter(|page| page.blake3 == hex(page.finished.as_bytes()));
-        let Some(page) = sound else {
+        let Ok(opened) = LAYOUT.open(&file) else {
             tracing::warn!("{FILE} is damaged; the last training is done again if it is asked for");
             return None;
         };
-        serde_json::from_str(&page.finished)
-            .ok()
-            .filter(|_| page.settings == self.settings)
+        if opened.label != self.settings {
+            return None;
+        }
+        serde_json::from_slice(&opened.content).ok()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex().to_string()
 }
 
 #[cfg(test)]

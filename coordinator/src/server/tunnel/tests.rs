@@ -162,7 +162,7 @@ async fn what_is_no_datagram_ends_its_own_tunnel_only() {
 }
 
 #[tokio::test]
-async fn whoever_speaks_no_tls_or_no_websocket_is_shown_out() {
+async fn a_connection_without_tls_or_websocket_is_refused() {
     let stage = Stage::open(PATIENT).await;
     let mut plain = stage.tcp().await;
     plain
@@ -188,7 +188,7 @@ async fn whoever_speaks_no_tls_or_no_websocket_is_shown_out() {
 }
 
 #[tokio::test]
-async fn nobody_keeps_a_place_without_shaking_hands_or_without_being_let_in() {
+async fn a_tunnel_without_handshake_or_admitted_site_is_closed() {
     let quick = Duration::from_millis(300);
     let stage = Stage::open(Limits {
         handshake: quick,

@@ -196,7 +196,7 @@ async fn the_run_folder_says_where_and_only_its_owner_reads_the_token() {
 }
 
 #[tokio::test]
-async fn a_taken_place_is_refused_by_its_key_unless_nobody_asked_for_it() {
+async fn an_address_in_use_is_refused_by_its_key_if_it_was_configured() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let wish = OptionalAddress::At(taken.local_addr().unwrap());
     let error = bind(Some(wish), None).unwrap_err();

@@ -8,6 +8,9 @@ pub(super) const PLAIN_NAME: &str =
 /// `.`, 64 at most.
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    (1..=64).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with('.')
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(is_allowed)
+}
+
+fn is_allowed(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.')
 }
