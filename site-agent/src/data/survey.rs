@@ -1,48 +1,43 @@
-//! What a site's images are, without a federation: every case is read, and nothing is kept.
+//! Checks a site's images without a federation: every case is read, and nothing is written.
 
-use super::assess::{Assessed, Read, assess};
+use super::assess::{Assessed, ReadCase, assess};
 use super::config::{Archives, DataConfig};
 use super::find::Candidate;
-use super::prepare::examine;
-use super::{DataError, Gathered, Job, each, gather};
+use super::prepare::read_native;
+use super::{DataError, FoundCase, FoundCases, find_cases, in_parallel};
 use protocol::settings::Input;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// What a site's archives hold.
 #[derive(Debug)]
 pub struct Survey {
-    /// Cases that any file or folder belongs to.
+    /// All cases, usable or not.
     pub cases: usize,
-    /// Of each sequence, how many cases have its file.
+    /// For each sequence, the number of cases that have its file.
     pub sequences: Vec<(String, usize)>,
-    /// Cases that can be used.
     pub usable: usize,
-    /// Patients that these are of.
+    /// Patients of the usable cases.
     pub patients: usize,
-    /// Whether a reference is configured in every archive.
+    /// Whether every archive has a reference configured.
     pub labelled: bool,
-    /// Everything that is not as it should be.
     pub rows: Vec<Row>,
-    /// Files and folders that fit a pattern and are what other programs left behind.
+    /// Files and folders that match a pattern and are leftovers of other programs.
     pub ignored: BTreeSet<String>,
 }
 
-/// One line of what is wrong. Never leaves the site, never in a log.
+/// One problem. Must not leave the site or appear in a log.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     /// The case, or the archive.
     pub case: String,
-    /// What is wrong.
     pub what: String,
     /// `left out`, or `look at it`: used all the same.
     pub how_bad: &'static str,
-    /// What to do.
     pub remedy: String,
 }
 
-/// Reads every case as [`super::open`] does, but for the model's planes, which are the
-/// federation's.
+/// Reads every case as [`super::open`] does, except for the model's planes, whose size only the
+/// federation knows.
 ///
 /// # Errors
 /// As [`super::open`], where the folders or the patterns are wrong.
@@ -50,8 +45,7 @@ pub fn survey(
     archives: &Archives,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Survey, DataError> {
-    // All that stands in the file is asked for. Planes and percentiles come with the federation:
-    // these are the usual.
+    // Every configured sequence is read. Percentiles come with the federation: these are the default.
     let names: BTreeSet<String> = archives.iter().flat_map(DataConfig::names).collect();
     let sequences: Vec<String> = names.into_iter().collect();
     let clip_percentiles = Some(Input::CLIP_PERCENTILES);
@@ -62,45 +56,48 @@ pub fn survey(
         spacing_mm: None,
         clip_percentiles,
     };
-    let Gathered {
-        jobs,
+    let FoundCases {
+        cases: found,
         mut warnings,
         ignored,
-    } = gather(archives, &input)?;
-    let cases = jobs.len();
+    } = find_cases(archives, &input)?;
+    let cases = found.len();
     let mut sequences = Vec::new();
     for (index, name) in input.sequences.iter().enumerate() {
-        let files = jobs
-            .iter()
-            .filter_map(|job| job.candidate.files.as_ref().ok());
-        let count = files
-            .filter(|files| files.sequences[index].is_some())
-            .count();
-        if archives.sequences().contains(name) {
-            sequences.push((name.clone(), count));
+        if !archives.sequences().contains(name) {
+            continue;
         }
+        let mut count = 0;
+        for case in &found {
+            if let Ok(files) = &case.candidate.files
+                && files.sequences[index].is_some()
+            {
+                count += 1;
+            }
+        }
+        sequences.push((name.clone(), count));
     }
-    let read = |job| {
-        let Job {
+    let read = |case| {
+        let FoundCase {
             archive,
             id,
-            candidate:
-                Candidate {
-                    patient,
-                    files,
-                    notes,
-                },
-        } = job;
-        let outcome = files.and_then(|files| examine(&files, &input, archive.lesion_labels()));
-        Ok(Read {
+            candidate,
+        } = case;
+        let Candidate {
+            patient,
+            files,
+            notes,
+        } = candidate;
+        let outcome = files.and_then(|files| read_native(&files, &input, archive.lesion_labels()));
+        Ok(ReadCase {
             archive,
             id,
             patient,
             notes,
-            outcome: outcome.map(|examined| examined.noticed),
+            outcome: outcome.map(|case| case.noticed),
         })
     };
-    let assessed = assess(each(jobs, read, progress)?, |noticed| noticed);
+    let assessed = assess(in_parallel(found, read, progress)?, |noticed| noticed);
     let Assessed {
         cases: usable,
         patients,
@@ -110,21 +107,19 @@ pub fn survey(
     warnings.extend(of_cases);
     let mut rows = Vec::new();
     for case in skipped {
-        let (what, remedy) = (case.reason.to_string(), case.reason.remedy().to_owned());
         rows.push(Row {
+            what: case.reason.to_string(),
+            remedy: case.reason.remedy().to_owned(),
             case: case.id,
-            what,
             how_bad: "left out",
-            remedy,
         });
     }
     for warned in warnings {
-        let (what, remedy) = (warned.note.what, warned.note.remedy);
         rows.push(Row {
             case: warned.id,
-            what,
+            what: warned.note.what,
             how_bad: "look at it",
-            remedy,
+            remedy: warned.note.remedy,
         });
     }
     let different: BTreeSet<(Option<String>, String)> = patients
