@@ -21,7 +21,7 @@ use rand::RngExt;
 use random::{Purpose, stream};
 use site_agent::device::{self, Device};
 use site_agent::model::{DeepLabV3, init};
-use site_agent::train::Stepper;
+use site_agent::train::LocalOptimiser;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -145,7 +145,7 @@ struct Training {
     network: DeepLabV3,
     input: Tensor<4>,
     lesion: Tensor<4>,
-    adam: Stepper,
+    adam: LocalOptimiser,
 }
 
 impl Training {
@@ -285,7 +285,7 @@ impl Bench {
             network,
             input: slabs,
             lesion,
-            adam: Stepper::new(Optimiser::Adam, 0.0),
+            adam: LocalOptimiser::new(Optimiser::Adam, 0.0),
         };
         Ok(Self {
             training,

@@ -15,13 +15,13 @@ pub(crate) use tiles::{Mosaic, Tiles};
 
 /// A prepared case in memory.
 ///
-/// Everything lies in canonical axial order (see [`Grid`]). Planes have the model's pixels and are
+/// Everything is in canonical axial order (see [`Grid`]). Planes have the model's pixels and are
 /// `[depth, height, width]` of the canvas, with as many slices as the native grid. The network is
 /// shown views of the model's size: one of each slice where the brain fits the model's plane,
 /// several that overlap where it does not. Views are counted slice by slice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
-    /// The case's name. Never leaves the site, never in a log.
+    /// The case's name. Must not leave the site or appear in a log.
     pub id: String,
     /// Each of the federation's sequences: z-scored in the brain, zero outside; `None` where the
     /// case lacks it.
@@ -36,33 +36,30 @@ pub struct Prepared {
     pub native: Native,
     /// How the native planes became these.
     pub placement: Placement,
-    /// What was noticed on the way.
     pub noticed: Noticed,
 }
 
-/// What was noticed of a case while it was prepared. Stays at the site.
+/// What preparing a case found out about it. Must not leave the site.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noticed {
-    /// What a person should look at.
+    /// Warnings.
     pub notes: Vec<Note>,
-    /// Of each sequence that the case has, the hash of its voxels as they were read: equal images
-    /// have equal hashes, however their files were packed.
+    /// For each present sequence, the hash of its voxels: equal images have equal hashes, whatever
+    /// the format of their files.
     pub images: Vec<String>,
-    /// The label's values but 0, and how many voxels hold each.
+    /// The values of the label other than 0, each with its number of voxels.
     pub labels: Vec<(u16, u64)>,
 }
 
-/// Something about a case that a person should look at, although it can be used.
+/// A warning about a case that can be used all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// What it is, with its figures. May name sequences, never the case.
+    /// The finding, with its numbers. May name sequences, never the case.
     pub what: String,
-    /// What to do.
     pub remedy: String,
 }
 
 impl Note {
-    /// From words.
     pub fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             what: what.into(),
@@ -71,7 +68,7 @@ impl Note {
     }
 }
 
-/// What scoring needs of the patient's own grid.
+/// The masks on the native grid, for scoring.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Native {
     /// The grid.
@@ -106,12 +103,11 @@ impl Prepared {
     /// contiguous; zero where the case lacks the sequence and beyond the ends: as
     /// [`CachedCase::read_slab`].
     pub(crate) fn fill_slab(&self, view: usize, slices: usize, slab: &mut [f32]) {
-        let (tiles, area, whole) = (
-            self.tiles(),
-            self.plane.pow(2),
-            self.canvas[0] * self.canvas[1],
-        );
-        let (centre, tile) = (view / tiles.count(), view % tiles.count());
+        let tiles = self.tiles();
+        let area = self.plane.pow(2);
+        let whole = self.canvas[0] * self.canvas[1];
+        let centre = view / tiles.count();
+        let tile = view % tiles.count();
         for (sequence, block) in slab.chunks_exact_mut(slices * area).enumerate() {
             for (offset, plane) in block.chunks_exact_mut(area).enumerate() {
                 let slice = (centre + offset)
@@ -158,7 +154,8 @@ impl Prepared {
         let seen = self
             .placement
             .restore(&seen, self.canvas, [1, height, width], 0.0);
-        let (mut brain, mut shown) = (0u64, 0u64);
+        let mut brain = 0u64;
+        let mut shown = 0u64;
         for (at, &voxel) in self.native.brain.iter().enumerate() {
             brain += u64::from(voxel);
             shown += u64::from(voxel != 0 && seen[at % (height * width)] != 0.0);

@@ -1,11 +1,9 @@
-//! A site's data: what its files are, how a case is made ready for the model, and the cache on
-//! disk.
+//! A site's data: finding its files, preparing cases for the model, and the cache on disk.
 //!
 //! ```text
 //! DataConfig -> case names and files -> (cache hit | prepare -> store) -> CachedCase, or Skipped with its reason
 //! ```
 
-mod alike;
 mod assess;
 mod brain;
 mod cache;
@@ -17,11 +15,12 @@ mod normalise;
 mod pattern;
 mod prepare;
 mod report;
+mod same_patient;
 mod survey;
 mod trouble;
 
 use crate::case::{CachedCase, CaseFileError, Note, disk_hint};
-use assess::{Assessed, Read, assess};
+use assess::{Assessed, ReadCase, assess};
 pub(crate) use config::home;
 pub use config::{Archives, ConfigError, DataConfig};
 use find::Candidate;
@@ -39,105 +38,78 @@ use std::sync::{Mutex, PoisonError};
 pub use survey::{Row, Survey, survey};
 pub use trouble::Trouble;
 
-/// The file in the work folder that names the cases left out and why, and what is odd about others.
-/// It stays at the site.
+/// The file in the work folder that lists the cases left out, with the reasons, and warnings about
+/// others. It stays at the site.
 pub const SKIPPED: &str = "skipped.json";
 
-/// Stands for the case where something is said of all of a site's cases.
+/// Takes the place of the case's name in warnings about all cases of a site.
 const ALL_CASES: &str = "(all cases)";
 
-/// What a site can work with.
+/// The usable cases of a site, and what was found on the way.
 #[derive(Debug)]
 pub struct Cohort {
     /// Usable cases, archive by archive, by name.
     pub cases: Vec<CachedCase>,
-    /// Of each case, whose images they are. Cases of one patient, or that share an image, have the
-    /// same.
+    /// The patient of each case. Cases that share an image have the same one, whatever their names.
     pub patients: Vec<Patient>,
-    /// Cases left out.
     pub skipped: Vec<Skipped>,
-    /// What a person should look at.
     pub warnings: Vec<Warned>,
-    /// Files and folders that fit a pattern and are what other programs left behind.
+    /// Files and folders that match a pattern and are leftovers of other programs.
     pub ignored: BTreeSet<String>,
 }
 
-/// Whose images a case's are. Never leaves the site, never in a log.
+/// Must not leave the site or appear in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patient {
-    /// The archive; `None` where the site has one only.
+    /// The archive; `None` where the site has one archive only.
     pub archive: Option<String>,
-    /// The patient's name in the patterns, or the case's where they do not say.
+    /// The text of `{patient}`, or the case's name where the patterns have none.
     pub name: String,
 }
 
 /// A case left out.
 #[derive(Debug)]
 pub struct Skipped {
-    /// The case's name, below its archive's. Never leaves the site, never in a log.
+    /// `ARCHIVE/CASE`, or the case's name alone. Must not leave the site or appear in a log.
     pub id: String,
-    /// Why.
     pub reason: CaseError,
 }
 
-/// Something that a person should look at.
+/// A warning about a case or an archive that is used all the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Warned {
-    /// The case's name, below its archive's, or the archive's. Never leaves the site, never in a
-    /// log.
+    /// The case as in [`Skipped`], or the archive. Must not leave the site or appear in a log.
     pub id: String,
-    /// What it is.
     pub note: Note,
 }
 
 /// Why a site has no data to work with.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// The root cannot be listed.
     #[error("the data folder {}: {error}", .root.display())]
-    Root {
-        /// As configured.
-        root: PathBuf,
-        /// What the disk said.
-        error: io::Error,
-    },
-    /// A configured sequence that the federation does not name.
+    Root { root: PathBuf, error: io::Error },
     #[error("data.{key} names {name:?}; the federation's sequences are {}", .known.join(", "))]
     UnknownSequence {
-        /// Where it stands.
+        /// `sequences` or `drop`.
         key: &'static str,
-        /// As configured.
         name: String,
-        /// The federation's.
+        /// The federation's sequences.
         known: Vec<String>,
     },
-    /// Every sequence is left out by the configuration.
     #[error("data.drop leaves none of the site's sequences")]
     NoSequence,
-    /// No file matches.
     #[error("no file under {} matches the patterns of data.sequences and data.cases", .root.display())]
-    NoCases {
-        /// As configured.
-        root: PathBuf,
-    },
-    /// All cases were skipped.
-    #[error("none of {count} cases can be used; {} says why", .report.display())]
+    NoCases { root: PathBuf },
+    #[error("none of {count} cases can be used; {} lists the reasons", .report.display())]
     NothingLeft {
-        /// How many were skipped.
         count: usize,
-        /// The skip report.
+        /// The path of [`SKIPPED`].
         report: PathBuf,
     },
-    /// The work folder cannot be written.
     #[error("the work folder {}: {error}", .folder.display())]
-    Disk {
-        /// As configured.
-        folder: PathBuf,
-        /// What the disk said.
-        error: io::Error,
-    },
-    /// A panic: a fault of ours.
-    #[error("preparing the data ended with a fault of this program")]
+    Disk { folder: PathBuf, error: io::Error },
+    /// A panic: an error in this program.
+    #[error("preparing the data failed because of an error in this program")]
     Fault,
 }
 
@@ -155,38 +127,40 @@ impl Explain for DataError {
         let hint = match self {
             Self::Root { .. } => "data.root is the folder that holds the cases",
             Self::NoCases { .. } => {
-                "{case} in a pattern stands for the case's name; see docs/users/DATA.md"
+                "{case} in a pattern means the case's name; see docs/users/DATA.md"
             }
-            Self::NothingLeft { .. } => "repair the files it names, or correct the [data] table",
+            Self::NothingLeft { .. } => {
+                "repair the files that it lists, or correct the [data] table"
+            }
             Self::UnknownSequence { .. } | Self::NoSequence => {
                 "[data.sequences] says which files are which of the federation's sequences"
             }
             Self::Disk { error, .. } => disk_hint(error),
-            Self::Fault => {
-                "the lines before say where; please report it, without any patient's data"
-            }
+            Self::Fault => "please report it with the log lines above, without any patient's data",
         };
         Some(hint.into())
     }
 }
 
-/// Turns a panic of some work into an error, so that those who wait for the work learn of it.
+/// Turns a panic into an error, so that the thread that waits for the result receives one.
 ///
 /// # Errors
-/// The work's own, or [`DataError::Fault`].
+/// Those of `work`, or [`DataError::Fault`].
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(DataError::Fault))
 }
 
-/// Finds a site's cases and makes them ready, from the cache where their files and settings are
+/// Finds and prepares a site's cases; takes them from the cache where files and settings are
 /// unchanged.
 ///
-/// Cases are prepared in parallel on the current rayon pool, which is the site's thread budget.
-/// `work` receives `cache/` and [`SKIPPED`]. `progress` hears `(done, total)` after every case. A
-/// bad case is skipped; the order of cases does not depend on threads.
+/// Cases are prepared in parallel on the current rayon pool, which has the site's number of
+/// threads. The folder `work` receives `cache/` and [`SKIPPED`]. `progress` is called with
+/// `(done, total)` after every case. A bad case is skipped; the order of cases does not depend on
+/// the number of threads.
 ///
 /// # Errors
-/// When the settings do not fit the federation, the disk refuses, or no case is left.
+/// When the settings do not match the federation, the work folder cannot be written, or no case is
+/// usable.
 pub fn open(
     archives: &Archives,
     input: &Input,
@@ -197,26 +171,26 @@ pub fn open(
         folder: work.into(),
         error,
     };
-    let Gathered {
-        jobs,
+    let FoundCases {
+        cases,
         mut warnings,
         ignored,
-    } = gather(archives, input)?;
+    } = find_cases(archives, input)?;
     let cache = cache::Cache::open(work, input).map_err(disk)?;
-    let prepare = |job| {
-        let Job {
+    let prepare = |case| {
+        let FoundCase {
             archive,
             id,
-            candidate:
-                Candidate {
-                    patient,
-                    files,
-                    notes,
-                },
-        } = job;
+            candidate,
+        } = case;
+        let Candidate {
+            patient,
+            files,
+            notes,
+        } = candidate;
         match files.and_then(|files| cache.case(&id, &files, archive.lesion_labels())) {
             Err(CaseError::Cache(CaseFileError::Io(error))) => Err(disk(error)),
-            outcome => Ok(Read {
+            outcome => Ok(ReadCase {
                 archive,
                 id,
                 patient,
@@ -225,7 +199,7 @@ pub fn open(
             }),
         }
     };
-    let read = each(jobs, prepare, progress)?;
+    let read = in_parallel(cases, prepare, progress)?;
     let Assessed {
         cases,
         patients,
@@ -245,76 +219,75 @@ pub fn open(
     )
 }
 
-/// One case to read.
-struct Job<'a> {
+/// A case before its files are read.
+struct FoundCase<'a> {
     archive: &'a DataConfig,
     id: String,
     candidate: Candidate,
 }
 
-/// What the patterns of all archives find.
-struct Gathered<'a> {
-    jobs: Vec<Job<'a>>,
+/// The cases of all archives, in the order of archives and names.
+struct FoundCases<'a> {
+    cases: Vec<FoundCase<'a>>,
     warnings: Vec<Warned>,
     ignored: BTreeSet<String>,
 }
 
-fn gather<'a>(archives: &'a Archives, input: &Input) -> Result<Gathered<'a>, DataError> {
-    let mut gathered = Gathered {
-        jobs: Vec::new(),
+fn find_cases<'a>(archives: &'a Archives, input: &Input) -> Result<FoundCases<'a>, DataError> {
+    let mut all = FoundCases {
+        cases: Vec::new(),
         warnings: Vec::new(),
         ignored: BTreeSet::new(),
     };
     for archive in archives.iter() {
         let found = archive.find(input)?;
-        let id = archive.name().unwrap_or(ALL_CASES);
-        gathered
-            .warnings
-            .extend(found.notes.into_iter().map(|note| Warned {
-                id: id.into(),
-                note,
-            }));
+        let mut notes = found.notes;
         if archive.label().is_empty() {
-            let note = Note::new(
-                "data.label is not set: without a reference no case can train or be scored",
-                "say with data.label and data.lesion_labels where lesions are marked",
-            );
-            gathered.warnings.push(Warned {
-                id: id.into(),
+            notes.push(Note::new(
+                "data.label is not set: cases without a reference can be neither trained on nor scored",
+                "set data.label and data.lesion_labels to where lesions are marked",
+            ));
+        }
+        let name = archive.name().unwrap_or(ALL_CASES);
+        for note in notes {
+            all.warnings.push(Warned {
+                id: name.into(),
                 note,
             });
         }
-        gathered.ignored.extend(found.ignored);
-        gathered
-            .jobs
-            .extend(found.cases.into_iter().map(|(id, candidate)| Job {
+        all.ignored.extend(found.ignored);
+        for (id, candidate) in found.cases {
+            all.cases.push(FoundCase {
                 archive,
                 id,
                 candidate,
-            }));
+            });
+        }
     }
-    Ok(gathered)
+    Ok(all)
 }
 
-/// Works on all cases in parallel, in their order, and says how far it is.
-fn each<'a, T: Send>(
-    jobs: Vec<Job<'a>>,
-    work: impl Fn(Job<'a>) -> Result<Read<'a, T>, DataError> + Sync,
+/// Works on all cases in parallel and keeps their order; `progress` is called with `(done, total)`
+/// after each.
+fn in_parallel<'a, T: Send>(
+    cases: Vec<FoundCase<'a>>,
+    work: impl Fn(FoundCase<'a>) -> Result<ReadCase<'a, T>, DataError> + Sync,
     progress: &mut (dyn FnMut(usize, usize) + Send),
-) -> Result<Vec<Read<'a, T>>, DataError> {
-    let (total, counter) = (jobs.len(), Mutex::new((0, progress)));
-    let one = |job| {
-        let read = work(job);
+) -> Result<Vec<ReadCase<'a, T>>, DataError> {
+    let total = cases.len();
+    let counter = Mutex::new((0, progress));
+    let one = |case| {
+        let read = work(case);
         let mut counter = counter.lock().unwrap_or_else(PoisonError::into_inner);
         counter.0 += 1;
         let done = counter.0;
         (counter.1)(done, total);
         read
     };
-    jobs.into_par_iter().map(one).collect()
+    cases.into_par_iter().map(one).collect()
 }
 
-/// Writes the skip report, warns about what looks wrong, and refuses an empty cohort.
+/// Writes the skip report, logs warnings, and refuses a cohort without cases.
 fn finish(cohort: Cohort, work: &Path) -> Result<Cohort, DataError> {
     let path = work.join(SKIPPED);
     report::write(&cohort, &path).map_err(|error| DataError::Disk {
@@ -337,7 +310,7 @@ fn finish(cohort: Cohort, work: &Path) -> Result<Cohort, DataError> {
     if !cohort.warnings.is_empty() {
         tracing::warn!(
             warnings = cohort.warnings.len(),
-            "some cases should be looked at; see {SKIPPED}"
+            "some cases need a look; see {SKIPPED}"
         );
     }
     Ok(cohort)

@@ -1,8 +1,7 @@
 //! Where the network runs, and the operators that it is made of.
 //!
-//! Only this room names burn's backends. `operators` says what an operator is and how its gradient
-//! comes about, once for all devices; `processor` and `card` say how each kind of device computes
-//! it.
+//! Only this module names burn's backends. `operators` defines each operator and its gradient once
+//! for all devices; `processor` and `card` compute them on each kind of device.
 
 mod atrous;
 #[cfg(feature = "gpu")]
@@ -114,10 +113,10 @@ impl Explain for DeviceFault {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::OutOfMemory(_) => {
-                "close other programs that use the card; `site-agent doctor` says what fits. --device cpu works everywhere"
+                "close other programs that use the card; `site-agent doctor` reports what fits. --device cpu works everywhere"
             }
             Self::Failed(_) => {
-                "try it once more; `site-agent doctor` looks at the device. --device cpu works everywhere"
+                "try again; `site-agent doctor` checks the device. --device cpu works everywhere"
             }
         };
         Some(hint.into())
@@ -202,8 +201,8 @@ pub fn open_with(name: &str, kernel_cache: Option<&Path>) -> Result<Device, Devi
     }
 }
 
-/// Sees to it that what the device needs besides itself can be found: before anything else is
-/// begun, since the program may have to start itself anew.
+/// Finds the libraries that the device needs. Must be called before anything else, because the
+/// program may have to restart itself to load them.
 pub fn prepare(name: &str) {
     #[cfg(feature = "cuda")]
     if name.starts_with("cuda") {
@@ -294,11 +293,14 @@ pub(crate) fn normalise(
     epsilon: f32,
     rectified: bool,
 ) -> Tensor<4> {
-    let (input, statistics) = (input.into_dispatch(), statistics.into_dispatch());
-    let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
-    let out =
-        <Dispatch as Operators>::normalisation(input, statistics, weight, bias, epsilon, rectified);
-    Tensor::from_dispatch(out)
+    Tensor::from_dispatch(<Dispatch as Operators>::normalisation(
+        input.into_dispatch(),
+        statistics.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        epsilon,
+        rectified,
+    ))
 }
 
 /// The sum of all values.

@@ -16,7 +16,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 pub use fedbn::with_local_norms;
 use metrics::sequence::SequenceSet;
-pub use optimiser::Stepper;
+pub use optimiser::LocalOptimiser;
 use protocol::message::TaskId;
 use protocol::parameters::Parameters;
 use protocol::settings::{Compute, Federation, LocalWork, Norm};
@@ -30,334 +30,350 @@ pub(crate) use worker::said;
 /// Batches prepared ahead of the step that uses them.
 const AHEAD: usize = 2;
 /// Steps that the reported loss is averaged over.
-const OF_LATE: usize = 20;
+const RECENT_STEPS: usize = 20;
 
-/// What to train on, and from where.
+/// One round's training at one site.
 #[derive(Clone, Copy)]
-pub struct Job<'a> {
+pub struct TrainingTask<'a> {
     /// The site's training cases. Those that lack sequences are used; those without a reference or
-    /// anything of a fixed subset are left out.
+    /// without any sequence of a fixed subset are left out.
     pub cases: &'a [&'a CachedCase],
-    /// The federation's settings.
     pub federation: &'a Federation,
-    /// The site's name: draws depend on it.
+    /// The site's name: the random draws depend on it.
     pub site: &'a str,
-    /// The task: draws depend on its round, not on its run, so that training alone sees what
-    /// training together saw.
+    /// The random draws depend on its round, not on its run, so that a site that trains alone sees
+    /// the same examples as in the federation.
     pub task: TaskId,
     /// The global model.
     pub start: &'a Parameters,
-    /// The most steps to do, where they are fewer than the settings say.
+    /// The most optimiser steps, where they are fewer than the settings say.
     pub most_steps: Option<u32>,
-    /// The site's last own model, whose normalisation it keeps where the federation says so
-    /// ([`Norm::BatchLocal`]).
+    /// The site's own model of the last round, whose normalisation layers are kept with
+    /// [`Norm::BatchLocal`].
     pub own: Option<&'a Parameters>,
-    /// What the network computes in, where the device can.
+    /// The arithmetic of the network, where the device supports it.
     pub compute: Compute,
 }
 
 /// Why a training ends before its last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Nobody wants its result.
+    /// Its result is no longer wanted.
     Cancelled,
-    /// Its time is over: what was learnt so far is the result.
+    /// Its time is over: the model after the steps done so far is the result.
     Concluded,
 }
 
-/// How far a training is.
+/// How far a training is, after each optimiser step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub struct TrainingProgress {
     /// Steps done.
     pub done: u32,
     /// Steps in all.
     pub total: u32,
-    /// Mean loss of late.
+    /// Mean loss of the last 20 steps.
     pub loss: f32,
-    /// Slices per second since the start.
+    /// Training examples per second since the start.
     pub slices_per_second: f32,
 }
 
-/// A finished training.
+/// The result of a site's training in one round.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Update {
-    /// The new model.
+pub struct LocalUpdate {
+    /// All parameters of the new model, not the difference from the start.
     pub parameters: Parameters,
-    /// Slices seen, each as often as it was drawn: the site's weight in the average.
+    /// Training examples seen, each as often as it was drawn: the site's weight in the average.
     pub slices: u64,
-    /// Optimiser steps.
+    /// Optimiser steps done.
     pub steps: u32,
-    /// Optimiser steps that it would have had if it had not been made to conclude.
+    /// Optimiser steps that were planned: more than `steps` where the training was concluded early.
     pub asked_steps: u32,
-    /// Mean loss over the steps.
+    /// Mean loss over all steps.
     pub mean_loss: f32,
     /// Mean loss over the last tenth of the steps.
     pub last_loss: f32,
-    /// Seconds it took.
+    /// Wall-clock time.
     pub seconds: f32,
-    /// Sequences that some example kept: what the site can teach the stem.
+    /// Sequences that at least one example kept after sequence dropout: those whose stem weights
+    /// the update may change.
     pub sequences: SequenceSet,
-    /// Cases left out: without a reference, or without anything of the fixed subset that training
-    /// is about.
+    /// Cases left out: without a reference, or without any sequence of a fixed subset.
     pub left_out: usize,
-    /// What the network computed in.
+    /// The arithmetic that the network used.
     pub compute: Compute,
 }
 
-/// Why a training gave nothing. The words hold no patient data: they go to the coordinator.
+/// Why a training has no result. The texts hold no patient data: they go to the coordinator.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TrainError {
-    /// Nothing to draw slices from.
     #[error(
-        "no case to train on: {left_out} have no reference or none of the sequences that training is about"
+        "no case to train on: {left_out} have no reference or none of the sequences to train with"
     )]
-    NothingToTrainOn {
-        /// Cases that were left out.
-        left_out: usize,
-    },
-    /// A prepared case could not be read back.
+    NothingToTrainOn { left_out: usize },
+    /// A prepared case could not be read from the cache.
     #[error("training case {case}: {reason}")]
     Unreadable {
-        /// The case's place among the usable ones.
+        /// The index of the case among the usable ones.
         case: usize,
-        /// What went wrong.
         reason: String,
     },
-    /// The numbers broke.
-    #[error("the {what} stopped being a finite number in step {step} of {total}")]
+    #[error("the {what} is not a finite number in step {step} of {total}")]
     NotFinite {
-        /// What broke.
+        /// `loss` or `gradient`.
         what: &'static str,
-        /// The step, from 1.
+        /// From 1.
         step: u32,
-        /// Steps asked for.
         total: u32,
     },
-    /// The device failed.
     #[error("{fault} (in a step of {batch} slices of {plane} x {plane} pixels)")]
     Device {
-        /// What it says.
         fault: DeviceFault,
         /// Examples in a step.
         batch: usize,
         /// Pixels along each side of a slice.
         plane: usize,
     },
-    /// The parameters do not fit the network, or came out of it broken.
+    /// The parameters do not fit the network, or those it learnt are not finite.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The caller wanted no more.
     #[error("training was cancelled after step {step}")]
-    Cancelled {
-        /// Steps done.
-        step: u32,
-    },
+    Cancelled { step: u32 },
 }
 
-/// Trains for one round. The same job gives the same bits, on any number of threads.
+/// Trains for one round. The same task gives the same bits, on any number of threads.
 ///
-/// Blocks for as long as it takes: run it through [`on_own_thread`]. `progress` is called after
-/// every step and may break off, or end it there with what was learnt: the learning rate does not
-/// depend on how many steps there are, so fewer are the beginning of the same training. Batches are
-/// prepared ahead on a thread of their own.
+/// Blocks until the training has ended: run it through [`on_own_thread`]. `progress` is called after
+/// every step and may cancel the training or conclude it early. The learning rate does not depend
+/// on the number of steps, so a training concluded early is the beginning of the full one. Batches
+/// are prepared ahead on a second thread.
 ///
 /// # Errors
 /// See [`TrainError`]; a model with anything but finite numbers is never returned.
 pub fn train(
-    job: &Job<'_>,
+    task: &TrainingTask<'_>,
     device: &Device,
-    progress: &mut dyn FnMut(Step) -> ControlFlow<Stop>,
-) -> Result<Update, TrainError> {
+    progress: &mut dyn FnMut(TrainingProgress) -> ControlFlow<Stop>,
+) -> Result<LocalUpdate, TrainError> {
     let began = Instant::now();
-    let mut batches = Batches::new(job)?;
+    let mut batches = Batches::new(task)?;
     let left_out = batches.left_out();
-    let total = steps(job.federation, batches.slices()).min(job.most_steps.unwrap_or(u32::MAX));
-    let mut learner = Learner::new(job, device, total)?;
-    let mut record = Record {
+    let mut total = steps(task.federation, batches.slices());
+    if let Some(most) = task.most_steps {
+        total = total.min(most);
+    }
+    let mut trainer = Trainer::new(task, device, total)?;
+    let mut history = LossHistory {
         began,
         total,
-        batch: job.federation.training.batch,
+        batch: task.federation.training.batch,
         losses: Vec::new(),
     };
     let mut sequences = SequenceSet::EMPTY;
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
-        scope.spawn(move || prepare(&mut batches, total, &sender));
+        scope.spawn(move || prepare_batches(&mut batches, total, &sender));
         for batch in receiver {
             let batch = batch?;
             sequences = sequences.union(batch.kept);
-            let loss = learner.step(batch, record.done() + 1)?;
-            match progress(record.after(loss)) {
+            let loss = trainer.step(batch, history.done() + 1)?;
+            history.losses.push(loss);
+            match progress(history.progress()) {
                 ControlFlow::Continue(()) => {}
                 ControlFlow::Break(Stop::Concluded) => break,
                 ControlFlow::Break(Stop::Cancelled) => {
                     return Err(TrainError::Cancelled {
-                        step: record.done(),
+                        step: history.done(),
                     });
                 }
             }
         }
         Ok(())
     })?;
-    Ok(Update {
-        parameters: learner.model.to_parameters(job.start.manifest())?,
-        slices: record.slices(),
-        steps: record.done(),
+    let losses = &history.losses;
+    let last_tenth = losses.len() - losses.len().div_ceil(10);
+    Ok(LocalUpdate {
+        parameters: trainer.model.to_parameters(task.start.manifest())?,
+        slices: history.examples(),
+        steps: history.done(),
         asked_steps: total,
-        mean_loss: mean(&record.losses),
-        last_loss: mean(&record.losses[record.losses.len() - record.losses.len().div_ceil(10)..]),
+        mean_loss: mean(losses),
+        last_loss: mean(&losses[last_tenth..]),
         seconds: began.elapsed().as_secs_f32(),
         sequences,
         left_out,
-        compute: learner.model.compute(),
+        compute: trainer.model.compute(),
     })
 }
 
-/// Draws batches ahead until all are made, one fails, or nobody wants more.
-fn prepare(batches: &mut Batches<'_>, total: u32, to: &SyncSender<Result<Batch, TrainError>>) {
+/// Draws batches ahead until all are drawn, one fails, or the training has ended.
+fn prepare_batches(
+    batches: &mut Batches<'_>,
+    total: u32,
+    sender: &SyncSender<Result<Batch, TrainError>>,
+) {
     for _ in 0..total {
         let batch = batches.next();
         let failed = batch.is_err();
-        if to.send(batch).is_err() || failed {
+        let received = sender.send(batch).is_ok();
+        if failed || !received {
             return;
         }
     }
 }
 
-/// Optimiser steps of a round; an epoch is as many draws as there are slices.
-fn steps(federation: &Federation, slices: usize) -> u32 {
+/// Optimiser steps of a round. An epoch draws as many examples as the site has.
+fn steps(federation: &Federation, examples: usize) -> u32 {
     match federation.training.effort {
         LocalWork::Steps(steps) => steps,
         LocalWork::Epochs(epochs) => {
-            let draws = u64::from(epochs) * slices as u64;
+            let draws = u64::from(epochs) * examples as u64;
             u32::try_from(draws.div_ceil(federation.training.batch as u64)).unwrap_or(u32::MAX)
         }
     }
 }
 
-/// The network while it learns.
-struct Learner<'a> {
+/// The network in training, with the state of its optimiser.
+struct Trainer<'a> {
     federation: &'a Federation,
     device: Device,
     model: DeepLabV3,
-    stepper: Stepper,
-    /// The weights that the round began from, where the loss draws back to them.
+    optimiser: LocalOptimiser,
+    /// The weights at the start of the round, with a proximal term.
     anchor: Option<optimiser::ProximalTerm>,
-    rate: f64,
+    learning_rate: f64,
     total: u32,
 }
 
-impl<'a> Learner<'a> {
-    fn new(job: &Job<'a>, device: &Device, total: u32) -> Result<Self, TrainError> {
-        let federation = job.federation;
-        let device = device.clone().autodiff();
-        let own = job
-            .own
-            .filter(|_| federation.model.norm == Norm::BatchLocal);
-        let mixed = own.map(|own| with_local_norms(job.start, own));
+impl<'a> Trainer<'a> {
+    fn new(task: &TrainingTask<'a>, device: &Device, total: u32) -> Result<Self, TrainError> {
+        let federation = task.federation;
         let training = &federation.training;
+        let device = device.clone().autodiff();
         let model = model::init(&federation.model, &federation.input, &device)
-            .computing_in(job.compute, &device);
-        let model = model.load(mixed.as_ref().unwrap_or(job.start))?;
+            .computing_in(task.compute, &device);
+        let model = match task.own {
+            Some(own) if federation.model.norm == Norm::BatchLocal => {
+                model.load(&with_local_norms(task.start, own))?
+            }
+            _ => model.load(task.start)?,
+        };
+        let anchor = if training.proximal > 0.0 {
+            Some(optimiser::ProximalTerm::of(&model))
+        } else {
+            None
+        };
+        let schedule = training.schedule.factor(task.task.round, federation.rounds);
         Ok(Self {
             federation,
-            anchor: (training.proximal > 0.0).then(|| optimiser::ProximalTerm::of(&model)),
-            model,
             device,
-            stepper: Stepper::of(training),
-            rate: training.learning_rate
-                * training.schedule.factor(job.task.round, federation.rounds),
+            model,
+            optimiser: LocalOptimiser::of(training),
+            anchor,
+            learning_rate: training.learning_rate * schedule,
             total,
         })
     }
 
-    /// One optimiser step; gives the loss before it.
+    /// One optimiser step, counted from 1. Returns the loss before it.
     fn step(&mut self, batch: Batch, step: u32) -> Result<f32, TrainError> {
-        let (input, training) = (&self.federation.input, &self.federation.training);
-        let broken = |what| TrainError::NotFinite {
-            what,
-            step,
-            total: self.total,
-        };
-        let failed = |fault| TrainError::Device {
-            fault,
-            batch: training.batch,
-            plane: input.plane,
-        };
-        let tensor = |values: Vec<f32>, shape: [usize; 4]| {
-            Tensor::<4>::from_data(TensorData::new(values, shape), &self.device)
-        };
-        let slices = |channels: usize| [training.batch, channels, input.plane, input.plane];
-        let kept = batch
-            .features
-            .map(|features| tensor(features.factors, features.shape));
-        let logits = self
-            .model
-            .forward_with(tensor(batch.images, slices(input.channels())), kept);
-        let labels = tensor(batch.labels, slices(1));
-        let loss = loss::loss(
-            logits,
-            labels,
-            training.positive_weight,
-            training.dice_weight,
-        );
-        let value = device::read(loss.clone())
-            .map_err(failed)?
-            .into_iter()
-            .next()
-            .unwrap_or(f32::NAN);
+        let training = &self.federation.training;
+        let loss = self.loss(batch);
+        let read = device::read(loss.clone()).map_err(|fault| self.device_error(fault))?;
+        let value = read.first().copied().unwrap_or(f32::NAN);
         if !value.is_finite() {
-            return Err(broken("loss"));
+            return Err(self.not_finite("loss", step));
         }
         let mut gradients = GradientsParams::from_grads(loss.backward(), &self.model);
         if let Some(anchor) = &self.anchor {
             gradients = anchor.add_gradient(gradients, &self.model, training.proximal);
         }
-        let norm = optimiser::norm(&gradients, &self.model).map_err(failed)?;
+        let norm =
+            optimiser::norm(&gradients, &self.model).map_err(|fault| self.device_error(fault))?;
         if !norm.is_finite() {
-            return Err(broken("gradient"));
+            return Err(self.not_finite("gradient", step));
         }
         let limit = training.clip_norm.map_or(f64::INFINITY, f64::from);
         let factor = if norm > limit { limit / norm } else { 1.0 };
         self.model = self
-            .stepper
-            .step(self.rate, self.model.clone(), gradients, factor);
+            .optimiser
+            .step(self.learning_rate, self.model.clone(), gradients, factor);
         Ok(value)
     }
-}
 
-/// What was seen so far.
-struct Record {
-    began: Instant,
-    total: u32,
-    batch: usize,
-    losses: Vec<f32>,
-}
-
-impl Record {
-    fn done(&self) -> u32 {
-        self.losses.len() as u32
+    /// The loss of a batch, `[1]`.
+    fn loss(&self, batch: Batch) -> Tensor<1> {
+        let input = &self.federation.input;
+        let training = &self.federation.training;
+        let images_shape = [training.batch, input.channels(), input.plane, input.plane];
+        let labels_shape = [training.batch, 1, input.plane, input.plane];
+        let features = batch
+            .features
+            .map(|features| self.tensor(features.factors, features.shape));
+        let images = self.tensor(batch.images, images_shape);
+        let logits = self.model.forward_with(images, features);
+        loss::loss(
+            logits,
+            self.tensor(batch.labels, labels_shape),
+            training.positive_weight,
+            training.dice_weight,
+        )
     }
 
-    fn slices(&self) -> u64 {
-        (self.losses.len() * self.batch) as u64
+    fn tensor(&self, values: Vec<f32>, shape: [usize; 4]) -> Tensor<4> {
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
     }
 
-    fn after(&mut self, loss: f32) -> Step {
-        self.losses.push(loss);
-        let late = &self.losses[self.losses.len().saturating_sub(OF_LATE)..];
-        let seconds = self.began.elapsed().as_secs_f64().max(1e-9);
-        Step {
-            done: self.done(),
+    fn not_finite(&self, what: &'static str, step: u32) -> TrainError {
+        TrainError::NotFinite {
+            what,
+            step,
             total: self.total,
-            loss: mean(late),
-            slices_per_second: (self.slices() as f64 / seconds) as f32,
+        }
+    }
+
+    fn device_error(&self, fault: DeviceFault) -> TrainError {
+        TrainError::Device {
+            fault,
+            batch: self.federation.training.batch,
+            plane: self.federation.input.plane,
         }
     }
 }
 
+/// The losses of the steps done so far.
+struct LossHistory {
+    began: Instant,
+    total: u32,
+    /// Examples in a step.
+    batch: usize,
+    losses: Vec<f32>,
+}
+
+impl LossHistory {
+    fn done(&self) -> u32 {
+        self.losses.len() as u32
+    }
+
+    fn examples(&self) -> u64 {
+        (self.losses.len() * self.batch) as u64
+    }
+
+    fn progress(&self) -> TrainingProgress {
+        let first_recent = self.losses.len().saturating_sub(RECENT_STEPS);
+        let seconds = self.began.elapsed().as_secs_f64().max(1e-9);
+        TrainingProgress {
+            done: self.done(),
+            total: self.total,
+            loss: mean(&self.losses[first_recent..]),
+            slices_per_second: (self.examples() as f64 / seconds) as f32,
+        }
+    }
+}
+
+/// The mean in 64 bits; 0 of nothing.
 fn mean(losses: &[f32]) -> f32 {
-    (losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len().max(1) as f64) as f32
+    let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
+    (sum / losses.len().max(1) as f64) as f32
 }
 
 #[cfg(test)]

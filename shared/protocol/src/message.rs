@@ -75,8 +75,8 @@ pub struct Inventory {
     pub held_out_cases: u32,
     /// Cases that could not be used; the site's skip report names them.
     pub skipped_cases: u32,
-    /// Views that training draws from: one for each slice, more where a brain is larger than the
-    /// model's plane.
+    /// Examples that an epoch of training draws: one a slice, several a slice of a case whose brain
+    /// is larger than the model's plane, which is seen through windows that overlap.
     pub training_slices: u64,
     /// Lesions of the cases to train on, 26-connected.
     #[serde(default)]

@@ -10,7 +10,9 @@ use crate::evaluate::{Scored, count_scores, score_cases};
 use crate::logging;
 use crate::overlay::{Overlays, Scene};
 use crate::progress_bar::ProgressBar;
-use crate::train::{self, Job, Origin, Step, Stop, on_own_thread, train, with_local_norms};
+use crate::train::{
+    self, Origin, Stop, TrainingProgress, TrainingTask, on_own_thread, train, with_local_norms,
+};
 use metrics::score::AtThreshold;
 use metrics::sequence::SequenceSet;
 use program::{Class, Failure};
@@ -96,7 +98,7 @@ impl Prepared {
             skipped_cases: count(skipped),
             training_slices: training
                 .iter()
-                .map(|&index| cases[index].views() as u64)
+                .map(|&index| cases[index].lesion_views().len() as u64)
                 .sum(),
             training_lesions: lesions(&training),
             validation_lesions: lesions(&validation),
@@ -402,7 +404,7 @@ impl WorkerContext {
         let cases = prepared.of(&prepared.training);
         let own = self.own(task.run);
         let (federation, site) = (&*self.federation, self.site.as_str());
-        let job = Job {
+        let training = TrainingTask {
             cases: &cases,
             federation,
             site,
@@ -414,13 +416,13 @@ impl WorkerContext {
         };
         let mut meter = None;
         let mut last = Instant::now();
-        let mut progress = |step: Step| {
+        let mut progress = |step: TrainingProgress| {
             meter
                 .get_or_insert_with(|| ProgressBar::new("training steps", step.total as usize))
                 .at(step.done as usize);
             if last.elapsed() >= PROGRESS || step.done == step.total {
                 last = Instant::now();
-                let Step {
+                let TrainingProgress {
                     done,
                     total,
                     loss,
@@ -436,7 +438,8 @@ impl WorkerContext {
             }
             stop.train_on()
         };
-        let update = train(&job, &self.device, &mut progress).map_err(|error| error.to_string())?;
+        let update =
+            train(&training, &self.device, &mut progress).map_err(|error| error.to_string())?;
         let parameters = self
             .store(task.run, start, &update.parameters)
             .map_err(|error| format!("the update: {error}"))?;
@@ -600,4 +603,58 @@ impl WorkerContext {
 /// What a thread that broke off left is whole: it is only ever replaced.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::tests::{cohort, federation, fresh, spread_out};
+    use protocol::message::TaskKind;
+    use std::collections::BTreeSet;
+
+    /// The coordinator refuses an update of more steps than the inventory's slices give.
+    #[test]
+    fn a_case_of_several_views_a_slice_is_counted_as_training_draws_from_it() {
+        let federation = federation("epochs = 1");
+        let (_folder, cases) = cohort(&[spread_out()]);
+        let prepared = Prepared::new(
+            data::Cohort {
+                cases,
+                patients: vec![Patient {
+                    archive: None,
+                    name: "patient".into(),
+                }],
+                skipped: Vec::new(),
+                warnings: Vec::new(),
+                ignored: BTreeSet::new(),
+            },
+            Role::Train,
+            &federation,
+            "north",
+        );
+        // Five slices, each seen through three by three windows.
+        assert_eq!(prepared.inventory.training_slices, 45);
+        let start = fresh(&federation);
+        let cases = prepared.of(&prepared.training);
+        let training = TrainingTask {
+            cases: &cases,
+            federation: &federation,
+            site: "north",
+            task: TaskId {
+                run: RunId(0),
+                round: 1,
+                kind: TaskKind::Train,
+                pass: 0,
+            },
+            start: &start,
+            most_steps: None,
+            own: None,
+            compute: Compute::F32,
+        };
+        let mut conclude = |_| ControlFlow::Break(Stop::Concluded);
+        let update = train(&training, &Device::flex(), &mut conclude).unwrap();
+        let batch = federation.training.batch as u64;
+        let most_steps = prepared.inventory.training_slices.div_ceil(batch);
+        assert_eq!(u64::from(update.asked_steps), most_steps);
+    }
 }

@@ -1,9 +1,9 @@
 //! A prepared case on disk, read slab by slab so that a site's cohort need not fit in memory.
 //!
 //! The file: magic, version, header length, the BLAKE3 hash of all that follows, a JSON header,
-//! then the present sequences as 16-bit reals `[depth, height, width]` of the canvas, the label as
+//! then the present sequences as 16-bit floats `[depth, height, width]` of the canvas, the label as
 //! bytes, and one byte per native voxel (bit 0 brain, bit 1 lesion). Sixteen bits keep a z-score to
-//! one part in two thousand and halve disk and reading.
+//! one part in two thousand and halve the size of the file.
 
 use super::{Native, Noticed, Placement, Prepared, Tiles};
 use half::f16;
@@ -31,23 +31,16 @@ const MAX_HEADER: u32 = 1 << 20;
 /// Why a cache file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CaseFileError {
-    /// Reading or writing failed.
-    #[error("a prepared case on disk: {0}")]
+    #[error("the cached case: {0}")]
     Io(#[from] io::Error),
-    /// Not what was written: cut short, changed, or of another version.
-    #[error("a prepared case on disk is damaged or of another version")]
+    /// Cut short, changed, or written by another version of the program.
+    #[error("the cached case is damaged, or another version wrote it")]
     Damaged,
-    /// The case has no reference.
     #[error("the case has no reference segmentation")]
     NoLabel,
-    /// A buffer, slice number or case whose size does not fit.
-    #[error("{found} values where {expected} belong")]
-    Size {
-        /// What fits.
-        expected: usize,
-        /// What was given.
-        found: usize,
-    },
+    /// A buffer, an index or a part of a case of the wrong size.
+    #[error("{found} values instead of {expected}")]
+    Size { expected: usize, found: usize },
 }
 
 impl Explain for CaseFileError {
@@ -62,25 +55,27 @@ impl Explain for CaseFileError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Io(error) => Some(disk_hint(error).into()),
-            Self::Damaged => Some("delete the cache folder: it is made anew".into()),
+            Self::Damaged => Some("delete the cache folder: the cases are prepared again".into()),
             Self::NoLabel | Self::Size { .. } => None,
         }
     }
 }
 
-/// What to do about a disk that refuses.
+/// The hint for an error of the disk.
 pub(crate) fn disk_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "make room, or set another work_folder"
+            "free some disk space, or set another work_folder"
         }
-        io::ErrorKind::PermissionDenied => "give the program's user the right to write there",
-        _ => "is the folder there, and the disk sound?",
+        io::ErrorKind::PermissionDenied => {
+            "give the user that runs the program the right to write there"
+        }
+        _ => "check that the folder exists and the disk works",
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Head {
+struct Header {
     id: String,
     sequences: usize,
     present: SequenceSet,
@@ -93,10 +88,10 @@ struct Head {
     noticed: Noticed,
 }
 
-/// A prepared case backed by its file: cheap to hold, any number of threads may read.
+/// A prepared case in its file. Only the header is in memory; any number of threads may read.
 #[derive(Debug)]
 pub struct CachedCase {
-    head: Head,
+    header: Header,
     /// First byte after the header.
     body: u64,
     file: Mutex<File>,
@@ -106,11 +101,10 @@ impl Prepared {
     /// Writes the case for [`CachedCase::open`], atomically. Images are rounded to 16 bits.
     ///
     /// # Errors
-    /// [`CaseFileError::Size`] when a part does not fit its grid, [`CaseFileError::Io`] when the
-    /// disk refuses.
+    /// [`CaseFileError::Size`] when a part does not match its grid, [`CaseFileError::Io`].
     pub fn store(&self, path: &Path) -> Result<(), CaseFileError> {
         self.check_sizes()?;
-        let head = Head {
+        let header = Header {
             id: self.id.clone(),
             sequences: self.sequences.len(),
             present: self.present(),
@@ -121,214 +115,205 @@ impl Prepared {
             lesion_views: self.lesion_views(),
             noticed: self.noticed.clone(),
         };
-        let head = serde_json::to_vec(&head).map_err(io::Error::from)?;
-        files::replace(path, |file| self.write(file, &head))?;
+        let header = serde_json::to_vec(&header).map_err(io::Error::from)?;
+        files::replace(path, |file| self.write(file, &header))?;
         Ok(())
     }
 
     fn lesion_views(&self) -> Vec<bool> {
-        let (tiles, mut view) = (self.tiles(), vec![0; self.plane.pow(2)]);
-        let mut lesion = Vec::new();
-        for slice in self
-            .label
-            .iter()
-            .flat_map(|label| label.chunks(self.whole()))
-        {
+        let Some(label) = &self.label else {
+            return Vec::new();
+        };
+        let tiles = self.tiles();
+        let mut view = vec![0; self.plane.pow(2)];
+        let mut lesion_views = Vec::new();
+        for slice in label.chunks(self.slice_pixels()) {
             for tile in 0..tiles.count() {
                 tiles.cut(tile, slice, &mut view);
-                lesion.push(view.contains(&1));
+                lesion_views.push(view.contains(&1));
             }
         }
-        lesion
+        lesion_views
     }
 
-    /// Pixels of one slice.
-    fn whole(&self) -> usize {
+    /// Pixels of one slice of the canvas.
+    fn slice_pixels(&self) -> usize {
         (self.canvas[0] * self.canvas[1]).max(1)
     }
 
     fn check_sizes(&self) -> Result<(), CaseFileError> {
-        let (planes, voxels) = (
-            self.depth() * self.canvas[0] * self.canvas[1],
-            self.native.grid.voxels(),
-        );
-        let images = self
-            .sequences
-            .iter()
-            .flatten()
-            .map(|values| (planes, values.len()));
-        let label = self.label.iter().map(|label| (planes, label.len()));
-        let native = [&self.native.brain]
-            .into_iter()
-            .chain(&self.native.lesion)
-            .map(|mask| (voxels, mask.len()));
+        let pixels = self.depth() * self.canvas[0] * self.canvas[1];
+        for image in self.sequences.iter().flatten() {
+            check_size(pixels, image.len())?;
+        }
+        if let Some(label) = &self.label {
+            check_size(pixels, label.len())?;
+        }
+        let voxels = self.native.grid.voxels();
+        check_size(voxels, self.native.brain.len())?;
+        if let Some(lesion) = &self.native.lesion {
+            check_size(voxels, lesion.len())?;
+        }
         // A label on the planes and one on the native grid come together.
-        let pair = [(
+        check_size(
             usize::from(self.label.is_some()),
             usize::from(self.native.lesion.is_some()),
-        )];
-        match images
-            .chain(label)
-            .chain(native)
-            .chain(pair)
-            .find(|(expected, found)| expected != found)
-        {
-            Some((expected, found)) => Err(CaseFileError::Size { expected, found }),
-            None => Ok(()),
-        }
+        )
     }
 
-    fn write(&self, file: &mut File, head: &[u8]) -> io::Result<()> {
-        let mut out = Hashed {
+    fn write(&self, file: &mut File, header: &[u8]) -> io::Result<()> {
+        let mut out = HashedWriter {
             out: BufWriter::with_capacity(1 << 20, file),
             hash: blake3::Hasher::new(),
         };
-        out.out.write_all(&prefix(head.len() as u32, [0; 32]))?;
-        out.put(head)?;
-        let mut bytes = Vec::with_capacity(2 * self.whole());
-        for slice in self
-            .sequences
-            .iter()
-            .flatten()
-            .flat_map(|values| values.chunks(self.whole()))
-        {
-            bytes.clear();
-            bytes.extend(
-                slice
-                    .iter()
-                    .flat_map(|&value| f16::from_f32(value).to_le_bytes()),
-            );
-            out.put(&bytes)?;
+        // The hash is known at the end only.
+        out.out.write_all(&prefix(header.len() as u32, [0; 32]))?;
+        out.put(header)?;
+        let mut bytes = Vec::with_capacity(2 * self.slice_pixels());
+        for image in self.sequences.iter().flatten() {
+            for slice in image.chunks(self.slice_pixels()) {
+                bytes.clear();
+                for &value in slice {
+                    bytes.extend(f16::from_f32(value).to_le_bytes());
+                }
+                out.put(&bytes)?;
+            }
         }
-        out.put(self.label.as_deref().unwrap_or_default())?;
-        let lesion = self.native.lesion.as_deref().unwrap_or_default();
-        let masks: Vec<u8> = (0..self.native.brain.len())
-            .map(|i| {
-                u8::from(self.native.brain[i] != 0)
-                    | u8::from(lesion.get(i).is_some_and(|&l| l != 0)) << 1
-            })
-            .collect();
-        out.put(&masks)?;
+        if let Some(label) = &self.label {
+            out.put(label)?;
+        }
+        out.put(&self.masks())?;
         let hash = *out.hash.finalize().as_bytes();
         let file = out
             .out
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
         file.seek(SeekFrom::Start(0))?;
-        file.write_all(&prefix(head.len() as u32, hash))
+        file.write_all(&prefix(header.len() as u32, hash))
+    }
+
+    /// One byte per native voxel: bit 0 brain, bit 1 lesion.
+    fn masks(&self) -> Vec<u8> {
+        let mut masks = Vec::with_capacity(self.native.brain.len());
+        for &brain in &self.native.brain {
+            masks.push(u8::from(brain != 0));
+        }
+        if let Some(lesion) = &self.native.lesion {
+            for (mask, &lesion) in masks.iter_mut().zip(lesion) {
+                *mask |= u8::from(lesion != 0) << 1;
+            }
+        }
+        masks
     }
 }
 
-/// Writes and hashes.
-struct Hashed<'a> {
+fn check_size(expected: usize, found: usize) -> Result<(), CaseFileError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(CaseFileError::Size { expected, found })
+    }
+}
+
+/// Hashes what it writes.
+struct HashedWriter<'a> {
     out: BufWriter<&'a mut File>,
     hash: blake3::Hasher,
 }
 
-impl Hashed<'_> {
+impl HashedWriter<'_> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hash.update(bytes);
         self.out.write_all(bytes)
     }
 }
 
-fn prefix(head: u32, hash: [u8; 32]) -> Vec<u8> {
-    [
-        MAGIC.as_slice(),
-        &VERSION.to_le_bytes(),
-        &head.to_le_bytes(),
-        &hash,
-    ]
-    .concat()
+/// The first bytes of a file; `header` is the length of the header in bytes.
+fn prefix(header: u32, hash: [u8; 32]) -> Vec<u8> {
+    let mut prefix = MAGIC.to_vec();
+    prefix.extend(VERSION.to_le_bytes());
+    prefix.extend(header.to_le_bytes());
+    prefix.extend(hash);
+    prefix
 }
 
 impl CachedCase {
-    /// Opens a stored case, reading it once to compare its hash.
+    /// Opens a stored case. Reads the whole file once to check its hash.
     ///
     /// # Errors
-    /// [`CaseFileError::Damaged`] for anything but what [`Prepared::store`] wrote.
+    /// [`CaseFileError::Damaged`] unless this version's [`Prepared::store`] wrote the file.
     pub fn open(path: &Path) -> Result<Self, CaseFileError> {
         let mut file = File::open(path)?;
         let mut start = [0; PREFIX as usize];
         file.read_exact(&mut start)
             .map_err(|_| CaseFileError::Damaged)?;
-        let (length, stored) = (
-            u32::from_le_bytes([start[12], start[13], start[14], start[15]]),
-            &start[16..],
-        );
+        let length = u32::from_le_bytes([start[12], start[13], start[14], start[15]]);
+        let stored_hash = &start[16..];
         if start[..8] != MAGIC[..] || start[8..12] != VERSION.to_le_bytes() || length > MAX_HEADER {
             return Err(CaseFileError::Damaged);
         }
         let mut hash = blake3::Hasher::new();
         hash.update_reader(&mut file)?;
-        if hash.finalize().as_bytes() != stored {
+        if hash.finalize().as_bytes() != stored_hash {
             return Err(CaseFileError::Damaged);
         }
-        let mut head = vec![0; length as usize];
+        let mut header = vec![0; length as usize];
         file.seek(SeekFrom::Start(PREFIX))?;
-        file.read_exact(&mut head)
+        file.read_exact(&mut header)
             .map_err(|_| CaseFileError::Damaged)?;
-        let head = serde_json::from_slice(&head).map_err(|_| CaseFileError::Damaged)?;
+        let header = serde_json::from_slice(&header).map_err(|_| CaseFileError::Damaged)?;
         Ok(Self {
-            head,
+            header,
             body: PREFIX + u64::from(length),
             file: Mutex::new(file),
         })
     }
 
-    /// The case's name. Never leaves the site, never in a log.
+    /// The case's name. Must not leave the site or appear in a log.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.head.id
+        &self.header.id
     }
 
-    /// The sequences the case has.
     #[must_use]
     pub fn present(&self) -> SequenceSet {
-        self.head.present
+        self.header.present
     }
 
-    /// What was noticed while it was prepared.
     #[must_use]
     pub fn noticed(&self) -> &Noticed {
-        &self.head.noticed
+        &self.header.noticed
     }
 
-    /// Slices.
+    /// The number of slices.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.head.grid.dims[0]
+        self.header.grid.dims[0]
     }
 
-    /// What the network can be shown: a view of each slice where the brain fits the model's plane,
-    /// several that overlap where it does not.
-    #[must_use]
-    pub fn views(&self) -> usize {
-        self.depth() * self.tiles().count()
-    }
-
-    /// Height and width of what the network is shown at once.
+    /// Height and width of a view in pixels.
     #[must_use]
     pub fn plane(&self) -> usize {
-        self.head.plane
+        self.header.plane
     }
 
-    /// The patient's own grid.
+    /// The native grid.
     #[must_use]
     pub fn grid(&self) -> Grid {
-        self.head.grid
+        self.header.grid
     }
 
-    /// Whether the case has a reference segmentation.
     #[must_use]
     pub fn has_label(&self) -> bool {
-        !self.head.lesion_views.is_empty()
+        !self.header.lesion_views.is_empty()
     }
 
-    /// Which of the [`views`](Self::views) hold lesion; empty without a reference.
+    /// For each view, whether it shows lesion; empty without a reference. A slice has one view where
+    /// the brain fits the model's plane, and several that overlap where it does not, so the length
+    /// is the number of training examples of the case.
     #[must_use]
     pub fn lesion_views(&self) -> &[bool] {
-        &self.head.lesion_views
+        &self.header.lesion_views
     }
 
     /// Reads a view and its neighbours in `slices` slices of every sequence into `out`, `[sequences
@@ -343,32 +328,30 @@ impl CachedCase {
         slices: usize,
         out: &mut [f32],
     ) -> Result<(), CaseFileError> {
-        let (area, rows) = (self.head.plane.pow(2), self.rows(view)?);
-        self.expect(self.head.sequences * slices * area, out.len())?;
-        // The slab begins `before` slices below the first one when it reaches past the lower end.
+        let area = self.header.plane.pow(2);
+        let rows = self.rows(view)?;
+        check_size(self.header.sequences * slices * area, out.len())?;
+        // The first slice of the slab that the case has, and how many come before it that it lacks.
         let reach = slices / 2;
-        let (first, before) = (
-            rows.slice.saturating_sub(reach),
-            reach.saturating_sub(rows.slice),
-        );
-        let held = (rows.slice + slices - reach).min(self.depth()) - first;
-        let (mut bytes, mut values) = (vec![0; 2 * rows.length], vec![0.0; rows.length]);
+        let first = rows.slice.saturating_sub(reach);
+        let missing = reach.saturating_sub(rows.slice);
+        let present = (rows.slice + slices - reach).min(self.depth()) - first;
+        let mut bytes = vec![0; 2 * rows.length];
+        let mut values = vec![0.0; rows.length];
         for (sequence, block) in out.chunks_exact_mut((slices * area).max(1)).enumerate() {
             block.fill(0.0);
-            if !self.head.present.contains(sequence) {
+            if !self.header.present.contains(sequence) {
                 continue;
             }
+            // Absent sequences have no image in the file.
             let image = self
-                .head
+                .header
                 .present
                 .iter()
-                .position(|index| index == sequence)
-                .unwrap_or_default();
-            for (at, plane) in block[before * area..]
-                .chunks_exact_mut(area)
-                .take(held)
-                .enumerate()
-            {
+                .take_while(|&s| s < sequence)
+                .count();
+            let planes = block[missing * area..].chunks_exact_mut(area);
+            for (at, plane) in planes.take(present).enumerate() {
                 let start = (image * self.depth() + first + at) * self.area() + rows.start;
                 self.read_at(2 * start as u64, &mut bytes)?;
                 widen(&bytes, &mut values);
@@ -378,62 +361,57 @@ impl CachedCase {
         Ok(())
     }
 
-    fn tiles(&self) -> Tiles {
-        Tiles::over(self.head.canvas, self.head.plane)
-    }
-
-    /// Where a view is in the file.
+    /// The rows of a slice that contain a view.
     fn rows(&self, view: usize) -> Result<Rows, CaseFileError> {
-        let tiles = self.tiles();
+        let tiles = Tiles::over(self.header.canvas, self.header.plane);
         let slice = view / tiles.count();
         self.check_slice(slice)?;
         let [top, left] = tiles.corner(view % tiles.count());
-        let width = self.head.canvas[1];
+        let width = self.header.canvas[1];
         Ok(Rows {
             slice,
             start: top * width,
-            length: self.head.plane * width,
+            length: self.header.plane * width,
             width,
             left,
-            plane: self.head.plane,
+            plane: self.header.plane,
         })
     }
 
-    /// Reads the whole case, each image once, as it was stored.
+    /// Reads the whole case as it was stored.
     ///
     /// # Errors
     /// [`CaseFileError::Io`].
     pub fn load(&self) -> Result<Prepared, CaseFileError> {
         let planes = self.depth() * self.area();
         let mut bytes = vec![0; 2 * planes];
-        let mut sequences = vec![None; self.head.sequences];
-        for (image, sequence) in self
-            .head
-            .present
-            .iter()
-            .enumerate()
-            .filter(|pair| pair.1 < self.head.sequences)
-        {
+        let mut sequences = vec![None; self.header.sequences];
+        for (image, sequence) in self.header.present.iter().enumerate() {
+            if sequence >= self.header.sequences {
+                continue;
+            }
             self.read_at((image * bytes.len()) as u64, &mut bytes)?;
             let mut values = vec![0.0; planes];
             widen(&bytes, &mut values);
             sequences[sequence] = Some(values);
         }
-        let mut label = self.has_label().then(|| vec![0; planes]);
-        if let Some(label) = &mut label {
-            self.read_at(self.images(), label)?;
+        let mut label = None;
+        if self.has_label() {
+            let mut values = vec![0; planes];
+            self.read_at(self.images(), &mut values)?;
+            label = Some(values);
         }
         Ok(Prepared {
-            id: self.head.id.clone(),
+            id: self.header.id.clone(),
             sequences,
             label,
-            plane: self.head.plane,
-            canvas: self.head.canvas,
+            plane: self.header.plane,
+            canvas: self.header.canvas,
             native: self.native()?,
             placement: Placement {
-                step: self.head.step,
+                step: self.header.step,
             },
-            noticed: self.head.noticed.clone(),
+            noticed: self.header.noticed.clone(),
         })
     }
 
@@ -446,13 +424,11 @@ impl CachedCase {
         if !self.has_label() {
             return Err(CaseFileError::NoLabel);
         }
-        self.expect(self.head.plane.pow(2), out.len())?;
+        check_size(self.header.plane.pow(2), out.len())?;
         let rows = self.rows(view)?;
         let mut label = vec![0; rows.length];
-        self.read_at(
-            self.images() + (rows.slice * self.area() + rows.start) as u64,
-            &mut label,
-        )?;
+        let start = (rows.slice * self.area() + rows.start) as u64;
+        self.read_at(self.images() + start, &mut label)?;
         rows.cut(&label, out);
         Ok(())
     }
@@ -462,47 +438,50 @@ impl CachedCase {
     /// # Errors
     /// [`CaseFileError::Io`].
     pub fn native(&self) -> Result<Native, CaseFileError> {
-        let mut masks = vec![0; self.head.grid.voxels()];
+        let mut masks = vec![0; self.header.grid.voxels()];
         let label = if self.has_label() {
             self.depth() * self.area()
         } else {
             0
         };
         self.read_at(self.images() + label as u64, &mut masks)?;
-        let lesion = self
-            .has_label()
-            .then(|| masks.iter().map(|mask| mask >> 1).collect());
-        masks.iter_mut().for_each(|mask| *mask &= 1);
+        let mut lesion = None;
+        if self.has_label() {
+            lesion = Some(masks.iter().map(|mask| mask >> 1).collect());
+        }
+        for mask in &mut masks {
+            *mask &= 1;
+        }
         Ok(Native {
-            grid: self.head.grid,
+            grid: self.header.grid,
             brain: masks,
             lesion,
         })
     }
 
-    /// How many lesions the reference has, 26-connected; none where the masks cannot be read, which
-    /// shows again when the case is used.
+    /// The number of lesions in the reference, 26-connected. 0 if the masks cannot be read: training
+    /// and scoring report that error when they use the case.
     #[must_use]
     pub fn count_lesions(&self) -> usize {
         let lesion = self.native().ok().and_then(|native| native.lesion);
-        lesion.map_or(0, |mask| {
-            components(&mask, self.head.grid.dims, Connectivity::TwentySix).count()
-        })
+        match lesion {
+            Some(mask) => components(&mask, self.header.grid.dims, Connectivity::TwentySix).count(),
+            None => 0,
+        }
     }
 
-    /// Pixels of one slice.
+    /// Pixels of one slice of the canvas.
     fn area(&self) -> usize {
-        self.head.canvas[0] * self.head.canvas[1]
+        self.header.canvas[0] * self.header.canvas[1]
     }
 
-    /// Bytes of all images.
+    /// Bytes of all images in the file.
     fn images(&self) -> u64 {
-        2 * (self.head.present.len() * self.depth() * self.area()) as u64
+        2 * (self.header.present.len() * self.depth() * self.area()) as u64
     }
 
     fn check_slice(&self, slice: usize) -> Result<(), CaseFileError> {
-        let fits = slice < self.depth();
-        if fits {
+        if slice < self.depth() {
             Ok(())
         } else {
             Err(CaseFileError::Size {
@@ -512,30 +491,22 @@ impl CachedCase {
         }
     }
 
-    fn expect(&self, expected: usize, found: usize) -> Result<(), CaseFileError> {
-        if expected == found {
-            Ok(())
-        } else {
-            Err(CaseFileError::Size { expected, found })
-        }
-    }
-
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), CaseFileError> {
-        // A reader that panicked left the position anywhere, and every read seeks first.
+        // Every read seeks first, so the position that a panicking reader left does not matter.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(self.body + offset))?;
         Ok(file.read_exact(out)?)
     }
 }
 
-/// The rows of a slice that a view is cut from, whole.
+/// The rows of a slice that contain a view, over the full width of the canvas.
 struct Rows {
     slice: usize,
-    /// Where they begin in the slice.
+    /// The index of their first pixel in the slice.
     start: usize,
     /// Pixels of all of them.
     length: usize,
-    /// Pixels of one.
+    /// Pixels of one row.
     width: usize,
     /// The view's first column.
     left: usize,
@@ -554,7 +525,7 @@ impl Rows {
     }
 }
 
-/// Stored halves, little-endian, as `f32`; as many as `out` holds.
+/// Little-endian 16-bit floats as `f32`, as many as `out` has.
 fn widen(bytes: &[u8], out: &mut [f32]) {
     let halves: Vec<f16> = bytes
         .chunks_exact(2)

@@ -12,9 +12,9 @@ pub struct Placement {
     pub step: [f32; 2],
 }
 
-/// One native or model coordinate as two neighbours and the second one's weight.
+/// The two pixels around a coordinate, and the weight of the second for linear interpolation.
 #[derive(Clone, Copy)]
-struct Between {
+struct Neighbours {
     low: usize,
     high: usize,
     weight: f32,
@@ -33,16 +33,14 @@ impl Placement {
         let Some(wanted) = spacing_mm else {
             return Self::WHOLE_PIXELS;
         };
-        let step = |native: f32| {
-            if (wanted / native - 1.0).abs() < 1e-3 {
-                1.0
-            } else {
-                wanted / native
+        let mut step = [1.0; 2];
+        for axis in 0..2 {
+            let ratio = wanted / native_mm[axis];
+            if (ratio - 1.0).abs() >= 1e-3 {
+                step[axis] = ratio;
             }
-        };
-        Self {
-            step: native_mm.map(step),
         }
+        Self { step }
     }
 
     /// Height and width in model pixels that show all of the brain: the model's plane, or along
@@ -51,7 +49,8 @@ impl Placement {
     #[must_use]
     pub fn canvas(&self, brain: [[usize; 2]; 2], sides: [usize; 2], plane: usize) -> [usize; 2] {
         [0, 1].map(|axis| {
-            let (side, step) = (sides[axis], self.step[axis]);
+            let side = sides[axis];
+            let step = self.step[axis];
             let shows = |canvas: usize| {
                 let first = first(side, canvas, step);
                 brain[axis]
@@ -85,7 +84,8 @@ impl Placement {
         plane: usize,
     ) -> [std::ops::Range<usize>; 2] {
         [0, 1].map(|axis| {
-            let (side, step) = (sides[axis], self.step[axis]);
+            let side = sides[axis];
+            let step = self.step[axis];
             let first = first(side, canvas[axis], step) + corner[axis] as f32 * step;
             let seen = |n: &usize| between((*n as f32 - first) / step, plane).is_some();
             let start = (0..side).find(seen).unwrap_or(side);
@@ -108,7 +108,7 @@ impl Placement {
     /// As [`place`](Self::place) by the nearest pixel, for masks and labels.
     #[must_use]
     pub fn place_nearest(&self, native: &[u8], dims: [usize; 3], canvas: [usize; 2]) -> Vec<u8> {
-        let nearest = |between: &Option<Between>| {
+        let nearest = |between: &Option<Neighbours>| {
             between.map(|b| if b.weight > 0.5 { b.high } else { b.low })
         };
         let [rows, columns] = self.model_in_native([dims[1], dims[2]], canvas);
@@ -137,8 +137,9 @@ impl Placement {
         dims: [usize; 3],
         outside: f32,
     ) -> Vec<f32> {
-        let axis = |axis: usize| -> Vec<Option<Between>> {
-            let (side, step) = (dims[1 + axis], self.step[axis]);
+        let axis = |axis: usize| -> Vec<Option<Neighbours>> {
+            let side = dims[1 + axis];
+            let step = self.step[axis];
             let first = first(side, canvas[axis], step);
             (0..side)
                 .map(|n| between((n as f32 - first) / step, canvas[axis]))
@@ -149,9 +150,14 @@ impl Placement {
     }
 
     /// Where each row and column of the canvas lies among `sides` native rows and columns.
-    fn model_in_native(&self, sides: [usize; 2], canvas: [usize; 2]) -> [Vec<Option<Between>>; 2] {
+    fn model_in_native(
+        &self,
+        sides: [usize; 2],
+        canvas: [usize; 2],
+    ) -> [Vec<Option<Neighbours>>; 2] {
         [0, 1].map(|axis| {
-            let (side, step) = (sides[axis], self.step[axis]);
+            let side = sides[axis];
+            let step = self.step[axis];
             let first = first(side, canvas[axis], step);
             (0..canvas[axis])
                 .map(|m| between(first + m as f32 * step, side))
@@ -169,14 +175,14 @@ fn first(side: usize, canvas: usize, step: f32) -> f32 {
 }
 
 /// The neighbours of `at` among `side` pixels; `None` beyond the outer pixels' edges.
-fn between(at: f32, side: usize) -> Option<Between> {
+fn between(at: f32, side: usize) -> Option<Neighbours> {
     let last = side as f32 - 1.0;
     if side == 0 || !(-0.5..last + 0.5).contains(&at) {
         return None;
     }
     let at = at.clamp(0.0, last);
     let low = at as usize;
-    Some(Between {
+    Some(Neighbours {
         low,
         high: (low + 1).min(side - 1),
         weight: at - low as f32,
@@ -187,7 +193,7 @@ fn between(at: f32, side: usize) -> Option<Between> {
 fn resampled(
     planes: &[f32],
     sides: [usize; 2],
-    at: [&[Option<Between>]; 2],
+    at: [&[Option<Neighbours>]; 2],
     outside: f32,
 ) -> Vec<f32> {
     let [rows, columns] = at;
@@ -199,10 +205,8 @@ fn resampled(
                 values.resize(values.len() + columns.len(), outside);
                 continue;
             };
-            let (low, high) = (
-                &slice[row.low * sides[1]..][..sides[1]],
-                &slice[row.high * sides[1]..][..sides[1]],
-            );
+            let low = &slice[row.low * sides[1]..][..sides[1]];
+            let high = &slice[row.high * sides[1]..][..sides[1]];
             values.extend(columns.iter().map(|column| match column {
                 None => outside,
                 Some(c) => mix(

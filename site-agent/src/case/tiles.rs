@@ -1,21 +1,21 @@
 //! Overlapping windows of the model's size over planes that are larger than the model's.
 //!
 //! A brain that fits the model's plane has one window, the plane itself. Otherwise windows overlap
-//! by half at least, so that a lesion cut by the edge of one lies well inside another.
+//! by at least half, so that a lesion at the edge of one is well inside another.
 
-/// Where windows lie on the planes of a case.
+/// The windows over each slice of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tiles {
     /// Height and width of a window.
     plane: usize,
-    /// Height and width of what they cover.
+    /// Height and width of the planes that they cover.
     canvas: [usize; 2],
-    /// The first row of the windows, and the first column.
+    /// The first row of each row of windows, and the first column of each column.
     starts: [Vec<usize>; 2],
 }
 
 impl Tiles {
-    /// Windows that cover a canvas, which is nowhere smaller than one.
+    /// Windows that cover a canvas; no side of it may be smaller than a window.
     pub(crate) fn over(canvas: [usize; 2], plane: usize) -> Self {
         Self {
             plane,
@@ -24,7 +24,7 @@ impl Tiles {
         }
     }
 
-    /// How many there are.
+    /// The number of windows.
     pub(crate) fn count(&self) -> usize {
         self.starts[0].len() * self.starts[1].len()
     }
@@ -48,7 +48,7 @@ impl Tiles {
     }
 }
 
-/// As many starts as needed for steps of half a window at most, evenly spread.
+/// The starts of the windows along one axis, evenly spread, at most half a window apart.
 fn starts(side: usize, plane: usize) -> Vec<usize> {
     let room = side.saturating_sub(plane);
     let steps = room.div_ceil((plane / 2).max(1));
@@ -60,18 +60,18 @@ fn starts(side: usize, plane: usize) -> Vec<usize> {
         .collect()
 }
 
-/// What the network says of windows, put together: where several show a pixel, the mean of their
-/// logits, those nearer to the middle of a window counting for more.
+/// The logits of all windows of a case on its canvas. Where several windows show a pixel: the mean
+/// of their logits, with more weight for windows in whose middle it is.
 pub(crate) struct Mosaic {
     tiles: Tiles,
     values: Vec<f32>,
-    /// How much counted at each pixel; empty where there is one window and nothing to weigh.
+    /// The sum of weights at each pixel; empty where a slice has one window.
     weights: Vec<f32>,
     untold: f32,
 }
 
 impl Mosaic {
-    /// Nothing yet of `depth` slices; what no window tells of stays `untold`.
+    /// An empty mosaic of `depth` slices. Pixels of views that are never put are `untold`.
     pub(crate) fn new(tiles: Tiles, depth: usize, untold: f32) -> Self {
         let pixels = depth * tiles.canvas[0] * tiles.canvas[1];
         let several = tiles.count() > 1;
@@ -83,7 +83,7 @@ impl Mosaic {
         }
     }
 
-    /// Adds what was said of a view: a slice's window, counted slice by slice.
+    /// Adds the logits of a view, `[plane, plane]`. Views are counted slice by slice.
     pub(crate) fn put(&mut self, view: usize, window: &[f32]) {
         let (plane, [height, width]) = (self.tiles.plane, self.tiles.canvas);
         let (slice, tile) = (view / self.tiles.count(), view % self.tiles.count());
@@ -117,7 +117,8 @@ impl Mosaic {
     }
 }
 
-/// How far inside a window a pixel lies, from 0 to a half; never 0.
+/// The distance of a pixel from the nearest edge of its window, as a share of the window: above 0,
+/// at most about a half.
 fn inwards(at: usize, plane: usize) -> f32 {
     let nearest = (at + 1).min(plane - at) as f32;
     nearest / plane as f32

@@ -1,14 +1,14 @@
-//! From single cases to a cohort: what only shows when cases are compared with each other.
+//! From single cases to a cohort: checks that compare cases with each other.
 
-use super::alike::{self, Member};
 use super::config::DataConfig;
 use super::labels;
+use super::same_patient::{self, Member};
 use super::{CaseError, Patient, Skipped, Warned};
 use crate::case::{Note, Noticed};
 use std::collections::BTreeMap;
 
-/// One case after it was read.
-pub(super) struct Read<'a, T> {
+/// A case after its files were read.
+pub(super) struct ReadCase<'a, T> {
     pub(super) archive: &'a DataConfig,
     /// Its name within the archive.
     pub(super) id: String,
@@ -17,7 +17,7 @@ pub(super) struct Read<'a, T> {
     pub(super) outcome: Result<T, CaseError>,
 }
 
-/// What can be used, what cannot, and what a person should look at.
+/// The usable cases with their patients, the others, and warnings.
 pub(super) struct Assessed<T> {
     pub(super) cases: Vec<T>,
     pub(super) patients: Vec<Patient>,
@@ -25,38 +25,53 @@ pub(super) struct Assessed<T> {
     pub(super) warnings: Vec<Warned>,
 }
 
-/// A case that is sound by itself.
-struct Sound<'a, T> {
+impl<T> Assessed<T> {
+    /// Adds warnings about the case or archive `id`.
+    fn warn(&mut self, id: &str, notes: Vec<Note>) {
+        for note in notes {
+            self.warnings.push(Warned {
+                id: id.to_owned(),
+                note,
+            });
+        }
+    }
+}
+
+/// A case whose own files are usable.
+struct UsableCase<'a, T> {
     archive: &'a DataConfig,
     id: String,
     patient: String,
     case: T,
 }
 
-impl<T> Sound<'_, T> {
-    /// Its name in reports: below its archive's.
+impl<T> UsableCase<'_, T> {
     fn name(&self) -> String {
         named(self.archive, &self.id)
     }
 }
 
-/// A case's name in reports.
+/// The name of a case in reports: `ARCHIVE/CASE`, or the case's alone.
 fn named(archive: &DataConfig, id: &str) -> String {
-    archive
-        .name()
-        .map_or(id.to_owned(), |name| format!("{name}/{id}"))
+    match archive.name() {
+        Some(name) => format!("{name}/{id}"),
+        None => id.to_owned(),
+    }
 }
 
-/// Compares cases, which stand archive by archive and in the order of their names.
-pub(super) fn assess<T>(read: Vec<Read<'_, T>>, noticed: impl Fn(&T) -> &Noticed) -> Assessed<T> {
+/// Compares cases, which are in the order of archives and names.
+pub(super) fn assess<T>(
+    read: Vec<ReadCase<'_, T>>,
+    noticed: impl Fn(&T) -> &Noticed,
+) -> Assessed<T> {
     let mut assessed = Assessed {
         cases: Vec::new(),
         patients: Vec::new(),
         skipped: Vec::new(),
         warnings: Vec::new(),
     };
-    let mut sound: Vec<Sound<'_, T>> = Vec::new();
-    for Read {
+    let mut usable: Vec<UsableCase<'_, T>> = Vec::new();
+    for ReadCase {
         archive,
         id,
         patient,
@@ -65,20 +80,11 @@ pub(super) fn assess<T>(read: Vec<Read<'_, T>>, noticed: impl Fn(&T) -> &Noticed
     } in read
     {
         let name = named(archive, &id);
-        assessed
-            .warnings
-            .extend(notes.into_iter().map(|note| Warned {
-                id: name.clone(),
-                note,
-            }));
+        assessed.warn(&name, notes);
         match outcome {
             Ok(case) => {
-                let notes = noticed(&case).notes.iter().cloned();
-                assessed.warnings.extend(notes.map(|note| Warned {
-                    id: name.clone(),
-                    note,
-                }));
-                sound.push(Sound {
+                assessed.warn(&name, noticed(&case).notes.clone());
+                usable.push(UsableCase {
                     archive,
                     id,
                     patient,
@@ -88,56 +94,49 @@ pub(super) fn assess<T>(read: Vec<Read<'_, T>>, noticed: impl Fn(&T) -> &Noticed
             Err(reason) => assessed.skipped.push(Skipped { id: name, reason }),
         }
     }
-    let sound = without_foreign_labels(sound, &noticed, &mut assessed);
-    group(sound, noticed, &mut assessed);
+    let usable = without_foreign_labels(usable, &noticed, &mut assessed);
+    group(usable, noticed, &mut assessed);
     assessed
 }
 
-/// Leaves out cases whose label was written another way than the others'.
+/// Leaves out cases whose labels use other values than the other cases'.
 fn without_foreign_labels<'a, T>(
-    sound: Vec<Sound<'a, T>>,
+    usable: Vec<UsableCase<'a, T>>,
     noticed: impl Fn(&T) -> &Noticed,
     assessed: &mut Assessed<T>,
-) -> Vec<Sound<'a, T>> {
+) -> Vec<UsableCase<'a, T>> {
     let mut archives: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
-    for (place, case) in sound.iter().enumerate() {
+    for (place, case) in usable.iter().enumerate() {
         archives.entry(case.archive.name()).or_default().push(place);
     }
     let mut foreign: BTreeMap<usize, CaseError> = BTreeMap::new();
     for (name, places) in archives {
-        let config = sound[places[0]].archive;
+        let config = usable[places[0]].archive;
         if config.lesion_labels().is_empty() {
             continue;
         }
-        let labels: Vec<(usize, &Noticed)> = places
-            .iter()
-            .map(|&place| (place, noticed(&sound[place].case)))
-            .collect();
+        let mut labels: Vec<(usize, &Noticed)> = Vec::new();
+        for &place in &places {
+            labels.push((place, noticed(&usable[place].case)));
+        }
         let verdict = labels::judge(&labels, config.lesion_labels());
         foreign.extend(verdict.foreign);
-        let in_cases = verdict.notes.into_iter().map(|(place, note)| Warned {
-            id: sound[place].name(),
-            note,
-        });
-        assessed.warnings.extend(in_cases);
+        for (place, note) in verdict.notes {
+            assessed.warn(&usable[place].name(), vec![note]);
+        }
         let mut archive = verdict.archive;
         if !config.names_patients() {
             let ids: Vec<&str> = places
                 .iter()
-                .map(|&place| sound[place].id.as_str())
+                .map(|&place| usable[place].id.as_str())
                 .collect();
-            archive.extend(alike::time_points(&ids));
+            archive.extend(same_patient::time_points(&ids));
         }
         let id = name.unwrap_or(super::ALL_CASES);
-        assessed
-            .warnings
-            .extend(archive.into_iter().map(|note| Warned {
-                id: id.into(),
-                note,
-            }));
+        assessed.warn(id, archive);
     }
-    let mut kept = Vec::with_capacity(sound.len());
-    for (place, case) in sound.into_iter().enumerate() {
+    let mut kept = Vec::with_capacity(usable.len());
+    for (place, case) in usable.into_iter().enumerate() {
         match foreign.remove(&place) {
             Some(reason) => assessed.skipped.push(Skipped {
                 id: case.name(),
@@ -149,15 +148,15 @@ fn without_foreign_labels<'a, T>(
     kept
 }
 
-/// Leaves out copies, and says which cases are of one patient.
+/// Leaves out copies, and finds the patient of each case.
 fn group<T>(
-    sound: Vec<Sound<'_, T>>,
+    usable: Vec<UsableCase<'_, T>>,
     noticed: impl Fn(&T) -> &Noticed,
     assessed: &mut Assessed<T>,
 ) {
-    let names: Vec<String> = sound.iter().map(Sound::name).collect();
-    let mut members = Vec::with_capacity(sound.len());
-    for case in &sound {
+    let names: Vec<String> = usable.iter().map(UsableCase::name).collect();
+    let mut members = Vec::with_capacity(usable.len());
+    for case in &usable {
         let archive = case.archive.name().unwrap_or_default();
         members.push(Member {
             archive,
@@ -165,31 +164,31 @@ fn group<T>(
             images: &noticed(&case.case).images,
         });
     }
-    let compared = alike::compare(&members);
+    let compared = same_patient::compare(&members);
     for (one, other) in compared.shared {
         let note = Note::new(
             format!(
-                "shares an image with {}, voxel by voxel: both stay on one side of the split",
+                "shares an image with {}, voxel by voxel: both are kept on the same side of the split",
                 names[one]
             ),
-            "look which of the two the image belongs to",
+            "check which of the two cases the image belongs to",
         );
         assessed.warnings.push(Warned {
             id: names[other].clone(),
             note,
         });
     }
-    let mut patients = Vec::with_capacity(sound.len());
+    let mut patients = Vec::with_capacity(usable.len());
     for &first in &compared.first {
-        let Sound {
+        let UsableCase {
             archive, patient, ..
-        } = &sound[first];
+        } = &usable[first];
         patients.push(Patient {
             archive: archive.name().map(str::to_owned),
             name: patient.clone(),
         });
     }
-    for ((place, case), patient) in sound.into_iter().enumerate().zip(patients) {
+    for ((place, case), patient) in usable.into_iter().enumerate().zip(patients) {
         match compared.copies.get(&place) {
             Some(&other) => {
                 let reason = CaseError::SameCase {

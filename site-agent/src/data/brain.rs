@@ -51,7 +51,7 @@ pub(super) fn brain(
                 "{count} of {voxels} voxels are brain, {:.2} % of the volume",
                 100.0 * share
             ),
-            "look at the brain mask, or give one with data.brain",
+            "check the brain mask, or set data.brain to one",
         ));
     }
     Ok(brain)
@@ -89,7 +89,7 @@ fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
                 .count();
             notes.push(Note::new(
                 format!("the brain mask holds {outside} in its corners, not 0: brain are {count} voxels that differ"),
-                "look whether the mask is turned inside out",
+                "check that the mask is not inverted",
             ));
         }
         let nearly = mask
@@ -99,7 +99,7 @@ fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
         if nearly > 0 {
             notes.push(Note::new(
                 format!("the brain mask holds {nearly} values that are nearly zero, but not zero: they are not brain"),
-                "resample masks with nearest neighbours",
+                "resample masks with nearest-neighbour interpolation",
             ));
         }
         return mask
@@ -112,14 +112,15 @@ fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
         return vec![u8::from(outside != 0.0); mask.len()];
     }
     let half = outside + (level(mask, outside, reach) - outside) / 2.0;
-    let above = |value: f32| {
-        if half > outside {
+    let mut brain = Vec::with_capacity(mask.len());
+    for &value in mask {
+        let is_brain = if half > outside {
             value >= half
         } else {
             value <= half
-        }
-    };
-    let brain: Vec<u8> = mask.iter().map(|&value| u8::from(above(value))).collect();
+        };
+        brain.push(u8::from(is_brain));
+    }
     let doubtful = mask.iter().zip(&brain).filter(|(value, brain)| {
         **brain == 0 && (**value - outside).abs() > 0.1 * (half - outside).abs()
     });
@@ -130,16 +131,17 @@ fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
             brain.iter().filter(|&&voxel| voxel == 1).count(),
             doubtful.count()
         ),
-        "resample masks with nearest neighbours",
+        "resample masks with nearest-neighbour interpolation",
     ));
     brain
 }
 
-/// Whether whole numbers are shares, of 255 say, and no labels: many different ones, most of them
-/// the greatest.
+/// Whether whole numbers are shares (of 255, for example) and not labels: many different values,
+/// most of them near the greatest.
 fn is_graded(mask: &[f32], outside: f32, reach: f32) -> bool {
     let mut different = std::collections::BTreeSet::new();
-    let (mut apart, mut greatest) = (0usize, 0usize);
+    let mut apart = 0;
+    let mut greatest = 0;
     for &value in mask {
         let distance = (value - outside).abs().round();
         if distance > 0.0 {
@@ -151,10 +153,11 @@ fn is_graded(mask: &[f32], outside: f32, reach: f32) -> bool {
     different.len() >= GRADES && 2 * greatest > apart
 }
 
-/// What a mask holds in the brain: the middle one of the values that lie more than halfway out.
+/// The value of a mask in the brain: the median of the values further from the surroundings' than
+/// half of the greatest distance.
 fn level(mask: &[f32], outside: f32, reach: f32) -> f32 {
-    let far = |value: f32| (value - outside).abs() > reach / 2.0;
-    let mut inside: Vec<f32> = mask.iter().copied().filter(|&value| far(value)).collect();
+    let mut inside: Vec<f32> = mask.to_vec();
+    inside.retain(|&value| (value - outside).abs() > reach / 2.0);
     let middle = inside.len() / 2;
     let (_, level, _) = inside.select_nth_unstable_by(middle, f32::total_cmp);
     *level

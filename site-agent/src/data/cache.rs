@@ -8,7 +8,7 @@ use protocol::settings::Input;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Raised when preparation itself changes: earlier files then no longer match.
+/// Increased when preparation changes, so that older files no longer match.
 const VERSION: u32 = 3;
 
 /// The `cache` folder of a site's work folder.
@@ -18,14 +18,14 @@ pub(super) struct Cache<'a> {
 }
 
 impl<'a> Cache<'a> {
-    /// Makes the folder where it is missing.
+    /// Creates the folder if it does not exist.
     pub(super) fn open(work: &Path, input: &'a Input) -> io::Result<Self> {
         let folder = work.join("cache");
         program::private::create_folder(&folder)?;
         Ok(Self { folder, input })
     }
 
-    /// The prepared case, from the cache or made now. A damaged file is made anew.
+    /// The prepared case, from the cache or prepared now. A damaged file is replaced.
     pub(super) fn case(
         &self,
         id: &str,
@@ -50,8 +50,8 @@ impl<'a> Cache<'a> {
         Ok(CachedCase::open(&path)?)
     }
 
-    /// What of the files and the settings a prepared case depends on. Slices per slab are not among
-    /// it.
+    /// A hash of everything that a prepared case depends on: the content of its files and the
+    /// settings, except for the number of slices in a slab.
     fn key(
         &self,
         id: &str,
@@ -71,7 +71,7 @@ impl<'a> Cache<'a> {
         key.update(blake3::hash(settings.as_bytes()).as_bytes());
         for (what, file) in files.named(self.input) {
             let hash = nifti::hash(file).map_err(|error| CaseError::of_file(what, file, error))?;
-            // A hash of a hash: two files never flow into each other.
+            // Hashes of fixed length, so that the contents of two files cannot run together.
             key.update(blake3::hash(what.as_bytes()).as_bytes())
                 .update(hash.as_bytes());
         }

@@ -1,5 +1,5 @@
-//! The `[data]` table of a site's file: which files are which sequence, and what in the label is
-//! lesion.
+//! The `[data]` table of a site's file: which files are which sequence, and which values of the
+//! label are lesion.
 
 use super::DataError;
 use super::find::{Found, find};
@@ -17,7 +17,7 @@ pub struct Archives(Vec<DataConfig>);
 
 /// One archive's checked `[data]` table.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "Text")]
+#[serde(try_from = "DataTable")]
 pub struct DataConfig {
     name: Option<String>,
     root: PathBuf,
@@ -29,21 +29,28 @@ pub struct DataConfig {
     drop: Vec<String>,
 }
 
-/// A key of `[data]` that cannot work.
+/// A key of `[data]` whose value is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("data.{key} = {found}: expected {expected}")]
 pub struct ConfigError {
     /// The key below `data`.
     pub key: String,
-    /// What stands there.
+    /// Its value, as in the file.
     pub found: String,
-    /// What would work.
     pub expected: &'static str,
+}
+
+fn wrong(key: &str, found: String, expected: &'static str) -> ConfigError {
+    ConfigError {
+        key: key.into(),
+        found,
+        expected,
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Text {
+struct DataTable {
     name: Option<String>,
     root: String,
     #[serde(default)]
@@ -59,7 +66,7 @@ struct Text {
     drop: Names,
 }
 
-/// One text or several.
+/// A string or a list of strings.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Names {
@@ -82,85 +89,81 @@ impl Names {
     }
 
     fn patterns(self, key: &str) -> Result<Vec<Pattern>, ConfigError> {
-        self.several()
-            .iter()
-            .map(|text| Pattern::parse(key, text))
-            .collect()
+        let mut patterns = Vec::new();
+        for text in self.several() {
+            match Pattern::parse(&text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(error) => return Err(wrong(key, error.found, error.expected)),
+            }
+        }
+        Ok(patterns)
     }
 }
 
-impl TryFrom<Text> for DataConfig {
+impl TryFrom<DataTable> for DataConfig {
     type Error = ConfigError;
 
-    fn try_from(text: Text) -> Result<Self, ConfigError> {
-        let wrong = |key: &str, found: String, expected| ConfigError {
-            key: key.into(),
-            found,
-            expected,
-        };
-        let root = expand(&text.root, |name| std::env::var(name).ok())?;
-        let sequences = text.sequences.into_iter().map(|(name, patterns)| {
+    fn try_from(table: DataTable) -> Result<Self, ConfigError> {
+        let root = expand(&table.root, |name| std::env::var(name).ok())?;
+        let mut sequences = BTreeMap::new();
+        for (name, texts) in table.sequences {
             let key = format!("sequences.{name}");
-            match patterns.patterns(&key)? {
-                empty if empty.is_empty() => Err(wrong(&key, "[]".into(), "a path pattern")),
-                patterns => Ok((name, patterns)),
+            let patterns = texts.patterns(&key)?;
+            if patterns.is_empty() {
+                return Err(wrong(&key, "[]".into(), "a path pattern"));
             }
-        });
-        let sequences: BTreeMap<_, _> = sequences.collect::<Result<_, _>>()?;
-        if sequences.is_empty() {
-            return Err(wrong("sequences", "{}".into(), "one sequence at least"));
+            sequences.insert(name, patterns);
         }
-        let label = text.label.patterns("label")?;
-        if label.is_empty() != text.lesion_labels.is_empty() || text.lesion_labels.contains(&0) {
-            let found = format!("{:?}", text.lesion_labels);
-            let expected = "the label's values that are lesion, never 0, exactly when label is set";
+        if sequences.is_empty() {
+            return Err(wrong("sequences", "{}".into(), "at least one sequence"));
+        }
+        let label = table.label.patterns("label")?;
+        if label.is_empty() != table.lesion_labels.is_empty() || table.lesion_labels.contains(&0) {
+            let found = format!("{:?}", table.lesion_labels);
+            let expected =
+                "the values of the label that are lesion, never 0, if and only if label is set";
             return Err(wrong("lesion_labels", found, expected));
         }
         let config = Self {
-            name: text.name,
+            name: table.name,
             root: root.into(),
-            cases: text.cases.several(),
+            cases: table.cases.several(),
             sequences,
             label,
-            lesion_labels: text.lesion_labels,
-            brain: text.brain.patterns("brain")?,
-            drop: text.drop.several(),
+            lesion_labels: table.lesion_labels,
+            brain: table.brain.patterns("brain")?,
+            drop: table.drop.several(),
         };
         config.check()
     }
 }
 
-/// Puts environment variables into `${NAME}`, and the user's folder for a `~` at the start.
+/// Replaces `${NAME}` by environment variables, and a `~` at the start by the user's home folder.
 fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, ConfigError> {
-    let wrong = |expected| ConfigError {
-        key: "root".into(),
-        found: format!("{text:?}"),
-        expected,
-    };
+    expanded(text, variable).map_err(|expected| wrong("root", format!("{text:?}"), expected))
+}
+
+/// As [`expand`]; the error is what was expected.
+fn expanded(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, &'static str> {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     if text.contains(char::is_control) {
-        return Err(wrong(
-            "a path; a Windows path is written in single quotes, or with /",
-        ));
+        return Err("a path; a Windows path is written in single quotes, or with /");
     }
-    let text = home(text, variable).map_err(wrong)?;
+    let text = home(text, variable)?;
     let mut parts = text.split("${");
     let mut expanded = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (name, rest) = part
-            .split_once('}')
-            .ok_or_else(|| wrong("a } after every ${"))?;
-        expanded += &variable(name).ok_or_else(|| wrong("environment variables that are set"))?;
+        let (name, rest) = part.split_once('}').ok_or("a } after every ${")?;
+        expanded += &variable(name).ok_or("environment variables that are set")?;
         expanded += rest;
     }
     if expanded.is_empty() {
-        Err(wrong("a folder"))
-    } else {
-        Ok(expanded)
+        return Err("a folder");
     }
+    Ok(expanded)
 }
 
-/// Puts the user's own folder for a `~` at a path's start.
+/// Replaces a `~` at the start of a path by the user's home folder; the error is what was expected.
 pub(crate) fn home(
     text: &str,
     variable: impl Fn(&str) -> Option<String>,
@@ -169,10 +172,10 @@ pub(crate) fn home(
         return Ok(text.to_owned());
     };
     if !below.is_empty() && !below.starts_with(['/', '\\']) {
-        return Err("~ for your own folder only, or the folder's whole path");
+        return Err("~ for your own home folder only, or the full path");
     }
     let home = variable("HOME").or_else(|| variable("USERPROFILE"));
-    let home = home.ok_or("the folder's whole path: HOME, which ~ stands for, is not set")?;
+    let home = home.ok_or("the full path: HOME, which ~ means, is not set")?;
     Ok(home + below)
 }
 
@@ -188,7 +191,7 @@ impl<'de> Deserialize<'de> for Archives {
     }
 }
 
-/// By hand, because an untagged enum would forget which key of which archive is wrong.
+/// Written by hand because the error of an untagged enum does not name the wrong key.
 struct OneOrSeveral;
 
 impl<'de> Visitor<'de> for OneOrSeveral {
@@ -204,11 +207,13 @@ impl<'de> Visitor<'de> for OneOrSeveral {
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Archives, A::Error> {
         let archives: Vec<DataConfig> = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
-        let names: BTreeSet<&Option<String>> =
-            archives.iter().map(|archive| &archive.name).collect();
+        let mut names = BTreeSet::new();
+        for archive in &archives {
+            names.insert(&archive.name);
+        }
         if archives.is_empty() || names.len() < archives.len() || names.contains(&None) {
             return Err(serde::de::Error::custom(
-                "each of several [[data]] needs a name of its own",
+                "each of several [[data]] tables needs its own name",
             ));
         }
         Ok(Archives(archives))
@@ -219,12 +224,11 @@ impl Archives {
     /// The names of the sequences that at least one archive holds.
     #[must_use]
     pub fn sequences(&self) -> Vec<String> {
-        self.0
-            .iter()
-            .flat_map(DataConfig::sequences)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect()
+        let mut names = BTreeSet::new();
+        for archive in &self.0 {
+            names.extend(archive.sequences());
+        }
+        names.into_iter().collect()
     }
 
     /// The archives, in the order of the file.
@@ -234,7 +238,7 @@ impl Archives {
 }
 
 impl DataConfig {
-    /// The archive's name; `None` for the only one of its site.
+    /// The archive's name; `None` where the site has one archive only.
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -244,7 +248,7 @@ impl DataConfig {
         self.sequences.keys().cloned().collect()
     }
 
-    /// The names of the sequences that the site holds: those with a path that are not dropped.
+    /// The names of the sequences that the site has: those with a path that are not dropped.
     #[must_use]
     pub fn sequences(&self) -> Vec<String> {
         self.sequences
@@ -254,32 +258,31 @@ impl DataConfig {
             .collect()
     }
 
-    /// The label's values that are lesion; empty without a label.
+    /// The values of the label that are lesion; empty without a label.
     #[must_use]
     pub fn lesion_labels(&self) -> &[u16] {
         &self.lesion_labels
     }
 
-    /// The folder that all patterns lie below.
+    /// The folder that all patterns start from.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The cases' names and wildcards; empty for all.
+    /// Names of cases, which may contain wildcards; empty for all cases.
     pub(super) fn cases(&self) -> &[String] {
         &self.cases
     }
 
-    /// The sequences that are held, each with its key and patterns.
+    /// The sequences that the site has, each with its name and its patterns.
     pub(super) fn images(&self) -> impl Iterator<Item = (&str, &[Pattern])> {
-        let held = self
-            .sequences
+        self.sequences
             .iter()
-            .filter(|(name, _)| !self.drop.contains(name));
-        held.map(|(name, patterns)| (name.as_str(), patterns.as_slice()))
+            .filter(|(name, _)| !self.drop.contains(name))
+            .map(|(name, patterns)| (name.as_str(), patterns.as_slice()))
     }
 
-    /// A held sequence's patterns; none for another.
+    /// The patterns of a sequence; empty if the site does not have it.
     pub(super) fn images_of(&self, sequence: &str) -> &[Pattern] {
         self.images()
             .find(|(name, _)| *name == sequence)
@@ -287,17 +290,17 @@ impl DataConfig {
             .unwrap_or_default()
     }
 
-    /// The reference's patterns.
+    /// The patterns of the reference segmentation.
     pub(super) fn label(&self) -> &[Pattern] {
         &self.label
     }
 
-    /// The brain mask's patterns.
+    /// The patterns of the brain mask.
     pub(super) fn brain(&self) -> &[Pattern] {
         &self.brain
     }
 
-    /// All patterns of what is held.
+    /// All patterns, without those of dropped sequences.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &Pattern> {
         self.images()
             .flat_map(|(_, patterns)| patterns)
@@ -305,7 +308,7 @@ impl DataConfig {
             .chain(&self.brain)
     }
 
-    /// Whether the patterns say which patient a case is of.
+    /// Whether the patterns contain `{patient}`.
     pub(super) fn names_patients(&self) -> bool {
         self.label
             .iter()
@@ -313,7 +316,8 @@ impl DataConfig {
             .any(Pattern::names_patients)
     }
 
-    /// Everything that could be a case.
+    /// # Errors
+    /// A sequence that the federation does not name, a root that cannot be listed, or no case.
     pub(super) fn find(&self, input: &Input) -> Result<Found, DataError> {
         self.check_names(input)?;
         if self.images().next().is_none() {
@@ -324,48 +328,37 @@ impl DataConfig {
 
     fn check_names(&self, input: &Input) -> Result<(), DataError> {
         let in_sequences = self.sequences.keys().map(|name| ("sequences", name));
-        let unknown = in_sequences.chain(self.drop.iter().map(|name| ("drop", name)));
-        match unknown
-            .into_iter()
-            .find(|(_, name)| !input.sequences.contains(name))
-        {
-            Some((key, name)) => Err(DataError::UnknownSequence {
-                key,
-                name: name.clone(),
-                known: input.sequences.clone(),
-            }),
-            None => Ok(()),
+        let in_drop = self.drop.iter().map(|name| ("drop", name));
+        for (key, name) in in_sequences.chain(in_drop) {
+            if !input.sequences.contains(name) {
+                return Err(DataError::UnknownSequence {
+                    key,
+                    name: name.clone(),
+                    known: input.sequences.clone(),
+                });
+            }
         }
+        Ok(())
     }
 
-    /// What only shows in the table as a whole.
+    /// Checks what takes more than one key.
     fn check(self) -> Result<Self, ConfigError> {
-        let wrong = |key: &str, found: String, expected| ConfigError {
-            key: key.into(),
-            found,
-            expected,
-        };
         let mut patterns: Vec<(String, &Pattern)> = Vec::new();
-        for (name, several) in &self.sequences {
-            patterns.extend(
-                several
-                    .iter()
-                    .map(|pattern| (format!("sequences.{name}"), pattern)),
-            );
+        for (name, of_sequence) in &self.sequences {
+            for pattern in of_sequence {
+                patterns.push((format!("sequences.{name}"), pattern));
+            }
         }
-        patterns.extend(
-            self.label
-                .iter()
-                .map(|pattern| ("label".to_owned(), pattern)),
-        );
-        patterns.extend(
-            self.brain
-                .iter()
-                .map(|pattern| ("brain".to_owned(), pattern)),
-        );
+        for pattern in &self.label {
+            patterns.push(("label".to_owned(), pattern));
+        }
+        for pattern in &self.brain {
+            patterns.push(("brain".to_owned(), pattern));
+        }
         for (place, (key, pattern)) in patterns.iter().enumerate() {
             if patterns[..place].iter().any(|(_, other)| other == pattern) {
-                let expected = "a pattern that stands nowhere else: one file is one sequence, the label or the mask";
+                let expected =
+                    "a pattern that is used once: one file is one sequence, the label or the mask";
                 return Err(wrong(key, format!("\"{pattern}\""), expected));
             }
             if pattern.names_patients() != patterns[0].1.names_patients() {
@@ -375,9 +368,11 @@ impl DataConfig {
         }
         let parts = if self.names_patients() { 2 } else { 1 };
         for case in &self.cases {
-            let odd = |part: &str| part.is_empty() || part == "." || part == "..";
-            if case.contains('\\') || case.split('/').count() > parts || case.split('/').any(odd) {
-                let expected = "a case's name, PATIENT/CASE where patterns name patients; no path";
+            let names: Vec<&str> = case.split('/').collect();
+            let is_path = names.contains(&"") || names.contains(&".") || names.contains(&"..");
+            if case.contains('\\') || names.len() > parts || is_path {
+                let expected =
+                    "the name of a case, PATIENT/CASE where patterns have {patient}; no path";
                 return Err(wrong("cases", format!("{case:?}"), expected));
             }
         }

@@ -1,4 +1,5 @@
-//! Finding an archive's cases: every folder and file that a pattern could mean is accounted for.
+//! Finding the cases of an archive. Every folder and file that matches the beginning of a pattern
+//! becomes a case, even if it can only be reported as unusable.
 
 use super::config::DataConfig;
 use super::litter::{is_copy, is_litter};
@@ -11,35 +12,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Names that are shown of a folder without the files that were looked for.
+/// The most names to show of a folder that has none of the expected files.
 const SHOWN: usize = 3;
 
-/// What lies in an archive.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Everything that could be a case, by its name.
+    /// All cases by name, usable or not.
     pub(super) cases: BTreeMap<String, Candidate>,
-    /// Files and folders that fit a pattern and are what programs leave behind.
+    /// Files and folders that match a pattern and are leftovers of other programs.
     pub(super) ignored: BTreeSet<String>,
-    /// What to look at in the archive.
+    /// Warnings about the archive.
     pub(super) notes: Vec<Note>,
 }
 
-/// What could be a case.
+/// A case before its files are read.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    /// Whose images they are: the case's own name where the patterns do not say.
+    /// The text of `{patient}`, or the case's name where the patterns have none.
     pub(super) patient: String,
     /// Its files, or why they cannot be used.
     pub(super) files: Result<Files, CaseError>,
-    /// What to look at.
     pub(super) notes: Vec<Note>,
 }
 
-/// Looks for an archive's cases.
-///
 /// # Errors
-/// The root cannot be listed, or nothing in it could be a case.
+/// The root cannot be listed, or contains no case.
 pub(super) fn find(config: &DataConfig, input: &Input) -> Result<Found, DataError> {
     let root = config.root();
     fs::read_dir(root).map_err(|error| DataError::Root {
@@ -49,22 +46,23 @@ pub(super) fn find(config: &DataConfig, input: &Input) -> Result<Found, DataErro
     let mut search = Search::new(config);
     for (key, patterns) in config.images() {
         for pattern in patterns {
-            search.walk(key, pattern, root, 0, &Name::default());
+            search.follow(key, pattern, root, 0, &Name::default());
         }
     }
     let with_images = search.names.clone();
     for (key, patterns) in [("label", config.label()), ("brain", config.brain())] {
         for pattern in patterns {
-            search.walk(key, pattern, root, 0, &Name::default());
+            search.follow(key, pattern, root, 0, &Name::default());
         }
     }
-    let there = |name: &Name| with_images.contains(name) || !config.existing(name).is_empty();
-    search.names.retain(there);
+    search
+        .names
+        .retain(|name| with_images.contains(name) || !config.existing(name).is_empty());
     search.drop_misread();
-    search.choose();
+    search.keep_configured();
     let Search {
         names,
-        odd,
+        unusable,
         ignored,
         notes,
         ..
@@ -75,7 +73,8 @@ pub(super) fn find(config: &DataConfig, input: &Input) -> Result<Found, DataErro
         notes,
     };
     for name in names {
-        let (files, notes) = (config.files(&name, input), config.nearly(&name));
+        let files = config.files(&name, input);
+        let notes = config.similar_names(&name);
         let patient = name.patient.clone().unwrap_or_else(|| name.id());
         found.cases.insert(
             name.id(),
@@ -86,7 +85,7 @@ pub(super) fn find(config: &DataConfig, input: &Input) -> Result<Found, DataErro
             },
         );
     }
-    for (id, reason) in odd {
+    for (id, reason) in unusable {
         let candidate = Candidate {
             patient: id.clone(),
             files: Err(reason),
@@ -102,11 +101,11 @@ pub(super) fn find(config: &DataConfig, input: &Input) -> Result<Found, DataErro
 
 struct Search<'a> {
     config: &'a DataConfig,
-    /// Folders that a pattern names without placeholder: none of them is a case's.
+    /// Folders that a pattern names without a placeholder: they belong to no single case.
     folders: BTreeSet<PathBuf>,
     names: BTreeSet<Name>,
-    /// What is no case that could be named by its files.
-    odd: BTreeMap<String, CaseError>,
+    /// Cases for which no set of files was found, and why.
+    unusable: BTreeMap<String, CaseError>,
     ignored: BTreeSet<String>,
     notes: Vec<Note>,
 }
@@ -117,24 +116,23 @@ impl<'a> Search<'a> {
             .patterns()
             .flat_map(|pattern| pattern.folders(config.root()))
             .collect();
-        let (names, odd) = (BTreeSet::new(), BTreeMap::new());
         Self {
             config,
             folders,
-            names,
-            odd,
+            names: BTreeSet::new(),
+            unusable: BTreeMap::new(),
             ignored: BTreeSet::new(),
             notes: Vec::new(),
         }
     }
 
-    /// Follows a pattern from a folder on, until all its placeholders are known.
-    fn walk(&mut self, key: &str, pattern: &Pattern, folder: &Path, depth: usize, known: &Name) {
+    /// Follows a pattern from a folder down, until the values of all its placeholders are known.
+    fn follow(&mut self, key: &str, pattern: &Pattern, folder: &Path, depth: usize, known: &Name) {
         let Some(part) = pattern.parts().get(depth) else {
             return;
         };
         if is_known(part, known) {
-            return self.walk(
+            return self.follow(
                 key,
                 pattern,
                 &folder.join(filled(part, known)),
@@ -146,7 +144,7 @@ impl<'a> Search<'a> {
             return;
         };
         let last = depth + 1 == pattern.parts().len();
-        let mut any = false;
+        let mut any_match = false;
         for text in &entries {
             let Some(name) = fit(part, text, known) else {
                 continue;
@@ -161,23 +159,23 @@ impl<'a> Search<'a> {
                 }
                 continue;
             }
-            any = true;
+            any_match = true;
             if !last && !self.is_folder(&path, &name) {
                 continue;
             }
             if pattern.knows(&name) {
                 self.names.insert(name);
             } else {
-                self.walk(key, pattern, &path, depth + 1, &name);
+                self.follow(key, pattern, &path, depth + 1, &name);
             }
         }
-        if !any && *known != Name::default() {
-            self.add_odd(&known.id(), nothing(pattern, known, &entries));
+        if !any_match && *known != Name::default() {
+            self.add_unusable(&known.id(), nothing_matches(pattern, known, &entries));
         }
     }
 
-    /// The names in a folder. A folder that cannot be listed, and names that fit and are not UTF-8,
-    /// are put down.
+    /// The names in a folder. Records a folder that cannot be listed, and matching names that are
+    /// not UTF-8, as unusable.
     fn entries(
         &mut self,
         key: &str,
@@ -197,13 +195,13 @@ impl<'a> Search<'a> {
                 );
                 self.notes.push(Note::new(
                     what,
-                    "correct the pattern, or give the program's user the right to read it",
+                    "correct the pattern, or give the user that runs the program the right to read the folder",
                 ));
                 return None;
             }
             Err(error) => {
                 let what = "the patient's folder".into();
-                self.add_odd(
+                self.add_unusable(
                     &known.id(),
                     CaseError::Content {
                         what,
@@ -226,11 +224,14 @@ impl<'a> Search<'a> {
                         .get(depth)
                         .map(Vec::as_slice)
                         .unwrap_or_default();
-                    let Some(case) = fit(part, &name, known).filter(|_| !is_litter(&name)) else {
+                    if is_litter(&name) {
+                        continue;
+                    }
+                    let Some(case) = fit(part, &name, known) else {
                         continue;
                     };
                     let what = format!("the file or folder {name}");
-                    self.add_odd(
+                    self.add_unusable(
                         &case.id(),
                         CaseError::Content {
                             what,
@@ -243,13 +244,13 @@ impl<'a> Search<'a> {
         Some(names)
     }
 
-    /// Whether a case's folder is one. A file is not; a link that leads nowhere, or what cannot be
-    /// looked at, is put down as a case.
+    /// Whether the folder of a case is a folder. Records a broken link, and a path that cannot be
+    /// read, as an unusable case.
     fn is_folder(&mut self, path: &Path, name: &Name) -> bool {
         match look(path) {
             Presence::Bad(Trouble::Folder) => true,
             Presence::Bad(trouble @ (Trouble::Dangling(_) | Trouble::Unreadable(_))) => {
-                self.add_odd(
+                self.add_unusable(
                     &name.id(),
                     CaseError::Content {
                         what: "the case's folder".into(),
@@ -262,8 +263,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn add_odd(&mut self, id: &str, reason: CaseError) {
-        self.odd.entry(id.into()).or_insert(reason);
+    fn add_unusable(&mut self, id: &str, reason: CaseError) {
+        self.unusable.entry(id.into()).or_insert(reason);
     }
 
     fn below(&self, path: &Path) -> String {
@@ -273,9 +274,9 @@ impl<'a> Search<'a> {
             .to_string()
     }
 
-    /// With `{case}.nii` for one sequence and `{case}_flair.nii` for another, `a_flair.nii` is no
-    /// case `a_flair`: a file belongs to the case with the shortest name, and who has a file of
-    /// another is none.
+    /// With `{case}.nii` for one sequence and `{case}_flair.nii` for another, `a_flair.nii` is not a
+    /// case `a_flair`: a file belongs to the case with the shortest name, and names that share a
+    /// file with a shorter one are dropped.
     fn drop_misread(&mut self) {
         let mut owners: BTreeMap<PathBuf, String> = BTreeMap::new();
         for name in &self.names {
@@ -295,43 +296,40 @@ impl<'a> Search<'a> {
         });
     }
 
-    /// Keeps what `cases` names, and puts down what it names and is not there.
-    fn choose(&mut self) {
+    /// Keeps the cases that `data.cases` names, and records those it names that do not exist.
+    fn keep_configured(&mut self) {
         let wanted = self.config.cases();
         if wanted.is_empty() {
             return;
         }
-        let chosen = |wanted: &str, id: &str| {
-            let patient = id.split_once('/').map_or(id, |(patient, _)| patient);
-            fits(wanted, id) || fits(wanted, patient)
-        };
-        let ids: BTreeSet<String> = self
-            .names
-            .iter()
-            .map(Name::id)
-            .chain(self.odd.keys().cloned())
-            .collect();
+        let mut ids: BTreeSet<String> = self.unusable.keys().cloned().collect();
+        ids.extend(self.names.iter().map(Name::id));
         for wanted in wanted {
-            if ids.iter().any(|id| chosen(wanted, id)) {
+            if ids.iter().any(|id| names_case(wanted, id)) {
                 continue;
             }
             if is_wildcard(wanted) {
                 let what = format!("data.cases has {wanted:?}, which no case fits");
-                self.notes
-                    .push(Note::new(what, "correct it, or take it out"));
+                self.notes.push(Note::new(what, "correct it, or remove it"));
             } else {
-                self.add_odd(wanted, CaseError::Missing("sequence"));
+                self.add_unusable(wanted, CaseError::Missing("sequence"));
             }
         }
         self.names
-            .retain(|name| wanted.iter().any(|wanted| chosen(wanted, &name.id())));
-        self.odd
-            .retain(|id, _| wanted.iter().any(|wanted| chosen(wanted, id)));
+            .retain(|name| wanted.iter().any(|wanted| names_case(wanted, &name.id())));
+        self.unusable
+            .retain(|id, _| wanted.iter().any(|wanted| names_case(wanted, id)));
     }
 }
 
-/// A patient's folder in which nothing fits.
-fn nothing(pattern: &Pattern, known: &Name, entries: &BTreeSet<String>) -> CaseError {
+/// Whether an entry of `data.cases` is the name of a case, or of its patient.
+fn names_case(wanted: &str, id: &str) -> bool {
+    let patient = id.split_once('/').map_or(id, |(patient, _)| patient);
+    fits(wanted, id) || fits(wanted, patient)
+}
+
+/// The error of a patient's folder in which no name matches.
+fn nothing_matches(pattern: &Pattern, known: &Name, entries: &BTreeSet<String>) -> CaseError {
     let wanted = Name {
         case: Some("{case}".into()),
         ..known.clone()
@@ -342,43 +340,51 @@ fn nothing(pattern: &Pattern, known: &Name, entries: &BTreeSet<String>) -> CaseE
     }
 }
 
-/// One kind of a case's files: the first alias that is a file, or what is wrong with the first that
-/// is there.
-fn first(
+/// The first of several alternative patterns whose file exists.
+///
+/// # Errors
+/// No file, and what is wrong with the first path that exists.
+fn first_file(
     config: &DataConfig,
     patterns: &[Pattern],
     name: &Name,
 ) -> Result<Option<PathBuf>, Trouble> {
-    let mut worst = None;
+    let mut first_trouble = None;
     for pattern in patterns {
         let path = config.root().join(pattern.file(name));
         match look(&path) {
             Presence::File => return Ok(Some(path)),
-            Presence::Bad(trouble) => worst = worst.or(Some(trouble)),
+            Presence::Bad(trouble) => first_trouble = first_trouble.or(Some(trouble)),
             Presence::Nothing => {}
         }
     }
-    worst.map_or(Ok(None), Err)
+    match first_trouble {
+        Some(trouble) => Err(trouble),
+        None => Ok(None),
+    }
 }
 
 impl DataConfig {
-    /// Every path of a case that something lies at.
+    /// The paths of a case that exist, whether they are files or not.
     fn existing(&self, name: &Name) -> Vec<PathBuf> {
-        let path = |pattern: &Pattern| self.root().join(pattern.file(name));
-        let there = |path: &PathBuf| !matches!(look(path), Presence::Nothing);
-        self.patterns()
-            .filter(|pattern| pattern.knows(name))
-            .map(path)
-            .filter(there)
-            .collect()
+        let mut paths = Vec::new();
+        for pattern in self.patterns() {
+            if !pattern.knows(name) {
+                continue;
+            }
+            let path = self.root().join(pattern.file(name));
+            if !matches!(look(&path), Presence::Nothing) {
+                paths.push(path);
+            }
+        }
+        paths
     }
 
-    /// The files of one case.
     fn files(&self, name: &Name, input: &Input) -> Result<Files, CaseError> {
         let mut sequences = Vec::with_capacity(input.sequences.len());
         for sequence in &input.sequences {
             let patterns = self.images_of(sequence);
-            let file = first(self, patterns, name);
+            let file = first_file(self, patterns, name);
             sequences.push(file.map_err(|trouble| CaseError::Content {
                 what: sequence.clone(),
                 trouble,
@@ -387,19 +393,28 @@ impl DataConfig {
         if sequences.iter().all(Option::is_none) {
             return Err(self.no_sequences(name));
         }
-        let needed = |what: &'static str, patterns: &[Pattern]| match first(self, patterns, name) {
+        Ok(Files {
+            sequences,
+            label: self.required_file("label", self.label(), name)?,
+            brain: self.required_file("brain mask", self.brain(), name)?,
+        })
+    }
+
+    /// A file that every case must have if there are patterns for it.
+    fn required_file(
+        &self,
+        what: &'static str,
+        patterns: &[Pattern],
+        name: &Name,
+    ) -> Result<Option<PathBuf>, CaseError> {
+        match first_file(self, patterns, name) {
             Ok(None) if !patterns.is_empty() => Err(CaseError::Missing(what)),
             Ok(file) => Ok(file),
             Err(trouble) => Err(CaseError::Content {
                 what: what.into(),
                 trouble,
             }),
-        };
-        Ok(Files {
-            sequences,
-            label: needed("label", self.label())?,
-            brain: needed("brain mask", self.brain())?,
-        })
+        }
     }
 
     fn no_sequences(&self, name: &Name) -> CaseError {
@@ -408,23 +423,21 @@ impl DataConfig {
         };
         let wanted = wanted.file(name);
         let folder = self.root().join(&wanted);
-        let names = folder.parent().map(names_in).unwrap_or_default();
-        let shown = names
-            .into_iter()
-            .filter(|name| !is_litter(name))
-            .take(SHOWN);
-        // In a folder for all cases, its files say nothing about this one.
-        let own = wanted
+        let mut found = Vec::new();
+        // The files of a folder for all cases say nothing about this case.
+        let in_own_folder = wanted
             .parent()
             .is_some_and(|parent| parent.components().next().is_some());
-        CaseError::NoSequences {
-            wanted,
-            found: if own { shown.collect() } else { Vec::new() },
+        if in_own_folder {
+            found = folder.parent().map(names_in).unwrap_or_default();
+            found.retain(|name| !is_litter(name));
+            found.truncate(SHOWN);
         }
+        CaseError::NoSequences { wanted, found }
     }
 
-    /// Sequences whose file is not there while one of nearly the same name is.
-    fn nearly(&self, name: &Name) -> Vec<Note> {
+    /// Warnings about sequences without a file where a file with a similar name exists.
+    fn similar_names(&self, name: &Name) -> Vec<Note> {
         let mut notes = Vec::new();
         for (sequence, patterns) in self.images() {
             let missing = patterns.iter().all(|pattern| {
@@ -433,7 +446,10 @@ impl DataConfig {
                     Presence::Nothing
                 )
             });
-            let Some(pattern) = patterns.first().filter(|_| missing) else {
+            if !missing {
+                continue;
+            }
+            let Some(pattern) = patterns.first() else {
                 continue;
             };
             let path = self.root().join(pattern.file(name));
@@ -443,7 +459,7 @@ impl DataConfig {
             let other = path.parent().map(names_in).unwrap_or_default();
             if let Some(other) = other.into_iter().find(|other| plain(other) == wanted) {
                 let what = format!(
-                    "{sequence} is taken as missing: {other} is there, and the pattern is {pattern}"
+                    "{sequence} is taken as missing: the pattern is {pattern}, and there is {other}"
                 );
                 notes.push(Note::new(
                     what,
@@ -455,7 +471,7 @@ impl DataConfig {
     }
 }
 
-/// A file's name without what people and systems take for nothing.
+/// The name of a file without case, separators and `.gz`, to find similar names.
 fn plain(name: &str) -> String {
     let lower = name.to_lowercase();
     let stem = lower.strip_suffix(".gz").unwrap_or(&lower);

@@ -1,18 +1,18 @@
-//! What a label's values mean: in one case, and by what other cases of the archive hold.
+//! Checks of reference segmentations: within a case, and against the other cases of the archive.
 
 use super::CaseError;
 use crate::case::{Note, Noticed};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Different values that a label may have and still be one.
-const MANY: usize = 256;
-/// A share of the brain that no lesions fill.
-const MOST: f64 = 0.5;
-/// A share of the lesions' voxels that may lie outside the brain unsaid: a mask's edge is never
-/// exact.
-const STRAY: f64 = 0.1;
+/// The most values of a label that are counted.
+const MAX_VALUES: usize = 256;
+/// The share of the brain above which lesions are suspicious.
+const MAX_LESION_SHARE: f64 = 0.5;
+/// The share of lesion voxels that may be outside the brain without a warning: the edge of a mask
+/// is never exact.
+const MAX_OUTSIDE_SHARE: f64 = 0.1;
 
-/// A label's values but 0, each with how many voxels hold it.
+/// The values of a label other than 0, each with its number of voxels.
 pub(super) fn census(values: &[f32]) -> Vec<(u16, u64)> {
     let mut counts = BTreeMap::new();
     for &value in values {
@@ -21,83 +21,76 @@ pub(super) fn census(values: &[f32]) -> Vec<(u16, u64)> {
             *counts.entry(value).or_insert(0u64) += 1;
         }
     }
-    counts.into_iter().take(MANY).collect()
+    counts.into_iter().take(MAX_VALUES).collect()
 }
 
-/// Says where a reference and the brain do not go together.
+/// Warns where the reference and the brain do not match. Both masks are 0 or 1 a voxel.
 pub(super) fn compare(lesion: &[u8], brain: &[u8], notes: &mut Vec<Note>) {
-    let (mut all, mut outside, mut inside) = (0u64, 0u64, 0u64);
+    let mut all = 0;
+    let mut outside = 0;
+    let mut brain_voxels = 0;
     for (&lesion, &brain) in lesion.iter().zip(brain) {
         all += u64::from(lesion);
         outside += u64::from(lesion & !brain & 1);
-        inside += u64::from(brain);
+        brain_voxels += u64::from(brain);
     }
-    if outside as f64 > STRAY * all as f64 {
+    if outside as f64 > MAX_OUTSIDE_SHARE * all as f64 {
         notes.push(Note::new(
-            format!("{outside} of {all} voxels of lesion lie outside the brain"),
-            "look whether label, brain mask and images belong together",
+            format!("{outside} of {all} lesion voxels are outside the brain"),
+            "check that label, brain mask and images belong together",
         ));
     }
-    if (all - outside) as f64 > MOST * inside as f64 {
+    if (all - outside) as f64 > MAX_LESION_SHARE * brain_voxels as f64 {
         notes.push(Note::new(
-            format!("lesion fills {} of {inside} voxels of brain", all - outside),
-            "look whether the label is turned inside out, or data.lesion_labels names what is brain",
+            format!("lesion fills {} of {brain_voxels} brain voxels", all - outside),
+            "check that the label is not inverted, and that data.lesion_labels names no value of the brain",
         ));
     }
 }
 
-/// What is to be said of one archive's labels.
+/// The result of comparing the labels of one archive; cases are named by their index.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    /// Cases, by their place, that hold no lesion value but others that no sound label holds.
+    /// Cases without any lesion value whose label has values that no other label has.
     pub(super) foreign: BTreeMap<usize, CaseError>,
-    /// What to look at, by the case's place.
+    /// Warnings about single cases.
     pub(super) notes: Vec<(usize, Note)>,
-    /// What to look at in the whole archive.
+    /// Warnings about the archive.
     pub(super) archive: Vec<Note>,
 }
 
-/// Compares what an archive's labels hold. A case whose label holds other values only is a case
-/// without lesion where sound labels hold those values too (oedema, say), and else one whose label
-/// was written another way.
+/// Compares the labels of an archive. A label with other values only, but without any lesion value,
+/// is a case without lesion if labels with lesions have these values too (oedema, for example).
+/// Otherwise it was written with different values than the others, and is refused.
 pub(super) fn judge(cases: &[(usize, &Noticed)], lesion_labels: &[u16]) -> Verdict {
     let mut verdict = Verdict::default();
-    let listed = |noticed: &Noticed| {
-        noticed
-            .labels
-            .iter()
-            .any(|(value, _)| lesion_labels.contains(value))
-    };
-    let sound: Vec<&Noticed> = cases
-        .iter()
-        .map(|(_, noticed)| *noticed)
-        .filter(|noticed| listed(noticed))
-        .collect();
-    let known: BTreeSet<u16> = sound
-        .iter()
-        .flat_map(|noticed| &noticed.labels)
-        .map(|(value, _)| *value)
-        .collect();
+    // The values of all labels with lesions.
+    let mut known: BTreeSet<u16> = BTreeSet::new();
+    let mut with_lesions = 0;
+    for (_, noticed) in cases {
+        if has_lesion(noticed, lesion_labels) {
+            with_lesions += 1;
+            known.extend(noticed.labels.iter().map(|(value, _)| *value));
+        }
+    }
     let mut unlisted: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
     if !cases.is_empty() && cases.iter().all(|(_, noticed)| noticed.labels.is_empty()) {
-        let what = format!("none of {} labels holds any lesion", cases.len());
+        let what = format!("none of {} labels has any lesion", cases.len());
         verdict.archive.push(Note::new(
             what,
-            "look whether data.label names the right files",
+            "check that data.label names the right files",
         ));
     }
     for &(place, noticed) in cases {
         if noticed.labels.is_empty() {
             continue;
         }
-        let held = words(&noticed.labels);
-        if listed(noticed) {
-            for (value, _) in noticed
-                .labels
-                .iter()
-                .filter(|(value, _)| !lesion_labels.contains(value))
-            {
-                unlisted.entry(*value).or_default().push(place);
+        let held = describe(&noticed.labels);
+        if has_lesion(noticed, lesion_labels) {
+            for (value, _) in &noticed.labels {
+                if !lesion_labels.contains(value) {
+                    unlisted.entry(*value).or_default().push(place);
+                }
             }
         } else if noticed
             .labels
@@ -108,10 +101,10 @@ pub(super) fn judge(cases: &[(usize, &Noticed)], lesion_labels: &[u16]) -> Verdi
                 place,
                 Note::new(
                     format!(
-                        "the label holds none of data.lesion_labels {lesion_labels:?}, but {held}: taken as a case \
+                        "the label has none of data.lesion_labels {lesion_labels:?}, but {held}: taken as a case \
                          without lesion"
                     ),
-                    "look whether that is so",
+                    "check that the case has no lesion",
                 ),
             ));
         } else {
@@ -125,12 +118,12 @@ pub(super) fn judge(cases: &[(usize, &Noticed)], lesion_labels: &[u16]) -> Verdi
         }
     }
     for (value, places) in unlisted {
-        let remedy = "add it to data.lesion_labels if it is lesion; it counts as no lesion now";
-        if 2 * places.len() > sound.len() && sound.len() > 1 {
+        let remedy = "add it to data.lesion_labels if it is lesion; now it is not";
+        if 2 * places.len() > with_lesions && with_lesions > 1 {
             let what = format!(
-                "{} of {} labels hold {value} too, which is not listed",
+                "{} of {} labels also have {value}, which data.lesion_labels does not list",
                 places.len(),
-                sound.len()
+                with_lesions
             );
             verdict.archive.push(Note::new(what, remedy));
         } else {
@@ -138,27 +131,32 @@ pub(super) fn judge(cases: &[(usize, &Noticed)], lesion_labels: &[u16]) -> Verdi
                 format!("the label holds {value} too, which data.lesion_labels does not list"),
                 remedy,
             );
-            verdict
-                .notes
-                .extend(places.into_iter().map(|place| (place, note.clone())));
+            for place in places {
+                verdict.notes.push((place, note.clone()));
+            }
         }
     }
     verdict
 }
 
-/// `255 (498 voxels)`.
-fn words(labels: &[(u16, u64)]) -> String {
-    let few: Vec<String> = labels
+fn has_lesion(noticed: &Noticed, lesion_labels: &[u16]) -> bool {
+    noticed
+        .labels
         .iter()
-        .take(6)
-        .map(|(value, voxels)| format!("{value} ({voxels} voxels)"))
-        .collect();
-    let more = if labels.len() > few.len() {
-        " and more"
-    } else {
-        ""
-    };
-    format!("{}{more}", few.join(", "))
+        .any(|(value, _)| lesion_labels.contains(value))
+}
+
+/// `255 (498 voxels)`, for up to six values.
+fn describe(labels: &[(u16, u64)]) -> String {
+    let mut texts = Vec::new();
+    for (value, voxels) in labels.iter().take(6) {
+        texts.push(format!("{value} ({voxels} voxels)"));
+    }
+    let mut text = texts.join(", ");
+    if labels.len() > texts.len() {
+        text += " and more";
+    }
+    text
 }
 
 #[cfg(test)]
@@ -228,11 +226,11 @@ mod tests {
         assert!(said([0, 0, 1, 1, 0, 0, 0, 0]).is_empty() && said([0; 8]).is_empty());
         assert_eq!(
             said([1, 0, 1, 0, 0, 0, 0, 0]),
-            ["1 of 2 voxels of lesion lie outside the brain"]
+            ["1 of 2 lesion voxels are outside the brain"]
         );
         assert_eq!(
             said([0, 0, 1, 1, 1, 0, 0, 0]),
-            ["lesion fills 3 of 5 voxels of brain"]
+            ["lesion fills 3 of 5 brain voxels"]
         );
     }
 }

@@ -1,21 +1,24 @@
-//! Images as z-scores over the brain, after values far beyond the rest were clipped.
+//! Images as z-scores over the brain, after outliers were clipped.
 
 use super::CaseError;
 use crate::case::Note;
 
-/// So many times the distance between two percentiles a value may lie beyond them.
-const ROOM: f32 = 3.0;
-/// A value so many times that distance beyond them is no tissue.
-const NO_TISSUE: f32 = 10.0;
-/// Percentiles so many times further apart than quartiles are none of tissue.
-const BROKEN: f32 = 30.0;
-/// A z-score that no tissue has.
-const EXTREME: f64 = 25.0;
+/// Values further beyond the percentiles than this many times the distance between them are
+/// clipped.
+const CLIP_DISTANCE: f32 = 3.0;
+/// Values further beyond them than this many times the distance are not tissue: a warning.
+const OUTLIER_DISTANCE: f32 = 10.0;
+/// Percentiles further apart than this many times the distance between the quartiles are not those
+/// of tissue: a warning.
+const MAX_PERCENTILE_RATIO: f32 = 30.0;
+/// Z-scores above this are not tissue: a warning.
+const MAX_SCORE: f64 = 25.0;
 
-/// Makes an image z-scores over the brain (population standard deviation), zero outside.
+/// Turns an image into z-scores over the brain (population standard deviation), zero outside. `clip`
+/// are two percentiles; without them nothing is clipped.
 ///
 /// # Errors
-/// One value throughout the brain.
+/// The image has the same value in the whole brain.
 pub(super) fn normalise(
     name: &str,
     image: &mut [f32],
@@ -37,18 +40,18 @@ pub(super) fn normalise(
             furthest = furthest.max(score.abs());
         }
     }
-    if furthest > EXTREME {
+    if furthest > MAX_SCORE {
         notes.push(Note::new(
-            format!("{name}: its brightest or darkest voxels lie {furthest:.0} standard deviations from its mean"),
-            "look for an implant or a broken export: values like these flatten all tissue",
+            format!("{name}: its brightest or darkest voxels are {furthest:.0} standard deviations from its mean"),
+            "check for an implant or a broken export: such values leave tissue with almost no contrast",
         ));
     }
     Ok(())
 }
 
-/// Clips an image's values in the brain that lie further beyond two percentiles than [`ROOM`] times
-/// the distance between them, and says so where some lie so far that they are no tissue. Small
-/// lesions may be all of the brightest voxels, so the percentiles themselves clip nothing.
+/// Clips the values in the brain that are further beyond two percentiles than [`CLIP_DISTANCE`]
+/// times the distance between them, and warns where some are too far to be tissue. It does not clip
+/// at the percentiles themselves: a small lesion may be all of the brightest voxels.
 fn clip_beyond(
     name: &str,
     image: &mut [f32],
@@ -56,87 +59,107 @@ fn clip_beyond(
     percentiles: [f32; 2],
     notes: &mut Vec<Note>,
 ) {
-    let inside = image.iter().zip(brain).filter(|(_, brain)| **brain == 1);
-    let mut inside: Vec<f32> = inside.map(|(&value, _)| value).collect();
+    let mut inside: Vec<f32> = Vec::new();
+    for (&value, &brain) in image.iter().zip(brain) {
+        if brain == 1 {
+            inside.push(value);
+        }
+    }
     let Some([low, high]) = ranks(inside.len(), percentiles) else {
         return;
     };
     let count = inside.len();
-    let mut at = |rank: usize| *inside.select_nth_unstable_by(rank, f32::total_cmp).1;
-    let (low, high) = (at(low), at(high));
-    let middle = at(3 * count / 4) - at(count / 4);
+    let low = value_of_rank(&mut inside, low);
+    let high = value_of_rank(&mut inside, high);
+    let quartiles =
+        value_of_rank(&mut inside, 3 * count / 4) - value_of_rank(&mut inside, count / 4);
     let span = high - low;
-    if middle > 0.0 && span > BROKEN * middle {
+    if quartiles > 0.0 && span > MAX_PERCENTILE_RATIO * quartiles {
         notes.push(Note::new(
             format!(
-                "{name}: many voxels lie far from the rest (percentiles {low} and {high}, where the middle half \
-                 of the voxels lies within {middle}): tissue is flattened"
+                "{name}: many voxels are far from the rest (percentiles {low} and {high}, while the middle half \
+                 of the voxels is within {quartiles}): tissue has almost no contrast"
             ),
-            "look for an implant, padding inside the brain mask, or a broken export",
+            "check for an implant, padding inside the brain mask, or a broken export",
         ));
     }
     if span <= 0.0 || !span.is_finite() {
         return;
     }
-    let far = |value: f32| value < low - NO_TISSUE * span || value > high + NO_TISSUE * span;
-    let beyond = inside.iter().filter(|&&value| far(value)).count();
-    if beyond > 0 {
-        let [lowest, highest] = ends(&inside);
+    let mut outliers = 0;
+    for &value in &inside {
+        if value < low - OUTLIER_DISTANCE * span || value > high + OUTLIER_DISTANCE * span {
+            outliers += 1;
+        }
+    }
+    if outliers > 0 {
+        let [lowest, highest] = range(&inside);
         notes.push(Note::new(
             format!(
-                "{name}: {beyond} of {} voxels lie far beyond the rest ({lowest} to {highest}, where the rest lies around \
+                "{name}: {outliers} of {} voxels are far beyond the rest ({lowest} to {highest}, the rest about \
                  {low} to {high}); they are clipped",
                 inside.len()
             ),
-            "look for an implant or a broken export",
+            "check for an implant or a broken export",
         ));
     }
-    let (least, most) = (low - ROOM * span, high + ROOM * span);
-    for (value, _) in image
-        .iter_mut()
-        .zip(brain)
-        .filter(|(_, brain)| **brain == 1)
-    {
-        *value = value.clamp(least, most);
+    let least = low - CLIP_DISTANCE * span;
+    let most = high + CLIP_DISTANCE * span;
+    for (value, &brain) in image.iter_mut().zip(brain) {
+        if brain == 1 {
+            *value = value.clamp(least, most);
+        }
     }
+}
+
+/// The value at an index of the sorted values.
+fn value_of_rank(values: &mut [f32], rank: usize) -> f32 {
+    *values.select_nth_unstable_by(rank, f32::total_cmp).1
 }
 
 /// The least and the greatest value.
-fn ends(values: &[f32]) -> [f32; 2] {
-    let mut ends = [f32::INFINITY, f32::NEG_INFINITY];
+fn range(values: &[f32]) -> [f32; 2] {
+    let mut range = [f32::INFINITY, f32::NEG_INFINITY];
     for &value in values {
-        ends = [ends[0].min(value), ends[1].max(value)];
+        range = [range[0].min(value), range[1].max(value)];
     }
-    ends
+    range
 }
 
-/// The places of two percentiles among so many sorted values, rounded inwards, so that one odd
-/// voxel of few is none of them; `None` where nothing would be left between them.
-fn ranks(count: usize, [low, high]: [f32; 2]) -> Option<[usize; 2]> {
+/// The indices of two percentiles among `count` sorted values, rounded inwards, so that a single
+/// outlier of few values is not a percentile; `None` where the second is not above the first.
+fn ranks(count: usize, percentiles: [f32; 2]) -> Option<[usize; 2]> {
     let last = count.checked_sub(1)? as f64;
-    let low = (f64::from(low) / 100.0 * last).ceil() as usize;
-    let high = (f64::from(high) / 100.0 * last).floor() as usize;
-    (low < high).then_some([low, high])
+    let low = (f64::from(percentiles[0]) / 100.0 * last).ceil() as usize;
+    let high = (f64::from(percentiles[1]) / 100.0 * last).floor() as usize;
+    if low < high { Some([low, high]) } else { None }
 }
 
-/// Mean and population standard deviation over the brain; `None` where nothing varies.
+/// Mean and population standard deviation over the brain; `None` where all values are the same.
 fn statistics(image: &[f32], brain: &[u8]) -> Option<(f64, f64)> {
-    let inside = || {
-        image
-            .iter()
-            .zip(brain)
-            .filter(|(_, brain)| **brain == 1)
-            .map(|(&value, _)| f64::from(value))
-    };
-    let (count, sum) = inside().fold((0u64, 0.0), |(count, sum), value| (count + 1, sum + value));
+    let mut count = 0u64;
+    let mut sum = 0.0;
+    for (&value, &brain) in image.iter().zip(brain) {
+        if brain == 1 {
+            count += 1;
+            sum += f64::from(value);
+        }
+    }
     let mean = sum / count as f64;
-    let deviation = (inside()
-        .map(|value| (value - mean) * (value - mean))
-        .sum::<f64>()
-        / count as f64)
-        .sqrt();
-    // What is left of a constant after rounding its mean.
-    (deviation > 1e-9 * mean.abs().max(f64::MIN_POSITIVE)).then_some((mean, deviation))
+    let mut squares = 0.0;
+    for (&value, &brain) in image.iter().zip(brain) {
+        if brain == 1 {
+            let difference = f64::from(value) - mean;
+            squares += difference * difference;
+        }
+    }
+    let deviation = (squares / count as f64).sqrt();
+    // The mean of a constant is rounded, so its deviation may be slightly above 0.
+    if deviation > 1e-9 * mean.abs().max(f64::MIN_POSITIVE) {
+        Some((mean, deviation))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Path patterns with `{case}` and `{patient}` in them, and wildcards for case names.
 
-use super::config::ConfigError;
 use super::litter::is_litter;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,14 +7,13 @@ use std::path::{Path, PathBuf};
 const CASE: &str = "{case}";
 const PATIENT: &str = "{patient}";
 
-/// A path below the root; `{case}` and `{patient}` stand for the same text wherever they occur.
+/// A path below the root. `{case}` and `{patient}` mean the same text wherever they occur.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pattern(Vec<Part>);
 
-/// One folder's or file's name in a pattern.
+/// The name of one folder or file in a pattern.
 pub(super) type Part = Vec<Piece>;
 
-/// What a name is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Piece {
     Text(String),
@@ -23,7 +21,16 @@ pub(super) enum Piece {
     Patient,
 }
 
-/// What the placeholders stand for, as far as it is known.
+/// A text that is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found}: expected {expected}")]
+pub(crate) struct PatternError {
+    /// The text, quoted.
+    pub(crate) found: String,
+    pub(crate) expected: &'static str,
+}
+
+/// The values of the placeholders, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name {
     pub(super) patient: Option<String>,
@@ -33,11 +40,16 @@ pub(crate) struct Name {
 impl Name {
     /// The case's name: `PATIENT/CASE` where patterns name patients.
     pub(crate) fn id(&self) -> String {
-        let known = self.patient.iter().chain(&self.case);
-        known.map(String::as_str).collect::<Vec<_>>().join("/")
+        let case = self.case.as_deref().unwrap_or_default();
+        match self.patient.as_deref() {
+            None => case.to_owned(),
+            Some(patient) if self.case.is_none() => patient.to_owned(),
+            Some(patient) => format!("{patient}/{case}"),
+        }
     }
 
-    fn of(&mut self, piece: &Piece) -> Option<&mut Option<String>> {
+    /// The value of a placeholder; `None` for text.
+    fn value_of(&mut self, piece: &Piece) -> Option<&mut Option<String>> {
         match piece {
             Piece::Text(_) => None,
             Piece::Case => Some(&mut self.case),
@@ -47,22 +59,21 @@ impl Name {
 }
 
 impl Pattern {
-    /// Checks a pattern as typed under `key`.
-    pub(crate) fn parse(key: &str, text: &str) -> Result<Self, ConfigError> {
-        let wrong = |expected| ConfigError {
-            key: key.into(),
+    /// # Errors
+    /// A text that is no path below the root, or that has no `{case}`.
+    pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
+        let wrong = |expected| PatternError {
             found: format!("{text:?}"),
             expected,
         };
         if text.contains('\\') {
-            return Err(wrong("folders parted by /, on Windows too"));
+            return Err(wrong("folders separated by /, on Windows too"));
         }
         let parts: Vec<&str> = text.split('/').collect();
-        if parts
-            .iter()
-            .any(|part| part.is_empty() || *part == "." || *part == "..")
-        {
-            return Err(wrong("a path below data.root, without // . or .."));
+        for part in &parts {
+            if part.is_empty() || *part == "." || *part == ".." {
+                return Err(wrong("a path below data.root, without // . or .."));
+            }
         }
         let foreign = text
             .replace(CASE, "")
@@ -70,13 +81,13 @@ impl Pattern {
             .contains(['{', '}', '$', '*', '?']);
         if foreign || !text.contains(CASE) {
             return Err(wrong(
-                "a path below data.root with {case} in it, with {patient} if need be, and no other wildcard",
+                "a path below data.root that contains {case}, optionally {patient}, and no other wildcard",
             ));
         }
         Ok(Self(parts.into_iter().map(pieces).collect()))
     }
 
-    /// Whether it says which patient a case is of.
+    /// Whether the pattern contains `{patient}`.
     pub(crate) fn names_patients(&self) -> bool {
         self.0
             .iter()
@@ -84,12 +95,12 @@ impl Pattern {
             .any(|piece| *piece == Piece::Patient)
     }
 
-    /// The names on the way from the root.
+    /// The names of its folders and its file, from the root on.
     pub(super) fn parts(&self) -> &[Part] {
         &self.0
     }
 
-    /// Whether a name says all that the pattern asks for.
+    /// Whether a name has a value for each placeholder of the pattern.
     pub(super) fn knows(&self, name: &Name) -> bool {
         name.case.is_some() && (name.patient.is_some() || !self.names_patients())
     }
@@ -99,7 +110,7 @@ impl Pattern {
         self.0.iter().map(|part| filled(part, name)).collect()
     }
 
-    /// Adds the names of all files below the root that fit.
+    /// Adds the names of all files below the root that match.
     pub(crate) fn discover(&self, root: &Path, names: &mut BTreeSet<Name>) {
         self.discover_below(root, 0, &Name::default(), names);
     }
@@ -118,18 +129,20 @@ impl Pattern {
             return;
         };
         for entry in entries.flatten() {
-            let text = entry.file_name();
-            let fitting = text
-                .to_str()
-                .filter(|text| !is_litter(text))
-                .and_then(|text| fit(part, text, known));
-            if let Some(name) = fitting {
+            let file_name = entry.file_name();
+            let Some(text) = file_name.to_str() else {
+                continue;
+            };
+            if is_litter(text) {
+                continue;
+            }
+            if let Some(name) = fit(part, text, known) {
                 self.discover_below(&entry.path(), depth + 1, &name, names);
             }
         }
     }
 
-    /// The folders on the way to the first placeholder, from the root on.
+    /// The folders above the first placeholder, from the root on.
     pub(super) fn folders(&self, root: &Path) -> Vec<PathBuf> {
         let mut folders = Vec::new();
         let mut path = root.to_path_buf();
@@ -164,29 +177,29 @@ fn pieces(mut part: &str) -> Part {
             pieces.push(Piece::Patient);
             part = rest;
         } else {
-            let next = part
-                .char_indices()
-                .skip(1)
-                .find(|(_, letter)| *letter == '{');
-            let next = next.map_or(part.len(), |(at, _)| at);
-            pieces.push(Piece::Text(part[..next].into()));
-            part = &part[next..];
+            let first = part.chars().next().map_or(0, char::len_utf8);
+            let end = part[first..].find('{').map_or(part.len(), |at| first + at);
+            pieces.push(Piece::Text(part[..end].into()));
+            part = &part[end..];
         }
     }
     pieces
 }
 
-/// A folder's or file's name with what is known put in.
+/// The name of a folder or file, with the values of its placeholders.
 pub(super) fn filled(part: &[Piece], name: &Name) -> String {
-    let text = |piece: &Piece| match piece {
-        Piece::Text(text) => text.clone(),
-        Piece::Case => name.case.clone().unwrap_or_default(),
-        Piece::Patient => name.patient.clone().unwrap_or_default(),
-    };
-    part.iter().map(text).collect()
+    let mut filled = String::new();
+    for piece in part {
+        filled += match piece {
+            Piece::Text(text) => text,
+            Piece::Case => name.case.as_deref().unwrap_or_default(),
+            Piece::Patient => name.patient.as_deref().unwrap_or_default(),
+        };
+    }
+    filled
 }
 
-/// Whether a name is known already, without any look at the folder.
+/// Whether the name of a folder or file is known without listing the folder above it.
 pub(super) fn is_known(part: &[Piece], name: &Name) -> bool {
     part.iter().all(|piece| match piece {
         Piece::Text(_) => true,
@@ -195,8 +208,8 @@ pub(super) fn is_known(part: &[Piece], name: &Name) -> bool {
     })
 }
 
-/// What the placeholders stand for where a folder's or file's name fits. A placeholder takes as
-/// much as it can: in `{patient}-{case}` the case is what follows the last dash.
+/// The values of the placeholders, if the name of a folder or file matches. A placeholder takes as
+/// much text as it can: in `{patient}-{case}` the case is the text after the last dash.
 pub(super) fn fit(part: &[Piece], text: &str, known: &Name) -> Option<Name> {
     let Some((first, rest)) = part.split_first() else {
         return text.is_empty().then(|| known.clone());
@@ -205,14 +218,12 @@ pub(super) fn fit(part: &[Piece], text: &str, known: &Name) -> Option<Name> {
         return fit(rest, text.strip_prefix(prefix.as_str())?, known);
     }
     let mut name = known.clone();
-    if let Some(Some(value)) = name.of(first).cloned() {
+    if let Some(Some(value)) = name.value_of(first).cloned() {
         return fit(rest, text.strip_prefix(value.as_str())?, known);
     }
-    let ends = text
-        .char_indices()
-        .map(|(at, character)| at + character.len_utf8());
-    for end in ends.collect::<Vec<_>>().into_iter().rev() {
-        if let Some(slot) = name.of(first) {
+    for (start, character) in text.char_indices().rev() {
+        let end = start + character.len_utf8();
+        if let Some(slot) = name.value_of(first) {
             *slot = Some(text[..end].into());
         }
         if let Some(found) = fit(rest, &text[end..], &name) {
@@ -222,21 +233,25 @@ pub(super) fn fit(part: &[Piece], text: &str, known: &Name) -> Option<Name> {
     None
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for any text and `?` for one character.
+/// Whether `name` matches `pattern`, in which `*` is any text and `?` is one character.
 pub(super) fn fits(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n) = (0, 0);
+    let pattern: Vec<char> = pattern.chars().collect();
+    let name: Vec<char> = name.chars().collect();
+    let mut p = 0;
+    let mut n = 0;
+    // Where to go on after a mismatch: behind the last star, one more character of the name.
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
         if pattern.get(p) == Some(&'*') {
             retry = Some((p, n));
             p += 1;
         } else if pattern.get(p).is_some_and(|&c| c == '?' || c == name[n]) {
-            (p, n) = (p + 1, n + 1);
+            p += 1;
+            n += 1;
         } else if let Some((star, from)) = retry {
             retry = Some((star, from + 1));
-            (p, n) = (star + 1, from + 1);
+            p = star + 1;
+            n = from + 1;
         } else {
             return false;
         }
@@ -295,11 +310,9 @@ mod tests {
         ] {
             assert_eq!(id(part, text).as_deref(), expected, "{part} {text}");
         }
-        let pattern = Pattern::parse(
-            "label",
-            "sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii",
-        )
-        .unwrap();
+        let pattern =
+            Pattern::parse("sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii")
+                .unwrap();
         let name = Name {
             patient: Some("07".into()),
             case: Some("pre".into()),
@@ -338,7 +351,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("08/08_pre_seg.nii")).unwrap();
         let found = |text: &str| {
             let mut names = BTreeSet::new();
-            Pattern::parse("--pair", text)
+            Pattern::parse(text)
                 .unwrap()
                 .discover(folder.path(), &mut names);
             names.iter().map(Name::id).collect::<Vec<_>>()
@@ -386,7 +399,7 @@ mod tests {
             "{case}/*.nii",
             "{case}\\x.nii",
         ] {
-            assert!(Pattern::parse("label", text).is_err(), "{text}");
+            assert!(Pattern::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One case's files made ready for the model.
+//! Preparing one case: from its files to normalised planes of the model's size.
 
 use super::brain::brain;
 use super::labels;
@@ -13,43 +13,36 @@ use protocol::settings::Input;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-/// Where one case's volumes are.
+/// The files of one case.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Files {
     /// One entry for each of the federation's sequences, in order; `None` where the case lacks it.
     pub sequences: Vec<Option<PathBuf>>,
     /// The reference segmentation.
     pub label: Option<PathBuf>,
-    /// A brain mask.
     pub brain: Option<PathBuf>,
 }
 
-/// Why a case cannot be used. For people at the site: may name sequences and grids.
+/// Why a case cannot be used. The texts name sequences and grids: they are for the site's staff
+/// and must not leave the site.
 #[derive(Debug, thiserror::Error)]
 pub enum CaseError {
-    /// A file that must be there is not.
     #[error("no {0} file")]
     Missing(&'static str),
-    /// A file that is no usable volume.
     #[error("{what}: {error}")]
     File {
         /// Which sequence, `label` or `brain mask`.
         what: String,
-        /// What is wrong with it.
         error: NiftiError,
     },
-    /// Two volumes that do not lie on one grid.
     #[error(
-        "{first} and {second} lie on different grids: {first} has {first_grid}; {second} has {second_grid}"
+        "{first} and {second} have different grids: {first} has {first_grid}; {second} has {second_grid}"
     )]
     Grids {
         /// The sequence that gives the case its grid.
         first: String,
-        /// Its grid.
         first_grid: Box<Source>,
-        /// The other volume.
         second: String,
-        /// Its grid.
         second_grid: Box<Source>,
     },
     /// NaN or infinity.
@@ -58,58 +51,48 @@ pub enum CaseError {
     /// No voxel of any sequence (or of the mask) is brain.
     #[error("there is no brain: every voxel is zero")]
     NoBrain,
-    /// Nearly every voxel is brain.
     #[error(
         "{percent:.1} % of the volume would be brain{}",
-        if *.mask { ", by the brain mask" } else { ": nearly no voxel is like those around the head" }
+        if *.mask { ", by the brain mask" } else { ": almost no voxel has the value of the background" }
     )]
     AllBrain {
-        /// The share.
         percent: f64,
-        /// Whether a mask says so.
+        /// Whether there is a brain mask.
         mask: bool,
     },
-    /// Two sequences whose voxels are all the same.
+    /// Two sequences with the same voxels.
     #[error("{first} and {second} are the same image")]
-    SameImage {
-        /// One sequence.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// All images are those of another case.
+    SameImage { first: String, second: String },
     #[error("its images are those of {other}, voxel by voxel")]
     SameCase {
         /// The case that is used instead.
         other: String,
     },
-    /// A label with other values than all sound ones.
+    /// A label with other values than the other labels of the site.
     #[error(
-        "the label holds none of data.lesion_labels {listed:?}, but {held}, which no sound label of the site holds"
+        "the label has none of data.lesion_labels {listed:?}, but {held}, which no other label of the site has"
     )]
     ForeignLabel {
-        /// Its values, and how many voxels hold them.
+        /// Its values, each with the number of voxels.
         held: String,
-        /// As configured.
         listed: Vec<u16>,
     },
-    /// A file that is there and has no content to read.
+    /// A file that exists and has no content to read.
     #[error("{what}: {trouble}")]
     Content {
         /// Which sequence, `label`, `brain mask` or `the case's folder`.
         what: String,
-        /// What it is instead.
         trouble: Trouble,
     },
-    /// A folder that could be a case's, or a label without images.
-    #[error("none of its sequences' files is there, such as {}{}", .wanted.display(), besides(.found))]
+    /// A folder that could be a case, or a label without images.
+    #[error("no file of its sequences exists, such as {}{}", .wanted.display(), found_instead(.found))]
     NoSequences {
-        /// Where a file was looked for, below the root.
+        /// The path of the first expected file, below the root.
         wanted: PathBuf,
-        /// What is there instead, in part.
+        /// Some names in its folder.
         found: Vec<String>,
     },
-    /// One value throughout the brain: nothing to normalise by.
+    /// Without variation, z-scores are not defined.
     #[error("{0} has the same value in the whole brain")]
     Constant(String),
     /// A label that is not an integer.
@@ -117,26 +100,21 @@ pub enum CaseError {
     Label(#[from] NoLabel),
     /// More than fits into memory.
     #[error(
-        "{depth} slices of {height} x {width} of the model's pixels, which the brain needs, are more than a case may have"
+        "the brain needs {depth} slices of {height} x {width} model pixels, more than a case may have"
     )]
     TooLarge {
-        /// Slices.
         depth: usize,
-        /// Rows of each.
         height: usize,
-        /// Columns of each.
         width: usize,
     },
-    /// A file that another program writes to.
     #[error("a file of the case changed while it was read")]
     Changed,
-    /// The cache file.
     #[error("{0}")]
     Cache(#[from] CaseFileError),
 }
 
 impl CaseError {
-    /// Why a file cannot be read: what the reader says, or that its content was never there.
+    /// The error of a file that cannot be read: the reader's, or that its content is missing.
     pub(super) fn of_file(what: &str, path: &Path, error: NiftiError) -> Self {
         match contentless(path) {
             Some(trouble) => Self::Content {
@@ -167,17 +145,16 @@ impl Explain for CaseError {
     }
 }
 
-/// What lies where files were looked for.
-fn besides(names: &[String]) -> String {
+fn found_instead(names: &[String]) -> String {
     if names.is_empty() {
         String::new()
     } else {
-        format!("; there are {}", names.join(", "))
+        format!("; its folder contains {}", names.join(", "))
     }
 }
 
 impl Files {
-    /// All files that there are, with what they are for people.
+    /// The existing files, each with the name of its sequence, `label` or `brain mask`.
     pub(super) fn named<'a>(
         &'a self,
         input: &'a Input,
@@ -194,14 +171,15 @@ impl Files {
     }
 }
 
-/// Pixels that one sequence's planes may have: 512 slices of 512 x 512, half a GiB.
+/// The most pixels of one sequence of a case: 512 slices of 512 x 512, half a GiB.
 const MAX_PIXELS: usize = 1 << 27;
 
-/// Prepares one case: one grid, z-scores over the brain (population standard deviation), zero
-/// outside, and the model's planes. The brain is the mask where there is one, else every voxel that
-/// is not like the volume's corners in some sequence.
+/// Prepares one case: z-scores over the brain (population standard deviation), zero outside, on
+/// planes of the model's pixels. The brain is the mask where there is one, else every voxel that
+/// differs from the volume's corners in at least one sequence.
 ///
-/// Also returns how the first present sequence is stored, for results that shall lie on its grid.
+/// Also returns the header of the first present sequence, so that results can be written on its
+/// grid.
 ///
 /// # Errors
 /// See [`CaseError`].
@@ -211,21 +189,19 @@ pub fn prepare(
     input: &Input,
     lesion_labels: &[u16],
 ) -> Result<(Prepared, Source), CaseError> {
-    let mut examined = examine(files, input, lesion_labels)?;
-    let (placement, canvas) = examined.place(input);
-    let Examined {
+    let mut native = read_native(files, input, lesion_labels)?;
+    let (placement, canvas) = native.place(input);
+    let NativeCase {
         source,
         images,
         brain,
         lesion,
         noticed,
-    } = examined;
+    } = native;
     let grid = source.grid();
     let [height, width] = canvas;
-    let fits = grid.dims[0]
-        .checked_mul(height)
-        .and_then(|rows| rows.checked_mul(width));
-    if fits.is_none_or(|pixels| pixels > MAX_PIXELS) {
+    let pixels = grid.dims[0].saturating_mul(height).saturating_mul(width);
+    if pixels > MAX_PIXELS {
         return Err(CaseError::TooLarge {
             depth: grid.dims[0],
             height,
@@ -238,10 +214,10 @@ pub fn prepare(
         canvas,
         brain: &brain,
     };
-    let sequences = images
-        .into_iter()
-        .map(|image| image.map(|image| planes.image(&image)))
-        .collect();
+    let mut sequences = Vec::with_capacity(images.len());
+    for image in images {
+        sequences.push(image.map(|image| planes.image(&image)));
+    }
     let label = lesion
         .as_ref()
         .map(|lesion| placement.place_nearest(lesion, grid.dims, canvas));
@@ -266,46 +242,38 @@ pub fn prepare(
     ))
 }
 
-/// Everything about a case that does not depend on the model's planes.
+/// Reads a case on its native grid: everything that does not depend on the model's planes.
 ///
 /// # Errors
 /// As [`prepare`].
-pub(super) fn examine(
+pub(super) fn read_native(
     files: &Files,
     input: &Input,
     lesion_labels: &[u16],
-) -> Result<Examined, CaseError> {
-    let mut stand = Stand::default();
+) -> Result<NativeCase, CaseError> {
+    let mut reader = VolumeReader::default();
     let mut images: Vec<Option<Vec<f32>>> = Vec::with_capacity(input.sequences.len());
     for (name, path) in input.sequences.iter().zip(&files.sequences) {
-        images.push(
-            path.as_deref()
-                .map(|path| stand.volume(name, path))
-                .transpose()?,
-        );
+        images.push(match path {
+            Some(path) => Some(reader.read(name, path)?),
+            None => None,
+        });
     }
-    let label = files
-        .label
-        .as_deref()
-        .map(|path| stand.volume("label", path))
-        .transpose()?;
     let mut noticed = Noticed::default();
-    let lesion = label
-        .as_ref()
-        .map(|values| lesion(values, lesion_labels))
-        .transpose()?;
-    if let Some(label) = label {
+    let mut lesion = None;
+    if let Some(path) = &files.label {
+        let label = reader.read("label", path)?;
+        lesion = Some(lesion_mask(&label, lesion_labels)?);
         noticed.labels = labels::census(&label);
     }
-    let mask = files
-        .brain
-        .as_deref()
-        .map(|path| stand.volume("brain mask", path))
-        .transpose()?;
-    let Some((_, source)) = stand.first else {
+    let mask = match &files.brain {
+        Some(path) => Some(reader.read("brain mask", path)?),
+        None => None,
+    };
+    let Some((_, source)) = reader.first else {
         return Err(CaseError::Missing("sequence"));
     };
-    noticed.notes = stand.notes;
+    noticed.notes = reader.notes;
     let grid = source.grid();
     let brain = brain(
         grid.voxels(),
@@ -315,7 +283,7 @@ pub(super) fn examine(
         &mut noticed.notes,
     )?;
     drop(mask);
-    noticed.images = different(&input.sequences, &images)?;
+    noticed.images = image_hashes(&input.sequences, &images)?;
     if let Some(lesion) = &lesion {
         labels::compare(lesion, &brain, &mut noticed.notes);
     }
@@ -330,7 +298,7 @@ pub(super) fn examine(
             )?;
         }
     }
-    Ok(Examined {
+    Ok(NativeCase {
         source,
         images,
         brain,
@@ -339,24 +307,24 @@ pub(super) fn examine(
     })
 }
 
-/// Where the volumes of a case lie, as far as they are read.
+/// Reads the volumes of a case and checks that all have the grid of the first.
 #[derive(Default)]
-struct Stand {
-    /// The first volume and its grid.
+struct VolumeReader {
+    /// The name of the first volume, and its header.
     first: Option<(String, Source)>,
     notes: Vec<Note>,
 }
 
-impl Stand {
-    /// Reads a volume that must lie where the first one lies and hold numbers only.
-    fn volume(&mut self, what: &str, path: &Path) -> Result<Vec<f32>, CaseError> {
-        let read = nifti::read(path).map_err(|error| CaseError::of_file(what, path, error));
+impl VolumeReader {
+    /// # Errors
+    /// Another grid than the first volume, or a value that is not finite.
+    fn read(&mut self, what: &str, path: &Path) -> Result<Vec<f32>, CaseError> {
         let Volume {
             values,
             source,
             warnings,
             ..
-        } = read?;
+        } = nifti::read(path).map_err(|error| CaseError::of_file(what, path, error))?;
         for warning in warnings {
             self.notes
                 .push(Note::new(format!("{what}: {warning}"), warning.remedy()));
@@ -380,8 +348,8 @@ impl Stand {
     }
 }
 
-/// A case's volumes on the patient's own grid, images as z-scores.
-pub(super) struct Examined {
+/// The volumes of a case on its native grid, images as z-scores.
+pub(super) struct NativeCase {
     source: Source,
     images: Vec<Option<Vec<f32>>>,
     brain: Vec<u8>,
@@ -398,14 +366,14 @@ pub struct BrainSize {
     pub mm: [f32; 2],
 }
 
-impl Examined {
+impl NativeCase {
     /// How the brain is placed on the model's planes, and the height and width in the model's pixels
     /// that show all of it. Where that is more than a plane, it is noted.
     pub(super) fn place(&mut self, input: &Input) -> (Placement, [usize; 2]) {
         let grid = self.source.grid();
         let placement = Placement::new([grid.spacing_mm[1], grid.spacing_mm[2]], input.spacing_mm);
         let canvas = placement.canvas(
-            extent(&self.brain, grid.dims),
+            bounding_box(&self.brain, grid.dims),
             [grid.dims[1], grid.dims[2]],
             input.plane,
         );
@@ -413,11 +381,11 @@ impl Examined {
         if canvas != [input.plane; 2] {
             self.noticed.notes.push(Note::new(
                 format!(
-                    "the brain does not fit the model's plane of {0} x {0} pixels: it is looked at in overlapping \
-                     parts of {height} x {width}",
+                    "the brain does not fit the model's plane of {0} x {0} pixels: the network sees it in overlapping \
+                     windows over {height} x {width} pixels",
                     input.plane
                 ),
-                "nothing, if the brain is that large; else give a brain mask, or ask for a larger input.plane",
+                "nothing, if the brain really is that large; otherwise set data.brain, or ask the federation for a larger input.plane",
             ));
         }
         (placement, canvas)
@@ -425,7 +393,7 @@ impl Examined {
 
     pub(super) fn brain_size(&self) -> BrainSize {
         let grid = self.source.grid();
-        let pixels = extent(&self.brain, grid.dims).map(|[first, last]| last + 1 - first);
+        let pixels = bounding_box(&self.brain, grid.dims).map(|[first, last]| last + 1 - first);
         let mm = [
             pixels[0] as f32 * grid.spacing_mm[1],
             pixels[1] as f32 * grid.spacing_mm[2],
@@ -434,53 +402,63 @@ impl Examined {
     }
 }
 
-/// Hashes of the images that are there. Two sequences of one case are never the same image.
-fn different(names: &[String], images: &[Option<Vec<f32>>]) -> Result<Vec<String>, CaseError> {
+/// The hash of each present image.
+///
+/// # Errors
+/// Two sequences with the same voxels: one was copied over the other.
+fn image_hashes(names: &[String], images: &[Option<Vec<f32>>]) -> Result<Vec<String>, CaseError> {
     let mut hashes: Vec<String> = Vec::new();
-    let mut hashed: Vec<&String> = Vec::new();
+    let mut hashed_names: Vec<&String> = Vec::new();
     for (name, image) in names.iter().zip(images) {
         let Some(image) = image else { continue };
         let mut hash = blake3::Hasher::new();
         for values in image.chunks(1 << 14) {
-            let bytes: Vec<u8> = values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
+            let mut bytes = Vec::with_capacity(4 * values.len());
+            for value in values {
+                bytes.extend(value.to_le_bytes());
+            }
             hash.update(&bytes);
         }
         let hash = hash.finalize().to_hex().to_string();
         if let Some(same) = hashes.iter().position(|other| *other == hash) {
             return Err(CaseError::SameImage {
-                first: hashed[same].clone(),
+                first: hashed_names[same].clone(),
                 second: name.clone(),
             });
         }
         hashes.push(hash);
-        hashed.push(name);
+        hashed_names.push(name);
     }
     Ok(hashes)
 }
 
-/// The first and last row of the brain, and the first and last column.
-fn extent(brain: &[u8], [_, height, width]: [usize; 3]) -> [[usize; 2]; 2] {
-    let mut extent = [[height - 1, 0], [width - 1, 0]];
-    for (at, _) in brain.iter().enumerate().filter(|(_, voxel)| **voxel != 0) {
-        for (ends, place) in extent.iter_mut().zip([at / width % height, at % width]) {
-            *ends = [ends[0].min(place), ends[1].max(place)];
+/// The first and last row of the brain over all slices, and the first and last column.
+fn bounding_box(brain: &[u8], dims: [usize; 3]) -> [[usize; 2]; 2] {
+    let [_, height, width] = dims;
+    let mut rows = [height - 1, 0];
+    let mut columns = [width - 1, 0];
+    for (at, &voxel) in brain.iter().enumerate() {
+        if voxel == 0 {
+            continue;
         }
+        let row = at / width % height;
+        let column = at % width;
+        rows = [rows[0].min(row), rows[1].max(row)];
+        columns = [columns[0].min(column), columns[1].max(column)];
     }
-    extent
+    [rows, columns]
 }
 
 /// Lesion 1, other 0. A label without lesion is a case without lesion.
-fn lesion(values: &[f32], lesion_labels: &[u16]) -> Result<Vec<u8>, CaseError> {
-    values
-        .iter()
-        .map(|&value| Ok(u8::from(lesion_labels.contains(&label(value)?))))
-        .collect()
+fn lesion_mask(values: &[f32], lesion_labels: &[u16]) -> Result<Vec<u8>, CaseError> {
+    let mut mask = Vec::with_capacity(values.len());
+    for &value in values {
+        mask.push(u8::from(lesion_labels.contains(&label(value)?)));
+    }
+    Ok(mask)
 }
 
-/// How a case's native planes become the model's.
+/// The map from a case's native planes to the model's.
 struct Planes<'a> {
     placement: Placement,
     grid: Grid,
@@ -493,15 +471,15 @@ impl Planes<'_> {
     fn image(&self, image: &[f32]) -> Vec<f32> {
         let mut placed = self.placement.place(image, self.grid.dims, self.canvas);
         if self.placement != Placement::WHOLE_PIXELS {
-            // Interpolation bleeds over the brain's edge.
+            // Interpolation smears values over the edge of the brain.
             let brain = self
                 .placement
                 .place_nearest(self.brain, self.grid.dims, self.canvas);
-            placed
-                .iter_mut()
-                .zip(brain)
-                .filter(|(_, brain)| *brain == 0)
-                .for_each(|(value, _)| *value = 0.0);
+            for (value, brain) in placed.iter_mut().zip(brain) {
+                if brain == 0 {
+                    *value = 0.0;
+                }
+            }
         }
         placed
     }
@@ -514,13 +492,13 @@ mod tests {
     #[test]
     fn only_whole_labels_are_labels() {
         assert_eq!(
-            lesion(&[0.0, 4.0, 1.0, 3.9999], &[4]).unwrap(),
+            lesion_mask(&[0.0, 4.0, 1.0, 3.9999], &[4]).unwrap(),
             [0, 1, 0, 1]
         );
-        assert_eq!(lesion(&[0.0, 2.0], &[4]).unwrap(), [0, 0]);
+        assert_eq!(lesion_mask(&[0.0, 2.0], &[4]).unwrap(), [0, 0]);
         for odd in [0.5, -1.0, 1e9] {
             assert!(
-                matches!(lesion(&[0.0, odd], &[4]), Err(CaseError::Label(_))),
+                matches!(lesion_mask(&[0.0, odd], &[4]), Err(CaseError::Label(_))),
                 "{odd}"
             );
         }

@@ -1,31 +1,28 @@
-//! What a site's images are, without a federation: every case is read, and nothing is kept.
+//! Checks a site's images without a federation: every case is read, and nothing is written.
 
-use super::assess::{Assessed, Read, assess};
+use super::assess::{Assessed, ReadCase, assess};
 use super::config::{Archives, DataConfig};
 use super::find::Candidate;
-use super::prepare::{BrainSize, examine};
-use super::{DataError, Gathered, Job, each, gather};
+use super::prepare::{BrainSize, read_native};
+use super::{DataError, FoundCase, FoundCases, find_cases, in_parallel};
 use crate::case::Noticed;
 use protocol::settings::Input;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// What a site's archives hold.
 #[derive(Debug)]
 pub struct Survey {
-    /// Cases that any file or folder belongs to.
+    /// All cases, usable or not.
     pub cases: usize,
-    /// Of each sequence, how many cases have its file.
+    /// For each sequence, the number of cases that have its file.
     pub sequences: Vec<(String, usize)>,
-    /// Cases that can be used.
     pub usable: usize,
-    /// Patients that these are of.
+    /// Patients of the usable cases.
     pub patients: usize,
-    /// Whether a reference is configured in every archive.
+    /// Whether every archive has a reference configured.
     pub labelled: bool,
-    /// Everything that is not as it should be.
     pub rows: Vec<Row>,
-    /// Files and folders that fit a pattern and are what other programs left behind.
+    /// Files and folders that match a pattern and are leftovers of other programs.
     pub ignored: BTreeSet<String>,
     /// The largest height and the largest width of the usable cases' brains.
     pub largest_brain: Option<BrainSize>,
@@ -37,16 +34,14 @@ struct Looked {
     brain: BrainSize,
 }
 
-/// One line of what is wrong. Never leaves the site, never in a log.
+/// One problem. Must not leave the site or appear in a log.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     /// The case, or the archive.
     pub case: String,
-    /// What is wrong.
     pub what: String,
     /// `left out`, or `look at it`: used all the same.
     pub how_bad: &'static str,
-    /// What to do.
     pub remedy: String,
 }
 
@@ -70,47 +65,50 @@ pub fn survey(
         clip_percentiles: Some(Input::CLIP_PERCENTILES),
     };
     let input = federation.cloned().unwrap_or(usual);
-    let Gathered {
-        jobs,
+    let FoundCases {
+        cases: found,
         mut warnings,
         ignored,
-    } = gather(archives, &input)?;
-    let cases = jobs.len();
+    } = find_cases(archives, &input)?;
+    let cases = found.len();
     let mut sequences = Vec::new();
     for (index, name) in input.sequences.iter().enumerate() {
-        let files = jobs
-            .iter()
-            .filter_map(|job| job.candidate.files.as_ref().ok());
-        let count = files
-            .filter(|files| files.sequences[index].is_some())
-            .count();
-        if archives.sequences().contains(name) {
-            sequences.push((name.clone(), count));
+        if !archives.sequences().contains(name) {
+            continue;
         }
+        let mut count = 0;
+        for case in &found {
+            if let Ok(files) = &case.candidate.files
+                && files.sequences[index].is_some()
+            {
+                count += 1;
+            }
+        }
+        sequences.push((name.clone(), count));
     }
-    let read = |job| {
-        let Job {
+    let read = |case| {
+        let FoundCase {
             archive,
             id,
-            candidate:
-                Candidate {
-                    patient,
-                    files,
-                    notes,
-                },
-        } = job;
+            candidate,
+        } = case;
+        let Candidate {
+            patient,
+            files,
+            notes,
+        } = candidate;
         let outcome = files.and_then(|files| {
-            let mut examined = examine(&files, &input, archive.lesion_labels())?;
+            let mut native = read_native(&files, &input, archive.lesion_labels())?;
             if federation.is_some() {
-                examined.place(&input);
+                native.place(&input);
             }
-            let brain = examined.brain_size();
+            let brain = native.brain_size();
             Ok(Looked {
-                noticed: examined.noticed,
+                noticed: native.noticed,
                 brain,
             })
         });
-        Ok(Read {
+        Ok(ReadCase {
             archive,
             id,
             patient,
@@ -118,7 +116,9 @@ pub fn survey(
             outcome,
         })
     };
-    let assessed = assess(each(jobs, read, progress)?, |looked| &looked.noticed);
+    let assessed = assess(in_parallel(found, read, progress)?, |looked| {
+        &looked.noticed
+    });
     let Assessed {
         cases: usable,
         patients,
@@ -128,21 +128,19 @@ pub fn survey(
     warnings.extend(of_cases);
     let mut rows = Vec::new();
     for case in skipped {
-        let (what, remedy) = (case.reason.to_string(), case.reason.remedy().to_owned());
         rows.push(Row {
+            what: case.reason.to_string(),
+            remedy: case.reason.remedy().to_owned(),
             case: case.id,
-            what,
             how_bad: "left out",
-            remedy,
         });
     }
     for warned in warnings {
-        let (what, remedy) = (warned.note.what, warned.note.remedy);
         rows.push(Row {
             case: warned.id,
-            what,
+            what: warned.note.what,
             how_bad: "look at it",
-            remedy,
+            remedy: warned.note.remedy,
         });
     }
     let different: BTreeSet<(Option<String>, String)> = patients

@@ -404,10 +404,7 @@ fn a_sequence_whose_file_has_nearly_the_right_name_is_said() {
     assert_eq!(names(&cohort), ["a", "b"]);
     let Warned { id, note } = &cohort.warnings[0];
     assert!(
-        id == "a"
-            && note
-                .what
-                .contains("t1 is taken as missing: A-T1.nii is there"),
+        id == "a" && note.what.contains("and there is A-T1.nii"),
         "{note:?}"
     );
 }
@@ -459,10 +456,10 @@ fn every_folder_that_could_be_a_case_is_accounted_for() {
         found(&site, table),
         [
             "a: usable",
-            "b: none of its sequences' files is there, such as b/t1.nii; there are T2.nii",
-            "c: t1: a folder stands where the file belongs",
-            "empty: none of its sequences' files is there, such as empty/t1.nii",
-            "lost: none of its sequences' files is there, such as lost/t1.nii",
+            "b: no file of its sequences exists, such as b/t1.nii; its folder contains T2.nii",
+            "c: t1: there is a folder instead of the file",
+            "empty: no file of its sequences exists, such as empty/t1.nii",
+            "lost: no file of its sequences exists, such as lost/t1.nii",
         ]
     );
 }
@@ -480,8 +477,8 @@ fn patients_and_their_time_points_are_found_by_folder_and_by_name() {
     );
     let table =
         "sequences = { t1 = 'sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_t1.nii' }\n";
-    let expected = "2: none of its sequences' files is there, such as sub-2/ses-{case}/anat/sub-2_ses-{case}_t1.nii; \
-                    there are readme";
+    let expected = "2: no file of its sequences exists, such as sub-2/ses-{case}/anat/sub-2_ses-{case}_t1.nii; \
+                    its folder contains readme";
     assert_eq!(
         found(&site, table),
         ["1/a: usable", "1/b: usable", expected]
@@ -538,10 +535,10 @@ fn links_that_lead_nowhere_and_names_that_are_no_text_are_cases_that_are_skipped
     for (case, words) in [
         (
             "b",
-            "flair: the link leads to ../.git/annex/objects/x, which is not there",
+            "flair: the link points to ../.git/annex/objects/x, which is not there",
         ),
         ("c", "t1: the file is a pointer of Git LFS"),
-        ("d", "the case's folder: the link leads to elsewhere"),
+        ("d", "the case's folder: the link points to elsewhere"),
         ("caf\u{fffd}", "its name is not UTF-8"),
     ] {
         assert!(reasons[case].contains(words), "{case}: {}", reasons[case]);
@@ -608,7 +605,7 @@ fn a_label_with_other_values_is_left_out_and_named() {
 }
 
 #[test]
-fn a_fault_of_ours_while_data_is_prepared_ends_the_site_instead_of_leaving_it_waiting() {
+fn an_error_of_ours_while_data_is_prepared_ends_the_site_instead_of_leaving_it_waiting() {
     assert_eq!(guarded(|| Ok(5)).unwrap(), 5);
     let broken = guarded(|| -> Result<(), DataError> { panic!("index out of range") }).unwrap_err();
     assert!(matches!(broken, DataError::Fault) && broken.class() == Class::Internal);

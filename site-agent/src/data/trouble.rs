@@ -1,41 +1,36 @@
-//! Files that are there and hold no image: links to content that was not fetched, pointers, empty
-//! files.
+//! Files that exist and contain no image: broken links, pointers to content that was not fetched,
+//! empty files.
 
 use super::CaseError;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// A pointer is shorter than this.
+/// The most bytes of a pointer file.
 const POINTER: u64 = 1 << 15;
 
-/// Why what bears a file's name has nothing to read.
+/// Why a path of a case is not a file with content.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
-    /// A link whose end is not there.
-    #[error("the link leads to {}, which is not there", .0.display())]
+    /// A broken link, with its target.
+    #[error("the link points to {}, which is not there", .0.display())]
     Dangling(PathBuf),
-    /// A folder.
-    #[error("a folder stands where the file belongs")]
+    #[error("there is a folder instead of the file")]
     Folder,
     /// A pipe, a socket, a device.
     #[error("it is neither a file nor a folder")]
     Special,
-    /// No bytes.
     #[error("the file is empty")]
     Empty,
-    /// A text that names the content, which was not fetched.
+    /// A text file that names the content, which was not fetched.
     #[error("the file is a pointer of {0}, not the image")]
     Pointer(&'static str),
-    /// The system does not let it be read.
     #[error("it cannot be read: {0}")]
     Unreadable(io::Error),
-    /// A name that is not UTF-8.
     #[error("its name is not UTF-8")]
     Name,
 }
 
-/// What lies at a path.
 pub(super) enum Presence {
     File,
     Nothing,
@@ -59,7 +54,7 @@ pub(super) fn look(path: &Path) -> Presence {
     }
 }
 
-/// A path whose end cannot be reached: nothing, or a link that leads nowhere.
+/// A path that cannot be opened: nothing, a broken link, or no right to read it.
 fn absent(path: &Path, error: io::Error) -> Presence {
     let link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
     match error.kind() {
@@ -71,7 +66,7 @@ fn absent(path: &Path, error: io::Error) -> Presence {
     }
 }
 
-/// Why a file that is no volume has no content, where that is the reason.
+/// Why a file that is not a volume has no content; `None` if it has content.
 pub(super) fn contentless(path: &Path) -> Option<Trouble> {
     let mut start = Vec::new();
     let file = fs::File::open(path).ok()?;
@@ -79,8 +74,7 @@ pub(super) fn contentless(path: &Path) -> Option<Trouble> {
     pointer(&start)
 }
 
-/// Whether the content only names the content: what Git LFS, git-annex and DVC leave where it was
-/// not fetched.
+/// Recognises the pointer files of Git LFS and git-annex, whose content was not fetched.
 fn pointer(content: &[u8]) -> Option<Trouble> {
     if content.is_empty() {
         return Some(Trouble::Empty);
@@ -91,7 +85,7 @@ fn pointer(content: &[u8]) -> Option<Trouble> {
     if text.starts_with("version https://git-lfs") {
         return Some(Trouble::Pointer("Git LFS"));
     }
-    // An unlocked file of git-annex, or its link where links are kept as text.
+    // An unlocked file of git-annex, or a link on a system that stores links as text.
     let annexed = text.starts_with("/annex/objects/") || text.contains(".git/annex/objects/");
     if annexed && (content.len() as u64) < POINTER {
         return Some(Trouble::Pointer("git-annex"));
@@ -100,47 +94,50 @@ fn pointer(content: &[u8]) -> Option<Trouble> {
 }
 
 impl CaseError {
-    /// What to do about it.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Content { trouble, .. } => match trouble {
                 Trouble::Dangling(_) | Trouble::Pointer(_) => {
-                    "fetch the content: datalad get, git annex get or git lfs pull; or mend the link"
+                    "fetch the content (datalad get, git annex get or git lfs pull), or repair the link"
                 }
                 Trouble::Folder | Trouble::Special => {
-                    "put the image's file there, or correct the pattern"
+                    "put the image file there, or correct the pattern"
                 }
-                Trouble::Empty => "copy or export the file once more",
-                Trouble::Unreadable(_) => "give the program's user the right to read it",
-                Trouble::Name => "rename it in UTF-8",
+                Trouble::Empty => "copy or export the file again",
+                Trouble::Unreadable(_) => {
+                    "give the user that runs the program the right to read it"
+                }
+                Trouble::Name => "rename it with UTF-8 characters",
             },
-            Self::Missing(_) => "add the file, or leave the case out by data.cases",
+            Self::Missing(_) => "add the file, or leave the case out with data.cases",
             Self::NoSequences { .. } => {
-                "correct the pattern or the files' names; data.cases leaves out what is no case"
+                "correct the pattern or the names of the files; data.cases can leave out folders that are no cases"
             }
             Self::File { .. } | Self::NotFinite(_) | Self::Constant(_) => {
-                "copy or export the file once more"
+                "copy or export the file again"
             }
             Self::Grids { .. } => "register the volumes to one grid",
-            Self::NoBrain => "look at the brain mask, or at the images where there is none",
-            Self::AllBrain { mask: true, .. } => "look at the brain mask",
+            Self::NoBrain => "check the brain mask, or the images if there is none",
+            Self::AllBrain { mask: true, .. } => "check the brain mask",
             Self::AllBrain { mask: false, .. } => {
-                "give brain masks with data.brain, or images without skull and air"
+                "set data.brain to brain masks, or use skull-stripped images"
             }
             Self::SameImage { .. } => {
-                "one of the two files has the other's name, or was copied over it"
+                "one of the two files has the wrong name, or was copied over the other"
             }
-            Self::SameCase { .. } => "delete one of the two, or leave it out by data.cases",
+            Self::SameCase { .. } => "delete one of the two, or leave it out with data.cases",
             Self::ForeignLabel { .. } => {
-                "write all labels with the same values, or list them in data.lesion_labels"
+                "use the same values in all labels, or list all of them in data.lesion_labels"
             }
-            Self::Label(_) => "resample labels with nearest neighbours, or cut them at a threshold",
+            Self::Label(_) => {
+                "resample labels with nearest-neighbour interpolation, or apply a threshold to them"
+            }
             Self::TooLarge { .. } => {
                 "crop the images to the head, or resample them to a coarser spacing"
             }
-            Self::Changed => "start again when the other program is done",
-            Self::Cache(_) => "is the disk of the work folder sound?",
+            Self::Changed => "start again when no other program changes the file",
+            Self::Cache(_) => "check the disk of the work folder",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The operators on a card, through cubecl: the same programs for NVIDIA's CUDA and for Vulkan.
 //!
-//! Nothing here is chosen by trying what is fastest, so a card's results do not depend on how busy
-//! it was, and nothing has to be tried before the first step.
+//! Nothing is chosen by trying what is fastest, so results do not depend on how busy the card is,
+//! and the first step needs no trials.
 
 mod convolution;
 mod kernels;
@@ -21,16 +21,16 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, CubeDim};
 use std::path::Path;
 
-/// Rows that one thread adds up at least, where there are so many.
+/// The least rows that one thread sums, where there are as many.
 const ROWS_A_THREAD: usize = 32;
-/// The most parts that a sum is made in at once.
+/// The most partial sums of a sum over rows.
 const PARTS: usize = 1024;
-/// The most parts that a sum of squares is made in.
+/// The most partial sums of a sum of squares.
 const MOST_SQUARES: usize = 1 << 15;
-/// Parts up to which one thread adds them all up.
+/// The most rows that one thread sums alone.
 const FEW_PARTS: usize = 64;
 
-/// Opens a card, and has it compute something: what is wrong with it shows now and not in a round.
+/// Opens a card and computes a sum on it, so that a fault shows now and not in a round.
 pub(super) fn open(
     backend: &'static str,
     kind: DeviceType,
@@ -46,8 +46,7 @@ pub(super) fn open(
         found,
     })?;
     let probed = device.clone();
-    // Drivers and their bindings panic where something is wrong: on a thread of its own that is an
-    // answer.
+    // Drivers and their bindings panic on errors: on a thread of its own that can be caught.
     let answer =
         std::thread::spawn(move || super::read(super::total(Tensor::<1>::ones([1000], &probed))))
             .join();
@@ -110,7 +109,7 @@ fn threads(tensor: &CubeTensor, count: usize) -> (CubeCount, CubeDim) {
     )
 }
 
-/// In how many parts a sum over `rows` is made.
+/// The number of partial sums of a sum over `rows`.
 fn parts(rows: usize) -> usize {
     if rows <= FEW_PARTS {
         1
@@ -119,7 +118,7 @@ fn parts(rows: usize) -> usize {
     }
 }
 
-/// Sums over rows, `[groups, rows, columns]`, part by part until one is left.
+/// Sums over the rows of `[groups, rows, columns]`, repeatedly until one row is left.
 fn sum_rows(input: CubeTensor, [groups, rows, columns]: [usize; 3], dtype: DType) -> CubeTensor {
     let parts = parts(rows);
     let last = parts == 1;
@@ -147,7 +146,7 @@ fn sum_rows(input: CubeTensor, [groups, rows, columns]: [usize; 3], dtype: DType
     }
 }
 
-/// The sum of parts that were made one by one, `[parts, columns]` in 32 bits: `[1, columns]`.
+/// The sum of partial sums, `[parts, columns]` in 32 bits: `[1, columns]`.
 fn folded(sums: CubeTensor, parts: usize, columns: usize) -> CubeTensor {
     if parts == 1 {
         sums

@@ -1,32 +1,27 @@
-//! What NVIDIA's cards need besides the card: the driver, the compiler for kernels (NVRTC) and its
+//! The libraries that NVIDIA's cards need: the driver, the compiler for kernels (NVRTC) and its
 //! headers.
 //!
-//! They are looked for before a card is opened, because the bindings give up without a word that
-//! helps. NVRTC is loaded by name, from where the system's loader looks; the headers are where
-//! `CUDA_PATH` says. Where they came with Python's packages or conda instead, the program starts
-//! itself anew with both variables set: a process cannot change them for its own loader.
+//! They are searched for before a card is opened, because the errors of the bindings do not say
+//! what is missing. NVRTC is loaded by name from the paths of the system's loader; the headers are
+//! in `CUDA_PATH`. Where they came with Python's packages or conda instead, the program restarts
+//! itself with both variables set: a process cannot change them for its own loader.
 
 use super::DeviceError;
 use std::path::{Path, PathBuf};
 
 const NVRTC_NAME: &str = "libnvrtc.so";
 const HEADER: &str = "cuda_fp16.h";
-/// Set for the program that was started anew.
+/// Set for the restarted program.
 const FOUND: &str = "LACUNA_NVRTC_FOUND";
 
-/// How one gets the driver.
 const DRIVER: &str = "install NVIDIA's driver, 525 or later (Debian: `apt install nvidia-driver`); in a container, start \
                       it with the card passed through. device = \"cpu\" works everywhere";
-/// How one gets NVRTC.
 const NVRTC: &str = "it is in Debian's `libnvrtc12` or NVIDIA's `cuda-nvrtc-12-9`, in `pip install \
                      nvidia-cuda-nvrtc-cu12`, conda's `cuda-nvrtc` and the CUDA toolkit; the folder of libnvrtc.so must \
                      be one that the system's loader knows or in LD_LIBRARY_PATH";
-/// How one gets the headers.
 const HEADERS: &str = "they are in NVIDIA's `cuda-cudart-dev-12-9`, in `pip install nvidia-cuda-runtime-cu12`, conda's \
                        `cuda-cudart-dev` and the CUDA toolkit; CUDA_PATH must be the folder whose `include` has them";
 
-/// Whether everything is there.
-///
 /// # Errors
 /// [`DeviceError::Missing`], with what to install.
 pub(super) fn check() -> Result<(), DeviceError> {
@@ -52,8 +47,8 @@ pub(super) fn check() -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Where the system's loader looks: `LD_LIBRARY_PATH`, the folders that `ld.so.conf` names, and the
-/// usual ones.
+/// The search path of the system's loader: `LD_LIBRARY_PATH`, the folders in `ld.so.conf`, and the
+/// default ones.
 fn loader_folders() -> Vec<PathBuf> {
     let path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -77,7 +72,7 @@ fn loader_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Where cubecl looks for headers: in one folder.
+/// The only folder in which cubecl searches for headers.
 fn header_folder() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("CUDA_PATH") {
         return Some(PathBuf::from(folder).join("include"));
@@ -98,9 +93,9 @@ fn has_headers() -> bool {
     header_folder().is_some_and(|folder| folder.join(HEADER).is_file())
 }
 
-/// Starts the program anew where NVRTC or its headers are not in the usual place, but with Python's
-/// packages or conda. Comes back where nothing is missing, nothing was found, or this is the
-/// program that was started anew.
+/// Restarts the program where NVRTC or its headers are not in the usual place, but with Python's
+/// packages or conda. Returns where nothing is missing, nothing was found, or this is the restarted
+/// program already.
 pub(super) fn find() {
     let (library, headers) = (holds(&loader_folders(), NVRTC_NAME), has_headers());
     if (library && headers) || std::env::var_os(FOUND).is_some() {
@@ -137,13 +132,13 @@ pub(super) fn find() {
     #[cfg(unix)]
     {
         use std::os::unix::process::CommandExt;
-        // It comes back only where it failed; then `check` says what is missing.
+        // It returns only when it fails; `check` then reports what is missing.
         let error = again.exec();
         tracing::warn!(%error, "the program could not start itself anew");
     }
 }
 
-/// Folders with libraries or headers that Python's packages and conda may have brought.
+/// Folders of libraries or headers that Python's packages and conda may have installed.
 fn package_folders() -> Vec<PathBuf> {
     let mut roots = Vec::new();
     if let Some(conda) = std::env::var_os("CONDA_PREFIX").map(PathBuf::from) {

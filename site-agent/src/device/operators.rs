@@ -1,9 +1,8 @@
-//! What the network is made of, apart from what burn has everywhere: each operator's gradient, once
-//! for all devices.
+//! The network's own operators, beyond those of burn, with their gradients, once for all devices.
 //!
-//! Every operator adds up in an order that depends on shapes alone, so the same device gives the
-//! same bits again. That is why sums over whole tensors are operators too: burn chooses how to add
-//! up by trying what is fastest.
+//! Every operator sums in an order that depends on shapes alone, so the same device gives the same
+//! bits again. That is why sums over whole tensors are operators too: burn chooses how to sum by
+//! trying what is fastest.
 
 use super::atrous::Geometry;
 use burn::backend::autodiff::NodeId;
@@ -14,7 +13,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata, backend_extension};
 use burn::tensor::Shape;
 
-/// The operators.
 #[backend_extension(Flex, Cube: cfg(feature = "gpu"), Autodiff)]
 pub(super) trait Operators: Backend {
     /// A convolution of `[batch, height, width, inputs]` with a kernel `[outputs, inputs, side,
@@ -31,7 +29,7 @@ pub(super) trait Operators: Backend {
 
     /// `[batch, height, width, channels]` with each channel shifted and scaled to mean 0 and
     /// variance 1 by `statistics`, times `weight`, plus `bias`, and no less than zero if
-    /// `rectified`. The gradient takes the statistics for the input's own.
+    /// `rectified`. The gradient takes `statistics` to be those of the input.
     fn normalisation(
         input: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
@@ -61,18 +59,18 @@ pub(super) trait Operators: Backend {
 pub(crate) struct AdamStep {
     /// The learning rate.
     pub(crate) rate: f32,
-    /// What gradients are multiplied by first, to bound their norm.
+    /// The factor of gradients that clips their norm.
     pub(crate) factor: f32,
-    /// This share of a weight is added to its gradient.
+    /// Weight decay as an L2 penalty: this times the weight is added to its gradient.
     pub(crate) penalty: f32,
-    /// What weights are multiplied by, apart from their gradients (AdamW).
+    /// Decoupled weight decay (AdamW): the factor of the weights.
     pub(crate) shrink: f32,
     /// `1 - beta^t` of the first and the second moment.
     pub(crate) corrections: [f32; 2],
 }
 
 impl AdamStep {
-    /// How much of the moments stays from step to step: PyTorch's defaults.
+    /// The decay rates of the two moments: PyTorch's defaults.
     pub(crate) const BETAS: [f32; 2] = [0.9, 0.999];
     /// PyTorch's default; burn's is a thousand times larger.
     pub(crate) const EPSILON: f32 = 1e-8;
@@ -83,18 +81,18 @@ impl AdamStep {
 pub(crate) struct MomentumStep {
     /// The learning rate.
     pub(crate) rate: f32,
-    /// What gradients are multiplied by first, to bound their norm.
+    /// The factor of gradients that clips their norm.
     pub(crate) factor: f32,
-    /// This share of a weight is added to its gradient.
+    /// Weight decay as an L2 penalty: this times the weight is added to its gradient.
     pub(crate) penalty: f32,
 }
 
 impl MomentumStep {
-    /// How much of the velocity stays from step to step.
+    /// The factor of the velocity in each step.
     pub(crate) const MOMENTUM: f32 = 0.9;
 }
 
-/// What a step of the optimiser does to one tensor, flat.
+/// The steps of the optimisers on one tensor, `[values]`.
 #[backend_extension(Flex, Cube: cfg(feature = "gpu"))]
 pub(super) trait OptimiserSteps: Backend {
     /// The sum of all squares, `[1]`.
@@ -118,10 +116,10 @@ pub(super) trait OptimiserSteps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// What the gradients need beyond the operators themselves.
+/// The gradients of the operators on a device.
 #[backend_extension(Flex, Cube: cfg(feature = "gpu"))]
 pub(super) trait OperatorGradients: Backend {
-    /// The gradient of a join with respect to either side: nothing where `output` was cut off.
+    /// The gradient of `joined` with respect to either side: 0 where `output` is 0.
     fn passed(gradient: FloatTensor<Self>, output: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// A convolution's gradient with respect to its input.
@@ -270,7 +268,7 @@ impl<B: Operators + OperatorGradients, C: CheckpointStrategy> Operators for Auto
     }
 }
 
-/// The way back through a convolution.
+/// The backward pass of a convolution.
 #[derive(Debug)]
 struct Convolution;
 
@@ -300,11 +298,11 @@ impl<B: OperatorGradients> Backward<B, 2> for Convolution {
     }
 }
 
-/// The way back through a normalisation.
+/// The backward pass of a normalisation.
 #[derive(Debug)]
 struct Normalisation;
 
-/// What that needs to know of the way there.
+/// What it keeps from the forward pass.
 #[derive(Clone, Debug)]
 struct Normalised<T> {
     input: NodeId,
@@ -347,7 +345,7 @@ impl<B: OperatorGradients> Backward<B, 3> for Normalisation {
     }
 }
 
-/// The way back through sums: every row gets its column's gradient.
+/// The backward pass of sums: every row gets its column's gradient.
 #[derive(Debug)]
 struct Sums;
 
@@ -364,7 +362,7 @@ impl<B: Backend> Backward<B, 1> for Sums {
     }
 }
 
-/// The way back through a product with a fixed matrix: the product with the matrix transposed.
+/// The backward pass of a product with a fixed matrix: the product with its transpose.
 #[derive(Debug)]
 struct Product;
 
@@ -380,7 +378,7 @@ impl<B: Operators> Backward<B, 1> for Product {
     }
 }
 
-/// The way back through a join.
+/// The backward pass of `joined`.
 #[derive(Debug)]
 struct Joined;
 
@@ -396,7 +394,7 @@ impl<B: OperatorGradients> Backward<B, 2> for Joined {
     }
 }
 
-/// The way back through a shift.
+/// The backward pass of `shifted`.
 #[derive(Debug)]
 struct Shifted;
 

@@ -9,14 +9,14 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 use rayon::prelude::*;
 
-/// Values that one thread works on at a time, whatever their number.
+/// Values that one thread works on at a time: fixed, so that sums do not depend on the threads.
 const CHUNK: usize = 1 << 15;
 
 fn dense<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-/// A tensor's values as they lie side by side.
+/// A tensor's values in the order of its indices.
 fn values(tensor: FlexTensor) -> Vec<f32> {
     tensor.to_contiguous().storage().to_vec()
 }
@@ -84,7 +84,7 @@ impl Operators for Flex {
             .for_each(|(sum, right)| {
                 for (sum, right) in sum.iter_mut().zip(right) {
                     let value = *sum + right;
-                    // Not `max`, which would make zero of what is not a number.
+                    // Not `max`, which would turn NaN into zero.
                     *sum = if value < 0.0 { 0.0 } else { value };
                 }
             });

@@ -1,9 +1,9 @@
-//! Random changes to one training example: what moves voxels moves image and label together.
+//! Augmentation of one training example: image and label are moved together.
 
 use protocol::settings::Augmentation;
 use rand::{Rng, RngExt};
 
-/// One example's change, drawn once and applied to the slab and the label.
+/// The augmentation of one example, drawn once and applied to the slab and the label.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
     /// For each output pixel the input pixel it shows, [`OUTSIDE`] beyond the edge; `None` moves
@@ -92,7 +92,7 @@ impl Change {
     }
 
     /// Changes one sequence's slices, `[slices, side, side]`, in place. Exact zeros stay zero: they
-    /// are what lies outside the brain, and what a case lacks.
+    /// are voxels outside the brain and missing sequences.
     pub(super) fn image(&self, sequence: usize, slices: &mut [f32], scratch: &mut Vec<f32>) {
         let (gain, offset) = self.intensity[sequence];
         let tune = |value: f32| {

@@ -1,7 +1,8 @@
-//! Drawing the examples of a round: slices, the sequences they keep, and how they are changed.
+//! Drawing the examples of a round: views of slices, the sequences they keep, and their
+//! augmentation.
 
 use super::augment::Change;
-use super::{Job, TrainError};
+use super::{TrainError, TrainingTask};
 use crate::case::{CachedCase, CaseFileError};
 use metrics::sequence::SequenceSet;
 use protocol::architecture;
@@ -11,7 +12,7 @@ use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use random::{Purpose, stream};
 
-/// How often a slice without any signal is put back before it is taken after all.
+/// Draws at most for one example, where views without any signal are drawn again.
 const BLANK_DRAWS: usize = 64;
 
 /// The examples of one step.
@@ -20,14 +21,13 @@ pub(super) struct Batch {
     pub(super) images: Vec<f32>,
     /// `[examples, 1, plane, plane]`, lesion 1.
     pub(super) labels: Vec<f32>,
-    /// What the head's features are multiplied by, `[examples, side, side, channels]`, where some
-    /// are dropped.
+    /// The factors of the head's features, where some are dropped.
     pub(super) features: Option<Features>,
     /// Sequences that some example kept.
     pub(super) kept: SequenceSet,
 }
 
-/// Which features of the head are dropped in one step: what each is multiplied by.
+/// Dropout of the head's features in one step: the factor of each, 0 for those dropped.
 pub(super) struct Features {
     pub(super) factors: Vec<f32>,
     /// `[examples, side, side, channels]`.
@@ -50,19 +50,22 @@ pub(super) struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     /// # Errors
-    /// When no case holds anything that training may see.
-    pub(super) fn new(job: &Job<'a>) -> Result<Self, TrainError> {
-        let federation = job.federation;
-        let usable =
-            |case: &&CachedCase| case.has_label() && trainable(federation.dropout, case.present());
-        let cases: Vec<&CachedCase> = job.cases.iter().copied().filter(usable).collect();
+    /// When there is no usable case.
+    pub(super) fn new(task: &TrainingTask<'a>) -> Result<Self, TrainError> {
+        let federation = task.federation;
+        let mut cases: Vec<&CachedCase> = Vec::new();
+        for case in task.cases {
+            if case.has_label() && trainable(federation.dropout, case.present()) {
+                cases.push(case);
+            }
+        }
         let lesion_views: Vec<&[bool]> = cases.iter().map(|case| case.lesion_views()).collect();
         let slices = Slices::new(&lesion_views, federation.training.lesion_oversampling);
-        let left_out = job.cases.len() - cases.len();
+        let left_out = task.cases.len() - cases.len();
         if slices.len() == 0 {
             return Err(TrainError::NothingToTrainOn { left_out });
         }
-        let draws = |purpose| stream(federation.seed, job.task.round, job.site, purpose);
+        let draws = |purpose| stream(federation.seed, task.task.round, task.site, purpose);
         Ok(Self {
             cases,
             federation,
@@ -77,12 +80,12 @@ impl<'a> Batches<'a> {
         })
     }
 
-    /// How many slices the draws are from.
+    /// How many examples the draws are from: all views of all usable cases.
     pub(super) fn slices(&self) -> usize {
         self.slices.len()
     }
 
-    /// Cases without a reference, or without anything that training may see.
+    /// Cases without a reference, or without any sequence of a fixed subset.
     pub(super) fn left_out(&self) -> usize {
         self.left_out
     }
@@ -90,7 +93,8 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// When a case cannot be read.
     pub(super) fn next(&mut self) -> Result<Batch, TrainError> {
-        let (input, examples) = (&self.federation.input, self.federation.training.batch);
+        let input = &self.federation.input;
+        let examples = self.federation.training.batch;
         let pixels = input.plane.pow(2);
         let mut images = vec![0.0; examples * input.channels() * pixels];
         let mut labels = vec![0.0; examples * pixels];
@@ -127,10 +131,11 @@ impl<'a> Batches<'a> {
         Some(Features { factors, shape })
     }
 
-    /// Fills one example and gives the sequences it keeps.
+    /// Fills one example and returns the sequences that it keeps.
     fn example(&mut self, slab: &mut [f32], label: &mut [f32]) -> Result<SequenceSet, TrainError> {
-        let (input, training) = (&self.federation.input, &self.federation.training);
-        let (index, slice) = self.draw_slice(slab)?;
+        let input = &self.federation.input;
+        let training = &self.federation.training;
+        let (index, view) = self.draw_slice(slab)?;
         let case = self.cases[index];
         let kept = self
             .federation
@@ -150,18 +155,18 @@ impl<'a> Batches<'a> {
             }
         }
         dropout::apply(slab, sequences, kept);
-        case.read_label(slice, &mut self.label)
+        case.read_label(view, &mut self.label)
             .map_err(unreadable(index))?;
         change.label(&mut self.label);
-        label
-            .iter_mut()
-            .zip(&self.label)
-            .for_each(|(to, &from)| *to = f32::from(from));
+        for (to, &from) in label.iter_mut().zip(&self.label) {
+            *to = f32::from(from);
+        }
         Ok(kept)
     }
 
-    /// Draws a slice with something on it and reads its slab. Slices without any brain are never
-    /// scored by the network, and would only blur what batch normalisation remembers.
+    /// Draws a view with some brain and reads its slab; returns the index of the case, and the view.
+    /// The network is never asked about views without brain, so training on them would only shift
+    /// the running statistics of batch normalisation.
     fn draw_slice(&mut self, slab: &mut [f32]) -> Result<(usize, usize), TrainError> {
         let input = &self.federation.input;
         let pixels = input.plane.pow(2);
@@ -190,7 +195,7 @@ fn unreadable(case: usize) -> impl Fn(CaseFileError) -> TrainError {
     }
 }
 
-/// Whether some draw from a case keeps something.
+/// Whether sequence dropout can keep any of a case's sequences.
 fn trainable(dropout: DropOut, present: SequenceSet) -> bool {
     match dropout {
         DropOut::Fixed(subset) => !subset.intersection(present).is_empty(),
@@ -198,8 +203,8 @@ fn trainable(dropout: DropOut, present: SequenceSet) -> bool {
     }
 }
 
-/// All slices as (case, view), those with lesion apart. A slice counts once for each of its views,
-/// which are several where the brain is larger than the model's plane.
+/// All examples as (case, view), those with lesion separate. A slice has one view, or several where
+/// the brain is larger than the model's plane.
 struct Slices {
     lesion: Vec<(usize, usize)>,
     other: Vec<(usize, usize)>,
@@ -208,18 +213,20 @@ struct Slices {
 }
 
 impl Slices {
-    /// `cases[c][v]` says whether view `v` of case `c` holds lesion; such slices are `oversampling`
-    /// times likelier.
+    /// `cases[c][v]` is whether view `v` of case `c` shows lesion; such views are drawn with
+    /// `oversampling` times the probability of others.
     fn new(cases: &[&[bool]], oversampling: f32) -> Self {
-        let all = cases.iter().enumerate().flat_map(|(case, slices)| {
-            slices
-                .iter()
-                .enumerate()
-                .map(move |(slice, &lesion)| ((case, slice), lesion))
-        });
-        let (lesion, other): (Vec<_>, Vec<_>) = all.partition(|&(_, lesion)| lesion);
-        let [lesion, other] =
-            [lesion, other].map(|slices| slices.into_iter().map(|(at, _)| at).collect::<Vec<_>>());
+        let mut lesion = Vec::new();
+        let mut other = Vec::new();
+        for (case, views) in cases.iter().enumerate() {
+            for (view, &has_lesion) in views.iter().enumerate() {
+                if has_lesion {
+                    lesion.push((case, view));
+                } else {
+                    other.push((case, view));
+                }
+            }
+        }
         let weight = f64::from(oversampling) * lesion.len() as f64;
         Self {
             lesion_share: weight / (weight + other.len() as f64).max(1.0),
@@ -232,7 +239,7 @@ impl Slices {
         self.lesion.len() + self.other.len()
     }
 
-    /// There must be a slice.
+    /// Draws a (case, view). Must not be called when there is none.
     fn draw(&self, random: &mut impl Rng) -> (usize, usize) {
         let group = if random.random::<f64>() < self.lesion_share {
             &self.lesion

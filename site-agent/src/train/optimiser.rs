@@ -7,22 +7,24 @@ use burn::tensor::Tensor;
 use protocol::settings::{Optimiser, Training};
 use std::collections::HashMap;
 
-/// An optimiser with its state, which lives for one round.
-pub struct Stepper {
+/// An optimiser with its state, which is dropped at the end of the round.
+pub struct LocalOptimiser {
     kind: Optimiser,
     decay: f64,
     steps: i32,
     state: HashMap<ParamId, State>,
 }
 
-/// What is remembered of one parameter's gradients, flat.
+/// The running averages of one parameter's gradients, `[values]`.
 enum State {
+    /// Adam's first and second moment.
     Moments(Box<[Tensor<1>; 2]>),
+    /// Of gradient descent with momentum.
     Velocity(Box<Tensor<1>>),
 }
 
-impl Stepper {
-    /// A fresh one.
+impl LocalOptimiser {
+    /// `decay` is the weight decay: added to the gradient, or, with AdamW, applied to the weights.
     #[must_use]
     pub fn new(kind: Optimiser, decay: f64) -> Self {
         Self {
@@ -33,12 +35,12 @@ impl Stepper {
         }
     }
 
-    /// As the federation's settings say.
     pub(super) fn of(training: &Training) -> Self {
         Self::new(training.optimiser, training.weight_decay)
     }
 
-    /// One step against the gradients, which are multiplied by `factor` first.
+    /// One step along the negative gradients, which are multiplied by `factor` first. `rate` is the
+    /// learning rate.
     pub fn step<M: Module>(
         &mut self,
         rate: f64,
@@ -47,8 +49,8 @@ impl Stepper {
         factor: f64,
     ) -> M {
         self.steps += 1;
-        module.map(&mut Step {
-            stepper: self,
+        module.map(&mut StepMapper {
+            optimiser: self,
             gradients,
             rate,
             factor,
@@ -56,23 +58,23 @@ impl Stepper {
     }
 
     fn adam(&self, rate: f64, factor: f64) -> AdamStep {
-        let apart = self.kind == Optimiser::AdamW;
-        let correction = |beta: f32| (1.0 - f64::from(beta).powi(self.steps)) as f32;
-        AdamStep {
+        let mut step = AdamStep {
             rate: rate as f32,
             factor: factor as f32,
-            penalty: if apart { 0.0 } else { self.decay as f32 },
-            shrink: if apart {
-                (1.0 - rate * self.decay) as f32
-            } else {
-                1.0
-            },
-            corrections: AdamStep::BETAS.map(correction),
+            penalty: self.decay as f32,
+            shrink: 1.0,
+            corrections: AdamStep::BETAS
+                .map(|beta| (1.0 - f64::from(beta).powi(self.steps)) as f32),
+        };
+        if self.kind == Optimiser::AdamW {
+            step.penalty = 0.0;
+            step.shrink = (1.0 - rate * self.decay) as f32;
         }
+        step
     }
 
-    /// A parameter's new value, both flat.
-    fn moved(
+    /// A parameter's value after the step, `[values]` like the weights and the gradient.
+    fn stepped(
         &mut self,
         id: ParamId,
         weights: Tensor<1>,
@@ -80,12 +82,12 @@ impl Stepper {
         rate: f64,
         factor: f64,
     ) -> Tensor<1> {
-        let nothing = || gradient.zeros_like();
-        match (self.kind, self.state.remove(&id)) {
-            (Optimiser::Adam | Optimiser::AdamW, state) => {
+        let state = self.state.remove(&id);
+        match self.kind {
+            Optimiser::Adam | Optimiser::AdamW => {
                 let moments = match state {
                     Some(State::Moments(moments)) => *moments,
-                    _ => [nothing(), nothing()],
+                    _ => [gradient.zeros_like(), gradient.zeros_like()],
                 };
                 let [weights, first, second] =
                     device::adam(weights, gradient, moments, self.adam(rate, factor));
@@ -93,10 +95,10 @@ impl Stepper {
                     .insert(id, State::Moments(Box::new([first, second])));
                 weights
             }
-            (Optimiser::Sgd, state) => {
+            Optimiser::Sgd => {
                 let velocity = match state {
                     Some(State::Velocity(velocity)) => *velocity,
-                    _ => nothing(),
+                    _ => gradient.zeros_like(),
                 };
                 let step = MomentumStep {
                     rate: rate as f32,
@@ -111,73 +113,75 @@ impl Stepper {
     }
 }
 
-struct Step<'a> {
-    stepper: &'a mut Stepper,
+/// Replaces each parameter by its value after the step.
+struct StepMapper<'a> {
+    optimiser: &'a mut LocalOptimiser,
     gradients: GradientsParams,
     rate: f64,
     factor: f64,
 }
 
-impl ModuleMapper for Step<'_> {
+impl ModuleMapper for StepMapper<'_> {
     fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, tensor, mapper) = parameter.consume();
         let Some(gradient) = self.gradients.remove::<D>(id) else {
             return Param::from_mapped_value(id, tensor, mapper);
         };
         let shape = tensor.dims();
-        let (weights, gradient) = (tensor.inner().flatten(0, D - 1), gradient.flatten(0, D - 1));
+        let weights = tensor.inner().flatten(0, D - 1);
+        let gradient = gradient.flatten(0, D - 1);
         let moved = self
-            .stepper
-            .moved(id, weights, gradient, self.rate, self.factor);
+            .optimiser
+            .stepped(id, weights, gradient, self.rate, self.factor);
         let tensor = Tensor::from_inner(moved.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)
     }
 }
 
-/// The euclidean norm of all gradients together.
+/// The Euclidean norm of all gradients together.
 ///
 /// # Errors
 /// The device failed.
 pub(super) fn norm<M: Module>(gradients: &GradientsParams, module: &M) -> Result<f64, DeviceFault> {
-    let mut squares = Squares {
+    let mut visitor = SquaredNorms {
         gradients,
         sums: Vec::new(),
     };
-    module.visit(&mut squares);
-    if squares.sums.is_empty() {
+    module.visit(&mut visitor);
+    if visitor.sums.is_empty() {
         return Ok(0.0);
     }
-    // One transfer from the device for all tensors together.
-    let sums = device::read(Tensor::cat(squares.sums, 0))?;
+    // One transfer from the device for all tensors.
+    let sums = device::read(Tensor::cat(visitor.sums, 0))?;
     Ok(sums.into_iter().map(f64::from).sum::<f64>().sqrt())
 }
 
-/// The parameters of a moment, to draw later ones back to.
+/// The proximal term of FedProx (Li et al. 2020, arXiv 1812.06127): `mu / 2` times the squared
+/// distance of the weights from those at the start of the round.
 pub(super) struct ProximalTerm(HashMap<ParamId, Tensor<1>>);
 
 impl ProximalTerm {
     pub(super) fn of<M: Module>(module: &M) -> Self {
-        let mut held = Self(HashMap::new());
-        module.visit(&mut held);
-        held
+        let mut anchor = Self(HashMap::new());
+        module.visit(&mut anchor);
+        anchor
     }
 
-    /// Gradients of the loss with `mu / 2` times the squared distance from here added: they grow by
-    /// `mu * (w - start)`.
+    /// The gradients of the loss with the proximal term: `gradient + mu * (w - start)`.
     pub(super) fn add_gradient<M: Module>(
         &self,
         gradients: GradientsParams,
         module: &M,
         mu: f64,
     ) -> GradientsParams {
-        let mut pull = Pull {
+        let mut visitor = AddProximal {
             from: gradients,
             to: GradientsParams::new(),
             anchor: self,
             mu,
         };
-        module.visit(&mut pull);
-        pull.to
+        module.visit(&mut visitor);
+        visitor.to
     }
 }
 
@@ -188,14 +192,14 @@ impl ModuleVisitor for ProximalTerm {
     }
 }
 
-struct Pull<'a> {
+struct AddProximal<'a> {
     from: GradientsParams,
     to: GradientsParams,
     anchor: &'a ProximalTerm,
     mu: f64,
 }
 
-impl ModuleVisitor for Pull<'_> {
+impl ModuleVisitor for AddProximal<'_> {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
         let Some(gradient) = self.from.remove::<D>(parameter.id) else {
             return;
@@ -211,12 +215,13 @@ impl ModuleVisitor for Pull<'_> {
     }
 }
 
-struct Squares<'a> {
+/// Collects the sum of squares of each parameter's gradient, `[1]` each.
+struct SquaredNorms<'a> {
     gradients: &'a GradientsParams,
     sums: Vec<Tensor<1>>,
 }
 
-impl ModuleVisitor for Squares<'_> {
+impl ModuleVisitor for SquaredNorms<'_> {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(parameter.id) else {
             return;
@@ -232,32 +237,36 @@ mod tests {
     use burn::tensor::Device;
 
     #[derive(Module, Debug)]
-    struct Two {
+    struct TwoTensors {
         plane: Param<Tensor<2>>,
         line: Param<Tensor<1>>,
     }
 
-    fn two(device: &Device) -> Two {
-        Two {
+    fn two(device: &Device) -> TwoTensors {
+        TwoTensors {
             plane: Initializer::Constant { value: 1.0 }.init([2, 2], device),
             line: Initializer::Constant { value: 1.0 }.init([3], device),
         }
     }
 
     /// Gradients 2 on the plane and 3 on the line.
-    fn gradients(module: &Two) -> GradientsParams {
+    fn gradients(module: &TwoTensors) -> GradientsParams {
         let sum =
             module.plane.val().sum().mul_scalar(2.0) + module.line.val().sum().mul_scalar(3.0);
         GradientsParams::from_grads(sum.backward(), module)
     }
 
     #[test]
-    fn drawing_back_adds_mu_times_the_way_gone() {
+    fn the_proximal_term_adds_mu_times_the_distance_from_the_start() {
         let device = Device::flex().autodiff();
         let start = two(&device);
         let anchor = ProximalTerm::of(&start);
-        let gone =
-            Stepper::new(Optimiser::Sgd, 0.0).step(0.5, start.clone(), gradients(&start), 1.0);
+        let gone = LocalOptimiser::new(Optimiser::Sgd, 0.0).step(
+            0.5,
+            start.clone(),
+            gradients(&start),
+            1.0,
+        );
         // One step of 0.5 along gradients of 2 and 3: the ways gone are -1 and -1.5.
         let drawn = anchor.add_gradient(gradients(&gone), &gone, 0.1);
         let of = |tensor: Tensor<1>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
@@ -285,7 +294,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let length = 2_097_159;
         let line: Param<Tensor<1>> = Initializer::Constant { value: 0.0 }.init([length], &device);
-        let module = Two {
+        let module = TwoTensors {
             line,
             ..two(&device)
         };
@@ -296,7 +305,7 @@ mod tests {
     #[test]
     fn momentum_carries_over_steps_as_in_pytorch() {
         let mut module = two(&Device::flex().autodiff());
-        let mut stepper = Stepper::new(Optimiser::Sgd, 0.0);
+        let mut stepper = LocalOptimiser::new(Optimiser::Sgd, 0.0);
         for _ in 0..2 {
             let found = gradients(&module);
             module = stepper.step(0.1, module, found, 1.0);
@@ -310,7 +319,7 @@ mod tests {
     fn gradients_are_scaled_before_they_count() {
         let module = two(&Device::flex().autodiff());
         let found = gradients(&module);
-        let module = Stepper::new(Optimiser::Sgd, 0.0).step(0.1, module, found, 0.5);
+        let module = LocalOptimiser::new(Optimiser::Sgd, 0.0).step(0.1, module, found, 0.5);
         let value = module.line.val().into_data().iter::<f32>().next().unwrap();
         assert!((value - (1.0 - 0.1 * 1.5)).abs() < 1e-6, "{value}");
     }
@@ -320,7 +329,7 @@ mod tests {
         for (kind, expected) in [(Optimiser::Adam, 0.9), (Optimiser::AdamW, 0.9 - 0.1 * 0.5)] {
             let module = two(&Device::flex().autodiff());
             let found = gradients(&module);
-            let module = Stepper::new(kind, 0.5).step(0.1, module, found, 1.0);
+            let module = LocalOptimiser::new(kind, 0.5).step(0.1, module, found, 1.0);
             let value = module.line.val().into_data().iter::<f32>().next().unwrap();
             assert!((value - expected).abs() < 1e-5, "{kind:?} {value}");
         }

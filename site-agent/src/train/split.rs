@@ -9,17 +9,16 @@ use std::collections::BTreeMap;
 pub struct Origin<'a> {
     /// The site or archive.
     pub site: &'a str,
-    /// The patient there. All cases of one are on one side.
+    /// All cases of one patient are on the same side of the split.
     pub patient: &'a str,
 }
 
-/// Parts cases into those to train on and those kept back for validation, as indices, ascending.
-/// The cases of each site or archive are parted by themselves, patient by patient.
+/// Splits cases into those to train on and those kept back for validation, as ascending indices.
+/// The cases of each site or archive are split separately, patient by patient.
 ///
-/// `share` of the cases is kept back, or nearly so many, but one patient's at least where there are
-/// two, and never all; nothing is kept back for a share of zero. The choice depends on the names of
-/// origins and patients, not on the order in which they were found: cases that are pooled are
-/// parted as they are at the sites they come from.
+/// About `share` of the cases is kept back: those of at least one patient where there are two, and
+/// never all; none for a share of zero. The choice depends on the names of origins and patients,
+/// not on their order, so pooled cases are split as they are at the sites that they come from.
 #[must_use]
 pub fn split(cases: &[Origin<'_>], share: f32, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut sites: BTreeMap<&str, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
@@ -49,7 +48,7 @@ pub fn split(cases: &[Origin<'_>], share: f32, seed: u64) -> (Vec<usize>, Vec<us
     (training, validation)
 }
 
-/// Which patients are kept back: one after the other, as long as their cases fit into the share.
+/// The indices of the patients kept back: each one in turn whose cases still fit into the share.
 fn kept_back(patients: &[Vec<usize>], share: f32) -> Vec<usize> {
     if patients.len() < 2 {
         return Vec::new();
@@ -65,7 +64,7 @@ fn kept_back(patients: &[Vec<usize>], share: f32) -> Vec<usize> {
         }
     }
     if kept.is_empty() && wanted > 0 {
-        // None is small enough: the smallest.
+        // No patient is small enough: take the smallest.
         kept.extend((0..patients.len()).min_by_key(|&place| patients[place].len()));
     }
     kept
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Parts the cases of one site, each named by its patient.
+    /// Splits the cases of one site, each named by its patient.
     fn part(patients: &[&str], share: f32, seed: u64, site: &str) -> (Vec<usize>, Vec<usize>) {
         let cases: Vec<Origin<'_>> = patients
             .iter()

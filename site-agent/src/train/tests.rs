@@ -129,12 +129,12 @@ fn round(number: u32) -> TaskId {
 }
 
 /// A training of round 1 on the processor's arithmetic, as long as the settings ask for.
-fn job<'a>(
+fn task<'a>(
     federation: &'a Federation,
     cases: &'a [&'a CachedCase],
     start: &'a Parameters,
-) -> Job<'a> {
-    Job {
+) -> TrainingTask<'a> {
+    TrainingTask {
         cases,
         federation,
         site: "north",
@@ -152,14 +152,14 @@ fn trained(
     federation: &Federation,
     patients: &[Prepared],
     own: Option<&Parameters>,
-) -> Result<Update, TrainError> {
+) -> Result<LocalUpdate, TrainError> {
     let (_folder, cases) = cohort(patients);
     let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(federation));
-    let job = Job {
+    let task = TrainingTask {
         own,
-        ..job(federation, &cases, &start)
+        ..task(federation, &cases, &start)
     };
-    train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(()))
+    train(&task, &Device::flex(), &mut |_| ControlFlow::Continue(()))
 }
 
 fn both() -> Vec<Prepared> {
@@ -199,8 +199,8 @@ fn a_round_repeats_bit_by_bit_on_any_number_of_threads_and_changes_with_the_seed
         let start = fresh(&once);
         let (_folder, cases) = cohort(&both());
         let cases: Vec<&CachedCase> = cases.iter().collect();
-        let job = job(federation, &cases, &start);
-        pool.install(|| train(&job, &Device::flex(), &mut |_| ControlFlow::Continue(())))
+        let task = task(federation, &cases, &start);
+        pool.install(|| train(&task, &Device::flex(), &mut |_| ControlFlow::Continue(())))
             .unwrap()
             .parameters
             .id()
@@ -261,7 +261,7 @@ fn a_lesion_outside_the_middle_of_a_large_brain_is_drawn_whole() {
         .count();
     let (_folder, cases) = cohort(&[patient]);
     let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(&settings));
-    let job = Job {
+    let task = TrainingTask {
         cases: &cases,
         federation: &settings,
         site: "north",
@@ -271,7 +271,7 @@ fn a_lesion_outside_the_middle_of_a_large_brain_is_drawn_whole() {
         own: None,
         compute: Compute::F32,
     };
-    let mut batches = Batches::new(&job).unwrap();
+    let mut batches = Batches::new(&task).unwrap();
     assert_eq!(batches.slices(), DEPTH * 9);
     let mut most = 0;
     for _ in 0..40 {
@@ -287,9 +287,9 @@ fn the_caller_may_break_off() {
     let federation = federation("steps = 50");
     let (_folder, cases) = cohort(&both());
     let (cases, start): (Vec<&CachedCase>, _) = (cases.iter().collect(), fresh(&federation));
-    let job = job(&federation, &cases, &start);
+    let task = task(&federation, &cases, &start);
     let mut seen = Vec::new();
-    let outcome = train(&job, &Device::flex(), &mut |step| {
+    let outcome = train(&task, &Device::flex(), &mut |step| {
         seen.push((step.done, step.total));
         if step.done == 2 {
             ControlFlow::Break(Stop::Cancelled)
@@ -308,18 +308,18 @@ fn a_training_that_concludes_early_gives_what_a_shorter_one_gives() {
     let run = |steps: u32, most_steps: Option<u32>, last: u32| {
         let federation = federation(&format!("steps = {steps}"));
         let start = fresh(&federation);
-        let job = Job {
+        let task = TrainingTask {
             most_steps,
-            ..job(&federation, &cases, &start)
+            ..task(&federation, &cases, &start)
         };
-        let until = |step: Step| {
+        let until = |step: TrainingProgress| {
             if step.done == last {
                 ControlFlow::Break(Stop::Concluded)
             } else {
                 ControlFlow::Continue(())
             }
         };
-        train(&job, &Device::flex(), &mut { until }).unwrap()
+        train(&task, &Device::flex(), &mut { until }).unwrap()
     };
     let (early, short, capped) = (run(50, None, 3), run(3, Some(7), 9), run(50, Some(3), 9));
     assert_eq!((early.steps, early.asked_steps, early.slices), (3, 50, 12));
@@ -447,18 +447,18 @@ mod cards {
     use crate::device::tests::{Card, card};
     use protocol::settings::Norm;
 
-    fn on(device: &Device, federation: &Federation, compute: Compute) -> Update {
+    fn on(device: &Device, federation: &Federation, compute: Compute) -> LocalUpdate {
         let start = fresh(federation);
         let (_folder, cases) = cohort(&both());
         let cases: Vec<&CachedCase> = cases.iter().collect();
-        let job = Job {
+        let task = TrainingTask {
             compute,
-            ..job(federation, &cases, &start)
+            ..task(federation, &cases, &start)
         };
-        train(&job, device, &mut |_| ControlFlow::Continue(())).unwrap()
+        train(&task, device, &mut |_| ControlFlow::Continue(())).unwrap()
     }
 
-    fn furthest(one: &Update, other: &Update) -> f32 {
+    fn furthest(one: &LocalUpdate, other: &LocalUpdate) -> f32 {
         let values = one
             .parameters
             .values()

@@ -1,4 +1,5 @@
-//! Heavy work beside the network runtime: a blocked heartbeat looks like a dead hospital.
+//! Long computations on threads of their own: in the network runtime they would delay heartbeats,
+//! and the coordinator would take the site for lost.
 
 use std::any::Any;
 use std::io;
@@ -7,12 +8,11 @@ use std::thread::{Builder, JoinHandle};
 /// Runs `work` on an operating system thread of its own, with a pool of `threads` for the tensor
 /// operations inside.
 ///
-/// The tensor library parallelises over the rayon pool that it is called in, so two works never
-/// share threads and neither takes more than it was given. Results do not depend on `threads`.
-/// Panics come out of [`JoinHandle::join`].
+/// The tensor library parallelises over the rayon pool that it is called in, so two computations
+/// never share threads. Results do not depend on `threads`. [`JoinHandle::join`] returns panics.
 ///
 /// # Errors
-/// When the system gives no more threads.
+/// When the system refuses more threads.
 pub fn on_own_thread<T: Send + 'static>(
     threads: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -27,7 +27,7 @@ pub fn on_own_thread<T: Send + 'static>(
         .spawn(move || pool.install(work))
 }
 
-/// What a thread said when it panicked.
+/// The message of a panic.
 pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())

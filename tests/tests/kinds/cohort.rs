@@ -352,7 +352,7 @@ pub(crate) const KINDS: &[Kind] = &[
                 says: &[
                     r#""usable":2"#,
                     "is empty",
-                    "a folder stands",
+                    "there is a folder instead",
                     "c9",
                     "not UTF-8",
                 ],

@@ -80,10 +80,9 @@ fn check_hello(hello: &Hello) -> Checked {
 
 /// Far more patients than any site has. What a site may send follows from how many it has.
 const MAX_CASES: u32 = 1_000_000;
-/// Slices of one case: a NIfTI image has 32767 along each axis at most.
-const MAX_DEPTH: u64 = 1 << 15;
-/// Views of one slice: one, or several that overlap where a brain is larger than the plane.
-const MAX_VIEWS: u64 = 1 << 12;
+/// Training examples of one case: its planes have 2^27 pixels at most, and windows of 16 x 16 pixels,
+/// the least that settings allow, begin 8 pixels apart.
+const MAX_EXAMPLES: u64 = 1 << 21;
 
 fn check_inventory(inventory: &Inventory) -> Checked {
     check_set(inventory.sequences)?;
@@ -106,9 +105,9 @@ fn check_inventory(inventory: &Inventory) -> Checked {
         "inventory",
         "more cases than a site can have",
     )?;
-    let views = u64::from(training_cases) * MAX_DEPTH * MAX_VIEWS;
+    let examples = u64::from(training_cases) * MAX_EXAMPLES;
     ensure(
-        inventory.training_slices <= views,
+        inventory.training_slices <= examples,
         SITE,
         "inventory",
         "more slices than its cases can have",

@@ -345,8 +345,8 @@ impl Roster {
         })
     }
 
-    /// How many optimiser steps a training has at a site, by the settings and the slices that the
-    /// site has.
+    /// How many optimiser steps a training has at a site, by the settings and the training examples
+    /// that the site has.
     pub(super) fn most_steps(&self, name: &str, training: &Training) -> u32 {
         let inventory = self.sites.get(name).and_then(|site| site.inventory);
         match (training.effort, inventory) {

@@ -3,7 +3,7 @@
 use crate::device::{self, Device, DeviceFault};
 use crate::logging;
 use crate::model;
-use crate::train::{Stepper, on_own_thread, said};
+use crate::train::{LocalOptimiser, on_own_thread, said};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
@@ -87,7 +87,7 @@ fn steps(device: &Device) -> Result<Trial, DeviceFault> {
     let wave = |at: usize| (at as f32 * 0.37).sin();
     let values: Vec<f32> = (0..shape.iter().product()).map(wave).collect();
     let slices = Tensor::<4>::from_data(TensorData::new(values, shape), &training);
-    let mut stepper = Stepper::new(Optimiser::Adam, 0.0);
+    let mut stepper = LocalOptimiser::new(Optimiser::Adam, 0.0);
     let before = logging::compiled();
     let mut seconds = Vec::new();
     for _ in 0..2 {

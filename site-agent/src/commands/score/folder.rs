@@ -87,9 +87,8 @@ fn find(args: &Args) -> Result<Pairing, ScoreError> {
     let Some([reference, prediction]) = args.pair.as_deref() else {
         return pair(&references, &predictions);
     };
-    let parse = |text: &str| {
-        CasePattern::parse("--pair", text).map_err(|_| ScoreError::Pattern(text.to_owned()))
-    };
+    let parse =
+        |text: &str| CasePattern::parse(text).map_err(|_| ScoreError::Pattern(text.to_owned()));
     let patterns = [parse(reference)?, parse(prediction)?];
     let roots = [args.reference.as_path(), args.prediction.as_path()];
     pair_by_patterns(

@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn patterns_of_which_one_names_patients_pair_nothing() {
-        let parse = |text: &str| CasePattern::parse("--pair", text).unwrap();
+        let parse = |text: &str| CasePattern::parse(text).unwrap();
         let patterns = [parse("{patient}/{case}_seg.nii"), parse("{case}/mask.nii")];
         let refused = pair_by_patterns(
             [Path::new("."); 2],

@@ -81,7 +81,7 @@ pub(super) fn mean_and_variance<I: Float>(
     let shift = sums[channel] / count;
     let variance = sums[channels + channel] / count - shift * shift;
     output[channel] = f32::cast_from(input[channel]) + shift;
-    // Rounding may leave a little less than nothing; what is not a number stays so.
+    // Rounding may give a little less than zero; NaN stays NaN.
     output[channels + channel] = select(variance < 0.0f32, 0.0f32, variance);
 }
 
@@ -91,7 +91,7 @@ fn normal(value: f32, statistics: &[f32], channel: usize, channels: usize, epsil
     (value - statistics[channel]) / (statistics[channels + channel] + epsilon).sqrt()
 }
 
-/// Batch normalisation, rectified where `rectified` says so.
+/// Batch normalisation, followed by a rectifier if `rectified`.
 #[cube(launch)]
 pub(super) fn normalise<I: Float>(
     input: &[I],
@@ -117,7 +117,7 @@ pub(super) fn normalise<I: Float>(
     );
     let value = normal * weight[channel] + bias[channel];
     if comptime!(rectified) {
-        // Not `max`, which would make zero of what is not a number.
+        // Not `max`, which would turn NaN into zero.
         output[ABSOLUTE_POS] = I::cast_from(select(value < 0.0f32, 0.0f32, value));
     } else {
         output[ABSOLUTE_POS] = I::cast_from(value);

@@ -3,7 +3,7 @@
 use crate::case::Note;
 use std::collections::BTreeMap;
 
-/// One usable case, as far as this is about.
+/// What is compared of one usable case.
 pub(super) struct Member<'a> {
     /// Its archive's name; empty for a site's only one.
     pub(super) archive: &'a str,
@@ -13,23 +13,21 @@ pub(super) struct Member<'a> {
     pub(super) images: &'a [String],
 }
 
-/// What the cases have to do with each other.
+/// Which cases are of one patient or have the same images; cases are named by their index.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Alike {
-    /// Of each case, the first case, by its place, that stays on one side of the split with it:
-    /// itself, mostly.
+pub(super) struct SamePatient {
+    /// For each case, the first case that must be on the same side of the split; usually itself.
     pub(super) first: Vec<usize>,
-    /// Cases whose images are all those of an earlier one, with that one's place.
+    /// Cases with exactly the images of an earlier case, and that case.
     pub(super) copies: BTreeMap<usize, usize>,
-    /// Pairs of cases that share some image.
+    /// Pairs of cases that share some images.
     pub(super) shared: Vec<(usize, usize)>,
 }
 
-/// Compares all cases.
-pub(super) fn compare(members: &[Member<'_>]) -> Alike {
-    let mut alike = Alike {
+pub(super) fn compare(members: &[Member<'_>]) -> SamePatient {
+    let mut found = SamePatient {
         first: (0..members.len()).collect(),
-        ..Alike::default()
+        ..SamePatient::default()
     };
     let mut patients: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut images: BTreeMap<&str, usize> = BTreeMap::new();
@@ -37,30 +35,30 @@ pub(super) fn compare(members: &[Member<'_>]) -> Alike {
         let of_patient = *patients
             .entry((member.archive, member.patient))
             .or_insert(place);
-        alike.join(of_patient, place);
+        found.join(of_patient, place);
         let mut others = Vec::new();
         for image in member.images {
             let other = *images.entry(image).or_insert(place);
             if other != place && !others.contains(&other) {
                 others.push(other);
-                alike.join(other, place);
+                found.join(other, place);
             }
         }
         let same = others
             .iter()
             .find(|&&other| same_images(&members[other], member));
         if let Some(&same) = same {
-            alike.copies.insert(place, same);
+            found.copies.insert(place, same);
         } else {
-            alike
-                .shared
-                .extend(others.into_iter().map(|other| (other, place)));
+            for other in others {
+                found.shared.push((other, place));
+            }
         }
     }
     for place in 0..members.len() {
-        alike.first[place] = alike.root(place);
+        found.first[place] = found.root(place);
     }
-    alike
+    found
 }
 
 fn same_images(one: &Member<'_>, other: &Member<'_>) -> bool {
@@ -68,8 +66,8 @@ fn same_images(one: &Member<'_>, other: &Member<'_>) -> bool {
         && one.images.iter().all(|image| other.images.contains(image))
 }
 
-impl Alike {
-    /// The first of all that a case is joined with.
+impl SamePatient {
+    /// The first of all cases that a case is joined with.
     fn root(&self, mut place: usize) -> usize {
         while self.first[place] != place {
             place = self.first[place];
@@ -78,13 +76,13 @@ impl Alike {
     }
 
     fn join(&mut self, one: usize, other: usize) {
-        let (one, other) = (self.root(one), self.root(other));
+        let one = self.root(one);
+        let other = self.root(other);
         self.first[one.max(other)] = one.min(other);
     }
 }
 
-/// Says of an archive without `{patient}` that some of its cases seem to be time points of one
-/// patient.
+/// A warning where names in an archive without `{patient}` look like time points of one patient.
 pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
     let mut stems: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for id in ids {
@@ -94,7 +92,7 @@ pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
     }
     let several: Vec<&Vec<&str>> = stems.values().filter(|ids| ids.len() > 1).collect();
     let example = several.first()?;
-    // One number for all is the hospital's, not a patient's.
+    // A number that all names share is the hospital's, not a patient's.
     if stems.len() < 2 {
         return None;
     }
@@ -104,12 +102,12 @@ pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
     );
     Some(Note::new(
         what,
-        "write {patient} for the patient's part in every pattern, so that one patient never trains and validates",
+        "write {patient} for the patient's part in every pattern, so that no patient is in both training and validation",
     ))
 }
 
-/// The part before a time point: what stands before the last number or letter, as in
-/// `MET-00002-001`, `100324B` or `P07_ses-2`.
+/// The part of a name before its time point, a last number or letter: `MET-00002` of
+/// `MET-00002-001`, `100324` of `100324B`, `P07` of `P07_ses-2`.
 fn before_time_point(id: &str) -> Option<&str> {
     let digit = |character: char| character.is_ascii_digit();
     let stem = match id.strip_suffix(|character: char| character.is_ascii_uppercase()) {
@@ -131,7 +129,7 @@ fn before_time_point(id: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn compared(cases: &[(&str, &[&str])]) -> Alike {
+    fn compared(cases: &[(&str, &[&str])]) -> SamePatient {
         let images: Vec<Vec<String>> = cases
             .iter()
             .map(|(_, images)| images.iter().map(ToString::to_string).collect())
@@ -149,28 +147,28 @@ mod tests {
 
     #[test]
     fn cases_of_one_patient_and_cases_that_share_an_image_stay_together() {
-        let alike = compared(&[
+        let found = compared(&[
             ("p", &["1"]),
             ("q", &["2", "3"]),
             ("p", &["4"]),
             ("r", &["3", "5"]),
             ("s", &["6", "4"]),
         ]);
-        assert_eq!(alike.first, [0, 1, 0, 1, 0]);
-        assert_eq!(alike.shared, [(1, 3), (2, 4)]);
-        assert!(alike.copies.is_empty());
+        assert_eq!(found.first, [0, 1, 0, 1, 0]);
+        assert_eq!(found.shared, [(1, 3), (2, 4)]);
+        assert!(found.copies.is_empty());
     }
 
     #[test]
     fn a_case_whose_images_are_all_anothers_is_its_copy() {
-        let alike = compared(&[
+        let found = compared(&[
             ("p", &["1", "2"]),
             ("q", &["2", "1"]),
             ("r", &["1"]),
             ("s", &["1", "2"]),
         ]);
-        assert_eq!(alike.copies, [(1, 0), (3, 0)].into());
-        assert_eq!((alike.first, alike.shared), (vec![0; 4], vec![(0, 2)]));
+        assert_eq!(found.copies, [(1, 0), (3, 0)].into());
+        assert_eq!((found.first, found.shared), (vec![0; 4], vec![(0, 2)]));
     }
 
     #[test]
