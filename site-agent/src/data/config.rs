@@ -213,7 +213,7 @@ impl<'de> Visitor<'de> for OneOrSeveral {
         }
         if archives.is_empty() || names.len() < archives.len() || names.contains(&None) {
             return Err(serde::de::Error::custom(
-                "each of several [[data]] tables needs its own name",
+                "each of several [[data]] needs a name of its own",
             ));
         }
         Ok(Archives(archives))

@@ -235,7 +235,8 @@ impl Operators for CubeBackend {
     }
 
     fn product(input: CubeTensor, matrix: CubeTensor) -> CubeTensor {
-        let (input, matrix) = (into_contiguous(input), into_contiguous(matrix));
+        let input = into_contiguous(input);
+        let matrix = into_contiguous(matrix);
         let [groups, rows, columns] = input.shape().dims();
         let [outputs, _] = matrix.shape().dims();
         let output = empty(&input, [groups, outputs, columns], input.dtype);
@@ -256,7 +257,8 @@ impl Operators for CubeBackend {
     }
 
     fn joined(left: CubeTensor, right: CubeTensor) -> CubeTensor {
-        let (left, right) = (into_contiguous(left), into_contiguous(right));
+        let left = into_contiguous(left);
+        let right = into_contiguous(right);
         let output = empty_like(&left);
         let (count, cube) = threads(&output, output.meta.num_elements());
         kernels::join::launch(
@@ -369,7 +371,8 @@ impl OptimiserSteps for CubeBackend {
 
 impl OperatorGradients for CubeBackend {
     fn passed(gradient: CubeTensor, output: CubeTensor) -> CubeTensor {
-        let (gradient, joined) = (into_contiguous(gradient), into_contiguous(output));
+        let gradient = into_contiguous(gradient);
+        let joined = into_contiguous(output);
         let output = empty_like(&gradient);
         let (count, cube) = threads(&output, output.meta.num_elements());
         kernels::pass::launch(

@@ -188,15 +188,6 @@ impl<B: Operators + OperatorGradients, C: CheckpointStrategy> Operators for Auto
     ) -> FloatTensor<Self> {
         let statistics = statistics.into_primitive();
         let nodes = [input.node(), weight.node(), bias.node()];
-        let normalise =
-            |input: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>| {
-                let (input, weight, bias) = (
-                    input.into_primitive(),
-                    weight.into_primitive(),
-                    bias.into_primitive(),
-                );
-                B::normalisation(input, statistics.clone(), weight, bias, epsilon, rectified)
-            };
         match Normalisation.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let state = Normalised {
@@ -207,9 +198,24 @@ impl<B: Operators + OperatorGradients, C: CheckpointStrategy> Operators for Auto
                     epsilon,
                     rectified,
                 };
-                prep.finish(state, normalise(input, weight, bias))
+                let output = B::normalisation(
+                    input.into_primitive(),
+                    statistics,
+                    weight.into_primitive(),
+                    bias.into_primitive(),
+                    epsilon,
+                    rectified,
+                );
+                prep.finish(state, output)
             }
-            OpsKind::UnTracked(prep) => prep.finish(normalise(input, weight, bias)),
+            OpsKind::UnTracked(prep) => prep.finish(B::normalisation(
+                input.into_primitive(),
+                statistics,
+                weight.into_primitive(),
+                bias.into_primitive(),
+                epsilon,
+                rectified,
+            )),
         }
     }
 

@@ -23,7 +23,8 @@ fn values(tensor: FlexTensor) -> Vec<f32> {
 
 impl Operators for Flex {
     fn convolution(input: FlexTensor, kernel: FlexTensor, geometry: Geometry) -> FlexTensor {
-        let (input, kernel) = (input.to_contiguous(), kernel.to_contiguous());
+        let input = input.to_contiguous();
+        let kernel = kernel.to_contiguous();
         dense(
             atrous::forward(&geometry, input.storage(), kernel.storage()),
             geometry.output(),
@@ -78,7 +79,8 @@ impl Operators for Flex {
 
     fn joined(left: FlexTensor, right: FlexTensor) -> FlexTensor {
         let shape = left.shape();
-        let (mut sum, right) = (values(left), right.to_contiguous());
+        let mut sum = values(left);
+        let right = right.to_contiguous();
         sum.par_chunks_mut(CHUNK)
             .zip(right.storage::<f32>().par_chunks(CHUNK))
             .for_each(|(sum, right)| {
@@ -182,7 +184,8 @@ impl OptimiserSteps for Flex {
 impl OperatorGradients for Flex {
     fn passed(gradient: FlexTensor, output: FlexTensor) -> FlexTensor {
         let shape = gradient.shape();
-        let (mut gradient, output) = (values(gradient), output.to_contiguous());
+        let mut gradient = values(gradient);
+        let output = output.to_contiguous();
         gradient
             .par_chunks_mut(CHUNK)
             .zip(output.storage::<f32>().par_chunks(CHUNK))
@@ -199,7 +202,8 @@ impl OperatorGradients for Flex {
         kernel: FlexTensor,
         geometry: Geometry,
     ) -> FlexTensor {
-        let (gradient, kernel) = (gradient.to_contiguous(), kernel.to_contiguous());
+        let gradient = gradient.to_contiguous();
+        let kernel = kernel.to_contiguous();
         dense(
             atrous::to_input(&geometry, gradient.storage(), kernel.storage()),
             geometry.input,
@@ -211,7 +215,8 @@ impl OperatorGradients for Flex {
         input: FlexTensor,
         geometry: Geometry,
     ) -> FlexTensor {
-        let (gradient, input) = (gradient.to_contiguous(), input.to_contiguous());
+        let gradient = gradient.to_contiguous();
+        let input = input.to_contiguous();
         dense(
             atrous::to_kernel(&geometry, gradient.storage(), input.storage()),
             geometry.kernel,

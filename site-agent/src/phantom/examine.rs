@@ -57,12 +57,11 @@ pub fn examine(cohort: &Cohort, index: usize) -> Phantom {
         canvas.paint(finding, &patch);
     }
     if cohort.brain_extracted {
-        canvas
-            .signal
-            .iter_mut()
-            .zip(&canvas.brain)
-            .filter(|(_, brain)| **brain < 0.5)
-            .for_each(|(s, _)| *s = [0.0; 4]);
+        for (signal, &brain) in canvas.signal.iter_mut().zip(&canvas.brain) {
+            if brain < 0.5 {
+                *signal = [0.0; 4];
+            }
+        }
     }
     let acquisitions: [Acquisition; 4] =
         std::array::from_fn(|s| Acquisition::draw(&mut rng, &scanner, s));
@@ -79,11 +78,11 @@ pub fn examine(cohort: &Cohort, index: usize) -> Phantom {
                 noise.set_word_pos(0);
                 acquisitions[s].take(slice, |i| place(&grid, z, i), &mut noise);
                 if cohort.brain_extracted {
-                    slice
-                        .iter_mut()
-                        .zip(&canvas.brain[z * plane..])
-                        .filter(|(_, b)| **b < 0.5)
-                        .for_each(|(v, _)| *v = 0.0);
+                    for (value, &brain) in slice.iter_mut().zip(&canvas.brain[z * plane..]) {
+                        if brain < 0.5 {
+                            *value = 0.0;
+                        }
+                    }
                 }
             });
         volume

@@ -1,4 +1,4 @@
-//! What is asked of a synthetic cohort, checked once.
+//! The settings of a synthetic cohort, checked once.
 
 use super::tissue::SEQUENCES;
 use metrics::sequence::SequenceSet;
@@ -6,35 +6,26 @@ use protocol::case::Grid;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// Why phantoms cannot be made as asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SettingsError {
-    /// A number outside what the phantom can show.
     #[error("{key} is {value}: must be {must}")]
     Range {
-        /// Which setting.
         key: &'static str,
-        /// What was given.
         value: String,
-        /// What it must be.
         must: &'static str,
     },
-    /// A sequence that phantoms do not have.
     #[error("phantoms have no sequence `{0}`; they have bravo, t1_pre, t1_post and flair")]
     UnknownSequence(String),
-    /// A site that would lack everything.
     #[error("site `{0}` lacks every sequence")]
     NoSequence(String),
-    /// Names become folders.
+    /// The name of a site is also that of its folder.
     #[error("site name `{0}` must be 1 to 64 letters, digits, `-` or `_`")]
     SiteName(String),
-    /// A scanner that cannot be chosen.
     #[error("scanner is `{0}`: must be auto, reference, or like SITE")]
     Scanner(String),
-    /// Two sites of one name.
     #[error("two sites are called `{0}`")]
     SameName(String),
-    /// The file is not TOML, or has a key that is not known.
+    /// The file is not TOML, or has an unknown key.
     #[error("{0}")]
     Toml(String),
 }
@@ -138,18 +129,16 @@ impl Default for Common {
     }
 }
 
-/// What is one site's own: a `[[site]]` table of a cohort file.
+/// The settings of one site: a `[[site]]` table of a cohort file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Site {
-    /// Its name, and that of its folder.
+    /// Also the name of its folder.
     pub name: String,
-    /// How many cases.
     pub cases: usize,
     /// The sequences it does not acquire.
     #[serde(default)]
     pub lacks: Vec<String>,
-    /// Its scanner.
     #[serde(default)]
     pub scanner: ScannerChoice,
 }
@@ -179,21 +168,18 @@ pub struct Disease {
 pub struct Cohort {
     /// Every draw derives from it, with the site's and the case's name.
     pub seed: u64,
-    /// The site's name.
     pub site: String,
-    /// How many cases.
     pub cases: usize,
     /// The sequences whose files are not written.
     pub lacks: SequenceSet,
-    /// The scanner.
     pub scanner: ScannerChoice,
     /// Voxels in-plane (height and width).
     pub plane: usize,
-    /// How many axial slices.
+    /// Axial slices.
     pub slices: usize,
-    /// In-plane and through-plane millimetres; `None` fits a head in, and lets sites differ.
+    /// In-plane and through-plane millimetres; `None` chooses them so that a head fits, and sites
+    /// differ.
     pub spacing_mm: Option<[f32; 2]>,
-    /// Lesions and mimics.
     pub disease: Disease,
     /// Whether everything outside the brain is zero.
     pub brain_extracted: bool,
@@ -203,10 +189,8 @@ pub struct Cohort {
 const VIEW_MM: [f32; 2] = [220.0, 158.0];
 
 impl Cohort {
-    /// What is meant by a site's and the common settings.
-    ///
     /// # Errors
-    /// Names the first setting that cannot be drawn.
+    /// The first setting that is out of range.
     pub fn new(common: &Common, site: &Site) -> Result<Self, SettingsError> {
         let disease = Disease {
             lesions: exactly("lesions", &common.lesions)?,
@@ -260,13 +244,8 @@ impl Cohort {
     }
 
     fn check(&self) -> Result<(), SettingsError> {
-        let named = (1..=64).contains(&self.site.len());
-        if !named
-            || !self
-                .site
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(1..=64).contains(&self.site.len()) || !self.site.bytes().all(allowed) {
             return Err(SettingsError::SiteName(self.site.clone()));
         }
         if self.sequences().is_empty() {
@@ -370,15 +349,14 @@ fn exactly<T: Copy + std::fmt::Debug, const N: usize>(
 
 /// The set of sequences with these names.
 fn sequences(names: &[String]) -> Result<SequenceSet, SettingsError> {
-    names
-        .iter()
-        .map(|name| {
-            SEQUENCES
-                .iter()
-                .position(|known| known == name)
-                .ok_or_else(|| SettingsError::UnknownSequence(name.clone()))
-        })
-        .collect()
+    let mut set = SequenceSet::EMPTY;
+    for name in names {
+        match SEQUENCES.iter().position(|known| known == name) {
+            Some(index) => set = set.with(index),
+            None => return Err(SettingsError::UnknownSequence(name.clone())),
+        }
+    }
+    Ok(set)
 }
 
 #[cfg(test)]

@@ -29,7 +29,8 @@ impl Motion {
     fn draw(settings: &Augmentation, random: &mut impl Rng) -> Self {
         let mut motion = Self::default();
         if settings.flips {
-            (motion.mirror_rows, motion.mirror_columns) = (random.random(), random.random());
+            motion.mirror_rows = random.random();
+            motion.mirror_columns = random.random();
         }
         if settings.turns {
             motion.quarter_turns = random.random_range(0..4);
@@ -72,23 +73,25 @@ impl Change {
     ) -> Self {
         let motion = Motion::draw(settings, random);
         let jitter = settings.intensity;
-        let mut one = || {
+        let mut intensity = Vec::with_capacity(sequences);
+        for _ in 0..sequences {
+            let mut gain = 1.0;
+            let mut offset = 0.0;
             if jitter > 0.0 {
-                random.random_range(-jitter..=jitter)
-            } else {
-                0.0
+                gain += random.random_range(-jitter..=jitter);
+                offset = random.random_range(-jitter..=jitter);
             }
-        };
-        let intensity = (0..sequences).map(|_| (1.0 + one(), one())).collect();
-        let pixels = || {
-            (0..side * side)
-                .map(|at| motion.source(at / side, at % side, side))
-                .collect()
-        };
-        Self {
-            source: (motion != Motion::default()).then(pixels),
-            intensity,
+            intensity.push((gain, offset));
         }
+        let mut source = None;
+        if motion != Motion::default() {
+            let mut pixels = Vec::with_capacity(side * side);
+            for at in 0..side * side {
+                pixels.push(motion.source(at / side, at % side, side));
+            }
+            source = Some(pixels);
+        }
+        Self { source, intensity }
     }
 
     /// Changes one sequence's slices, `[slices, side, side]`, in place. Exact zeros stay zero: they
@@ -103,7 +106,9 @@ impl Change {
             }
         };
         let Some(source) = &self.source else {
-            slices.iter_mut().for_each(|value| *value = tune(*value));
+            for value in slices {
+                *value = tune(*value);
+            }
             return;
         };
         for plane in slices.chunks_exact_mut(source.len()) {
