@@ -316,9 +316,9 @@ impl CachedCase {
         &self.header.lesion_views
     }
 
-    /// Reads a view and its neighbours in `slices` slices of every sequence into `out`, `[sequences
-    /// * slices, plane, plane]`, a sequence's slices contiguous; zero where the case lacks the
-    /// sequence and beyond the ends.
+    /// Reads a view and its neighbours in `slices` slices of every sequence into `out`. Its shape is
+    /// `[sequences * slices, plane, plane]`, a sequence's slices contiguous. It is zero where the
+    /// case lacks the sequence and beyond the ends.
     ///
     /// # Errors
     /// [`CaseFileError::Size`] for a buffer or view that does not fit, [`CaseFileError::Io`].

@@ -156,11 +156,11 @@ fn inverse(m: &[[f64; 4]; 3]) -> Option<[[f64; 4]; 3]> {
     }
     let mut out = [[0.0; 4]; 3];
     for (row, line) in out.iter_mut().enumerate() {
-        for column in 0..3 {
+        for (column, part) in line.iter_mut().take(3).enumerate() {
             // The transposed cofactor.
             let (a, b) = ((column + 1) % 3, (column + 2) % 3);
             let (c, d) = ((row + 1) % 3, (row + 2) % 3);
-            line[column] = (m[a][c] * m[b][d] - m[a][d] * m[b][c]) / determinant;
+            *part = (m[a][c] * m[b][d] - m[a][d] * m[b][c]) / determinant;
         }
         line[3] = -(line[0] * m[0][3] + line[1] * m[1][3] + line[2] * m[2][3]);
     }

@@ -248,8 +248,8 @@ fn a_segmentation_holds_the_marked_pixels_at_the_places_of_their_slices() {
             .unwrap()
             .to_multi_float64()
             .unwrap();
-        for axis in 0..3 {
-            assert!((position[axis] - series.slices[slice].position[axis]).abs() < 1e-6);
+        for (found, expected) in position.iter().zip(series.slices[slice].position) {
+            assert!((found - expected).abs() < 1e-6);
         }
     }
     // The same input gives the same bytes.
