@@ -4,10 +4,7 @@
 //! Where `dciodvfy` (dicom3tools) is installed, it judges what was written; otherwise that part says
 //! that it checked nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a journey that cannot go on has failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
 use dicom_core::value::PrimitiveValue;
 use dicom_core::{DataElement, Tag, VR};
@@ -94,8 +91,16 @@ fn write_series(volume: &Volume, folder: &Path) {
             (tags::SOP_CLASS_UID, VR::UI, MR_IMAGE),
             (tags::SOP_INSTANCE_UID, VR::UI, &instance),
             (tags::STUDY_INSTANCE_UID, VR::UI, "1.2.826.0.1.3680043.10.2"),
-            (tags::SERIES_INSTANCE_UID, VR::UI, "1.2.826.0.1.3680043.10.3"),
-            (tags::FRAME_OF_REFERENCE_UID, VR::UI, "1.2.826.0.1.3680043.10.4"),
+            (
+                tags::SERIES_INSTANCE_UID,
+                VR::UI,
+                "1.2.826.0.1.3680043.10.3",
+            ),
+            (
+                tags::FRAME_OF_REFERENCE_UID,
+                VR::UI,
+                "1.2.826.0.1.3680043.10.4",
+            ),
             (tags::PATIENT_NAME, VR::PN, PATIENT),
             (tags::PATIENT_ID, VR::LO, "17"),
             (tags::PATIENT_BIRTH_DATE, VR::DA, "19500101"),
@@ -103,9 +108,17 @@ fn write_series(volume: &Volume, folder: &Path) {
             (tags::STUDY_DATE, VR::DA, "20260102"),
             (tags::STUDY_TIME, VR::TM, "101112"),
             (tags::MODALITY, VR::CS, "MR"),
-            (tags::IMAGE_POSITION_PATIENT, VR::DS, &decimals(&[-place[0], -place[1], place[2]])),
+            (
+                tags::IMAGE_POSITION_PATIENT,
+                VR::DS,
+                &decimals(&[-place[0], -place[1], place[2]]),
+            ),
             (tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "1\\0\\0\\0\\1\\0"),
-            (tags::PIXEL_SPACING, VR::DS, &decimals(&[affine[1][1], affine[0][0]])),
+            (
+                tags::PIXEL_SPACING,
+                VR::DS,
+                &decimals(&[affine[1][1], affine[0][0]]),
+            ),
             (tags::SLICE_THICKNESS, VR::DS, &decimals(&[affine[2][2]])),
             (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2"),
         ] {
@@ -158,13 +171,22 @@ impl Stage {
     }
 
     fn image(&self, name: &str) -> PathBuf {
-        self.path("run/phantoms/harbour/harbour-0001").join(format!("{name}.nii.gz"))
+        self.path("run/phantoms/harbour/harbour-0001")
+            .join(format!("{name}.nii.gz"))
     }
 
     fn predict(&self, series: &Path, out: &str) -> Output {
         let mut command = Command::new(binary("site-agent"));
         command
-            .args(["predict", "--json", "--threads", "1", "--threshold", "0.5", "--model"])
+            .args([
+                "predict",
+                "--json",
+                "--threads",
+                "1",
+                "--threshold",
+                "0.5",
+                "--model",
+            ])
             .arg(self.path("run/models/federation.safetensors"))
             .arg("--out")
             .arg(self.path(out))
@@ -173,7 +195,9 @@ impl Stage {
             .arg("--dicom")
             .arg(series);
         for name in ["t1_post", "flair"] {
-            command.arg("--sequence").arg(format!("{name}={}", self.image(name).display()));
+            command
+                .arg("--sequence")
+                .arg(format!("{name}={}", self.image(name).display()));
         }
         command.output().unwrap()
     }
@@ -188,22 +212,43 @@ fn a_result_goes_back_to_its_series_and_to_no_other() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(!format!("{summary}{said}").contains("Canary"), "{summary}{said}");
+    assert!(
+        !format!("{summary}{said}").contains("Canary"),
+        "{summary}{said}"
+    );
 
     let mask = read(&out.join("mask.nii.gz")).unwrap();
     let marked = mask.values.iter().filter(|&&voxel| voxel > 0.5).count();
-    assert!(marked > 0, "a network of two steps marks something at one half");
+    assert!(
+        marked > 0,
+        "a network of two steps marks something at one half"
+    );
     let object = open_file(out.join("mask.seg.dcm")).unwrap();
-    let bytes = object.element(tags::PIXEL_DATA).unwrap().to_bytes().unwrap().into_owned();
+    let bytes = object
+        .element(tags::PIXEL_DATA)
+        .unwrap()
+        .to_bytes()
+        .unwrap()
+        .into_owned();
     let bits: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
     assert_eq!(bits as usize, marked);
-    let name = object.element(tags::PATIENT_NAME).unwrap().to_str().unwrap().into_owned();
+    let name = object
+        .element(tags::PATIENT_NAME)
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .into_owned();
     assert_eq!(name.trim_end(), PATIENT);
 
     let table = std::fs::read_to_string(out.join("lesions.csv")).unwrap();
-    assert_eq!(table.lines().count(), 1 + summary["lesions"].as_u64().unwrap() as usize);
+    assert_eq!(
+        table.lines().count(),
+        1 + summary["lesions"].as_u64().unwrap() as usize
+    );
     let structures = open_file(out.join("lesions.rtstruct.dcm")).unwrap();
-    let rois = structures.element(tags::STRUCTURE_SET_ROI_SEQUENCE).unwrap();
+    let rois = structures
+        .element(tags::STRUCTURE_SET_ROI_SEQUENCE)
+        .unwrap();
     assert_eq!(rois.items().unwrap().len(), table.lines().count() - 1);
     for file in ["mask.seg.dcm", "lesions.rtstruct.dcm"] {
         judge(&out.join(file));
@@ -240,6 +285,9 @@ fn judge(path: &Path) {
     };
     let said = String::from_utf8_lossy(&output.stderr).into_owned()
         + &String::from_utf8_lossy(&output.stdout);
-    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("Error")).collect();
+    let errors: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("Error"))
+        .collect();
     assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
 }

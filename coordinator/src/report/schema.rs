@@ -69,8 +69,10 @@ pub struct Lineage {
     pub sites: Vec<Site>,
     /// All cases of a kind together, each patient counting once.
     pub pooled: Pooled,
-    /// What missing sequences cost; null where nobody was asked.
+    /// What missing sequences cost, at [`Thresholds::youden`]; null with `evaluation.subsets` off.
     pub matrix: Option<Matrix>,
+    /// The same at [`Thresholds::dice`].
+    pub matrix_at_dice: Option<Matrix>,
     /// What each round did.
     pub rounds: Vec<Round>,
 }

@@ -5,7 +5,7 @@ use super::super::comparison::{Patients, compare, held_out, held_out_at};
 use super::super::matrix::{matrix, worst_cell};
 use super::super::schema::{
     Cell, DiceAt, EXPERIMENT_VERSION, Experiment, Matrix, MatrixRow, MeanSd, Metrics, Model,
-    SeedRun, SiteCell, Thresholds, Without, Worst,
+    SeedRun, SiteCell, Without, Worst,
 };
 use super::super::wording::plain_run;
 use super::Finished;
@@ -109,6 +109,15 @@ impl Lineage<'_> {
         names.into_iter().map(mean).collect()
     }
 
+    /// The mean over seeds of each run's matrix; `None` where a run has none.
+    fn matrix_at(&self, threshold: fn(&RunOutcome) -> Option<f32>) -> Option<Matrix> {
+        let mut matrices = Vec::new();
+        for (finished, run) in &self.runs {
+            matrices.push(matrix(run, &finished.outcome, threshold(run))?);
+        }
+        averaged(&matrices)
+    }
+
     fn summary(
         &self,
         patients: &Patients,
@@ -124,11 +133,6 @@ impl Lineage<'_> {
             .iter()
             .map(|seed| Values::from(&seed.metrics))
             .collect();
-        let matrices: Option<Vec<Matrix>> = self
-            .runs
-            .iter()
-            .map(|(finished, run)| matrix_of(finished, run))
-            .collect();
         let arm = comparison.arms.iter().find(|arm| arm.run == self.name);
         Some(Model {
             name: self.name.clone(),
@@ -141,7 +145,8 @@ impl Lineage<'_> {
                 dice: self.dice_at(|run| run.threshold_dice),
             },
             between_seeds: Metrics::over(&of_seeds),
-            matrix: matrices.and_then(|matrices| averaged(&matrices)),
+            matrix: self.matrix_at(|run| run.threshold),
+            matrix_at_dice: self.matrix_at(|run| run.threshold_dice),
             seeds,
         })
     }
@@ -182,10 +187,6 @@ fn seed_run(finished: &Finished, run: &RunOutcome) -> SeedRun {
         threshold: run.threshold,
         metrics: Metrics::over(&held_out(run).into_values().collect::<Vec<_>>()),
     }
-}
-
-fn matrix_of(finished: &Finished, run: &RunOutcome) -> Option<Matrix> {
-    matrix(run, &finished.outcome, Thresholds::from(run))
 }
 
 /// Matrices of the same sites and subsets, averaged over seeds.

@@ -22,28 +22,26 @@ pub(super) fn draw(
     let figures = [dice(models)?, false_findings(models)?, learning(models)?]
         .into_iter()
         .flatten();
-    let missing = match (
-        experiment.models.first(),
-        models.first().and_then(|model| model.runs.first()),
-    ) {
-        (
-            Some(Model {
-                matrix: Some(matrix),
-                ..
-            }),
-            Some((finished, _)),
-        ) => {
-            let mut report = summarise(&finished.outcome);
-            report.federation.matrix = Some(matrix.clone());
-            ablation::pictures(&report)?
-        }
-        _ => Vec::new(),
-    };
+    let missing = subsets(experiment, models)?;
     Ok(mean_roc(models)?
         .into_iter()
         .chain(figures)
         .chain(missing)
         .collect())
+}
+
+/// The first model on every subset of sequences, at the sites of its first run.
+fn subsets(experiment: &Experiment, models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
+    let (Some(model), Some(lineage)) = (experiment.models.first(), models.first()) else {
+        return Ok(Vec::new());
+    };
+    let Some((finished, _)) = lineage.runs.first() else {
+        return Ok(Vec::new());
+    };
+    let mut report = summarise(&finished.outcome);
+    report.federation.matrix = model.matrix.clone();
+    report.federation.matrix_at_dice = model.matrix_at_dice.clone();
+    ablation::pictures(&report)
 }
 
 /// The arms' own models and the consensus: with the sites alone there would be too many bands.

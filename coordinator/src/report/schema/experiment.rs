@@ -43,9 +43,11 @@ pub struct Model {
     /// Each seed's mean over patients, averaged over seeds: `sd` is between seeds and `n` counts
     /// them.
     pub between_seeds: Metrics,
-    /// What missing sequences cost: every `mean` is over seeds of means over patients, `sd` between
-    /// seeds.
+    /// What missing sequences cost at [`super::Thresholds::youden`]: every `mean` is over seeds of
+    /// means over patients, `sd` between seeds.
     pub matrix: Option<Matrix>,
+    /// The same at [`super::Thresholds::dice`].
+    pub matrix_at_dice: Option<Matrix>,
     /// Each seed's run.
     pub seeds: Vec<SeedRun>,
 }
