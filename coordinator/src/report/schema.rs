@@ -6,7 +6,7 @@ mod experiment;
 mod matrix;
 
 pub use comparison::{Arm, Comparison, Intervals, Test};
-pub use experiment::{EXPERIMENT_VERSION, Experiment, Model, SeedRun};
+pub use experiment::{EXPERIMENT_VERSION, Experiment, Model, ModelAtPoint, ModelPoints, SeedRun};
 pub use matrix::{Cell, DiceAt, Matrix, MatrixRow, SiteCell, Without, WorstCell};
 pub use metrics::lesion::FrocPoint;
 pub use metrics::reliability::{Reliability, ReliabilityBin};
