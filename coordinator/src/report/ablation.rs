@@ -1,53 +1,98 @@
 //! What the report says about missing sequences: a sentence, a picture, a table.
 
 use super::heatmap::{self, HeatMap, HeatMapCell, HeatMapRow, signed};
-use super::markup::{Figure, escape, figure, table};
+use super::markup::{Figure, escape, figure, table, words};
 use super::plot::DrawError;
 use super::schema::{Matrix, MatrixRow, MeanSd, Metrics, Report, Site, Without};
-use super::wording::{counted, mean_sd};
+use super::wording::{AT_POINTS, POINTS, counted, mean_sd};
 use protocol::case::{Cases, Role};
 
 /// Subsets up to which all are drawn; of more, those with all, all but one, and one alone.
 const MOST_ROWS: usize = 31;
 
-/// The pictures' names.
-const PICTURES: [&str; 2] = ["matrix-dice", "matrix-lesions"];
+/// The pictures' names: Dice at both points, then lesions found at both.
+const PICTURES: [&str; 4] = [
+    "matrix-dice-at-dice",
+    "matrix-dice",
+    "matrix-lesions-at-dice",
+    "matrix-lesions",
+];
 
 /// Whether a picture belongs into this part of the report.
 pub(super) fn is_mine(figure: &Figure) -> bool {
     PICTURES.contains(&figure.name)
 }
 
-/// Every subset at every site, by Dice and by lesions found.
+/// The matrices at the two operating points, in the order of [`POINTS`]; `None` without subsets.
+fn matrices(report: &Report) -> Option<[&Matrix; 2]> {
+    let federation = &report.federation;
+    let at_dice = federation.matrix_at_dice.as_ref()?;
+    Some([at_dice, federation.matrix.as_ref()?])
+}
+
+/// Every subset at every site, by Dice and by lesions found, each at both operating points.
 ///
 /// # Errors
 /// [`DrawError`], which would be a fault of ours.
 pub(super) fn pictures(report: &Report) -> Result<Vec<Figure>, DrawError> {
-    let Some(matrix) = &report.federation.matrix else {
+    let Some(matrices) = matrices(report) else {
         return Ok(Vec::new());
     };
-    let draw = |metric, what| heatmap::draw(&heat_of(matrix, report, metric, what));
+    let [dice_at_dice, dice] = draw_pair(
+        matrices,
+        report,
+        |metrics| metrics.dice,
+        "mean Dice per patient",
+    )?;
+    let [lesions_at_dice, lesions] = draw_pair(
+        matrices,
+        report,
+        |metrics| metrics.lesion_recall,
+        "mean share of a patient's lesions found",
+    )?;
     Ok(vec![
         Figure {
             name: PICTURES[0],
-            title: "Dice with every subset of sequences, at every site",
+            title: "Dice with every subset of sequences, at every site: best-Dice threshold",
             caption: "A full dot is a sequence that the model was shown; a dash is a subset that no patient of the site \
-                      has, or a site without a lesion. Large: mean Dice per patient, at Youden's threshold. Small: the same \
-                      patients' change against everything they \
-                      have. The frame marks everything that the site has.",
-            svg: draw(|metrics| metrics.dice, "mean Dice per patient")?,
+                      has, or a site without a lesion. Large: mean Dice per patient, at the threshold of the best \
+                      validation Dice. Small: the same patients' change against everything they have. The frame marks \
+                      everything that the site has.",
+            svg: dice_at_dice,
         },
         Figure {
             name: PICTURES[1],
-            title: "Lesions found with every subset of sequences, at every site",
-            caption: "The same for the share of a patient's lesions that the model finds, averaged over patients. A \
-                      subset that finds more may also call more: compare with the Dice above.",
-            svg: draw(
-                |metrics| metrics.lesion_recall,
-                "mean share of a patient's lesions found",
-            )?,
+            title: "The same at Youden's threshold, the publication's",
+            caption: "Dice, in the colours of the picture before.",
+            svg: dice,
+        },
+        Figure {
+            name: PICTURES[2],
+            title: "Lesions found with every subset of sequences, at every site: best-Dice threshold",
+            caption: "The share of a patient's lesions that the model finds, averaged over patients. A subset that finds \
+                      more may also call more: compare with the Dice above.",
+            svg: lesions_at_dice,
+        },
+        Figure {
+            name: PICTURES[3],
+            title: "The same at Youden's threshold, the publication's",
+            caption: "Lesions found, in the colours of the picture before.",
+            svg: lesions,
         },
     ])
+}
+
+/// One metric at both operating points, on one scale of colours.
+fn draw_pair(
+    matrices: [&Matrix; 2],
+    report: &Report,
+    metric: fn(&Metrics) -> MeanSd,
+    what: &'static str,
+) -> Result<[String; 2], DrawError> {
+    let maps = matrices.map(|matrix| heat_of(matrix, report, metric, what));
+    let top = heatmap::darkest(&maps);
+    let [at_dice, at_youden] = &maps;
+    Ok([heatmap::draw(at_dice, top)?, heatmap::draw(at_youden, top)?])
 }
 
 fn heat_of(
@@ -117,29 +162,40 @@ fn heat_row(
     }
 }
 
-/// The worst site and the worst missing sequence, in words.
+/// The worst site and the worst missing sequence at both operating points, in words.
 pub(super) fn headline(report: &Report) -> Option<String> {
-    let matrix = report.federation.matrix.as_ref()?;
+    let mut all = Vec::new();
+    for (point, matrix) in AT_POINTS.into_iter().zip(matrices(report)?) {
+        let sentences = sentences(matrix);
+        if !sentences.is_empty() {
+            all.push(format!("{point}: {}", sentences.join(" ")));
+        }
+    }
+    (!all.is_empty()).then(|| all.join(" "))
+}
+
+/// The worst sequence to miss, the worst site and the lowest Dice, as far as they are known.
+fn sentences(matrix: &Matrix) -> Vec<String> {
+    let mut sentences = Vec::new();
     let worst = matrix
         .without
         .iter()
         .find(|one| Some(&one.sequence) == matrix.worst_missing.as_ref());
-    let sequence = worst.and_then(costliest);
-    let site = matrix.worst_site.as_ref().map(|worst| {
-        format!(
+    sentences.extend(worst.and_then(costliest));
+    if let Some(worst) = &matrix.worst_site {
+        sentences.push(format!(
             "Shown everything it has, {} is served worst, with a mean Dice of {:.3}.",
             worst.site, worst.dice
-        )
-    });
-    let cell = matrix.worst_cell.as_ref().map(|worst| {
+        ));
+    }
+    if let Some(worst) = &matrix.worst_cell {
         let shown = worst.sequences.join(" and ");
-        format!(
+        sentences.push(format!(
             "The lowest Dice of all is {:.3}, at {} with {shown} alone.",
             worst.dice, worst.site
-        )
-    });
-    let sentences: Vec<String> = [sequence, site, cell].into_iter().flatten().collect();
-    (!sentences.is_empty()).then(|| sentences.join(" "))
+        ));
+    }
+    sentences
 }
 
 fn costliest(one: &Without) -> Option<String> {
@@ -162,31 +218,45 @@ fn costliest(one: &Without) -> Option<String> {
     })
 }
 
-/// The whole part of the page; empty where nobody was asked.
-pub(super) fn section(report: &Report, figures: &[Figure]) -> String {
-    let Some(matrix) = &report.federation.matrix else {
-        return String::new();
-    };
-    let row = |one: &Without| {
-        vec![
-            escape(&one.sequence),
-            one.cases.to_string(),
-            escape(&one.sites.join(", ")),
-            mean_sd(one.dice, 3),
-            mean_sd(one.dice_without, 3),
-            one.change.mean.map_or("–".into(), signed),
-        ]
-    };
-    let rows: Vec<_> = matrix.without.iter().map(row).collect();
-    let head = [
+/// Every sequence with and without, at both operating points.
+fn table_of_sequences(matrices: [&Matrix; 2]) -> String {
+    let [at_dice, at_youden] = matrices;
+    let mut rows = Vec::new();
+    for pair in at_dice.without.iter().zip(&at_youden.without) {
+        for (place, one) in [pair.0, pair.1].into_iter().enumerate() {
+            let mut row = if place == 0 {
+                vec![
+                    escape(&one.sequence),
+                    one.cases.to_string(),
+                    escape(&one.sites.join(", ")),
+                ]
+            } else {
+                words(&["", "", ""])
+            };
+            row.push(POINTS[place].to_owned());
+            row.push(mean_sd(one.dice, 3));
+            row.push(mean_sd(one.dice_without, 3));
+            row.push(one.change.mean.map_or("–".into(), signed));
+            rows.push(row);
+        }
+    }
+    let head = words(&[
         "Without",
         "Patients",
         "From",
+        "Threshold by",
         "Dice with it",
         "Dice without it",
         "Change",
-    ]
-    .map(str::to_owned);
+    ]);
+    table(&head, &rows)
+}
+
+/// The whole part of the page; empty without subsets.
+pub(super) fn section(report: &Report, figures: &[Figure]) -> String {
+    let Some(matrices) = matrices(report) else {
+        return String::new();
+    };
     let pictures: Vec<String> = figures
         .iter()
         .filter(|one| is_mine(one))
@@ -194,12 +264,12 @@ pub(super) fn section(report: &Report, figures: &[Figure]) -> String {
         .collect();
     format!(
         "<h2>What a missing sequence costs</h2>\n<p>{}</p>\n{}<p class=\"note\">Patients, held out or validation, who have \
-         the sequence and at least one other; each is compared with himself. At Youden's threshold, the \
-         publication's; report.json has the Dice at the other points too.</p>\n{}",
+         the sequence and at least one other; each is compared with himself. Best Dice: at the threshold of the best \
+         validation Dice. Youden: at Youden's threshold, the publication's.</p>\n{}",
         headline(report)
             .map(|words| escape(&words))
             .unwrap_or_default(),
-        table(&head, &rows),
+        table_of_sequences(matrices),
         pictures.join("\n")
     )
 }

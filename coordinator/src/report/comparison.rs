@@ -55,11 +55,6 @@ pub(super) fn compare(arms: &[(String, Patients)], seed: u64) -> Option<Comparis
     })
 }
 
-/// A lineage's held-out patients at its Youden threshold.
-pub(super) fn held_out(run: &RunOutcome) -> Patients {
-    held_out_at(run, run.threshold)
-}
-
 /// A lineage's held-out patients at a threshold.
 pub(super) fn held_out_at(run: &RunOutcome, threshold: Option<f32>) -> Patients {
     let sites = run.scores.iter().filter(|site| site.role == Role::Evaluate);

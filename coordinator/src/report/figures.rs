@@ -16,8 +16,8 @@ use protocol::case::Cases;
 use protocol::outcome::{Outcome, RunOutcome};
 
 /// The two operating points of equal rank, and where a run's thresholds of them are.
-type Point = (&'static str, fn(&RunOutcome) -> Option<f32>);
-const POINTS: [Point; 2] = [
+pub(super) type Point = (&'static str, fn(&RunOutcome) -> Option<f32>);
+pub(super) const POINTS: [Point; 2] = [
     (NAMES[0], |run| run.threshold_dice),
     (NAMES[1], |run| run.threshold),
 ];

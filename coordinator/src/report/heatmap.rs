@@ -58,24 +58,26 @@ struct Plan {
     top: f64,
 }
 
-/// Draws it.
+/// The value of the darkest colour, for heat maps that are to be compared: the highest value of all
+/// of them, rounded up to a tenth.
+pub(super) fn darkest(maps: &[HeatMap]) -> f64 {
+    let mut highest: f64 = 0.1;
+    for row in maps.iter().flat_map(|heat| &heat.rows) {
+        for cell in row.cells.iter().flatten() {
+            highest = highest.max(cell.value);
+        }
+    }
+    ((highest * 10.0 - 1e-9).ceil() / 10.0).min(1.0)
+}
+
+/// Draws it, with [`darkest`] as `top`.
 ///
 /// # Errors
 /// [`DrawError`], which would be a fault of ours.
-pub(super) fn draw(heat: &HeatMap) -> Result<String, DrawError> {
+pub(super) fn draw(heat: &HeatMap, top: f64) -> Result<String, DrawError> {
     let left = 30 + DOTS * heat.sequences.len() as i32;
     let cell = ((WIDTH as i32 - left - 20) / heat.sites.len().max(1) as i32).clamp(120, 190);
-    let highest = heat
-        .rows
-        .iter()
-        .flat_map(|row| row.cells.iter().flatten())
-        .map(|cell| cell.value)
-        .fold(0.1, f64::max);
-    let plan = Plan {
-        left,
-        cell,
-        top: ((highest * 10.0 - 1e-9).ceil() / 10.0).min(1.0),
-    };
+    let plan = Plan { left, cell, top };
     let width = (left + cell * heat.sites.len() as i32 + 20).max(WIDTH as i32 / 2);
     let height = HEAD + ROW * heat.rows.len() as i32 + FOOT;
     sheet((width as u32, height as u32), |root| {
@@ -308,6 +310,29 @@ mod tests {
         assert!(shades.windows(2).all(|pair| sum(pair[1]) < sum(pair[0])));
         assert!(!is_dark(shades[0]) && is_dark(shades[20]));
         assert_eq!((shade(-1.0), shade(7.0)), (shades[0], shades[20]));
+    }
+
+    #[test]
+    fn maps_that_are_compared_share_a_scale() {
+        let map = |value| HeatMap {
+            what: "Dice",
+            sequences: Vec::new(),
+            sites: Vec::new(),
+            rows: vec![HeatMapRow {
+                shown: Vec::new(),
+                cells: vec![
+                    None,
+                    Some(HeatMapCell {
+                        value,
+                        change: None,
+                        everything: false,
+                    }),
+                ],
+            }],
+        };
+        assert_eq!(darkest(&[map(0.31), map(0.72)]), 0.8);
+        assert_eq!(darkest(&[map(0.5)]), 0.5);
+        assert_eq!(darkest(&[]), 0.1);
     }
 
     #[test]

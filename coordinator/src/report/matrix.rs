@@ -18,11 +18,11 @@ struct Patient<'a> {
     looks: BTreeMap<SequenceSet, CaseMetrics<'a>>,
 }
 
-/// `None` where no case was scored on a part of its sequences.
+/// The matrix at a threshold. `None` where no case was scored on a part of its sequences.
 pub(super) fn matrix(
     run: &RunOutcome,
     outcome: &Outcome,
-    thresholds: Thresholds,
+    threshold: Option<f32>,
 ) -> Option<Matrix> {
     if run.scores.iter().all(|site| site.subsets.is_empty()) {
         return None;
@@ -40,7 +40,8 @@ pub(super) fn matrix(
         .collect();
     let table = Table {
         patients,
-        thresholds,
+        threshold,
+        thresholds: Thresholds::from(run),
     };
     let rows: Vec<MatrixRow> = sets
         .into_iter()
@@ -83,6 +84,7 @@ fn patients(site: &SiteScores) -> impl Iterator<Item = Patient<'_>> {
 
 struct Table<'a> {
     patients: Vec<Patient<'a>>,
+    threshold: Option<f32>,
     thresholds: Thresholds,
 }
 
@@ -117,11 +119,11 @@ impl Table<'_> {
         let dice =
             |threshold| MeanSd::of(looks.iter().map(|look| Values::of(look, threshold).dice()));
         let change = |(part, all): &(CaseMetrics<'_>, CaseMetrics<'_>)| {
-            self.headline(part).less(&self.headline(all))
+            self.values(part).less(&self.values(all))
         };
         Cell {
             cases: looks.len(),
-            metrics: Metrics::at(&looks, self.thresholds.youden),
+            metrics: Metrics::at(&looks, self.threshold),
             dice_at: DiceAt {
                 youden_pooled: dice(self.thresholds.youden_pooled),
                 dice: dice(self.thresholds.dice),
@@ -130,8 +132,8 @@ impl Table<'_> {
         }
     }
 
-    fn headline(&self, look: &CaseMetrics<'_>) -> Values {
-        Values::of(look, self.thresholds.youden)
+    fn values(&self, look: &CaseMetrics<'_>) -> Values {
+        Values::of(look, self.threshold)
     }
 
     fn without(&self, index: usize, sequence: String) -> Without {
@@ -142,7 +144,7 @@ impl Table<'_> {
         let able: Vec<_> = holders
             .filter_map(|patient| Some((patient.site, patient.pair(patient.has.without(index))?)))
             .collect();
-        let dice = |look: &CaseMetrics<'_>| self.headline(look).dice();
+        let dice = |look: &CaseMetrics<'_>| self.values(look).dice();
         let mut sites: Vec<String> = able.iter().map(|(site, _)| (*site).to_owned()).collect();
         sites.dedup();
         Without {
@@ -161,9 +163,8 @@ impl Table<'_> {
     fn worst_site(&self, sites: &[(&str, Role)]) -> Option<Worst> {
         let worst = |&(site, _): &(&str, Role)| {
             let own = self.patients.iter().filter(|patient| patient.site == site);
-            let dice = MeanSd::of(
-                own.map(|patient| self.headline(patient.looks.get(&patient.has)?).dice()),
-            );
+            let dice =
+                MeanSd::of(own.map(|patient| self.values(patient.looks.get(&patient.has)?).dice()));
             Some(Worst {
                 site: site.into(),
                 dice: dice.mean?,

@@ -6,7 +6,7 @@ mod experiment;
 mod matrix;
 
 pub use comparison::{Arm, Comparison, Intervals, Test};
-pub use experiment::{EXPERIMENT_VERSION, Experiment, Model, SeedRun};
+pub use experiment::{EXPERIMENT_VERSION, Experiment, Model, ModelAtPoint, ModelPoints, SeedRun};
 pub use matrix::{Cell, DiceAt, Matrix, MatrixRow, SiteCell, Without, WorstCell};
 pub use metrics::lesion::FrocPoint;
 pub use metrics::reliability::{Reliability, ReliabilityBin};
@@ -69,8 +69,10 @@ pub struct Lineage {
     pub sites: Vec<Site>,
     /// All cases of a kind together, each patient counting once.
     pub pooled: Pooled,
-    /// What missing sequences cost; null where nobody was asked.
+    /// What missing sequences cost, at [`Thresholds::youden`]; null with `evaluation.subsets` off.
     pub matrix: Option<Matrix>,
+    /// The same at [`Thresholds::dice`].
+    pub matrix_at_dice: Option<Matrix>,
     /// What each round did.
     pub rounds: Vec<Round>,
 }

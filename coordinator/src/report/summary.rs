@@ -58,6 +58,7 @@ fn no_lineage() -> Lineage {
             validation: no_cases(),
         },
         matrix: None,
+        matrix_at_dice: None,
         rounds: Vec::new(),
     }
 }
@@ -91,7 +92,8 @@ fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
             held_out: group(run, Cases::HeldOut, thresholds),
             validation: group(run, Cases::Validation, thresholds),
         },
-        matrix: matrix(run, outcome, thresholds),
+        matrix: matrix(run, outcome, thresholds.youden),
+        matrix_at_dice: matrix(run, outcome, thresholds.dice),
         rounds: run.rounds.iter().map(round).collect(),
     }
 }
@@ -176,9 +178,17 @@ fn with_overlap_of(scores: Scores, other: &Scores) -> Scores {
         youden_pooled: own.youden_pooled.with_overlap_of(&others.youden_pooled),
         dice: own.dice.with_overlap_of(&others.dice),
     };
+    let mut points = scores.operating_points;
+    let others = &other.operating_points;
+    points.dice.metrics = points.dice.metrics.with_overlap_of(&others.dice.metrics);
+    points.youden.metrics = points
+        .youden
+        .metrics
+        .with_overlap_of(&others.youden.metrics);
     Scores {
         metrics: scores.metrics.with_overlap_of(&other.metrics),
         alternatives,
+        operating_points: points,
         ..scores
     }
 }

@@ -58,6 +58,12 @@ pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
 /// The two operating points of equal rank, as they are called everywhere in the report.
 pub(super) const POINTS: [&str; 2] = ["best Dice", "Youden"];
 
+/// The same points at the beginning of a sentence.
+pub(super) const AT_POINTS: [&str; 2] = [
+    "At the threshold of the best validation Dice",
+    "At Youden's threshold, the publication's",
+];
+
 /// A group's scores at both points, in the order of [`POINTS`].
 pub(super) fn at_points(scores: &Scores) -> [&AtPoint; 2] {
     [

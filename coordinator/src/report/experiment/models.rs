@@ -1,11 +1,11 @@
 //! Every model of an experiment: each arm's lineages, over all seeds.
 
 use super::super::case_metrics::Values;
-use super::super::comparison::{Patients, compare, held_out, held_out_at};
+use super::super::comparison::{Patients, compare, held_out_at};
 use super::super::matrix::{matrix, worst_cell};
 use super::super::schema::{
-    Cell, DiceAt, EXPERIMENT_VERSION, Experiment, Matrix, MatrixRow, MeanSd, Metrics, Model,
-    SeedRun, SiteCell, Thresholds, Without, Worst,
+    Cell, Comparison, DiceAt, EXPERIMENT_VERSION, Experiment, Matrix, MatrixRow, MeanSd, Metrics,
+    Model, ModelAtPoint, ModelPoints, SeedRun, SiteCell, Without, Worst,
 };
 use super::super::wording::plain_run;
 use super::Finished;
@@ -82,16 +82,12 @@ impl Lineage<'_> {
             .is_some_and(|(finished, _)| finished.arm == self.name)
     }
 
-    /// Each held-out patient's mean over the seeds, at the headline threshold.
-    pub(super) fn patients(&self) -> Patients {
-        self.patients_at(|run| run.threshold)
-    }
-
     fn dice_at(&self, threshold: fn(&RunOutcome) -> Option<f32>) -> MeanSd {
         MeanSd::of(self.patients_at(threshold).values().map(Values::dice))
     }
 
-    fn patients_at(&self, threshold: fn(&RunOutcome) -> Option<f32>) -> Patients {
+    /// Each held-out patient's mean over the seeds, at each run's threshold.
+    pub(super) fn patients_at(&self, threshold: fn(&RunOutcome) -> Option<f32>) -> Patients {
         let seeds: Vec<Patients> = self
             .runs
             .iter()
@@ -109,67 +105,94 @@ impl Lineage<'_> {
         names.into_iter().map(mean).collect()
     }
 
-    fn summary(
-        &self,
-        patients: &Patients,
-        comparison: &super::super::schema::Comparison,
-    ) -> Option<Model> {
+    /// The mean over seeds of each run's matrix; `None` where a run has none.
+    fn matrix_at(&self, threshold: fn(&RunOutcome) -> Option<f32>) -> Option<Matrix> {
+        let mut matrices = Vec::new();
+        for (finished, run) in &self.runs {
+            matrices.push(matrix(run, &finished.outcome, threshold(run))?);
+        }
+        averaged(&matrices)
+    }
+
+    /// At one operating point: a comparison of all models, and this one's means in each seed.
+    fn at_point(&self, comparison: &Comparison, seeds: &[Metrics]) -> ModelAtPoint {
+        let arm = comparison.arms.iter().find(|arm| arm.run == self.name);
+        let of_seeds: Vec<Values> = seeds.iter().map(Values::from).collect();
+        ModelAtPoint {
+            metrics: arm.map(|arm| arm.metrics).unwrap_or_default(),
+            intervals: arm.map(|arm| arm.intervals.clone()).unwrap_or_default(),
+            between_seeds: Metrics::over(&of_seeds),
+        }
+    }
+
+    fn summary(&self, at_dice: &Comparison, at_youden: &Comparison) -> Option<Model> {
         let (first, run) = self.runs.first()?;
         let seeds: Vec<SeedRun> = self
             .runs
             .iter()
             .map(|(finished, run)| seed_run(finished, run))
             .collect();
-        let of_seeds: Vec<Values> = seeds
-            .iter()
-            .map(|seed| Values::from(&seed.metrics))
-            .collect();
-        let matrices: Option<Vec<Matrix>> = self
-            .runs
-            .iter()
-            .map(|(finished, run)| matrix_of(finished, run))
-            .collect();
-        let arm = comparison.arms.iter().find(|arm| arm.run == self.name);
+        let seeds_at_dice: Vec<Metrics> = seeds.iter().map(|seed| seed.metrics_at_dice).collect();
+        let seeds_at_youden: Vec<Metrics> = seeds.iter().map(|seed| seed.metrics).collect();
+        let dice = self.at_point(at_dice, &seeds_at_dice);
+        let youden = self.at_point(at_youden, &seeds_at_youden);
         Some(Model {
             name: self.name.clone(),
             arm: first.arm.clone(),
             run: run.name.clone(),
-            metrics: Metrics::over(&patients.values().copied().collect::<Vec<_>>()),
-            intervals: arm.map(|arm| arm.intervals.clone()).unwrap_or_default(),
+            metrics: youden.metrics,
+            intervals: youden.intervals.clone(),
             dice_at: DiceAt {
                 youden_pooled: self.dice_at(|run| run.threshold_pooled),
                 dice: self.dice_at(|run| run.threshold_dice),
             },
-            between_seeds: Metrics::over(&of_seeds),
-            matrix: matrices.and_then(|matrices| averaged(&matrices)),
+            between_seeds: youden.between_seeds,
+            operating_points: ModelPoints { dice, youden },
+            matrix: self.matrix_at(|run| run.threshold),
+            matrix_at_dice: self.matrix_at(|run| run.threshold_dice),
             seeds,
         })
     }
 }
 
-/// The whole `experiment.json`.
-pub(super) fn summary(name: &str, models: &[Lineage<'_>], seed: u64) -> Experiment {
-    let patients: Vec<(String, Patients)> = models
-        .iter()
-        .map(|model| (model.name.clone(), model.patients()))
-        .collect();
-    let nothing = || super::super::schema::Comparison {
+/// All models side by side, each run at its own threshold; empty without a held-out patient.
+fn compare_at(
+    models: &[Lineage<'_>],
+    threshold: fn(&RunOutcome) -> Option<f32>,
+    seed: u64,
+) -> Comparison {
+    let mut patients: Vec<(String, Patients)> = Vec::new();
+    for model in models {
+        patients.push((model.name.clone(), model.patients_at(threshold)));
+    }
+    compare(&patients, seed).unwrap_or(Comparison {
         arms: Vec::new(),
         tests: Vec::new(),
-    };
-    let comparison = compare(&patients, seed).unwrap_or_else(nothing);
+    })
+}
+
+/// The whole `experiment.json`.
+pub(super) fn summary(name: &str, models: &[Lineage<'_>], seed: u64) -> Experiment {
+    let at_dice = compare_at(models, |run| run.threshold_dice, seed);
+    let at_youden = compare_at(models, |run| run.threshold, seed);
     Experiment {
         version: EXPERIMENT_VERSION,
         software: env!("CARGO_PKG_VERSION").into(),
         name: name.into(),
-        cases: patients.first().map_or(0, |(_, first)| first.len()),
+        cases: at_youden.arms.first().map_or(0, |arm| arm.cases),
         models: models
             .iter()
-            .zip(&patients)
-            .filter_map(|(model, (_, patients))| model.summary(patients, &comparison))
+            .filter_map(|model| model.summary(&at_dice, &at_youden))
             .collect(),
-        tests: comparison.tests,
+        tests: at_youden.tests,
+        tests_at_dice: at_dice.tests,
     }
+}
+
+/// A run's means over the held-out patients.
+fn means_at(run: &RunOutcome, threshold: Option<f32>) -> Metrics {
+    let patients: Vec<Values> = held_out_at(run, threshold).into_values().collect();
+    Metrics::over(&patients)
 }
 
 fn seed_run(finished: &Finished, run: &RunOutcome) -> SeedRun {
@@ -180,12 +203,10 @@ fn seed_run(finished: &Finished, run: &RunOutcome) -> SeedRun {
         bytes: run.rounds.iter().map(|round| round.bytes).sum(),
         best_round: run.best_round,
         threshold: run.threshold,
-        metrics: Metrics::over(&held_out(run).into_values().collect::<Vec<_>>()),
+        metrics: means_at(run, run.threshold),
+        threshold_dice: run.threshold_dice,
+        metrics_at_dice: means_at(run, run.threshold_dice),
     }
-}
-
-fn matrix_of(finished: &Finished, run: &RunOutcome) -> Option<Matrix> {
-    matrix(run, &finished.outcome, Thresholds::from(run))
 }
 
 /// Matrices of the same sites and subsets, averaged over seeds.

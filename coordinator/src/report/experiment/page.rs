@@ -1,11 +1,12 @@
 //! `experiment.html`, and the summary for a terminal.
 
 use super::super::markup::{Figure, document, escape, figure, table as html_table, words};
-use super::super::schema::{Comparison, Experiment, MeanSd, Model, Test};
+use super::super::schema::{
+    Arm, Comparison, Experiment, Matrix, MeanSd, Metrics, Model, ModelAtPoint, SeedRun, Test,
+};
 use super::super::summary::summarise;
 use super::super::tables::{self, p_note, p_value};
-use super::super::wording::{counted, mean_sd};
-use super::pictures::by_subset;
+use super::super::wording::{AT_POINTS, POINTS, counted, mean_sd};
 use crate::format::{bytes, duration};
 use protocol::outcome::Outcome;
 
@@ -22,7 +23,7 @@ pub(super) fn page(experiment: &Experiment, first: &Outcome, figures: &[Figure])
         headlines(experiment),
         tables::cohort(&report),
         tables::sequences(&report),
-        tables::side_by_side(TABLE, &comparison(experiment), &named, &note(experiment)),
+        comparisons(experiment, &named),
         seeds(experiment),
         subsets(experiment),
         pictures.join("\n"),
@@ -37,18 +38,42 @@ pub(super) fn page(experiment: &Experiment, first: &Outcome, figures: &[Figure])
     )
 }
 
-const TABLE: &str = "Table 3. Models on the held-out patients, at Youden's threshold";
+/// Table 3 at each operating point.
+fn comparisons(experiment: &Experiment, named: &[String]) -> String {
+    let titles = [
+        "Table 3a. Models on the held-out patients, at the threshold of the best Dice",
+        "Table 3b. The same at Youden's threshold, the publication's",
+    ];
+    let note = note(experiment);
+    let mut tables = String::new();
+    for (place, title) in titles.into_iter().enumerate() {
+        let comparison = comparison(experiment, place);
+        tables += &tables::side_by_side(title, &comparison, named, &note);
+    }
+    tables
+}
 
-fn comparison(experiment: &Experiment) -> Comparison {
-    let arm = |model: &Model| super::super::schema::Arm {
+/// A model at both operating points, in the order of [`POINTS`].
+fn at_points(model: &Model) -> [&ModelAtPoint; 2] {
+    [&model.operating_points.dice, &model.operating_points.youden]
+}
+
+/// The tests at both operating points, in the order of [`POINTS`].
+fn tests_at_points(experiment: &Experiment) -> [&[Test]; 2] {
+    [&experiment.tests_at_dice, &experiment.tests]
+}
+
+/// All models at an operating point, by its place in [`POINTS`].
+fn comparison(experiment: &Experiment, place: usize) -> Comparison {
+    let arm = |model: &Model| Arm {
         run: model.name.clone(),
         cases: experiment.cases,
-        metrics: model.metrics,
-        intervals: model.intervals.clone(),
+        metrics: at_points(model)[place].metrics,
+        intervals: at_points(model)[place].intervals.clone(),
     };
     Comparison {
         arms: experiment.models.iter().map(arm).collect(),
-        tests: experiment.tests.clone(),
+        tests: tests_at_points(experiment)[place].to_vec(),
     }
 }
 
@@ -72,20 +97,26 @@ fn note(experiment: &Experiment) -> String {
     )
 }
 
-/// A sentence for each model against the first, on Dice.
-fn sentences(experiment: &Experiment) -> Vec<String> {
+/// What the first model does, at both operating points.
+fn first_sentence(experiment: &Experiment) -> Option<String> {
+    let first = experiment.models.first()?;
+    let [dice, youden] = at_points(first).map(|at| mean_sd(at.metrics.dice, 3));
+    Some(format!(
+        "{}: Dice {dice} at the threshold of the best validation Dice and {youden} at Youden's, the publication's, over {} \
+         of sites that took no part.",
+        first.name,
+        counted(experiment.cases, "patient", "patients")
+    ))
+}
+
+/// A sentence for each model against the first, on Dice at an operating point.
+fn sentences(experiment: &Experiment, place: usize) -> Vec<String> {
     let Some(first) = experiment.models.first() else {
         return Vec::new();
     };
-    let dice = mean_sd(first.metrics.dice, 3);
-    let mut all = vec![format!(
-        "{}: Dice {dice} over {} of sites that took no part.",
-        first.name,
-        counted(experiment.cases, "patient", "patients")
-    )];
-    all.extend(experiment.models.iter().skip(1).filter_map(|model| {
-        let test = experiment
-            .tests
+    let tests = tests_at_points(experiment)[place];
+    let against = |model: &Model| {
+        let test = tests
             .iter()
             .find(|test| test.run == model.name && test.metric == "dice")?;
         let (mean, [low, high]) = (test.difference.mean?, test.interval?);
@@ -96,72 +127,90 @@ fn sentences(experiment: &Experiment) -> Vec<String> {
             (_, true) => "worse than",
             _ => "not to be told from",
         };
+        let dice = at_points(model)[place].metrics.dice.mean;
         Some(format!(
             "{} is {verdict} {}: Dice {:.3}, a difference of {mean:+.3} [{low:+.3}, {high:+.3}].",
             first.name,
             model.name,
-            model.metrics.dice.mean.unwrap_or_default()
+            dice.unwrap_or_default()
         ))
-    }));
-    all
+    };
+    experiment
+        .models
+        .iter()
+        .skip(1)
+        .filter_map(against)
+        .collect()
 }
 
 fn headlines(experiment: &Experiment) -> String {
-    let mut sentences = sentences(experiment)
-        .into_iter()
-        .map(|words| escape(&words));
-    let first = sentences
-        .next()
-        .unwrap_or_else(|| "No held-out patient was scored.".into());
-    let rest: String = sentences.map(|words| format!("<li>{words}</li>")).collect();
+    let first = first_sentence(experiment).map_or_else(
+        || "No held-out patient was scored.".into(),
+        |words| escape(&words),
+    );
+    let mut lists = String::new();
+    for (place, point) in AT_POINTS.into_iter().enumerate() {
+        let sentences = sentences(experiment, place);
+        if sentences.is_empty() {
+            continue;
+        }
+        lists += &format!("<p>{point}:</p><ul>");
+        for words in sentences {
+            lists += &format!("<li>{}</li>", escape(&words));
+        }
+        lists += "</ul>";
+    }
     format!(
-        "<p class=\"headline\">{first}</p><ul>{rest}</ul><p class=\"note\">In brackets the 95 % interval of the mean \
+        "<p class=\"headline\">{first}</p>{lists}<p class=\"note\">In brackets the 95 % interval of the mean \
          difference over these patients; it says nothing about other sites. Better or worse is said only where the \
-         corrected signed-rank test agrees (p below 0.05). Thresholds are Youden's, the publication's; the Dice at the \
-         threshold of the best validation Dice stands with the seeds below.</p>"
+         corrected signed-rank test agrees (p below 0.05).</p>"
     )
 }
 
-/// How far the seeds lie apart.
+/// How far the seeds are from each other, at both operating points.
 fn seeds(experiment: &Experiment) -> String {
-    let row = |model: &Model| {
-        let mut row = vec![escape(&model.name), mean_sd(model.between_seeds.dice, 3)];
-        row.push(
-            model
+    let mut rows = Vec::new();
+    for model in &experiment.models {
+        for (place, at) in at_points(model).into_iter().enumerate() {
+            let between = &at.between_seeds;
+            let links: Vec<String> = model
                 .seeds
                 .iter()
-                .map(seed_link)
-                .collect::<Vec<_>>()
-                .join(" "),
-        );
-        row.push(mean_sd(model.between_seeds.auc_brain, 3));
-        row.push(mean_sd(model.between_seeds.fp_per_patient, 1));
-        row.push(mean_sd(model.dice_at.dice, 3));
-        row.push(mean_sd(model.dice_at.youden_pooled, 3));
-        row
-    };
-    let rows: Vec<_> = experiment.models.iter().map(row).collect();
+                .map(|seed| seed_link(seed, [&seed.metrics_at_dice, &seed.metrics][place]))
+                .collect();
+            let first = place == 0;
+            let once = |words: String| if first { words } else { String::new() };
+            rows.push(vec![
+                once(escape(&model.name)),
+                POINTS[place].to_owned(),
+                mean_sd(between.dice, 3),
+                links.join(" "),
+                mean_sd(between.fp_per_patient, 1),
+                once(mean_sd(between.auc_brain, 3)),
+                once(mean_sd(model.dice_at.youden_pooled, 3)),
+            ]);
+        }
+    }
     let head = words(&[
         "Model",
+        "Threshold by",
         "Dice, seeds",
         "each seed's run",
-        "AUC, brain",
         "False findings per patient",
-        "Dice at the best validation Dice",
+        "AUC, brain",
         "Dice at the pooled Youden",
     ]);
     format!(
-        "<h2>How far the seeds lie apart</h2>\n{}<p class=\"note\">Mean ± standard deviation over seeds of the mean over \
-         held-out patients; the last two columns are each patient's mean over seeds, ± over patients, at the report's other \
-         operating points. A seed changes the initial weights, the order of examples, dropout and augmentation; \
-         patients and split stay.</p>",
+        "<h2>How far the seeds are from each other</h2>\n{}<p class=\"note\">Mean ± standard deviation over seeds of the mean \
+         over held-out patients. The last column is each patient's mean over seeds, ± over patients, at Youden's \
+         threshold of all validation voxels together. A seed changes the initial weights, the order of examples, \
+         dropout and augmentation; patients and split stay.</p>",
         html_table(&head, &rows)
     )
 }
 
-fn seed_link(seed: &super::super::schema::SeedRun) -> String {
-    let dice = seed
-        .metrics
+fn seed_link(seed: &SeedRun, metrics: &Metrics) -> String {
+    let dice = metrics
         .dice
         .mean
         .map_or("–".into(), |dice| format!("{dice:.3}"));
@@ -172,34 +221,58 @@ fn seed_link(seed: &super::super::schema::SeedRun) -> String {
     )
 }
 
-/// Dice of the arms on every subset of the held-out patients' sequences.
+/// Dice of the arms on every subset of the held-out patients' sequences, at both operating points.
 fn subsets(experiment: &Experiment) -> String {
-    let rows = by_subset(experiment, |metrics| metrics.dice);
+    let arms: Vec<&Model> = experiment
+        .models
+        .iter()
+        .filter(|model| model.name == model.arm)
+        .collect();
+    let Some(matrix) = arms.first().and_then(|model| model.matrix.as_ref()) else {
+        return String::new();
+    };
+    let mut rows = Vec::new();
+    for shown in matrix.rows.iter().filter(|row| row.held_out.cases > 0) {
+        for (place, point) in POINTS.into_iter().enumerate() {
+            let mut row = if place == 0 {
+                let cases = shown.held_out.cases.to_string();
+                vec![escape(&shown.sequences.join(" + ")), cases]
+            } else {
+                words(&["", ""])
+            };
+            row.push(point.to_owned());
+            for model in &arms {
+                let matrix = [&model.matrix_at_dice, &model.matrix][place];
+                row.push(mean_sd(dice_with(matrix.as_ref(), &shown.sequences), 3));
+            }
+            rows.push(row);
+        }
+    }
     if rows.is_empty() {
         return String::new();
     }
-    let arms = experiment
-        .models
-        .iter()
-        .filter(|model| model.name == model.arm);
-    let mut head = words(&["Shown", "Patients"]);
-    head.extend(arms.map(|model| escape(&model.name)));
-    let row = |(sequences, cases, values): &(Vec<String>, usize, Vec<MeanSd>)| {
-        let mut row = vec![escape(&sequences.join(" + ")), cases.to_string()];
-        row.extend(values.iter().map(|value| mean_sd(*value, 3)));
-        row
-    };
+    let mut head = words(&["Shown", "Patients", "Threshold by"]);
+    head.extend(arms.iter().map(|model| escape(&model.name)));
     format!(
         "<h2>Dice with every subset of sequences, held-out patients</h2>\n{}<p class=\"note\">Mean ± standard deviation \
          over seeds. A model trained on one fixed subset knows its parts only.</p>",
-        html_table(&head, &rows.iter().map(row).collect::<Vec<_>>())
+        html_table(&head, &rows)
     )
+}
+
+/// The held-out Dice with these sequences.
+fn dice_with(matrix: Option<&Matrix>, sequences: &[String]) -> MeanSd {
+    let rows = matrix.map_or(&[][..], |matrix| &matrix.rows);
+    rows.iter()
+        .find(|row| row.sequences == sequences)
+        .map(|row| row.held_out.metrics.dice)
+        .unwrap_or_default()
 }
 
 /// Time and traffic.
 fn cost(experiment: &Experiment) -> String {
     let row = |model: &&Model| {
-        let mean = |value: fn(&super::super::schema::SeedRun) -> f64| {
+        let mean = |value: fn(&SeedRun) -> f64| {
             MeanSd::of(model.seeds.iter().map(|seed| Some(value(seed))))
                 .mean
                 .unwrap_or_default()
@@ -235,9 +308,16 @@ fn cost(experiment: &Experiment) -> String {
     )
 }
 
-/// The summary for a terminal.
+/// The summary for a terminal: two lines for each model, one for each operating point.
 pub(super) fn table(experiment: &Experiment) -> String {
-    let mut lines = sentences(experiment);
+    let mut lines: Vec<String> = first_sentence(experiment).into_iter().collect();
+    for (place, point) in AT_POINTS.into_iter().enumerate() {
+        let sentences = sentences(experiment, place);
+        if !sentences.is_empty() {
+            lines.push(format!("{point}:"));
+            lines.extend(sentences);
+        }
+    }
     lines.push(String::new());
     let width = experiment
         .models
@@ -247,32 +327,32 @@ pub(super) fn table(experiment: &Experiment) -> String {
         .unwrap_or(0)
         .max(5);
     lines.push(format!(
-        "{:<width$}  {:>15}  {:>15}  {:>15}  {:>15}  {:>13}  {:>15}",
+        "{:<width$}  {:<12}  {:>15}  {:>15}  {:>15}  {:>13}  {:>15}",
         "model",
+        "threshold by",
         "Dice",
         "between seeds",
-        "at best Dice",
         "AUC brain",
         "false/patient",
         "p (signed rank)"
     ));
     for model in &experiment.models {
-        let test = experiment
-            .tests
-            .iter()
-            .find(|test| test.run == model.name && test.metric == "dice");
-        let p = |test: &Test| p_value(test.signed_rank_holm).replace("&lt;", "<");
-        let (m, between) = (&model.metrics, &model.between_seeds);
-        lines.push(format!(
-            "{:<width$}  {:>15}  {:>15}  {:>15}  {:>15}  {:>13}  {:>15}",
-            model.name,
-            mean_sd(m.dice, 3),
-            mean_sd(between.dice, 3),
-            mean_sd(model.dice_at.dice, 3),
-            mean_sd(m.auc_brain, 3),
-            mean_sd(m.fp_per_patient, 1),
-            test.map(p).unwrap_or_default()
-        ));
+        for (place, at) in at_points(model).into_iter().enumerate() {
+            let test = tests_at_points(experiment)[place]
+                .iter()
+                .find(|test| test.run == model.name && test.metric == "dice");
+            let p = |test: &Test| p_value(test.signed_rank_holm).replace("&lt;", "<");
+            lines.push(format!(
+                "{:<width$}  {:<12}  {:>15}  {:>15}  {:>15}  {:>13}  {:>15}",
+                model.name,
+                POINTS[place],
+                mean_sd(at.metrics.dice, 3),
+                mean_sd(at.between_seeds.dice, 3),
+                mean_sd(at.metrics.auc_brain, 3),
+                mean_sd(at.metrics.fp_per_patient, 1),
+                test.map(p).unwrap_or_default()
+            ));
+        }
     }
     lines.join("\n")
 }

@@ -1,10 +1,10 @@
 //! The experiment's pictures.
 
 use super::super::case_metrics::Values;
-use super::super::figures::roc_pair;
+use super::super::figures::{POINTS, Point, roc_pair};
 use super::super::markup::Figure;
 use super::super::plot::{self, Axes, DrawError, Line, Row};
-use super::super::schema::{Experiment, MeanSd, Metrics, Model};
+use super::super::schema::{Experiment, MeanSd};
 use super::super::summary::summarise;
 use super::super::{ablation, roc};
 use super::models::Lineage;
@@ -22,28 +22,26 @@ pub(super) fn draw(
     let figures = [dice(models)?, false_findings(models)?, learning(models)?]
         .into_iter()
         .flatten();
-    let missing = match (
-        experiment.models.first(),
-        models.first().and_then(|model| model.runs.first()),
-    ) {
-        (
-            Some(Model {
-                matrix: Some(matrix),
-                ..
-            }),
-            Some((finished, _)),
-        ) => {
-            let mut report = summarise(&finished.outcome);
-            report.federation.matrix = Some(matrix.clone());
-            ablation::pictures(&report)?
-        }
-        _ => Vec::new(),
-    };
+    let missing = subsets(experiment, models)?;
     Ok(mean_roc(models)?
         .into_iter()
         .chain(figures)
         .chain(missing)
         .collect())
+}
+
+/// The first model on every subset of sequences, at the sites of its first run.
+fn subsets(experiment: &Experiment, models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
+    let (Some(model), Some(lineage)) = (experiment.models.first(), models.first()) else {
+        return Ok(Vec::new());
+    };
+    let Some((finished, _)) = lineage.runs.first() else {
+        return Ok(Vec::new());
+    };
+    let mut report = summarise(&finished.outcome);
+    report.federation.matrix = model.matrix.clone();
+    report.federation.matrix_at_dice = model.matrix_at_dice.clone();
+    ablation::pictures(&report)
 }
 
 /// The arms' own models and the consensus: with the sites alone there would be too many bands.
@@ -75,50 +73,48 @@ fn mean_roc(models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
 }
 
 fn dice(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
-    let rows = models.iter().map(|model| {
-        row(
-            model,
-            "dice",
-            model.name.clone(),
-            usize::from(!model.is_federation()),
-        )
-    });
-    let svg = plot::boxes("Dice at the sites that took no part", 1.0, rows.collect())?;
+    let mut rows = Vec::new();
+    for model in models {
+        for (colour, point) in POINTS.iter().enumerate() {
+            let name = format!("{}, {}", model.name, point.0);
+            rows.push(row(model, "dice", point, name, colour));
+        }
+    }
+    let svg = plot::boxes("Dice at the sites that took no part", 1.0, rows)?;
     Ok(svg.map(|svg| Figure {
         name: "dice",
         title: "Dice of each held-out patient",
         caption: "Each point is a patient, averaged over seeds. The box holds the middle half of the patients, its line \
-                  is the median, the whiskers reach the lowest and the highest. Arms are blue, what they are measured \
-                  against within an arm is orange.",
+                  is the median, the whiskers reach the lowest and the highest. Both operating points: best Dice is \
+                  blue; Youden, the publication's, is orange.",
         svg,
     }))
 }
 
 fn false_findings(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
-    let rows = models.iter().flat_map(|model| {
-        [
-            row(model, "fp_per_patient", format!("{}, all", model.name), 0),
-            row(
-                model,
-                "fp_per_patient_10mm3",
-                format!("{}, ≥ 10 mm³", model.name),
-                1,
-            ),
-        ]
-    });
-    let svg = plot::boxes("false findings in a patient", 1.0, rows.collect())?;
+    let mut rows = Vec::new();
+    for model in models {
+        for (colour, point) in POINTS.iter().enumerate() {
+            let name = format!("{}, {}", model.name, point.0);
+            let all = format!("{name}, all");
+            let large = format!("{name}, ≥ 10 mm³");
+            rows.push(row(model, "fp_per_patient", point, all, colour));
+            rows.push(row(model, "fp_per_patient_10mm3", point, large, colour));
+        }
+    }
+    let svg = plot::boxes("false findings in a patient", 1.0, rows)?;
     Ok(svg.map(|svg| Figure {
         name: "false-findings",
         title: "False findings in each held-out patient, without and with a size limit",
         caption: "Marked regions that touch no lesion: all of them, and those of at least 10 mm³. Each point is a \
-                  patient, averaged over seeds.",
+                  patient, averaged over seeds. Best Dice is blue; Youden, the publication's, is orange.",
         svg,
     }))
 }
 
-fn row(model: &Lineage<'_>, metric: &str, name: String, colour: usize) -> Row {
+fn row(model: &Lineage<'_>, metric: &str, point: &Point, name: String, colour: usize) -> Row {
     let values = model
-        .patients()
+        .patients_at(point.1)
         .into_values()
         .filter_map(|values: Values| values.named(metric));
     Row {
@@ -174,39 +170,4 @@ fn learning(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
                   that pool their data or set another dropout see other inputs, so compare shapes rather than heights.",
         svg: plot::lines(&axes, &lines)?,
     }))
-}
-
-/// The mean of a metric with every subset, of the arms' own models on held-out patients.
-pub(super) fn by_subset(
-    experiment: &Experiment,
-    metric: fn(&Metrics) -> MeanSd,
-) -> Vec<(Vec<String>, usize, Vec<MeanSd>)> {
-    let arms: Vec<&Model> = experiment
-        .models
-        .iter()
-        .filter(|model| model.name == model.arm)
-        .collect();
-    let Some(matrix) = arms.first().and_then(|model| model.matrix.as_ref()) else {
-        return Vec::new();
-    };
-    let rows = matrix
-        .rows
-        .iter()
-        .filter(|row| row.held_out.cases > 0)
-        .map(|row| {
-            let of = |model: &&Model| {
-                let rows = model.matrix.iter().flat_map(|matrix| &matrix.rows);
-                let own = rows
-                    .into_iter()
-                    .find(|other| other.sequences == row.sequences);
-                own.map(|row| metric(&row.held_out.metrics))
-                    .unwrap_or_default()
-            };
-            (
-                row.sequences.clone(),
-                row.held_out.cases,
-                arms.iter().map(of).collect(),
-            )
-        });
-    rows.collect()
 }

@@ -107,6 +107,34 @@ fn every_model_is_tested_against_the_first_on_the_same_patients() {
 }
 
 #[test]
+fn both_operating_points_are_summed_up_and_tested() {
+    let mut finished = two_arms();
+    for run in finished.iter_mut().flat_map(|one| &mut one.outcome.runs) {
+        for case in run.scores.iter_mut().flat_map(|site| &mut site.cases) {
+            // The threshold of the best Dice.
+            case.at[2].false_positive = 0;
+        }
+    }
+    let (experiment, before) = (summary(&finished), summary(&two_arms()));
+    assert_eq!(experiment.tests, before.tests);
+    assert_ne!(experiment.tests_at_dice, before.tests_at_dice);
+    for (model, before) in experiment.models.iter().zip(&before.models) {
+        let points = &model.operating_points;
+        assert_eq!(model.metrics, before.metrics);
+        assert_eq!(points.youden.metrics, model.metrics);
+        assert_eq!(points.youden.intervals, model.intervals);
+        assert_eq!(points.youden.between_seeds, model.between_seeds);
+        assert_eq!(points.dice.metrics.dice, model.dice_at.dice);
+        assert!(points.dice.metrics.dice.mean > model.metrics.dice.mean);
+        assert_eq!(model.seeds[0].threshold_dice, Some(0.75));
+    }
+    let words = page::table(&experiment);
+    let dice = words.find("At the threshold of the best validation Dice:");
+    let youden = words.find("At Youden's threshold, the publication's:");
+    assert!(dice.is_some() && dice < youden, "{words}");
+}
+
+#[test]
 fn an_arm_that_also_trained_alone_gives_several_models() {
     let mut local = finished("dropout", 1, 80);
     local.outcome = outcome(true);
@@ -134,7 +162,8 @@ fn the_report_is_written_whole() {
         "a &lt;b&gt;",
         "Table 1",
         "Table 2",
-        "Table 3",
+        "Table 3a",
+        "Table 3b",
         "arms/dropout/seed-2/report.html",
         "What it cost",
     ] {

@@ -21,8 +21,30 @@ pub struct Experiment {
     /// Every model, in the order of the arms; the first is what the others are compared with.
     pub models: Vec<Model>,
     /// Every other model against the first, metric by metric, on each patient's mean over the
-    /// seeds.
+    /// seeds, at [`super::Thresholds::youden`].
     pub tests: Vec<Test>,
+    /// The same at [`super::Thresholds::dice`].
+    pub tests_at_dice: Vec<Test>,
+}
+
+/// A model at the two points of equal rank.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelPoints {
+    /// At [`super::Thresholds::dice`].
+    pub dice: ModelAtPoint,
+    /// At [`super::Thresholds::youden`].
+    pub youden: ModelAtPoint,
+}
+
+/// A model at one operating point; the keys mean what they mean in [`Model`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelAtPoint {
+    /// Each patient's mean over the seeds, averaged over patients.
+    pub metrics: Metrics,
+    /// The 95 % interval of each of these means, by bootstrap over patients.
+    pub intervals: Intervals,
+    /// Each seed's mean over patients, averaged over seeds.
+    pub between_seeds: Metrics,
 }
 
 /// One way to get a model, with every seed.
@@ -34,7 +56,10 @@ pub struct Model {
     pub arm: String,
     /// `federation`, `alone:SITE`, or `consensus`.
     pub run: String,
-    /// Each patient's mean over the seeds, averaged over patients.
+    /// The two points of equal rank, in one shape.
+    pub operating_points: ModelPoints,
+    /// Each patient's mean over the seeds, averaged over patients, at
+    /// [`super::Thresholds::youden`].
     pub metrics: Metrics,
     /// The 95 % interval of each of these means, by bootstrap over patients.
     pub intervals: Intervals,
@@ -43,9 +68,11 @@ pub struct Model {
     /// Each seed's mean over patients, averaged over seeds: `sd` is between seeds and `n` counts
     /// them.
     pub between_seeds: Metrics,
-    /// What missing sequences cost: every `mean` is over seeds of means over patients, `sd` between
-    /// seeds.
+    /// What missing sequences cost at [`super::Thresholds::youden`]: every `mean` is over seeds of
+    /// means over patients, `sd` between seeds.
     pub matrix: Option<Matrix>,
+    /// The same at [`super::Thresholds::dice`].
+    pub matrix_at_dice: Option<Matrix>,
     /// Each seed's run.
     pub seeds: Vec<SeedRun>,
 }
@@ -63,8 +90,12 @@ pub struct SeedRun {
     pub bytes: u64,
     /// The round whose model is reported.
     pub best_round: u32,
-    /// The headline threshold.
+    /// [`super::Thresholds::youden`].
     pub threshold: Option<f32>,
     /// Over the held-out patients.
     pub metrics: Metrics,
+    /// [`super::Thresholds::dice`].
+    pub threshold_dice: Option<f32>,
+    /// Over the held-out patients, at this one.
+    pub metrics_at_dice: Metrics,
 }

@@ -4,8 +4,8 @@ use super::{MeanSd, Metrics, Worst};
 use protocol::case::Role;
 use serde::{Deserialize, Serialize};
 
-/// The model on every subset of sequences at every site. A case is scored on a subset if it has all
-/// of its sequences.
+/// The model on every subset of sequences at every site, at one operating point: the matrix's
+/// threshold. A case is scored on a subset if it has all of its sequences.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Matrix {
     /// A row for each non-empty subset, those with most sequences first.
@@ -50,16 +50,16 @@ pub struct SiteCell {
 pub struct Cell {
     /// Cases that have these sequences.
     pub cases: usize,
-    /// At the headline threshold.
+    /// At the matrix's threshold.
     pub metrics: Metrics,
-    /// Dice at the other thresholds.
+    /// Dice at the thresholds other than [`super::Thresholds::youden`].
     pub dice_at: DiceAt,
-    /// Each patient's value less the same patient's with everything he has, at the headline
+    /// Each patient's value less the same patient's with everything he has, at the matrix's
     /// threshold.
     pub change: Metrics,
 }
 
-/// Dice at operating points other than the headline.
+/// Dice at operating points other than [`super::Thresholds::youden`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DiceAt {
     /// At [`super::Thresholds::youden_pooled`].

@@ -1,6 +1,7 @@
 //! What missing sequences cost, in a federation that never ran.
 
 use super::*;
+use crate::report::schema::Matrix;
 use metrics::score::SubsetScore;
 
 /// Every part of every case: without `t1_post` half of what was found is missed, any other missing
@@ -133,6 +134,94 @@ fn the_worst_site_and_the_worst_missing_sequence_are_named() {
             && words.contains("south is served worst"),
         "{words}"
     );
+}
+
+/// A fifth of what the cases and their parts find is missed at the threshold of the best Dice.
+fn stricter_at_best_dice(mut outcome: Outcome) -> Outcome {
+    let stricter = |at: &mut AtThreshold| {
+        let missed = at.true_positive / 5;
+        at.true_positive -= missed;
+        at.false_negative += missed;
+    };
+    for site in outcome.runs.iter_mut().flat_map(|run| &mut run.scores) {
+        for case in &mut site.cases {
+            stricter(&mut case.at[2]);
+        }
+        for part in &mut site.subsets {
+            stricter(&mut part.at[2]);
+        }
+    }
+    outcome
+}
+
+#[test]
+fn both_operating_points_have_a_matrix() {
+    let same = summarise(&with_parts(outcome(false))).federation;
+    let report = summarise(&stricter_at_best_dice(with_parts(outcome(false))));
+    let federation = &report.federation;
+    let (matrix, at_dice) = (
+        federation.matrix.as_ref().unwrap(),
+        federation.matrix_at_dice.as_ref().unwrap(),
+    );
+    assert_eq!(same.matrix_at_dice, same.matrix);
+    for (youden, before) in matrix.rows.iter().zip(&same.matrix.unwrap().rows) {
+        assert_eq!(youden.held_out.metrics, before.held_out.metrics);
+    }
+    for (dice, youden) in at_dice.rows.iter().zip(&matrix.rows) {
+        assert_eq!(dice.sequences, youden.sequences);
+        assert_eq!(dice.held_out.metrics.dice, youden.held_out.dice_at.dice);
+    }
+    let points = &federation.pooled.held_out.scores.operating_points;
+    let everything = |matrix: &Matrix| {
+        let row = matrix.rows.iter().find(|row| row.held_out.cases > 0);
+        row.unwrap().held_out.metrics
+    };
+    assert_eq!(everything(at_dice), points.dice.metrics);
+    assert_eq!(everything(matrix), points.youden.metrics);
+    assert!(points.dice.metrics.dice.mean < points.youden.metrics.dice.mean);
+
+    let words = ablation::headline(&report).unwrap();
+    let dice = words.find("At the threshold of the best validation Dice: The hardest sequence");
+    let youden = words.find("At Youden's threshold, the publication's: The hardest sequence");
+    assert!(dice == Some(0) && youden > dice, "{words}");
+    let pictures: Vec<&str> = ablation::pictures(&report)
+        .unwrap()
+        .iter()
+        .map(|one| one.name)
+        .collect();
+    assert_eq!(
+        pictures,
+        [
+            "matrix-dice-at-dice",
+            "matrix-dice",
+            "matrix-lesions-at-dice",
+            "matrix-lesions"
+        ]
+    );
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        &stricter_at_best_dice(with_parts(outcome(false))),
+        folder.path(),
+    )
+    .unwrap();
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    for picture in pictures {
+        assert!(page.contains(&format!("id=\"{picture}\"")), "{picture}");
+    }
+}
+
+#[test]
+fn a_site_without_lesions_has_no_dice_at_either_operating_point() {
+    let report = summarise(&north_without_lesions(with_parts(outcome(false))));
+    let north = &report.federation.sites[0].scores;
+    let validation = &report.federation.pooled.validation.scores;
+    for scores in [north, validation] {
+        let points = &scores.operating_points;
+        assert_eq!(points.youden.metrics, scores.metrics);
+        assert_eq!(points.dice.metrics, scores.alternatives.dice);
+    }
+    assert_eq!(north.operating_points.dice.metrics.dice.mean, None);
+    assert_eq!(validation.operating_points.dice.metrics.dice.n, 1);
 }
 
 /// North has controls only, and the model calls some of their voxels lesion.
