@@ -123,24 +123,32 @@ impl Explain for DeviceFault {
     }
 }
 
+/// How much of a device's words is kept.
+const MOST_LINES: usize = 6;
+const MOST_LETTERS: usize = 400;
+
 impl DeviceFault {
     /// From what burn, cubecl or a driver says: the first lines, since traces of their own code
     /// follow.
     #[must_use]
     pub fn new(words: &str) -> Self {
-        let lines = words
-            .lines()
-            .map(str::trim)
-            .take_while(|line| !line.starts_with("Backtrace"));
-        let said: String = lines
-            .filter(|line| !line.is_empty())
-            .take(4)
-            .collect::<Vec<_>>()
-            .join("; ");
-        let said: String = said.chars().take(400).collect();
+        let mut lines: Vec<&str> = Vec::new();
+        for line in words.lines().map(str::trim) {
+            if line.starts_with("Backtrace") {
+                break;
+            }
+            // The cause itself is on the next line, and may be there more than once.
+            if line.is_empty() || line == "Caused by:" || lines.contains(&line) {
+                continue;
+            }
+            lines.push(line);
+        }
+        lines.truncate(MOST_LINES);
+        let said: String = lines.join("; ").chars().take(MOST_LETTERS).collect();
         let small = said.to_lowercase();
         let memory = [
             "out of memory",
+            "out of device memory",
             "out_of_memory",
             "outofmemory",
             "too large",

@@ -94,35 +94,29 @@ impl Said {
             "no {words:?} in: {}",
             self.words
         );
-        assert!(!self.words.contains("RUST_BACKTRACE"), "{}", self.words);
+        assert!(!self.words.contains("panicked at"), "{}", self.words);
     }
 }
 
 #[test]
-fn a_driver_that_fails_is_named_with_its_error() {
+fn a_driver_that_fails_answers_for_no_card_and_a_busy_card_says_so() {
     let machine = Machine::new();
     let said = machine.doctor("cuInit=999");
     if !said.is_of_cuda() {
         return;
     }
-    said.must_say("unknown error");
-    machine
-        .doctor("cuInit=803")
-        .must_say("unsupported display driver");
+    said.must_say("is the card's driver installed and does `nvidia-smi`");
     machine
         .doctor("cuDevicePrimaryCtxRetain=46")
-        .must_say("busy or unavailable");
+        .must_say("CUDA-capable device(s) is/are busy or unavailable");
 }
 
 #[test]
 fn a_card_without_memory_says_so_before_a_federation_begins() {
     let machine = Machine::new();
-    let said = machine.doctor("cuMemAllocAsync=2");
+    let said = machine.doctor("cuMemAlloc_v2=2");
     if said.is_of_cuda() {
         said.must_say("too little memory");
-        machine
-            .doctor("cuMemAlloc_v2=2")
-            .must_say("too little memory");
     }
 }
 
@@ -140,7 +134,7 @@ fn a_card_that_vanishes_or_computes_nonsense_is_not_used() {
     let machine = Machine::new();
     let said = machine.doctor("cuLaunchKernel=719");
     if said.is_of_cuda() {
-        said.must_say("unspecified launch failure");
+        said.must_say("cuLaunchKernel failed with status 719");
         machine.doctor("").must_say("a sum of a thousand ones is");
     }
 }

@@ -20,6 +20,7 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, CubeDim};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The least rows that one thread sums, where there are as many.
 const ROWS_A_THREAD: usize = 32;
@@ -46,20 +47,46 @@ pub(super) fn open(
         found,
     })?;
     let probed = device.clone();
-    // Drivers and their bindings panic on errors: on a thread of its own that can be caught.
-    let answer =
-        std::thread::spawn(move || super::read(super::total(Tensor::<1>::ones([1000], &probed))))
-            .join();
-    let fault = match answer {
-        Ok(Ok(sum)) if sum == [1000.0] => return Ok(device),
-        Ok(Ok(sum)) => DeviceFault::Failed(format!("a sum of a thousand ones is {sum:?}")),
-        Ok(Err(fault)) => fault,
-        Err(panic) => DeviceFault::new(crate::train::said(&*panic)),
+    // Drivers and their bindings panic where something is wrong, on threads of their own too: here
+    // that is an answer.
+    let (answer, panics) =
+        without_panics(move || super::read(super::total(Tensor::<1>::ones([1000], &probed))));
+    let fault = match (panics.first(), answer) {
+        (Some(words), _) => DeviceFault::new(words),
+        (None, Some(Ok(sum))) if sum == [1000.0] => return Ok(device),
+        (None, Some(Ok(sum))) => {
+            DeviceFault::Failed(format!("a sum of a thousand ones is {sum:?}"))
+        }
+        (None, Some(Err(fault))) => fault,
+        (None, None) => DeviceFault::Failed("it ended without a word".into()),
     };
     Err(DeviceError::Broken {
         name: format!("{backend}:{index}"),
         fault,
     })
+}
+
+/// What a panic of `unwrap` says before the error itself.
+const UNWRAPPED: &str = "called `Result::unwrap()` on an `Err` value: ";
+
+/// Does work on a thread of its own. Returns what came of it, unless it panicked, and the words of
+/// all panics meanwhile, on whatever thread, in their order. None is printed.
+fn without_panics<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> (Option<T>, Vec<String>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = heard.clone();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let words = panic.payload_as_str().unwrap_or("no reason given");
+        let words = words.strip_prefix(UNWRAPPED).unwrap_or(words);
+        let mut heard = hears.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.push(words.to_owned());
+    }));
+    let done = std::thread::spawn(work).join().ok();
+    std::panic::set_hook(before);
+    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    (done, std::mem::take(&mut *heard))
 }
 
 /// Bytes of memory that a card has.
