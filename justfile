@@ -10,7 +10,7 @@ check:
     cargo clippy --release --locked --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --quiet
 
-# The tests; those that need what this machine lacks are skipped. `just test --lib round::` runs some of them.
+# The tests; those that need what this machine lacks are skipped. `just test --lib settings::` runs some of them.
 test *ARGS:
     cargo build --release --locked
     cargo test --release --locked {{ ARGS }}

@@ -79,7 +79,7 @@ struct Said {
 impl Said {
     /// Whether the programs were built for CUDA. Says so where they were not.
     fn is_of_cuda(&self) -> bool {
-        let built = !self.words.contains("not built in");
+        let built = !self.words.contains("built without cuda");
         if !built {
             eprintln!("SKIPPED, NOTHING WAS CHECKED: these programs are not for CUDA");
         }

@@ -1,5 +1,7 @@
 //! Lesions as a table: where each one is, how large, and how sure the network was.
 
+use crate::nifti::Affine;
+use crate::vector::{Vector, cross, difference, dot, length};
 use metrics::components::Components;
 use serde::Serialize;
 
@@ -45,7 +47,7 @@ pub fn table(
     regions: &Components,
     probability: &[f32],
     dims: [usize; 3],
-    affine: &[[f64; 4]; 3],
+    affine: &Affine,
 ) -> Vec<Lesion> {
     let mut found: Vec<Region> = vec![Region::default(); regions.count()];
     let [_, height, width] = dims;
@@ -60,10 +62,9 @@ pub fn table(
         ];
         found[label as usize - 1].add(place, f64::from(probability));
     }
-    let grid = Grid::of(affine);
     let mut lesions: Vec<Lesion> = (1..)
         .zip(&found)
-        .map(|(label, region)| region.measure(label, &grid))
+        .map(|(label, region)| region.measure(label, affine))
         .collect();
     // Equal ones stay in the order of their first voxel.
     lesions.sort_by_key(|lesion| std::cmp::Reverse(lesion.voxels));
@@ -71,44 +72,6 @@ pub fn table(
         lesion.number = number;
     }
     lesions
-}
-
-/// The vectors from voxel to voxel, millimetres.
-struct Grid {
-    steps: [[f64; 3]; 3],
-    origin: [f64; 3],
-}
-
-impl Grid {
-    fn of(affine: &[[f64; 4]; 3]) -> Self {
-        let column = |axis: usize| [affine[0][axis], affine[1][axis], affine[2][axis]];
-        Self {
-            steps: [column(0), column(1), column(2)],
-            origin: column(3),
-        }
-    }
-
-    fn at(&self, index: [f64; 3]) -> [f64; 3] {
-        let mut place = self.origin;
-        for (steps, along) in self.steps.iter().zip(index) {
-            for (axis, part) in place.iter_mut().enumerate() {
-                *part += along * steps[axis];
-            }
-        }
-        place
-    }
-
-    fn voxel_mm3(&self) -> f64 {
-        let [a, b, c] = self.steps;
-        dot(a, cross(b, c)).abs()
-    }
-
-    /// Between slices, at a right angle to them.
-    fn slice_spacing(&self) -> f64 {
-        let [a, b, c] = self.steps;
-        let normal = cross(a, b);
-        dot(normal, c).abs() / length(normal)
-    }
 }
 
 /// The voxels of a region, as far as its measures need them.
@@ -149,13 +112,13 @@ impl Region {
         }
     }
 
-    fn measure(&self, label: u32, grid: &Grid) -> Lesion {
+    fn measure(&self, label: u32, affine: &Affine) -> Lesion {
         let count = self.voxels.max(1) as f64;
         let mut slices = 0;
         let (mut longest_mm, mut across_mm) = (0.0, 0.0);
         for slice in self.rows.chunk_by(|a, b| a.depth == b.depth) {
             slices += 1;
-            let (longest, across) = diameters(slice, grid);
+            let (longest, across) = diameters(slice, affine);
             if longest > longest_mm {
                 (longest_mm, across_mm) = (longest, across);
             }
@@ -163,9 +126,9 @@ impl Region {
         Lesion {
             number: 0,
             label,
-            centre_mm: grid.at(self.sum.map(|sum| sum / count)),
+            centre_mm: affine.apply(self.sum.map(|sum| sum / count)),
             voxels: self.voxels,
-            volume_mm3: self.voxels as f64 * grid.voxel_mm3(),
+            volume_mm3: self.voxels as f64 * affine.determinant().abs(),
             slices,
             longest_mm,
             across_mm,
@@ -174,13 +137,13 @@ impl Region {
             measurable: longest_mm >= MEASURABLE_MM
                 && across_mm >= MEASURABLE_ACROSS_MM
                 && slices >= 2
-                && grid.slice_spacing() <= MEASURABLE_SPACING_MM,
+                && slice_spacing(affine) <= MEASURABLE_SPACING_MM,
         }
     }
 }
 
 /// The longest distance between corners of a slice's pixels, and how wide the slice is across it.
-fn diameters(slice: &[Row], grid: &Grid) -> (f64, f64) {
+fn diameters(slice: &[Row], affine: &Affine) -> (f64, f64) {
     // Only the ends of rows can be the ends of a diameter.
     let mut corners = Vec::with_capacity(4 * slice.len());
     for row in slice {
@@ -190,9 +153,9 @@ fn diameters(slice: &[Row], grid: &Grid) -> (f64, f64) {
             }
         }
     }
-    let hull: Vec<[f64; 3]> = convex_hull(corners)
+    let hull: Vec<Vector> = convex_hull(corners)
         .into_iter()
-        .map(|(column, row)| grid.at([column, row, 0.0]))
+        .map(|(column, row)| affine.apply([column, row, 0.0]))
         .collect();
     let mut longest = (0.0, [0.0; 3]);
     for (index, &from) in hull.iter().enumerate() {
@@ -203,7 +166,8 @@ fn diameters(slice: &[Row], grid: &Grid) -> (f64, f64) {
             }
         }
     }
-    let normal = cross(grid.steps[0], grid.steps[1]);
+    let [along_width, along_height, _] = affine.steps();
+    let normal = cross(along_width, along_height);
     let across = cross(normal, longest.1);
     let mut least = f64::INFINITY;
     let mut most = f64::NEG_INFINITY;
@@ -213,6 +177,13 @@ fn diameters(slice: &[Row], grid: &Grid) -> (f64, f64) {
         most = most.max(along);
     }
     (longest.0, most - least)
+}
+
+/// Between slices, at a right angle to them, millimetres.
+fn slice_spacing(affine: &Affine) -> f64 {
+    let [along_width, along_height, along_depth] = affine.steps();
+    let normal = cross(along_width, along_height);
+    dot(normal, along_depth).abs() / length(normal)
 }
 
 /// The corners of the smallest convex outline of points (Andrew's monotone chain).
@@ -245,26 +216,6 @@ fn turns_left(a: (f64, f64), b: (f64, f64), c: (f64, f64)) -> bool {
     (b.0 - a.0) * (c.1 - a.1) - (b.1 - a.1) * (c.0 - a.0) > 0.0
 }
 
-fn difference(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
-}
-
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-}
-
-fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [
-        a[1] * b[2] - a[2] * b[1],
-        a[2] * b[0] - a[0] * b[2],
-        a[0] * b[1] - a[1] * b[0],
-    ]
-}
-
-fn length(a: [f64; 3]) -> f64 {
-    dot(a, a).sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,11 +223,11 @@ mod tests {
     use metrics::lesion::components;
 
     const DIMS: [usize; 3] = [6, 20, 24];
-    const AFFINE: [[f64; 4]; 3] = [
+    const AFFINE: Affine = Affine([
         [0.5, 0.0, 0.0, -10.0],
         [0.0, 1.0, 0.0, 20.0],
         [0.0, 0.0, 3.0, 5.0],
-    ];
+    ]);
 
     fn lesions(marked: impl Fn(usize, usize, usize) -> bool) -> Vec<Lesion> {
         let mut mask = vec![0; DIMS.iter().product()];

@@ -7,3 +7,4 @@ pub mod dicom;
 pub mod label;
 pub mod lesions;
 pub mod nifti;
+mod vector;

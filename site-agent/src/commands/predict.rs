@@ -18,7 +18,7 @@ use crate::predictor::{Predictor, PredictorError};
 use crate::progress_bar::ProgressBar;
 use crate::train::{on_own_thread, said};
 use earlier::{Earlier, Inputs, numbered};
-use imaging::dicom::{ObjectError, PlaceError, Series, SeriesError};
+use imaging::dicom::{ObjectError, PlaceError, PlacedMask, Series, SeriesError};
 use imaging::lesions::{self, Lesion};
 use imaging::nifti::{NiftiError, Source, write_f32, write_u8};
 use metrics::lesion::{Connectivity, components};
@@ -398,14 +398,34 @@ impl Task {
         })
     }
 
-    /// Writes everything. An earlier result goes first, its mask before all else, so that a break
-    /// never leaves one patient's mask with another's probabilities.
+    /// Writes everything. What may be refused comes first. Then an earlier result is removed, its
+    /// mask before all else, so that a break never leaves one patient's mask with another's
+    /// probabilities.
     fn write(&self, logits: &[f32], source: &Source) -> Result<Vec<Lesion>, PredictError> {
         let outputs = &self.outputs;
         let out = outputs.mask.parent().unwrap_or(Path::new("."));
         let folder = |error| PredictError::Folder {
             path: out.into(),
             error,
+        };
+        let volume = |path: &Path, error| PredictError::Write {
+            path: path.into(),
+            error,
+        };
+        let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
+        let mask = called(logits, self.thresholds.chosen.probability);
+        let dims = source.grid().dims;
+        let affine = source.canonical_affine();
+        let regions = components(&mask, dims, Connectivity::TwentySix);
+        let lesions = lesions::table(&regions, &probability, dims, &affine);
+        let placed = PlacedMask {
+            labels: &regions.labels,
+            dims,
+            affine,
+        };
+        let on_series = match &self.series {
+            Some(series) => Some((series, placed.on(series)?)),
+            None => None,
         };
         program::private::create_folder(out).map_err(folder)?;
         self.inputs.record(&outputs.all(), &self.earlier)?;
@@ -415,21 +435,11 @@ impl Task {
                 _ => {}
             }
         }
-        let volume = |path: &Path, error| PredictError::Write {
-            path: path.into(),
-            error,
-        };
-        let probability: Vec<f32> = logits.iter().map(|&logit| sigmoid(logit)).collect();
         write_f32(&outputs.probability, &probability, source)
             .map_err(|error| volume(&outputs.probability, error))?;
-        let mask = called(logits, self.thresholds.chosen.probability);
-        let dims = source.grid().dims;
-        let affine = source.canonical_affine().0;
-        let regions = components(&mask, dims, Connectivity::TwentySix);
-        let lesions = lesions::table(&regions, &probability, dims, &affine);
         outputs.write_table(&lesions).map_err(folder)?;
-        if let Some(series) = &self.series {
-            outputs.write_dicom(series, &regions, &lesions, source, &self.made_by())?;
+        if let Some((series, slices)) = &on_series {
+            outputs.write_dicom(series, slices, &lesions, &self.made_by())?;
         }
         // Last: with the mask the result is whole.
         write_u8(&outputs.mask, &mask, source).map_err(|error| volume(&outputs.mask, error))?;

@@ -1,6 +1,7 @@
 //! Lesions in the patient, and lesions on the slices of a series.
 
 use super::series::Series;
+use crate::nifti::Affine;
 
 /// Marked voxels with their place in the patient.
 #[derive(Clone, Debug)]
@@ -9,9 +10,8 @@ pub struct PlacedMask<'a> {
     pub labels: &'a [u32],
     /// Depth, height, width.
     pub dims: [usize; 3],
-    /// From width, height and depth indices to millimetres towards the patient's right, front and
-    /// top, as NIfTI has it; the fourth column is the first voxel's place.
-    pub affine: [[f64; 4]; 3],
+    /// From width, height and depth indices to the patient.
+    pub affine: Affine,
 }
 
 /// A mask on the slices of a series.
@@ -58,12 +58,12 @@ impl PlacedMask<'_> {
                 found: self.labels.len(),
             });
         }
-        let inverse = inverse(&self.affine).ok_or(PlaceError::Affine)?;
-        let voxel_mm3 = determinant(&self.affine).abs();
+        let inverse = self.affine.inverse().ok_or(PlaceError::Affine)?;
+        let voxel_mm3 = self.affine.determinant().abs();
         let marked = self.labels.iter().filter(|&&label| label != 0).count();
         let mut outside = 0_usize;
         for place in self.marked() {
-            if !series.contains(to_dicom(self.at(place))) {
+            if !series.contains(to_dicom(self.affine.apply(place))) {
                 outside += 1;
             }
         }
@@ -82,7 +82,7 @@ impl PlacedMask<'_> {
             for row in 0..series.rows {
                 for column in 0..series.columns {
                     let place = to_nifti(series.place(slice, row as f64, column as f64));
-                    let label = self.label(apply(&inverse, place));
+                    let label = self.label(inverse.apply(place));
                     mask[row * series.columns + column] = label;
                     pixels += usize::from(label != 0);
                 }
@@ -111,10 +111,6 @@ impl PlacedMask<'_> {
             })
     }
 
-    fn at(&self, index: [f64; 3]) -> [f64; 3] {
-        apply(&self.affine, index)
-    }
-
     /// The label of the voxel that holds a place between voxels; 0 outside.
     fn label(&self, index: [f64; 3]) -> u32 {
         let [depth, height, width] = self.dims;
@@ -137,32 +133,4 @@ fn to_dicom([x, y, z]: [f64; 3]) -> [f64; 3] {
 
 fn to_nifti(place: [f64; 3]) -> [f64; 3] {
     to_dicom(place)
-}
-
-fn apply(affine: &[[f64; 4]; 3], at: [f64; 3]) -> [f64; 3] {
-    affine.map(|row| row[0] * at[0] + row[1] * at[1] + row[2] * at[2] + row[3])
-}
-
-fn determinant(m: &[[f64; 4]; 3]) -> f64 {
-    m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
-        - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
-        + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
-}
-
-fn inverse(m: &[[f64; 4]; 3]) -> Option<[[f64; 4]; 3]> {
-    let determinant = determinant(m);
-    if !determinant.is_normal() {
-        return None;
-    }
-    let mut out = [[0.0; 4]; 3];
-    for (row, line) in out.iter_mut().enumerate() {
-        for (column, part) in line.iter_mut().take(3).enumerate() {
-            // The transposed cofactor.
-            let (a, b) = ((column + 1) % 3, (column + 2) % 3);
-            let (c, d) = ((row + 1) % 3, (row + 2) % 3);
-            *part = (m[a][c] * m[b][d] - m[a][d] * m[b][c]) / determinant;
-        }
-        line[3] = -(line[0] * m[0][3] + line[1] * m[1][3] + line[2] * m[2][3]);
-    }
-    Some(out)
 }

@@ -1,5 +1,6 @@
 //! One DICOM series of slices: its geometry, and what an object made from it must repeat.
 
+use crate::vector::{cross, difference, dot};
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use dicom_object::{DefaultDicomObject, InMemDicomObject, OpenFileOptions};
@@ -237,7 +238,7 @@ impl Series {
         if height < first.height - half || height > last.height + half {
             return false;
         }
-        let from: [f64; 3] = std::array::from_fn(|axis| place[axis] - first.position[axis]);
+        let from = difference(place, first.position);
         let column = dot(from, self.orientation[0]) / self.pixel_spacing[1];
         let row = dot(from, self.orientation[1]) / self.pixel_spacing[0];
         let inside = |at: f64, side: usize| at > -0.51 && at < side as f64 - 0.49;
@@ -345,16 +346,4 @@ fn numbers<const N: usize>(
             path: path.into(),
             tag: name,
         })
-}
-
-pub(super) fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-}
-
-pub(super) fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [
-        a[1] * b[2] - a[2] * b[1],
-        a[2] * b[0] - a[0] * b[2],
-        a[0] * b[1] - a[1] * b[0],
-    ]
 }

@@ -1,8 +1,9 @@
-use super::placed::{PlaceError, PlacedMask};
+use super::placed::{PlaceError, PlacedMask, SliceMasks};
 use super::segmentation;
 use super::series::{Series, SeriesError};
 use super::structure_set::{self, Structure, outlines};
 use super::write::Making;
+use crate::nifti::Affine;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject, open_file};
@@ -25,7 +26,7 @@ const MAKING: Making<'static> = Making {
 fn write_series(folder: &Path, series: &str) {
     let (sin, cos) = 20_f64.to_radians().sin_cos();
     let (along_columns, along_rows) = ([sin, cos, 0.0], [0.0, 0.0, -1.0]);
-    let normal = super::series::cross(along_columns, along_rows);
+    let normal = crate::vector::cross(along_columns, along_rows);
     for slice in 0..SLICES {
         let position: Vec<String> = (0..3)
             .map(|axis| {
@@ -83,7 +84,7 @@ fn write_series(folder: &Path, series: &str) {
 
 /// The affine that a converter gives the series' own grid: width along columns, height along rows,
 /// depth along slices.
-fn own_affine(series: &Series) -> [[f64; 4]; 3] {
+fn own_affine(series: &Series) -> Affine {
     let origin = series.place(0, 0.0, 0.0);
     let ends = [
         series.place(0, 0.0, 1.0),
@@ -98,7 +99,7 @@ fn own_affine(series: &Series) -> [[f64; 4]; 3] {
         }
         affine[axis][3] = sign * origin[axis];
     }
-    affine
+    Affine(affine)
 }
 
 fn ball() -> Vec<u32> {
@@ -117,6 +118,16 @@ fn ball() -> Vec<u32> {
     mask
 }
 
+/// The ball on the series' own grid.
+fn ball_on(series: &Series) -> SliceMasks {
+    let placed = PlacedMask {
+        labels: &ball(),
+        dims: [SLICES, ROWS, COLUMNS],
+        affine: own_affine(series),
+    };
+    placed.on(series).unwrap()
+}
+
 #[test]
 fn a_mask_on_the_series_own_grid_comes_back_voxel_by_voxel() {
     let folder = tempfile::tempdir().unwrap();
@@ -124,14 +135,8 @@ fn a_mask_on_the_series_own_grid_comes_back_voxel_by_voxel() {
     let series = Series::read(folder.path(), None).unwrap();
     assert_eq!(series.slices.len(), SLICES);
     assert!((series.slice_spacing - 2.5).abs() < 1e-5);
-    let mask = ball();
-    let placed = PlacedMask {
-        labels: &mask,
-        dims: [SLICES, ROWS, COLUMNS],
-        affine: own_affine(&series),
-    };
-    let on = placed.on(&series).unwrap();
-    assert_eq!(on.slices.concat(), mask);
+    let on = ball_on(&series);
+    assert_eq!(on.slices.concat(), ball());
     assert!((on.mm3_before - on.mm3_after).abs() < 1e-2, "{on:?}");
     assert_eq!(on.mm3_outside, 0.0);
 }
@@ -142,7 +147,7 @@ fn a_mask_of_another_place_is_refused_and_not_cut() {
     write_series(folder.path(), "1.2.5");
     let series = Series::read(folder.path(), None).unwrap();
     let mut affine = own_affine(&series);
-    affine[2][3] += 40.0;
+    affine.0[2][3] += 40.0;
     let mask = ball();
     let placed = PlacedMask {
         labels: &mask,
@@ -191,13 +196,7 @@ fn a_segmentation_holds_the_marked_pixels_at_the_places_of_their_slices() {
     let folder = tempfile::tempdir().unwrap();
     write_series(folder.path(), "1.2.5");
     let series = Series::read(folder.path(), None).unwrap();
-    let mask = ball();
-    let placed = PlacedMask {
-        labels: &mask,
-        dims: [SLICES, ROWS, COLUMNS],
-        affine: own_affine(&series),
-    };
-    let on = placed.on(&series).unwrap();
+    let on = ball_on(&series);
     let path = folder.path().join("mask.seg.dcm");
     segmentation::write(&path, &series, &on, &MAKING).unwrap();
     let object = open_file(&path).unwrap();
@@ -303,13 +302,7 @@ fn a_structure_set_has_closed_contours_on_the_slices_of_the_series() {
     let folder = tempfile::tempdir().unwrap();
     write_series(folder.path(), "1.2.5");
     let series = Series::read(folder.path(), None).unwrap();
-    let mask = ball();
-    let placed = PlacedMask {
-        labels: &mask,
-        dims: [SLICES, ROWS, COLUMNS],
-        affine: own_affine(&series),
-    };
-    let on = placed.on(&series).unwrap();
+    let on = ball_on(&series);
     let path = folder.path().join("lesions.rtstruct.dcm");
     let structure = Structure {
         name: "Lesion 1".into(),

@@ -291,9 +291,43 @@ impl Affine {
         most
     }
 
-    fn apply(&self, at: [f64; 3]) -> [f64; 3] {
+    /// The place of a voxel, or of a point between voxels.
+    pub(crate) fn apply(&self, at: [f64; 3]) -> [f64; 3] {
         self.0
             .map(|row| row[0] * at[0] + row[1] * at[1] + row[2] * at[2] + row[3])
+    }
+
+    /// A step along each voxel axis, millimetres.
+    pub(crate) fn steps(&self) -> [[f64; 3]; 3] {
+        [0, 1, 2].map(|axis| self.0.map(|row| row[axis]))
+    }
+
+    /// A voxel's volume in cubic millimetres; negative where the axes are mirrored.
+    pub(crate) fn determinant(&self) -> f64 {
+        let m = &self.0;
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+            - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+            + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
+    }
+
+    /// From places back to voxels; `None` where voxels have no volume.
+    pub(crate) fn inverse(&self) -> Option<Self> {
+        let m = &self.0;
+        let determinant = self.determinant();
+        if !determinant.is_normal() {
+            return None;
+        }
+        let mut out = [[0.0; 4]; 3];
+        for (row, line) in out.iter_mut().enumerate() {
+            for (column, part) in line.iter_mut().take(3).enumerate() {
+                // The transposed cofactor.
+                let (a, b) = ((column + 1) % 3, (column + 2) % 3);
+                let (c, d) = ((row + 1) % 3, (row + 2) % 3);
+                *part = (m[a][c] * m[b][d] - m[a][d] * m[b][c]) / determinant;
+            }
+            line[3] = -(line[0] * m[0][3] + line[1] * m[1][3] + line[2] * m[2][3]);
+        }
+        Some(Self(out))
     }
 }
 

@@ -5,9 +5,6 @@ use protocol::settings::Federation;
 use protocol::text;
 use std::path::Path;
 
-/// What the file says besides the federation's settings, for the coordinator alone.
-const OTHER_TABLES: [&str; 3] = ["serve", "simulate", "experiment"];
-
 /// Reads the coordinator's TOML file.
 ///
 /// # Errors
@@ -21,10 +18,5 @@ pub(super) fn read(path: &Path) -> Result<Federation, Failure> {
     };
     let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let text = text::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
-    let mut table: toml::Table =
-        toml::from_str(text).map_err(|error| wrong(text::explain(&error, text)))?;
-    for name in OTHER_TABLES {
-        table.remove(name);
-    }
-    Federation::from_toml(&table.to_string()).map_err(|error| wrong(error.to_string()))
+    Federation::from_toml(text).map_err(|error| wrong(error.to_string()))
 }

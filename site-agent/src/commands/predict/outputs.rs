@@ -2,10 +2,8 @@
 
 use super::PredictError;
 use imaging::dicom::structure_set::{self, Structure};
-use imaging::dicom::{Making, PlacedMask, Series, segmentation, utc_now};
+use imaging::dicom::{Making, Series, SliceMasks, segmentation, utc_now};
 use imaging::lesions::Lesion;
-use imaging::nifti::Source;
-use metrics::components::Components;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -78,19 +76,10 @@ impl Outputs {
     pub(super) fn write_dicom(
         &self,
         series: &Series,
-        regions: &Components,
+        slices: &SliceMasks,
         lesions: &[Lesion],
-        source: &Source,
         made_by: &str,
     ) -> Result<(), PredictError> {
-        let dims = source.grid().dims;
-        let affine = source.canonical_affine().0;
-        let placed = PlacedMask {
-            labels: &regions.labels,
-            dims,
-            affine,
-        };
-        let masks = placed.on(series)?;
         let (date, time) = utc_now();
         let making = Making {
             date: &date,
@@ -99,7 +88,7 @@ impl Outputs {
             model: made_by,
             series_number: SEGMENTATION_SERIES,
         };
-        segmentation::write(&self.segmentation, series, &masks, &making).map_err(|error| {
+        segmentation::write(&self.segmentation, series, slices, &making).map_err(|error| {
             PredictError::Object {
                 path: self.segmentation.clone(),
                 error,
@@ -116,7 +105,7 @@ impl Outputs {
             series_number: STRUCTURE_SET_SERIES,
             ..making
         };
-        structure_set::write(&self.structure_set, series, &masks, &structures, &making).map_err(
+        structure_set::write(&self.structure_set, series, slices, &structures, &making).map_err(
             |error| PredictError::Object {
                 path: self.structure_set.clone(),
                 error,
