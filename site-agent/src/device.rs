@@ -18,7 +18,7 @@ mod processor;
 use atrous::Geometry;
 use burn::backend::Dispatch;
 pub use burn::tensor::Device;
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 pub(crate) use operators::{AdamStep, MomentumStep};
 use operators::{Operators, OptimiserSteps};
 use program::{Class, Explain};
@@ -58,6 +58,9 @@ pub enum DeviceError {
         /// How one gets it.
         remedy: &'static str,
     },
+    /// The device worked, and does not any more.
+    #[error("the device no longer works: {0}")]
+    Lost(DeviceFault),
     /// The device is there and does not work.
     #[error("{name} does not work: {fault}")]
     Broken {
@@ -73,7 +76,9 @@ impl Explain for DeviceError {
     fn class(&self) -> Class {
         match self {
             Self::Unknown(_) | Self::NotBuilt { .. } => Class::Configuration,
-            Self::Absent { .. } | Self::Missing { .. } | Self::Broken { .. } => Class::Federation,
+            Self::Absent { .. } | Self::Missing { .. } | Self::Broken { .. } | Self::Lost(_) => {
+                Class::Federation
+            }
         }
     }
 
@@ -85,6 +90,10 @@ impl Explain for DeviceError {
                  everywhere"
             }
             Self::Missing { remedy, .. } => remedy,
+            Self::Lost(_) => {
+                "a program cannot take up a lost card again: start it again, and nothing that was finished is lost. \
+                 `site-agent doctor` checks the card; device = \"cpu\" works everywhere"
+            }
             Self::Broken { .. } => {
                 "is another program using all of the card's memory, is it at least of compute capability 7.0, and is \
                  its driver up to date? device = \"cpu\" works everywhere"
@@ -127,11 +136,31 @@ impl Explain for DeviceFault {
 const MOST_LINES: usize = 6;
 const MOST_LETTERS: usize = 400;
 
+/// What cubecl says before a device's own words where values cannot be read back.
+const UNREAD: &str = "failed to materialize bytes: ";
+
+/// How devices say that they lack memory.
+const NO_MEMORY: [&str; 6] = [
+    "out of memory",
+    "out of device memory",
+    "out_of_memory",
+    "outofmemory",
+    "too large",
+    "too big",
+];
+
 impl DeviceFault {
-    /// From what burn, cubecl or a driver says: the first lines, since traces of their own code
-    /// follow.
+    /// From what burn, cubecl or a driver says: the line about memory if there is one, else the
+    /// first lines, since traces of their own code follow.
     #[must_use]
     pub fn new(words: &str) -> Self {
+        let words = words.strip_prefix(UNREAD).unwrap_or(words);
+        for line in words.lines().map(str::trim) {
+            let small = line.to_lowercase();
+            if NO_MEMORY.iter().any(|word| small.contains(word)) {
+                return Self::OutOfMemory(line.chars().take(MOST_LETTERS).collect());
+            }
+        }
         let mut lines: Vec<&str> = Vec::new();
         for line in words.lines().map(str::trim) {
             if line.starts_with("Backtrace") {
@@ -144,21 +173,7 @@ impl DeviceFault {
             lines.push(line);
         }
         lines.truncate(MOST_LINES);
-        let said: String = lines.join("; ").chars().take(MOST_LETTERS).collect();
-        let small = said.to_lowercase();
-        let memory = [
-            "out of memory",
-            "out of device memory",
-            "out_of_memory",
-            "outofmemory",
-            "too large",
-            "too big",
-        ];
-        if memory.iter().any(|word| small.contains(word)) {
-            Self::OutOfMemory(said)
-        } else {
-            Self::Failed(said)
-        }
+        Self::Failed(lines.join("; ").chars().take(MOST_LETTERS).collect())
     }
 }
 
@@ -170,7 +185,28 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Device
     let data = tensor
         .try_into_data()
         .map_err(|error| DeviceFault::new(&error.to_string()))?;
+    let (shape, dtype) = (data.shape().clone(), data.dtype());
+    let bytes = data.into_bytes();
+    // A lost card shows only here. The other ways to the values panic then.
+    bytes
+        .read(Default::default())
+        .map_err(|error| DeviceFault::new(&error.to_string()))?;
+    let data = TensorData::from_bytes(bytes, shape, dtype);
     Ok(data.iter::<f32>().collect())
+}
+
+/// Whether a device still works after a fault: one that only lacked memory does, a lost card does
+/// not.
+///
+/// # Errors
+/// What it says to a small sum.
+pub(crate) fn check(device: &Device) -> Result<(), DeviceFault> {
+    #[cfg(feature = "gpu")]
+    if is_card(device) {
+        return card::check(device);
+    }
+    let _ = device;
+    Ok(())
 }
 
 /// Whether the device is a card, where each new shape of a tensor costs preparations.

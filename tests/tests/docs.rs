@@ -250,3 +250,13 @@ fn links_and_paths_that_lead_nowhere_are_found() {
     );
     assert_eq!(found.lines().count(), 4, "{found}");
 }
+
+#[test]
+fn the_report_page_names_every_metric() {
+    let page = repository().join(format!("{DOCS}users/REPORT.md"));
+    let page = std::fs::read_to_string(page).unwrap();
+    for metric in metrics::case_metrics::METRICS {
+        let key = format!("`{}`", metric.key);
+        assert!(page.contains(&key), "REPORT.md does not name {key}");
+    }
+}

@@ -1,7 +1,8 @@
 //! Models side by side on the same held-out patients: intervals and tests.
 
-use super::case_metrics::{CaseMetrics, METRIC_NAMES, Values};
-use super::schema::{Arm, Comparison, Intervals, MeanSd, Metrics, Test};
+use super::case_metrics::{CaseMetrics, Values, means, value};
+use super::schema::{Arm, Comparison, Intervals, MeanSd, Test};
+use metrics::case_metrics::METRICS;
 use metrics::statistics::{bootstrap, holm, mean, rank_sum, signed_rank};
 use protocol::case::Role;
 use protocol::outcome::{Outcome, RunOutcome};
@@ -9,16 +10,6 @@ use std::collections::BTreeMap;
 
 /// Draws of the bootstrap.
 const DRAWS: usize = 10_000;
-/// What is tested; the other metrics follow from these or are shown without a test.
-pub(super) const TESTED: [&str; 7] = [
-    "auc_brain",
-    "dice",
-    "precision",
-    "recall",
-    "lesion_recall",
-    "fp_per_patient",
-    "fp_per_patient_10mm3",
-];
 
 /// Held-out patients by site and place: the same patient in every arm.
 pub(super) type Patients = BTreeMap<(String, u32), Values>;
@@ -39,11 +30,9 @@ pub(super) fn compare(arms: &[(String, Patients)], seed: u64) -> Option<Comparis
     let (_, first) = arms.first().filter(|(_, patients)| !patients.is_empty())?;
     let mut tests: Vec<Test> = Vec::new();
     for (name, patients) in &arms[1..] {
-        tests.extend(
-            TESTED
-                .iter()
-                .map(|&metric| test(name, metric, first, patients, seed)),
-        );
+        for metric in METRICS.iter().filter(|metric| metric.tested) {
+            tests.push(test(name, metric.key, first, patients, seed));
+        }
     }
     correct(&mut tests);
     Some(Comparison {
@@ -62,7 +51,7 @@ pub(super) fn held_out_at(run: &RunOutcome, threshold: Option<f32>) -> Patients 
         site.cases.iter().map(|case| {
             (
                 (site.site.clone(), case.case),
-                Values::of(&CaseMetrics::from(case), threshold),
+                CaseMetrics::from(case).values(threshold),
             )
         })
     });
@@ -74,18 +63,18 @@ fn arm(name: &str, patients: &Patients, seed: u64) -> Arm {
     let interval = |name: &str| {
         let defined: Vec<f64> = values
             .iter()
-            .filter_map(|values| values.named(name))
+            .filter_map(|values| value(values, name))
             .collect();
         interval(&defined, seed)
     };
-    let intervals: Intervals = METRIC_NAMES
-        .iter()
-        .map(|&name| (name.to_owned(), interval(name)))
-        .collect();
+    let mut intervals = Intervals::new();
+    for metric in METRICS {
+        intervals.insert(metric.key.to_owned(), interval(metric.key));
+    }
     Arm {
         run: name.to_owned(),
         cases: values.len(),
-        metrics: Metrics::over(&values),
+        metrics: means(&values),
         intervals,
     }
 }
@@ -96,7 +85,7 @@ fn interval(values: &[f64], seed: u64) -> Option<[f64; 2]> {
 
 fn test(name: &str, metric: &str, federation: &Patients, other: &Patients, seed: u64) -> Test {
     let pairs = federation.iter().filter_map(|(patient, values)| {
-        Some((values.named(metric)?, other.get(patient)?.named(metric)?))
+        Some((value(values, metric)?, value(other.get(patient)?, metric)?))
     });
     let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.unzip();
     let differences: Vec<f64> = ours

@@ -3,7 +3,7 @@
 mod learning;
 
 use super::ablation;
-use super::case_metrics::{CaseMetrics, Values, hold_lesions};
+use super::case_metrics::{self, CaseMetrics, hold_lesions};
 use super::markup::Figure;
 use super::plot::{self, Axes, Bar, DrawError, Line, Row};
 use super::points;
@@ -137,7 +137,7 @@ fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
                 let dice = scores
                     .cases
                     .iter()
-                    .filter_map(|case| Values::of(&CaseMetrics::from(case), at).dice());
+                    .filter_map(|case| CaseMetrics::from(case).values(at).dice);
                 rows.push(Row {
                     name: format!("{} ({part}), {point}", scores.site),
                     values: dice.collect(),
@@ -221,7 +221,8 @@ fn held_out(
     let cases = cases_of(run, Cases::HeldOut);
     let values = cases
         .iter()
-        .filter_map(|&case| Values::of(&CaseMetrics::from(case), threshold).named(metric));
+        .map(|&case| CaseMetrics::from(case).values(threshold));
+    let values = values.filter_map(|values| case_metrics::value(&values, metric));
     Row {
         name,
         values: values.collect(),

@@ -1,9 +1,7 @@
 //! What missing sequences cost: every subset of sequences at every site.
 
-use super::case_metrics::{CaseMetrics, Values, hold_lesions};
-use super::schema::{
-    Cell, DiceAt, Matrix, MatrixRow, MeanSd, Metrics, SiteCell, Thresholds, Without,
-};
+use super::case_metrics::{CaseMetrics, Values, difference, hold_lesions, means, means_at};
+use super::schema::{Cell, DiceAt, Matrix, MatrixRow, MeanSd, SiteCell, Thresholds, Without};
 use super::schema::{Worst, WorstCell};
 use metrics::sequence::SequenceSet;
 use protocol::case::{Cases, Role};
@@ -116,24 +114,23 @@ impl Table<'_> {
         let pairs: Vec<(CaseMetrics<'_>, CaseMetrics<'_>)> =
             able.filter_map(|patient| patient.pair(set)).collect();
         let looks: Vec<CaseMetrics<'_>> = pairs.iter().map(|pair| pair.0).collect();
-        let dice =
-            |threshold| MeanSd::of(looks.iter().map(|look| Values::of(look, threshold).dice()));
+        let dice = |threshold| MeanSd::of(looks.iter().map(|look| look.values(threshold).dice));
         let change = |(part, all): &(CaseMetrics<'_>, CaseMetrics<'_>)| {
-            self.values(part).less(&self.values(all))
+            difference(&self.values(part), &self.values(all))
         };
         Cell {
             cases: looks.len(),
-            metrics: Metrics::at(&looks, self.threshold),
+            metrics: means_at(&looks, self.threshold),
             dice_at: DiceAt {
                 youden_pooled: dice(self.thresholds.youden_pooled),
                 dice: dice(self.thresholds.dice),
             },
-            change: Metrics::over(&pairs.iter().map(change).collect::<Vec<_>>()),
+            change: means(&pairs.iter().map(change).collect::<Vec<_>>()),
         }
     }
 
     fn values(&self, look: &CaseMetrics<'_>) -> Values {
-        Values::of(look, self.threshold)
+        look.values(self.threshold)
     }
 
     fn without(&self, index: usize, sequence: String) -> Without {
@@ -144,7 +141,7 @@ impl Table<'_> {
         let able: Vec<_> = holders
             .filter_map(|patient| Some((patient.site, patient.pair(patient.has.without(index))?)))
             .collect();
-        let dice = |look: &CaseMetrics<'_>| self.values(look).dice();
+        let dice = |look: &CaseMetrics<'_>| self.values(look).dice;
         let mut sites: Vec<String> = able.iter().map(|(site, _)| (*site).to_owned()).collect();
         sites.dedup();
         Without {
@@ -164,7 +161,7 @@ impl Table<'_> {
         let worst = |&(site, _): &(&str, Role)| {
             let own = self.patients.iter().filter(|patient| patient.site == site);
             let dice =
-                MeanSd::of(own.map(|patient| self.values(patient.looks.get(&patient.has)?).dice()));
+                MeanSd::of(own.map(|patient| self.values(patient.looks.get(&patient.has)?).dice));
             Some(Worst {
                 site: site.into(),
                 dice: dice.mean?,

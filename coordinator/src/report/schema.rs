@@ -194,36 +194,9 @@ pub struct Alternatives {
     pub dice: Metrics,
 }
 
-/// Every metric is computed per patient and averaged over the patients where it is defined.
-#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct Metrics {
-    /// Area under the ROC curve over the voxels of the brain.
-    pub auc_brain: MeanSd,
-    /// Area under the ROC curve over all voxels of the volume.
-    pub auc_volume: MeanSd,
-    /// Dice.
-    pub dice: MeanSd,
-    /// Intersection over union.
-    pub iou: MeanSd,
-    /// Precision over voxels.
-    pub precision: MeanSd,
-    /// Recall over voxels.
-    pub recall: MeanSd,
-    /// Marked volume less true volume, as a share of the true one.
-    pub volume_error: MeanSd,
-    /// Dice of each detected lesion, averaged over the patient's.
-    pub dice_detected: MeanSd,
-    /// Share of lesions that are detected.
-    pub lesion_recall: MeanSd,
-    /// Share of predicted lesions that touch a true one.
-    pub lesion_precision: MeanSd,
-    /// F1 over lesions.
-    pub lesion_f1: MeanSd,
-    /// Predicted lesions that touch none, per patient.
-    pub fp_per_patient: MeanSd,
-    /// The same, of at least 10 mm³.
-    pub fp_per_patient_10mm3: MeanSd,
-}
+/// Every metric is computed per patient and averaged over the patients where it is defined. The
+/// keys are those of [`metrics::case_metrics::METRICS`].
+pub type Metrics = metrics::case_metrics::PerMetric<MeanSd>;
 
 /// A mean over patients.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]

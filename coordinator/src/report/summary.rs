@@ -1,6 +1,6 @@
 //! From what the sites counted to what the report says.
 
-use super::case_metrics::{CaseMetrics, at, hold_lesions};
+use super::case_metrics::{CaseMetrics, at, hold_lesions, means_at, with_overlap_of};
 use super::comparison::comparison;
 use super::matrix::matrix;
 use super::schema::*;
@@ -136,7 +136,7 @@ fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thr
         scores: if telling {
             all
         } else {
-            with_overlap_of(all, &scores(&[], thresholds))
+            scores_with_overlap_of(all, &scores(&[], thresholds))
         },
     }
 }
@@ -165,28 +165,25 @@ fn group(run: &RunOutcome, cases: Cases, thresholds: Thresholds) -> Group {
         .iter()
         .filter(|site| site.role.judges() == cases && hold_lesions(&site.cases));
     let telling: Vec<&CaseScore> = telling.flat_map(|site| &site.cases).collect();
-    let scores = with_overlap_of(scores(&all, thresholds), &scores(&telling, thresholds));
+    let scores = scores_with_overlap_of(scores(&all, thresholds), &scores(&telling, thresholds));
     Group {
         cases: all.len(),
         scores,
     }
 }
 
-fn with_overlap_of(scores: Scores, other: &Scores) -> Scores {
+fn scores_with_overlap_of(scores: Scores, other: &Scores) -> Scores {
     let (own, others) = (&scores.alternatives, &other.alternatives);
     let alternatives = Alternatives {
-        youden_pooled: own.youden_pooled.with_overlap_of(&others.youden_pooled),
-        dice: own.dice.with_overlap_of(&others.dice),
+        youden_pooled: with_overlap_of(&own.youden_pooled, &others.youden_pooled),
+        dice: with_overlap_of(&own.dice, &others.dice),
     };
     let mut points = scores.operating_points;
     let others = &other.operating_points;
-    points.dice.metrics = points.dice.metrics.with_overlap_of(&others.dice.metrics);
-    points.youden.metrics = points
-        .youden
-        .metrics
-        .with_overlap_of(&others.youden.metrics);
+    points.dice.metrics = with_overlap_of(&points.dice.metrics, &others.dice.metrics);
+    points.youden.metrics = with_overlap_of(&points.youden.metrics, &others.youden.metrics);
     Scores {
-        metrics: scores.metrics.with_overlap_of(&other.metrics),
+        metrics: with_overlap_of(&scores.metrics, &other.metrics),
         alternatives,
         operating_points: points,
         ..scores
@@ -197,15 +194,15 @@ fn scores(cases: &[&CaseScore], thresholds: Thresholds) -> Scores {
     let looks: Vec<CaseMetrics<'_>> = cases.iter().map(|&case| CaseMetrics::from(case)).collect();
     let at_point = |threshold: Option<f32>| AtPoint {
         threshold,
-        metrics: Metrics::at(&looks, threshold),
+        metrics: means_at(&looks, threshold),
         lesions: lesions(cases, threshold),
     };
     let brain = merged(cases.iter().map(|case| &case.brain));
     Scores {
-        metrics: Metrics::at(&looks, thresholds.youden),
+        metrics: means_at(&looks, thresholds.youden),
         alternatives: Alternatives {
-            youden_pooled: Metrics::at(&looks, thresholds.youden_pooled),
-            dice: Metrics::at(&looks, thresholds.dice),
+            youden_pooled: means_at(&looks, thresholds.youden_pooled),
+            dice: means_at(&looks, thresholds.dice),
         },
         lesions: lesions(cases, thresholds.youden),
         operating_points: OperatingScores {

@@ -2,6 +2,7 @@
 //! these counts or from the volumes themselves: pure and exact. What cannot be defined is `None`,
 //! never zero or NaN.
 
+pub mod case_metrics;
 pub mod components;
 pub mod confusion;
 pub mod dilate;

@@ -4,7 +4,12 @@
 //! and background probabilities crowd towards zero: 2048 bins over ±16 keep ROC curves, AUC and
 //! thresholds exact to 1/64 of a logit over the whole range of an `f32` sigmoid that matters.
 
+use crate::components::Components;
+use crate::confusion::Confusion;
+use crate::lesion::{by_size, compare};
+use crate::overlap::{dice_of_detected, overlaps};
 use crate::sequence::SequenceSet;
+use crate::statistics::mean;
 use serde::{Deserialize, Serialize};
 
 /// How many bins a [`ScoreHistogram`] has.
@@ -64,6 +69,46 @@ pub struct AtThreshold {
     /// it; `None` where no lesion is detected.
     #[serde(default)]
     pub dice_detected: Option<f64>,
+}
+
+/// A case's reference and one prediction of it, with the lesions of both, 26-connected.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared<'a> {
+    /// Not zero where there is lesion.
+    pub reference: &'a [u8],
+    /// Those of the reference.
+    pub lesions: &'a Components,
+    /// Not zero where lesion is predicted.
+    pub prediction: &'a [u8],
+    /// Those of the prediction.
+    pub predicted: &'a Components,
+    /// The volume of one voxel, mm³.
+    pub voxel_mm3: f64,
+}
+
+impl AtThreshold {
+    /// Counts a prediction that was made at a threshold.
+    #[must_use]
+    pub fn of(compared: &Compared<'_>, threshold: f32) -> Self {
+        let Compared {
+            reference,
+            lesions,
+            prediction,
+            predicted,
+            voxel_mm3,
+        } = *compared;
+        let voxels = Confusion::of_masks(reference, prediction);
+        let shared = overlaps(&lesions.labels, &predicted.labels);
+        Self {
+            threshold,
+            true_positive: voxels.tp,
+            false_positive: voxels.fp,
+            false_negative: voxels.fn_,
+            lesions: compare(lesions, reference, predicted, prediction, voxel_mm3),
+            by_size: by_size(lesions, prediction, voxel_mm3),
+            dice_detected: mean(&dice_of_detected(lesions, predicted, &shared)),
+        }
+    }
 }
 
 /// What a site reports about one case under one model. Holds no voxel and no name: the site alone

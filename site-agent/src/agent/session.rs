@@ -7,6 +7,7 @@ use super::lock;
 use super::models::Models;
 use super::worker::{Prepared, Worker};
 use crate::data::DataError;
+use crate::device::{DeviceError, DeviceFault};
 use crate::link::{Link, LinkError, LinkEvent};
 use program::private;
 use program::signal::Signal;
@@ -32,6 +33,8 @@ pub(super) enum WorkerEvent {
     Event(Event),
     /// The data is ready, or cannot be.
     Prepared(Result<Box<Prepared>, DataError>),
+    /// The device will do no more work for this process.
+    DeviceLost(DeviceFault),
 }
 
 /// What the site knows once it was welcomed.
@@ -216,6 +219,7 @@ impl Session {
     async fn told(&mut self, told: WorkerEvent) -> Result<Next, Failure> {
         match told {
             WorkerEvent::Event(event) => self.handle(event).await,
+            WorkerEvent::DeviceLost(fault) => Err(DeviceError::Lost(fault).into()),
             WorkerEvent::Prepared(prepared) => {
                 let prepared = prepared?;
                 let inventory = prepared.inventory;

@@ -305,33 +305,31 @@ impl Worker {
     pub(super) fn start(&mut self, work: Work) -> io::Result<()> {
         let stop = Arc::new(StopSignal::default());
         self.stop = stop.clone();
-        let (context, tell, task) = (self.context.clone(), self.context.tell.clone(), work.task);
-        let running = on_own_thread(self.threads, move || {
-            if let Err(reason) = context.work(&work, &stop) {
-                tracing::warn!(
-                    run = task.run.0,
-                    round = task.round,
-                    "the task failed: {reason}"
-                );
-                context.say(Event::Failed { task, reason });
-            }
-        })?;
+        let (context, task) = (self.context.clone(), work.task);
+        let running = on_own_thread(self.threads, move || context.work(&work, &stop))?;
         let context = self.context.clone();
-        // A panic below must not leave the coordinator waiting for its patience to run out.
         std::thread::Builder::new()
             .name("watch".into())
             .spawn(move || {
                 context.watch(task, &running);
-                if let Err(panic) = running.join() {
-                    let reason = match train::said(&*panic) {
+                let reason = match running.join() {
+                    Ok(Ok(())) => return,
+                    Ok(Err(reason)) => reason,
+                    // A panic must not leave the coordinator waiting for its patience to run out.
+                    Err(panic) => match train::said(&*panic) {
                         // burn panics where a card refuses.
                         words if device::is_card(&context.device) => {
                             DeviceFault::new(words).to_string()
                         }
                         _ => "the task broke off by an internal error; the site's log says more"
                             .into(),
-                    };
-                    let _ = tell.send(WorkerEvent::Event(Event::Failed { task, reason }));
+                    },
+                };
+                let (run, round) = (task.run.0, task.round);
+                tracing::warn!(run, round, "the task failed: {reason}");
+                context.say(Event::Failed { task, reason });
+                if let Err(fault) = device::check(&context.device) {
+                    let _ = context.tell.send(WorkerEvent::DeviceLost(fault));
                 }
             })?;
         Ok(())
@@ -341,7 +339,7 @@ impl Worker {
 impl WorkerContext {
     /// Waits for a task. While programs are compiled for a card nothing else moves for minutes:
     /// that is said here, and to the coordinator, which would take the site for lost.
-    fn watch(&self, task: TaskId, running: &JoinHandle<()>) {
+    fn watch<T>(&self, task: TaskId, running: &JoinHandle<T>) {
         let mut compiled = logging::compiled();
         let mut told = Instant::now();
         while !running.is_finished() {

@@ -46,24 +46,55 @@ pub(super) fn open(
         index,
         found,
     })?;
-    let probed = device.clone();
+    match check(&device) {
+        Ok(()) => {
+            quieten_panics();
+            Ok(device)
+        }
+        Err(fault) => Err(DeviceError::Broken {
+            name: format!("{backend}:{index}"),
+            fault,
+        }),
+    }
+}
+
+/// Computes a sum on a card.
+pub(super) fn check(device: &Device) -> Result<(), DeviceFault> {
+    let device = device.clone().without_autodiff();
     // Drivers and their bindings panic where something is wrong, on threads of their own too: here
     // that is an answer.
     let (answer, panics) =
-        without_panics(move || super::read(super::total(Tensor::<1>::ones([1000], &probed))));
-    let fault = match (panics.first(), answer) {
-        (Some(words), _) => DeviceFault::new(words),
-        (None, Some(Ok(sum))) if sum == [1000.0] => return Ok(device),
-        (None, Some(Ok(sum))) => {
-            DeviceFault::Failed(format!("a sum of a thousand ones is {sum:?}"))
-        }
-        (None, Some(Err(fault))) => fault,
-        (None, None) => DeviceFault::Failed("it ended without a word".into()),
-    };
-    Err(DeviceError::Broken {
-        name: format!("{backend}:{index}"),
-        fault,
-    })
+        without_panics(move || super::read(super::total(Tensor::<1>::ones([1000], &device))));
+    match (panics.first(), answer) {
+        (Some(words), _) => Err(DeviceFault::new(words)),
+        (None, Some(Ok(sum))) if sum == [1000.0] => Ok(()),
+        (None, Some(Ok(sum))) => Err(DeviceFault::Failed(format!(
+            "a sum of a thousand ones is {sum:?}"
+        ))),
+        (None, Some(Err(fault))) => Err(fault),
+        (None, None) => Err(DeviceFault::Failed("it ended without a word".into())),
+    }
+}
+
+/// The libraries that panic where a card refuses.
+const LIBRARIES: [&str; 4] = ["burn-", "cubecl-", "cudarc-", "wgpu-"];
+
+/// From now on panics of these libraries are a line of the log. They are answers of a card, and
+/// what asked for the work hears of them; a trace of the libraries' own code helps no user.
+fn quieten_panics() {
+    static QUIET: std::sync::Once = std::sync::Once::new();
+    QUIET.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let file = panic.location().map_or("", |location| location.file());
+            if LIBRARIES.iter().any(|library| file.contains(library)) {
+                let words = panic.payload_as_str().unwrap_or("no reason given");
+                tracing::debug!("the card's libraries broke off work: {words}");
+            } else {
+                before(panic);
+            }
+        }));
+    });
 }
 
 /// What a panic of `unwrap` says before the error itself.

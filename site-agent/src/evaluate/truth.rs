@@ -2,11 +2,8 @@
 
 use super::called;
 use crate::case::Native;
-use metrics::confusion::Confusion;
-use metrics::lesion::{Components, Connectivity, by_size, compare, components};
-use metrics::overlap::{dice_of_detected, overlaps};
-use metrics::score::{AtThreshold, ScoreHistogram, SweepPoint};
-use metrics::statistics::mean;
+use metrics::lesion::{Components, Connectivity, compare, components};
+use metrics::score::{AtThreshold, Compared, ScoreHistogram, SweepPoint};
 use metrics::voxel::HistogramBuilder;
 
 /// A case's masks, its lesions found once for all predictions.
@@ -59,24 +56,14 @@ impl<'a> Truth<'a> {
     }
 
     fn at_one(&self, called: &[u8], threshold: f32) -> AtThreshold {
-        let counts = Confusion::of_masks(self.lesion, called);
-        let predicted = self.components(called);
-        let shared = overlaps(&self.lesions.labels, &predicted.labels);
-        AtThreshold {
-            threshold,
-            true_positive: counts.tp,
-            false_positive: counts.fp,
-            false_negative: counts.fn_,
-            lesions: compare(
-                &self.lesions,
-                self.lesion,
-                &predicted,
-                called,
-                self.voxel_mm3(),
-            ),
-            by_size: by_size(&self.lesions, called, self.voxel_mm3()),
-            dice_detected: mean(&dice_of_detected(&self.lesions, &predicted, &shared)),
-        }
+        let compared = Compared {
+            reference: self.lesion,
+            lesions: &self.lesions,
+            prediction: called,
+            predicted: &self.components(called),
+            voxel_mm3: self.voxel_mm3(),
+        };
+        AtThreshold::of(&compared, threshold)
     }
 
     /// Lesions alone at each threshold.

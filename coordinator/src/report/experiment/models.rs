@@ -1,6 +1,6 @@
 //! Every model of an experiment: each arm's lineages, over all seeds.
 
-use super::super::case_metrics::Values;
+use super::super::case_metrics::{self, Values, averaged as mean_values};
 use super::super::comparison::{Patients, compare, held_out_at};
 use super::super::matrix::{matrix, worst_cell};
 use super::super::schema::{
@@ -83,7 +83,11 @@ impl Lineage<'_> {
     }
 
     fn dice_at(&self, threshold: fn(&RunOutcome) -> Option<f32>) -> MeanSd {
-        MeanSd::of(self.patients_at(threshold).values().map(Values::dice))
+        MeanSd::of(
+            self.patients_at(threshold)
+                .values()
+                .map(|values| values.dice),
+        )
     }
 
     /// Each held-out patient's mean over the seeds, at each run's threshold.
@@ -100,7 +104,7 @@ impl Lineage<'_> {
                 .iter()
                 .filter_map(|patients| patients.get(&name).copied())
                 .collect();
-            (name, Values::mean(&values))
+            (name, mean_values(&values))
         };
         names.into_iter().map(mean).collect()
     }
@@ -117,11 +121,11 @@ impl Lineage<'_> {
     /// At one operating point: a comparison of all models, and this one's means in each seed.
     fn at_point(&self, comparison: &Comparison, seeds: &[Metrics]) -> ModelAtPoint {
         let arm = comparison.arms.iter().find(|arm| arm.run == self.name);
-        let of_seeds: Vec<Values> = seeds.iter().map(Values::from).collect();
+        let of_seeds: Vec<Values> = seeds.iter().map(case_metrics::only_means).collect();
         ModelAtPoint {
             metrics: arm.map(|arm| arm.metrics).unwrap_or_default(),
             intervals: arm.map(|arm| arm.intervals.clone()).unwrap_or_default(),
-            between_seeds: Metrics::over(&of_seeds),
+            between_seeds: case_metrics::means(&of_seeds),
         }
     }
 
@@ -192,7 +196,7 @@ pub(super) fn summary(name: &str, models: &[Lineage<'_>], seed: u64) -> Experime
 /// A run's means over the held-out patients.
 fn means_at(run: &RunOutcome, threshold: Option<f32>) -> Metrics {
     let patients: Vec<Values> = held_out_at(run, threshold).into_values().collect();
-    Metrics::over(&patients)
+    case_metrics::means(&patients)
 }
 
 fn seed_run(finished: &Finished, run: &RunOutcome) -> SeedRun {
@@ -281,10 +285,10 @@ fn lower(a: &Worst, b: &Worst) -> std::cmp::Ordering {
 
 fn mean_cell(seeds: &[&Cell]) -> Cell {
     let metrics = |of: fn(&Cell) -> &Metrics| {
-        Metrics::over(
+        case_metrics::means(
             &seeds
                 .iter()
-                .map(|cell| Values::from(of(cell)))
+                .map(|cell| case_metrics::only_means(of(cell)))
                 .collect::<Vec<_>>(),
         )
     };

@@ -1,6 +1,6 @@
 //! The experiment's pictures.
 
-use super::super::case_metrics::Values;
+use super::super::case_metrics;
 use super::super::figures::{POINTS, Point, roc_pair};
 use super::super::markup::Figure;
 use super::super::plot::{self, Axes, DrawError, Line, Row};
@@ -116,7 +116,7 @@ fn row(model: &Lineage<'_>, metric: &str, point: &Point, name: String, colour: u
     let values = model
         .patients_at(point.1)
         .into_values()
-        .filter_map(|values: Values| values.named(metric));
+        .filter_map(|values| case_metrics::value(&values, metric));
     Row {
         name,
         values: values.collect(),

@@ -1,14 +1,16 @@
 //! Every metric of a pair, under the names of the reference numbers that the tests hold it to.
 
 use super::read::{Pair, ScoreMap};
+use metrics::case_metrics::{CaseCounts, METRICS};
 use metrics::components::{Components, Connectivity, components};
 use metrics::confusion::Confusion;
-use metrics::lesion::{by_size, compare, reaches_limit};
+use metrics::lesion::reaches_limit;
 use metrics::lesionwise::{METASTASES, lesion_wise};
 use metrics::matching::Matching;
-use metrics::overlap::{dice_of_detected, overlaps};
+use metrics::overlap::overlaps;
 use metrics::roc::Roc;
-use metrics::statistics::{mean, population};
+use metrics::score::{AtThreshold, Compared};
+use metrics::statistics::population;
 use metrics::surface::SurfaceDistances;
 use metrics::window::Window;
 use serde_json::{Map, Value, json};
@@ -70,24 +72,53 @@ impl Measured {
 /// Measures a pair.
 pub(super) fn measure(pair: &Pair, map: Option<&ScoreMap>, wanted: &Wanted) -> Measured {
     let mut measured = Measured(Map::new());
-    let counts = Confusion::of_masks(&pair.reference, &pair.prediction);
+    let voxels = Confusion::of_masks(&pair.reference, &pair.prediction);
     let [depth, height, width] = pair.grid.dims;
     measured.add(json!({ "shape": [width, height, depth], "voxel_mm3": pair.grid.voxel_mm3() }));
-    measured.add(voxels(&counts));
+    measured.add(json!({
+        "tp": voxels.tp, "fp": voxels.fp, "fn": voxels.fn_,
+        "gt_vox": voxels.tp + voxels.fn_, "pred_vox": voxels.tp + voxels.fp,
+    }));
     let cut = Cut::new(pair);
+    let counts = cut.counts();
     let distances = wanted.distances.then(|| cut.distances()).flatten();
-    measured.add(lesions(&cut));
+    measured.add(lesions(&cut, &counts));
     measured.add(json!({
         "hd95_mm": distances.as_ref().map(|between| between.hausdorff(0.95)),
         "surface_dice_1mm": distances.as_ref().map(|between| between.dice(SURFACE_TOLERANCE_MM)),
-        "brats2023_MET_dil1_thr2": brats(&cut, &counts, distances.as_ref(), wanted),
-        "panoptica_mets": panoptica(&cut, &counts),
+        "brats2023_MET_dil1_thr2": brats(&cut, &voxels, distances.as_ref(), wanted),
+        "panoptica_mets": panoptica(&cut, &voxels),
     }));
-    if let Some(map) = map {
-        measured.add(scores(map, &pair.reference));
+    let curves = map.map(|map| Curves::new(map, &pair.reference));
+    measured.add(case_metrics(&counts, curves.as_ref()));
+    if let (Some(map), Some(curves)) = (map, &curves) {
+        measured.add(scores(map, curves));
     }
     measured.add(json!({ "warnings": pair.warnings }));
     measured
+}
+
+/// The metrics that reports have too. Those of probabilities are left out without a map.
+fn case_metrics(counts: &AtThreshold, curves: Option<&Curves>) -> Value {
+    let case = CaseCounts {
+        auc_brain: curves.and_then(|curves| curves.brain.as_ref()?.auc()),
+        auc_volume: curves.and_then(|curves| curves.whole.auc()),
+        at: Some(counts),
+    };
+    let mut values = Map::new();
+    for metric in METRICS {
+        if metric.ranks && curves.is_none() {
+            continue;
+        }
+        let value = (metric.value)(&case);
+        let value = if metric.whole {
+            json!(value.map(|value| value as u64))
+        } else {
+            json!(value)
+        };
+        values.insert(metric.score_key.to_owned(), value);
+    }
+    Value::Object(values)
 }
 
 /// The masks where one of them is lesion, with room for lesions to grow.
@@ -127,6 +158,19 @@ impl Cut {
         }
     }
 
+    /// What a site of a federation counts of a case.
+    fn counts(&self) -> AtThreshold {
+        let compared = Compared {
+            reference: &self.reference,
+            lesions: &self.lesions,
+            prediction: &self.prediction,
+            predicted: &self.predicted,
+            voxel_mm3: self.voxel_mm3,
+        };
+        // A mask is 0 or 1.
+        AtThreshold::of(&compared, 0.5)
+    }
+
     fn distances(&self) -> Option<SurfaceDistances> {
         SurfaceDistances::between(
             &self.reference,
@@ -137,24 +181,8 @@ impl Cut {
     }
 }
 
-fn voxels(counts: &Confusion) -> Value {
-    json!({
-        "tp": counts.tp, "fp": counts.fp, "fn": counts.fn_,
-        "gt_vox": counts.tp + counts.fn_, "pred_vox": counts.tp + counts.fp,
-        "dice": counts.dice(), "iou": counts.iou(), "precision": counts.precision(), "recall": counts.recall(),
-        "volume_error": counts.volume_error(),
-    })
-}
-
-fn lesions(cut: &Cut) -> Value {
+fn lesions(cut: &Cut, counts: &AtThreshold) -> Value {
     let count = |mask: &[u8], connectivity| components(mask, cut.dims, connectivity).count();
-    let counts = compare(
-        &cut.lesions,
-        &cut.reference,
-        &cut.predicted,
-        &cut.prediction,
-        cut.voxel_mm3,
-    );
     let mut sizes = cut.predicted.sizes.clone();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     let found = cut.lesions.touched(&cut.prediction);
@@ -164,12 +192,8 @@ fn lesions(cut: &Cut) -> Value {
             .filter(|&(&size, &found)| found == hit && reaches_limit(size, cut.voxel_mm3))
             .count()
     };
-    let [small, medium, big, biggest] = by_size(&cut.lesions, &cut.prediction, cut.voxel_mm3);
-    let detected = dice_of_detected(
-        &cut.lesions,
-        &cut.predicted,
-        &overlaps(&cut.lesions.labels, &cut.predicted.labels),
-    );
+    let [small, medium, big, biggest] = counts.by_size;
+    let lesions = counts.lesions;
     json!({
         "n_cc_gt_6": count(&cut.reference, Connectivity::Six),
         "n_cc_pred_6": count(&cut.prediction, Connectivity::Six),
@@ -178,14 +202,10 @@ fn lesions(cut: &Cut) -> Value {
         "n_cc_gt_26": cut.lesions.count(),
         "n_cc_pred_26": cut.predicted.count(),
         "pred_component_sizes_26_sorted": sizes,
-        "fp_components_no_limit": counts.false_positive,
-        "fp_components_ge10mm3": counts.false_positive_10mm3,
-        "tp_lesions_gt_no_limit": counts.detected,
-        "fn_lesions_gt_no_limit": counts.reference - counts.detected,
+        "tp_lesions_gt_no_limit": lesions.detected,
+        "fn_lesions_gt_no_limit": lesions.reference - lesions.detected,
         "tp_lesions_gt_ge10mm3": large(true),
         "fn_lesions_gt_ge10mm3": large(false),
-        "lesion_recall": counts.recall(), "lesion_precision": counts.precision(), "lesion_f1": counts.f1(),
-        "mean_dice_detected_lesions": mean(&detected),
         "sensitivity_below_3mm": small.sensitivity(), "sensitivity_3_to_6mm": medium.sensitivity(),
         "sensitivity_6_to_10mm": big.sensitivity(), "sensitivity_above_10mm": biggest.sensitivity(),
     })
@@ -244,24 +264,38 @@ fn panoptica(cut: &Cut, counts: &Confusion) -> Value {
     values
 }
 
-/// AUC in the brain and in the whole volume; Youden's threshold in the brain if it is known, else
-/// in the whole volume.
-fn scores(map: &ScoreMap, reference: &[u8]) -> Value {
-    let curve = |wanted: u8| {
-        let (mut lesion, mut other) = (Vec::new(), Vec::new());
-        for (i, (&value, &truth)) in map.values.iter().zip(reference).enumerate() {
-            if map.brain.as_ref().map_or(0, |brain| brain[i]) == wanted {
-                (if truth != 0 { &mut lesion } else { &mut other }).push(value);
+/// ROC curves of a map of probabilities.
+struct Curves {
+    /// Where the brain is known.
+    brain: Option<Roc>,
+    whole: Roc,
+}
+
+impl Curves {
+    fn new(map: &ScoreMap, reference: &[u8]) -> Self {
+        let curve = |wanted: u8| {
+            let (mut lesion, mut other) = (Vec::new(), Vec::new());
+            for (i, (&value, &truth)) in map.values.iter().zip(reference).enumerate() {
+                if map.brain.as_ref().map_or(0, |brain| brain[i]) == wanted {
+                    (if truth != 0 { &mut lesion } else { &mut other }).push(value);
+                }
             }
-        }
-        Roc::of_scores(lesion, other)
-    };
-    let outside = curve(0);
-    let brain = map.brain.as_ref().map(|_| curve(1));
-    let whole = brain
-        .as_ref()
-        .map_or(outside.clone(), |brain| brain.merged(&outside));
-    let youden = brain.as_ref().unwrap_or(&whole).youden().map(|best| {
+            Roc::of_scores(lesion, other)
+        };
+        let outside = curve(0);
+        let brain = map.brain.as_ref().map(|_| curve(1));
+        let whole = brain
+            .as_ref()
+            .map_or(outside.clone(), |brain| brain.merged(&outside));
+        Self { brain, whole }
+    }
+}
+
+/// Youden's threshold, in the brain if it is known, else in the whole volume, and what describes
+/// the map.
+fn scores(map: &ScoreMap, curves: &Curves) -> Value {
+    let Curves { brain, whole } = curves;
+    let youden = brain.as_ref().unwrap_or(whole).youden().map(|best| {
         json!({
             "J": best.j, "threshold_ge": best.threshold, "tpr": best.tpr, "fpr": best.fpr,
             "n_argmax_ties": best.ties,
@@ -269,7 +303,7 @@ fn scores(map: &ScoreMap, reference: &[u8]) -> Value {
     });
     let auc_in_brain = brain.as_ref().and_then(Roc::auc);
     let mut values = json!({
-        "auc_in_brain": auc_in_brain, "auc_whole_volume": whole.auc(), "youden": youden,
+        "youden": youden,
         "youden_over": if brain.is_some() { "brain" } else { "whole volume" },
     });
     if let Value::Object(values) = &mut values {
