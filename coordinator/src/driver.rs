@@ -314,7 +314,7 @@ impl Driver {
         let results = self.state.results.clone();
         tokio::spawn(async move {
             let result = tokio::task::spawn_blocking(work).await;
-            // Nobody listens once the loop has ended.
+            // There is no receiver once the loop has ended.
             let _ =
                 results.send(result.unwrap_or_else(|error| JobResult::Broken(error.to_string())));
         });
@@ -539,7 +539,7 @@ async fn finished<T>(work: JoinHandle<Result<T, StoreError>>) -> Result<T, End> 
     }
 }
 
-/// The signal, once it comes; `None` when nobody is left to give one.
+/// The signal, once it comes; `None` when nothing is left that could give one.
 async fn asked(shutdown: &mut watch::Receiver<Option<Signal>>) -> Option<Signal> {
     *shutdown.wait_for(Option::is_some).await.ok()?
 }

@@ -146,7 +146,7 @@ pub struct Place<'a> {
 impl Store {
     /// Opens a run folder, new or with a run of the same settings to go on with. With
     /// `keep_updates` every round's models and updates stay; otherwise the last two rounds', the
-    /// best model and the last round's updates do, and whatever somebody still trains from.
+    /// best model and the last round's updates do, and the models that a site still trains from.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -183,7 +183,7 @@ impl Store {
                 previous,
             });
         }
-        // The report needs them in the end: whoever starts a run that goes on hears now what is
+        // The report needs them in the end: a run that goes on says at its start what is
         // wrong with one.
         checkpoint
             .iter()

@@ -34,7 +34,7 @@ pub struct LinkConfig {
     /// Where verified parameters are put; the receiver of [`LinkEvent::Parameters`] moves or
     /// removes them. What a broken connection brought of them is kept there for the next one.
     pub incoming: PathBuf,
-    /// Where parameters stand that came before, by [`protocol::parameters::ParametersId::hex`] and
+    /// Where parameters are that came before, by [`protocol::parameters::ParametersId::hex`] and
     /// the extension `f32`: those do not travel again.
     pub models: PathBuf,
 }
@@ -110,7 +110,7 @@ pub enum LinkError {
         /// Why.
         reason: io::Error,
     },
-    /// Nobody answers.
+    /// There is no answer.
     #[error("the coordinator at {coordinator} cannot be reached: {reason}")]
     Unreachable {
         /// The address.
@@ -301,7 +301,7 @@ impl Link {
     }
 
     /// Whether the coordinator answers one way, and both ends accept each other's certificates.
-    /// Nobody is greeted: a site that is at work meanwhile is not disturbed. Gives the seconds by
+    /// No greeting is sent: a site that is at work meanwhile is not disturbed. Gives the seconds by
     /// which our clock is ahead of the coordinator's, where it said what time it is.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ fn every_example_that_is_not_the_coordinators_is_a_sites() {
 fn what_a_simulation_hands_on_is_taken_by_run_and_phantom() {
     let mut handed_on = Vec::new();
     for (name, text) in all() {
-        // Set by whoever has the data; any folder will do here, because none is opened.
+        // Set by those who have the data; any folder will do here, because none is opened.
         let table = parsed(&name, &text.replace("${LACUNA_DATA}", "/data"));
         let Some(simulate) = table.get("simulate") else {
             continue;

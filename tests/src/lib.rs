@@ -1,4 +1,4 @@
-//! The journeys of whole federations stand in `tests/`, what crosses both binaries is timed in
+//! The journeys of whole federations are in `tests/`, what crosses both binaries is timed in
 //! `benches/`. Here is only what they share: programs that are started and looked at, and sites
 //! that answer without training.
 

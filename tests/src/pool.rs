@@ -1,4 +1,4 @@
-//! Models of all simulated sites in one folder: what several of them hold lies there once.
+//! Models of all simulated sites in one folder: what several of them hold is there once.
 
 use protocol::parameters::ParametersId;
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ impl Pool {
         }
     }
 
-    /// One more site holds what lies here.
+    /// One more site holds what is here.
     pub(crate) fn share(&self, id: ParametersId) {
         *self.holders().entry(id).or_default() += 1;
     }

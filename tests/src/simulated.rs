@@ -46,7 +46,7 @@ pub enum Answer {
 /// How a federation of simulated sites is set up.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Everything of the federation lies here.
+    /// Everything of the federation is here.
     pub folder: PathBuf,
     /// The sites' names.
     pub names: Vec<String>,
@@ -113,7 +113,7 @@ impl Setup {
         {
             assert!(
                 began.elapsed() < Duration::from_secs(60),
-                "nobody listens\n{}",
+                "the status page does not listen\n{}",
                 coordinator.words()
             );
             std::thread::sleep(Duration::from_millis(1));
@@ -129,7 +129,7 @@ impl Setup {
 }
 
 /// An address of this machine that stays free while a coordinator is away: a port that the system
-/// gives to nobody who asks for any, at an address that no other process of ours uses.
+/// gives to no program that asks for one, at an address that no other process of ours uses.
 fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(10_000);
     let [high, low] = (std::process::id() as u16).to_be_bytes();

@@ -31,7 +31,7 @@ pub(super) fn page(report: &Report, figures: &[Figure], outcome: &Outcome) -> St
         settings(report),
     ];
     let footer = format!(
-        "The numbers stand in report.json beside this file. {}",
+        "The numbers are in report.json next to this file. {}",
         left(outcome)
     );
     document(

@@ -25,7 +25,7 @@ pub(super) fn matrix(
     if run.scores.iter().all(|site| site.subsets.is_empty()) {
         return None;
     }
-    // A site without a lesion can be compared with nobody.
+    // A site without a lesion cannot be compared.
     let telling = run.scores.iter().filter(|site| hold_lesions(&site.cases));
     let patients: Vec<Patient<'_>> = telling.flat_map(patients).collect();
     let names = &outcome.federation.input.sequences;

@@ -14,7 +14,7 @@ use protocol::overlay::{
 const STAY: &str = "each finds its best, median and worst case in the folder overlays of its work folder, unless its \
                     settings say overlays = \"off\"; with overlays = \"send\" they are shown here.";
 
-/// One picture, and what it stands for.
+/// One picture, and what it represents.
 type Shown<'a> = (Representative, &'a Picture);
 
 /// Whether a site sent a picture that is shown.
@@ -65,7 +65,7 @@ fn scored(outcome: &Outcome) -> Vec<&SiteScores> {
     sites
 }
 
-/// Which case stands for what: the site's own choice, from the same counts.
+/// Which case represents what: the site's own choice, from the same counts.
 fn ranked(scores: &SiteScores) -> Vec<Representative> {
     representative(
         scores

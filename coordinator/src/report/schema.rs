@@ -29,7 +29,7 @@ pub struct Report {
     pub name: String,
     /// Seconds from start to end.
     pub seconds: f64,
-    /// The federation's own model; its keys stand at the top level.
+    /// The federation's own model; its keys are at the top level.
     #[serde(flatten)]
     pub federation: Lineage,
     /// The held-out site with the lowest mean Dice.
@@ -43,7 +43,7 @@ pub struct Report {
     /// Each training site's model trained without the others, when asked for: the comparison.
     pub alone: Vec<Lineage>,
     /// The consensus of those: the mean of their probabilities, without any federation; null where
-    /// nobody trained alone.
+    /// no site trained alone.
     pub consensus: Option<Lineage>,
     /// The settings everything ran with.
     pub settings: Federation,

@@ -107,7 +107,7 @@ pub(super) fn hold(from: &Path, to: &Path) -> Result<PathBuf, StoreError> {
     Ok(second)
 }
 
-/// Moves a file, synced by whoever wrote it, within one disk.
+/// Moves a file, synced by its writer, within one disk.
 pub(super) fn move_into(from: &Path, to: &Path) -> Result<(), StoreError> {
     let folder = folder(to);
     let attempt = || {

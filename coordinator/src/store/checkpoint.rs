@@ -1,5 +1,5 @@
 //! `state.json`: the checkpoint that a restart needs behind their checksum, so that a torn file is
-//! noticed; and a look at them by somebody who does not hold the folder.
+//! noticed; and reading them without holding the folder.
 
 use super::atomic::{self, AtomicFile};
 use super::{StoreError, json};
@@ -70,7 +70,7 @@ pub(super) fn unseal<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Opti
         path: path.into(),
         reason: damage.to_string(),
     })?;
-    // It is what was written, so somebody else wrote it.
+    // It is what was written, so another program wrote it.
     let foreign = |error: serde_json::Error| StoreError::Release {
         path: path.into(),
         reason: error.to_string(),
@@ -80,7 +80,7 @@ pub(super) fn unseal<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Opti
         .map_err(foreign)
 }
 
-/// The settings and the checkpoint of a folder, held by somebody or not.
+/// The settings and the checkpoint of a folder, whether a program holds it or not.
 ///
 /// # Errors
 /// When there is no run in it, or a damaged one.

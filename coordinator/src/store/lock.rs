@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// Somebody who only looks whether the folder is held holds it for a moment himself.
+/// A program that only looks whether the folder is held holds it for a moment itself.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// Takes the folder, until the file is closed. The file names the process that has it.
@@ -36,7 +36,7 @@ pub(super) fn lock(root: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// Somebody works in the folder: who, as far as its lock says.
+/// Another program works in the folder: which one, as far as its lock says.
 pub(crate) fn in_use(root: &Path) -> StoreError {
     let text = std::fs::read_to_string(root.join(".lock")).unwrap_or_default();
     StoreError::InUse {

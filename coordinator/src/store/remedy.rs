@@ -68,7 +68,7 @@ const MODEL: &str = "put a copy of this very file in its place, from a backup of
 fn of_disk(path: &Path, kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "what was finished stands; free the disk and start again"
+            "what was finished is kept; free the disk and start again"
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             "give the program's user the right to read and write there"
@@ -76,10 +76,10 @@ fn of_disk(path: &Path, kind: ErrorKind) -> &'static str {
         ErrorKind::NotFound => match name(path) {
             "global.f32" => MODEL,
             "settings.json" => "is this the right folder? a run folder has one",
-            _ => "put it back from a backup, or name another run folder to begin anew",
+            _ => "put it back from a backup, or name another run folder to start again",
         },
         _ => {
-            "what was finished stands; see that the folder is there and the disk is sound, and start again"
+            "what was finished is kept; see that the folder is there and the disk is sound, and start again"
         }
     }
 }

@@ -57,7 +57,7 @@ impl FileSource {
         Self::of_length(path, encoding.bytes(), Some(base))
     }
 
-    /// The file, to read all bytes as they stand.
+    /// The file, to read all bytes as they are.
     pub(super) fn into_file(self) -> File {
         self.file
     }

@@ -112,7 +112,7 @@ impl AtThreshold {
 }
 
 /// What a site reports about one case under one model. Holds no voxel and no name: the site alone
-/// knows which patient a number stands for.
+/// knows which patient a number means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CaseScore {
     /// The case's place in the site's list.

@@ -19,7 +19,7 @@ pub const MAX_MODELS: usize = 64;
 /// One lineage of models: the federation's, one site's that trains alone for comparison, or the
 /// consensus of the latter.
 ///
-/// Number 0 is always the federation; its runs' names and members stand in the coordinator's
+/// Number 0 is always the federation; its runs' names and members are in the coordinator's
 /// folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunId(pub u16);

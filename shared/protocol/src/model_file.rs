@@ -50,7 +50,7 @@ pub enum ModelFileError {
     /// A safetensors file of something else: it says nothing of a federation's model.
     #[error("no model card that this release reads in the file: {0}")]
     Card(String),
-    /// What stands before the weights is not what was written.
+    /// What is before the weights is not what was written.
     #[error(
         "the file is damaged or was changed: its header does not have the hash that it was written with"
     )]
@@ -127,7 +127,7 @@ pub fn encode(parameters: &Parameters, card: &ModelCard) -> Result<Vec<u8>, Mode
     Ok(bytes)
 }
 
-/// What stands in a model file before the values, which follow as raw little-endian `f32` in the
+/// What is in a model file before the values, which follow as raw little-endian `f32` in the
 /// manifest's order: for a caller that has them in a file and need not hold them. `weights` is
 /// their hash.
 ///

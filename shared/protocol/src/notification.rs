@@ -1,4 +1,4 @@
-//! What happens while a federation runs, for whoever shows it: a progress view, a log, a status
+//! What happens while a federation runs, for those who show it: a progress view, a log, a status
 //! page.
 
 use crate::case::{Cases, Role};

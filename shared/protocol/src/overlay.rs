@@ -44,7 +44,7 @@ impl std::fmt::Display for Rank {
     }
 }
 
-/// A case that stands for others.
+/// A case that represents others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Representative {
     /// For which.

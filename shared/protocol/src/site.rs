@@ -308,7 +308,7 @@ impl StateMachine {
     }
 
     /// The same task again: its result, if there is one, goes out again; one that failed is tried
-    /// anew, since what was in its way may be gone. Another one replaces it.
+    /// again, since what was in its way may be gone. Another one replaces it.
     fn asked(&mut self, work: Work, out: &mut Vec<Effect>) {
         let failed = |job: &Job| matches!(job.outcome, Some(Outcome::Failed(_)));
         if let Some(job) = self
@@ -433,7 +433,7 @@ impl StateMachine {
         }
     }
 
-    /// Sends a message that only makes sense now; while nobody listens it is dropped.
+    /// Sends a message that only makes sense now; it is dropped while there is no connection.
     fn say(&self, message: SiteMessage, out: &mut Vec<Effect>) {
         if self.welcomed {
             out.push(Effect::Send(message));

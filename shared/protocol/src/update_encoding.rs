@@ -64,7 +64,7 @@ struct Piece {
     how: How,
 }
 
-/// Where each value of a model stands in an encoded update.
+/// Where each value of a model is in an encoded update.
 #[derive(Clone, Debug)]
 pub struct Encoding {
     pieces: Vec<Piece>,

@@ -107,7 +107,7 @@ pub enum NiftiError {
     #[error("the orientation does not describe a grid")]
     Affine,
     /// No form of the header can be used.
-    #[error("the header does not say where the voxels lie: {}{fault}; export the file again from its source",
+    #[error("the header does not say where the voxels are: {}{fault}; export the file again from its source",
         .form.spoken())]
     Unplaced {
         /// The form that counts.

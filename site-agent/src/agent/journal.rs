@@ -47,7 +47,7 @@ impl Journal {
         })
     }
 
-    /// The result that stands there; `None` when there is none, it is another federation's, or the
+    /// The result that is there; `None` when there is none, it is another federation's, or the
     /// file is damaged.
     pub(super) fn read(&self) -> Option<Finished> {
         let file = match std::fs::read(&self.path) {

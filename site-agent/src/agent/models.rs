@@ -68,7 +68,7 @@ impl Models {
             .map_or(self.manifest.bytes(), |encoding| encoding.bytes())
     }
 
-    /// Where they stand.
+    /// Where they are.
     pub(super) fn folder(work: &Path) -> PathBuf {
         work.join("models")
     }

@@ -385,7 +385,7 @@ async fn asked_to_stop(stopped: &mut watch::Receiver<Option<Signal>>) -> Signal 
         .map(|signal| *signal)
     {
         Ok(Some(signal)) => signal,
-        // Nobody is left who could give one.
+        // Nothing is left that could give one.
         _ => std::future::pending().await,
     }
 }

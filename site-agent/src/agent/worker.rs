@@ -156,7 +156,7 @@ struct WorkerContext {
     /// The last update that the journal names, and its run: what stayed behind of it is of use to
     /// the next training.
     last: Mutex<Option<(RunId, ParametersId)>>,
-    /// A training whose update is stored and not in the journal yet: what nobody asked for any more
+    /// A training whose update is stored and not in the journal yet: what is no longer asked for
     /// never gets there.
     fresh: Mutex<Option<Fresh>>,
     /// The site's last own model, whose normalisation layers it keeps where the federation says so.
@@ -367,7 +367,7 @@ impl WorkerContext {
         if let Event::Progress(progress) = &event {
             *lock(&self.far) = Some(*progress);
         }
-        // Nobody listens when the program is ending.
+        // There is no receiver when the program is ending.
         let _ = self.tell.send(WorkerEvent::Event(event));
     }
 

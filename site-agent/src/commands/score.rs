@@ -127,7 +127,7 @@ fn warn(pair: &Pair) {
     }
 }
 
-/// Prints, unless whoever reads has left.
+/// Prints, unless the reader has closed the pipe.
 fn print(text: &str) -> std::io::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -37,7 +37,7 @@ impl<'a> Cache<'a> {
         match CachedCase::open(&path) {
             Ok(case) => return Ok(case),
             Err(CaseFileError::Damaged) => {
-                tracing::warn!("a cached case is damaged and prepared anew")
+                tracing::warn!("a cached case is damaged and is prepared again")
             }
             Err(CaseFileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),

@@ -47,7 +47,7 @@ fn originals(name: &str) -> Vec<String> {
     if let Some(original) = name.strip_prefix("Copy of ") {
         originals.push(original.to_owned());
     }
-    // The mark stands before the ending, whatever is taken for one: "x (1).nii.gz", "x.nii (1).gz",
+    // The mark is before the ending, whatever is taken for one: "x (1).nii.gz", "x.nii (1).gz",
     // "x (1)".
     let dots = name
         .char_indices()

@@ -134,7 +134,7 @@ pub(super) fn find() {
         use std::os::unix::process::CommandExt;
         // It returns only when it fails; `check` then reports what is missing.
         let error = again.exec();
-        tracing::warn!(%error, "the program could not start itself anew");
+        tracing::warn!(%error, "the program could not restart itself");
     }
 }
 

@@ -35,7 +35,7 @@ fn scores(patients: &[Prepared], federation: &Federation, thresholds: &[f32]) ->
     };
     let whole = |scored| match scored {
         Scored::Case(score) => score,
-        Scored::Part(part) => panic!("nobody asked for {part:?}"),
+        Scored::Part(part) => panic!("no test asked for {part:?}"),
     };
     all_scores(patients, federation, &wanted)
         .into_iter()

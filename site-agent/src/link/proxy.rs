@@ -81,7 +81,7 @@ impl Proxy {
     }
 }
 
-/// Reads the proxy's answer, and not a byte of what follows: whoever is behind it waits to be
+/// Reads the proxy's answer, and not a byte of what follows: the coordinator behind it waits to be
 /// spoken to.
 async fn answered(stream: &mut TcpStream) -> Result<(), String> {
     let mut answer = Vec::with_capacity(LONGEST_ANSWER);

@@ -385,7 +385,7 @@ impl Session {
         }
     }
 
-    /// The site's messages, until nobody is left who could say any, or the coordinator says no
+    /// The site's messages, until none can come any more, or the coordinator says no
     /// more.
     async fn speak(
         &self,

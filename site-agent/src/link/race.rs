@@ -116,7 +116,7 @@ mod tests {
             .unwrap(),
             "udp"
         );
-        // Nobody waits for what has failed.
+        // What has failed is not waited for.
         assert_eq!(
             race(after(1, Err(unreachable())), after(1, Ok("tls")), pending())
                 .await

@@ -19,7 +19,7 @@ pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, CertificateEr
         )
         .map_err(|error| CertificateError::new(folder, error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // Every connection shows its certificate anew, and nothing can be replayed.
+    // Every connection shows its certificate, and nothing can be replayed.
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_early_data = false;
     Ok(config)

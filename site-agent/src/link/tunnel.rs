@@ -2,7 +2,7 @@
 //! WebSocket, in it the datagrams of QUIC.
 //!
 //! This TLS has to get past proxies and no more: what it carries is QUIC, in which both ends prove
-//! who they are and which nobody on the way can read. That is why a certificate of the system's
+//! who they are and which cannot be read on the way. That is why a certificate of the system's
 //! authorities, such as that of a proxy that looks into TLS, is good enough for it.
 
 use super::{Fallback, LinkError, tls};
@@ -79,7 +79,7 @@ async fn shake_hands(fallback: &Fallback, certificates: PathBuf) -> Result<Openi
         Err(Error::Http(answer)) => Err(shut(
             address,
             &format!(
-                "whoever answers there is no coordinator: {}",
+                "what answers there is not a coordinator: {}",
                 answer.status()
             ),
         )),

@@ -13,7 +13,7 @@ pub(super) const FOLDER: &str = "overlays";
 /// The file in it that names the pictures' cases.
 pub(super) const INDEX: &str = "overlays.json";
 
-/// What to see, for whoever opens the folder.
+/// What to see, for those who open the folder.
 const LEGEND: &str = "Left: the probability of lesion from violet, 0, to yellow, 1 (viridis), fading below the threshold. Right, at \
     the threshold: green found, vermilion wrongly called, blue missed. The front is above, the patient's left on the right.";
 
@@ -23,7 +23,7 @@ pub(super) struct Entry {
     pub(super) file: String,
     /// The case's name. Never leaves the site.
     pub(super) case: String,
-    /// What it stands for.
+    /// What it represents.
     pub(super) of: Representative,
     /// The slice, counted from 0 at the lowest.
     pub(super) slice: usize,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const ROUNDS: u32 = 2;
 pub(crate) const SERVE: [&str; 3] = ["serve", "--config", "coordinator.toml"];
 
-/// The last round's model of a run that nobody disturbs.
+/// The last round's model of an undisturbed run.
 static UNDISTURBED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let setup = setup(folder.path(), ROUNDS);

@@ -1,4 +1,4 @@
-//! Run folders that cannot be written, or in which a file was changed while nobody looked.
+//! Run folders that cannot be written, or in which a file was changed unnoticed.
 
 use super::coordinator::{SERVE, ends, setup};
 use super::fault::{Fault, How};

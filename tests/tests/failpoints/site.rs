@@ -21,7 +21,7 @@ static DATA: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     folder
 });
 
-/// The last round's model of a federation that nobody disturbs.
+/// The last round's model of an undisturbed federation.
 static UNDISTURBED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let federation = Federation::new();
     let mut coordinator = federation.serve();

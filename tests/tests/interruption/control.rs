@@ -95,7 +95,7 @@ fn an_operator_looks_drops_pauses_stops_and_nothing_accepted_is_lost() {
     assert_eq!(wrong.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("there is no site mallory"));
 
-    // Before the first round, so that nobody can be asked while the others are still waited for.
+    // Before the first round, so that no site can be asked while the others are still waited for.
     done(folder, &["pause"]);
     assert!(done(folder, &["drop", "harbour"]).contains("harbour is dropped"));
     let paused = status(folder);

@@ -12,7 +12,7 @@ const SETTINGS: &str = "rounds = 8\nupdates = 'int8'\ntraining = { steps = 4, ba
     model = { preset = 'tiny', width = 4, norm = 'batch-local' }\n\
     sites = { expected = ['north', 'south', 'harbour'], minimum = 2 }";
 const SITES: [&str; 3] = ["north", "south", "harbour"];
-/// Longer than a federation takes that nobody disturbs any more.
+/// Longer than a federation takes that is no longer disturbed.
 const LONG: Duration = Duration::from_secs(300);
 
 /// Certificates and phantoms, used by every federation of the test.

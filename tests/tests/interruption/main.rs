@@ -1,5 +1,5 @@
 //! Programs that are told to stop, with the real binaries: Ctrl-C, SIGTERM and the operator's
-//! commands; and sites that nobody waits for.
+//! commands; and sites that are not waited for.
 
 #![cfg(target_os = "linux")]
 #![allow(

@@ -1,4 +1,4 @@
-//! A simulation that is told to stop in the middle of a training leaves nobody behind, says by its
+//! A simulation that is told to stop in the middle of a training leaves no process behind, says by its
 //! exit code who stopped it, and goes on to the very model that it would have made undisturbed.
 
 use journeys::program::{Program, processes};

@@ -59,7 +59,7 @@ fn a_training_that_would_take_for_ever_ends_at_the_deadline_and_counts_by_its_we
     });
 }
 
-/// The model after those that stand in the run folder, as anybody gets it with a pencil.
+/// The model after those that are in the run folder, as one gets it with a pencil.
 fn recomputed(run: &Path, manifest: &Manifest, round: u64) -> Vec<f64> {
     let folder = |round: u64| run.join(format!("federation/round-{round:04}"));
     let model = |round: u64| values(&folder(round).join("global.f32"));

@@ -16,7 +16,7 @@ pub(crate) const FIRST: &str = "c0";
 
 /// A site, and what a kind may change of it.
 pub(crate) struct Site {
-    /// Everything lies here.
+    /// Everything is here.
     pub(crate) folder: PathBuf,
     /// The `[data]` table's text, without its heading.
     pub(crate) data: String,

@@ -49,7 +49,7 @@ pub(crate) struct Federation {
 }
 
 impl Federation {
-    /// Settings and an open line; nobody runs yet.
+    /// Settings and an open line; no program runs yet.
     pub(crate) fn prepare(name: &str) -> Option<Self> {
         let wire = Wire::open(name)?;
         let (folder, prepared) = (tempfile::tempdir().unwrap(), PREPARED.path());

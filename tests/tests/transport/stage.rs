@@ -172,7 +172,7 @@ impl Stage {
     pub(crate) fn incoming(&self) -> usize {
         let folders = std::fs::read_dir(self.path("incoming")).unwrap();
         let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
-        // What begins with a dot is nobody's content.
+        // A name that begins with a dot belongs to no content.
         files
             .filter(|file| {
                 !file

@@ -323,7 +323,9 @@ async fn a_damaged_part_ends_the_connection_and_is_forgotten() {
     let sent = soon(link.send_parameters(header, file.clone())).await;
     assert!(matches!(sent, Err(LinkError::Closed { .. })), "{sent:?}");
     match stage.event().await {
-        Inbound::Closed { reason, .. } => assert!(reason.contains("begins anew"), "{reason}"),
+        Inbound::Closed { reason, .. } => {
+            assert!(reason.contains("starts from the beginning"), "{reason}")
+        }
         other => panic!("{other:?}"),
     }
     let (link, _events, _) = stage.join("north").await;
@@ -369,7 +371,7 @@ async fn a_model_that_the_site_has_is_not_sent_again() {
     }
 }
 
-/// A disk that fails under a transfer is nobody's update refused.
+/// A disk that fails under a transfer refuses no site's update.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_is_not_the_sites_fault() {
     let mut stage = Stage::open(MODEL as u64, &[]).await;

@@ -29,7 +29,7 @@ pub(super) fn page(experiment: &Experiment, first: &Outcome, figures: &[Figure])
         pictures.join("\n"),
         cost(experiment),
     ];
-    let footer = "The numbers stand in experiment.json beside this file; each run's own full report lies in its folder.";
+    let footer = "The numbers are in experiment.json next to this file; each run's own full report is in its folder.";
     document(
         &experiment.name,
         &experiment.software,

@@ -59,7 +59,7 @@ fn each_patient_is_compared_with_himself_on_every_subset_he_has() {
     );
     assert_eq!(
         matrix.rows[0].held_out.cases, 0,
-        "nobody has the gradient echo"
+        "no patient has the gradient echo"
     );
     assert_eq!(matrix.rows[0].held_out.metrics.dice.mean, None);
     let row = |names: &[&str]| {

@@ -79,7 +79,7 @@ fn models_that_somebody_trains_from_stay_and_so_do_updates_that_wait() {
     }
     (1..6).for_each(|base| drop(update(&store, ("north", base), 1.0, 8)));
     let mut checkpoint = checkpoint(6);
-    // An update from version 3 waits, and somebody trains from version 4.
+    // An update from version 3 waits, and a site trains from version 4.
     checkpoint.runs[0].buffer = Some(Buffer {
         asked: BTreeMap::from([(
             "south".into(),

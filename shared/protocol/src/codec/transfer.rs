@@ -58,7 +58,7 @@ pub enum TransferError {
     },
     /// What was kept of an earlier transfer and what came now are not the announced parameters: the
     /// former is forgotten.
-    #[error("what was kept of an earlier transfer is damaged; it begins anew")]
+    #[error("what was kept of an earlier transfer is damaged; it starts from the beginning")]
     Stale,
     /// More bytes follow than were announced.
     #[error("more bytes follow than were announced")]
@@ -330,7 +330,7 @@ struct Tree {
     stack: Vec<ChainingValue>,
     /// Chunks in the stack.
     count: u64,
-    /// The youngest chunk. What stands beside it depends on whether another one comes.
+    /// The youngest chunk. What its hash is joined with depends on whether another one comes.
     last: Option<ChainingValue>,
 }
 
@@ -353,7 +353,7 @@ impl Tree {
         let Some(last) = self.last else {
             return *blake3::hash(&[]).as_bytes();
         };
-        // One chunk is the whole content, and its hash stands there already.
+        // One chunk is the whole content, and its hash is there already.
         let Some((whole, rest)) = self.stack.split_first() else {
             return last;
         };

@@ -1,4 +1,4 @@
-//! The hashes in a model file: of its weights, and of everything that stands before them.
+//! The hashes in a model file: of its weights, and of everything before them.
 //!
 //! `weights_blake3` is the model's [`ParametersId`]. `header_blake3` is the BLAKE3 of the header's
 //! own text with these 64 digits as zeros, so the card, the tensors' names and the first hash are
@@ -16,7 +16,7 @@ const HEADER: &str = "header_blake3";
 /// The digits of a hash.
 const DIGITS: usize = 64;
 
-/// The two entries, the second one still empty, as they stand among a header's metadata.
+/// The two entries, the second one still empty, as they are among a header's metadata.
 pub(super) fn blank(weights: ParametersId) -> String {
     format!(
         r#""{WEIGHTS}":"{}","{HEADER}":"{}""#,
@@ -33,7 +33,7 @@ pub(super) fn fill(header: &mut String) {
     }
 }
 
-/// Where the header's hash stands. The card is a string in the same text, where quotes bear a
+/// Where the header's hash is. The card is a string in the same text, where quotes bear a
 /// backslash.
 fn place(header: &[u8]) -> Option<Range<usize>> {
     let key = format!(r#""{HEADER}":""#);

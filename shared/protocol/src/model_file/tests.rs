@@ -94,7 +94,7 @@ fn import(bytes: &[u8]) -> Result<Parameters, ModelFileError> {
     import_state_dict(bytes, &card().model, &card().input).map(|imported| imported.parameters)
 }
 
-/// The header's text, whose length stands before it.
+/// The header's text, whose length is before it.
 fn text_of(bytes: &[u8]) -> String {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     String::from_utf8(bytes[8..8 + length].to_vec()).unwrap()

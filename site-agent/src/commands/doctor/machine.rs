@@ -44,7 +44,7 @@ fn disk(available: std::io::Result<u64>) -> Finding {
         }
         Err(error) => Finding::warning(
             "disk",
-            format!("nobody knows how much is free: {error}"),
+            format!("the free memory cannot be found out: {error}"),
             "look at it by hand",
         ),
     }

@@ -148,7 +148,7 @@ fn key(path: &Path) -> Option<Finding> {
         path.display()
     );
     let remedy = format!(
-        "chmod 600 {}; if somebody may have read it, ask the federation for a new certificate folder",
+        "chmod 600 {}; if others may have read it, ask the federation for a new certificate folder",
         path.display()
     );
     Some(Finding::warning("key", words, remedy))
@@ -279,7 +279,7 @@ fn detour(tunnel: Tunnel, direct: bool) -> [Finding; 2] {
     [through, fallback]
 }
 
-/// Whoever has no connection yet needs to hear more than who has lost one.
+/// A site that has no connection yet needs to hear more than one that has lost one.
 fn explained(error: LinkError) -> Failure {
     let silent = matches!(error, LinkError::Unreachable { .. });
     let failure = Failure::from(error);
@@ -351,7 +351,7 @@ mod tests {
                 Some(Class::Federation)
             );
         }
-        // Whoever named a fallback wants to hear that it does not work; others may never need one.
+        // A site that names a fallback wants to hear that it does not work; others may never need one.
         assert_eq!(state(true, false, true, "fallback").0, State::Warning);
         assert_eq!(state(true, false, false, "fallback").0, State::Ok);
     }

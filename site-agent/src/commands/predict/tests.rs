@@ -110,7 +110,7 @@ fn results_lie_on_the_patients_grid_and_agree_with_each_other() {
         (summary.operating_point.as_str(), summary.hashed),
         ("dice", true)
     );
-    // Both operating points stand beside each other; the mask is the one for outlines.
+    // Both operating points are shown; the mask is the one for outlines.
     let [dice, youden] = summary.operating_points.as_slice() else {
         panic!("{:?}", summary.operating_points)
     };

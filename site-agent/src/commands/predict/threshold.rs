@@ -25,7 +25,7 @@ pub(super) struct Wish {
     pub(super) number: Option<f32>,
 }
 
-/// The threshold of the mask, and the named points that stand beside each other in the summary.
+/// The threshold of the mask, and the named points that the summary shows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Thresholds {
     pub(super) chosen: Threshold,

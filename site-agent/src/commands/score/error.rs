@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub(super) enum ScoreError {
     #[error("{path}: {error}", path = path.display())]
     Volume { path: PathBuf, error: NiftiError },
-    #[error("{first} and {second} lie on different grids:\n  {first_grid}\n  {second_grid}",
+    #[error("{first} and {second} are on different grids:\n  {first_grid}\n  {second_grid}",
         first = first.display(), second = second.display())]
     Grids {
         first: PathBuf,
@@ -50,7 +50,7 @@ pub(super) enum ScoreError {
     )]
     Pattern(String),
     #[error(
-        "one pattern of --pair names patients and the other does not: {{patient}} stands in both or in none"
+        "one pattern of --pair names patients and the other does not: {{patient}} must be in both or in neither"
     )]
     Patients,
     #[error("{failed} of {all} cases could not be scored; each is named above")]

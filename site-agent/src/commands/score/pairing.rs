@@ -324,7 +324,7 @@ mod tests {
             refused
                 .unwrap_err()
                 .to_string()
-                .contains("{patient} stands in both or in none")
+                .contains("{patient} must be in both or in neither")
         );
     }
 }

@@ -71,7 +71,7 @@ impl Pair {
 /// A map of scores on a pair's grid.
 pub(super) struct ScoreMap {
     pub(super) values: Vec<f32>,
-    /// Brain 1, other 0; `None` if nobody said what is brain.
+    /// Brain 1, other 0; `None` if the brain is not known.
     pub(super) brain: Option<Vec<u8>>,
     /// What the file's name ends in, as in `t1ce` of `case7_t1ce.nii.gz`.
     pub(super) name: String,
