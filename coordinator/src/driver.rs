@@ -243,11 +243,11 @@ impl Driver {
             Effect::Aggregate {
                 run,
                 round,
-                start,
                 updates,
                 rate,
+                ..
             } => {
-                self.aggregate(run, round, start, updates, rate)?;
+                self.aggregate(run, round, updates, rate)?;
             }
             Effect::Record { run, record } => {
                 let (store, name) = (self.store.clone(), self.name(run));
@@ -260,7 +260,7 @@ impl Driver {
                     .send_modify(|status| status.apply(&notification, status::now()));
                 let _ = self.notifications.send(notification);
             }
-            Effect::Stop { reason } => return Err(End::Stopped(reason)),
+            Effect::Stop { reason } => return Err(End::Stopped(reason.to_string())),
             Effect::Finish => self.finish().await?,
         }
         Ok(())
@@ -324,7 +324,6 @@ impl Driver {
         &mut self,
         run: RunId,
         round: u32,
-        start: ModelRef,
         updates: Vec<Contribution>,
         rate: Option<f64>,
     ) -> Result<(), End> {
@@ -356,19 +355,16 @@ impl Driver {
             .checked
             .retain(|(task, site), _| machine.counts_on(site, *task));
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
-        let (federation, start, name) =
-            (self.federation.clone(), self.model(start), self.name(run));
+        let (federation, name) = (self.federation.clone(), self.name(run));
         self.spawn_job(move || {
             let average = Average {
                 manifest: &manifest,
                 input: &federation.input,
                 rule: federation.aggregation,
+                rate,
             };
             let place = Place { run: &name, round };
-            let result = match rate {
-                Some(rate) => store.aggregate_buffer(&average, rate, place, pairs),
-                None => store.aggregate(&average, &start, place, pairs),
-            };
+            let result = store.aggregate(&average, place, pairs);
             JobResult::Aggregated { run, round, result }
         });
         Ok(())

@@ -5,7 +5,8 @@
 //! state.json               the checkpoint a restart needs, with their checksum; state.previous.json is the one before
 //! federation/round-0000/   global.f32: the initial model
 //! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8;
-//!                          an update was trained from the model of the round before; updates.json names each with its base
+//!                          an update was trained from the model of the round before; updates.json names each with its base;
+//!                          rule.f32 is what the aggregation rule keeps from one model to the next, if it keeps anything
 //! alone-SITE/round-NNNN/   the same for a site's own lineage
 //! records/RUN/             round-NNNN.json: what a round did, with its checksum, once the next one is finished
 //! models/                  the best and the last model of each lineage as safetensors
@@ -24,7 +25,7 @@ mod source;
 mod updates;
 
 use aggregation::Source;
-use aggregation::{AggregateError, BLOCK, Checked};
+use aggregation::{BLOCK, CheckError, Checked};
 use atomic::AtomicFile;
 pub(crate) use atomic::write_whole;
 pub use checkpoint::peek;
@@ -32,7 +33,7 @@ pub(crate) use lock::in_use;
 pub use lock::is_held;
 use program::private;
 use protocol::architecture::manifest;
-use protocol::coordinator::{Checkpoint, RunProgress};
+use protocol::coordinator::{Checkpoint, RunProgress, UpdateRejection};
 use protocol::model_file::{ModelCard, prelude};
 use protocol::outcome::{Outcome, RoundRecord};
 use protocol::parameters::{Manifest, Parameters, ParametersId, to_bytes};
@@ -319,7 +320,7 @@ impl Store {
         match Checked::check(FileSource::open(&path, manifest)?, manifest, id) {
             Ok(_) => Ok(()),
             // Sound, and of another hash.
-            Err(AggregateError::Hash { .. }) => {
+            Err(CheckError::Rejected(UpdateRejection::Hash { .. })) => {
                 let differences = vec![format!(
                     "it began from other weights (--start), or {} is damaged",
                     path.display()
@@ -400,6 +401,7 @@ impl Store {
             let sound = run.sound.is_some_and(|sound| sound.round == round);
             if round + 1 < last && round != best && !sound && !used(round) {
                 remove(&self.model(place), |path| fs::remove_file(path))?;
+                remove(&self.rule_state(place), |path| fs::remove_file(path))?;
             }
         }
         Ok(())
@@ -412,12 +414,12 @@ fn plain(run: &str) -> String {
 }
 
 /// A stored vector that is not what it was, or a disk that refuses.
-fn unsound(path: &Path, error: AggregateError<StoreError>) -> StoreError {
+fn unsound(path: &Path, error: CheckError<StoreError>) -> StoreError {
     match error {
-        AggregateError::Storage(error) => error,
-        error => StoreError::Damaged {
+        CheckError::Storage(error) => error,
+        CheckError::Rejected(rejection) => StoreError::Damaged {
             path: path.into(),
-            reason: error.to_string(),
+            reason: rejection.to_string(),
         },
     }
 }

@@ -174,14 +174,13 @@ fn measure(folder: &Path, count: usize) {
         manifest: &manifest,
         input: &federation.input,
         rule: federation.aggregation,
+        rate: None,
     };
     let mut rounds = Vec::new();
     for _ in 0..REPEATS {
         let (checking, updates) = check(&store, count, &manifest);
         let began = Instant::now();
-        let model = store
-            .aggregate(&average, &store.model(START), FIRST, updates)
-            .unwrap();
+        let model = store.aggregate(&average, FIRST, updates).unwrap();
         rounds.push((began.elapsed().as_secs_f64(), checking, model));
     }
     assert!(

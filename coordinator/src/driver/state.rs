@@ -4,6 +4,7 @@ use crate::store::{FileSource, StoreError};
 use aggregation::Checked;
 use program::signal::Signal;
 use protocol::codec::transfer::Arrived;
+use protocol::coordinator::UpdateRejection;
 use protocol::message::{RunId, TaskId};
 use protocol::outcome::Outcome;
 use protocol::parameters::ParametersId;
@@ -21,7 +22,7 @@ pub(super) enum JobResult {
         site: String,
         task: TaskId,
         /// The update and how far it went, or why it is refused.
-        result: Result<Result<(Checked<FileSource>, f64), String>, StoreError>,
+        result: Result<Result<(Checked<FileSource>, f64), UpdateRejection>, StoreError>,
         id: ParametersId,
     },
     Aggregated {

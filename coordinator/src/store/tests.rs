@@ -308,10 +308,9 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
         manifest: &manifest,
         input: &input,
         rule: Aggregation::FedAvg,
+        rate: None,
     };
-    let id = store
-        .aggregate(&average, &store.model(START), FIRST, updates.into())
-        .unwrap();
+    let id = store.aggregate(&average, FIRST, updates.into()).unwrap();
     assert_eq!(id, model(2.0).id());
     store.verify(FIRST, &manifest, id).unwrap();
     fs::write(store.model(FIRST), to_bytes(&[2.0, 2.0, 2.0, 2.5])).unwrap();
@@ -342,6 +341,7 @@ fn an_update_that_is_not_finite_or_absurdly_far_is_refused_and_removed() {
             )
             .unwrap()
             .unwrap_err();
+        let reason = reason.to_string();
         assert!(reason.contains(word), "{reason}");
         assert!(!received.exists());
     }
@@ -586,7 +586,7 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
         rule: Aggregation::SequenceAware,
     };
     store
-        .aggregate(&average, &store.model(START), FIRST, vec![(north, again)])
+        .aggregate(&average, FIRST, vec![(north, again)])
         .unwrap();
     let sent: Vec<f32> = learnt
         .iter()

@@ -26,6 +26,7 @@ mod checkpoint;
 mod control;
 mod event;
 mod outliers;
+mod rejection;
 mod roster;
 mod scores;
 mod task_table;
@@ -41,6 +42,10 @@ pub use checkpoint::{Best, Checkpoint, OpenRound, RunProgress, Speed, Totals, Us
 use control::Dispatch;
 pub use event::{AcceptedUpdate, Contribution, Effect, Event, ModelRef};
 use metrics::sequence::MAX_SEQUENCES;
+pub use rejection::{
+    GaveNothing, ScoreRejection, SiteRejection, StopReason, SummaryRejection, TaskFailure,
+    UpdateRejection,
+};
 use roster::Roster;
 use std::time::Duration;
 use task_table::TaskTable;
@@ -384,7 +389,7 @@ impl StateMachine {
             task_table::TaskResult::Failed(reason) | task_table::TaskResult::Nothing(reason) => {
                 Some(Notification::Failed {
                     site: site.into(),
-                    reason: reason.clone(),
+                    reason: reason.to_string(),
                 })
             }
             task_table::TaskResult::Scores(_) => None,

@@ -1,7 +1,6 @@
 //! Updates that started from different versions.
 
 use super::*;
-use crate::Versions;
 
 /// What becomes of the newest of `models` with updates from the model of their base.
 fn moved(rule: Aggregation, rate: f64, models: &[Vec<f32>], updates: &[(Site, u32)]) -> Vec<f32> {
@@ -9,10 +8,10 @@ fn moved(rule: Aggregation, rate: f64, models: &[Vec<f32>], updates: &[(Site, u3
         .iter()
         .zip(0..)
         .map(|(values, version)| (version, values.as_slice()));
-    let versions = Versions {
+    let versions = Models {
         newest: models.len() as u32 - 1,
-        models: sources.collect(),
-        rate,
+        stored: sources.collect(),
+        state: None,
     };
     let named = updates.iter().enumerate().map(|(index, (site, base))| {
         let (contribution, checked) = update(index, site);
@@ -30,14 +29,13 @@ fn moved(rule: Aggregation, rate: f64, models: &[Vec<f32>], updates: &[(Site, u3
         manifest: &manifest,
         input: &input,
         rule,
+        rate: Some(rate),
     };
-    let write = |values: &[f32]| {
-        new.extend_from_slice(values);
+    let write = |made: Made<'_>| {
+        new.extend_from_slice(made.values);
         Ok(())
     };
-    average
-        .run_buffered(versions, named.collect(), write)
-        .unwrap();
+    average.run(versions, named.collect(), write).unwrap();
     new
 }
 
@@ -185,6 +183,7 @@ fn one_site_may_give_one_update_from_each_version_and_every_version_must_be_ther
         manifest: &manifest,
         input: &input,
         rule: Aggregation::FedAvg,
+        rate: Some(1.0),
     };
     let values = vec![1.0; manifest.len()];
     let run = |bases: [u32; 2]| {
@@ -199,13 +198,12 @@ fn one_site_may_give_one_update_from_each_version_and_every_version_must_be_ther
                 checked,
             )
         });
-        let models = [(0, values.as_slice()), (1, values.as_slice())].into();
-        let versions = Versions {
+        let versions = Models {
             newest: 1,
-            models,
-            rate: 1.0,
+            stored: [(0, values.as_slice()), (1, values.as_slice())].into(),
+            state: None,
         };
-        average.run_buffered(versions, named.into(), |_| Ok(()))
+        average.run(versions, named.into(), |_| Ok(()))
     };
     assert_eq!(run([0, 1]), Ok(()));
     assert_eq!(run([1, 1]), Err(AggregateError::Mismatch("site-0".into())));

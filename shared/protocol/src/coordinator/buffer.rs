@@ -5,7 +5,8 @@
 //! version `b` has the task of round `b + 1`, and a site gives at most one update from a version:
 //! so no two updates share a task, or a file.
 
-use super::outliers::outliers;
+use super::TaskFailure;
+use super::outliers::{Outlier, outliers};
 use super::task_table::TaskResult;
 use crate::message::{RunId, TaskId, TaskKind, Trained};
 use crate::parameters::ParametersId;
@@ -114,13 +115,13 @@ impl Buffer {
                 self.missing.push(Missing {
                     site: site.into(),
                     base: asked.base,
-                    reason,
+                    reason: reason.to_string(),
                 });
             }
             TaskResult::Nothing(reason) => self.missing.push(Missing {
                 site: site.into(),
                 base: asked.base,
-                reason,
+                reason: reason.to_string(),
             }),
             TaskResult::Scores(_) => {}
         }
@@ -173,8 +174,9 @@ impl Buffer {
             distances.push(self.distance(site, base(trained)));
         }
         let mut refused = Vec::new();
-        for (index, reason) in outliers(&distances).into_iter().rev() {
+        for Outlier { index, reason } in outliers(&distances).into_iter().rev() {
             let (site, trained) = self.updates.remove(index);
+            let reason = TaskFailure::Update(reason).to_string();
             self.missing.push(Missing {
                 site: site.clone(),
                 base: base(&trained),

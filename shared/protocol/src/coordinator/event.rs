@@ -1,6 +1,6 @@
 //! What goes into the coordinator's machine, and what comes out.
 
-use super::Checkpoint;
+use super::{Checkpoint, StopReason, UpdateRejection};
 use crate::message::{CoordinatorMessage, Hello, RunId, SiteMessage, TaskId, TransferHeader};
 use crate::notification::Notification;
 use crate::outcome::RoundRecord;
@@ -82,7 +82,7 @@ pub enum Event {
         /// The training.
         task: TaskId,
         /// The update.
-        result: Result<AcceptedUpdate, String>,
+        result: Result<AcceptedUpdate, UpdateRejection>,
     },
     /// A site's connection ended.
     Disconnected {
@@ -203,7 +203,7 @@ pub enum Effect {
     /// The federation cannot go on; what was persisted stands, and a new start goes on from there.
     Stop {
         /// Why.
-        reason: String,
+        reason: StopReason,
     },
     /// Everything is done: ask for [`StateMachine::outcome`](super::StateMachine::outcome).
     Finish,

@@ -338,7 +338,7 @@ impl World {
                 self.loses_nothing(&checkpoint);
                 self.checkpoint = Some(*checkpoint);
             }
-            Effect::Stop { reason } => self.stopped = Some(reason),
+            Effect::Stop { reason } => self.stopped = Some(reason.to_string()),
             Effect::Finish => {
                 let mut outcome = self.coordinator.outcome(self.now);
                 for run in &mut outcome.runs {

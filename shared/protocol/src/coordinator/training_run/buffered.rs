@@ -5,8 +5,8 @@
 
 use super::super::buffer::{self, Asked, Missing};
 use super::{
-    DROPPED, Effect, Phase, SharedState, TaskSpec, TrainingRun, contribution, round_record,
-    update_record,
+    DiscardReason, Effect, GaveNothing, Phase, SharedState, StopReason, TaskFailure, TaskSpec,
+    TrainingRun, contribution, round_record, update_record,
 };
 use crate::coordinator::ModelRef;
 use crate::message::{RunId, Trained};
@@ -54,7 +54,7 @@ impl TrainingRun {
         shared: &mut SharedState,
         now: Duration,
         out: &mut Vec<Effect>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, StopReason> {
         let Phase::Buffering { started, stalled } = self.phase else {
             let rests = matches!(self.phase, Phase::Rest(_));
             if rests && self.progress.discarded.is_some() {
@@ -109,16 +109,21 @@ impl TrainingRun {
         let buffer = self.progress.buffer.get_or_insert_default();
         buffer.models.insert(newest, model.parameters);
         for (site, asked) in std::mem::take(&mut buffer.asked) {
-            let reason = if newest.saturating_sub(asked.base) > rule.max_staleness {
-                format!("its model is more than {} versions old", rule.max_staleness)
+            let failure = if newest.saturating_sub(asked.base) > rule.max_staleness {
+                TaskFailure::Stale {
+                    max_staleness: rule.max_staleness,
+                }
             } else if shared.roster.is_dropped(&site) {
-                DROPPED.into()
+                TaskFailure::Dropped
             } else if !buffer.models.contains_key(&asked.base) {
-                "the model that it started from is not known any more".into()
+                TaskFailure::UnknownModel {
+                    version: asked.base,
+                }
             } else {
                 buffer.asked.insert(site, asked);
                 continue;
             };
+            let reason = failure.to_string();
             shared
                 .task_table
                 .withdraw(&site, buffer::task(self.id, asked.base));
@@ -234,7 +239,7 @@ impl TrainingRun {
         shared: &mut SharedState,
         now: Duration,
         out: &mut Vec<Effect>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, StopReason> {
         let minimum = self.minimum(shared);
         let (here, away): (Vec<_>, Vec<_>) = self
             .trainers(shared)
@@ -262,28 +267,28 @@ impl TrainingRun {
             self.count(count, rule, started, shared, out);
             return Ok(false);
         }
-        let why: Vec<String> = buffer
-            .missing
-            .iter()
-            .map(|one| format!("{}: {}", one.site, one.reason))
-            .collect();
+        let mut missing = Vec::new();
+        for one in &buffer.missing {
+            missing.push(GaveNothing {
+                site: one.site.clone(),
+                reason: one.reason.clone(),
+            });
+        }
         let nobody =
             found == 0 && away.is_empty() && here.iter().all(|site| buffer.failed.contains(site));
         // A later start asks once more those that gave nothing, and keeps what was accepted.
         buffer.missing.clear();
         buffer.failed.clear();
         self.phase = Phase::Rest(None);
-        if nobody
-            && !here.is_empty()
-            && self.discard(&format!("no site can train from it ({})", why.join("; ")))
-        {
+        if nobody && !here.is_empty() && self.discard(&DiscardReason::NoTraining(missing.clone())) {
             return Ok(true);
         }
-        let round = self.version() + 1;
-        Err(format!(
-            "round {round} has updates of {found} of at least {minimum} sites ({})",
-            why.join("; ")
-        ))
+        Err(StopReason::TooFewInBuffer {
+            round: self.version() + 1,
+            found,
+            minimum,
+            missing,
+        })
     }
 
     /// Refuses those of the first `count` updates that went far beyond the others. Returns whether
