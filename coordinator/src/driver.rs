@@ -7,7 +7,7 @@ mod steer;
 use crate::server::{Inbound, SendError, Server};
 use crate::status::{self, Command, Status};
 use crate::store::{Place, Store, StoreError};
-use aggregation::Average;
+use aggregation::{Average, named_rule};
 use metrics::score::CaseScore;
 use program::signal::Signal;
 use protocol::case::Cases;
@@ -360,8 +360,7 @@ impl Driver {
             let average = Average {
                 manifest: &manifest,
                 input: &federation.input,
-                rule: federation.aggregation,
-                rate,
+                rule: &*named_rule(federation.aggregation, rate),
             };
             let place = Place { run: &name, round };
             let result = store.aggregate(&average, place, pairs);

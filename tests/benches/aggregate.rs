@@ -8,7 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use aggregation::{Average, Checked};
+use aggregation::{Average, Checked, named_rule};
 use coordinator::store::{FileSource, Place, Store};
 use protocol::architecture::manifest;
 use protocol::codec::transfer::{Arrived, Receiving};
@@ -173,8 +173,7 @@ fn measure(folder: &Path, count: usize) {
     let average = Average {
         manifest: &manifest,
         input: &federation.input,
-        rule: federation.aggregation,
-        rate: None,
+        rule: &*named_rule(federation.aggregation, None),
     };
     let mut rounds = Vec::new();
     for _ in 0..REPEATS {

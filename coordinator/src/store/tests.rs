@@ -1,5 +1,5 @@
 use super::*;
-use aggregation::Average;
+use aggregation::{Average, named_rule};
 use metrics::sequence::SequenceSet;
 use protocol::codec::transfer::{Arrived, Receiving};
 use protocol::coordinator::Contribution;
@@ -9,6 +9,7 @@ use protocol::parameters::{Kind, TensorSpec, from_bytes};
 use protocol::settings::{Aggregation, Input};
 
 mod buffered;
+mod rule_state;
 
 fn federation(batch: usize) -> Federation {
     let text = format!(
@@ -307,8 +308,7 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
-        rate: None,
+        rule: &*named_rule(Aggregation::FedAvg, None),
     };
     let id = store.aggregate(&average, FIRST, updates.into()).unwrap();
     assert_eq!(id, model(2.0).id());
@@ -583,7 +583,7 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let average = Average {
         manifest: &manifest,
         input: &federation.input,
-        rule: Aggregation::SequenceAware,
+        rule: &*named_rule(Aggregation::SequenceAware, None),
     };
     store
         .aggregate(&average, FIRST, vec![(north, again)])

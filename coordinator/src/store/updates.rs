@@ -198,7 +198,7 @@ impl Store {
     /// started from is gone.
     pub fn aggregate(
         &self,
-        average: &Average<'_>,
+        average: &Average<'_, FileSource>,
         place: Place<'_>,
         updates: Vec<(Contribution, Checked<FileSource>)>,
     ) -> Result<ParametersId, StoreError> {
@@ -210,7 +210,7 @@ impl Store {
             let path = self.model(Place { round, ..place });
             stored.insert(round, FileSource::open(&path, average.manifest)?);
         }
-        let kept = average.kept();
+        let kept = average.rule.kept();
         let before = self.rule_state(Place {
             round: newest,
             ..place

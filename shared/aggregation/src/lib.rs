@@ -15,9 +15,9 @@ pub use check::{CheckError, Checked};
 pub use pipeline::{Block, Made};
 use protocol::coordinator::Contribution;
 use protocol::parameters::Manifest;
-use protocol::settings::{Aggregation, Input};
+use protocol::settings::Input;
 pub use round::{Models, Round, Update};
-pub use rules::{FedAvg, FedBuff, Rule, SequenceAware};
+pub use rules::{FedAvg, FedBuff, Rule, SequenceAware, named_rule};
 pub use segment::{Cut, Segment};
 
 /// Values handled at a time: with its sums and what is read for it, a block stays in a core's
@@ -63,60 +63,33 @@ pub enum AggregateError<E> {
 }
 
 /// What is averaged: the same model, and by which rule.
-#[derive(Clone, Copy, Debug)]
-pub struct Average<'a> {
+pub struct Average<'a, S> {
     /// The tensors.
     pub manifest: &'a Manifest,
     /// Which of the stem's channels belong to which sequence.
     pub input: &'a Input,
-    /// The rule's name in the settings.
-    pub rule: Aggregation,
-    /// Where the next model is made of a buffer, whose updates may have started from older models:
-    /// how far to go the way that they went.
-    pub rate: Option<f64>,
+    /// The rule: [`named_rule`], or any other.
+    pub rule: &'a dyn Rule<S>,
 }
 
-impl Average<'_> {
-    /// Makes the next model by the rule that the settings name, and gives it to `write`, block
-    /// after block in order.
+impl<S: Source> Average<'_, S> {
+    /// Makes the next model, and gives it to `write`, block after block in order.
     ///
     /// # Errors
     /// [`AggregateError::Mismatch`] for a site that stands twice or whose values are not those of
     /// its summary, [`AggregateError::Empty`] without weight, [`AggregateError::Base`] for a
     /// version that the rule needs and `models` lacks, [`AggregateError::Storage`] from the sources
     /// or from `write`.
-    pub fn run<S: Source>(
+    pub fn run(
         &self,
         models: Models<S>,
         updates: Vec<(Contribution, Checked<S>)>,
         write: impl FnMut(Made<'_>) -> Result<(), S::Error> + Send,
     ) -> Result<(), AggregateError<S::Error>> {
-        let rule = rules::named(self.rule, self.rate);
-        next_model(&*rule, self.manifest, self.input, models, updates, write)
+        let round = Round::new(models, updates)?;
+        let segments = self.rule.cut().segments(self.manifest, self.input);
+        pipeline::in_order(&segments, self.rule, &round, write)
     }
-
-    /// How many numbers the rule keeps for each value of the model: see [`Rule::kept`].
-    #[must_use]
-    pub fn kept(&self) -> usize {
-        rules::named::<&[f32]>(self.rule, self.rate).kept()
-    }
-}
-
-/// Makes the next model by any rule, and gives it to `write`, block after block in order.
-///
-/// # Errors
-/// As [`Average::run`].
-pub fn next_model<S: Source>(
-    rule: &dyn Rule<S>,
-    manifest: &Manifest,
-    input: &Input,
-    models: Models<S>,
-    updates: Vec<(Contribution, Checked<S>)>,
-    write: impl FnMut(Made<'_>) -> Result<(), S::Error> + Send,
-) -> Result<(), AggregateError<S::Error>> {
-    let round = Round::new(models, updates)?;
-    let segments = rule.cut().segments(manifest, input);
-    pipeline::in_order(&segments, rule, &round, write)
 }
 
 #[cfg(test)]

@@ -43,10 +43,10 @@ pub trait Rule<S: Source>: Sync {
     ) -> Result<(), AggregateError<S::Error>>;
 }
 
-/// The rule of a name in the settings: the one place where they meet. `rate` is
-/// `buffered.rate` where a model is made of a buffer, whose updates may have started from older
-/// models.
-pub(crate) fn named<S: Source>(name: Aggregation, rate: Option<f64>) -> Box<dyn Rule<S>> {
+/// The rule of a name in the settings: the one place where they meet. `rate` is `buffered.rate`
+/// where a model is made of a buffer, whose updates may have started from older models.
+#[must_use]
+pub fn named_rule<S: Source>(name: Aggregation, rate: Option<f64>) -> Box<dyn Rule<S>> {
     match (name, rate) {
         (Aggregation::FedAvg, None) => Box::new(FedAvg),
         (Aggregation::SequenceAware, None) => Box::new(SequenceAware),

@@ -4,9 +4,13 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use protocol::coordinator::UpdateRejection;
 use protocol::parameters::{Kind, ParametersError, ParametersId, STEM, TensorSpec, to_bytes};
+use protocol::settings::Aggregation;
 
 mod buffered;
+mod golden;
+mod page;
 mod pipeline;
+mod state;
 
 const OUT: usize = 2;
 const SEQUENCES: usize = 3;
@@ -78,8 +82,7 @@ fn average(
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule,
-        rate: None,
+        rule: &*named_rule(rule, None),
     };
     let write = |made: Made<'_>| {
         new.extend_from_slice(made.values);
@@ -211,8 +214,7 @@ fn a_site_counts_once_and_only_with_its_own_summary() {
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
-        rate: None,
+        rule: &*named_rule(Aggregation::FedAvg, None),
     };
     let run = |updates| average.run(Models::only(0, site.values.as_slice()), updates, |_| Ok(()));
     assert_eq!(

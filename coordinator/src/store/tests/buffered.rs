@@ -6,7 +6,7 @@ use protocol::message::Trained;
 use std::collections::BTreeMap;
 
 /// Takes in what a site sent, trained from the model of round `base`.
-fn update(
+pub(super) fn update(
     store: &Store,
     (site, base): (&str, u32),
     value: f32,
@@ -156,8 +156,7 @@ fn a_buffers_updates_move_the_newest_model_and_the_summary_says_how() {
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
-        rate: Some(0.5),
+        rule: &*named_rule(Aggregation::FedAvg, Some(0.5)),
     };
     let third = Place {
         run: "federation",

@@ -3,7 +3,12 @@
 use super::*;
 
 /// What becomes of the newest of `models` with updates from the model of their base.
-fn moved(rule: Aggregation, rate: f64, models: &[Vec<f32>], updates: &[(Site, u32)]) -> Vec<f32> {
+pub(super) fn moved(
+    rule: Aggregation,
+    rate: f64,
+    models: &[Vec<f32>],
+    updates: &[(Site, u32)],
+) -> Vec<f32> {
     let sources = models
         .iter()
         .zip(0..)
@@ -28,8 +33,7 @@ fn moved(rule: Aggregation, rate: f64, models: &[Vec<f32>], updates: &[(Site, u3
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule,
-        rate: Some(rate),
+        rule: &*named_rule(rule, Some(rate)),
     };
     let write = |made: Made<'_>| {
         new.extend_from_slice(made.values);
@@ -182,8 +186,7 @@ fn one_site_may_give_one_update_from_each_version_and_every_version_must_be_ther
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
-        rate: Some(1.0),
+        rule: &*named_rule(Aggregation::FedAvg, Some(1.0)),
     };
     let values = vec![1.0; manifest.len()];
     let run = |bases: [u32; 2]| {

@@ -21,7 +21,7 @@ fn wide() -> Manifest {
     }
 }
 
-fn vector(seed: u32) -> Vec<f32> {
+pub(super) fn vector(seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
     let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -82,8 +82,7 @@ fn made(threads: usize, buffered: bool, vectors: &[Vec<f32>], start: &[f32]) -> 
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
-        rate: buffered.then_some(0.5),
+        rule: &*named_rule(Aggregation::FedAvg, buffered.then_some(0.5)),
     };
     let write = |made: Made<'_>| {
         new.extend_from_slice(made.values);
@@ -142,8 +141,7 @@ fn what_fails_in_a_late_block_fails_the_whole() {
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
-        rate: None,
+        rule: &*named_rule(Aggregation::FedAvg, None),
     };
     let run = |readable: usize, writable: usize| {
         let mut written = 0;
