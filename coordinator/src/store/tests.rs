@@ -616,7 +616,10 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
         )
         .unwrap()
         .unwrap_err();
-    assert!(reason.contains("backbone.conv1.weight"), "{reason}");
+    assert!(
+        reason.to_string().contains("backbone.conv1.weight"),
+        "{reason}"
+    );
     let path = folder
         .path()
         .join("federation/round-0001/updates/north.int8");

@@ -183,14 +183,13 @@ fn wild_updates_make_no_infinite_model() {
 #[test]
 fn one_site_may_give_one_update_from_each_version_and_every_version_must_be_there() {
     let (manifest, input) = (manifest(), input());
+    let (one, values) = (site(1.0, 8, 7), vec![1.0; manifest.len()]);
     let average = Average {
         manifest: &manifest,
         input: &input,
         rule: &*named_rule(Aggregation::FedAvg, Some(1.0)),
     };
-    let values = vec![1.0; manifest.len()];
     let run = |bases: [u32; 2]| {
-        let one = site(1.0, 8, 7);
         let named = bases.map(|base| {
             let (contribution, checked) = update(0, &one);
             (

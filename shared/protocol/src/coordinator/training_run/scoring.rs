@@ -184,17 +184,18 @@ impl TrainingRun {
         }
         self.progress.validated = true;
         // Where no model was ever scored the fault may be the sites'.
-        if nobody && !failed.is_empty() && self.progress.scored {
-            if self.discard(&DiscardReason::NoScore(failed.clone())) {
-                if let Some(record) = self.progress.outcome.rounds.last_mut() {
-                    record.missing.extend(
-                        failed
-                            .into_iter()
-                            .map(|one| (one.site, format!("{UNSCORED}: {}", one.reason))),
-                    );
+        if nobody
+            && !failed.is_empty()
+            && self.progress.scored
+            && self.discard(&DiscardReason::NoScore(failed.clone()))
+        {
+            if let Some(record) = self.progress.outcome.rounds.last_mut() {
+                for one in failed {
+                    let reason = format!("{UNSCORED}: {}", one.reason);
+                    record.missing.push((one.site, reason));
                 }
-                return;
             }
+            return;
         }
         if !nobody {
             self.progress.scored = true;
