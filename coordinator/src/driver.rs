@@ -245,7 +245,6 @@ impl Driver {
                 round,
                 updates,
                 rate,
-                ..
             } => {
                 self.aggregate(run, round, updates, rate)?;
             }
@@ -267,12 +266,12 @@ impl Driver {
     }
 
     fn name(&self, run: RunId) -> String {
-        self.machine.run_name(run).to_string()
+        self.machine.run_name(run)
     }
 
     fn model(&self, model: ModelRef) -> PathBuf {
         self.store.model(Place {
-            run: self.machine.run_name(model.run),
+            run: &self.name(model.run),
             round: model.round,
         })
     }
@@ -430,8 +429,12 @@ impl Driver {
         self.state
             .exported
             .insert(run.outcome.name.clone(), best.round);
-        self.write_model(run, (best.round, best.parameters), run.outcome.name.clone())
-            .await
+        self.write_model(
+            run,
+            (best.round, best.parameters),
+            run.outcome.name.to_string(),
+        )
+        .await
     }
 
     /// Begins to write a model, when the one before is written: a newer best model never loses its
@@ -455,7 +458,7 @@ impl Driver {
         let (store, manifest, name) = (
             self.store.clone(),
             self.manifest.clone(),
-            run.outcome.name.clone(),
+            run.outcome.name.to_string(),
         );
         let work = move || {
             store.export(

@@ -263,12 +263,12 @@ impl Store {
 
     /// The records of a lineage's rounds before the last one, which stands among the checkpoint.
     fn records(&self, run: &RunProgress) -> Result<Vec<RoundRecord>, StoreError> {
-        let records =
-            records(&self.root, &run.outcome.name, run.finished).collect::<Result<Vec<_>, _>>()?;
+        let name = run.outcome.name.to_string();
+        let records = records(&self.root, &name, run.finished).collect::<Result<Vec<_>, _>>()?;
         let lost = (run.finished as usize).saturating_sub(1 + records.len());
         if lost > 0 {
             tracing::warn!(
-                run = run.outcome.name,
+                run = name,
                 lost,
                 "the report lacks rounds whose records are gone"
             );
@@ -378,7 +378,7 @@ impl Store {
     }
 
     fn prune_run(&self, run: &RunProgress) -> Result<(), StoreError> {
-        let name = run.outcome.name.as_str();
+        let name = run.outcome.name.to_string();
         let last = run.finished;
         let best = run.best.map_or(last, |best| best.round);
         let used = |round: u32| {
@@ -391,7 +391,7 @@ impl Store {
             .as_ref()
             .map_or(last, |buffer| buffer.oldest(last));
         for round in 1..last {
-            let place = Place { run: name, round };
+            let place = Place { run: &name, round };
             // An update lies in the round after the model that it started from.
             if round <= oldest {
                 remove(&self.round(place).join("updates"), |path| {

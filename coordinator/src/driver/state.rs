@@ -6,7 +6,7 @@ use program::signal::Signal;
 use protocol::codec::transfer::Arrived;
 use protocol::coordinator::UpdateRejection;
 use protocol::message::{RunId, TaskId};
-use protocol::outcome::Outcome;
+use protocol::outcome::{Outcome, RunKind};
 use protocol::parameters::ParametersId;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub(crate) struct DriverState {
     pub(super) files: HashMap<u64, (PathBuf, Arrived)>,
     pub(super) count: u64,
     pub(super) checked: Accepted,
-    pub(super) exported: BTreeMap<String, u32>,
+    pub(super) exported: BTreeMap<RunKind, u32>,
     /// The job that writes a model for people; one at a time.
     pub(super) exporting: BackgroundJob,
     /// The job that removes what nothing leads to any more: a round's files take a while.

@@ -34,7 +34,7 @@ mod training_run;
 
 use crate::message::{CoordinatorMessage, MAX_MODELS, RunId, SiteMessage, TaskId, TaskKind};
 use crate::notification::Notification;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RunKind};
 use crate::parameters::ParametersId;
 use crate::settings::Federation;
 pub use buffer::{Asked, Buffer, Missing};
@@ -120,7 +120,11 @@ impl StateMachine {
             .map(|(id, run)| TrainingRun::resumed(RunId(id as u16), run))
             .collect();
         if training_runs.is_empty() {
-            training_runs.push(TrainingRun::new(RunId(0), "federation".into(), Vec::new()));
+            training_runs.push(TrainingRun::new(
+                RunId::FEDERATION,
+                RunKind::Federation,
+                Vec::new(),
+            ));
         }
         let task_table = TaskTable::new(
             plan.federation.sites.concurrent,
@@ -211,12 +215,11 @@ impl StateMachine {
 
     /// A training_run's name: `federation`, `alone:SITE` or `consensus`.
     #[must_use]
-    pub fn run_name(&self, run: RunId) -> &str {
-        self.training_runs
-            .get(usize::from(run.0))
-            .map_or("", |training_run| {
-                training_run.progress.outcome.name.as_str()
-            })
+    pub fn run_name(&self, run: RunId) -> String {
+        match self.training_runs.get(usize::from(run.0)) {
+            Some(training_run) => training_run.progress.outcome.name.to_string(),
+            None => String::new(),
+        }
     }
 
     fn take(&mut self, event: Event, now: Duration, out: &mut Vec<Effect>) {
@@ -488,7 +491,7 @@ impl StateMachine {
             let id = RunId(self.training_runs.len() as u16);
             self.training_runs.push(TrainingRun::new(
                 id,
-                format!("alone:{site}"),
+                RunKind::Alone { site: site.clone() },
                 vec![site.clone()],
             ));
         }

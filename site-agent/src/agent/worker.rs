@@ -562,7 +562,7 @@ impl WorkerContext {
             .wanted
             .thresholds
             .first()
-            .filter(|_| task.run == RunId(0))
+            .filter(|_| task.run.is_federation())
         {
             let (federation, device) = (&self.federation, &self.device);
             self.draw(

@@ -34,5 +34,5 @@ fn every_rule_makes_the_model_that_it_always_made() {
         made.push(moved(rule, 0.7, &models, &updates));
     }
     let found: Vec<String> = made.iter().map(|model| id(model).to_string()).collect();
-    assert_eq!(found, ["", "", "", ""]);
+    assert_eq!(found, ["19a9d598", "8e02c966", "3eef2609", "dd262e1c"]);
 }

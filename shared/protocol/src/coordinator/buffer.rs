@@ -234,7 +234,7 @@ mod tests {
 
     fn update(from: u32) -> TaskResult {
         let trained = Trained {
-            task: task(RunId(0), from),
+            task: task(RunId::FEDERATION, from),
             parameters: ParametersId([1; 32]),
             slices: 8,
             steps: 1,
@@ -256,14 +256,14 @@ mod tests {
                 steps: None,
             },
         );
-        assert!(buffer.settle(site, task(RunId(0), from), update(from)));
+        assert!(buffer.settle(site, task(RunId::FEDERATION, from), update(from)));
     }
 
     #[test]
     fn an_update_counts_once_and_only_for_what_was_asked() {
         let mut buffer = Buffer::default();
         assert!(
-            !buffer.settle("north", task(RunId(0), 0), update(0)),
+            !buffer.settle("north", task(RunId::FEDERATION, 0), update(0)),
             "nobody asked"
         );
         buffer.asked.insert(
@@ -274,12 +274,12 @@ mod tests {
             },
         );
         assert!(
-            !buffer.settle("north", task(RunId(0), 0), update(0)),
+            !buffer.settle("north", task(RunId::FEDERATION, 0), update(0)),
             "it was asked for another one"
         );
         give(&mut buffer, "north", 1);
         assert!(
-            !buffer.settle("north", task(RunId(0), 1), update(1)),
+            !buffer.settle("north", task(RunId::FEDERATION, 1), update(1)),
             "it has answered"
         );
         assert!(

@@ -166,14 +166,13 @@ pub enum Effect {
         /// The shell's name for the file.
         file: u64,
     },
-    /// Average stored updates and store the result; answer with [`Event::Aggregated`].
+    /// Make a round's model of stored updates and of the model of the round before, and store it;
+    /// answer with [`Event::Aggregated`].
     Aggregate {
         /// The training_run.
         run: RunId,
         /// The round.
         round: u32,
-        /// The model the sites started from.
-        start: ModelRef,
         /// The updates, in site order.
         updates: Vec<Contribution>,
         /// Where updates may have started from older models: how far to go the way that they went.

@@ -369,8 +369,9 @@ impl TaskTable {
         task: TaskId,
         Overlay { case, picture }: Overlay,
     ) {
-        let wanted =
-            |job: &&mut OpenTask| task.run == RunId(0) && !job.order.wanted.thresholds.is_empty();
+        let wanted = |job: &&mut OpenTask| {
+            task.run.is_federation() && !job.order.wanted.thresholds.is_empty()
+        };
         let Some(job) = self.job(site, task).filter(wanted) else {
             return;
         };

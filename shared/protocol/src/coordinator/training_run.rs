@@ -16,7 +16,7 @@ use super::{GaveNothing, StopReason, TaskFailure};
 use crate::case::{Cases, Role};
 use crate::message::{EvaluationRequest, RunId, TaskId, TaskKind, Trained};
 use crate::notification::Notification;
-use crate::outcome::{RoundRecord, UpdateRecord};
+use crate::outcome::{RoundRecord, RunKind, UpdateRecord};
 use crate::parameters::ParametersId;
 use random::{Purpose, stream};
 use scoring::{Scoring, ScoringGoal};
@@ -60,12 +60,8 @@ pub(super) struct TrainingRun {
     pub(super) consensus_models: Vec<ModelRef>,
 }
 
-/// The name of the training_run that never trains: its predictions are the mean of the sites' own
-/// models'.
-const CONSENSUS: &str = "consensus";
-
 impl TrainingRun {
-    pub(super) fn new(id: RunId, name: String, members: Vec<String>) -> Self {
+    pub(super) fn new(id: RunId, name: RunKind, members: Vec<String>) -> Self {
         Self::resumed(id, RunProgress::new(name, members))
     }
 
@@ -82,11 +78,15 @@ impl TrainingRun {
 
     /// The consensus of what these sites learn alone.
     pub(super) fn consensus(id: RunId, members: Vec<String>) -> Self {
-        Self::new(id, CONSENSUS.into(), members)
+        Self::new(id, RunKind::Consensus, members)
     }
 
     pub(super) fn is_consensus(&self) -> bool {
-        self.progress.outcome.name == CONSENSUS
+        self.progress.outcome.name == RunKind::Consensus
+    }
+
+    fn is_federation(&self) -> bool {
+        self.progress.outcome.name == RunKind::Federation
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -279,7 +279,7 @@ impl TrainingRun {
                 .federation
                 .evaluation
                 .held_out_every
-                .filter(|_| self.id == RunId(0));
+                .filter(|_| self.is_federation());
             let goal = ScoringGoal::Validate {
                 held_out: every.is_some_and(|every| done.is_multiple_of(every)),
             };
@@ -405,7 +405,7 @@ impl TrainingRun {
         }
         out.push(Effect::Report(Notification::RoundStarted {
             run: self.id,
-            name: self.progress.outcome.name.clone(),
+            name: self.progress.outcome.name.to_string(),
             round,
             rounds: shared.plan.federation.rounds,
             sites: waiting.into_iter().collect(),
@@ -448,7 +448,7 @@ impl TrainingRun {
             let mut random = stream(
                 settings.seed,
                 round,
-                &self.progress.outcome.name,
+                &self.progress.outcome.name.to_string(),
                 Purpose::Sampling,
             );
             let mut picks =
@@ -471,7 +471,7 @@ impl TrainingRun {
                 parameters,
             },
             None => ModelRef {
-                run: RunId(0),
+                run: RunId::FEDERATION,
                 round: 0,
                 parameters: plan.initial,
             },
@@ -481,12 +481,12 @@ impl TrainingRun {
     /// The federation trains everybody, a site's own training_run that site.
     fn trainers(&self, shared: &SharedState) -> Vec<String> {
         let mut sites = shared.roster.available(Role::Train);
-        sites.retain(|site| self.id == RunId(0) || self.progress.outcome.members.contains(site));
+        sites.retain(|site| self.is_federation() || self.progress.outcome.members.contains(site));
         sites
     }
 
     fn minimum(&self, shared: &SharedState) -> usize {
-        if self.id == RunId(0) {
+        if self.is_federation() {
             shared.plan.federation.sites.minimum
         } else {
             1
@@ -495,7 +495,7 @@ impl TrainingRun {
 
     /// Ends the federation; a site's own training_run only ends itself, with the rounds it has.
     fn stop(&mut self, reason: StopReason, out: &mut Vec<Effect>) -> Result<(), StopReason> {
-        if self.id == RunId(0) {
+        if self.is_federation() {
             return Err(reason);
         }
         self.given_up = true;
@@ -562,11 +562,9 @@ impl TrainingRun {
             .iter()
             .map(|(site, trained)| contribution(site, trained))
             .collect();
-        let start = self.start(&shared.plan, round);
         out.push(Effect::Aggregate {
             run: self.id,
             round,
-            start,
             updates: contributions,
             rate: None,
         });

@@ -9,7 +9,7 @@ use super::{
     TrainingRun, contribution, round_record, update_record,
 };
 use crate::coordinator::ModelRef;
-use crate::message::{RunId, Trained};
+use crate::message::Trained;
 use crate::notification::Notification;
 use crate::settings::Buffered;
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl TrainingRun {
         let settings = &shared.plan.federation;
         settings
             .buffered
-            .filter(|_| self.id == RunId(0) && self.version() < settings.rounds)
+            .filter(|_| self.is_federation() && self.version() < settings.rounds)
     }
 
     /// The newest version: as many as there are finished rounds.
@@ -175,7 +175,7 @@ impl TrainingRun {
             .collect();
         out.push(Effect::Report(Notification::RoundStarted {
             run: self.id,
-            name: self.progress.outcome.name.clone(),
+            name: self.progress.outcome.name.to_string(),
             round: newest + 1,
             rounds: shared.plan.federation.rounds,
             sites,
@@ -317,7 +317,6 @@ impl TrainingRun {
         out: &mut Vec<Effect>,
     ) {
         let newest = self.version();
-        let start = self.start(&shared.plan, newest + 1);
         let Some(buffer) = &self.progress.buffer else {
             return;
         };
@@ -333,7 +332,6 @@ impl TrainingRun {
         out.push(Effect::Aggregate {
             run,
             round,
-            start,
             updates: contributions,
             rate,
         });
