@@ -67,7 +67,7 @@ impl FileSource {
         kept: usize,
         manifest: &Manifest,
     ) -> Result<Option<Self>, StoreError> {
-        if kept == 0 || !path.exists() {
+        if kept == 0 || !path.try_exists().map_err(StoreError::io("read", path))? {
             return Ok(None);
         }
         Self::of_length(path, manifest.bytes() * kept as u64, None).map(Some)

@@ -9,7 +9,7 @@ use protocol::coordinator::{Contribution, UpdateRejection};
 use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
 use protocol::parameters::{Manifest, ParametersId, to_bytes};
 use protocol::settings::Precision;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -204,9 +204,12 @@ impl Store {
     ) -> Result<ParametersId, StoreError> {
         let summary = self.summarise(place, &updates)?;
         let newest = place.round.saturating_sub(1);
+        let mut versions = BTreeSet::from([newest]);
+        for (contribution, _) in &updates {
+            versions.insert(contribution.base);
+        }
         let mut stored = BTreeMap::new();
-        let bases = updates.iter().map(|(contribution, _)| contribution.base);
-        for round in bases.chain([newest]) {
+        for round in versions {
             let path = self.model(Place { round, ..place });
             stored.insert(round, FileSource::open(&path, average.manifest)?);
         }
