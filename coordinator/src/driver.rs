@@ -7,7 +7,7 @@ mod steer;
 use crate::server::{Inbound, SendError, Server};
 use crate::status::{self, Command, Status};
 use crate::store::{Place, Store, StoreError};
-use aggregation::Average;
+use aggregation::{Average, named_rule};
 use metrics::score::CaseScore;
 use program::signal::Signal;
 use protocol::case::Cases;
@@ -243,11 +243,10 @@ impl Driver {
             Effect::Aggregate {
                 run,
                 round,
-                start,
                 updates,
                 rate,
             } => {
-                self.aggregate(run, round, start, updates, rate)?;
+                self.aggregate(run, round, updates, rate)?;
             }
             Effect::Record { run, record } => {
                 let (store, name) = (self.store.clone(), self.name(run));
@@ -260,19 +259,19 @@ impl Driver {
                     .send_modify(|status| status.apply(&notification, status::now()));
                 let _ = self.notifications.send(notification);
             }
-            Effect::Stop { reason } => return Err(End::Stopped(reason)),
+            Effect::Stop { reason } => return Err(End::Stopped(reason.to_string())),
             Effect::Finish => self.finish().await?,
         }
         Ok(())
     }
 
     fn name(&self, run: RunId) -> String {
-        self.machine.run_name(run).to_string()
+        self.machine.run_name(run)
     }
 
     fn model(&self, model: ModelRef) -> PathBuf {
         self.store.model(Place {
-            run: self.machine.run_name(model.run),
+            run: &self.name(model.run),
             round: model.round,
         })
     }
@@ -324,7 +323,6 @@ impl Driver {
         &mut self,
         run: RunId,
         round: u32,
-        start: ModelRef,
         updates: Vec<Contribution>,
         rate: Option<f64>,
     ) -> Result<(), End> {
@@ -356,19 +354,15 @@ impl Driver {
             .checked
             .retain(|(task, site), _| machine.counts_on(site, *task));
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
-        let (federation, start, name) =
-            (self.federation.clone(), self.model(start), self.name(run));
+        let (federation, name) = (self.federation.clone(), self.name(run));
         self.spawn_job(move || {
             let average = Average {
                 manifest: &manifest,
                 input: &federation.input,
-                rule: federation.aggregation,
+                rule: &*named_rule(federation.aggregation, rate),
             };
             let place = Place { run: &name, round };
-            let result = match rate {
-                Some(rate) => store.aggregate_buffer(&average, rate, place, pairs),
-                None => store.aggregate(&average, &start, place, pairs),
-            };
+            let result = store.aggregate(&average, place, pairs);
             JobResult::Aggregated { run, round, result }
         });
         Ok(())
@@ -435,8 +429,12 @@ impl Driver {
         self.state
             .exported
             .insert(run.outcome.name.clone(), best.round);
-        self.write_model(run, (best.round, best.parameters), run.outcome.name.clone())
-            .await
+        self.write_model(
+            run,
+            (best.round, best.parameters),
+            run.outcome.name.to_string(),
+        )
+        .await
     }
 
     /// Begins to write a model, when the one before is written: a newer best model never loses its
@@ -460,7 +458,7 @@ impl Driver {
         let (store, manifest, name) = (
             self.store.clone(),
             self.manifest.clone(),
-            run.outcome.name.clone(),
+            run.outcome.name.to_string(),
         );
         let work = move || {
             store.export(

@@ -17,6 +17,7 @@ use peers::Outbound;
 use program::{Class, Explain};
 use protocol::codec::transfer::Arrived;
 use protocol::codec::{CloseCode, CodecError, Frame, sentence};
+use protocol::coordinator::UpdateRejection;
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::borrow::Cow;
 use std::io;
@@ -78,7 +79,7 @@ pub enum Inbound {
         connection: u64,
         /// As it was announced.
         header: TransferHeader,
-        reason: String,
+        reason: UpdateRejection,
     },
     Closed {
         site: String,

@@ -5,7 +5,8 @@
 //! state.json               the checkpoint a restart needs, with their checksum; state.previous.json is the one before
 //! federation/round-0000/   global.f32: the initial model
 //! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8;
-//!                          an update was trained from the model of the round before; updates.json names each with its base
+//!                          an update was trained from the model of the round before; updates.json names each with its base;
+//!                          rule.f32 is what the aggregation rule keeps from one model to the next, if it keeps anything
 //! alone-SITE/round-NNNN/   the same for a site's own lineage
 //! records/RUN/             round-NNNN.json: what a round did, with its checksum, once the next one is finished
 //! models/                  the best and the last model of each lineage as safetensors
@@ -24,7 +25,7 @@ mod source;
 mod updates;
 
 use aggregation::Source;
-use aggregation::{AggregateError, BLOCK, Checked};
+use aggregation::{BLOCK, CheckError, Checked};
 use atomic::AtomicFile;
 pub(crate) use atomic::write_whole;
 pub use checkpoint::peek;
@@ -32,7 +33,7 @@ pub(crate) use lock::in_use;
 pub use lock::is_held;
 use program::private;
 use protocol::architecture::manifest;
-use protocol::coordinator::{Checkpoint, RunProgress};
+use protocol::coordinator::{Checkpoint, RunProgress, UpdateRejection};
 use protocol::model_file::{ModelCard, prelude};
 use protocol::outcome::{Outcome, RoundRecord};
 use protocol::parameters::{Manifest, Parameters, ParametersId, to_bytes};
@@ -262,12 +263,12 @@ impl Store {
 
     /// The records of a lineage's rounds before the last one, which stands among the checkpoint.
     fn records(&self, run: &RunProgress) -> Result<Vec<RoundRecord>, StoreError> {
-        let records =
-            records(&self.root, &run.outcome.name, run.finished).collect::<Result<Vec<_>, _>>()?;
+        let name = run.outcome.name.to_string();
+        let records = records(&self.root, &name, run.finished).collect::<Result<Vec<_>, _>>()?;
         let lost = (run.finished as usize).saturating_sub(1 + records.len());
         if lost > 0 {
             tracing::warn!(
-                run = run.outcome.name,
+                run = name,
                 lost,
                 "the report lacks rounds whose records are gone"
             );
@@ -319,7 +320,7 @@ impl Store {
         match Checked::check(FileSource::open(&path, manifest)?, manifest, id) {
             Ok(_) => Ok(()),
             // Sound, and of another hash.
-            Err(AggregateError::Hash { .. }) => {
+            Err(CheckError::Rejected(UpdateRejection::Hash { .. })) => {
                 let differences = vec![format!(
                     "it began from other weights (--start), or {} is damaged",
                     path.display()
@@ -377,7 +378,7 @@ impl Store {
     }
 
     fn prune_run(&self, run: &RunProgress) -> Result<(), StoreError> {
-        let name = run.outcome.name.as_str();
+        let name = run.outcome.name.to_string();
         let last = run.finished;
         let best = run.best.map_or(last, |best| best.round);
         let used = |round: u32| {
@@ -390,7 +391,7 @@ impl Store {
             .as_ref()
             .map_or(last, |buffer| buffer.oldest(last));
         for round in 1..last {
-            let place = Place { run: name, round };
+            let place = Place { run: &name, round };
             // An update lies in the round after the model that it started from.
             if round <= oldest {
                 remove(&self.round(place).join("updates"), |path| {
@@ -400,6 +401,7 @@ impl Store {
             let sound = run.sound.is_some_and(|sound| sound.round == round);
             if round + 1 < last && round != best && !sound && !used(round) {
                 remove(&self.model(place), |path| fs::remove_file(path))?;
+                remove(&self.rule_state(place), |path| fs::remove_file(path))?;
             }
         }
         Ok(())
@@ -412,12 +414,12 @@ fn plain(run: &str) -> String {
 }
 
 /// A stored vector that is not what it was, or a disk that refuses.
-fn unsound(path: &Path, error: AggregateError<StoreError>) -> StoreError {
+fn unsound(path: &Path, error: CheckError<StoreError>) -> StoreError {
     match error {
-        AggregateError::Storage(error) => error,
-        error => StoreError::Damaged {
+        CheckError::Storage(error) => error,
+        CheckError::Rejected(rejection) => StoreError::Damaged {
             path: path.into(),
-            reason: error.to_string(),
+            reason: rejection.to_string(),
         },
     }
 }

@@ -154,7 +154,8 @@ impl Calibration {
                 found.version
             )));
         }
-        found.operating_points.check().map_err(wrong)?;
+        let points = found.operating_points.check();
+        points.map_err(|error| wrong(error.to_string()))?;
         if found.weights != weights.hex() {
             let Self {
                 model: name,

@@ -8,7 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use aggregation::{Average, Checked};
+use aggregation::{Average, Checked, named_rule};
 use coordinator::store::{FileSource, Place, Store};
 use protocol::architecture::manifest;
 use protocol::codec::transfer::{Arrived, Receiving};
@@ -173,15 +173,13 @@ fn measure(folder: &Path, count: usize) {
     let average = Average {
         manifest: &manifest,
         input: &federation.input,
-        rule: federation.aggregation,
+        rule: &*named_rule(federation.aggregation, None),
     };
     let mut rounds = Vec::new();
     for _ in 0..REPEATS {
         let (checking, updates) = check(&store, count, &manifest);
         let began = Instant::now();
-        let model = store
-            .aggregate(&average, &store.model(START), FIRST, updates)
-            .unwrap();
+        let model = store.aggregate(&average, FIRST, updates).unwrap();
         rounds.push((began.elapsed().as_secs_f64(), checking, model));
     }
     assert!(

@@ -4,8 +4,9 @@ use crate::store::{FileSource, StoreError};
 use aggregation::Checked;
 use program::signal::Signal;
 use protocol::codec::transfer::Arrived;
+use protocol::coordinator::UpdateRejection;
 use protocol::message::{RunId, TaskId};
-use protocol::outcome::Outcome;
+use protocol::outcome::{Outcome, RunKind};
 use protocol::parameters::ParametersId;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub(super) enum JobResult {
         site: String,
         task: TaskId,
         /// The update and how far it went, or why it is refused.
-        result: Result<Result<(Checked<FileSource>, f64), String>, StoreError>,
+        result: Result<Result<(Checked<FileSource>, f64), UpdateRejection>, StoreError>,
         id: ParametersId,
     },
     Aggregated {
@@ -48,7 +49,7 @@ pub(crate) struct DriverState {
     pub(super) files: HashMap<u64, (PathBuf, Arrived)>,
     pub(super) count: u64,
     pub(super) checked: Accepted,
-    pub(super) exported: BTreeMap<String, u32>,
+    pub(super) exported: BTreeMap<RunKind, u32>,
     /// The job that writes a model for people; one at a time.
     pub(super) exporting: BackgroundJob,
     /// The job that removes what nothing leads to any more: a round's files take a while.

@@ -20,7 +20,7 @@ pub(super) fn comparison(
     outcome: &Outcome,
     threshold: fn(&RunOutcome) -> Option<f32>,
 ) -> Option<Comparison> {
-    let of = |run: &RunOutcome| (run.name.clone(), held_out_at(run, threshold(run)));
+    let of = |run: &RunOutcome| (run.name.to_string(), held_out_at(run, threshold(run)));
     let arms: Vec<_> = outcome.runs.iter().map(of).collect();
     compare(&arms, outcome.federation.seed)
 }

@@ -11,6 +11,7 @@ pub use matrix::{Cell, DiceAt, Matrix, MatrixRow, SiteCell, Without, WorstCell};
 pub use metrics::lesion::FrocPoint;
 pub use metrics::reliability::{Reliability, ReliabilityBin};
 use protocol::case::Role;
+use protocol::outcome::RunKind;
 use protocol::settings::{Compute, Federation};
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lineage {
     /// `federation`, `alone:SITE`, or `consensus`.
-    pub run: String,
+    pub run: RunKind,
     /// The sites that trained it.
     pub members: Vec<String>,
     /// The round whose model is reported; 0 for the consensus.

@@ -8,7 +8,7 @@ use metrics::lesion::{SIZE_BINS_MM, counted_points};
 use metrics::reliability::reliability;
 use metrics::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, SizeBinCounts};
 use protocol::case::{Cases, Role};
-use protocol::outcome::{Outcome, RoundRecord, RunOutcome, SiteRecord, SiteScores};
+use protocol::outcome::{Outcome, RoundRecord, RunKind, RunOutcome, SiteRecord, SiteScores};
 
 /// The report of an outcome. Runs without a federation lineage give one without any sites.
 #[must_use]
@@ -46,7 +46,7 @@ pub(super) fn federation_run(outcome: &Outcome) -> Option<&RunOutcome> {
 
 fn no_lineage() -> Lineage {
     Lineage {
-        run: "federation".into(),
+        run: RunKind::Federation,
         members: Vec::new(),
         best_round: 0,
         bytes: 0,

@@ -2,7 +2,7 @@
 
 use super::markup::{escape, table, words};
 use super::schema::{Arm, Comparison, Report, Site, Test};
-use super::wording::{part, plain_run};
+use super::wording::{part, plain_arm};
 use metrics::case_metrics::{METRICS, Metric};
 
 /// Patients and lesions at each site.
@@ -96,7 +96,7 @@ pub(super) fn arms(report: &Report) -> String {
     let named: Vec<String> = comparison
         .arms
         .iter()
-        .map(|arm| plain_run(&arm.run))
+        .map(|arm| plain_arm(&arm.run))
         .collect();
     let tests = if comparison.tests.is_empty() {
         String::new()

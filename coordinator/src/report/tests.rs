@@ -156,7 +156,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
         overlays: Vec::new(),
     });
     RunOutcome {
-        name: name.into(),
+        name: name.to_owned().try_into().unwrap(),
         members: members.iter().map(|&site| site.into()).collect(),
         rounds: (1..=4).map(round).collect(),
         best_round: 4,

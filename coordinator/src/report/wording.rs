@@ -2,11 +2,23 @@
 
 use super::schema::{AtPoint, Lesions, Lineage, MeanSd, Report, Scores};
 use protocol::case::Role;
+use protocol::outcome::RunKind;
 
-/// A run's name for people: `alone:north` is "north alone".
-pub(super) fn plain_run(run: &str) -> String {
-    run.strip_prefix("alone:")
-        .map_or_else(|| run.to_owned(), |site| format!("{site} alone"))
+/// A run's name for people: "north alone".
+pub(super) fn plain_run(run: &RunKind) -> String {
+    match run {
+        RunKind::Alone { site } => format!("{site} alone"),
+        RunKind::Federation | RunKind::Consensus => run.to_string(),
+    }
+}
+
+/// The name of a comparison's arm for people: a federation's report compares runs, an experiment's
+/// compares models that have names for people.
+pub(super) fn plain_arm(arm: &str) -> String {
+    match RunKind::try_from(arm.to_owned()) {
+        Ok(run) => plain_run(&run),
+        Err(_) => arm.to_owned(),
+    }
 }
 
 /// A site's part, in the table of the sites.

@@ -11,7 +11,7 @@ use protocol::parameters::Manifest;
 pub(super) fn recover(store: &Store, manifest: &Manifest, checkpoint: &mut Checkpoint) -> Accepted {
     let mut accepted = Accepted::new();
     for (index, run) in checkpoint.runs.iter_mut().enumerate() {
-        let name = run.outcome.name.clone();
+        let name = run.outcome.name.to_string();
         let id = RunId(u16::try_from(index).unwrap_or(u16::MAX));
         let mut is_sound = |site: &str, trained: &Trained| {
             let place = Place {

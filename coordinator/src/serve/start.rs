@@ -109,8 +109,8 @@ pub(super) fn prepare(
             }
         }
         for (round, id) in models {
-            let run = run.outcome.name.as_str();
-            store.verify(Place { run, round }, manifest, id)?;
+            let run = run.outcome.name.to_string();
+            store.verify(Place { run: &run, round }, manifest, id)?;
         }
     }
     Ok(id)

@@ -41,7 +41,7 @@ impl Status {
     pub fn apply_checkpoint(&mut self, checkpoint: &Checkpoint) {
         self.paused = checkpoint.paused;
         for (id, run) in checkpoint.runs.iter().enumerate() {
-            let status = self.run(RunId(id as u16), &run.outcome.name);
+            let status = self.run(RunId(id as u16), &run.outcome.name.to_string());
             status.finished = run.finished;
             status.totals = run.totals();
             status.rounds = run.outcome.rounds.iter().map(RoundStatus::from).collect();

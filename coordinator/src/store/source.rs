@@ -57,6 +57,22 @@ impl FileSource {
         Self::of_length(path, encoding.bytes(), Some(base))
     }
 
+    /// Opens what an aggregation rule keeps, so many numbers for each value of the model; `None`
+    /// where it keeps nothing, or has kept nothing yet.
+    ///
+    /// # Errors
+    /// As [`FileSource::open`].
+    pub(super) fn of_rule(
+        path: &Path,
+        kept: usize,
+        manifest: &Manifest,
+    ) -> Result<Option<Self>, StoreError> {
+        if kept == 0 || !path.try_exists().map_err(StoreError::io("read", path))? {
+            return Ok(None);
+        }
+        Self::of_length(path, manifest.bytes() * kept as u64, None).map(Some)
+    }
+
     /// The file, to read all bytes as they are.
     pub(super) fn into_file(self) -> File {
         self.file

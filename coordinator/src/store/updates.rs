@@ -2,14 +2,16 @@
 
 use super::atomic::{self, AtomicFile, ModelFile, write_whole};
 use super::source::{self, FileSource};
-use super::{Place, Store, StoreError, json, unsound};
-use aggregation::{AggregateError, Average, Checked, Versions};
+use super::{Place, Store, StoreError, json, remove, unsound};
+use aggregation::{AggregateError, Average, CheckError, Checked, Models};
 use protocol::codec::transfer::Arrived;
-use protocol::coordinator::Contribution;
+use protocol::coordinator::{Contribution, UpdateRejection};
 use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
-use protocol::parameters::{Manifest, ParametersId};
+use protocol::parameters::{Manifest, ParametersId, to_bytes};
 use protocol::settings::Precision;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A received update and the model that it started from, open to be checked: whatever is removed
@@ -62,7 +64,7 @@ impl Store {
         site: &str,
         manifest: &Manifest,
         arrived: Arrived,
-    ) -> Result<Result<(Checked<FileSource>, f64), String>, StoreError> {
+    ) -> Result<Result<(Checked<FileSource>, f64), UpdateRejection>, StoreError> {
         let Offered { update, mut start } = offered;
         let measured = self
             .take(update, manifest, &arrived)
@@ -76,10 +78,10 @@ impl Store {
                 atomic::move_into(received, &target)?;
                 Ok(Ok(taken))
             }
-            Err(AggregateError::Storage(error)) => Err(error),
-            Err(refused) => {
+            Err(CheckError::Storage(error)) => Err(error),
+            Err(CheckError::Rejected(rejection)) => {
                 fs::remove_file(received).map_err(StoreError::io("remove", received))?;
-                Ok(Err(refused.to_string()))
+                Ok(Err(rejection))
             }
         }
     }
@@ -89,7 +91,7 @@ impl Store {
         source: FileSource,
         manifest: &Manifest,
         arrived: &Arrived,
-    ) -> Result<Checked<FileSource>, AggregateError<StoreError>> {
+    ) -> Result<Checked<FileSource>, CheckError<StoreError>> {
         match self.encoding {
             None => Checked::arrived(source, manifest, arrived),
             Some(_) => Checked::decoded(source, manifest, arrived),
@@ -168,61 +170,84 @@ impl Store {
         let model = FileSource::open(&path, manifest)?;
         let mut file = AtomicFile::create(&self.model(to))?;
         file.write_file(model.into_file(), &path)?;
+        // What the rule keeps belongs to the model; the initial one has nothing.
+        let (path, target) = (self.rule_state(from), self.rule_state(to));
+        match File::open(&path) {
+            Ok(state) => {
+                let mut file = AtomicFile::create(&target)?;
+                file.write_file(state, &path)?;
+                file.commit()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                remove(&target, |path| fs::remove_file(path))?;
+            }
+            Err(error) => return Err(StoreError::io("read", &path)(error)),
+        }
         file.commit()
     }
 
-    /// Averages a round's updates into its model, and says who counted for what.
-    ///
-    /// # Errors
-    /// When the disk refuses, or the updates are not what their summaries say.
-    pub fn aggregate(
-        &self,
-        average: &Average<'_>,
-        start: &Path,
-        place: Place<'_>,
-        updates: Vec<(Contribution, Checked<FileSource>)>,
-    ) -> Result<ParametersId, StoreError> {
-        let summary = self.summarise(place, &updates)?;
-        let start = FileSource::open(start, average.manifest)?;
-        let mut file = ModelFile::create(&self.model(place))?;
-        let added = average.run(start, updates, |values| file.write(values));
-        added.map_err(|error| unsound(&summary, error))?;
-        file.commit()
+    /// Where what the aggregation rule keeps with a model is.
+    pub(super) fn rule_state(&self, place: Place<'_>) -> PathBuf {
+        self.round(place).join("rule.f32")
     }
 
-    /// Moves a buffer's updates into the next model of their lineage, and says who counted for
-    /// what, from which model.
+    /// Makes a round's model of its updates, and says who counted for what, from which model.
     ///
     /// # Errors
     /// When the disk refuses, the updates are not what their summaries say, or a model that one
     /// started from is gone.
-    pub fn aggregate_buffer(
+    pub fn aggregate(
         &self,
-        average: &Average<'_>,
-        rate: f64,
+        average: &Average<'_, FileSource>,
         place: Place<'_>,
         updates: Vec<(Contribution, Checked<FileSource>)>,
     ) -> Result<ParametersId, StoreError> {
         let summary = self.summarise(place, &updates)?;
         let newest = place.round.saturating_sub(1);
-        let versions = updates
-            .iter()
-            .map(|(contribution, _)| contribution.base)
-            .chain([newest]);
-        let open = |round| {
-            Ok((
-                round,
-                FileSource::open(&self.model(Place { round, ..place }), average.manifest)?,
-            ))
-        };
-        let versions = Versions {
+        let mut versions = BTreeSet::from([newest]);
+        for (contribution, _) in &updates {
+            versions.insert(contribution.base);
+        }
+        let mut stored = BTreeMap::new();
+        for round in versions {
+            let path = self.model(Place { round, ..place });
+            stored.insert(round, FileSource::open(&path, average.manifest)?);
+        }
+        let kept = average.rule.kept();
+        let before = self.rule_state(Place {
+            round: newest,
+            ..place
+        });
+        let models = Models {
             newest,
-            models: versions.map(open).collect::<Result<_, StoreError>>()?,
-            rate,
+            stored,
+            state: FileSource::of_rule(&before, kept, average.manifest)?,
         };
         let mut file = ModelFile::create(&self.model(place))?;
-        let added = average.run_buffered(versions, updates, |values| file.write(values));
-        added.map_err(|error| unsound(&summary, error))?;
+        let mut state = match kept {
+            0 => None,
+            _ => Some(AtomicFile::create(&self.rule_state(place))?),
+        };
+        let made = average.run(models, updates, |made| {
+            if let Some(state) = &mut state {
+                state.write(&to_bytes(made.state))?;
+            }
+            file.write(made.values)
+        });
+        match made {
+            Ok(()) => {}
+            Err(AggregateError::Storage(error)) => return Err(error),
+            Err(error) => {
+                return Err(StoreError::Damaged {
+                    path: summary,
+                    reason: error.to_string(),
+                });
+            }
+        }
+        // Before the model, which is not made without it.
+        if let Some(state) = state {
+            state.commit()?;
+        }
         file.commit()
     }
 

@@ -2,96 +2,126 @@
 //! holds depends on nothing but its range, so neither the number of threads nor their luck changes
 //! a bit of it.
 
-use super::{AggregateError, BLOCK, Contribution, Segment, Source, Updates};
+use crate::round::Round;
+use crate::rules::Rule;
+use crate::segment::Segment;
+use crate::{AggregateError, BLOCK, Source};
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 /// Blocks made at a time; while they are made those before are written. With what making them
 /// takes, ten megabytes in all.
 const BATCH: usize = 16;
 
-/// A run of values of one segment, and what is needed to make them: all as long as the run, with
-/// sums of 0.
-pub(super) struct Block<'a> {
-    pub(super) segment: &'a Segment,
-    pub(super) start: usize,
-    pub(super) values: Vec<f32>,
-    pub(super) sums: Vec<f64>,
-    pub(super) update: Vec<f32>,
-    pub(super) base: Vec<f32>,
+/// A run of values of one segment, [`BLOCK`] at most, and room to make them. All slices but
+/// `state` are as long as the run.
+#[derive(Debug)]
+pub struct Block<'a> {
+    /// The segment that the values are of.
+    pub segment: &'a Segment,
+    /// The first value's index in the flat model.
+    pub start: usize,
+    /// The next model's values, which the rule sets. What they are before means nothing.
+    pub values: &'a mut [f32],
+    /// What the rule keeps for these values, [`Rule::kept`] times as many: as it was left with the
+    /// newest model, zeros before the first. The rule may lay it out as it likes.
+    pub state: &'a mut [f32],
+    /// Room for sums, all 0.
+    pub sums: &'a mut [f64],
+    /// Room for an update's values.
+    pub update: &'a mut [f32],
+    /// Room for the values of the model that it started from.
+    pub base: &'a mut [f32],
 }
 
-impl<'a> Block<'a> {
-    fn new(segment: &'a Segment, range: Range<usize>, spare: Option<Self>) -> Self {
-        let (mut values, mut sums, mut update, mut base) = spare
-            .map_or_else(Default::default, |block| {
-                (block.values, block.sums, block.update, block.base)
-            });
-        sums.clear();
-        sums.resize(range.len(), 0.0);
-        [&mut values, &mut update, &mut base]
-            .into_iter()
-            .for_each(|part| part.resize(range.len(), 0.0));
-        Self {
+/// What is to be stored of a block that was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Made<'a> {
+    /// The next model's values; they follow those of the block before.
+    pub values: &'a [f32],
+    /// What the rule keeps; empty where it keeps nothing.
+    pub state: &'a [f32],
+}
+
+/// A block's memory.
+struct Buffers<'a> {
+    segment: &'a Segment,
+    start: usize,
+    values: Vec<f32>,
+    state: Vec<f32>,
+    sums: Vec<f64>,
+    update: Vec<f32>,
+    base: Vec<f32>,
+}
+
+impl<'a> Buffers<'a> {
+    /// Takes over the memory of one that was written, if there is one.
+    fn new(segment: &'a Segment, range: Range<usize>, kept: usize, spare: Option<Self>) -> Self {
+        let mut buffers = spare.unwrap_or_else(|| Self {
             segment,
-            start: range.start,
-            values,
-            sums,
-            update,
-            base,
+            start: 0,
+            values: Vec::new(),
+            state: Vec::new(),
+            sums: Vec::new(),
+            update: Vec::new(),
+            base: Vec::new(),
+        });
+        (buffers.segment, buffers.start) = (segment, range.start);
+        buffers.sums.clear();
+        buffers.sums.resize(range.len(), 0.0);
+        buffers.values.resize(range.len(), 0.0);
+        buffers.state.resize(range.len() * kept, 0.0);
+        buffers.update.resize(range.len(), 0.0);
+        buffers.base.resize(range.len(), 0.0);
+        buffers
+    }
+
+    fn block(&mut self) -> Block<'_> {
+        Block {
+            segment: self.segment,
+            start: self.start,
+            values: &mut self.values,
+            state: &mut self.state,
+            sums: &mut self.sums,
+            update: &mut self.update,
+            base: &mut self.base,
         }
     }
 }
 
-/// A source that one thread reads at a time.
-pub(super) struct Shared<S>(Mutex<S>);
-
-impl<S: Source> Shared<S> {
-    pub(super) fn new(source: S) -> Self {
-        Self(Mutex::new(source))
-    }
-
-    pub(super) fn read(
-        &self,
-        start: usize,
-        out: &mut [f32],
-    ) -> Result<(), AggregateError<S::Error>> {
-        // A thread that panicked has broken off the whole average.
-        let mut source = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        source.read(start, out).map_err(AggregateError::Storage)
-    }
-}
-
-/// The updates as all threads read them, in site order.
-pub(super) fn shared<S: Source>(updates: Updates<S>) -> Vec<(Contribution, Shared<S>)> {
-    updates
-        .into_iter()
-        .map(|(contribution, update)| (contribution, Shared::new(update.source)))
-        .collect()
-}
-
-/// Makes the values of all segments and gives them to `write`, in their order.
-pub(super) fn in_order<E: Send>(
+/// Makes the values of all segments by a rule and gives them to `write`, in their order.
+pub(crate) fn in_order<S: Source>(
     segments: &[Segment],
-    make: impl Fn(&mut Block<'_>) -> Result<(), AggregateError<E>> + Sync,
-    mut write: impl FnMut(&[f32]) -> Result<(), E> + Send,
-) -> Result<(), AggregateError<E>> {
+    rule: &dyn Rule<S>,
+    round: &Round<S>,
+    mut write: impl FnMut(Made<'_>) -> Result<(), S::Error> + Send,
+) -> Result<(), AggregateError<S::Error>> {
+    let kept = rule.kept();
+    let make = |buffers: &mut Buffers<'_>| {
+        if kept > 0 {
+            round.read_state(buffers.start * kept, &mut buffers.state)?;
+        }
+        rule.combine(round, &mut buffers.block())
+    };
     let mut ranges = segments
         .iter()
         .flat_map(|segment| blocks(segment.range.clone()).map(move |range| (segment, range)));
     let (mut made, mut next) = (Vec::new(), Vec::new());
     loop {
-        refill(&mut next, &mut ranges);
+        refill(&mut next, kept, &mut ranges);
         if made.is_empty() && next.is_empty() {
             return Ok(());
         }
         let (written, done) = rayon::join(
             || {
-                made.iter()
-                    .try_for_each(|block: &Block<'_>| write(&block.values))
+                made.iter().try_for_each(|buffers: &Buffers<'_>| {
+                    write(Made {
+                        values: &buffers.values,
+                        state: &buffers.state,
+                    })
+                })
             },
-            || next.par_iter_mut().try_for_each(&make),
+            || next.par_iter_mut().try_for_each(make),
         );
         written.map_err(AggregateError::Storage)?;
         done?;
@@ -101,18 +131,17 @@ pub(super) fn in_order<E: Send>(
 
 /// The next blocks to make, in the place of those that are written.
 fn refill<'a>(
-    blocks: &mut Vec<Block<'a>>,
+    blocks: &mut Vec<Buffers<'a>>,
+    kept: usize,
     ranges: &mut impl Iterator<Item = (&'a Segment, Range<usize>)>,
 ) {
     let mut spare = std::mem::take(blocks).into_iter();
-    blocks.extend(
-        ranges
-            .take(BATCH)
-            .map(|(segment, range)| Block::new(segment, range, spare.next())),
-    );
+    for (segment, range) in ranges.take(BATCH) {
+        blocks.push(Buffers::new(segment, range, kept, spare.next()));
+    }
 }
 
-pub(super) fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     range
         .clone()
         .step_by(BLOCK)

@@ -2,10 +2,15 @@ use super::*;
 use metrics::sequence::SequenceSet;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use protocol::parameters::{Kind, TensorSpec};
+use protocol::coordinator::UpdateRejection;
+use protocol::parameters::{Kind, ParametersError, ParametersId, STEM, TensorSpec, to_bytes};
+use protocol::settings::Aggregation;
 
 mod buffered;
+mod golden;
+mod page;
 mod pipeline;
+mod state;
 
 const OUT: usize = 2;
 const SEQUENCES: usize = 3;
@@ -77,13 +82,13 @@ fn average(
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule,
+        rule: &*named_rule(rule, None),
     };
-    let write = |values: &[f32]| {
-        new.extend_from_slice(values);
+    let write = |made: Made<'_>| {
+        new.extend_from_slice(made.values);
         Ok(())
     };
-    average.run(start, updates, write).unwrap();
+    average.run(Models::only(0, start), updates, write).unwrap();
     new
 }
 
@@ -183,15 +188,18 @@ fn a_stem_block_is_averaged_over_the_sites_that_hold_its_sequence() {
 fn what_is_not_finite_or_not_what_it_says_is_no_update() {
     let mut values = vec![0.0; manifest().len()];
     let other = Checked::check(values.as_slice(), &manifest(), ParametersId([0; 32])).unwrap_err();
-    assert!(matches!(other, AggregateError::Hash { .. }));
+    assert!(matches!(
+        other,
+        CheckError::Rejected(UpdateRejection::Hash { .. })
+    ));
     values[4] = f32::INFINITY;
     let bad = Checked::check(values.as_slice(), &manifest(), id(&values)).unwrap_err();
     assert_eq!(
         bad,
-        AggregateError::Parameters(ParametersError::NotFinite {
+        CheckError::Rejected(UpdateRejection::Values(ParametersError::NotFinite {
             tensor: STEM.into(),
             index: 1
-        })
+        }))
     );
 }
 
@@ -206,9 +214,9 @@ fn a_site_counts_once_and_only_with_its_own_summary() {
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
+        rule: &*named_rule(Aggregation::FedAvg, None),
     };
-    let run = |updates| average.run(site.values.as_slice(), updates, |_| Ok(()));
+    let run = |updates| average.run(Models::only(0, site.values.as_slice()), updates, |_| Ok(()));
     assert_eq!(
         run(vec![update(0, &site), update(0, &site)]),
         Err(AggregateError::Mismatch("site-0".into()))
@@ -226,7 +234,7 @@ fn a_site_counts_once_and_only_with_its_own_summary() {
 fn measured(
     start: f32,
     change: impl Fn(&mut Vec<f32>),
-) -> Result<f64, AggregateError<std::convert::Infallible>> {
+) -> Result<f64, CheckError<std::convert::Infallible>> {
     let base = vec![start; manifest().len()];
     let mut values = base.clone();
     change(&mut values);
@@ -248,11 +256,11 @@ fn a_variance_below_zero_is_refused_by_name_and_any_other_value_may_be() {
     let tensor = "backbone.bn1.running_var".to_string();
     assert_eq!(
         refused,
-        AggregateError::Parameters(ParametersError::Variance {
+        CheckError::Rejected(UpdateRejection::Values(ParametersError::Variance {
             tensor,
             index: 2,
             value: -1e6
-        })
+        }))
     );
     assert!(measured(0.5, |values| values[variance] = 0.0).is_ok());
     assert!(
@@ -266,7 +274,7 @@ fn a_variance_below_zero_is_refused_by_name_and_any_other_value_may_be() {
 fn a_distance_that_no_training_goes_is_refused_with_the_models_size() {
     let refused = measured(0.5, |values| values[4] = 3e38).unwrap_err();
     assert!(
-        matches!(refused, AggregateError::Far { distance, .. } if distance > 1e38),
+        matches!(refused, CheckError::Rejected(UpdateRejection::Far { distance, .. }) if distance > 1e38),
         "{refused}"
     );
     // A model of 35 halves has a size of 3.

@@ -26,6 +26,7 @@ mod checkpoint;
 mod control;
 mod event;
 mod outliers;
+mod rejection;
 mod roster;
 mod scores;
 mod task_table;
@@ -33,7 +34,7 @@ mod training_run;
 
 use crate::message::{CoordinatorMessage, MAX_MODELS, RunId, SiteMessage, TaskId, TaskKind};
 use crate::notification::Notification;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RunKind};
 use crate::parameters::ParametersId;
 use crate::settings::Federation;
 pub use buffer::{Asked, Buffer, Missing};
@@ -41,6 +42,10 @@ pub use checkpoint::{Best, Checkpoint, OpenRound, RunProgress, Speed, Totals, Us
 use control::Dispatch;
 pub use event::{AcceptedUpdate, Contribution, Effect, Event, ModelRef};
 use metrics::sequence::MAX_SEQUENCES;
+pub use rejection::{
+    GaveNothing, ScoreRejection, SiteRejection, StopReason, SummaryRejection, TaskFailure,
+    UpdateRejection,
+};
 use roster::Roster;
 use std::time::Duration;
 use task_table::TaskTable;
@@ -115,7 +120,11 @@ impl StateMachine {
             .map(|(id, run)| TrainingRun::resumed(RunId(id as u16), run))
             .collect();
         if training_runs.is_empty() {
-            training_runs.push(TrainingRun::new(RunId(0), "federation".into(), Vec::new()));
+            training_runs.push(TrainingRun::new(
+                RunId::FEDERATION,
+                RunKind::Federation,
+                Vec::new(),
+            ));
         }
         let task_table = TaskTable::new(
             plan.federation.sites.concurrent,
@@ -206,12 +215,11 @@ impl StateMachine {
 
     /// A training_run's name: `federation`, `alone:SITE` or `consensus`.
     #[must_use]
-    pub fn run_name(&self, run: RunId) -> &str {
-        self.training_runs
-            .get(usize::from(run.0))
-            .map_or("", |training_run| {
-                training_run.progress.outcome.name.as_str()
-            })
+    pub fn run_name(&self, run: RunId) -> String {
+        match self.training_runs.get(usize::from(run.0)) {
+            Some(training_run) => training_run.progress.outcome.name.to_string(),
+            None => String::new(),
+        }
     }
 
     fn take(&mut self, event: Event, now: Duration, out: &mut Vec<Effect>) {
@@ -384,7 +392,7 @@ impl StateMachine {
             task_table::TaskResult::Failed(reason) | task_table::TaskResult::Nothing(reason) => {
                 Some(Notification::Failed {
                     site: site.into(),
-                    reason: reason.clone(),
+                    reason: reason.to_string(),
                 })
             }
             task_table::TaskResult::Scores(_) => None,
@@ -483,7 +491,7 @@ impl StateMachine {
             let id = RunId(self.training_runs.len() as u16);
             self.training_runs.push(TrainingRun::new(
                 id,
-                format!("alone:{site}"),
+                RunKind::Alone { site: site.clone() },
                 vec![site.clone()],
             ));
         }

@@ -24,6 +24,17 @@ pub const MAX_MODELS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunId(pub u16);
 
+impl RunId {
+    /// The federation's own lineage: the first.
+    pub const FEDERATION: Self = Self(0);
+
+    /// Whether this is the federation's own lineage.
+    #[must_use]
+    pub fn is_federation(self) -> bool {
+        self == Self::FEDERATION
+    }
+}
+
 /// What a task is about. A task is named by what it does, so that a repeated message names the same
 /// task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

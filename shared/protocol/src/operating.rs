@@ -54,9 +54,9 @@ impl fmt::Display for OperatingPoint {
 }
 
 impl FromStr for OperatingPoint {
-    type Err = String;
+    type Err = UnknownPoint;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownPoint> {
         let most = text
             .strip_prefix("fp-per-patient=")
             .and_then(|most| most.parse::<f64>().ok());
@@ -64,9 +64,40 @@ impl FromStr for OperatingPoint {
             ("dice", _) => Ok(Self::Dice),
             ("youden", _) => Ok(Self::Youden),
             (_, Some(most)) if most.is_finite() && most >= 0.0 => Ok(Self::FalsePositives(most)),
-            _ => Err("expected dice, youden or fp-per-patient=N, such as fp-per-patient=1".into()),
+            _ => Err(UnknownPoint { found: text.into() }),
         }
     }
+}
+
+/// A text that names no operating point.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected dice, youden or fp-per-patient=N, such as fp-per-patient=1")]
+pub struct UnknownPoint {
+    /// The text.
+    pub found: String,
+}
+
+/// Why operating points that came from a file cannot be.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PointsError {
+    /// A threshold outside 0 to 1.
+    #[error("a threshold of {found:?} is no probability")]
+    Threshold {
+        /// The threshold.
+        found: f32,
+    },
+    /// The curve is not from the highest threshold down, or too long.
+    #[error("thresholds of the curve do not fall, or are more than {MOST_POINTS}")]
+    Curve {
+        /// How many thresholds it has.
+        points: usize,
+    },
+    /// A count below zero or not finite, or a sensitivity outside 0 to 1.
+    #[error("the curve holds counts that cannot be, at the threshold {threshold}")]
+    Counts {
+        /// The threshold that they belong to.
+        threshold: f32,
+    },
 }
 
 /// What validation patients chose, and how many false findings they had at each threshold that was
@@ -170,21 +201,21 @@ impl OperatingPoints {
     /// Whether points that came from a file can be: probabilities, and counts that are numbers.
     ///
     /// # Errors
-    /// Says what cannot be.
-    pub fn check(&self) -> Result<(), String> {
+    /// See [`PointsError`].
+    pub fn check(&self) -> Result<(), PointsError> {
         let own = [self.dice, self.youden].into_iter().flatten();
-        if let Some(wrong) = own
+        if let Some(found) = own
             .chain(self.curve.iter().map(|point| point.threshold))
             .find(|&t| !is_probability(t))
         {
-            return Err(format!("a threshold of {wrong:?} is no probability"));
+            return Err(PointsError::Threshold { found });
         }
         if self.curve.len() > MOST_POINTS
             || !self.curve.is_sorted_by(|a, b| a.threshold > b.threshold)
         {
-            return Err(format!(
-                "thresholds of the curve do not fall, or are more than {MOST_POINTS}"
-            ));
+            return Err(PointsError::Curve {
+                points: self.curve.len(),
+            });
         }
         let sound = |point: &FrocPoint| {
             let counts = [point.false_positives, point.false_positives_10mm3];
@@ -193,11 +224,14 @@ impl OperatingPoints {
                 .all(|count| count.is_finite() && *count >= 0.0)
                 && (0.0..=1.0).contains(&point.sensitivity)
         };
-        if self.curve.iter().all(sound) {
-            Ok(())
-        } else {
-            Err("the curve holds counts that cannot be".into())
+        for point in &self.curve {
+            if !sound(point) {
+                return Err(PointsError::Counts {
+                    threshold: point.threshold,
+                });
+            }
         }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::overlay::Overlay;
 use crate::settings::{Compute, Federation};
 use metrics::score::{CaseScore, SubsetScore};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A finished (or stopped) federation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,11 +33,67 @@ pub struct SiteRecord {
     pub inventory: Inventory,
 }
 
+/// Whose models a lineage is of. Files have it as `federation`, `alone:SITE` or `consensus`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum RunKind {
+    /// All training sites' together.
+    Federation,
+    /// One site's that trains alone, for comparison.
+    Alone {
+        /// The site.
+        site: String,
+    },
+    /// The mean of the probabilities of the sites' own models; it never trains.
+    Consensus,
+}
+
+/// A text that names no lineage.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no lineage; expected federation, alone:SITE or consensus")]
+pub struct UnknownRun {
+    /// The text.
+    pub found: String,
+}
+
+const ALONE: &str = "alone:";
+
+impl fmt::Display for RunKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Federation => f.write_str("federation"),
+            Self::Alone { site } => write!(f, "{ALONE}{site}"),
+            Self::Consensus => f.write_str("consensus"),
+        }
+    }
+}
+
+impl From<RunKind> for String {
+    fn from(kind: RunKind) -> Self {
+        kind.to_string()
+    }
+}
+
+impl TryFrom<String> for RunKind {
+    type Error = UnknownRun;
+
+    fn try_from(text: String) -> Result<Self, UnknownRun> {
+        if let Some(site) = text.strip_prefix(ALONE) {
+            return Ok(Self::Alone { site: site.into() });
+        }
+        match text.as_str() {
+            "federation" => Ok(Self::Federation),
+            "consensus" => Ok(Self::Consensus),
+            _ => Err(UnknownRun { found: text }),
+        }
+    }
+}
+
 /// One lineage of models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOutcome {
-    /// `federation`, `alone:SITE`, or `consensus`: the mean of the probabilities of the latter.
-    pub name: String,
+    /// Whose models these are.
+    pub name: RunKind,
     /// The training sites.
     pub members: Vec<String>,
     /// What each round did.
@@ -125,4 +182,24 @@ pub struct SiteScores {
     /// cases.
     #[serde(default)]
     pub overlays: Vec<Overlay>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lineage_is_read_as_it_is_written_and_no_other_text_is_one() {
+        let site = "north".to_owned();
+        for (kind, text) in [
+            (RunKind::Federation, "federation"),
+            (RunKind::Alone { site }, "alone:north"),
+            (RunKind::Consensus, "consensus"),
+        ] {
+            let json = format!("{text:?}");
+            assert_eq!(serde_json::to_string(&kind).unwrap(), json);
+            assert_eq!(serde_json::from_str::<RunKind>(&json).unwrap(), kind);
+        }
+        assert!(serde_json::from_str::<RunKind>("\"together\"").is_err());
+    }
 }

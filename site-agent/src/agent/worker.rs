@@ -328,7 +328,8 @@ impl Worker {
                 let (run, round) = (task.run.0, task.round);
                 tracing::warn!(run, round, "the task failed: {reason}");
                 context.say(Event::Failed { task, reason });
-                if let Err(fault) = device::check(&context.device) {
+                // A card without free memory works again once there is some.
+                if let Err(fault @ DeviceFault::Failed(_)) = device::check(&context.device) {
                     let _ = context.tell.send(WorkerEvent::DeviceLost(fault));
                 }
             })?;
@@ -560,7 +561,7 @@ impl WorkerContext {
             .wanted
             .thresholds
             .first()
-            .filter(|_| task.run == RunId(0))
+            .filter(|_| task.run.is_federation())
         {
             let (federation, device) = (&self.federation, &self.device);
             self.draw(

@@ -98,7 +98,7 @@ async fn refused(stage: &mut Stage) -> (TransferHeader, String) {
             header,
             reason,
             ..
-        } if site == "north" => (header, reason),
+        } if site == "north" => (header, reason.to_string()),
         other => panic!("{other:?}"),
     }
 }

@@ -9,7 +9,7 @@ use super::super::schema::{
 };
 use super::super::wording::plain_run;
 use super::Finished;
-use protocol::outcome::RunOutcome;
+use protocol::outcome::{RunKind, RunOutcome};
 use std::collections::BTreeSet;
 
 /// One lineage of an arm, with every seed that is finished.
@@ -23,10 +23,10 @@ pub(super) struct Lineage<'f> {
 /// like.
 pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
     let mut models: Vec<Lineage<'_>> = Vec::new();
-    let arms = |run: &str| {
+    let arms = |run: &RunKind| {
         let with = finished
             .iter()
-            .filter(|one| one.outcome.runs.iter().any(|other| other.name == run));
+            .filter(|one| one.outcome.runs.iter().any(|other| other.name == *run));
         with.map(|one| one.arm.as_str())
             .collect::<BTreeSet<_>>()
             .len()
@@ -143,7 +143,7 @@ impl Lineage<'_> {
         Some(Model {
             name: self.name.clone(),
             arm: first.arm.clone(),
-            run: run.name.clone(),
+            run: run.name.to_string(),
             metrics: youden.metrics,
             intervals: youden.intervals.clone(),
             dice_at: DiceAt {

@@ -9,6 +9,7 @@ use super::super::summary::summarise;
 use super::super::{ablation, roc};
 use super::models::Lineage;
 use protocol::case::Cases;
+use protocol::outcome::RunKind;
 use std::collections::BTreeMap;
 
 /// All pictures that there is data for.
@@ -50,7 +51,7 @@ fn mean_roc(models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
         model
             .runs
             .iter()
-            .any(|(_, run)| run.name.starts_with("alone:"))
+            .any(|(_, run)| matches!(run.name, RunKind::Alone { .. }))
     };
     let curves = models
         .iter()

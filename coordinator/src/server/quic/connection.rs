@@ -7,6 +7,7 @@ use crate::server::Inbound;
 use crate::server::peers::{ConnectionHandle, Disconnect, Outbound};
 use protocol::codec::CloseCode;
 use protocol::codec::transfer::{Receiving, TransferError};
+use protocol::coordinator::UpdateRejection;
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use quinn::{Connection, RecvStream, SendStream};
 use std::path::PathBuf;
@@ -259,14 +260,18 @@ impl SiteConnection<'_> {
         };
         receiving.stop(number(code_of(&error))).ok();
         sending.reset(number(code_of(&error))).ok();
-        let reason = error.to_string();
         if matches!(error, WireError::Disk(_)) {
+            let reason = error.to_string();
             self.report(Inbound::DiskFailed { reason }).await;
             return Err(self.close_after(error));
         }
         match self.fault(&error).await {
             Fault::Connection => Err(self.close_after(error)),
             Fault::Site => {
+                let reason = match error {
+                    WireError::Transfer(error) => UpdateRejection::Transfer(error),
+                    other => UpdateRejection::Stream(other.to_string()),
+                };
                 self.report(Inbound::ParametersRefused {
                     site: self.name(),
                     connection: self.number,

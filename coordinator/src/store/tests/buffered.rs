@@ -6,7 +6,7 @@ use protocol::message::Trained;
 use std::collections::BTreeMap;
 
 /// Takes in what a site sent, trained from the model of round `base`.
-fn update(
+pub(super) fn update(
     store: &Store,
     (site, base): (&str, u32),
     value: f32,
@@ -156,15 +156,13 @@ fn a_buffers_updates_move_the_newest_model_and_the_summary_says_how() {
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
+        rule: &*named_rule(Aggregation::FedAvg, Some(0.5)),
     };
     let third = Place {
         run: "federation",
         round: 3,
     };
-    let id = store
-        .aggregate_buffer(&average, 0.5, third, updates)
-        .unwrap();
+    let id = store.aggregate(&average, third, updates).unwrap();
     // Two versions old, 6 - 0 counts for 1/sqrt(3).
     let went = (4.0 + 2.0 * 3.0 + 6.0 / 3f64.sqrt()) / 4.0;
     assert_eq!(id, model((10.0 + 0.5 * went) as f32).id());
@@ -184,7 +182,7 @@ fn a_buffers_updates_move_the_newest_model_and_the_summary_says_how() {
     let gone = vec![update(&store, ("west", 7), 1.0, 1)];
     fs::remove_file(store.model(seventh)).unwrap();
     assert!(matches!(
-        store.aggregate_buffer(&average, 0.5, third, gone),
+        store.aggregate(&average, third, gone),
         Err(StoreError::Io { .. })
     ));
 }

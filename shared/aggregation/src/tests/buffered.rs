@@ -1,18 +1,22 @@
 //! Updates that started from different versions.
 
 use super::*;
-use crate::Versions;
 
 /// What becomes of the newest of `models` with updates from the model of their base.
-fn moved(rule: Aggregation, rate: f64, models: &[Vec<f32>], updates: &[(Site, u32)]) -> Vec<f32> {
+pub(super) fn moved(
+    rule: Aggregation,
+    rate: f64,
+    models: &[Vec<f32>],
+    updates: &[(Site, u32)],
+) -> Vec<f32> {
     let sources = models
         .iter()
         .zip(0..)
         .map(|(values, version)| (version, values.as_slice()));
-    let versions = Versions {
+    let versions = Models {
         newest: models.len() as u32 - 1,
-        models: sources.collect(),
-        rate,
+        stored: sources.collect(),
+        state: None,
     };
     let named = updates.iter().enumerate().map(|(index, (site, base))| {
         let (contribution, checked) = update(index, site);
@@ -29,15 +33,13 @@ fn moved(rule: Aggregation, rate: f64, models: &[Vec<f32>], updates: &[(Site, u3
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule,
+        rule: &*named_rule(rule, Some(rate)),
     };
-    let write = |values: &[f32]| {
-        new.extend_from_slice(values);
+    let write = |made: Made<'_>| {
+        new.extend_from_slice(made.values);
         Ok(())
     };
-    average
-        .run_buffered(versions, named.collect(), write)
-        .unwrap();
+    average.run(versions, named.collect(), write).unwrap();
     new
 }
 
@@ -181,14 +183,13 @@ fn wild_updates_make_no_infinite_model() {
 #[test]
 fn one_site_may_give_one_update_from_each_version_and_every_version_must_be_there() {
     let (manifest, input) = (manifest(), input());
+    let (one, values) = (site(1.0, 8, 7), vec![1.0; manifest.len()]);
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
+        rule: &*named_rule(Aggregation::FedAvg, Some(1.0)),
     };
-    let values = vec![1.0; manifest.len()];
     let run = |bases: [u32; 2]| {
-        let one = site(1.0, 8, 7);
         let named = bases.map(|base| {
             let (contribution, checked) = update(0, &one);
             (
@@ -199,13 +200,12 @@ fn one_site_may_give_one_update_from_each_version_and_every_version_must_be_ther
                 checked,
             )
         });
-        let models = [(0, values.as_slice()), (1, values.as_slice())].into();
-        let versions = Versions {
+        let versions = Models {
             newest: 1,
-            models,
-            rate: 1.0,
+            stored: [(0, values.as_slice()), (1, values.as_slice())].into(),
+            state: None,
         };
-        average.run_buffered(versions, named.into(), |_| Ok(()))
+        average.run(versions, named.into(), |_| Ok(()))
     };
     assert_eq!(run([0, 1]), Ok(()));
     assert_eq!(run([1, 1]), Err(AggregateError::Mismatch("site-0".into())));

@@ -21,7 +21,7 @@ fn wide() -> Manifest {
     }
 }
 
-fn vector(seed: u32) -> Vec<f32> {
+pub(super) fn vector(seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
     let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -82,10 +82,10 @@ fn made(threads: usize, buffered: bool, vectors: &[Vec<f32>], start: &[f32]) -> 
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
+        rule: &*named_rule(Aggregation::FedAvg, buffered.then_some(0.5)),
     };
-    let write = |values: &[f32]| {
-        new.extend_from_slice(values);
+    let write = |made: Made<'_>| {
+        new.extend_from_slice(made.values);
         Ok(())
     };
     let (updates, start) = (
@@ -99,18 +99,7 @@ fn made(threads: usize, buffered: bool, vectors: &[Vec<f32>], start: &[f32]) -> 
         .num_threads(threads)
         .build()
         .unwrap();
-    let done = pool.install(|| match buffered {
-        false => average.run(start, updates, write),
-        true => average.run_buffered(
-            Versions {
-                newest: 0,
-                models: [(0, start)].into(),
-                rate: 0.5,
-            },
-            updates,
-            write,
-        ),
-    });
+    let done = pool.install(|| average.run(Models::only(0, start), updates, write));
     done.unwrap();
     new
 }
@@ -152,12 +141,12 @@ fn what_fails_in_a_late_block_fails_the_whole() {
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: Aggregation::FedAvg,
+        rule: &*named_rule(Aggregation::FedAvg, None),
     };
     let run = |readable: usize, writable: usize| {
         let mut written = 0;
-        let write = |values: &[f32]| {
-            written += values.len();
+        let write = |made: Made<'_>| {
+            written += made.values.len();
             if written > writable {
                 Err("full")
             } else {
@@ -168,7 +157,7 @@ fn what_fails_in_a_late_block_fails_the_whole() {
             values: &vectors[0],
             readable: LENGTH,
         };
-        average.run(start, updates(&vectors, readable), write)
+        average.run(Models::only(0, start), updates(&vectors, readable), write)
     };
     assert_eq!(run(LENGTH, LENGTH), Ok(()));
     assert_eq!(

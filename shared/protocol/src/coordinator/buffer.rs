@@ -5,7 +5,8 @@
 //! version `b` has the task of round `b + 1`, and a site gives at most one update from a version:
 //! so no two updates share a task, or a file.
 
-use super::outliers::outliers;
+use super::TaskFailure;
+use super::outliers::{Outlier, outliers};
 use super::task_table::TaskResult;
 use crate::message::{RunId, TaskId, TaskKind, Trained};
 use crate::parameters::ParametersId;
@@ -114,13 +115,13 @@ impl Buffer {
                 self.missing.push(Missing {
                     site: site.into(),
                     base: asked.base,
-                    reason,
+                    reason: reason.to_string(),
                 });
             }
             TaskResult::Nothing(reason) => self.missing.push(Missing {
                 site: site.into(),
                 base: asked.base,
-                reason,
+                reason: reason.to_string(),
             }),
             TaskResult::Scores(_) => {}
         }
@@ -173,8 +174,9 @@ impl Buffer {
             distances.push(self.distance(site, base(trained)));
         }
         let mut refused = Vec::new();
-        for (index, reason) in outliers(&distances).into_iter().rev() {
+        for Outlier { index, reason } in outliers(&distances).into_iter().rev() {
             let (site, trained) = self.updates.remove(index);
+            let reason = TaskFailure::Update(reason).to_string();
             self.missing.push(Missing {
                 site: site.clone(),
                 base: base(&trained),
@@ -232,7 +234,7 @@ mod tests {
 
     fn update(from: u32) -> TaskResult {
         let trained = Trained {
-            task: task(RunId(0), from),
+            task: task(RunId::FEDERATION, from),
             parameters: ParametersId([1; 32]),
             slices: 8,
             steps: 1,
@@ -254,14 +256,14 @@ mod tests {
                 steps: None,
             },
         );
-        assert!(buffer.settle(site, task(RunId(0), from), update(from)));
+        assert!(buffer.settle(site, task(RunId::FEDERATION, from), update(from)));
     }
 
     #[test]
     fn an_update_counts_once_and_only_for_what_was_asked() {
         let mut buffer = Buffer::default();
         assert!(
-            !buffer.settle("north", task(RunId(0), 0), update(0)),
+            !buffer.settle("north", task(RunId::FEDERATION, 0), update(0)),
             "nobody asked"
         );
         buffer.asked.insert(
@@ -272,12 +274,12 @@ mod tests {
             },
         );
         assert!(
-            !buffer.settle("north", task(RunId(0), 0), update(0)),
+            !buffer.settle("north", task(RunId::FEDERATION, 0), update(0)),
             "it was asked for another one"
         );
         give(&mut buffer, "north", 1);
         assert!(
-            !buffer.settle("north", task(RunId(0), 1), update(1)),
+            !buffer.settle("north", task(RunId::FEDERATION, 1), update(1)),
             "it has answered"
         );
         assert!(

@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use crate::message::Trained;
-use crate::outcome::{RoundRecord, RunOutcome, SiteRecord, UpdateRecord};
+use crate::outcome::{RoundRecord, RunKind, RunOutcome, SiteRecord, UpdateRecord};
 use crate::parameters::ParametersId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -150,7 +150,7 @@ pub struct Best {
 }
 
 impl RunProgress {
-    pub(super) fn new(name: String, members: Vec<String>) -> Self {
+    pub(super) fn new(name: RunKind, members: Vec<String>) -> Self {
         let outcome = RunOutcome {
             name,
             members,

@@ -1,13 +1,10 @@
 //! What the operator may do to a running federation: dispatch it, let it go on, shut a site out,
 //! and let it run dry.
 
-use super::{Effect, SharedState, StateMachine};
+use super::{Effect, SharedState, SiteRejection, StateMachine, TaskFailure};
 use crate::message::{CoordinatorMessage, TaskId};
 use crate::notification::Notification;
 use std::time::Duration;
-
-/// Why a dropped site is refused, and what stands in its place where it was asked for something.
-pub(super) const DROPPED: &str = "dropped by the operator";
 
 /// Whether new tasks are handed out. Held, nothing new begins; what was asked for is finished, and
 /// averaged.
@@ -132,7 +129,7 @@ impl StateMachine {
         out.push(Effect::Persist(Box::new(self.checkpoint())));
         out.push(Effect::Report(Notification::Dropped { site: site.into() }));
         if connected {
-            let reason = format!("{site} was {DROPPED}");
+            let reason = SiteRejection::Dropped { site: site.into() }.to_string();
             let message = CoordinatorMessage::Refused {
                 reason: reason.clone(),
             };
@@ -146,7 +143,11 @@ impl StateMachine {
             });
         }
         for task in self.shared.task_table.tasks(site) {
-            if let Some(answer) = self.shared.task_table.give_up(site, task, DROPPED.into()) {
+            if let Some(answer) = self
+                .shared
+                .task_table
+                .give_up(site, task, TaskFailure::Dropped)
+            {
                 self.answer(site, task, answer, out);
             }
         }

@@ -1,6 +1,6 @@
 //! What goes into the coordinator's machine, and what comes out.
 
-use super::Checkpoint;
+use super::{Checkpoint, StopReason, UpdateRejection};
 use crate::message::{CoordinatorMessage, Hello, RunId, SiteMessage, TaskId, TransferHeader};
 use crate::notification::Notification;
 use crate::outcome::RoundRecord;
@@ -82,7 +82,7 @@ pub enum Event {
         /// The training.
         task: TaskId,
         /// The update.
-        result: Result<AcceptedUpdate, String>,
+        result: Result<AcceptedUpdate, UpdateRejection>,
     },
     /// A site's connection ended.
     Disconnected {
@@ -166,14 +166,13 @@ pub enum Effect {
         /// The shell's name for the file.
         file: u64,
     },
-    /// Average stored updates and store the result; answer with [`Event::Aggregated`].
+    /// Make a round's model of stored updates and of the model of the round before, and store it;
+    /// answer with [`Event::Aggregated`].
     Aggregate {
         /// The training_run.
         run: RunId,
         /// The round.
         round: u32,
-        /// The model the sites started from.
-        start: ModelRef,
         /// The updates, in site order.
         updates: Vec<Contribution>,
         /// Where updates may have started from older models: how far to go the way that they went.
@@ -203,7 +202,7 @@ pub enum Effect {
     /// The federation cannot go on; what was persisted stands, and a new start goes on from there.
     Stop {
         /// Why.
-        reason: String,
+        reason: StopReason,
     },
     /// Everything is done: ask for [`StateMachine::outcome`](super::StateMachine::outcome).
     Finish,

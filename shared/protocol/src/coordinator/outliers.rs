@@ -2,6 +2,8 @@
 //! file that was damaged before it was hashed, or ill will. Averaged, one of them would be the
 //! model.
 
+use super::rejection::UpdateRejection;
+
 /// How many times as far as the median. Sites that do a hundred times the work of others stay below
 /// it, because steps do not all lead the same way.
 const MOST_TIMES: f64 = 100.0;
@@ -9,9 +11,17 @@ const MOST_TIMES: f64 = 100.0;
 /// bound on arrival.
 const FEWEST: usize = 3;
 
-/// The updates to refuse, by their place, and why; `None` stands for one of which the distance is
-/// not known.
-pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<(usize, String)> {
+/// An update to refuse.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Outlier {
+    /// Its place among the updates.
+    pub(super) index: usize,
+    /// How far it went, and how far the others did.
+    pub(super) reason: UpdateRejection,
+}
+
+/// The updates to refuse, by their place; `None` stands for one of which the distance is not known.
+pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<Outlier> {
     let mut known: Vec<f64> = distances.iter().flatten().copied().collect();
     if known.len() < FEWEST {
         return Vec::new();
@@ -26,12 +36,13 @@ pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<(usize, String)> {
         else {
             continue;
         };
-        let reason = format!(
-            "its update was refused: it is {distance:.3e} away from the model that it started from, more than {MOST_TIMES} \
-             times the median of {} updates, {median:.3e}",
-            known.len()
-        );
-        refused.push((index, reason));
+        let reason = UpdateRejection::Outlier {
+            distance,
+            median,
+            updates: known.len(),
+            most_times: MOST_TIMES,
+        };
+        refused.push(Outlier { index, reason });
     }
     refused
 }
@@ -44,7 +55,7 @@ mod tests {
         let known: Vec<Option<f64>> = distances.iter().copied().map(Some).collect();
         outliers(&known)
             .into_iter()
-            .map(|(index, _)| index)
+            .map(|outlier| outlier.index)
             .collect()
     }
 
@@ -65,7 +76,8 @@ mod tests {
 
     #[test]
     fn the_reason_names_both_distances() {
-        let (_, reason) = outliers(&[Some(1.0), None, Some(1.5), Some(3e38)]).remove(0);
+        let outlier = outliers(&[Some(1.0), None, Some(1.5), Some(3e38)]).remove(0);
+        let reason = outlier.reason.to_string();
         assert!(
             reason.contains("3.000e38") && reason.contains("of 3 updates, 1.500e0"),
             "{reason}"

@@ -1,7 +1,6 @@
 //! Who is in the federation, who is connected, and who was last heard when.
 
-use super::control::DROPPED;
-use super::{Checkpoint, Effect, ModelRef};
+use super::{Checkpoint, Effect, ModelRef, SiteRejection};
 use crate::case::{Cases, Role};
 use crate::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskKind};
 use crate::notification::Notification;
@@ -101,7 +100,7 @@ impl Roster {
             return false;
         }
         if let Some(reason) = self.objection(name, hello, federation) {
-            refuse(name, reason, out);
+            refuse(name, &reason, out);
             return false;
         }
         if !self.sites.contains_key(name) {
@@ -130,37 +129,40 @@ impl Roster {
         true
     }
 
-    fn objection(&self, name: &str, hello: &Hello, federation: &Federation) -> Option<String> {
+    fn objection(
+        &self,
+        name: &str,
+        hello: &Hello,
+        federation: &Federation,
+    ) -> Option<SiteRejection> {
+        let site = name.to_owned();
         if hello.protocol != PROTOCOL {
-            return Some(format!(
-                "the site speaks protocol {}, the coordinator {PROTOCOL}",
-                hello.protocol
-            ));
+            return Some(SiteRejection::Protocol {
+                found: hello.protocol,
+            });
         }
-        if !self.expected.is_empty() && !self.expected.iter().any(|expected| expected == name) {
-            return Some(format!(
-                "{name} is not among the federation's expected sites"
-            ));
+        if !self.expected.is_empty() && !self.expected.contains(&site) {
+            return Some(SiteRejection::Unexpected { site });
         }
         if self.dropped.contains(name) {
-            return Some(format!("{name} was {DROPPED}"));
+            return Some(SiteRejection::Dropped { site });
         }
-        if let Some(site) = self.sites.get(name).filter(|site| site.role != hello.role) {
-            return Some(format!(
-                "{name} joined with role {:?} before and now says {:?}",
-                site.role, hello.role
-            ));
+        if let Some(known) = self.sites.get(name)
+            && known.role != hello.role
+        {
+            return Some(SiteRejection::Role {
+                site,
+                before: known.role,
+                now: hello.role,
+            });
         }
         let wanted = &federation.input.sequences;
-        let none = !hello
-            .sequences
-            .iter()
-            .any(|sequence| wanted.contains(sequence));
-        none.then(|| {
-            format!(
-                "the site has {:?}, the federation wants any of {wanted:?}",
-                hello.sequences
-            )
+        if hello.sequences.iter().any(|name| wanted.contains(name)) {
+            return None;
+        }
+        Some(SiteRejection::Sequences {
+            found: hello.sequences.clone(),
+            wanted: wanted.clone(),
         })
     }
 
@@ -184,11 +186,7 @@ impl Roster {
         let known = inventory.sequences.is_subset(federation.input.all())
             && !inventory.sequences.is_empty();
         if cases == 0 || !known {
-            refuse(
-                name,
-                "the site has no case that it could work with".into(),
-                out,
-            );
+            refuse(name, &SiteRejection::NoCase { cases }, out);
             return false;
         }
         (site.inventory, site.ready, site.given_up) = (Some(inventory), true, false);
@@ -430,7 +428,8 @@ impl Roster {
     }
 }
 
-fn refuse(name: &str, reason: String, out: &mut Vec<Effect>) {
+fn refuse(name: &str, rejection: &SiteRejection, out: &mut Vec<Effect>) {
+    let reason = rejection.to_string();
     let message = CoordinatorMessage::Refused {
         reason: reason.clone(),
     };

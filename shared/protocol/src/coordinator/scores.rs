@@ -67,6 +67,7 @@ pub(super) fn choose_sweep(validation: &Scores) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::RunKind;
     use metrics::sequence::SequenceSet;
 
     fn scores(bins: Vec<(u16, u64, u64)>) -> Scores {
@@ -100,7 +101,7 @@ mod tests {
         ]);
         let chosen = |scores: &Scores| {
             let mut outcome =
-                super::super::checkpoint::RunProgress::new(String::new(), Vec::new()).outcome;
+                super::super::checkpoint::RunProgress::new(RunKind::Federation, Vec::new()).outcome;
             let all = choose_thresholds(scores, &mut outcome);
             assert_eq!(all.len(), 3);
             (

@@ -4,7 +4,10 @@ mod timeouts;
 
 use super::roster::Roster;
 use super::scores::SiteResult;
-use super::{AcceptedUpdate, Effect, ModelRef};
+use super::{
+    AcceptedUpdate, Effect, ModelRef, ScoreRejection, SummaryRejection, TaskFailure,
+    UpdateRejection,
+};
 use crate::jpeg::Picture;
 use crate::message::{
     CoordinatorMessage, EvaluationRequest, RunId, TaskId, TaskKind, Trained, TransferHeader,
@@ -24,9 +27,9 @@ pub(super) enum TaskResult {
     /// All cases' scores, in the site's order.
     Scores(SiteResult),
     /// The site did its work and it came to nothing, and why.
-    Failed(String),
+    Failed(TaskFailure),
     /// Nothing came, and why.
-    Nothing(String),
+    Nothing(TaskFailure),
 }
 
 /// Where an update's bytes are.
@@ -246,7 +249,7 @@ impl TaskTable {
         &mut self,
         site: &str,
         task: TaskId,
-        result: Result<AcceptedUpdate, String>,
+        result: Result<AcceptedUpdate, UpdateRejection>,
     ) -> Option<TaskResult> {
         let job = self.job(site, task)?;
         match result {
@@ -254,12 +257,9 @@ impl TaskTable {
                 job.bytes = Bytes::Stored(taken)
             }
             Ok(_) => return None,
-            Err(reason) => {
-                return self.close(
-                    site,
-                    task,
-                    TaskResult::Failed(format!("its update was refused: {reason}")),
-                );
+            Err(rejection) => {
+                let failure = TaskFailure::Update(rejection);
+                return self.close(site, task, TaskResult::Failed(failure));
             }
         }
         self.close_if_whole(site, task)
@@ -278,33 +278,13 @@ impl TaskTable {
         let job = self
             .job(site, task)
             .filter(|_| task.kind == TaskKind::Train)?;
-        let most = u64::from(trained.steps).saturating_mul(batch as u64);
-        let Trained {
-            slices,
-            steps,
-            asked_steps,
-            ..
-        } = trained;
-        let most_steps = job
-            .order
-            .steps
-            .map_or(most_steps, |asked| asked.min(most_steps));
-        if slices == 0
-            || slices > most
-            || steps > asked_steps
-            || asked_steps > most_steps
-            || trained.sequences.is_empty()
-        {
-            let reason =
-                format!("its summary cannot be: {slices} slices in {steps} of {asked_steps} steps");
-            return self.close(site, task, TaskResult::Nothing(reason));
-        }
-        if !trained.mean_loss.is_finite() || !trained.last_loss.is_finite() {
-            return self.close(
-                site,
-                task,
-                TaskResult::Nothing("its loss is not a number".into()),
-            );
+        let most_steps = match job.order.steps {
+            Some(asked) => asked.min(most_steps),
+            None => most_steps,
+        };
+        if let Err(rejection) = check_summary(&trained, batch, most_steps) {
+            let failure = TaskFailure::Summary(rejection);
+            return self.close(site, task, TaskResult::Nothing(failure));
         }
         if job.trained.replace(trained).is_none() {
             job.moved = now;
@@ -320,7 +300,10 @@ impl TaskTable {
         let answer = if trained.parameters == taken.parameters {
             TaskResult::Update(trained, taken.distance)
         } else {
-            TaskResult::Nothing("it announced other parameters than it sent".into())
+            TaskResult::Nothing(TaskFailure::OtherParameters {
+                announced: trained.parameters,
+                sent: taken.parameters,
+            })
         };
         self.close(site, task, answer)
     }
@@ -337,19 +320,14 @@ impl TaskTable {
         let job = self
             .job(site, task)
             .filter(|_| task.kind != TaskKind::Train)?;
-        let counted = same(
-            &job.order.wanted.thresholds,
-            score.at.iter().map(|at| at.threshold),
-        ) && same(
-            &job.order.wanted.sweep,
-            score.sweep.iter().map(|point| point.threshold),
-        );
-        let sound = score.brain.check().and(score.outside.check()).is_ok();
+        let checked = check_score(&job.order.wanted, &score);
         if job.scores.insert(score.case, score).is_none() {
             job.moved = now;
         }
-        if !counted || !sound || job.scores.len() > most as usize {
-            return self.close(site, task, TaskResult::Nothing(NOT_ASKED_FOR.into()));
+        let checked = checked.and(check_count(job.scores.len(), most as usize));
+        if let Err(rejection) = checked {
+            let failure = TaskFailure::Scores(rejection);
+            return self.close(site, task, TaskResult::Nothing(failure));
         }
         self.close_if_counted(site, task)
     }
@@ -367,11 +345,7 @@ impl TaskTable {
         let job = self
             .job(site, task)
             .filter(|_| task.kind != TaskKind::Train)?;
-        let counted = job.order.wanted.subsets
-            && same(
-                &job.order.wanted.thresholds,
-                score.at.iter().map(|at| at.threshold),
-            );
+        let checked = check_subset_score(&job.order.wanted, &score);
         if job
             .subsets
             .insert((score.case, score.subset), score)
@@ -379,8 +353,10 @@ impl TaskTable {
         {
             job.moved = now;
         }
-        if !counted || job.subsets.len() > most as usize * MOST_PARTS {
-            return self.close(site, task, TaskResult::Nothing(NOT_ASKED_FOR.into()));
+        let checked = checked.and(check_count(job.subsets.len(), most as usize * MOST_PARTS));
+        if let Err(rejection) = checked {
+            let failure = TaskFailure::Scores(rejection);
+            return self.close(site, task, TaskResult::Nothing(failure));
         }
         self.close_if_counted(site, task)
     }
@@ -393,8 +369,9 @@ impl TaskTable {
         task: TaskId,
         Overlay { case, picture }: Overlay,
     ) {
-        let wanted =
-            |job: &&mut OpenTask| task.run == RunId(0) && !job.order.wanted.thresholds.is_empty();
+        let wanted = |job: &&mut OpenTask| {
+            task.run.is_federation() && !job.order.wanted.thresholds.is_empty()
+        };
         let Some(job) = self.job(site, task).filter(wanted) else {
             return;
         };
@@ -457,7 +434,7 @@ impl TaskTable {
         task: TaskId,
         reason: String,
     ) -> Option<TaskResult> {
-        self.close(site, task, TaskResult::Failed(reason))
+        self.close(site, task, TaskResult::Failed(TaskFailure::Site(reason)))
     }
 
     /// Nothing will come of a task.
@@ -465,7 +442,7 @@ impl TaskTable {
         &mut self,
         site: &str,
         task: TaskId,
-        reason: String,
+        reason: TaskFailure,
     ) -> Option<TaskResult> {
         self.close(site, task, TaskResult::Nothing(reason))
     }
@@ -487,16 +464,108 @@ impl TaskTable {
     }
 }
 
-const NOT_ASKED_FOR: &str = "its scores are not what was asked for";
 /// The most parts of its sequences that one case can be shown.
 const MOST_PARTS: usize = (1 << MAX_SEQUENCES) - 2;
 
-/// Whether a site counted at the very thresholds that it was asked for.
-fn same(asked: &[f32], counted: impl Iterator<Item = f32>) -> bool {
-    asked
-        .iter()
-        .map(|threshold| threshold.to_bits())
-        .eq(counted.map(f32::to_bits))
+/// Whether a summary can be: a training of `most_steps` at most, with `batch` slices in each.
+fn check_summary(trained: &Trained, batch: usize, most_steps: u32) -> Result<(), SummaryRejection> {
+    let Trained {
+        slices,
+        steps,
+        asked_steps,
+        ..
+    } = *trained;
+    if slices == 0 {
+        return Err(SummaryRejection::NoSlices { steps, asked_steps });
+    }
+    if slices > u64::from(steps).saturating_mul(batch as u64) {
+        return Err(SummaryRejection::Slices {
+            slices,
+            steps,
+            batch,
+        });
+    }
+    if steps > asked_steps {
+        return Err(SummaryRejection::Steps {
+            slices,
+            steps,
+            asked_steps,
+        });
+    }
+    if asked_steps > most_steps {
+        return Err(SummaryRejection::AskedSteps {
+            slices,
+            steps,
+            asked_steps,
+            most_steps,
+        });
+    }
+    if trained.sequences.is_empty() {
+        return Err(SummaryRejection::NoSequence { slices });
+    }
+    if !trained.mean_loss.is_finite() || !trained.last_loss.is_finite() {
+        return Err(SummaryRejection::Loss {
+            mean: trained.mean_loss,
+            last: trained.last_loss,
+        });
+    }
+    Ok(())
+}
+
+/// Whether a case's score is what was asked for.
+fn check_score(wanted: &EvaluationRequest, score: &CaseScore) -> Result<(), ScoreRejection> {
+    let mut at = Vec::new();
+    for counted in &score.at {
+        at.push(counted.threshold);
+    }
+    check_thresholds(score.case, &wanted.thresholds, &at)?;
+    let mut sweep = Vec::new();
+    for point in &score.sweep {
+        sweep.push(point.threshold);
+    }
+    check_thresholds(score.case, &wanted.sweep, &sweep)?;
+    for histogram in [&score.brain, &score.outside] {
+        if let Err(error) = histogram.check() {
+            let case = score.case;
+            return Err(ScoreRejection::Histogram { case, error });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a case's score on a part of its sequences is what was asked for.
+fn check_subset_score(
+    wanted: &EvaluationRequest,
+    score: &SubsetScore,
+) -> Result<(), ScoreRejection> {
+    if !wanted.subsets {
+        return Err(ScoreRejection::Subset { case: score.case });
+    }
+    let mut at = Vec::new();
+    for counted in &score.at {
+        at.push(counted.threshold);
+    }
+    check_thresholds(score.case, &wanted.thresholds, &at)
+}
+
+/// Whether a site counted at the very thresholds that it was asked for, to the bit.
+fn check_thresholds(case: u32, asked: &[f32], found: &[f32]) -> Result<(), ScoreRejection> {
+    let asked_bits = asked.iter().map(|threshold| threshold.to_bits());
+    if asked_bits.eq(found.iter().map(|threshold| threshold.to_bits())) {
+        return Ok(());
+    }
+    Err(ScoreRejection::Thresholds {
+        case,
+        asked: asked.len(),
+        found: found.len(),
+    })
+}
+
+fn check_count(found: usize, most: usize) -> Result<(), ScoreRejection> {
+    if found > most {
+        return Err(ScoreRejection::Many { most });
+    }
+    Ok(())
 }
 
 /// The request for a task; a training without its one model cannot be asked for.

@@ -25,7 +25,11 @@ const EXPECTED: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'hel
 fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
     let world = undisturbed(EXPECTED, true);
     let outcome = world.finished.unwrap();
-    let names: Vec<&str> = outcome.runs.iter().map(|run| run.name.as_str()).collect();
+    let names: Vec<String> = outcome
+        .runs
+        .iter()
+        .map(|run| run.name.to_string())
+        .collect();
     assert_eq!(
         names,
         [
@@ -81,7 +85,7 @@ fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
                 .map(|overlay| overlay.case)
                 .collect::<Vec<_>>()
         };
-        let expected: &[u32] = if run.name == "federation" {
+        let expected: &[u32] = if run.name == RunKind::Federation {
             &[0, 1]
         } else {
             &[]

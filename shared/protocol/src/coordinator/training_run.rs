@@ -7,15 +7,16 @@ mod scoring;
 
 use super::buffer::base;
 use super::checkpoint::{Best, OpenRound, RunProgress, UsableModel};
-use super::control::DROPPED;
-use super::outliers::outliers;
+use super::outliers::{Outlier, outliers};
+use super::rejection::DiscardReason;
 use super::scores::{Scores, choose_sweep, choose_thresholds};
 use super::task_table::{TaskResult, TaskSpec};
 use super::{Contribution, Effect, ModelRef, Plan, SharedState};
+use super::{GaveNothing, StopReason, TaskFailure};
 use crate::case::{Cases, Role};
 use crate::message::{EvaluationRequest, RunId, TaskId, TaskKind, Trained};
 use crate::notification::Notification;
-use crate::outcome::{RoundRecord, UpdateRecord};
+use crate::outcome::{RoundRecord, RunKind, UpdateRecord};
 use crate::parameters::ParametersId;
 use random::{Purpose, stream};
 use scoring::{Scoring, ScoringGoal};
@@ -59,12 +60,8 @@ pub(super) struct TrainingRun {
     pub(super) consensus_models: Vec<ModelRef>,
 }
 
-/// The name of the training_run that never trains: its predictions are the mean of the sites' own
-/// models'.
-const CONSENSUS: &str = "consensus";
-
 impl TrainingRun {
-    pub(super) fn new(id: RunId, name: String, members: Vec<String>) -> Self {
+    pub(super) fn new(id: RunId, name: RunKind, members: Vec<String>) -> Self {
         Self::resumed(id, RunProgress::new(name, members))
     }
 
@@ -81,11 +78,15 @@ impl TrainingRun {
 
     /// The consensus of what these sites learn alone.
     pub(super) fn consensus(id: RunId, members: Vec<String>) -> Self {
-        Self::new(id, CONSENSUS.into(), members)
+        Self::new(id, RunKind::Consensus, members)
     }
 
     pub(super) fn is_consensus(&self) -> bool {
-        self.progress.outcome.name == CONSENSUS
+        self.progress.outcome.name == RunKind::Consensus
+    }
+
+    fn is_federation(&self) -> bool {
+        self.progress.outcome.name == RunKind::Federation
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -148,9 +149,11 @@ impl TrainingRun {
                     }
                     TaskResult::Failed(reason) => {
                         open.failed.insert(site.into());
-                        open.missing.push((site.into(), reason));
+                        open.missing.push((site.into(), reason.to_string()));
                     }
-                    TaskResult::Nothing(reason) => open.missing.push((site.into(), reason)),
+                    TaskResult::Nothing(reason) => {
+                        open.missing.push((site.into(), reason.to_string()));
+                    }
                     TaskResult::Scores(_) => return false,
                 }
                 return true;
@@ -163,7 +166,10 @@ impl TrainingRun {
                 };
                 match answer {
                     TaskResult::Scores(counted) => drop(scores.insert(site.into(), counted)),
-                    TaskResult::Failed(reason) => scoring.failed.push((site.into(), reason)),
+                    TaskResult::Failed(reason) => scoring.failed.push(GaveNothing {
+                        site: site.into(),
+                        reason: reason.to_string(),
+                    }),
                     TaskResult::Nothing(_) | TaskResult::Update(..) => {}
                 }
             }
@@ -219,7 +225,7 @@ impl TrainingRun {
         shared: &mut SharedState,
         now: Duration,
         out: &mut Vec<Effect>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, StopReason> {
         if let Some(rule) = self.buffered(shared) {
             return self.advance_buffer(rule, shared, now, out);
         }
@@ -264,7 +270,7 @@ impl TrainingRun {
         since: Option<Duration>,
         now: Duration,
         out: &mut Vec<Effect>,
-    ) -> Result<(), String> {
+    ) -> Result<(), StopReason> {
         let done = self.progress.finished;
         let unscored = self.progress.model.filter(|_| !self.progress.validated);
         if let Some(parameters) = unscored {
@@ -273,7 +279,7 @@ impl TrainingRun {
                 .federation
                 .evaluation
                 .held_out_every
-                .filter(|_| self.id == RunId(0));
+                .filter(|_| self.is_federation());
             let goal = ScoringGoal::Validate {
                 held_out: every.is_some_and(|every| done.is_multiple_of(every)),
             };
@@ -334,7 +340,7 @@ impl TrainingRun {
         round: u32,
         since: Option<Duration>,
         (now, out): (Duration, &mut Vec<Effect>),
-    ) -> Result<(), String> {
+    ) -> Result<(), StopReason> {
         if self
             .progress
             .open
@@ -367,7 +373,8 @@ impl TrainingRun {
             .waiting()
             .into_iter()
             .filter(|site| shared.roster.is_dropped(site));
-        open.missing.extend(gone.map(|site| (site, DROPPED.into())));
+        open.missing
+            .extend(gone.map(|site| (site, TaskFailure::Dropped.to_string())));
         let members = &mut self.progress.outcome.members;
         members.extend(open.asked.iter().cloned());
         members.sort_unstable();
@@ -398,7 +405,7 @@ impl TrainingRun {
         }
         out.push(Effect::Report(Notification::RoundStarted {
             run: self.id,
-            name: self.progress.outcome.name.clone(),
+            name: self.progress.outcome.name.to_string(),
             round,
             rounds: shared.plan.federation.rounds,
             sites: waiting.into_iter().collect(),
@@ -415,7 +422,7 @@ impl TrainingRun {
         since: Option<Duration>,
         now: Duration,
         out: &mut Vec<Effect>,
-    ) -> Result<Option<BTreeSet<String>>, String> {
+    ) -> Result<Option<BTreeSet<String>>, StopReason> {
         let settings = &shared.plan.federation;
         let mut candidates = self.trainers(shared);
         if candidates.len() < self.minimum(shared) {
@@ -425,10 +432,12 @@ impl TrainingRun {
                 return Ok(None);
             }
             let (found, minimum) = (candidates.len(), self.minimum(shared));
-            self.stop(
-                format!("round {round} needs {minimum} training sites and {found} are there"),
-                out,
-            )?;
+            let reason = StopReason::TooFewSites {
+                round,
+                found,
+                minimum,
+            };
+            self.stop(reason, out)?;
             return Ok(None);
         }
         if let Some(count) = settings
@@ -439,7 +448,7 @@ impl TrainingRun {
             let mut random = stream(
                 settings.seed,
                 round,
-                &self.progress.outcome.name,
+                &self.progress.outcome.name.to_string(),
                 Purpose::Sampling,
             );
             let mut picks =
@@ -462,7 +471,7 @@ impl TrainingRun {
                 parameters,
             },
             None => ModelRef {
-                run: RunId(0),
+                run: RunId::FEDERATION,
                 round: 0,
                 parameters: plan.initial,
             },
@@ -472,12 +481,12 @@ impl TrainingRun {
     /// The federation trains everybody, a site's own training_run that site.
     fn trainers(&self, shared: &SharedState) -> Vec<String> {
         let mut sites = shared.roster.available(Role::Train);
-        sites.retain(|site| self.id == RunId(0) || self.progress.outcome.members.contains(site));
+        sites.retain(|site| self.is_federation() || self.progress.outcome.members.contains(site));
         sites
     }
 
     fn minimum(&self, shared: &SharedState) -> usize {
-        if self.id == RunId(0) {
+        if self.is_federation() {
             shared.plan.federation.sites.minimum
         } else {
             1
@@ -485,8 +494,8 @@ impl TrainingRun {
     }
 
     /// Ends the federation; a site's own training_run only ends itself, with the rounds it has.
-    fn stop(&mut self, reason: String, out: &mut Vec<Effect>) -> Result<(), String> {
-        if self.id == RunId(0) {
+    fn stop(&mut self, reason: StopReason, out: &mut Vec<Effect>) -> Result<(), StopReason> {
+        if self.is_federation() {
             return Err(reason);
         }
         self.given_up = true;
@@ -499,6 +508,7 @@ impl TrainingRun {
             .first()
             .cloned()
             .unwrap_or_default();
+        let reason = reason.to_string();
         out.push(Effect::Report(Notification::Failed { site, reason }));
         Ok(())
     }
@@ -508,7 +518,7 @@ impl TrainingRun {
         started: Duration,
         shared: &mut SharedState,
         out: &mut Vec<Effect>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, StopReason> {
         self.refuse_outliers(out);
         self.phase = Phase::Rest(None);
         let Some(OpenRound {
@@ -523,20 +533,23 @@ impl TrainingRun {
             return Ok(false);
         };
         if updates.len() < self.minimum(shared) {
-            let why: Vec<String> = missing
-                .iter()
-                .map(|(site, reason)| format!("{site}: {reason}"))
-                .collect();
-            let why = why.join("; ");
+            let mut gave_nothing = Vec::new();
+            for (site, reason) in missing {
+                gave_nothing.push(GaveNothing { site, reason });
+            }
             if updates.is_empty()
                 && failed == asked
-                && self.discard(&format!("no site can train from it ({why})"))
+                && self.discard(&DiscardReason::NoTraining(gave_nothing.clone()))
             {
                 self.progress.open = None;
                 return Ok(true);
             }
-            let (found, minimum) = (updates.len(), self.minimum(shared));
-            let reason = format!("round {round} has {found} of at least {minimum} updates ({why})");
+            let reason = StopReason::TooFewUpdates {
+                round,
+                found: updates.len(),
+                minimum: self.minimum(shared),
+                missing: gave_nothing,
+            };
             // A later start asks once more those that gave nothing, and keeps what was accepted.
             if let Some(open) = &mut self.progress.open {
                 open.missing.clear();
@@ -549,11 +562,9 @@ impl TrainingRun {
             .iter()
             .map(|(site, trained)| contribution(site, trained))
             .collect();
-        let start = self.start(&shared.plan, round);
         out.push(Effect::Aggregate {
             run: self.id,
             round,
-            start,
             updates: contributions,
             rate: None,
         });
@@ -577,8 +588,9 @@ impl TrainingRun {
             .iter()
             .map(|site| open.distances.get(site).copied())
             .collect();
-        for (index, reason) in outliers(&distances) {
+        for Outlier { index, reason } in outliers(&distances) {
             let site = sites[index].clone();
+            let reason = TaskFailure::Update(reason).to_string();
             open.updates.remove(&site);
             open.distances.remove(&site);
             open.failed.insert(site.clone());

@@ -71,7 +71,7 @@ impl ModelCard {
     pub(super) fn check(self) -> Result<Self, ModelFileError> {
         self.operating_points
             .check()
-            .map_err(ModelFileError::Card)?;
+            .map_err(|error| ModelFileError::Card(error.to_string()))?;
         let Federation {
             name, input, model, ..
         } = self.federation()?;

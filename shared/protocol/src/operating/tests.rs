@@ -43,6 +43,7 @@ fn names_are_read_and_written_alike() {
             wrong
                 .parse::<OperatingPoint>()
                 .unwrap_err()
+                .to_string()
                 .contains("fp-per-patient=1"),
             "{wrong}"
         );
@@ -125,7 +126,7 @@ fn points_that_cannot_be_are_refused() {
     let refused = |change: &dyn Fn(&mut OperatingPoints)| {
         let mut points = points();
         change(&mut points);
-        points.check().unwrap_err()
+        points.check().unwrap_err().to_string()
     };
     assert!(refused(&|points| points.dice = Some(1.5)).contains("1.5"));
     assert!(refused(&|points| points.youden = Some(f32::NAN)).contains("NaN"));

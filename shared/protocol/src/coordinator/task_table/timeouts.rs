@@ -1,7 +1,7 @@
 //! How long a site is waited for: timeout lasts from the last time that its task got on.
 
 use super::super::roster::Roster;
-use super::{Effect, OpenTask, TaskTable};
+use super::{Effect, OpenTask, TaskFailure, TaskTable};
 use crate::message::{CoordinatorMessage, Progress, TaskId, TaskKind};
 use crate::notification::Notification;
 use std::time::Duration;
@@ -115,13 +115,14 @@ impl TaskTable {
         site: &str,
         task: TaskId,
         timeout: Duration,
-    ) -> String {
-        let silence = format!("no progress for {} s", timeout.as_secs());
-        match self.jobs.get(&(site.to_string(), task)) {
-            Some(job) if job.fruitless > 1 => {
-                format!("{silence}; it began {} times and got no further", job.asks)
-            }
-            _ => silence,
+    ) -> TaskFailure {
+        let begun = match self.jobs.get(&(site.to_string(), task)) {
+            Some(job) if job.fruitless > 1 => Some(job.asks),
+            _ => None,
+        };
+        TaskFailure::Silent {
+            seconds: timeout.as_secs(),
+            begun,
         }
     }
 

@@ -309,7 +309,6 @@ impl World {
             Effect::Aggregate {
                 run,
                 round,
-                start,
                 updates,
                 rate,
             } => {
@@ -318,7 +317,9 @@ impl World {
                     .iter()
                     .map(|update| update.parameters.0.as_slice())
                     .collect();
-                let parameters = hash(&[&[&start.parameters.0[..]], ids.as_slice()].concat());
+                let kept = &self.checkpoint.as_ref().unwrap().runs[usize::from(run.0)];
+                let start = kept.model.unwrap_or(self.plan.initial);
+                let parameters = hash(&[&[&start.0[..]], ids.as_slice()].concat());
                 self.shell.push_back(Event::Aggregated {
                     run,
                     round,
@@ -338,7 +339,7 @@ impl World {
                 self.loses_nothing(&checkpoint);
                 self.checkpoint = Some(*checkpoint);
             }
-            Effect::Stop { reason } => self.stopped = Some(reason),
+            Effect::Stop { reason } => self.stopped = Some(reason.to_string()),
             Effect::Finish => {
                 let mut outcome = self.coordinator.outcome(self.now);
                 for run in &mut outcome.runs {

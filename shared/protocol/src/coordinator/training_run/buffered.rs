@@ -5,11 +5,11 @@
 
 use super::super::buffer::{self, Asked, Missing};
 use super::{
-    DROPPED, Effect, Phase, SharedState, TaskSpec, TrainingRun, contribution, round_record,
-    update_record,
+    DiscardReason, Effect, GaveNothing, Phase, SharedState, StopReason, TaskFailure, TaskSpec,
+    TrainingRun, contribution, round_record, update_record,
 };
 use crate::coordinator::ModelRef;
-use crate::message::{RunId, Trained};
+use crate::message::Trained;
 use crate::notification::Notification;
 use crate::settings::Buffered;
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl TrainingRun {
         let settings = &shared.plan.federation;
         settings
             .buffered
-            .filter(|_| self.id == RunId(0) && self.version() < settings.rounds)
+            .filter(|_| self.is_federation() && self.version() < settings.rounds)
     }
 
     /// The newest version: as many as there are finished rounds.
@@ -54,7 +54,7 @@ impl TrainingRun {
         shared: &mut SharedState,
         now: Duration,
         out: &mut Vec<Effect>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, StopReason> {
         let Phase::Buffering { started, stalled } = self.phase else {
             let rests = matches!(self.phase, Phase::Rest(_));
             if rests && self.progress.discarded.is_some() {
@@ -109,16 +109,21 @@ impl TrainingRun {
         let buffer = self.progress.buffer.get_or_insert_default();
         buffer.models.insert(newest, model.parameters);
         for (site, asked) in std::mem::take(&mut buffer.asked) {
-            let reason = if newest.saturating_sub(asked.base) > rule.max_staleness {
-                format!("its model is more than {} versions old", rule.max_staleness)
+            let failure = if newest.saturating_sub(asked.base) > rule.max_staleness {
+                TaskFailure::Stale {
+                    max_staleness: rule.max_staleness,
+                }
             } else if shared.roster.is_dropped(&site) {
-                DROPPED.into()
+                TaskFailure::Dropped
             } else if !buffer.models.contains_key(&asked.base) {
-                "the model that it started from is not known any more".into()
+                TaskFailure::UnknownModel {
+                    version: asked.base,
+                }
             } else {
                 buffer.asked.insert(site, asked);
                 continue;
             };
+            let reason = failure.to_string();
             shared
                 .task_table
                 .withdraw(&site, buffer::task(self.id, asked.base));
@@ -170,7 +175,7 @@ impl TrainingRun {
             .collect();
         out.push(Effect::Report(Notification::RoundStarted {
             run: self.id,
-            name: self.progress.outcome.name.clone(),
+            name: self.progress.outcome.name.to_string(),
             round: newest + 1,
             rounds: shared.plan.federation.rounds,
             sites,
@@ -234,7 +239,7 @@ impl TrainingRun {
         shared: &mut SharedState,
         now: Duration,
         out: &mut Vec<Effect>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, StopReason> {
         let minimum = self.minimum(shared);
         let (here, away): (Vec<_>, Vec<_>) = self
             .trainers(shared)
@@ -262,28 +267,28 @@ impl TrainingRun {
             self.count(count, rule, started, shared, out);
             return Ok(false);
         }
-        let why: Vec<String> = buffer
-            .missing
-            .iter()
-            .map(|one| format!("{}: {}", one.site, one.reason))
-            .collect();
+        let mut missing = Vec::new();
+        for one in &buffer.missing {
+            missing.push(GaveNothing {
+                site: one.site.clone(),
+                reason: one.reason.clone(),
+            });
+        }
         let nobody =
             found == 0 && away.is_empty() && here.iter().all(|site| buffer.failed.contains(site));
         // A later start asks once more those that gave nothing, and keeps what was accepted.
         buffer.missing.clear();
         buffer.failed.clear();
         self.phase = Phase::Rest(None);
-        if nobody
-            && !here.is_empty()
-            && self.discard(&format!("no site can train from it ({})", why.join("; ")))
-        {
+        if nobody && !here.is_empty() && self.discard(&DiscardReason::NoTraining(missing.clone())) {
             return Ok(true);
         }
-        let round = self.version() + 1;
-        Err(format!(
-            "round {round} has updates of {found} of at least {minimum} sites ({})",
-            why.join("; ")
-        ))
+        Err(StopReason::TooFewInBuffer {
+            round: self.version() + 1,
+            found,
+            minimum,
+            missing,
+        })
     }
 
     /// Refuses those of the first `count` updates that went far beyond the others. Returns whether
@@ -312,7 +317,6 @@ impl TrainingRun {
         out: &mut Vec<Effect>,
     ) {
         let newest = self.version();
-        let start = self.start(&shared.plan, newest + 1);
         let Some(buffer) = &self.progress.buffer else {
             return;
         };
@@ -328,7 +332,6 @@ impl TrainingRun {
         out.push(Effect::Aggregate {
             run,
             round,
-            start,
             updates: contributions,
             rate,
         });

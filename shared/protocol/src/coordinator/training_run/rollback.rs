@@ -2,7 +2,7 @@
 //! update was looked at before it was averaged, and still their average may be a network whose
 //! numbers break.
 
-use super::{Effect, ModelRef, Phase, Plan, TrainingRun, UsableModel};
+use super::{DiscardReason, Effect, ModelRef, Phase, Plan, TrainingRun, UsableModel};
 use crate::notification::Notification;
 
 impl TrainingRun {
@@ -24,7 +24,7 @@ impl TrainingRun {
 
     /// Discards the last round's model, unless a site has worked with it or there is none before.
     /// Returns whether it did.
-    pub(super) fn discard(&mut self, reason: &str) -> bool {
+    pub(super) fn discard(&mut self, reason: &DiscardReason) -> bool {
         if self.usable_round() >= self.progress.finished {
             return false;
         }

@@ -1,7 +1,9 @@
 //! Scoring a training_run's models at the sites, and what follows from the scores.
 
 use super::super::scores::{Scores, SiteResult, dice_by_site, pooled_dice};
-use super::{Best, Effect, ModelRef, Phase, SharedState, TaskSpec, TrainingRun};
+use super::{
+    Best, DiscardReason, Effect, GaveNothing, ModelRef, Phase, SharedState, TaskSpec, TrainingRun,
+};
 use crate::case::{Cases, Role};
 use crate::message::{EvaluationRequest, TaskId, TaskKind};
 use crate::notification::Notification;
@@ -19,7 +21,7 @@ pub(super) struct Scoring {
     pub(super) validation: Scores,
     pub(super) held_out: Scores,
     /// Sites whose scoring ended badly, and why.
-    pub(super) failed: Vec<(String, String)>,
+    pub(super) failed: Vec<GaveNothing>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,21 +184,18 @@ impl TrainingRun {
         }
         self.progress.validated = true;
         // Where no model was ever scored the fault may be the sites'.
-        if nobody && !failed.is_empty() && self.progress.scored {
-            let why: Vec<String> = failed
-                .iter()
-                .map(|(site, reason)| format!("{site}: {reason}"))
-                .collect();
-            if self.discard(&format!("no site can score it ({})", why.join("; "))) {
-                if let Some(record) = self.progress.outcome.rounds.last_mut() {
-                    record.missing.extend(
-                        failed
-                            .into_iter()
-                            .map(|(site, reason)| (site, format!("{UNSCORED}: {reason}"))),
-                    );
+        if nobody
+            && !failed.is_empty()
+            && self.progress.scored
+            && self.discard(&DiscardReason::NoScore(failed.clone()))
+        {
+            if let Some(record) = self.progress.outcome.rounds.last_mut() {
+                for one in failed {
+                    let reason = format!("{UNSCORED}: {}", one.reason);
+                    record.missing.push((one.site, reason));
                 }
-                return;
             }
+            return;
         }
         if !nobody {
             self.progress.scored = true;
