@@ -3,6 +3,7 @@
 
 pub mod calibrate;
 pub mod doctor;
+pub mod import;
 pub mod phantom;
 pub mod predict;
 pub mod run;
