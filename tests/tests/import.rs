@@ -92,6 +92,7 @@ const FLAIR: Kind = Kind {
 };
 const LOCALIZER: Kind = Kind {
     description: "3-plane loc",
+    agent: false,
     slices: 3,
     ..BRAVO
 };
@@ -120,7 +121,9 @@ impl Export {
     fn write(&mut self, patient: &Patient, date: &str, kind: &Kind, shift: f64) -> PathBuf {
         self.series += 1;
         let number = self.series;
-        let folder = self.folder.join(format!("{}/{date}/S{number:03}", patient.name));
+        let folder = self
+            .folder
+            .join(format!("{}/{date}/S{number:03}", patient.name));
         fs::create_dir_all(&folder).unwrap();
         let study = format!("1.2.3.{}.{date}", patient.id.len());
         let series = format!("1.2.4.{number}");
@@ -313,7 +316,10 @@ fn assert_folder_anonymous(folder: &Path) {
                 .unwrap();
             let header = &unpacked[..];
             for text in [4..38, 148..252, 328..344, 348..352] {
-                assert!(header[text.clone()].iter().all(|byte| *byte == 0), "{below:?} {text:?}");
+                assert!(
+                    header[text.clone()].iter().all(|byte| *byte == 0),
+                    "{below:?} {text:?}"
+                );
             }
             bytes = unpacked;
         } else if below.ends_with("salt") {
@@ -368,7 +374,11 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
     }
     let plan = images(&report(folder));
     assert_eq!(plan.len(), 3);
-    assert!(!files(&folder.join("data")).iter().any(|path| path.ends_with("bravo.nii.gz")));
+    assert!(
+        !files(&folder.join("data"))
+            .iter()
+            .any(|path| path.ends_with("bravo.nii.gz"))
+    );
 
     // The import: everything that is sure, and exit code 4 for the rest.
     let output = import(folder, &["--key", "key.csv"]);
@@ -379,7 +389,10 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
     assert!(said.contains("1 damaged file, 1 series in doubt"), "{said}");
     let first = report(folder);
     let done = images(&first);
-    assert_eq!(done.keys().collect::<Vec<_>>(), plan.keys().collect::<Vec<_>>());
+    assert_eq!(
+        done.keys().collect::<Vec<_>>(),
+        plan.keys().collect::<Vec<_>>()
+    );
     let mut written: Vec<Vec<String>> = done.values().cloned().collect();
     written.sort();
     let list = |names: &[&str]| -> Vec<String> {
@@ -416,7 +429,10 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
     assert!(said.contains(&format!("{fred} (")), "{said}");
 
     // Voxels and places are those of the series.
-    let image = folder.join("data").join(case("20260102")).join("flair.nii.gz");
+    let image = folder
+        .join("data")
+        .join(case("20260102"))
+        .join("flair.nii.gz");
     let volume = read(&image).unwrap();
     assert_eq!(volume.grid.dims, [SLICES, SIDE, SIDE]);
     assert!(volume.warnings.is_empty(), "{:?}", volume.warnings);
@@ -439,7 +455,13 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
     assert_eq!(again, report(folder));
     let mut states: Vec<String> = images(&again).into_values().flatten().collect();
     states.sort();
-    assert_eq!(states.iter().filter(|state| state.ends_with("written")).count(), 1);
+    assert_eq!(
+        states
+            .iter()
+            .filter(|state| state.ends_with("written"))
+            .count(),
+        1
+    );
     assert!(states.contains(&"t1_post written".to_owned()), "{states:?}");
     assert_eq!(fs::read(&image).unwrap(), before);
     assert_eq!(key, fs::read_to_string(folder.join("key.csv")).unwrap());
@@ -449,7 +471,13 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
     let output = import(folder, &["--json"]);
     assert_eq!(output.status.code(), Some(4));
     let states: Vec<String> = images(&report(folder)).into_values().flatten().collect();
-    assert_eq!(states.iter().filter(|state| state.ends_with("failed")).count(), 1);
+    assert_eq!(
+        states
+            .iter()
+            .filter(|state| state.ends_with("failed"))
+            .count(),
+        1
+    );
     assert_eq!(fs::read(&image).unwrap(), b"mine");
     import(folder, &["--force"]);
     assert_eq!(fs::read(&image).unwrap(), before);
@@ -460,7 +488,10 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
     let finding = doctor(folder, &table);
     let words = finding["words"].as_str().unwrap();
     assert!(words.starts_with("3 cases"), "{finding}");
-    assert!(words.contains("2 that can be used, of 1 patients"), "{finding}");
+    assert!(
+        words.contains("2 that can be used, of 1 patients"),
+        "{finding}"
+    );
     for (name, _) in &done {
         let of_case = folder.join("data").join(name);
         let volume = read(&of_case.join("flair.nii.gz")).unwrap();
@@ -469,13 +500,24 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
         lesion[middle..middle + 3].fill(1);
         write_u8(&of_case.join("lesion.nii.gz"), &lesion, &volume.source).unwrap();
     }
-    let labelled = table.replace("# label", "label").replace("# lesion_labels", "lesion_labels");
+    let labelled = table
+        .replace("# label", "label")
+        .replace("# lesion_labels", "lesion_labels");
     let finding = doctor(folder, &labelled);
     assert_eq!(finding["good"], true, "{finding}");
     let rows = finding["cases"].as_array().unwrap();
-    let left_out: Vec<&Value> = rows.iter().filter(|row| row["how_bad"] == "left out").collect();
+    let left_out: Vec<&Value> = rows
+        .iter()
+        .filter(|row| row["how_bad"] == "left out")
+        .collect();
     assert_eq!(left_out.len(), 1, "{finding}");
-    assert!(left_out[0]["what"].as_str().unwrap().contains("different grids"), "{finding}");
+    assert!(
+        left_out[0]["what"]
+            .as_str()
+            .unwrap()
+            .contains("different grids"),
+        "{finding}"
+    );
 }
 
 #[test]
@@ -487,8 +529,16 @@ fn what_cannot_be_imported_is_said_with_what_to_do() {
     fs::write(folder.join("rules.toml"), "version = 7").unwrap();
     for (more, code, said) in [
         (&["--plan"][..], 4, "none of the 1 files"),
-        (&["--dcm2niix", "/nowhere/dcm2niix"], 3, "apt install dcm2niix"),
-        (&["--plan", "--rules", "rules.toml"], 3, "configs/sequences.toml"),
+        (
+            &["--dcm2niix", "/nowhere/dcm2niix"],
+            3,
+            "apt install dcm2niix",
+        ),
+        (
+            &["--plan", "--rules", "rules.toml"],
+            3,
+            "configs/sequences.toml",
+        ),
         (&["--plan", "--rules", "none.toml"], 6, "none.toml"),
     ] {
         let output = import(folder, more);

@@ -13,6 +13,7 @@ mod facts;
 mod folder;
 mod judge;
 mod key;
+mod lengths;
 mod names;
 mod parallel;
 mod plan;

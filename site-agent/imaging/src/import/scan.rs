@@ -2,6 +2,7 @@
 
 use super::error::ImportError;
 use super::facts::{Facts, Frames, number, seconds, text};
+use super::lengths;
 use super::parallel::in_parallel;
 use crate::vector::{cross, dot};
 use dicom_dictionary_std::tags;
@@ -259,6 +260,9 @@ fn look(path: &Path) -> Found {
 }
 
 fn image(path: &Path) -> Found {
+    if !File::open(path).and_then(lengths::fit).unwrap_or(false) {
+        return Found::Damaged(Fault::Header);
+    }
     let opened = OpenFileOptions::new()
         .read_until(tags::PIXEL_DATA)
         .open_file(path);
@@ -339,7 +343,10 @@ fn is_cut_short(path: &Path, object: &DefaultDicomObject, image: &Image) -> bool
     let Ok(length) = file.seek(SeekFrom::End(0)) else {
         return true;
     };
-    let Some(before) = length.checked_sub(needed) else {
+    // The rest of the pixels' own element head stands between its tag and the pixels.
+    let implicit = syntax.trim_end_matches('\0') == NATIVE[0];
+    let head = if implicit { 4 } else { 8 };
+    let Some(before) = length.checked_sub(needed.saturating_add(head)) else {
         return true;
     };
     let mut header = Vec::new();
@@ -542,6 +549,9 @@ fn steps(heights: &[f64]) -> Option<[f64; 2]> {
 impl Series {
     /// Why it is no single volume, whatever the rules say.
     pub(super) fn impossible(&self) -> Option<String> {
+        if self.damaged == self.files.len() {
+            return Some("all of its files are damaged".into());
+        }
         if self.slices == 0 {
             return Some("its slices have no position".into());
         }

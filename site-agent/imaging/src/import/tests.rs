@@ -4,6 +4,7 @@
 use super::facts::Facts;
 use super::judge::{Certainty, Timeline, judge};
 use super::rules::Rules;
+use super::{ImportError, scan};
 
 /// One series of a study, as its header has it.
 struct Header {
@@ -114,6 +115,82 @@ impl Header {
             flip_deg: known(flip),
             agent: self.agent.map(str::to_owned),
             ..Facts::default()
+        }
+    }
+}
+
+/// A small image as a file.
+fn image_file(folder: &std::path::Path) -> std::path::PathBuf {
+    use dicom_core::{DataElement, PrimitiveValue, VR};
+    use dicom_dictionary_std::tags;
+    let mut object = dicom_object::InMemDicomObject::new_empty();
+    for (tag, vr, value) in [
+        (tags::SOP_CLASS_UID, VR::UI, "1.2.840.10008.5.1.4.1.1.4"),
+        (tags::SOP_INSTANCE_UID, VR::UI, "1.2.3"),
+        (tags::STUDY_INSTANCE_UID, VR::UI, "1.2.4"),
+        (tags::SERIES_INSTANCE_UID, VR::UI, "1.2.5"),
+        (tags::PATIENT_ID, VR::LO, "17"),
+        (tags::MODALITY, VR::CS, "MR"),
+        (tags::ACQUISITION_TIME, VR::TM, "101112.5"),
+        (tags::IMAGE_TYPE, VR::CS, "ORIGINAL\\PRIMARY"),
+        (tags::REPETITION_TIME, VR::DS, "8.2"),
+        (tags::IMAGE_POSITION_PATIENT, VR::DS, "0\\0\\1"),
+        (tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "1\\0\\0\\0\\1\\0"),
+    ] {
+        object.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
+    }
+    for (tag, number) in [
+        (tags::ROWS, 4u16),
+        (tags::COLUMNS, 4),
+        (tags::BITS_ALLOCATED, 16),
+    ] {
+        object.put(DataElement::new(tag, VR::US, PrimitiveValue::from(number)));
+    }
+    let pixels: Vec<u16> = vec![7; 16];
+    let pixels = PrimitiveValue::U16(pixels.into());
+    object.put(DataElement::new(tags::PIXEL_DATA, VR::OW, pixels));
+    let meta = dicom_object::FileMetaTableBuilder::new().transfer_syntax("1.2.840.10008.1.2.1");
+    let path = folder.join("image");
+    object
+        .with_meta(meta)
+        .unwrap()
+        .write_to_file(&path)
+        .unwrap();
+    path
+}
+
+#[test]
+fn a_file_that_is_cut_or_changed_is_named_or_used_and_never_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = image_file(folder.path());
+    let whole = std::fs::read(&path).unwrap();
+    let look = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        match scan(folder.path(), 1, &mut |_, _| ()) {
+            Ok(found) => {
+                let files = found.files;
+                let others = files.no_images.values().sum::<usize>();
+                let sum = files.images + files.damaged.len() + files.foreign.len() + others;
+                assert_eq!((files.seen, sum), (1, 1));
+                files.images == 1
+            }
+            Err(ImportError::NoImages { files: 1, .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(look(&whole));
+    for length in 0..whole.len() {
+        assert!(
+            !look(&whole[..length]),
+            "cut to {length} of {} bytes",
+            whole.len()
+        );
+    }
+    for at in 128..whole.len() {
+        for value in [0, 0x7f, 0xff] {
+            let mut changed = whole.clone();
+            changed[at] = value;
+            look(&changed);
         }
     }
 }
