@@ -13,9 +13,10 @@ const TRANSFER_SYNTAX: (u16, u16) = (0x0002, 0x0010);
 const ITEMS: u16 = 0xfffe;
 /// How an item begins, little and big endian.
 const ITEM: [[u8; 4]; 2] = [[0xfe, 0xff, 0x00, 0xe0], [0xff, 0xfe, 0xe0, 0x00]];
-/// Value representations whose length has 32 bits.
-const LONG: [&[u8; 2]; 13] = [
-    b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV",
+/// Value representations whose length has 16 bits. Those of others, unknown ones too, have 32.
+const SHORT: [&[u8; 2]; 21] = [
+    b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN",
+    b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
 ];
 const IMPLICIT: &str = "1.2.840.10008.1.2";
 const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
@@ -64,14 +65,13 @@ pub(super) fn fit<R: Read + Seek>(mut file: R) -> io::Result<bool> {
             walk.long()?
         } else {
             walk.bytes(&mut representation)?;
-            if LONG.contains(&&representation) {
-                walk.short()?;
-                if walk.length - walk.at < 4 {
-                    return Ok(false);
-                }
-                walk.long()?
+            let short = walk.short()?;
+            if SHORT.contains(&&representation) {
+                u32::from(short)
+            } else if walk.length - walk.at < 4 {
+                return Ok(false);
             } else {
-                u32::from(walk.short()?)
+                walk.long()?
             }
         };
         if length == UNDEFINED {
