@@ -492,7 +492,7 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
         words.contains("2 that can be used, of 1 patients"),
         "{finding}"
     );
-    for (name, _) in &done {
+    for name in done.keys() {
         let of_case = folder.join("data").join(name);
         let volume = read(&of_case.join("flair.nii.gz")).unwrap();
         let mut lesion = vec![0; volume.values.len()];

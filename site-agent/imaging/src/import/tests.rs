@@ -4,7 +4,8 @@
 use super::facts::Facts;
 use super::judge::{Certainty, Timeline, judge};
 use super::rules::Rules;
-use super::{ImportError, scan};
+use super::scan::{Patient, Scan, Series, Study};
+use super::{Answers, Folder, ImportError, Plan, scan};
 
 /// One series of a study, as its header has it.
 struct Header {
@@ -310,5 +311,176 @@ fn the_order_of_a_study_tells_before_from_after_and_contradictions_are_in_doubt(
             ]
         ),
         "sure t1_pre, in doubt t1_pre t1_post"
+    );
+}
+
+/// A study with these series; their numbers count from 1.
+fn study(series: &[Facts]) -> Scan {
+    let mut all = Vec::new();
+    for (place, facts) in series.iter().enumerate() {
+        all.push(Series {
+            uid: format!("1.2.{place}"),
+            number: place as i64 + 1,
+            facts: facts.clone(),
+            files: vec![std::path::PathBuf::new()],
+            frames: 200,
+            slices: 200,
+            rows: 4,
+            columns: 4,
+            steps_mm: Some([1.0, 1.0]),
+            damaged: 0,
+            mixed: Vec::new(),
+            content: blake3::hash(&[place as u8]),
+        });
+    }
+    let patient = Patient {
+        id: "17".into(),
+        has_id: true,
+        names: ["Canary^Carla".to_owned()].into(),
+        birth_dates: ["19500101".to_owned()].into(),
+        studies: vec![Study {
+            uid: "1.3".into(),
+            date: "20260102".into(),
+            start_s: 0.0,
+            series: all,
+        }],
+    };
+    Scan {
+        patients: vec![patient],
+        ..Scan::default()
+    }
+}
+
+/// A folder for images beside an export.
+fn open_folder(folder: &std::path::Path) -> Folder {
+    let input = folder.join("export");
+    std::fs::create_dir_all(&input).unwrap();
+    Folder::open(&folder.join("out"), &input, [1; 32]).unwrap()
+}
+
+/// What is taken of each series, or how sure the rules are.
+fn told(plan: &Plan) -> Vec<String> {
+    let mut told = Vec::new();
+    for series in &plan.cases[0].series {
+        told.push(match &series.taken {
+            Some(sequence) => sequence.clone(),
+            None => format!("{} {}", series.certainty.word(), series.sequences.join(" ")),
+        });
+    }
+    told
+}
+
+#[test]
+fn two_series_that_claim_one_sequence_are_in_doubt_until_somebody_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut out = open_folder(folder.path());
+    let rules = Rules::built_in().unwrap();
+    let flat = Facts {
+        acquisition: Some("2D".into()),
+        ..spin_echo("AX T1 GD", GD, 20.0)
+    };
+    let mut scan = study(&[
+        spin_echo("SAG T1 GD, Canary", GD, 10.0),
+        spin_echo("SAG T1 GD again", GD, 15.0),
+        flat,
+        // In doubt by itself.
+        spin_echo("T1 post", None, 16.0),
+    ]);
+    let mut answers = Answers::default();
+    let mut make = |scan: &Scan, answers: &Answers| Plan::make(scan, &rules, answers, &mut out);
+    let plan = make(&scan, &answers).unwrap();
+    assert_eq!(
+        told(&plan),
+        [
+            "in doubt t1_post",
+            "in doubt t1_post",
+            "in doubt t1_post",
+            "in doubt t1_pre t1_post"
+        ]
+    );
+    let why = plan.cases[0].series[0].why.join("; ");
+    assert!(
+        why.contains("series 1, 2, 3 all claim t1_post; series 2 is suggested"),
+        "{why}"
+    );
+    assert_eq!(plan.cases[0].series[0].description, "SAG T1 GD, ***");
+    // 3D before 2D, then the later one.
+    let doubts = plan.doubts();
+    let numbers: Vec<i64> = doubts.iter().map(|doubt| doubt.series.number).collect();
+    assert_eq!(numbers, [4, 2, 1, 3]);
+    // Not the suggested one: two are left. Not the second either: one is left, and is sure.
+    answers.set(&doubts[1].series.series, None);
+    assert_eq!(told(&make(&scan, &answers).unwrap())[0], "in doubt t1_post");
+    answers.set(&doubts[2].series.series, None);
+    assert_eq!(
+        told(&make(&scan, &answers).unwrap()),
+        ["no ", "no ", "t1_post", "in doubt t1_pre"]
+    );
+    // An answer wins over what is sure, and over an exclusion.
+    scan.patients[0].studies[0].series[0].facts.image_type = vec!["DERIVED".into()];
+    answers.set(&doubts[2].series.series, Some("t1_post".into()));
+    assert_eq!(
+        told(&make(&scan, &answers).unwrap()),
+        ["t1_post", "no ", "no ", "in doubt t1_pre"]
+    );
+    // Not over what cannot be one volume.
+    scan.patients[0].studies[0].series[0].frames = 400;
+    assert_eq!(told(&make(&scan, &answers).unwrap())[0], "no ");
+    answers.set("sx", Some("t3".into()));
+    let error = make(&scan, &answers).unwrap_err().to_string();
+    assert!(error.contains("t3") && error.contains("t1_post"), "{error}");
+}
+
+#[test]
+fn what_is_odd_about_a_series_or_a_patient_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut out = open_folder(folder.path());
+    let rules = Rules::built_in().unwrap();
+    let mut scan = study(&[spin_echo("T1 GD", GD, 1.0)]);
+    let odd: [(fn(&mut Series), &str, &str); 5] = [
+        (|one| one.damaged = 1, "no ", "all of its files are damaged"),
+        (|one| one.slices = 0, "no ", "no position"),
+        (
+            |one| one.mixed = vec!["sizes of slices"],
+            "no ",
+            "several sizes",
+        ),
+        (
+            |one| one.steps_mm = Some([1.0, 2.0]),
+            "in doubt t1_post",
+            "may be missing",
+        ),
+        (
+            |one| one.mixed = vec!["echo times"],
+            "in doubt t1_post",
+            "several echo times",
+        ),
+    ];
+    for (change, verdict, said) in odd {
+        let series = study(&[spin_echo("T1 GD", GD, 1.0)]);
+        scan.patients = series.patients;
+        change(&mut scan.patients[0].studies[0].series[0]);
+        let plan = Plan::make(&scan, &rules, &Answers::default(), &mut out).unwrap();
+        assert_eq!(told(&plan), [verdict]);
+        let why = plan.cases[0].series[0].why.join("; ");
+        assert!(why.contains(said), "{why}");
+    }
+    // One PatientID with two days of birth, and the same person with two PatientIDs.
+    let mut other = study(&[]).patients.remove(0);
+    other.id = "18".into();
+    other.studies[0].uid = "1.4".into();
+    scan.patients.push(other);
+    scan.patients[0].birth_dates.insert("19600101".into());
+    let plan = Plan::make(&scan, &rules, &Answers::default(), &mut out).unwrap();
+    let notes = plan.notes.join("; ");
+    for said in [
+        "2 different days of birth",
+        "the same name and day of birth",
+    ] {
+        assert!(notes.contains(said), "{notes}");
+    }
+    assert!(
+        !notes.contains("Canary") && !notes.contains("1950"),
+        "{notes}"
     );
 }
