@@ -4,6 +4,7 @@
 pub mod calibrate;
 pub mod doctor;
 pub mod import;
+pub mod inspect;
 pub mod phantom;
 pub mod predict;
 pub mod run;

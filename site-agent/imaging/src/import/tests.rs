@@ -431,32 +431,52 @@ fn two_series_that_claim_one_sequence_are_in_doubt_until_somebody_answers() {
     assert!(error.contains("t3") && error.contains("t1_post"), "{error}");
 }
 
+/// Something odd about a series, and what becomes of it.
+struct Odd {
+    change: fn(&mut Series),
+    verdict: &'static str,
+    said: &'static str,
+}
+
 #[test]
 fn what_is_odd_about_a_series_or_a_patient_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let mut out = open_folder(folder.path());
     let rules = Rules::built_in().unwrap();
     let mut scan = study(&[spin_echo("T1 GD", GD, 1.0)]);
-    let odd: [(fn(&mut Series), &str, &str); 5] = [
-        (|one| one.damaged = 1, "no ", "all of its files are damaged"),
-        (|one| one.slices = 0, "no ", "no position"),
-        (
-            |one| one.mixed = vec!["sizes of slices"],
-            "no ",
-            "several sizes",
-        ),
-        (
-            |one| one.steps_mm = Some([1.0, 2.0]),
-            "in doubt t1_post",
-            "may be missing",
-        ),
-        (
-            |one| one.mixed = vec!["echo times"],
-            "in doubt t1_post",
-            "several echo times",
-        ),
+    let odd = [
+        Odd {
+            change: |one| one.damaged = 1,
+            verdict: "no ",
+            said: "all of its files are damaged",
+        },
+        Odd {
+            change: |one| one.slices = 0,
+            verdict: "no ",
+            said: "no position",
+        },
+        Odd {
+            change: |one| one.mixed = vec!["sizes of slices"],
+            verdict: "no ",
+            said: "several sizes",
+        },
+        Odd {
+            change: |one| one.steps_mm = Some([1.0, 2.0]),
+            verdict: "in doubt t1_post",
+            said: "may be missing",
+        },
+        Odd {
+            change: |one| one.mixed = vec!["echo times"],
+            verdict: "in doubt t1_post",
+            said: "several echo times",
+        },
     ];
-    for (change, verdict, said) in odd {
+    for Odd {
+        change,
+        verdict,
+        said,
+    } in odd
+    {
         let series = study(&[spin_echo("T1 GD", GD, 1.0)]);
         scan.patients = series.patients;
         change(&mut scan.patients[0].studies[0].series[0]);
