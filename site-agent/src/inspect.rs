@@ -40,6 +40,9 @@ pub enum InspectError {
         path: PathBuf,
         source: std::io::Error,
     },
+    /// It could replace an image.
+    #[error("the page {} lies in the folder of the images", .0.display())]
+    PageInside(PathBuf),
     #[error("{0} of {1} cases cannot be used as they are; the table above says why")]
     NotAll(usize, usize),
 }
@@ -51,6 +54,7 @@ impl Explain for InspectError {
             Self::Data(error) => error.class(),
             Self::Table(_) => Class::Internal,
             Self::Page { .. } => Class::Disk,
+            Self::PageInside(_) => Class::Configuration,
         }
     }
 
@@ -62,7 +66,7 @@ impl Explain for InspectError {
                  (docs/users/DATA.md); DICOM exports are brought into a known layout by site-agent import"
             }
             Self::Data(error) => return error.hint(),
-            Self::Page { .. } => "name another file with --html",
+            Self::Page { .. } | Self::PageInside(_) => "name another file with --html",
             Self::Table(_) | Self::NotAll(..) => return None,
         };
         Some(hint.into())
@@ -126,6 +130,21 @@ pub fn inspect(
         patients: found.patients,
         troubles: found.rows,
     })
+}
+
+/// Refuses a page among the images.
+///
+/// # Errors
+/// [`InspectError::PageInside`].
+pub fn check_page(page: &Path, folder: &Path) -> Result<(), InspectError> {
+    let place = std::path::absolute(page).unwrap_or_else(|_| page.into());
+    let parent = place.parent().map(Path::canonicalize);
+    if let (Some(Ok(parent)), Ok(folder)) = (parent, folder.canonicalize())
+        && parent.starts_with(folder)
+    {
+        return Err(InspectError::PageInside(page.into()));
+    }
+    Ok(())
 }
 
 impl Inspection {

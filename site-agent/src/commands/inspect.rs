@@ -1,7 +1,7 @@
 //! The `inspect` subcommand: what a folder of images holds.
 
 use crate::data::Row;
-use crate::inspect::{Inspection, inspect};
+use crate::inspect::{Inspection, check_page, inspect};
 use crate::output;
 use crate::progress_bar::ProgressBar;
 use crate::train::on_own_thread;
@@ -36,6 +36,7 @@ pub struct Args {
 /// An unknown layout, or cases that cannot be used as they are.
 pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(page) = &args.html {
+        check_page(page, &args.folder)?;
         output::check(&[page], &[], args.force)?;
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -206,6 +206,15 @@ fn troubles_are_told_and_a_page_shows_the_cases() {
         "a name is no markup"
     );
 
+    assert!(check_page(&path, &root).is_ok());
+    for inside in ["page.html", "a/t1_post.nii.gz"] {
+        let refused = check_page(&root.join(inside), &root);
+        assert!(
+            matches!(refused, Err(InspectError::PageInside(_))),
+            "{inside}"
+        );
+    }
+
     let empty = tempfile::tempdir().unwrap();
     for (folder, said) in [
         (empty.path().to_path_buf(), "none of the layouts"),

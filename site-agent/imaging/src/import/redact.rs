@@ -1,7 +1,8 @@
 //! Takes what identifies patients out of texts that people typed, and out of paths.
 
 use super::scan::Scan;
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What replaces a word that could identify a patient.
@@ -14,6 +15,9 @@ const SHORT: usize = 3;
 /// The words that identify the patients of an export.
 pub(super) struct Redactor {
     words: BTreeSet<String>,
+    /// Whether a word identifies somebody, for the words that were asked for: the same few are in
+    /// most descriptions.
+    known: RefCell<BTreeMap<String, bool>>,
 }
 
 impl Redactor {
@@ -38,7 +42,10 @@ impl Redactor {
                 }
             }
         }
-        Self { words }
+        Self {
+            words,
+            known: RefCell::default(),
+        }
     }
 
     /// The text with every such word, and every date, hidden.
@@ -59,17 +66,34 @@ impl Redactor {
     }
 
     fn word(&self, word: &str) -> String {
-        let lower = word.to_lowercase();
-        let identifies = self.words.iter().any(|known| {
-            lower == *known || (known.chars().count() >= LONG && lower.contains(known))
-        });
-        let digits = lower.bytes().all(|byte| byte.is_ascii_digit());
-        let is_date = digits && lower.len() == 8 && (is_year(&lower[..4]) || is_year(&lower[4..]));
-        if !word.is_empty() && (identifies || is_date) {
+        let mut known = self.known.borrow_mut();
+        let identifies = match known.get(word) {
+            Some(identifies) => *identifies,
+            None => {
+                let identifies = self.identifies(word);
+                known.insert(word.to_owned(), identifies);
+                identifies
+            }
+        };
+        if identifies {
             HIDDEN.to_owned()
         } else {
             word.to_owned()
         }
+    }
+
+    fn identifies(&self, word: &str) -> bool {
+        if word.is_empty() {
+            return false;
+        }
+        let lower = word.to_lowercase();
+        let digits = lower.bytes().all(|byte| byte.is_ascii_digit());
+        let is_date = digits && lower.len() == 8 && (is_year(&lower[..4]) || is_year(&lower[4..]));
+        let mut long = self
+            .words
+            .iter()
+            .filter(|known| known.chars().count() >= LONG);
+        is_date || self.words.contains(&lower) || long.any(|known| lower.contains(known.as_str()))
     }
 
     /// A path below `root`, hidden part by part.

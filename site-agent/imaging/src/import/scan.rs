@@ -448,8 +448,16 @@ fn study(uid: String, images: Vec<Image>) -> Study {
 
 /// Brings a series' images together. There is at least one.
 fn series(uid: String, mut images: Vec<Image>) -> Series {
-    let damaged = images.iter().filter(|image| image.fault.is_some()).count();
-    if damaged < images.len() {
+    let mut sound = BTreeSet::new();
+    for image in &images {
+        if image.fault.is_none() {
+            sound.insert(image.instance_uid.clone());
+        }
+    }
+    // A damaged copy of a sound image is no loss.
+    images.retain(|image| image.fault.is_none() || !sound.contains(&image.instance_uid));
+    let damaged = images.len() - sound.len();
+    if !sound.is_empty() {
         images.retain(|image| image.fault.is_none());
     }
     images.sort_by(|a, b| {
