@@ -24,6 +24,10 @@ enum Command {
     /// Check what this site needs before it joins: certificates, the way to the coordinator, disk,
     /// device, data.
     Doctor(commands::doctor::Args),
+    /// Bring a DICOM export into a folder of NIfTI files that this site can train on.
+    Import(commands::import::Args),
+    /// Say what a folder of images holds, and print the [data] table for it.
+    Inspect(commands::inspect::Args),
     /// Segment one patient with a trained model.
     Predict(commands::predict::Args),
     /// Find this site's own thresholds for a trained model, on its own patients with a reference.
@@ -45,6 +49,8 @@ pub fn main() -> ExitCode {
     let outcome: Result<(), Failure> = match command {
         Command::Run(args) => commands::run::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Score(args) => commands::score::run(&args),

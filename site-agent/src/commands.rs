@@ -3,6 +3,8 @@
 
 pub mod calibrate;
 pub mod doctor;
+pub mod import;
+pub mod inspect;
 pub mod phantom;
 pub mod predict;
 pub mod run;

@@ -35,7 +35,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-pub use survey::{Row, Survey, survey};
+pub use survey::{ListedCase, Row, Survey, list_cases, survey};
 pub use trouble::Trouble;
 
 /// The file in the work folder that lists the cases left out, with the reasons, and warnings about

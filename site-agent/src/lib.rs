@@ -9,6 +9,7 @@ pub mod commands;
 pub mod data;
 pub mod device;
 pub mod evaluate;
+pub mod inspect;
 pub mod link;
 mod logging;
 pub mod model;

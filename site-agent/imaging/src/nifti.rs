@@ -5,6 +5,7 @@
 //! casting, trusts `bitpix` and `vox_offset`, and can panic on headers that contradict themselves.
 //! Scaling, orientation and writing are ours.
 
+mod bare;
 mod forms;
 mod header;
 mod orientation;
@@ -12,6 +13,7 @@ mod stream;
 mod warning;
 mod write;
 
+pub use bare::{Bare, place};
 pub use forms::Fault;
 use header::{FIRST_VOXEL, HEADER, Header, Kind, Offset};
 use nifti::{DataElement, InMemNiftiVolume, NiftiHeader};

@@ -4,7 +4,7 @@ use super::assess::{Assessed, ReadCase, assess};
 use super::config::{Archives, DataConfig};
 use super::find::Candidate;
 use super::prepare::{BrainSize, read_native};
-use super::{DataError, FoundCase, FoundCases, find_cases, in_parallel};
+use super::{CaseError, DataError, Files, FoundCase, FoundCases, find_cases, in_parallel};
 use crate::case::Noticed;
 use protocol::settings::Input;
 use serde::Serialize;
@@ -45,6 +45,53 @@ pub struct Row {
     pub remedy: String,
 }
 
+/// An input of all sequences that the archives name, for what needs no federation.
+fn own_sequences(archives: &Archives) -> Input {
+    let names: BTreeSet<String> = archives.iter().flat_map(DataConfig::names).collect();
+    Input {
+        sequences: names.into_iter().collect(),
+        slices: 1,
+        plane: 16,
+        spacing_mm: None,
+        clip_percentiles: Some(Input::CLIP_PERCENTILES),
+    }
+}
+
+/// A case with its files, before they are read. Must not leave the site or appear in a log.
+#[derive(Debug)]
+pub struct ListedCase {
+    /// `ARCHIVE/CASE`, or the case's name alone.
+    pub case: String,
+    /// In the order of [`Archives::sequences`]; or why they cannot be used.
+    pub files: Result<Files, CaseError>,
+    pub lesion_labels: Vec<u16>,
+}
+
+/// Lists the cases of archives that drop no sequence, in the order of archives and names.
+///
+/// # Errors
+/// As [`super::open`], where the folders or the patterns are wrong.
+pub fn list_cases(archives: &Archives) -> Result<Vec<ListedCase>, DataError> {
+    let found = find_cases(archives, &own_sequences(archives))?;
+    let mut listed = Vec::with_capacity(found.cases.len());
+    for FoundCase {
+        archive,
+        id,
+        candidate,
+    } in found.cases
+    {
+        listed.push(ListedCase {
+            case: match archive.name() {
+                Some(name) => format!("{name}/{id}"),
+                None => id,
+            },
+            files: candidate.files,
+            lesion_labels: archive.lesion_labels().to_vec(),
+        });
+    }
+    Ok(listed)
+}
+
 /// Reads every case as [`super::open`] does. Without the `federation`'s input, which is the
 /// coordinator's to set, its planes are not looked at, and every sequence of the site is asked for.
 ///
@@ -55,16 +102,9 @@ pub fn survey(
     federation: Option<&Input>,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Survey, DataError> {
-    let names: BTreeSet<String> = archives.iter().flat_map(DataConfig::names).collect();
-    let sequences: Vec<String> = names.into_iter().collect();
-    let usual = Input {
-        sequences,
-        slices: 1,
-        plane: 16,
-        spacing_mm: None,
-        clip_percentiles: Some(Input::CLIP_PERCENTILES),
-    };
-    let input = federation.cloned().unwrap_or(usual);
+    let input = federation
+        .cloned()
+        .unwrap_or_else(|| own_sequences(archives));
     let FoundCases {
         cases: found,
         mut warnings,
