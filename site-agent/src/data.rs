@@ -13,6 +13,7 @@ mod labels;
 mod litter;
 mod normalise;
 mod pattern;
+mod plausible;
 mod prepare;
 mod report;
 mod same_patient;
@@ -21,6 +22,7 @@ mod trouble;
 
 use crate::case::{CachedCase, CaseFileError, Note, disk_hint};
 use assess::{Assessed, ReadCase, assess};
+pub(crate) use brain::tissue;
 pub(crate) use config::home;
 pub use config::{Archives, ConfigError, DataConfig};
 use find::Candidate;

@@ -46,27 +46,36 @@ pub(crate) enum Images {
 }
 
 impl Images {
-    /// Whether both are the same folders: the same table, however its root is written.
-    fn are_those_of(&self, other: &Self) -> bool {
+    /// Whether both have some of the same images: the same patterns below the same folder, however
+    /// it is written, and no lists of cases that have nothing in common.
+    fn share_images_with(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Folders(one), Self::Folders(two)) => normalised(one) == normalised(two),
+            (Self::Folders(one), Self::Folders(two)) => {
+                let (one, one_cases) = normalised(one);
+                let (two, two_cases) = normalised(two);
+                let all = one_cases.is_empty() || two_cases.is_empty();
+                let in_common = one_cases.iter().any(|case| two_cases.contains(case));
+                one == two && (all || in_common)
+            }
             _ => false,
         }
     }
 }
 
-/// The table with its root in its shortest spelling.
-fn normalised(data: &toml::Table) -> toml::Table {
+/// The table with its root in its shortest spelling and without the list of cases, and that list.
+fn normalised(data: &toml::Table) -> (toml::Table, Vec<toml::Value>) {
     let mut data = data.clone();
     if let Some(toml::Value::String(root)) = data.get_mut("root") {
         // `components` leaves out `.` and doubled or trailing slashes.
-        *root = Path::new(root.as_str())
-            .components()
-            .collect::<PathBuf>()
-            .to_string_lossy()
-            .into_owned();
+        let shortest: PathBuf = Path::new(root.as_str()).components().collect();
+        let folder = shortest.canonicalize().unwrap_or(shortest);
+        *root = folder.to_string_lossy().into_owned();
     }
-    data
+    let cases = match data.remove("cases") {
+        Some(toml::Value::Array(cases)) => cases,
+        _ => Vec::new(),
+    };
+    (data, cases)
 }
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -81,7 +90,7 @@ pub(crate) enum PlanError {
     #[error("simulate.sites names {0:?} twice")]
     SameName(String),
     #[error(
-        "simulate.sites: {0} and {1} have the same images (data.root and patterns): the same patients would train and evaluate, \
+        "simulate.sites: {0} and {1} have the same images (data.root, patterns and cases): the same patients would train and evaluate, \
          or count twice"
     )]
     SameImages(String, String),
@@ -234,7 +243,7 @@ impl Plan {
         }
         for (index, site) in sites.iter().enumerate() {
             for other in &sites[..index] {
-                if site.images.are_those_of(&other.images) {
+                if site.images.share_images_with(&other.images) {
                     return Err(PlanError::SameImages(other.name.clone(), site.name.clone()));
                 }
             }
@@ -372,6 +381,10 @@ mod tests {
             );
         }
         assert!(plan(&(site("north", "/mri/x") + &site("south", "/mri/y"))).is_ok());
+        let listed = |name: &str, cases: &str| site(name, "/mri/x") + &format!("cases = {cases}\n");
+        assert!(plan(&(listed("north", "['a', 'b']") + &listed("south", "['c']"))).is_ok());
+        assert!(plan(&(listed("north", "['a', 'b']") + &listed("south", "['b', 'c']"))).is_err());
+        assert!(plan(&(site("north", "/mri/x") + &listed("south", "['c']"))).is_err());
         let other = site("south", "/mri/x") + "label = '{case}/other.nii.gz'\n";
         assert!(
             plan(&(site("north", "/mri/x") + &other)).is_ok(),

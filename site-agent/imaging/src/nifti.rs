@@ -171,6 +171,11 @@ pub fn hash(path: &Path) -> Result<blake3::Hash, NiftiError> {
 }
 
 fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    let found = std::fs::metadata(path)?;
+    // Opening a pipe would wait for a writer for ever.
+    if !found.is_file() && !found.is_dir() {
+        return Err(io::Error::other("it is neither a file nor a folder"));
+    }
     Ok(Box::new(BufReader::with_capacity(
         1 << 16,
         File::open(path)?,

@@ -75,8 +75,7 @@ impl Args {
     }
 
     fn labels(&self) -> Labels {
-        let assumed = self.prediction_labels.is_empty() && !self.labels.is_empty();
-        let prediction = if assumed {
+        let prediction = if self.prediction_labels.is_empty() {
             &self.labels
         } else {
             &self.prediction_labels
@@ -84,7 +83,6 @@ impl Args {
         Labels {
             reference: self.labels.clone(),
             prediction: prediction.clone(),
-            assumed,
         }
     }
 }

@@ -95,8 +95,33 @@ pub(super) fn assess<T>(
         }
     }
     let usable = without_foreign_labels(usable, &noticed, &mut assessed);
+    warn_of_same_labels(&usable, &noticed, &mut assessed);
     group(usable, noticed, &mut assessed);
     assessed
+}
+
+/// Warns of lesions that are drawn alike in two cases, voxel by voxel, over different images.
+fn warn_of_same_labels<T>(
+    usable: &[UsableCase<'_, T>],
+    noticed: impl Fn(&T) -> &Noticed,
+    assessed: &mut Assessed<T>,
+) {
+    let mut first: BTreeMap<&str, &UsableCase<'_, T>> = BTreeMap::new();
+    for case in usable {
+        let noticed_of = noticed(&case.case);
+        let Some(label) = &noticed_of.label else {
+            continue;
+        };
+        let other = *first.entry(label).or_insert(case);
+        if other.name() == case.name() || noticed(&other.case).images == noticed_of.images {
+            continue;
+        }
+        let note = Note::new(
+            format!("its lesions are those of {}, voxel by voxel", other.name()),
+            "check which of the two cases the label belongs to",
+        );
+        assessed.warn(&case.name(), vec![note]);
+    }
 }
 
 /// Leaves out cases whose labels use other values than the other cases'.

@@ -4,6 +4,7 @@
 //! was resampled rings around zero, and some programs write another number outside.
 
 use super::CaseError;
+use super::plausible::{self, Shown};
 use crate::case::Note;
 
 /// Values this far from a whole number are one that was resampled or rescaled.
@@ -31,7 +32,11 @@ pub(super) fn brain(
     notes: &mut Vec<Note>,
 ) -> Result<Vec<u8>, CaseError> {
     let brain = match mask {
-        Some(mask) => from_mask(mask, dims, notes),
+        Some(mask) => {
+            let mut brain = from_mask(mask, dims, notes);
+            plausible::fill_holes(&mut brain, dims, notes);
+            brain
+        }
         None => from_images(voxels, dims, images),
     };
     let count = brain.iter().filter(|&&voxel| voxel == 1).count();
@@ -81,7 +86,11 @@ fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
         .map(|&value| (value - outside).abs())
         .fold(0.0, f32::max);
     let whole = |value: f32| (value - value.round()).abs() <= WHOLE;
-    if mask.iter().all(|&value| whole(value)) && reach > 0.5 && !is_graded(mask, outside, reach) {
+    if mask.iter().all(|&value| whole(value))
+        && reach > 0.5
+        && !is_graded(mask, outside, reach)
+        && !is_blurred(mask, dims, outside, reach)
+    {
         if outside.round() != 0.0 {
             let count = mask
                 .iter()
@@ -153,6 +162,34 @@ fn is_graded(mask: &[f32], outside: f32, reach: f32) -> bool {
     different.len() >= GRADES && 2 * greatest > apart
 }
 
+/// Whether whole numbers are those of a blurred mask: nearly every number up to the greatest, and
+/// small ones next to the surroundings. Labels of regions are there as large as elsewhere.
+fn is_blurred(mask: &[f32], dims: [usize; 3], outside: f32, reach: f32) -> bool {
+    let distance = |value: f32| (value - outside).abs().round();
+    let mut different = std::collections::BTreeSet::new();
+    let (mut edge, mut edge_sum) = (0, 0.0);
+    for (index, &value) in mask.iter().enumerate() {
+        let here = distance(value);
+        if here == 0.0 {
+            continue;
+        }
+        different.insert(here as u32);
+        // The neighbours in a row are enough.
+        let x = index % dims[2];
+        let before = x > 0 && distance(mask[index - 1]) == 0.0;
+        let after = x + 1 < dims[2] && distance(mask[index + 1]) == 0.0;
+        if before || after {
+            edge += 1;
+            edge_sum += f64::from(here);
+        }
+    }
+    let most = f64::from(reach.round());
+    different.len() >= GRADES
+        && different.len() as f64 >= 0.5 * most
+        && edge > 0
+        && edge_sum / f64::from(edge) < 0.25 * most
+}
+
 /// The value of a mask in the brain: the median of the values further from the surroundings' than
 /// half of the greatest distance.
 fn level(mask: &[f32], outside: f32, reach: f32) -> f32 {
@@ -167,18 +204,36 @@ fn level(mask: &[f32], outside: f32, reach: f32) -> f32 {
 fn from_images(voxels: usize, dims: [usize; 3], images: &[Option<Vec<f32>>]) -> Vec<u8> {
     let mut brain = vec![0; voxels];
     for image in images.iter().flatten() {
-        let outside = surroundings(image, dims);
-        let exact = image.iter().all(|value| value.fract() == 0.0);
-        let tolerance = if exact {
-            0.0
-        } else {
-            QUIET * range(image, outside)
-        };
-        for (brain, &value) in brain.iter_mut().zip(image) {
-            *brain |= u8::from((value - outside).abs() > tolerance);
+        let Shown { tissue, .. } = shown("", image, dims);
+        for (brain, tissue) in brain.iter_mut().zip(tissue) {
+            *brain |= tissue;
         }
     }
     brain
+}
+
+/// 1 where a mask or an image differs from its surroundings, else 0.
+pub(crate) fn tissue(values: &[f32], dims: [usize; 3]) -> Vec<u8> {
+    shown("", values, dims).tissue
+}
+
+/// Where an image differs from its surroundings.
+pub(super) fn shown<'a>(name: &'a str, image: &'a [f32], dims: [usize; 3]) -> Shown<'a> {
+    let outside = surroundings(image, dims);
+    let range = range(image, outside);
+    let exact = image.iter().all(|value| value.fract() == 0.0);
+    let tolerance = if exact { 0.0 } else { QUIET * range };
+    let tissue = image
+        .iter()
+        .map(|&value| u8::from((value - outside).abs() > tolerance))
+        .collect();
+    Shown {
+        name,
+        image,
+        tissue,
+        outside,
+        range,
+    }
 }
 
 /// How far an image's values reach from those around it, but for the one percent that reaches

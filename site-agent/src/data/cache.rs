@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Increased when preparation changes, so that older files no longer match.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The `cache` folder of a site's work folder.
 pub(super) struct Cache<'a> {

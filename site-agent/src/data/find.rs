@@ -96,7 +96,33 @@ pub(super) fn find(config: &DataConfig, input: &Input) -> Result<Found, DataErro
     if found.cases.is_empty() {
         return Err(DataError::NoCases { root: root.into() });
     }
+    let unused = unused_sequences(&found.cases, input, config);
+    found.notes.extend(unused);
     Ok(found)
+}
+
+/// Warnings about sequences that the settings name and no case has.
+fn unused_sequences(
+    cases: &BTreeMap<String, Candidate>,
+    input: &Input,
+    config: &DataConfig,
+) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let usable: Vec<&Files> = cases
+        .values()
+        .filter_map(|candidate| candidate.files.as_ref().ok())
+        .collect();
+    for (index, sequence) in input.sequences.iter().enumerate() {
+        let patterns = config.images_of(sequence);
+        let found = usable.iter().any(|files| files.sequences[index].is_some());
+        if !patterns.is_empty() && !found && !usable.is_empty() {
+            notes.push(Note::new(
+                format!("no case has {sequence}: no file matches its pattern"),
+                "correct data.sequences, or remove the sequence from it",
+            ));
+        }
+    }
+    notes
 }
 
 struct Search<'a> {
@@ -343,25 +369,22 @@ fn nothing_matches(pattern: &Pattern, known: &Name, entries: &BTreeSet<String>) 
 /// The first of several alternative patterns whose file exists.
 ///
 /// # Errors
-/// No file, and what is wrong with the first path that exists.
+/// What is wrong with the first path that exists, if it is no file.
 fn first_file(
     config: &DataConfig,
     patterns: &[Pattern],
     name: &Name,
 ) -> Result<Option<PathBuf>, Trouble> {
-    let mut first_trouble = None;
     for pattern in patterns {
         let path = config.root().join(pattern.file(name));
         match look(&path) {
             Presence::File => return Ok(Some(path)),
-            Presence::Bad(trouble) => first_trouble = first_trouble.or(Some(trouble)),
+            // The file of a later pattern may be another one: not instead of this in silence.
+            Presence::Bad(trouble) => return Err(trouble),
             Presence::Nothing => {}
         }
     }
-    match first_trouble {
-        Some(trouble) => Err(trouble),
-        None => Ok(None),
-    }
+    Ok(None)
 }
 
 impl DataConfig {

@@ -2,6 +2,7 @@
 
 use super::CaseError;
 use crate::case::{Note, Noticed};
+use metrics::components::{Connectivity, components};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most values of a label that are counted.
@@ -25,7 +26,7 @@ pub(super) fn census(values: &[f32]) -> Vec<(u16, u64)> {
 }
 
 /// Warns where the reference and the brain do not match. Both masks are 0 or 1 a voxel.
-pub(super) fn compare(lesion: &[u8], brain: &[u8], notes: &mut Vec<Note>) {
+pub(super) fn compare(lesion: &[u8], brain: &[u8], dims: [usize; 3], notes: &mut Vec<Note>) {
     let mut all = 0;
     let mut outside = 0;
     let mut brain_voxels = 0;
@@ -39,6 +40,16 @@ pub(super) fn compare(lesion: &[u8], brain: &[u8], notes: &mut Vec<Note>) {
             format!("{outside} of {all} lesion voxels are outside the brain"),
             "check that label, brain mask and images belong together",
         ));
+    } else if outside > 0 {
+        let regions = components(lesion, dims, Connectivity::TwentySix);
+        let touched = regions.touched(brain);
+        let lost = touched.iter().filter(|touched| !**touched).count();
+        if lost > 0 {
+            notes.push(Note::new(
+                format!("{lost} of {} lesions are outside the brain", regions.count()),
+                "check that the brain mask covers the whole brain: the network is not shown these lesions",
+            ));
+        }
     }
     if (all - outside) as f64 > MAX_LESION_SHARE * brain_voxels as f64 {
         notes.push(Note::new(
@@ -220,7 +231,7 @@ mod tests {
     fn lesions_outside_the_brain_or_all_over_it_are_said() {
         let said = |lesion: [u8; 8]| {
             let mut notes = Vec::new();
-            compare(&lesion, &[0, 0, 1, 1, 1, 1, 1, 0], &mut notes);
+            compare(&lesion, &[0, 0, 1, 1, 1, 1, 1, 0], [1, 2, 4], &mut notes);
             notes.into_iter().map(|note| note.what).collect::<Vec<_>>()
         };
         assert!(said([0, 0, 1, 1, 0, 0, 0, 0]).is_empty() && said([0; 8]).is_empty());

@@ -105,6 +105,18 @@ fn clip_beyond(
     }
     let least = low - CLIP_DISTANCE * span;
     let most = high + CLIP_DISTANCE * span;
+    let dark = inside.iter().filter(|&&value| value < least).count();
+    if dark > 0 && outliers == 0 {
+        notes.push(Note::new(
+            format!(
+                "{name}: {dark} of {} voxels are far darker than the rest (down to {}, the rest from about {low}); \
+                 they are clipped",
+                inside.len(),
+                range(&inside)[0]
+            ),
+            "check for bright voxels that became negative because the file's type holds no larger numbers",
+        ));
+    }
     for (value, &brain) in image.iter_mut().zip(brain) {
         if brain == 1 {
             *value = value.clamp(least, most);

@@ -1,8 +1,9 @@
 //! Preparing one case: from its files to normalised planes of the model's size.
 
-use super::brain::brain;
+use super::brain::{brain, shown};
 use super::labels;
 use super::normalise::normalise;
+use super::plausible;
 use super::trouble::{Trouble, contentless};
 use crate::case::{CaseFileError, Native, Note, Noticed, Placement, Prepared};
 use imaging::label::{NoLabel, label};
@@ -263,7 +264,11 @@ pub(super) fn read_native(
     let mut lesion = None;
     if let Some(path) = &files.label {
         let label = reader.read("label", path)?;
-        lesion = Some(lesion_mask(&label, lesion_labels)?);
+        let mask = lesion_mask(&label, lesion_labels)?;
+        if mask.contains(&1) {
+            noticed.label = Some(blake3::hash(&mask).to_hex().to_string());
+        }
+        lesion = Some(mask);
         noticed.labels = labels::census(&label);
     }
     let mask = match &files.brain {
@@ -282,10 +287,18 @@ pub(super) fn read_native(
         mask.as_deref(),
         &mut noticed.notes,
     )?;
+    compare_with_brain(
+        &input.sequences,
+        &images,
+        &brain,
+        mask.is_some(),
+        grid,
+        &mut noticed.notes,
+    );
     drop(mask);
     noticed.images = image_hashes(&input.sequences, &images)?;
     if let Some(lesion) = &lesion {
-        labels::compare(lesion, &brain, &mut noticed.notes);
+        labels::compare(lesion, &brain, grid.dims, &mut noticed.notes);
     }
     for (name, image) in input.sequences.iter().zip(&mut images) {
         if let Some(image) = image {
@@ -305,6 +318,23 @@ pub(super) fn read_native(
         lesion,
         noticed,
     })
+}
+
+fn compare_with_brain(
+    names: &[String],
+    images: &[Option<Vec<f32>>],
+    brain: &[u8],
+    masked: bool,
+    grid: Grid,
+    notes: &mut Vec<Note>,
+) {
+    let mut all = Vec::new();
+    for (name, image) in names.iter().zip(images) {
+        if let Some(image) = image {
+            all.push(shown(name, image, grid.dims));
+        }
+    }
+    plausible::compare(brain, masked, grid.dims, grid.voxel_mm3(), &all, notes);
 }
 
 /// Reads the volumes of a case and checks that all have the grid of the first.

@@ -2,6 +2,7 @@
 
 use super::error::{ScoreError, describe};
 use super::files::stem;
+use crate::data::tissue;
 use imaging::label::label;
 use imaging::nifti::{self, Source, Volume};
 use protocol::case::Grid;
@@ -11,9 +12,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub(super) struct Labels {
     pub(super) reference: Vec<u16>,
+    /// The reference's where none were given.
     pub(super) prediction: Vec<u16>,
-    /// The prediction's labels were not given: they are taken to be the reference's.
-    pub(super) assumed: bool,
 }
 
 /// Two masks on one grid, 1 lesion and 0 other.
@@ -42,19 +42,27 @@ impl Pair {
             return Err(ScoreError::BackgroundAsLesion);
         }
         let mut warnings = Vec::new();
-        let (reference_mask, source, _) = mask(reference, &labels.reference, &mut warnings)?;
+        let (reference_mask, source, found) = mask(reference, &labels.reference, &mut warnings)?;
+        if let Some(warning) = none_of(reference, &found, &labels.reference, "--labels") {
+            warnings.push(warning);
+        }
         let (prediction_mask, predicted, found) =
             mask(prediction, &labels.prediction, &mut warnings)?;
-        if labels.assumed
-            && !found.is_empty()
-            && !found.iter().any(|label| labels.prediction.contains(label))
-        {
-            // A prediction without lesion is possible; one in another spelling is likelier.
-            let (found, wanted) = (listed(&found), listed(&labels.prediction));
-            let path = super::files::shown(prediction);
-            eprintln!(
-                "warning: {path} holds the labels {found} and none of {wanted}: --prediction-labels says which are lesion"
-            );
+        // A prediction without lesion is possible; one in another spelling is likelier.
+        if let Some(warning) = none_of(
+            prediction,
+            &found,
+            &labels.prediction,
+            "--prediction-labels",
+        ) {
+            warnings.push(warning);
+        }
+        if same_file(reference, prediction) {
+            warnings.push(format!(
+                "{} is the same file as {}",
+                super::files::shown(prediction),
+                super::files::shown(reference)
+            ));
         }
         same_grid(reference, &source, prediction, &predicted)?;
         Ok(Self {
@@ -96,10 +104,14 @@ impl ScoreMap {
         for path in brain {
             let part = finite(path, &mut pair.warnings)?;
             same_grid(&pair.path, &pair.source, path, &part.source)?;
-            inside
-                .iter_mut()
-                .zip(&part.values)
-                .for_each(|(inside, &value)| *inside |= u8::from(value != 0.0));
+            let tissue = tissue(&part.values, part.source.grid().dims);
+            for (inside, tissue) in inside.iter_mut().zip(tissue) {
+                *inside |= tissue;
+            }
+        }
+        if !brain.is_empty() && !inside.contains(&1) {
+            pair.warnings
+                .push("the volumes of --brain show no brain".into());
         }
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let stem = stem(&file).unwrap_or_default();
@@ -185,6 +197,26 @@ fn mask(
         });
     }
     Ok((inside, source, found))
+}
+
+/// A warning where a mask holds values and none of those that are lesion.
+fn none_of(path: &Path, found: &[u16], wanted: &[u16], option: &str) -> Option<String> {
+    let none = !found.iter().any(|label| wanted.contains(label));
+    (none && !found.is_empty() && !wanted.is_empty()).then(|| {
+        format!(
+            "{} holds the labels {} and none of {}: {option} says which are lesion",
+            super::files::shown(path),
+            listed(found),
+            listed(wanted)
+        )
+    })
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
 }
 
 fn listed(labels: &[u16]) -> String {
