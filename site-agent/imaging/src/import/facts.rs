@@ -375,9 +375,10 @@ mod tests {
         assert_eq!(plane(&[1.0, 0.0, 0.0, 0.0, 0.0, -1.0]), Plane::Coronal);
     }
 
-    /// An element with text.
+    /// An element with text, whose values are separated as in a file.
     fn put(object: &mut InMemDicomObject, tag: Tag, vr: VR, text: &str) {
-        object.put(DataElement::new(tag, vr, PrimitiveValue::from(text)));
+        let values = text.split('\\').map(str::to_owned).collect();
+        object.put(DataElement::new(tag, vr, PrimitiveValue::Strs(values)));
     }
 
     /// An element with one item, which has numbers or codes.
