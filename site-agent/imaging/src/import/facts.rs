@@ -343,6 +343,8 @@ fn day(date: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dicom_core::value::DataSetSequence;
+    use dicom_core::{DataElement, PrimitiveValue, VR};
 
     #[test]
     fn times_of_one_day_and_over_midnight_are_on_one_line() {
@@ -371,5 +373,101 @@ mod tests {
         assert_eq!(plane(&[1.0, 0.1, 0.0, -0.1, 0.95, 0.3]), Plane::Axial);
         assert_eq!(plane(&[0.0, 1.0, 0.0, 0.0, 0.0, -1.0]), Plane::Sagittal);
         assert_eq!(plane(&[1.0, 0.0, 0.0, 0.0, 0.0, -1.0]), Plane::Coronal);
+    }
+
+    /// An element with text, whose values are separated as in a file.
+    fn put(object: &mut InMemDicomObject, tag: Tag, vr: VR, text: &str) {
+        let values = text.split('\\').map(str::to_owned).collect();
+        object.put(DataElement::new(tag, vr, PrimitiveValue::Strs(values)));
+    }
+
+    /// An element with one item, which has numbers or codes.
+    fn group(tag: Tag, elements: &[(Tag, VR, &str)]) -> DataElement<InMemDicomObject> {
+        let mut item = InMemDicomObject::new_empty();
+        for (tag, vr, text) in elements {
+            if *vr == VR::FD {
+                let number: f64 = text.parse().unwrap();
+                item.put(DataElement::new(*tag, *vr, PrimitiveValue::from(number)));
+            } else {
+                put(&mut item, *tag, *vr, text);
+            }
+        }
+        DataElement::new(tag, VR::SQ, DataSetSequence::from(vec![item]))
+    }
+
+    #[test]
+    fn a_multi_frame_image_tells_the_same_as_a_classic_one() {
+        let mut shared = InMemDicomObject::new_empty();
+        for element in [
+            group(
+                tags::MR_TIMING_AND_RELATED_PARAMETERS_SEQUENCE,
+                &[
+                    (tags::REPETITION_TIME, VR::DS, "2300"),
+                    (tags::FLIP_ANGLE, VR::DS, "9"),
+                ],
+            ),
+            group(
+                tags::MR_ECHO_SEQUENCE,
+                &[(tags::EFFECTIVE_ECHO_TIME, VR::FD, "2.98")],
+            ),
+            group(
+                tags::MR_MODIFIER_SEQUENCE,
+                &[(tags::INVERSION_TIMES, VR::FD, "900")],
+            ),
+            group(
+                tags::PLANE_ORIENTATION_SEQUENCE,
+                &[(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "0\\1\\0\\0\\0\\-1")],
+            ),
+            group(
+                tags::MR_IMAGE_FRAME_TYPE_SEQUENCE,
+                &[(tags::FRAME_TYPE, VR::CS, "ORIGINAL\\PRIMARY\\UNI")],
+            ),
+        ] {
+            shared.put(element);
+        }
+        let mut frames = Vec::new();
+        for place in ["0\\0\\1", "0\\0\\2"] {
+            let mut frame = InMemDicomObject::new_empty();
+            frame.put(group(
+                tags::PLANE_POSITION_SEQUENCE,
+                &[(tags::IMAGE_POSITION_PATIENT, VR::DS, place)],
+            ));
+            frames.push(frame);
+        }
+        let mut object = InMemDicomObject::new_empty();
+        object.put(DataElement::new(
+            tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
+            VR::SQ,
+            DataSetSequence::from(vec![shared]),
+        ));
+        object.put(DataElement::new(
+            tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
+            VR::SQ,
+            DataSetSequence::from(frames),
+        ));
+        object.put(group(
+            tags::CONTRAST_BOLUS_AGENT_SEQUENCE,
+            &[(tags::CODE_MEANING, VR::LO, "Gadobutrol")],
+        ));
+        for (tag, vr, text) in [
+            (tags::ECHO_PULSE_SEQUENCE, VR::CS, "GRADIENT"),
+            (tags::INVERSION_RECOVERY, VR::CS, "YES"),
+            (tags::MR_ACQUISITION_TYPE, VR::CS, "3D"),
+            (tags::ACQUISITION_DATE_TIME, VR::DT, "20260102101112.5"),
+        ] {
+            put(&mut object, tag, vr, text);
+        }
+        let facts = Facts::of(&object);
+        assert_eq!(facts.scanning, ["GR", "IR"]);
+        assert_eq!(facts.image_type, ["ORIGINAL", "PRIMARY", "UNI"]);
+        assert_eq!(
+            [facts.tr_ms, facts.te_ms, facts.ti_ms, facts.flip_deg],
+            [2300.0, 2.98, 900.0, 9.0].map(Some)
+        );
+        assert_eq!(facts.agent.as_deref(), Some("Gadobutrol"));
+        assert_eq!(facts.plane, Some(Plane::Sagittal));
+        assert_eq!(facts.acquired_s, seconds("20260102", "101112.5"));
+        let positions = Frames::of(&object).positions();
+        assert_eq!(positions, [[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]]);
     }
 }

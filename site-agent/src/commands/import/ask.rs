@@ -26,7 +26,7 @@ pub(super) fn all(
         let Some(first) = doubts.first() else {
             return Ok(plan);
         };
-        eprintln!("\n{} series are in doubt.", doubts.len());
+        eprintln!("\nseries in doubt: {}", doubts.len());
         let Some(answer) = ask(first) else {
             return Ok(plan);
         };

@@ -162,7 +162,7 @@ fn grids(report: &Report) -> String {
         text += "The sequences of each case are on one grid. The head may have moved between them all the same.\n";
     } else {
         text += &format!(
-            "The sequences of {} cases are on different grids, and are skipped until they are registered:\n{}",
+            "The sequences are on different grids in these cases ({}), which are skipped until they are registered:\n{}",
             differ.len(),
             differ.concat()
         );
