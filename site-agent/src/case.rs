@@ -47,7 +47,7 @@ pub struct Noticed {
     /// For each present sequence, the hash of its voxels: equal images have equal hashes, whatever
     /// the format of their files.
     pub images: Vec<String>,
-    /// The hash of the lesions' mask; `None` without a lesion.
+    /// The hash of the lesions' mask; `None` if it has too few voxels to tell patients apart.
     #[serde(default)]
     pub label: Option<String>,
     /// The values of the label other than 0, each with its number of voxels.

@@ -8,7 +8,7 @@ mod volumes;
 
 const GRID: Grid = Grid {
     dims: [4, 6, 8],
-    spacing_mm: [3.0, 1.0, 1.0],
+    spacing_mm: [21.0, 7.0, 7.0],
 };
 
 fn input() -> Input {
@@ -211,7 +211,7 @@ fn bad_cases_are_skipped_and_named_with_their_reason() {
     )
     .unwrap();
     let thick = Grid {
-        spacing_mm: [3.5, 1.0, 1.0],
+        spacing_mm: [24.5, 7.0, 7.0],
         ..GRID
     };
     let source_thick = Source::new(&thick, "RAS", Form::Sform).unwrap();
@@ -241,12 +241,12 @@ fn bad_cases_are_skipped_and_named_with_their_reason() {
         ("cut", "t1: the file is cut short"),
         (
             "grid",
-            "t1 has 8 x 6 x 4 voxels of 1.000 x 1.000 x 3.000 mm",
+            "t1 has 8 x 6 x 4 voxels of 7.000 x 7.000 x 21.000 mm",
         ),
         ("grid", "flair has 9 x 6 x 4 voxels"),
         (
             "moved",
-            "label has 8 x 6 x 4 voxels of 1.000 x 1.000 x 3.500 mm",
+            "label has 8 x 6 x 4 voxels of 7.000 x 7.000 x 24.500 mm",
         ),
         ("nan", "t1 holds values that are not finite"),
         ("flat", "flair has the same value"),

@@ -1,7 +1,7 @@
 //! What may be wrong with a single volume: its header, its voxels, what its values mean, how large
 //! its brain is.
 
-use crate::site::{GRID, SEQUENCES, Site, lesion, source_of, tissue};
+use crate::site::{GRID, SEQUENCES, Site, brain, lesion, source_of, tissue};
 use crate::{Command, Kind, Told};
 use imaging::nifti::{write_f32, write_u8};
 use protocol::case::Grid;
@@ -318,6 +318,107 @@ pub(crate) const KINDS: &[Kind] = &[
             Told {
                 says: &["warning: ", "the brain does not fit the model's plane"],
                 ..PREDICT
+            },
+        ],
+    },
+    Kind {
+        name: "bright voxels that became negative in a small type",
+        make: |site| {
+            site.image("c0", "flair", |at| match (brain(at), lesion(at, 0)) {
+                (true, true) => -20_000.0,
+                _ => 40.0 * tissue(at, 0, 2),
+            });
+        },
+        told: &[
+            Told {
+                says: &[r#""usable":4"#, "flair: ", "voxels are far"],
+                ..TRAIN
+            },
+            Told {
+                says: &["warning: ", "flair: ", "voxels are far"],
+                ..PREDICT
+            },
+        ],
+    },
+    Kind {
+        name: "an image cut off at its greatest value",
+        make: |site| site.image("c0", "flair", |at| tissue(at, 0, 2).min(520.0)),
+        told: &[
+            Told {
+                says: &[r#""usable":4"#, "flair: ", "it was cut off there"],
+                ..TRAIN
+            },
+            Told {
+                says: &["flair: ", "it was cut off there", "look at it"],
+                ..DOCTOR
+            },
+        ],
+    },
+    Kind {
+        name: "an image of a part of the brain",
+        make: |site| {
+            let slice = GRID.dims[1] * GRID.dims[2];
+            let top = 7 * slice;
+            site.image(
+                "c0",
+                "flair",
+                |at| if at < top { tissue(at, 0, 2) } else { 0.0 },
+            );
+        },
+        told: &[
+            Told {
+                says: &[r#""usable":4"#, "flair shows nothing in"],
+                ..TRAIN
+            },
+            Told {
+                says: &["warning: ", "flair shows nothing in"],
+                ..PREDICT
+            },
+        ],
+    },
+    Kind {
+        name: "a brain mask without the lesions",
+        make: |site| {
+            let mask: Vec<u8> = (0..GRID.voxels())
+                .map(|at| u8::from(brain(at) && !lesion(at, 0)))
+                .collect();
+            site.mask("c0", "brain", &mask);
+        },
+        told: &[
+            Told {
+                says: &[r#""usable":4"#, "the brain mask has holes of"],
+                ..TRAIN
+            },
+            Told {
+                says: &["warning: ", "the brain mask has holes of"],
+                ..PREDICT
+            },
+        ],
+    },
+    Kind {
+        name: "a brain mask of another place",
+        make: |site| {
+            for (number, sequence) in SEQUENCES.into_iter().enumerate() {
+                site.image("c0", sequence, |at| {
+                    f32::from(u8::from(brain(at))) * tissue(at, 0, number)
+                });
+            }
+            let mask: Vec<u8> = (0..GRID.voxels())
+                .map(|at| u8::from(at >= 4 && brain(at - 4)))
+                .collect();
+            site.mask("c0", "brain", &mask);
+        },
+        told: &[
+            Told {
+                says: &[
+                    r#""usable":4"#,
+                    "voxels of the brain mask show nothing in any image",
+                ],
+                ..TRAIN
+            },
+            Told {
+                says: &["voxels of the brain mask show nothing", "look at it"],
+                ..DOCTOR
             },
         ],
     },

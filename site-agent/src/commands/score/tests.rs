@@ -302,7 +302,8 @@ fn what_is_odd_about_a_file_stands_in_the_json() {
     let warnings = score_pair(&args(&mask, &mask)).unwrap().get("warnings");
     assert!(
         warnings[0].as_str().unwrap().contains("xyzt_units")
-            && warnings.as_array().unwrap().len() == 2
+            && warnings[2].as_str().unwrap().contains("the same file")
+            && warnings.as_array().unwrap().len() == 3
     );
     let brain = folder.path().join("brain.nii");
     let source = imaging::nifti::read(&mask).unwrap().source;
