@@ -91,9 +91,9 @@ impl Field {
             let whole = at[axis].floor();
             weights[axis] = window(at[axis] - whole);
             slopes[axis] = window_slope(at[axis] - whole);
-            for tap in 0..4 {
+            for (tap, place) in places[axis].iter_mut().enumerate() {
                 let index = mirrored(whole as isize + tap as isize - 1, self.sides[axis]);
-                places[axis][tap] = index * strides[axis];
+                *place = index * strides[axis];
             }
         }
         let mut value = 0.0;
@@ -135,7 +135,7 @@ impl Foreground {
         let (lowest, highest) = (most / 1000, most - most / 1000);
         let low = f64::from(*sorted.select_nth_unstable_by(lowest, f32::total_cmp).1);
         let high = f64::from(*sorted.select_nth_unstable_by(highest, f32::total_cmp).1);
-        if !(high > low) {
+        if high <= low {
             return None;
         }
         let mut counts = [0.0; INTERVALS];

@@ -44,20 +44,12 @@ impl Rigid {
     /// then a shift.
     pub(super) fn stepped(&self, step: &[f64; 6]) -> Self {
         let small = rotation([step[0] / HEAD, step[1] / HEAD, step[2] / HEAD]);
-        let mut turn = [[0.0; 3]; 3];
-        for (row, line) in turn.iter_mut().enumerate() {
-            for (column, value) in line.iter_mut().enumerate() {
-                for inner in 0..3 {
-                    *value += small[row][inner] * self.turn[inner][column];
-                }
-            }
-        }
         let mut shift = self.shift;
         for axis in 0..3 {
             shift[axis] += step[3 + axis];
         }
         Self {
-            turn,
+            turn: product(&small, &self.turn),
             shift,
             centre: self.centre,
         }
@@ -67,14 +59,14 @@ impl Rigid {
     #[must_use]
     pub fn inverse(&self) -> Self {
         let mut turn = [[0.0; 3]; 3];
-        for (row, line) in turn.iter_mut().enumerate() {
-            for (column, value) in line.iter_mut().enumerate() {
-                *value = self.turn[column][row];
+        for (row, line) in self.turn.iter().enumerate() {
+            for (column, value) in line.iter().enumerate() {
+                turn[column][row] = *value;
             }
         }
         let mut centre = self.centre;
-        for axis in 0..3 {
-            centre[axis] += self.shift[axis];
+        for (value, shift) in centre.iter_mut().zip(self.shift) {
+            *value += shift;
         }
         Self {
             turn,
@@ -125,6 +117,18 @@ impl Rigid {
     pub fn size_mm(&self) -> f64 {
         self.apart(&Self::new([0.0; 3], [0.0; 3], self.centre))
     }
+}
+
+pub(super) fn product(a: &[Vector; 3], b: &[Vector; 3]) -> [Vector; 3] {
+    let mut out = [[0.0; 3]; 3];
+    for (sums, line) in out.iter_mut().zip(a) {
+        for (part, through) in line.iter().zip(b) {
+            for (sum, value) in sums.iter_mut().zip(through) {
+                *sum += part * value;
+            }
+        }
+    }
+    out
 }
 
 /// The turn about an axis, by its length in radians (Rodrigues).

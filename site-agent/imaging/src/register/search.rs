@@ -246,14 +246,14 @@ fn climb(pair: &Pair<'_>, start: Rigid, scale: &Scale) -> Option<End> {
     for _ in 0..MOST_STEPS {
         let mut step = curvature.times(&value.gradient);
         let mut rise = inner(&step, &value.gradient);
-        if !(rise > 0.0) {
+        if rise.is_nan() || rise <= 0.0 {
             curvature = Curvature::unknown(&value.gradient, scale.sigma);
             step = curvature.times(&value.gradient);
             rise = inner(&step, &value.gradient);
         }
         let size = inner(&step, &step).sqrt();
         // Also where the gradient is zero.
-        if !(size > 0.0) {
+        if size.is_nan() || size == 0.0 {
             return Some(End {
                 rigid,
                 value,
@@ -350,7 +350,7 @@ impl Curvature {
             change[place] = before[place] - after[place];
         }
         let product = inner(step, &change);
-        if !(product > 1e-12) {
+        if product.is_nan() || product <= 1e-12 {
             return;
         }
         if self.is_fresh {

@@ -4,7 +4,7 @@
 pub(super) mod phantom;
 mod real;
 
-use super::rigid::Rigid;
+use super::rigid::{Rigid, product};
 use super::*;
 use phantom::{Contrast, Head, Known};
 use protocol::case::Grid;
@@ -30,16 +30,8 @@ fn degrees(axis: [f64; 3]) -> [f64; 3] {
 
 /// The turn between two moves, degrees.
 fn turned_between(one: &Rigid, other: &Rigid) -> f64 {
-    let mut turn = [[0.0; 3]; 3];
-    for row in 0..3 {
-        for column in 0..3 {
-            for inner in 0..3 {
-                turn[row][column] += one.turn[row][inner] * other.turn[column][inner];
-            }
-        }
-    }
     let both = Rigid {
-        turn,
+        turn: product(&one.turn, &other.inverse().turn),
         shift: [0.0; 3],
         centre: [0.0; 3],
     };

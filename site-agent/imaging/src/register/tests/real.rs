@@ -1,6 +1,6 @@
 //! Real images, moved by known amounts.
 
-use super::{Rigid, degrees, turned_between};
+use super::{Rigid, degrees, product, turned_between};
 use crate::nifti::{Volume, read, write_f32};
 use crate::register::{Registration, Verdict, register, resample};
 use crate::vector::{difference, length};
@@ -50,29 +50,22 @@ fn placed(volume: &Volume, truth: &Rigid) -> Volume {
     let path = folder.path().join("a.nii");
     write_f32(&path, &volume.values, &volume.source).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
-    let number = |at: usize| {
-        let part: [u8; 4] = bytes[at..at + 4].try_into().unwrap();
-        f64::from(f32::from_le_bytes(part))
-    };
-    // srow_x, srow_y and srow_z begin at byte 280.
-    let mut rows = [[0.0; 4]; 3];
-    for (row, line) in rows.iter_mut().enumerate() {
-        for (column, value) in line.iter_mut().enumerate() {
-            *value = number(280 + 16 * row + 4 * column);
+    // srow_x, srow_y and srow_z begin at byte 280. The columns are three steps and a place.
+    for column in 0..4 {
+        let at = [0, 1, 2].map(|row| 280 + 16 * row + 4 * column);
+        let stored = at.map(|at| {
+            let number: [u8; 4] = bytes[at..at + 4].try_into().unwrap();
+            f64::from(f32::from_le_bytes(number))
+        });
+        let moved = if column == 3 {
+            truth.apply(stored)
+        } else {
+            truth.turned(stored)
+        };
+        for (at, value) in at.into_iter().zip(moved) {
+            bytes[at..at + 4].copy_from_slice(&(value as f32).to_le_bytes());
         }
     }
-    let matrix = truth.matrix();
-    let mut moved = Vec::new();
-    for line in matrix.iter().take(3) {
-        for column in 0..4 {
-            let mut sum = if column == 3 { line[3] } else { 0.0 };
-            for inner in 0..3 {
-                sum += line[inner] * rows[inner][column];
-            }
-            moved.extend((sum as f32).to_le_bytes());
-        }
-    }
-    bytes[280..328].copy_from_slice(&moved);
     // The sform alone counts.
     bytes[252..254].copy_from_slice(&0i16.to_le_bytes());
     bytes[254..256].copy_from_slice(&1i16.to_le_bytes());
@@ -100,16 +93,10 @@ fn is_found(fixed: &Volume, moved: &Volume, truth: &Rigid, unmoved: &Registratio
         let expected = truth.apply(unmoved.lookup.apply(at));
         most = most.max(length(difference(expected, found.lookup.apply(at))));
     }
-    let mut both = *truth;
-    for row in 0..3 {
-        for column in 0..3 {
-            both.turn[row][column] = 0.0;
-            for inner in 0..3 {
-                both.turn[row][column] +=
-                    truth.turn[row][inner] * unmoved.lookup.turn[inner][column];
-            }
-        }
-    }
+    let both = Rigid {
+        turn: product(&truth.turn, &unmoved.lookup.turn),
+        ..*truth
+    };
     let turn = turned_between(&found.lookup, &both);
     println!(
         "{most:.4} mm at most, {turn:.4} degrees\n{:?}\n{:?}",
