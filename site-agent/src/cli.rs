@@ -26,6 +26,8 @@ enum Command {
     Doctor(commands::doctor::Args),
     /// Bring a DICOM export into a folder of NIfTI files that this site can train on.
     Import(commands::import::Args),
+    /// Bring all sequences of each case onto one grid.
+    Register(commands::register::Args),
     /// Say what a folder of images holds, and print the [data] table for it.
     Inspect(commands::inspect::Args),
     /// Segment one patient with a trained model.
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Import(args) => commands::import::run(&args),
+        Command::Register(args) => commands::register::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),

@@ -7,5 +7,6 @@ pub mod import;
 pub mod inspect;
 pub mod phantom;
 pub mod predict;
+pub mod register;
 pub mod run;
 pub mod score;

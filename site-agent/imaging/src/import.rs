@@ -15,7 +15,6 @@ mod judge;
 mod key;
 mod lengths;
 mod names;
-mod parallel;
 mod plan;
 mod redact;
 mod report;

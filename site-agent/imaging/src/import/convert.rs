@@ -2,11 +2,11 @@
 
 use super::error::ImportError;
 use super::folder::{Folder, Made, Record};
-use super::parallel::in_parallel;
 use super::plan::{Plan, PlannedCase, PlannedSeries};
 use super::report::{CaseReport, Geometry, SequenceReport, State};
 use super::scan::{Scan, Series};
 use crate::nifti::{self, Bare, NiftiError};
+use crate::parallel::in_parallel;
 use program::private;
 use std::fs;
 use std::io::{self, Write};

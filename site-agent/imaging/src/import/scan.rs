@@ -3,7 +3,7 @@
 use super::error::ImportError;
 use super::facts::{Facts, Frames, number, seconds, text};
 use super::lengths;
-use super::parallel::in_parallel;
+use crate::parallel::in_parallel;
 use crate::vector::{cross, dot};
 use dicom_dictionary_std::tags;
 use dicom_object::{DefaultDicomObject, OpenFileOptions};

@@ -10,7 +10,7 @@ struct Told<'a> {
 }
 
 /// Does `work` for each thing and gives the results in order.
-pub(super) fn in_parallel<T: Sync, R: Send>(
+pub(crate) fn in_parallel<T: Sync, R: Send>(
     things: &[T],
     threads: usize,
     work: &(dyn Fn(&T) -> R + Sync),

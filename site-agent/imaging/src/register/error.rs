@@ -1,0 +1,79 @@
+//! Why nothing was registered.
+
+use crate::nifti::NiftiError;
+use program::{Class, Explain};
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why two images, or a folder, could not be registered. Trouble with one case does not stop a
+/// folder: that is in the report.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    #[error("{0:?} voxels (depth, height, width) are too few to register")]
+    Small([usize; 3]),
+    #[error("an image has almost nothing but one value")]
+    Constant,
+    #[error("no move was found under which the images lie over each other")]
+    Apart,
+    #[error("{}: {source}", .path.display())]
+    Image { path: PathBuf, source: NiftiError },
+    #[error("{} is there already, and was not made from these images", .0.display())]
+    Exists(PathBuf),
+    #[error("the folder {} cannot be listed: {source}", .folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    #[error("{} has no folder of a case with an image SEQUENCE.nii.gz (sequences: {sequences})", .folder.display())]
+    NoImages { folder: PathBuf, sequences: String },
+    #[error("{} lies in {}", .inner.display(), .outer.display())]
+    Nested { inner: PathBuf, outer: PathBuf },
+    #[error("{} holds files, and none of an earlier registration", .0.display())]
+    Occupied(PathBuf),
+    #[error("{:?} is no mask and its sequence: write NAME=SEQUENCE", .0)]
+    Mask(String),
+    #[error("{}: {source}", .path.display())]
+    Disk { path: PathBuf, source: io::Error },
+    /// The report says which.
+    #[error("not all images could be used: {0}")]
+    NotAll(String),
+}
+
+impl RegisterError {
+    pub(super) fn disk(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Disk { path, source }
+    }
+}
+
+impl Explain for RegisterError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Small(_) | Self::Constant | Self::Apart | Self::Image { .. } => Class::Data,
+            Self::Folder { .. } | Self::NoImages { .. } | Self::NotAll(_) => Class::Data,
+            Self::Exists(_) | Self::Nested { .. } | Self::Occupied(_) | Self::Mask(_) => {
+                Class::Configuration
+            }
+            Self::Disk { .. } => Class::Disk,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Folder { .. } | Self::NoImages { .. } => {
+                "give a folder that site-agent import made, or one with files CASE/SEQUENCE.nii.gz"
+            }
+            Self::Nested { .. } => "name a folder outside of the images with --out",
+            Self::Occupied(_) => "name a new or empty folder with --out",
+            Self::Exists(_) => "use --force to replace it",
+            Self::Mask(_) => "NAME is a file CASE/NAME.nii.gz that was drawn on SEQUENCE",
+            Self::NotAll(_) => {
+                "register.json says why; look at the doubtful images, which are in .register/doubtful"
+            }
+            Self::Small(_)
+            | Self::Constant
+            | Self::Apart
+            | Self::Image { .. }
+            | Self::Disk { .. } => return None,
+        };
+        Some(hint.into())
+    }
+}

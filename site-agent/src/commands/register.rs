@@ -1,0 +1,70 @@
+//! The `register` subcommand: all sequences of each case onto one grid.
+
+use crate::progress_bar::ProgressBar;
+use imaging::register::{Job, Mask};
+use program::{Class, Failure};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Arguments of `register`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder of the cases, as CASE/SEQUENCE.nii.gz: what `import` writes.
+    #[arg(value_name = "DIR")]
+    input: PathBuf,
+    /// Where the images go: a new folder, or that of an earlier run, which is continued.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// A mask CASE/NAME.nii.gz that was drawn on SEQUENCE moves with it. Can be given several times.
+    #[arg(long = "mask", value_name = "NAME=SEQUENCE")]
+    masks: Vec<String>,
+    /// Register everything again, and replace images that are there.
+    #[arg(long)]
+    force: bool,
+    /// Processor cores to use; all when left out.
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<usize>,
+    /// Print the report as JSON instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Folders that cannot be used; and exit code 4 where an image is doubtful or failed.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut masks: Vec<Mask> = Vec::new();
+    for text in &args.masks {
+        masks.push(text.parse()?);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let job = Job {
+        input: args.input.clone(),
+        out: args.out.clone(),
+        masks,
+        force: args.force,
+        threads: args.threads.unwrap_or(cores),
+    };
+    let mut bar = None;
+    let report = job.run(&mut |done, total| {
+        bar.get_or_insert_with(|| ProgressBar::new("cases registered", total))
+            .at(done);
+    })?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&report)
+            .map_err(|error| Failure::new(Class::Internal, error))?
+    } else {
+        report.to_string()
+    };
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            return Err(Failure::new(Class::Disk, error));
+        }
+        _ => {}
+    }
+    match report.left_out() {
+        None => Ok(()),
+        Some(error) => Err(error.into()),
+    }
+}
