@@ -177,9 +177,13 @@ impl Running {
         let start = Instant::now();
         while !self.said().contains(words) {
             let ended = self.child.try_wait().unwrap().is_some();
-            if (ended && !self.said().contains(words)) || start.elapsed() > PATIENCE {
-                panic!("no {words:?} in: {}", self.said());
-            }
+            let over = ended || start.elapsed() > PATIENCE;
+            // What is said last may come between the two looks.
+            assert!(
+                !over || self.said().contains(words),
+                "no {words:?} in: {}",
+                self.said()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -195,7 +195,7 @@ fn a_header_that_cannot_be_is_skipped_and_an_odd_one_is_noted() {
     );
     let reason = cohort.skipped[0].reason.to_string();
     assert!(
-        reason.contains("t1: voxels of 1000 x 1000 x 3000 mm") && reason.contains("metres"),
+        reason.contains("t1: voxels of 7000 x 7000 x 21000 mm") && reason.contains("metres"),
         "{reason}"
     );
     // `doctor` decides alike.
