@@ -205,7 +205,7 @@ fn a_header_that_cannot_be_is_skipped_and_an_odd_one_is_noted() {
             .any(|row| row.case == case && row.what.contains(words))
     };
     assert!(
-        said("far", "1000 x 1000 x 3000 mm") && said("turned", "xyzt_units"),
+        said("far", "7000 x 7000 x 21000 mm") && said("turned", "xyzt_units"),
         "{rows:?}"
     );
 }
