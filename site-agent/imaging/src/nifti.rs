@@ -163,7 +163,8 @@ pub fn hash(path: &Path) -> Result<blake3::Hash, NiftiError> {
     let most = if stream.is_packed() {
         u64::MAX
     } else {
-        header.end() + 1
+        // As far as reading looks.
+        header.end() + header.slice_bytes()
     };
     let mut hash = blake3::Hasher::new();
     hash.update_reader(io::Read::take(open(path)?, most))?;
@@ -200,7 +201,9 @@ fn load<'a>(open: &dyn Fn() -> io::Result<Box<dyn BufRead + 'a>>) -> Result<Volu
     let end = (first + header.bytes()) as u64;
     stream.skip((first - HEADER) as u64, end)?;
     let values = voxels(&mut stream, &head, &header, &source, end)?;
-    stream.finish()?;
+    if stream.finish(header.slice_bytes())? {
+        warnings.push(Warning::Longer);
+    }
     if stream.has_junk() {
         warnings.push(Warning::Junk);
     }

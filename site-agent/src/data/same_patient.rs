@@ -90,6 +90,12 @@ pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
             stems.entry(stem).or_default().push(id);
         }
     }
+    // The first time point may have no ending: `P1` beside `P1_2`.
+    for id in ids {
+        if let Some(others) = stems.get_mut(id) {
+            others.insert(0, id);
+        }
+    }
     let several: Vec<&Vec<&str>> = stems.values().filter(|ids| ids.len() > 1).collect();
     let example = several.first()?;
     // A number that all names share is the hospital's, not a patient's.
@@ -106,10 +112,46 @@ pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
     ))
 }
 
-/// The part of a name before its time point, a last number or letter: `MET-00002` of
-/// `MET-00002-001`, `100324` of `100324B`, `P07` of `P07_ses-2`.
+/// Words for time points.
+const TIMES: [&str; 10] = [
+    "pre",
+    "post",
+    "baseline",
+    "followup",
+    "follow-up",
+    "first",
+    "second",
+    "before",
+    "after",
+    "fu",
+];
+
+/// The part of a name before its time point: a last number, letter, date or word. `MET-00002` of
+/// `MET-00002-001`, `100324` of `100324B`, `P07` of `P07_ses-2`, `P001` of `P001t2`, `0001` of
+/// `0001_a`, `100` of `100_baseline`, `Meier` of `Meier_20190301`.
 fn before_time_point(id: &str) -> Option<&str> {
     let digit = |character: char| character.is_ascii_digit();
+    let separator = |character: char| matches!(character, '-' | '_' | '.' | ' ');
+    let small = id.to_ascii_lowercase();
+    for word in TIMES {
+        let Some(stem) = small.strip_suffix(word) else {
+            continue;
+        };
+        // Letters of ASCII alone were changed, so places are the same.
+        let stem = id.get(..stem.len())?.strip_suffix(separator);
+        if let Some(stem) = stem {
+            return Some(stem.strip_suffix("_ses").unwrap_or(stem));
+        }
+    }
+    if let Some((stem, ending)) = id.rsplit_once(separator) {
+        let is_date = ending.len() == 8 && (ending.starts_with("19") || ending.starts_with("20"));
+        if is_date && ending.chars().all(digit) {
+            return Some(stem);
+        }
+        if ending.len() == 1 && ending.chars().all(|c| c.is_ascii_alphabetic()) {
+            return stem.ends_with(digit).then_some(stem);
+        }
+    }
     let stem = match id.strip_suffix(|character: char| character.is_ascii_uppercase()) {
         Some(stem) if stem.ends_with(digit) => stem,
         _ => {
@@ -117,9 +159,16 @@ fn before_time_point(id: &str) -> Option<&str> {
             if stem.len() == id.len() || id.len() - stem.len() > 4 {
                 return None;
             }
-            let stem = stem.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-            let stem = stem.strip_suffix(['-', '_', '.', ' '])?;
-            stem.strip_suffix("_ses").unwrap_or(stem)
+            let before_letters =
+                stem.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+            match before_letters.strip_suffix(separator) {
+                Some(stem) => stem.strip_suffix("_ses").unwrap_or(stem),
+                // `P001t2`: letters between two numbers.
+                None if before_letters.len() < stem.len() && before_letters.ends_with(digit) => {
+                    before_letters
+                }
+                None => return None,
+            }
         }
     };
     stem.contains(digit).then_some(stem)
@@ -195,6 +244,12 @@ mod tests {
             ][..],
             &["100324A", "100324B", "100325A"],
             &["P07_ses-1", "P07_ses-2", "P08_ses-1"],
+            &["P1", "P1_2", "P2", "P2_2"],
+            &["sub-01_ses-pre", "sub-01_ses-post", "sub-02_ses-pre"],
+            &["100_baseline", "100_followup", "101_baseline"],
+            &["P001t1", "P001t2", "P002t1"],
+            &["Meier_20190301", "Meier_20200301", "Kunz_20190404"],
+            &["0001_a", "0001_b", "0002_a"],
         ] {
             let note = time_points(ids).map(|note| note.what);
             assert!(note.is_some_and(|note| note.contains(ids[1])), "{ids:?}");

@@ -153,6 +153,12 @@ impl Header {
         self.kind.bytes()
     }
 
+    /// Bytes of one stored slice.
+    pub(super) fn slice_bytes(&self) -> u64 {
+        let [width, height, _] = self.dims.map(u64::from);
+        width * height * self.voxel_bytes() as u64
+    }
+
     /// Bytes of all voxels.
     pub(super) fn bytes(&self) -> usize {
         self.dims.iter().map(|&n| usize::from(n)).product::<usize>() * self.kind.bytes()

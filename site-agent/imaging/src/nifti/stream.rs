@@ -101,13 +101,17 @@ impl<'a> Unpacked<'a> {
         Ok(())
     }
 
-    /// Reads a compressed file to its end, where its checksum is compared. What follows the voxels
-    /// of a file that is not compressed is of no use and is not read.
-    pub(super) fn finish(&mut self) -> Result<(), NiftiError> {
-        if let State::Plain(_) = self.state {
-            return Ok(());
+    /// Whether `most` bytes or more follow the voxels. A compressed file is read to its end, where
+    /// its checksum is compared; one that is not compressed only as far as needed.
+    pub(super) fn finish(&mut self, most: u64) -> Result<bool, NiftiError> {
+        if !matches!(self.state, State::Plain(_)) {
+            return Ok(self.drain(MAX_TAIL)? >= most);
         }
-        self.drain(MAX_TAIL).map(drop)
+        match self.drain(most.saturating_sub(1)) {
+            Ok(_) => Ok(false),
+            Err(NiftiError::Tail(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads to the end and says how many bytes that were.

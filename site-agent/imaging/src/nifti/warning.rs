@@ -47,6 +47,8 @@ pub enum Warning {
         /// Where the voxels begin, by the length of the file.
         taken: usize,
     },
+    /// At least a slice's bytes follow the voxels that the header describes.
+    Longer,
     /// A compressed file is followed by something that is not compressed.
     Junk,
 }
@@ -61,6 +63,9 @@ impl Warning {
             }
             Self::Lengths { .. } | Self::NoPixdim { .. } | Self::Unit(_) => {
                 "compare the spacing with the scanner's, or export the file again from its source"
+            }
+            Self::Longer => {
+                "check the number of slices, and that the file holds one volume: what follows is not used"
             }
             Self::Offset { .. } | Self::Junk => "copy or export the file once more",
         }
@@ -97,6 +102,9 @@ impl std::fmt::Display for Warning {
             Self::Offset { stored, taken } => {
                 write!(f, "vox_offset is {stored}: by the length of the file the voxels begin at byte {taken}")
             }
+            Self::Longer => f.write_str(
+                "the file goes on behind the voxels that its header describes, by a slice or more",
+            ),
             Self::Junk => f.write_str(
                 "bytes that are not gzip follow the compressed volume and were left out; the volume's checksum is right",
             ),
