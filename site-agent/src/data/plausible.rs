@@ -22,6 +22,8 @@ const MOST_BLANK: f64 = 0.2;
 const LEAST_OVERLAP: f64 = 0.85;
 /// The share of the brain that may be the image's greatest value.
 const MOST_GREATEST: f64 = 0.005;
+/// Values this near to the greatest are compared with it, as a share of its distance from the mean.
+const NEAR_GREATEST: f64 = 0.1;
 /// The fewest different values of an image in the brain.
 const FEWEST_VALUES: usize = 9;
 /// What differs from the surroundings by less than this share of an image's range is hardly tissue.
@@ -219,13 +221,14 @@ fn coverage(
 
 /// Values that no MRI has: cut off at the top, or only a few different ones.
 fn values(brain: &[u8], count: usize, shown: &Shown<'_>, notes: &mut Vec<Note>) {
-    let mut greatest = f32::NEG_INFINITY;
+    let (mut greatest, mut sum) = (f32::NEG_INFINITY, 0.0);
     let mut different: Vec<f32> = Vec::with_capacity(FEWEST_VALUES);
     for (&value, &inside) in shown.image.iter().zip(brain) {
         if inside == 0 {
             continue;
         }
         greatest = greatest.max(value);
+        sum += f64::from(value);
         if different.len() < FEWEST_VALUES && !different.contains(&value) {
             different.push(value);
         }
@@ -244,11 +247,18 @@ fn values(brain: &[u8], count: usize, shown: &Shown<'_>, notes: &mut Vec<Note>) 
         }
         return;
     }
-    let mut at_greatest = 0;
+    let mean = sum / count as f64;
+    let near = f64::from(greatest) - NEAR_GREATEST * (f64::from(greatest) - mean);
+    let (mut at_greatest, mut below) = (0, 0);
     for (&value, &inside) in shown.image.iter().zip(brain) {
-        at_greatest += usize::from(inside != 0 && value == greatest);
+        if inside != 0 && value == greatest {
+            at_greatest += 1;
+        } else if inside != 0 && f64::from(value) >= near {
+            below += 1;
+        }
     }
-    if at_greatest as f64 > MOST_GREATEST * count as f64 && at_greatest > 1 {
+    // Where nothing was cut off, the greatest values are not more frequent than those below them.
+    if at_greatest as f64 > MOST_GREATEST * count as f64 && at_greatest > below {
         notes.push(Note::new(
             format!("{name}: {at_greatest} of {count} voxels of the brain have the greatest value, {greatest}: it was cut off there"),
             "export the image again with all of its values",

@@ -93,7 +93,7 @@ pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
     // The first time point may have no ending: `P1` beside `P1_2`.
     for id in ids {
         if let Some(others) = stems.get_mut(id) {
-            others.insert(0, id);
+            others.push(id);
         }
     }
     let several: Vec<&Vec<&str>> = stems.values().filter(|ids| ids.len() > 1).collect();
