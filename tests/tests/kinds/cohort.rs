@@ -285,6 +285,51 @@ pub(crate) const KINDS: &[Kind] = &[
         }],
     },
     Kind {
+        name: "the lesions of another case",
+        make: |site| labels(site, "c1", lesion_of_0),
+        told: &[
+            Told {
+                says: &[r#""usable":4"#, "its lesions are those of c0"],
+                ..TRAIN
+            },
+            Told {
+                says: &["its lesions are those of c0", "look at it"],
+                ..DOCTOR
+            },
+        ],
+    },
+    Kind {
+        name: "a sequence that no case has",
+        make: |site| site.data = site.data.replace("flair.nii.gz", "t2f.nii.gz"),
+        told: &[
+            Told {
+                says: &["(all cases)", "no case has flair"],
+                ..TRAIN
+            },
+            Told {
+                says: &["no case has flair", "look at it"],
+                ..DOCTOR
+            },
+        ],
+    },
+    Kind {
+        name: "a broken link before another label",
+        make: |site| {
+            labels(site, "c0", lesion_of_0);
+            fs::rename(site.file("c0", "lesion"), site.file("c0", "raw")).unwrap();
+            labels(site, "c0", lesion_of_0);
+            site.dangle("c0", "lesion");
+            site.data = site.data.replace(
+                "label = '{case}/lesion.nii.gz'",
+                "label = ['{case}/lesion.nii.gz', '{case}/raw.nii.gz']",
+            );
+        },
+        told: &[Told {
+            says: &[r#""usable":3"#, r#""case":"c0""#, "the link points to"],
+            ..TRAIN
+        }],
+    },
+    Kind {
         name: "one image under the names of two sequences",
         make: |site| {
             fs::copy(site.file("c0", "t1_pre"), site.file("c0", "t1_post")).unwrap();
