@@ -14,8 +14,27 @@ pub mod simulated;
 pub mod trained;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// A binary that was built beside the running test.
+/// Compiles a C file of `tests/fixtures` into a shared library.
+///
+/// # Panics
+/// Without a C compiler, or where the file does not compile.
+pub fn compile_c(fixture: &str, library: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(fixture);
+    let compiled = Command::new("cc")
+        .args(["-O1", "-w", "-shared", "-fPIC", "-o"])
+        .args([library, &source])
+        .arg("-ldl")
+        .output()
+        .expect("a C compiler is needed");
+    let said = String::from_utf8_lossy(&compiled.stderr);
+    assert!(compiled.status.success(), "{said}");
+}
+
+/// A binary that was built next to the running test.
 ///
 /// # Panics
 /// When it is not there.

@@ -7,9 +7,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
-use journeys::binary;
+use journeys::{binary, compile_c};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -104,15 +104,7 @@ impl Machine {
     }
 
     fn build_driver(&self) {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vulkan_driver.c");
-        let compiled = Command::new("cc")
-            .args(["-O1", "-shared", "-fPIC", "-o"])
-            .args([&self.path("driver.so"), &source])
-            .arg("-ldl")
-            .output()
-            .expect("a C compiler is needed");
-        let said = String::from_utf8_lossy(&compiled.stderr);
-        assert!(compiled.status.success(), "{said}");
+        compile_c("vulkan_driver.c", &self.path("driver.so"));
         let description = serde_json::json!({
             "file_format_version": "1.0.0",
             "ICD": { "api_version": "1.1.230", "library_path": self.path("driver.so") },

@@ -6,8 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
-use journeys::binary;
-use std::path::{Path, PathBuf};
+use journeys::{binary, compile_c};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A folder with a driver, a compiler for kernels and its headers, each where the system has it.
@@ -32,14 +32,7 @@ impl Machine {
     fn add_library(&self, name: &str) {
         let library = self.path(name);
         std::fs::create_dir_all(library.parent().unwrap()).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cuda_driver.c");
-        let compiled = Command::new("cc")
-            .args(["-O1", "-w", "-shared", "-fPIC", "-o"])
-            .args([&library, &source])
-            .output()
-            .expect("a C compiler is needed");
-        let said = String::from_utf8_lossy(&compiled.stderr);
-        assert!(compiled.status.success(), "{said}");
+        compile_c("cuda_driver.c", &library);
     }
 
     fn add_headers(&self, folder: &str) {

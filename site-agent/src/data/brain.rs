@@ -27,7 +27,7 @@ const USUAL: std::ops::RangeInclusive<f64> = 0.01..=0.75;
 pub(super) fn brain(
     voxels: usize,
     dims: [usize; 3],
-    images: &[Option<Vec<f32>>],
+    images: &[Shown<'_>],
     mask: Option<&[f32]>,
     notes: &mut Vec<Note>,
 ) -> Result<Vec<u8>, CaseError> {
@@ -37,7 +37,7 @@ pub(super) fn brain(
             plausible::fill_holes(&mut brain, dims, notes);
             brain
         }
-        None => from_images(voxels, dims, images),
+        None => from_images(voxels, images),
     };
     let count = brain.iter().filter(|&&voxel| voxel == 1).count();
     let share = count as f64 / voxels.max(1) as f64;
@@ -201,11 +201,10 @@ fn level(mask: &[f32], outside: f32, reach: f32) -> f32 {
 }
 
 /// Brain by images whose surroundings are one value, exactly (whole numbers) or nearly.
-fn from_images(voxels: usize, dims: [usize; 3], images: &[Option<Vec<f32>>]) -> Vec<u8> {
+fn from_images(voxels: usize, images: &[Shown<'_>]) -> Vec<u8> {
     let mut brain = vec![0; voxels];
-    for image in images.iter().flatten() {
-        let Shown { tissue, .. } = shown("", image, dims);
-        for (brain, tissue) in brain.iter_mut().zip(tissue) {
+    for image in images {
+        for (brain, tissue) in brain.iter_mut().zip(&image.tissue) {
             *brain |= tissue;
         }
     }
@@ -356,8 +355,8 @@ mod tests {
     #[test]
     fn nothing_and_everything_are_no_brain() {
         let refused = |image: Vec<f32>, as_mask: bool| {
-            let images = [Some(image)];
-            let mask = as_mask.then_some(images[0].as_deref()).flatten();
+            let mask = as_mask.then_some(image.as_slice());
+            let images = [shown("t1", &image, DIMS)];
             brain(600, DIMS, &images, mask, &mut Vec::new()).unwrap_err()
         };
         for as_mask in [true, false] {
@@ -405,14 +404,9 @@ mod tests {
             }),
         ];
         for (what, image) in images {
-            let brain = brain(
-                600,
-                DIMS,
-                &[Some(volume(image)), None],
-                None,
-                &mut Vec::new(),
-            )
-            .unwrap();
+            let image = volume(image);
+            let images = [shown("t1", &image, DIMS)];
+            let brain = brain(600, DIMS, &images, None, &mut Vec::new()).unwrap();
             assert_eq!(brain, wanted(), "{what}");
         }
     }

@@ -284,21 +284,28 @@ pub(super) fn read_native(
     };
     noticed.notes = reader.notes;
     let grid = source.grid();
+    let mut shown_images = Vec::new();
+    for (name, image) in input.sequences.iter().zip(&images) {
+        if let Some(image) = image {
+            shown_images.push(shown(name, image, grid.dims));
+        }
+    }
     let brain = brain(
         grid.voxels(),
         grid.dims,
-        &images,
+        &shown_images,
         mask.as_deref(),
         &mut noticed.notes,
     )?;
-    compare_with_brain(
-        &input.sequences,
-        &images,
+    plausible::compare(
         &brain,
         mask.is_some(),
-        grid,
+        grid.dims,
+        grid.voxel_mm3(),
+        &shown_images,
         &mut noticed.notes,
     );
+    drop(shown_images);
     drop(mask);
     noticed.images = image_hashes(&input.sequences, &images)?;
     if let Some(lesion) = &lesion {
@@ -322,23 +329,6 @@ pub(super) fn read_native(
         lesion,
         noticed,
     })
-}
-
-fn compare_with_brain(
-    names: &[String],
-    images: &[Option<Vec<f32>>],
-    brain: &[u8],
-    masked: bool,
-    grid: Grid,
-    notes: &mut Vec<Note>,
-) {
-    let mut all = Vec::new();
-    for (name, image) in names.iter().zip(images) {
-        if let Some(image) = image {
-            all.push(shown(name, image, grid.dims));
-        }
-    }
-    plausible::compare(brain, masked, grid.dims, grid.voxel_mm3(), &all, notes);
 }
 
 /// Reads the volumes of a case and checks that all have the grid of the first.

@@ -9,20 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What stands between a program and the C library, compiled once.
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/failpoints.c");
     let library = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("failpoints-{}.so", std::process::id()));
-    let compiled = Command::new("cc")
-        .args(["-O1", "-shared", "-fPIC", "-o"])
-        .arg(&library)
-        .arg(source)
-        .output();
-    let compiled = compiled.expect("a C compiler is needed");
-    assert!(
-        compiled.status.success(),
-        "{}",
-        String::from_utf8_lossy(&compiled.stderr)
-    );
+    journeys::compile_c("failpoints.c", &library);
     library
 });
 
