@@ -1,6 +1,7 @@
 //! A site's own thresholds for a model: what `calibrate` writes and `predict` reads, a small TOML
 //! file.
 
+use crate::data::SiteFileError;
 use program::visible::visible;
 use program::{Class, Explain, files};
 use protocol::operating::OperatingPoints;
@@ -62,14 +63,8 @@ pub enum CalibrationError {
         /// What the disk said.
         error: io::Error,
     },
-    /// A file of settings without a usable `[data]` table.
-    #[error("{}: {reason}", .path.display())]
-    Settings {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    SiteFile(#[from] SiteFileError),
     /// Not what `calibrate` writes.
     #[error("the calibration {}: {reason}", .path.display())]
     Syntax {
@@ -108,9 +103,8 @@ impl Explain for CalibrationError {
     fn class(&self) -> Class {
         match self {
             Self::Disk { .. } => Class::Disk,
-            Self::Settings { .. } | Self::Syntax { .. } | Self::OtherModel { .. } => {
-                Class::Configuration
-            }
+            Self::SiteFile(error) => error.class(),
+            Self::Syntax { .. } | Self::OtherModel { .. } => Class::Configuration,
             Self::NoLesion { .. } => Class::Data,
             Self::Encode(_) => Class::Internal,
         }
@@ -119,7 +113,7 @@ impl Explain for CalibrationError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Disk { .. } => "is the folder there, and may it be read and written?",
-            Self::Settings { .. } => "docs/users/DATA.md explains the [data] table",
+            Self::SiteFile(error) => return error.hint(),
             Self::Syntax { .. } => "write it again with `site-agent calibrate`",
             Self::OtherModel { .. } => "calibrate this model with `site-agent calibrate`",
             Self::NoLesion { .. } => {

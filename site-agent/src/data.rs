@@ -10,6 +10,7 @@ mod cache;
 mod config;
 mod find;
 mod labels;
+mod list;
 mod litter;
 mod normalise;
 mod pattern;
@@ -17,6 +18,7 @@ mod plausible;
 mod prepare;
 mod report;
 mod same_patient;
+mod site_file;
 mod survey;
 mod trouble;
 
@@ -26,18 +28,20 @@ pub(crate) use brain::tissue;
 pub(crate) use config::home;
 pub use config::{Archives, ConfigError, DataConfig};
 use find::Candidate;
+pub use list::{ListedCase, Listing, list_cases, list_images};
 pub(crate) use pattern::{Name as CaseName, Pattern as CasePattern};
 pub use prepare::{CaseError, Files, prepare};
 use program::{Class, Explain};
 use protocol::settings::Input;
 use rayon::prelude::*;
+pub use site_file::{SiteFileError, read_site_file};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-pub use survey::{ListedCase, Row, Survey, list_cases, survey};
+pub use survey::{Row, Survey, survey};
 pub use trouble::Trouble;
 
 /// The file in the work folder that lists the cases left out, with the reasons, and warnings about
@@ -178,6 +182,7 @@ pub fn open(
         mut warnings,
         ignored,
     } = find_cases(archives, input)?;
+    warnings.extend(without_reference(archives));
     let cache = cache::Cache::open(work, input).map_err(disk)?;
     let prepare = |case| {
         let FoundCase {
@@ -243,15 +248,8 @@ fn find_cases<'a>(archives: &'a Archives, input: &Input) -> Result<FoundCases<'a
     };
     for archive in archives.iter() {
         let found = archive.find(input)?;
-        let mut notes = found.notes;
-        if archive.label().is_empty() {
-            notes.push(Note::new(
-                "data.label is not set: cases without a reference can be neither trained on nor scored",
-                "set data.label and data.lesion_labels to where lesions are marked",
-            ));
-        }
         let name = archive.name().unwrap_or(ALL_CASES);
-        for note in notes {
+        for note in found.notes {
             all.warnings.push(Warned {
                 id: name.into(),
                 note,
@@ -267,6 +265,24 @@ fn find_cases<'a>(archives: &'a Archives, input: &Input) -> Result<FoundCases<'a
         }
     }
     Ok(all)
+}
+
+/// Warnings about archives whose cases have no reference.
+fn without_reference(archives: &Archives) -> Vec<Warned> {
+    let mut warnings = Vec::new();
+    for archive in archives.iter() {
+        if archive.label().is_empty() {
+            warnings.push(Warned {
+                id: archive.name().unwrap_or(ALL_CASES).into(),
+                note: Note::new(
+                    "data.label is not set: cases without a reference can be neither trained on \
+                     nor scored",
+                    "set data.label and data.lesion_labels to where lesions are marked",
+                ),
+            });
+        }
+    }
+    warnings
 }
 
 /// Works on all cases in parallel and keeps their order; `progress` is called with `(done, total)`

@@ -65,6 +65,25 @@ pub fn check(outputs: &[&Path], inputs: &[&Path], force: bool) -> Result<(), Out
     Ok(())
 }
 
+/// Refuses to replace a folder that holds an input.
+///
+/// # Errors
+/// Names the first input that is in the folder.
+pub fn check_not_within(folder: &Path, inputs: &[&Path]) -> Result<(), OutputError> {
+    let Ok(folder) = fs::canonicalize(folder) else {
+        return Ok(());
+    };
+    for &input in inputs {
+        if fs::canonicalize(input).is_ok_and(|input| input.starts_with(&folder)) {
+            return Err(OutputError::Input {
+                output: folder,
+                input: input.into(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a folder for results that is something else.
 ///
 /// # Errors

@@ -9,6 +9,7 @@
 
 mod encode;
 mod folder;
+mod lesions;
 mod paint;
 mod slice;
 
@@ -18,6 +19,7 @@ use crate::evaluate::shown;
 use crate::model::ModelError;
 use crate::predictor::{Predictor, PredictorError};
 use folder::Entry;
+pub(crate) use lesions::picture_of_lesions;
 use metrics::score::AtThreshold;
 use protocol::overlay::{Overlay, Representative, representative};
 use protocol::parameters::Parameters;

@@ -3,7 +3,7 @@
 use crate::nifti::Affine;
 use crate::vector::{Vector, cross, difference, dot, length};
 use metrics::components::Components;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The least longest diameter of a measurable lesion, millimetres (RANO-BM: Lin et al. 2015, Lancet
 /// Oncology 16, e270).
@@ -14,7 +14,7 @@ const MEASURABLE_ACROSS_MM: f64 = 5.0;
 const MEASURABLE_SPACING_MM: f64 = 5.0;
 
 /// One connected region of a mask.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lesion {
     /// Counted from 1, the largest first.
     pub number: usize,

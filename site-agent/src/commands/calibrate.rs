@@ -4,7 +4,7 @@
 use super::predict::read_model;
 use crate::calibration::{self, Calibration, CalibrationError, Intervals};
 use crate::case::CachedCase;
-use crate::data::{self, Archives, DataError, Patient};
+use crate::data::{self, Archives, DataError, Patient, SiteFileError};
 use crate::device::{self, Device};
 use crate::evaluate::{EvaluateError, Scored, score_cases};
 use crate::output;
@@ -17,7 +17,6 @@ use program::{Class, Failure};
 use protocol::message::EvaluationRequest;
 use protocol::model_file::Loaded;
 use protocol::operating::{OperatingPoints, choose, sweep};
-use protocol::text;
 use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -78,7 +77,7 @@ impl Drop for Workplace {
 /// A model, a file or data that cannot be used, or a file that is there already.
 pub fn run(args: &Args) -> Result<(), Failure> {
     output::check(&[&args.out], &[&args.model, &args.config], args.force)?;
-    let settings = read_settings(&args.config)?;
+    let settings = read_settings(&args.config).map_err(CalibrationError::from)?;
     let model = read_model(&args.model)?;
     if !model.hashed {
         let path = visible(&args.model.display().to_string());
@@ -126,22 +125,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read_settings(path: &Path) -> Result<Settings, CalibrationError> {
-    let bytes = std::fs::read(path).map_err(|error| CalibrationError::Disk {
-        path: path.into(),
-        error,
-    })?;
-    let wrong = |reason| CalibrationError::Settings {
-        path: path.into(),
-        reason,
-    };
-    let text = text::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
-    let mut settings: Settings =
-        toml::from_str(text).map_err(|error| wrong(text::explain(&error, text)))?;
+fn read_settings(path: &Path) -> Result<Settings, SiteFileError> {
+    let mut settings: Settings = data::read_site_file(path)?;
     if let Some(folder) = &mut settings.work_folder {
         let home = data::home(&folder.to_string_lossy(), |name| std::env::var(name).ok());
         *folder = home
-            .map_err(|expected| wrong(format!("work_folder: expected {expected}")))?
+            .map_err(|expected| SiteFileError::Key {
+                path: path.into(),
+                place: format!("work_folder: expected {expected}"),
+            })?
             .into();
     }
     Ok(settings)

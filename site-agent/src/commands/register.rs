@@ -1,7 +1,7 @@
 //! The `register` subcommand: all sequences of each case onto one grid.
 
 use crate::progress_bar::ProgressBar;
-use imaging::register::{Job, Mask};
+use imaging::register::{Elastix, Job, Mask};
 use program::{Class, Failure};
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,6 +18,16 @@ pub struct Args {
     /// A mask CASE/NAME.nii.gz that was drawn on SEQUENCE moves with it. Can be given several times.
     #[arg(long = "mask", value_name = "NAME=SEQUENCE")]
     masks: Vec<String>,
+    /// Find the moves with elastix instead of this program's own search: the program of that name,
+    /// or --elastix=PROGRAM. Results are judged in the same way.
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "elastix"
+    )]
+    elastix: Option<PathBuf>,
     /// Register everything again, and replace images that are there.
     #[arg(long)]
     force: bool,
@@ -38,6 +48,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     for text in &args.masks {
         masks.push(text.parse()?);
     }
+    let elastix = match &args.elastix {
+        Some(program) => Some(Elastix::find(program)?),
+        None => None,
+    };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let job = Job {
         input: args.input.clone(),
@@ -45,6 +59,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         masks,
         force: args.force,
         threads: args.threads.unwrap_or(cores),
+        elastix,
     };
     let mut bar = None;
     let report = job.run(&mut |done, total| {

@@ -231,6 +231,16 @@ impl Archives {
         names.into_iter().collect()
     }
 
+    /// The same images, for commands that need no reference.
+    #[must_use]
+    pub(super) fn without_reference(mut self) -> Self {
+        for archive in &mut self.0 {
+            archive.label = Vec::new();
+            archive.lesion_labels = Vec::new();
+        }
+        self
+    }
+
     /// The archives, in the order of the file.
     pub(super) fn iter(&self) -> impl Iterator<Item = &DataConfig> {
         self.0.iter()
@@ -238,6 +248,27 @@ impl Archives {
 }
 
 impl DataConfig {
+    /// An archive without a reference.
+    ///
+    /// `cases` are names, which may contain wildcards; empty for all cases.
+    pub(crate) fn of_images(
+        root: PathBuf,
+        cases: Vec<String>,
+        sequences: BTreeMap<String, Vec<Pattern>>,
+        brain: Vec<Pattern>,
+    ) -> Self {
+        Self {
+            name: None,
+            root,
+            cases,
+            sequences,
+            label: Vec::new(),
+            lesion_labels: Vec::new(),
+            brain,
+            drop: Vec::new(),
+        }
+    }
+
     /// The archive's name; `None` where the site has one archive only.
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()

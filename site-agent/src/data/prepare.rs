@@ -24,6 +24,13 @@ pub struct Files {
     pub brain: Option<PathBuf>,
 }
 
+impl Files {
+    /// The files of sequences in their order, and that of the brain mask.
+    pub(crate) fn images_and_brain(&self) -> impl Iterator<Item = &PathBuf> {
+        self.sequences.iter().flatten().chain(&self.brain)
+    }
+}
+
 /// Why a case cannot be used. The texts name sequences and grids: they are for the site's staff
 /// and must not leave the site.
 #[derive(Debug, thiserror::Error)]

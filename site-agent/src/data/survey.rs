@@ -4,7 +4,7 @@ use super::assess::{Assessed, ReadCase, assess};
 use super::config::{Archives, DataConfig};
 use super::find::Candidate;
 use super::prepare::{BrainSize, read_native};
-use super::{CaseError, DataError, Files, FoundCase, FoundCases, find_cases, in_parallel};
+use super::{DataError, FoundCase, FoundCases, find_cases, in_parallel, without_reference};
 use crate::case::Noticed;
 use protocol::settings::Input;
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub struct Row {
 }
 
 /// An input of all sequences that the archives name, for what needs no federation.
-fn own_sequences(archives: &Archives) -> Input {
+pub(super) fn own_sequences(archives: &Archives) -> Input {
     let names: BTreeSet<String> = archives.iter().flat_map(DataConfig::names).collect();
     Input {
         sequences: names.into_iter().collect(),
@@ -55,41 +55,6 @@ fn own_sequences(archives: &Archives) -> Input {
         spacing_mm: None,
         clip_percentiles: Some(Input::CLIP_PERCENTILES),
     }
-}
-
-/// A case with its files, before they are read. Must not leave the site or appear in a log.
-#[derive(Debug)]
-pub struct ListedCase {
-    /// `ARCHIVE/CASE`, or the case's name alone.
-    pub case: String,
-    /// In the order of [`Archives::sequences`]; or why they cannot be used.
-    pub files: Result<Files, CaseError>,
-    pub lesion_labels: Vec<u16>,
-}
-
-/// Lists the cases of archives that drop no sequence, in the order of archives and names.
-///
-/// # Errors
-/// As [`super::open`], where the folders or the patterns are wrong.
-pub fn list_cases(archives: &Archives) -> Result<Vec<ListedCase>, DataError> {
-    let found = find_cases(archives, &own_sequences(archives))?;
-    let mut listed = Vec::with_capacity(found.cases.len());
-    for FoundCase {
-        archive,
-        id,
-        candidate,
-    } in found.cases
-    {
-        listed.push(ListedCase {
-            case: match archive.name() {
-                Some(name) => format!("{name}/{id}"),
-                None => id,
-            },
-            files: candidate.files,
-            lesion_labels: archive.lesion_labels().to_vec(),
-        });
-    }
-    Ok(listed)
 }
 
 /// Reads every case as [`super::open`] does. Without the `federation`'s input, which is the
@@ -110,6 +75,7 @@ pub fn survey(
         mut warnings,
         ignored,
     } = find_cases(archives, &input)?;
+    warnings.extend(without_reference(archives));
     let cases = found.len();
     let mut sequences = Vec::new();
     for (index, name) in input.sequences.iter().enumerate() {

@@ -7,7 +7,7 @@ use protocol::overlay::{Colour, FALSE_NEGATIVE, FALSE_POSITIVE, PROBABILITY, TRU
 /// Pixels along a panel's longer side.
 pub(super) const SIDE: usize = 384;
 /// Pixels between the panels.
-const GAP: usize = 8;
+pub(super) const GAP: usize = 8;
 /// Native pixels left around the brain.
 const MARGIN: usize = 2;
 /// How much of the background a colour covers inside its outline.

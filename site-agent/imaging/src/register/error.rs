@@ -18,6 +18,13 @@ pub enum RegisterError {
     Apart,
     #[error("{}: {source}", .path.display())]
     Image { path: PathBuf, source: NiftiError },
+    #[error("{}: {source}", .path.display())]
+    Unregistered {
+        path: PathBuf,
+        source: Box<RegisterError>,
+    },
+    #[error("the reference is to be {0:?}, and the patient has no such image")]
+    NoReference(String),
     #[error("{} is there already, and was not made from these images", .0.display())]
     Exists(PathBuf),
     #[error("the folder {} cannot be listed: {source}", .folder.display())]
@@ -30,6 +37,12 @@ pub enum RegisterError {
     Occupied(PathBuf),
     #[error("{:?} is no mask and its sequence: write NAME=SEQUENCE", .0)]
     Mask(String),
+    #[error("{} cannot be started: {source}", .program.display())]
+    NoElastix { program: PathBuf, source: io::Error },
+    #[error("{} does not answer as elastix does", .0.display())]
+    OtherProgram(PathBuf),
+    #[error("elastix ended with {status}: {words}")]
+    Elastix { status: String, words: String },
     #[error("{}: {source}", .path.display())]
     Disk { path: PathBuf, source: io::Error },
     /// The report says which.
@@ -38,6 +51,14 @@ pub enum RegisterError {
 }
 
 impl RegisterError {
+    /// Names the image that could not be registered.
+    pub(super) fn of(self, path: &Path) -> Self {
+        Self::Unregistered {
+            path: path.into(),
+            source: Box::new(self),
+        }
+    }
+
     pub(super) fn disk(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Disk { path, source }
@@ -47,11 +68,20 @@ impl RegisterError {
 impl Explain for RegisterError {
     fn class(&self) -> Class {
         match self {
-            Self::Small(_) | Self::Constant | Self::Apart | Self::Image { .. } => Class::Data,
+            Self::Unregistered { source, .. } => source.class(),
+            Self::Small(_)
+            | Self::Constant
+            | Self::Apart
+            | Self::Elastix { .. }
+            | Self::Image { .. } => Class::Data,
             Self::Folder { .. } | Self::NoImages { .. } | Self::NotAll(_) => Class::Data,
-            Self::Exists(_) | Self::Nested { .. } | Self::Occupied(_) | Self::Mask(_) => {
-                Class::Configuration
-            }
+            Self::Exists(_)
+            | Self::Nested { .. }
+            | Self::Occupied(_)
+            | Self::Mask(_)
+            | Self::NoReference(_)
+            | Self::NoElastix { .. }
+            | Self::OtherProgram(_) => Class::Configuration,
             Self::Disk { .. } => Class::Disk,
         }
     }
@@ -64,6 +94,12 @@ impl Explain for RegisterError {
             Self::Nested { .. } => "name a folder outside of the images with --out",
             Self::Occupied(_) => "name a new or empty folder with --out",
             Self::Exists(_) => "use --force to replace it",
+            Self::NoElastix { .. } | Self::OtherProgram(_) => {
+                "install elastix (Debian and Ubuntu: apt install elastix), name the program with \
+                 --elastix=PROGRAM, or leave the option out"
+            }
+            Self::NoReference(_) => "name one of the patient's sequences with --reference",
+            Self::Unregistered { source, .. } => return source.hint(),
             Self::Mask(_) => "NAME is a file CASE/NAME.nii.gz that was drawn on SEQUENCE",
             Self::NotAll(_) => {
                 "register.json says why; look at the doubtful images, which are in .register/doubtful"
@@ -71,6 +107,7 @@ impl Explain for RegisterError {
             Self::Small(_)
             | Self::Constant
             | Self::Apart
+            | Self::Elastix { .. }
             | Self::Image { .. }
             | Self::Disk { .. } => return None,
         };

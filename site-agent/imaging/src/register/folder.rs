@@ -1,11 +1,12 @@
 //! A folder of cases: all sequences of a case onto the grid of one of them.
 
+use super::elastix::Elastix;
 use super::error::RegisterError;
 use super::judge::{Judgement, Verdict};
 use super::report::{CaseReport, ImageReport, Report, State, write_json};
 use super::resample::{resample, resample_mask};
 use super::rigid::Rigid;
-use super::search::register;
+use super::search::{judged, register};
 use crate::nifti::{self, Volume, write_f32};
 use crate::parallel::in_parallel;
 use program::private;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// The sequences, the one first that makes the best reference: the finest, then that which shows
 /// lesions.
-const SEQUENCES: [&str; 4] = ["bravo", "t1_post", "t1_pre", "flair"];
+pub(super) const SEQUENCES: [&str; 4] = ["bravo", "t1_post", "t1_pre", "flair"];
 
 const ENDING: &str = ".nii.gz";
 
@@ -28,7 +29,7 @@ const HIDDEN: &str = ".register";
 const METHOD: &str = "1";
 
 /// An image on the reference's own grid that moves less than this is not interpolated, millimetres.
-const NO_MOVE: f64 = 0.1;
+pub(super) const NO_MOVE: f64 = 0.1;
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Job {
     /// Replaces what is there.
     pub force: bool,
     pub threads: usize,
+    /// Finds the moves in place of the search here.
+    pub elastix: Option<Elastix>,
 }
 
 /// `CASE/NAME.nii.gz` was drawn on a sequence, and moves with it.
@@ -316,6 +319,9 @@ impl Work<'_> {
     /// By which it is known whether an image would be made again as it is.
     fn hashes(&self, names: &[&str]) -> Result<String, RegisterError> {
         let mut text = String::from(METHOD);
+        if let Some(elastix) = &self.job.elastix {
+            text += &format!(" {}", elastix.version());
+        }
         for name in names {
             let path = self.input(name);
             let hash =
@@ -378,7 +384,15 @@ impl Work<'_> {
         let (lookup, judgement) = match task.known {
             Some(made) => (made.lookup, made.judgement.clone()),
             None => {
-                let found = register(reference, &moving, self.threads)?;
+                let found = match &self.job.elastix {
+                    Some(elastix) => {
+                        let folder = self.job.out.join(HIDDEN).join("work").join(&self.case.name);
+                        let folder = folder.join("elastix");
+                        let lookup = elastix.lookup(reference, &moving, &folder, self.threads)?;
+                        judged(reference, &moving, lookup, self.threads)?
+                    }
+                    None => register(reference, &moving, self.threads)?,
+                };
                 (found.lookup, Some(found.judgement))
             }
         };
@@ -502,6 +516,7 @@ mod tests {
             masks: vec!["lesions=flair".parse().unwrap()],
             force,
             threads: 2,
+            elastix: None,
         }
     }
 

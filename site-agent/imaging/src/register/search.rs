@@ -139,6 +139,44 @@ pub fn register(
     Err(RegisterError::Apart)
 }
 
+/// Judges a move that another program found.
+///
+/// # Errors
+/// As [`register`].
+pub(super) fn judged(
+    fixed: &Volume,
+    moving: &Volume,
+    lookup: Rigid,
+    threads: usize,
+) -> Result<Registration, RegisterError> {
+    let scale = &SCALES[SCALES.len() - 1];
+    let seen = Foreground::of(fixed).ok_or(RegisterError::Constant)?;
+    let moving_seen = Foreground::of(moving).ok_or(RegisterError::Constant)?;
+    let sigma = scale.sigma.max(coarsest_step(fixed, moving) / 2.0);
+    let fields = Fields::new(fixed, moving, sigma, threads)?;
+    let pair = Pair::new(
+        fixed,
+        &fields.fixed,
+        &seen,
+        &fields.moving,
+        &moving_seen,
+        scale.samples,
+        threads,
+    );
+    let value = pair
+        .value(&lookup, usize::MAX)
+        .ok_or(RegisterError::Apart)?;
+    let end = End {
+        rigid: lookup,
+        value,
+        has_converged: true,
+    };
+    Ok(Registration {
+        lookup,
+        judgement: judge(&pair, &[end], scale.samples),
+    })
+}
+
 /// The longest step between voxels of two images. What is smoothed less than half of it is not
 /// smooth between the voxels, and the search would be drawn to them.
 fn coarsest_step(fixed: &Volume, moving: &Volume) -> f64 {

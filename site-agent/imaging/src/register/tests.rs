@@ -8,6 +8,7 @@ use super::rigid::{Rigid, product};
 use super::*;
 use phantom::{Contrast, Head, Known};
 use protocol::case::Grid;
+use std::path::Path;
 use std::time::Instant;
 
 /// Isotropic, and with thick slices.
@@ -90,6 +91,33 @@ fn thick_slices_are_brought_onto_thin_ones() {
 #[test]
 fn thin_slices_are_brought_onto_thick_ones_across_contrasts() {
     finds_known("thin_onto_thick", &THICK, &FINE, Contrast::Flair);
+}
+
+#[test]
+fn elastix_finds_the_same_move() {
+    let Ok(elastix) = Elastix::find(Path::new("elastix")) else {
+        eprintln!("SKIPPED: elastix_finds_the_same_move needs the program elastix");
+        return;
+    };
+    let known = Known::read();
+    let pair = known.pairs.iter().find(|pair| pair.name == "large_move");
+    let pair = pair.unwrap();
+    let truth = Rigid::new(degrees(pair.degrees), pair.shift, [0.0; 3]);
+    let fixed = Head::default().volume(&FINE, &still(), Contrast::T1);
+    let moving = Head::default().volume(&FINE, &truth.inverse(), Contrast::Flair);
+    let folder = tempfile::tempdir().unwrap();
+    let work = folder.path().join("work");
+    let theirs = elastix.lookup(&fixed, &moving, &work, 2).unwrap();
+    assert!(!work.exists());
+    let ours = register(&fixed, &moving, 2).unwrap();
+    let (mm, turn) = (
+        ours.lookup.apart(&theirs),
+        turned_between(&ours.lookup, &theirs),
+    );
+    println!("{mm:.4} mm, {turn:.4} degrees from {}", elastix.version());
+    assert!(mm < 0.1 && turn < 0.1, "{mm} mm, {turn} degrees");
+    let judged = search::judged(&fixed, &moving, theirs, 2).unwrap();
+    assert_eq!(judged.judgement.verdict, Verdict::Good);
 }
 
 #[test]

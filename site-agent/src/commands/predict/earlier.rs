@@ -28,9 +28,10 @@ pub(super) enum Earlier {
 }
 
 impl Inputs {
-    pub(super) fn of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Self {
+    pub(super) fn of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Self {
         Self {
             files: files
+                .into_iter()
                 .map(|file| fs::canonicalize(file).unwrap_or_else(|_| file.clone()))
                 .collect(),
         }

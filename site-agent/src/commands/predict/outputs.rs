@@ -1,12 +1,17 @@
 //! The files of a result.
 
 use super::PredictError;
+use super::summary::Summary;
 use imaging::dicom::structure_set::{self, Structure};
 use imaging::dicom::{Making, Series, SliceMasks, segmentation, utc_now};
 use imaging::lesions::Lesion;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// The file with the mask.
+pub(super) const MASK: &str = "mask.nii.gz";
 
 /// Series numbers far from those of scanners.
 const SEGMENTATION_SERIES: u32 = 9001;
@@ -14,36 +19,92 @@ const STRUCTURE_SET_SERIES: u32 = 9002;
 
 /// Where each file of a result is.
 pub(super) struct Outputs {
+    pub(super) folder: PathBuf,
     pub(super) mask: PathBuf,
     pub(super) probability: PathBuf,
     /// The table of lesions.
     pub(super) lesions: PathBuf,
+    /// The lesions on slices of the patient; where there is none, there is no picture.
+    pub(super) picture: PathBuf,
     /// The mask as a DICOM segmentation, where a series was given.
     pub(super) segmentation: PathBuf,
     /// The lesions as DICOM contours, where a series was given.
     pub(super) structure_set: PathBuf,
+    /// The summary as JSON.
+    pub(super) summary: PathBuf,
+    /// A folder with the registered images, where that was asked for.
+    pub(super) registered: PathBuf,
+    /// The mask on the own grid of each sequence that was registered.
+    on_inputs: Vec<PathBuf>,
 }
 
 impl Outputs {
-    pub(super) fn in_folder(out: &Path) -> Self {
+    pub(super) fn in_folder(out: &Path, sequences: &[String]) -> Self {
+        let mut on_inputs = Vec::with_capacity(sequences.len());
+        for name in sequences {
+            on_inputs.push(mask_on(out, name));
+        }
         Self {
-            mask: out.join("mask.nii.gz"),
+            folder: out.into(),
+            mask: out.join(MASK),
             probability: out.join("probability.nii.gz"),
             lesions: out.join("lesions.csv"),
+            picture: out.join("lesions.png"),
             segmentation: out.join("mask.seg.dcm"),
             structure_set: out.join("lesions.rtstruct.dcm"),
+            summary: out.join("summary.json"),
+            registered: out.join("registered"),
+            on_inputs,
         }
     }
 
-    /// All of them, the mask first.
-    pub(super) fn all(&self) -> [&Path; 5] {
-        [
+    /// The mask on the own grid of a sequence.
+    pub(super) fn mask_on(&self, sequence: &str) -> PathBuf {
+        mask_on(&self.folder, sequence)
+    }
+
+    /// All files, the mask first.
+    pub(super) fn files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> = vec![
             &self.mask,
             &self.probability,
             &self.lesions,
+            &self.picture,
             &self.segmentation,
             &self.structure_set,
-        ]
+            &self.summary,
+        ];
+        for path in &self.on_inputs {
+            files.push(path);
+        }
+        files
+    }
+
+    /// All files, and the folder of registered images.
+    pub(super) fn all(&self) -> Vec<&Path> {
+        let mut all = self.files();
+        all.push(&self.registered);
+        all
+    }
+
+    /// Removes an earlier result, its summary first: without it no result counts as finished.
+    pub(super) fn remove_earlier(&self) -> io::Result<()> {
+        ignore_missing(fs::remove_file(&self.summary))?;
+        for path in self.files() {
+            ignore_missing(fs::remove_file(path))?;
+        }
+        ignore_missing(fs::remove_dir_all(&self.registered))
+    }
+
+    pub(super) fn write_summary(&self, summary: &Summary) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(summary)?;
+        program::files::replace(&self.summary, |file| file.write_all(&text))
+    }
+
+    /// The summary of an earlier run; `None` where there is none that can be read.
+    pub(super) fn read_summary(&self) -> Option<Summary> {
+        let bytes = fs::read(&self.summary).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// One line for each lesion, the largest first.
@@ -111,5 +172,16 @@ impl Outputs {
                 error,
             },
         )
+    }
+}
+
+fn mask_on(folder: &Path, sequence: &str) -> PathBuf {
+    folder.join(format!("mask_on_{sequence}.nii.gz"))
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

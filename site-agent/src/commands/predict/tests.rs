@@ -1,6 +1,7 @@
 use super::*;
 use crate::train::tests::{federation, fresh};
-use imaging::nifti::{Form, read};
+use imaging::nifti::{Form, Source, read, write_f32, write_u8};
+use program::Class;
 use protocol::case::Grid;
 use protocol::model_file::{ModelCard, encode};
 use protocol::operating::OperatingPoints;
@@ -73,8 +74,13 @@ fn args(folder: &TempDir, sequences: &[(&str, &str)]) -> Args {
         operating_point: None,
         threshold: None,
         calibration: None,
+        cases: None,
+        config: None,
+        register: false,
+        reference: None,
         dicom: None,
         series: None,
+        dicom_sequence: None,
         force: false,
         device: "cpu".into(),
         kernel_cache: None,
@@ -334,9 +340,10 @@ fn a_brain_larger_than_the_plane_is_looked_at_whole_and_the_summary_says_so() {
 fn a_network_that_gives_no_numbers_is_refused() {
     let folder = folder(Some(0.5));
     let mut task = Task::resolve(&args(&folder, &[("dark", "dark.nii.gz")])).unwrap();
-    let manifest = task.model.parameters.manifest().clone();
-    let huge = vec![f32::MAX; task.model.parameters.values().len()];
-    task.model.parameters = protocol::parameters::Parameters::new(manifest, huge).unwrap();
+    let manifest = task.segmenter.model.parameters.manifest().clone();
+    let huge = vec![f32::MAX; task.segmenter.model.parameters.values().len()];
+    task.segmenter.model.parameters =
+        protocol::parameters::Parameters::new(manifest, huge).unwrap();
     assert!(matches!(task.run(), Err(PredictError::NotFinite(_))));
 }
 
@@ -355,4 +362,258 @@ fn what_is_odd_about_a_file_stands_in_the_summary() {
         "{:?}",
         summary.warnings
     );
+}
+
+/// Copies of the folder's images as `CASE/SEQUENCE.nii.gz`.
+fn folder_of_cases(folder: &TempDir) -> PathBuf {
+    let root = folder.path().join("cases");
+    for (case, name) in [
+        ("a-1", "bright"),
+        ("a-1", "dark"),
+        ("a-2", "dark"),
+        ("b-1", "dark"),
+    ] {
+        std::fs::create_dir_all(root.join(case)).unwrap();
+        let file = format!("{name}.nii.gz");
+        std::fs::copy(folder.path().join(&file), root.join(case).join(&file)).unwrap();
+    }
+    std::fs::write(root.join("b-1/dark.nii.gz"), "no image").unwrap();
+    root
+}
+
+/// The lines of the table, without their last columns.
+fn table(args: &Args) -> Vec<String> {
+    let text = std::fs::read_to_string(args.out.join("predictions.csv")).unwrap();
+    let cells = |line: &str| line.split(',').take(3).collect::<Vec<_>>().join(",");
+    text.lines().skip(1).map(cells).collect()
+}
+
+#[test]
+fn every_patient_of_a_folder_has_a_result_of_its_own_and_finished_ones_are_kept() {
+    let folder = folder(Some(0.01));
+    let mut many = args(&folder, &[]);
+    many.cases = Some(folder_of_cases(&folder));
+    let failure = run(&many).unwrap_err();
+    assert_eq!(
+        (failure.class, failure.what.contains("1 of 3 patients")),
+        (Class::Data, true)
+    );
+    assert_eq!(
+        table(&many),
+        [
+            "a-1,segmented,bright dark",
+            "a-2,segmented,dark",
+            "b-1,left out,"
+        ]
+    );
+    // As if each had been segmented alone.
+    let alone = args(&folder, &[("dark", "dark.nii.gz")]);
+    let alone = Task::resolve(&alone).unwrap().run().unwrap();
+    let mask = |path: PathBuf| read(&path).unwrap().values;
+    assert_eq!(mask(many.out.join("a-2/mask.nii.gz")), mask(alone.mask));
+
+    // A case that is put right is segmented; what is finished is kept; what changed is made again.
+    let root = many.cases.clone().unwrap();
+    let copy = |from: &str, to: &str| {
+        std::fs::copy(folder.path().join(from), root.join(to)).unwrap();
+    };
+    copy("dark.nii.gz", "b-1/dark.nii.gz");
+    std::fs::remove_file(root.join("a-1/bright.nii.gz")).unwrap();
+    copy("bright.nii.gz", "a-1/dark.nii.gz");
+    run(&many).unwrap();
+    assert_eq!(
+        table(&many),
+        ["a-1,segmented,dark", "a-2,kept,dark", "b-1,segmented,dark"]
+    );
+    copy("bright.nii.gz", "a-1/bright.nii.gz");
+    let failure = run(&many).unwrap_err();
+    assert_eq!(failure.class, Class::Data);
+    let text = std::fs::read_to_string(many.out.join("predictions.csv")).unwrap();
+    assert!(
+        text.contains("bright and dark are the same image")
+            && text.contains("that of an earlier run"),
+        "{text}"
+    );
+    copy("dark.nii.gz", "a-1/dark.nii.gz");
+    many.threshold = Some(0.5);
+    many.cases = Some(root.join("a-*"));
+    run(&many).unwrap();
+    assert_eq!(
+        table(&many),
+        ["a-1,segmented,bright dark", "a-2,segmented,dark"]
+    );
+
+    // The same by patterns, and by a site's file.
+    many.cases = Some(root.clone());
+    many.sequences = vec![("dark".into(), "{case}/dark.nii.gz".into())];
+    many.force = true;
+    run(&many).unwrap();
+    many.force = false;
+    assert_eq!(table(&many)[0], "a-1,segmented,dark");
+    many.sequences.clear();
+    many.cases = None;
+    let site = folder.path().join("site.toml");
+    let data = format!(
+        "device = 'cpu'\n[data]\nroot = '{}'\nlabel = '{{case}}/none.nii'\nlesion_labels = [1]\n\
+         [data.sequences]\ndark = '{{case}}/dark.nii.gz'\n",
+        root.display()
+    );
+    std::fs::write(&site, data).unwrap();
+    many.config = Some(site);
+    run(&many).unwrap();
+    assert_eq!(
+        table(&many),
+        ["a-1,kept,dark", "a-2,kept,dark", "b-1,segmented,dark"]
+    );
+}
+
+#[test]
+fn a_folder_without_patients_or_a_wrong_pattern_is_refused() {
+    let folder = folder(Some(0.01));
+    let refusal = |cases: PathBuf, pattern: Option<(&str, &str)>| {
+        let mut many = args(&folder, &[]);
+        many.cases = Some(cases);
+        if let Some((name, pattern)) = pattern {
+            many.sequences.push((name.into(), pattern.into()));
+        }
+        run(&many).unwrap_err()
+    };
+    let none = refusal(folder.path().to_owned(), None);
+    assert!(
+        none.what.contains("bright.nii.gz, dark.nii.gz"),
+        "{}",
+        none.what
+    );
+    assert_eq!(none.class, Class::Data);
+    let root = folder_of_cases(&folder);
+    let fixed = refusal(root.clone(), Some(("dark", "dark.nii.gz")));
+    assert!(fixed.what.contains("--sequence dark"), "{}", fixed.what);
+    let unknown = refusal(root, Some(("t9", "{case}/t9.nii.gz")));
+    assert!(unknown.what.contains("\"t9\""), "{}", unknown.what);
+}
+
+/// A head with structures, at a place in the patient's space.
+fn head(shift_mm: [f64; 3], contrast: f64) -> (Vec<f32>, Grid) {
+    let grid = Grid {
+        dims: [26, 26, 26],
+        spacing_mm: [5.0, 5.0, 5.0],
+    };
+    let blobs = [
+        [20.0, 0.0, 10.0],
+        [-15.0, 20.0, -5.0],
+        [0.0, -25.0, 15.0],
+        [-10.0, -10.0, -25.0],
+    ];
+    let mut values = Vec::with_capacity(grid.voxels());
+    for z in 0..26 {
+        for y in 0..26 {
+            for x in 0..26 {
+                let mut place = [0.0; 3];
+                for (axis, index) in [x, y, z].into_iter().enumerate() {
+                    place[axis] = (f64::from(index) - 12.5) * 5.0 - shift_mm[axis];
+                }
+                let [right, front, top] = place;
+                let radius = (right / 45.0).powi(2) + (front / 52.0).powi(2) + (top / 48.0).powi(2);
+                let mut value = if radius < 1.0 { 100.0 } else { 0.0 };
+                for blob in blobs {
+                    let mut square = 0.0;
+                    for axis in 0..3 {
+                        square += (place[axis] - blob[axis]).powi(2);
+                    }
+                    if radius < 1.0 {
+                        value += contrast * (-square / 200.0).exp();
+                    }
+                }
+                values.push(value as f32);
+            }
+        }
+    }
+    (values, grid)
+}
+
+#[test]
+fn a_patient_who_moved_between_sequences_is_registered_and_gets_the_mask_back_on_each() {
+    let folder = folder(Some(0.01));
+    let save = |name: &str, shift: [f64; 3], contrast: f64| {
+        let (values, grid) = head(shift, contrast);
+        let source = Source::new(&grid, "RAS", Form::Qform).unwrap();
+        write_f32(&folder.path().join(name), &values, &source).unwrap();
+    };
+    save("bright.nii.gz", [0.0; 3], 90.0);
+    save("dark.nii.gz", [10.0, -5.0, 5.0], -70.0);
+    let mut moved = args(
+        &folder,
+        &[("bright", "bright.nii.gz"), ("dark", "dark.nii.gz")],
+    );
+    moved.register = true;
+    let summary = Task::resolve(&moved).unwrap().run().unwrap();
+    assert_eq!(
+        summary.sequences,
+        ["bright", "dark"],
+        "{:?}",
+        summary.warnings
+    );
+    let [dark] = summary.registered.as_slice() else {
+        panic!("{:?}", summary.registered)
+    };
+    assert_eq!(
+        (dark.sequence.as_str(), dark.onto.as_str()),
+        ("dark", "bright")
+    );
+    assert!(
+        (dark.moved_mm - 150f64.sqrt()).abs() < 0.5,
+        "{}",
+        dark.moved_mm
+    );
+    // Voxels of 5 mm: the mask moves by 2, -1 and 1 of them.
+    let mask = read(&summary.mask).unwrap().values;
+    let back = read(dark.mask.as_ref().unwrap()).unwrap().values;
+    assert!(summary.lesion_voxels > 10);
+    let (mut same, mut all) = (0, 0);
+    for (at, value) in mask.iter().enumerate() {
+        let [z, y, x] = [at / 676, at / 26 % 26, at % 26];
+        if *value != 0.0 && x + 2 < 26 && y > 0 && z + 1 < 26 {
+            all += 1;
+            same += usize::from(back[(z + 1) * 676 + (y - 1) * 26 + x + 2] != 0.0);
+        }
+    }
+    assert!(same * 20 > all * 19, "{same} of {all}");
+    assert!(moved.out.join("registered/dark.nii.gz").exists());
+    assert!(!moved.out.join(".registered").exists());
+
+    // The registered image is an input that must stay.
+    moved.sequences[1].1 = moved.out.join("registered/dark.nii.gz");
+    let refused = Failure::from(Task::resolve(&moved).err().unwrap());
+    assert!(refused.what.contains("is the input"), "{}", refused.what);
+}
+
+#[test]
+fn a_sequence_that_fits_nowhere_is_left_out_and_named() {
+    let folder = folder(Some(0.01));
+    let (values, grid) = head([0.0; 3], 90.0);
+    let source = Source::new(&grid, "RAS", Form::Qform).unwrap();
+    write_f32(&folder.path().join("bright.nii.gz"), &values, &source).unwrap();
+    let mut state = 1u32;
+    let mut noise = values.clone();
+    for value in &mut noise {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *value = (state >> 8) as f32;
+    }
+    write_f32(&folder.path().join("dark.nii.gz"), &noise, &source).unwrap();
+    let mut args = args(
+        &folder,
+        &[("bright", "bright.nii.gz"), ("dark", "dark.nii.gz")],
+    );
+    args.register = true;
+    let summary = Task::resolve(&args).unwrap().run().unwrap();
+    assert_eq!(summary.sequences, ["bright"]);
+    assert!(
+        summary
+            .warnings
+            .iter()
+            .any(|words| words.starts_with("dark was left out")),
+        "{:?}",
+        summary.warnings
+    );
+    assert!(!summary.registered[0].used && summary.registered[0].mask.is_none());
 }

@@ -4,7 +4,8 @@
 use super::PredictError;
 use crate::calibration::Calibration;
 use protocol::operating::{OperatingPoint, OperatingPoints};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Where the thresholds of named points come from.
@@ -35,14 +36,14 @@ pub(super) struct Thresholds {
 }
 
 /// One way to choose the threshold.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Threshold {
     /// `dice`, `youden`, `fp-per-patient=N`, or `threshold` for a number that was given.
     pub(super) name: String,
     /// From which probability on a voxel is lesion.
     pub(super) probability: f32,
     /// What it is good for.
-    pub(super) meaning: &'static str,
+    pub(super) meaning: Cow<'static, str>,
 }
 
 impl Threshold {
@@ -50,7 +51,7 @@ impl Threshold {
         Self {
             name: point.to_string(),
             probability,
-            meaning: point.meaning(),
+            meaning: point.meaning().into(),
         }
     }
 }
@@ -73,7 +74,7 @@ pub(super) fn choose(
             Threshold {
                 name: "threshold".into(),
                 probability: number,
-                meaning: "the number given with --threshold",
+                meaning: "the number given with --threshold".into(),
             }
         }
         (None, _) if points.is_empty() => return Err(PredictError::NoThreshold),

@@ -6,6 +6,7 @@ use super::measure::{Measured, measure};
 use super::pairing::{Pairing, pair, pair_by_patterns};
 use super::read::Pair;
 use super::{Args, print, warn};
+use crate::csv;
 use crate::data::CasePattern;
 use crate::output;
 use program::Failure;
@@ -155,46 +156,9 @@ fn table(scored: &[(&String, Measured)]) -> String {
             .map(|column| values.get(column).copied().unwrap_or_default());
         lines.push(format!(
             "{},{}",
-            quoted(name),
+            csv::cell(name),
             cells.collect::<Vec<_>>().join(",")
         ));
     }
     lines.join("\n")
-}
-
-/// A name as a cell. What a spreadsheet would take for a formula gets an apostrophe before it,
-/// which makes it text.
-fn quoted(name: &str) -> String {
-    let formula = name.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    let name = if formula {
-        format!("'{name}")
-    } else {
-        name.to_owned()
-    };
-    let plain = !formula && !name.contains([',', '"', '\n', '\r']);
-    if plain {
-        name
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_name_with_a_comma_stays_one_cell() {
-        assert_eq!(quoted("case 7"), "case 7");
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-    }
-
-    #[test]
-    fn a_name_never_becomes_a_formula() {
-        assert_eq!(quoted("=1+1"), "\"'=1+1\"");
-        for name in ["+a", "-a", "@a", "\ta"] {
-            assert_eq!(quoted(name), format!("\"'{name}\""));
-        }
-        assert_eq!(quoted("a-1"), "a-1");
-    }
 }
