@@ -97,7 +97,7 @@ impl Prepared {
         self.native.grid.dims[0]
     }
 
-    /// How the views of a slice lie.
+    /// The views of a slice.
     pub(crate) fn tiles(&self) -> Tiles {
         Tiles::over(self.canvas, self.plane)
     }
@@ -134,11 +134,14 @@ impl Prepared {
         if tiles.count() == 1 {
             return slices.map(|slice| slice.contains(&1)).collect();
         }
-        let shown = |tile| {
-            self.placement
-                .shown([height, width], self.canvas, tiles.corner(tile), self.plane)
-        };
-        let shown: Vec<_> = (0..tiles.count()).map(shown).collect();
+        let mut shown = Vec::with_capacity(tiles.count());
+        for tile in 0..tiles.count() {
+            let corner = tiles.corner(tile);
+            let rows_and_columns =
+                self.placement
+                    .shown([height, width], self.canvas, corner, self.plane);
+            shown.push(rows_and_columns);
+        }
         let mut views = Vec::new();
         for slice in slices {
             for [rows, columns] in &shown {
