@@ -21,7 +21,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-const SETTINGS: &str = "name = 'bench'\nrounds = 1\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nplane = 256\n";
+const SETTINGS: &str = "
+name = 'bench'
+rounds = 1
+[input]
+sequences = ['bravo', 't1_pre', 't1_post', 'flair']
+plane = 256
+";
 const START: Place<'_> = Place {
     run: "federation",
     round: 0,
@@ -189,10 +195,12 @@ fn measure(folder: &Path, count: usize) {
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (averaging, checking, model) = rounds[REPEATS / 2];
     let gigabytes = count as f64 * manifest.bytes() as f64 / 1e9;
-    let (check_speed, speed) = (gigabytes / checking, gigabytes / averaging);
+    let check_speed = gigabytes / checking;
+    let speed = gigabytes / averaging;
     let peak = peak_bytes() / 1_000_000;
     println!(
-        "{count:5} {gigabytes:5.2} {checking:8.2} {check_speed:5.2} {averaging:10.2} {speed:5.2} {peak:8}  model {model}"
+        "{count:5} {gigabytes:5.2} {checking:8.2} {check_speed:5.2} {averaging:10.2} {speed:5.2} \
+         {peak:8}  model {model}"
     );
 }
 

@@ -181,8 +181,8 @@ impl Models {
         })
     }
 
-    /// Reads what [`Self::leave`] wrote: as many values as the model has. `None`, with a warning, if
-    /// the file is missing or damaged.
+    /// Reads what [`Self::leave`] wrote: as many values as the model has. `None`, with a warning,
+    /// if the file is missing or damaged.
     fn left_behind(&self, path: &Path) -> Option<Vec<f32>> {
         let values = std::fs::read(path).ok().and_then(|bytes| unsealed(&bytes));
         match values {

@@ -43,15 +43,18 @@ impl Site {
 
     /// The table for cases in folders of this pattern.
     pub(crate) fn table(&self, folder: &str) -> String {
-        let mut table = format!(
-            "root = '{}'\nlabel = '{folder}lesion.nii.gz'\nlesion_labels = [1]\nbrain = '{folder}brain.nii.gz'\n\
-             sequences = {{ ",
-            self.root().display()
-        );
-        table += &SEQUENCES
-            .map(|name| format!("{name} = '{folder}{name}.nii.gz'"))
-            .join(", ");
-        table + " }\n"
+        let sequences = SEQUENCES.map(|name| format!("{name} = '{folder}{name}.nii.gz'"));
+        format!(
+            "\
+root = '{}'
+label = '{folder}lesion.nii.gz'
+lesion_labels = [1]
+brain = '{folder}brain.nii.gz'
+sequences = {{ {} }}
+",
+            self.root().display(),
+            sequences.join(", ")
+        )
     }
 
     pub(crate) fn root(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 use crate::wire::Wire;
 use journeys::binary;
 use journeys::program::{Program, done};
+use journeys::settings::SiteFile;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -21,10 +22,8 @@ static PREPARED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
         folder.path(),
     );
     for site in SITES {
-        let (out, size) = (
-            format!("data/{site}"),
-            ["--cases", "2", "--slices", "8", "--plane", "32"],
-        );
+        let out = format!("data/{site}");
+        let size = ["--cases", "2", "--slices", "8", "--plane", "32"];
         done(
             "site-agent",
             &[&["phantom", "--out", &out, "--site", site], &size[..]].concat(),
@@ -52,25 +51,50 @@ impl Federation {
     /// Settings and an open line; no program runs yet.
     pub(crate) fn prepare(name: &str) -> Option<Self> {
         let wire = Wire::open(name)?;
-        let (folder, prepared) = (tempfile::tempdir().unwrap(), PREPARED.path());
+        let folder = tempfile::tempdir().unwrap();
+        let prepared = PREPARED.path();
         let pki = prepared.join("pki").display().to_string();
         let settings = format!(
-            "name = 'links'\nseed = 3\nrounds = 2\n\
-             [input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nslices = 1\nplane = 32\n\
-             [model]\npreset = 'tiny'\nwidth = 8\n[training]\nsteps = 4\nbatch = 4\n\
-             [evaluation]\nvalidation_share = 0.5\nsubsets = false\n[sites]\nexpected = {SITES:?}\nminimum = 2\n\
-             [serve]\nlisten = '10.9.0.1:4433'\ncertificates = '{pki}/coordinator'\nrun_folder = 'run'\nstatus = 'off'\n\
-             fallback = '10.9.0.1:443'\n"
+            "\
+name = 'links'
+seed = 3
+rounds = 2
+[input]
+sequences = ['bravo', 't1_pre', 't1_post', 'flair']
+slices = 1
+plane = 32
+[model]
+preset = 'tiny'
+width = 8
+[training]
+steps = 4
+batch = 4
+[evaluation]
+validation_share = 0.5
+subsets = false
+[sites]
+expected = {SITES:?}
+minimum = 2
+[serve]
+listen = '10.9.0.1:4433'
+certificates = '{pki}/coordinator'
+run_folder = 'run'
+status = 'off'
+fallback = '10.9.0.1:443'
+"
         );
         std::fs::write(folder.path().join("coordinator.toml"), settings).unwrap();
         for site in SITES {
             let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml"))
                 .unwrap();
-            let text = format!(
-                "coordinator = '10.9.0.1:4433'\ncertificates = '{pki}/{site}'\nrole = 'train'\n\
-                 work_folder = 'work-{site}'\nthreads = 1\n{data}"
-            );
-            std::fs::write(folder.path().join(format!("{site}.toml")), text).unwrap();
+            let file = SiteFile {
+                coordinator: "10.9.0.1:4433",
+                certificates: &format!("{pki}/{site}"),
+                role: "train",
+                work_folder: &format!("work-{site}"),
+                data: &data,
+            };
+            std::fs::write(folder.path().join(format!("{site}.toml")), file.toml()).unwrap();
         }
         Some(Self {
             programs: Vec::new(),
