@@ -108,7 +108,7 @@ impl Prepared {
     pub(crate) fn fill_slab(&self, view: usize, slices: usize, slab: &mut [f32]) {
         let tiles = self.tiles();
         let area = self.plane.pow(2);
-        let whole = self.canvas[0] * self.canvas[1];
+        let slice_pixels = self.canvas[0] * self.canvas[1];
         let centre = view / tiles.count();
         let tile = view % tiles.count();
         for (sequence, block) in slab.chunks_exact_mut(slices * area).enumerate() {
@@ -118,7 +118,7 @@ impl Prepared {
                     .filter(|&slice| slice < self.depth());
                 match (&self.sequences[sequence], slice) {
                     (Some(values), Some(slice)) => {
-                        tiles.cut(tile, &values[slice * whole..][..whole], plane)
+                        tiles.cut(tile, &values[slice * slice_pixels..][..slice_pixels], plane)
                     }
                     _ => plane.fill(0.0),
                 }

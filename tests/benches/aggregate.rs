@@ -106,7 +106,8 @@ fn arrive(folder: &Path, site: usize, manifest: &Manifest) -> (PathBuf, Paramete
     (path, ParametersId(*hasher.finalize().as_bytes()))
 }
 
-/// What a transfer does beside moving bytes: hashes them, and looks for values that are none.
+/// What a transfer does besides moving bytes: it hashes them, and looks for values that are not
+/// finite.
 fn verify(path: &Path, parameters: ParametersId, bytes: u64) -> Arrived {
     let task = TaskId {
         run: RunId(0),
@@ -172,7 +173,7 @@ fn measure(folder: &Path, count: usize) {
     let (federation, manifest) = (federation(), Arc::new(network()));
     let (store, _) = Store::open(folder, &federation, true).unwrap();
     std::fs::create_dir_all(store.incoming()).unwrap();
-    // Streamed: `initial` would hold a whole model, which averaging does not.
+    // Streamed: `initial` would hold a model in memory, which averaging does not.
     let (start, _) = arrive(&store.incoming(), count, &manifest);
     std::fs::create_dir_all(store.model(START).parent().unwrap()).unwrap();
     std::fs::rename(start, store.model(START)).unwrap();

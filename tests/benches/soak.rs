@@ -149,9 +149,10 @@ fn sites() {
     assert!(end.success(), "{}", coordinator.words());
     answering.end();
     let model = setup.model(1).metadata().unwrap().len();
-    let (whole, models) = (began.elapsed().as_secs_f64(), peak as f64 / model as f64);
+    let seconds = began.elapsed().as_secs_f64();
+    let models = peak as f64 / model as f64;
     println!(
-        "{SITES} sites x {:.0} MB: {whole:.0} s, peak {:.0} MB, {models:.2} models",
+        "{SITES} sites x {:.0} MB: {seconds:.0} s, peak {:.0} MB, {models:.2} models",
         model as f64 / 1e6,
         peak as f64 / 1e6
     );

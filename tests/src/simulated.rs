@@ -187,7 +187,7 @@ impl Sites {
                 fallback: None,
                 incoming: setup.folder.join("incoming").join(name),
                 // Sites share their models' folder, and must not save each other a transfer.
-                models: setup.folder.join("models-of-nobody"),
+                models: setup.folder.join("no-models"),
             };
             let (name, pool, machine, held) = (name.clone(), pool.clone(), None, BTreeSet::new());
             let prepared = prepared.get(number % 2).cloned().unwrap_or_default();

@@ -279,7 +279,7 @@ fn resampled(
     values
 }
 
-/// Exactly `a` at weight 0, so that whole pixels move unchanged.
+/// Exactly `a` at weight 0, so that pixels that are only moved stay unchanged.
 fn mix(a: f32, b: f32, weight: f32) -> f32 {
     if weight == 0.0 {
         a

@@ -13,7 +13,7 @@ use protocol::settings::Model;
 pub(super) struct Head {
     /// One 1x1 branch, then one atrous 3x3 branch per rate.
     pub(super) branches: Vec<ConvNorm>,
-    /// The branch that sees the mean over the whole image.
+    /// The branch that sees the mean over all pixels.
     pub(super) pooling: ConvNorm,
     pub(super) project: ConvNorm,
     pub(super) conv: ConvNorm,

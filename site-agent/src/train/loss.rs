@@ -11,8 +11,8 @@ const SMOOTH: f32 = 1.0;
 /// Cross entropy from logits `x` and labels `y` in {0, 1}, averaged over all pixels, lesion pixels
 /// weighted by `w`: `(1 - y) x - (1 + (w - 1) y) log sigmoid(x)`, as
 /// `BCEWithLogitsLoss(pos_weight=w)` of PyTorch; plus `dice_weight` times `1 - (2 sum(p y) + 1) /
-/// (sum(p) + sum(y) + 1)` with `p = sigmoid(x)`, over the whole batch (Milletari et al. 2016, arXiv
-/// 1606.04797, with the unsquared denominator).
+/// (sum(p) + sum(y) + 1)` with `p = sigmoid(x)`, over all pixels of the batch (Milletari et al.
+/// 2016, arXiv 1606.04797, with the unsquared denominator).
 ///
 /// # Shapes
 /// - logits, labels: `[batch, 1, height, width]`

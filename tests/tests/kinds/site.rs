@@ -20,7 +20,7 @@ pub(crate) struct Site {
     pub(crate) folder: PathBuf,
     /// The `[data]` table's text, without its heading.
     pub(crate) data: String,
-    /// The bytes of the whole settings file of `doctor`, where they are not as usual.
+    /// The bytes of the settings file of `doctor`, made from its usual text.
     pub(crate) settings: Option<fn(&str) -> Vec<u8>>,
 }
 
@@ -105,7 +105,7 @@ sequences = {{ {} }}
     }
 }
 
-/// Where the volumes of a grid lie.
+/// Where the volumes of a grid are.
 pub(crate) fn source_of(grid: &Grid) -> Source {
     Source::new(grid, "LPS", Form::Sform).unwrap()
 }

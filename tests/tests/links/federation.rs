@@ -137,10 +137,10 @@ fallback = '10.9.0.1:443'
             });
     }
 
-    /// Whether a site has the beginning of a model: what came of it lies in a file that ends in
+    /// Whether a site has received a part of a model: it is in a file that ends in
     /// `part`.
     pub(crate) fn transfers(&self) -> bool {
-        let whole = std::fs::metadata(self.path("run/federation/round-0001/global.f32"))
+        let complete = std::fs::metadata(self.path("run/federation/round-0001/global.f32"))
             .map_or(0, |file| file.len());
         let folders =
             SITES.map(|site| std::fs::read_dir(self.path(&format!("work-{site}/incoming"))));
@@ -156,11 +156,11 @@ fallback = '10.9.0.1:443'
                     .is_some_and(|extension| extension == "part");
                 part && entry
                     .metadata()
-                    .is_ok_and(|file| 0 < file.len() && file.len() < whole)
+                    .is_ok_and(|file| 0 < file.len() && file.len() < complete)
             })
     }
 
-    /// What everybody said.
+    /// The output of all programs.
     pub(crate) fn words(&self) -> String {
         self.programs
             .iter()

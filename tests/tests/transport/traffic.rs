@@ -380,7 +380,7 @@ async fn a_model_that_the_site_has_is_not_sent_again() {
 async fn a_disk_that_fails_is_not_the_sites_fault() {
     let mut stage = Stage::open(MODEL as u64, &[]).await;
     let (header, file, _) = stage.parameters("update.f32", MODEL, 1);
-    // Where the site's folder should be stands a file.
+    // A file is where the site's folder should be.
     std::fs::write(stage.path("incoming/north"), b"").unwrap();
     let (link, _events, _) = stage.join("north").await;
     assert!(soon(link.send_parameters(header, file)).await.is_err());

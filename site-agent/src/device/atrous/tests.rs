@@ -50,7 +50,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
         0usize..9,
     )
         .prop_filter_map(
-            "the kernel lies within the padded input",
+            "the kernel is within the padded input",
             |((batch, channels, height, width, outputs), side, stride, dilation, padding)| {
                 let (input, kernel) = (
                     [batch, height, width, channels],
