@@ -342,8 +342,14 @@ fn compare(args: &Args, other: &str) -> Result<(), Failure> {
     println!(
         "{}",
         serde_json::json!({
-            "size": args.size.name(), "device": args.device, "against": other, "compute": args.compute.name(),
-            "losses": losses, "expected_losses": expected_losses, "losses_apart": apart[0], "probabilities_apart": apart[1],
+            "size": args.size.name(),
+            "device": args.device,
+            "against": other,
+            "compute": args.compute.name(),
+            "losses": losses,
+            "expected_losses": expected_losses,
+            "losses_apart": apart[0],
+            "probabilities_apart": apart[1],
         })
     );
     let allowed = allowed(&args.device, args.compute);
@@ -365,7 +371,8 @@ fn measure(args: &Args) -> Result<(), Failure> {
         parameters,
     } = Bench::new(args, &args.device)?;
     let compute = training.network.compute();
-    let (frozen, seen) = (training.network.valid(), training.input.clone().inner());
+    let frozen = training.network.valid();
+    let seen = training.input.clone().inner();
     let inference = timed(args.repeats, || {
         frozen.forward(seen.clone()).try_into_data()?;
         Ok(())
@@ -377,16 +384,24 @@ fn measure(args: &Args) -> Result<(), Failure> {
         Ok(())
     })?;
     let round = |seconds: f64| (seconds * 1e5).round() / 1e5;
+    let memory = device.memory_pool_usage();
     println!(
         "{}",
         serde_json::json!({
-            "framework": "burn 0.22.1", "device": args.device, "compute": compute.name(), "size": args.size.name(),
-            "batch": batch, "parameters": parameters,
-            "first_inference_s": round(inference.first), "inference_s": round(inference.median),
-            "first_step_s": round(steps.first), "training_step_s": round(steps.median),
+            "framework": "burn 0.22.1",
+            "device": args.device,
+            "compute": compute.name(),
+            "size": args.size.name(),
+            "batch": batch,
+            "parameters": parameters,
+            "first_inference_s": round(inference.first),
+            "inference_s": round(inference.median),
+            "first_step_s": round(steps.first),
+            "training_step_s": round(steps.median),
             "ms_a_slice": round(inference.median / batch as f64 * 1e3),
             "slices_a_second": (batch as f64 / steps.median * 10.0).round() / 10.0,
-            "reserved_bytes": device.memory_pool_usage().map(|usage| usage.bytes_reserved), "losses": losses,
+            "reserved_bytes": memory.map(|usage| usage.bytes_reserved),
+            "losses": losses,
         })
     );
     if args.profile {

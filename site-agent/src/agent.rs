@@ -1,15 +1,18 @@
-//! A site at work: joins a federation and works for it until it is finished.
+//! A site at work: joins a federation and works for it until the federation is finished.
 //!
-//! The network runtime never trains: data is prepared and tasks are worked on threads of their own,
-//! which tell the site's state machine ([`protocol::site`]) how they get on. What the machine says
-//! is done in order.
+//! Data is prepared, and models are trained and scored, on threads of their own, never in the
+//! network runtime. The threads report to the site's state machine ([`protocol::site`]), whose
+//! effects are executed in order.
 
 mod config;
 mod journal;
 mod lock;
+mod memory;
 mod models;
+mod prepared;
 mod session;
+mod tasks;
 mod worker;
 
-pub use config::{FallbackAddress, SiteConfig, SiteConfigError};
+pub use config::{FallbackAddress, FallbackError, SiteConfig, SiteConfigError};
 pub(crate) use session::work;

@@ -97,7 +97,7 @@ impl Prepared {
         self.native.grid.dims[0]
     }
 
-    /// How the views of a slice lie.
+    /// The views of a slice.
     pub(crate) fn tiles(&self) -> Tiles {
         Tiles::over(self.canvas, self.plane)
     }
@@ -108,7 +108,7 @@ impl Prepared {
     pub(crate) fn fill_slab(&self, view: usize, slices: usize, slab: &mut [f32]) {
         let tiles = self.tiles();
         let area = self.plane.pow(2);
-        let whole = self.canvas[0] * self.canvas[1];
+        let slice_pixels = self.canvas[0] * self.canvas[1];
         let centre = view / tiles.count();
         let tile = view % tiles.count();
         for (sequence, block) in slab.chunks_exact_mut(slices * area).enumerate() {
@@ -118,7 +118,7 @@ impl Prepared {
                     .filter(|&slice| slice < self.depth());
                 match (&self.sequences[sequence], slice) {
                     (Some(values), Some(slice)) => {
-                        tiles.cut(tile, &values[slice * whole..][..whole], plane)
+                        tiles.cut(tile, &values[slice * slice_pixels..][..slice_pixels], plane)
                     }
                     _ => plane.fill(0.0),
                 }
@@ -134,11 +134,14 @@ impl Prepared {
         if tiles.count() == 1 {
             return slices.map(|slice| slice.contains(&1)).collect();
         }
-        let shown = |tile| {
-            self.placement
-                .shown([height, width], self.canvas, tiles.corner(tile), self.plane)
-        };
-        let shown: Vec<_> = (0..tiles.count()).map(shown).collect();
+        let mut shown = Vec::with_capacity(tiles.count());
+        for tile in 0..tiles.count() {
+            let corner = tiles.corner(tile);
+            let rows_and_columns =
+                self.placement
+                    .shown([height, width], self.canvas, corner, self.plane);
+            shown.push(rows_and_columns);
+        }
         let mut views = Vec::new();
         for slice in slices {
             for [rows, columns] in &shown {

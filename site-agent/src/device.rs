@@ -29,12 +29,12 @@ use std::path::Path;
 /// Why a device cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// A name that means no device.
+    /// The settings name no known device.
     #[error("there is no device called \"{0}\"; known are cpu, cuda, cuda:N, vulkan and vulkan:N")]
     Unknown(String),
-    /// The program was built without the device's backend.
     #[error(
-        "this program was built without {backend}; build it with `cargo build --release --features site-agent/{backend}`"
+        "this program was built without {backend}; build it with `cargo build --release \
+         --features site-agent/{backend}`"
     )]
     NotBuilt {
         /// The backend: `cuda` or `vulkan`.
@@ -45,20 +45,18 @@ pub enum DeviceError {
     Absent {
         /// The backend: `cuda` or `vulkan`.
         backend: &'static str,
-        /// The index asked for.
         index: usize,
-        /// How many there are.
+        /// The number of devices.
         found: usize,
     },
     /// Something that the device needs is not on this machine.
     #[error("{missing} was not found")]
     Missing {
-        /// What: `NVIDIA's driver (libcuda.so.1)`.
+        /// Such as `NVIDIA's driver (libcuda.so.1)`.
         missing: &'static str,
-        /// How one gets it.
         remedy: &'static str,
     },
-    /// The device worked, and does not any more.
+    /// The device worked before.
     #[error("the device no longer works: {0}")]
     Lost(DeviceFault),
     /// The device is there and does not work.
@@ -66,13 +64,11 @@ pub enum DeviceError {
     Broken {
         /// The device's name in the settings.
         name: String,
-        /// What it says.
         fault: DeviceFault,
     },
 }
 
 impl Explain for DeviceError {
-    /// The settings are to blame, or the machine.
     fn class(&self) -> Class {
         match self {
             Self::Unknown(_) | Self::NotBuilt { .. } => Class::Configuration,
@@ -86,30 +82,31 @@ impl Explain for DeviceError {
         let hint = match self {
             Self::Unknown(_) | Self::NotBuilt { .. } => "device = \"cpu\" works everywhere",
             Self::Absent { .. } => {
-                "is the card's driver installed and does `nvidia-smi` or `vulkaninfo` list it? device = \"cpu\" works \
-                 everywhere"
+                "is the card's driver installed and does `nvidia-smi` or `vulkaninfo` list it? \
+                 device = \"cpu\" works everywhere"
             }
             Self::Missing { remedy, .. } => remedy,
             Self::Lost(_) => {
-                "a program cannot take up a lost card again: start it again, and nothing that was finished is lost. \
-                 `site-agent doctor` checks the card; device = \"cpu\" works everywhere"
+                "a program cannot take up a lost card again: start it again, and nothing that was \
+                 finished is lost. `site-agent doctor` checks the card; device = \"cpu\" works \
+                 everywhere"
             }
             Self::Broken { .. } => {
-                "is another program using all of the card's memory, is it at least of compute capability 7.0, and is \
-                 its driver up to date? device = \"cpu\" works everywhere"
+                "is another program using all of the card's memory, is it at least of compute \
+                 capability 7.0, and is its driver up to date? device = \"cpu\" works everywhere"
             }
         };
         Some(hint.into())
     }
 }
 
-/// A device that failed at its work. The words hold no patient data.
+/// A device that failed in use. The texts hold no patient data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceFault {
-    /// It has not the memory that was asked for.
+    /// It has less free memory than was asked for.
     #[error("the device has too little memory: {0}")]
     OutOfMemory(String),
-    /// Anything else: a program that could not be compiled, a card that vanished.
+    /// Anything else, such as a program that could not be compiled, or a lost card.
     #[error("the device failed: {0}")]
     Failed(String),
 }
@@ -122,7 +119,8 @@ impl Explain for DeviceFault {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::OutOfMemory(_) => {
-                "close other programs that use the card; `site-agent doctor` reports what fits. --device cpu works everywhere"
+                "close other programs that use the card; `site-agent doctor` reports what fits. \
+                 --device cpu works everywhere"
             }
             Self::Failed(_) => {
                 "try again; `site-agent doctor` checks the device. --device cpu works everywhere"
@@ -132,14 +130,15 @@ impl Explain for DeviceFault {
     }
 }
 
-/// How much of a device's words is kept.
+/// The most lines of a device's message that are kept.
 const MOST_LINES: usize = 6;
+/// The most characters of a device's message that are kept.
 const MOST_LETTERS: usize = 400;
 
-/// What cubecl says before a device's own words where values cannot be read back.
+/// What cubecl puts before a device's message when values cannot be read back.
 const UNREAD: &str = "failed to materialize bytes: ";
 
-/// How devices say that they lack memory.
+/// Parts of messages, in small letters, that mean a lack of memory.
 const NO_MEMORY: [&str; 6] = [
     "out of memory",
     "out of device memory",
@@ -150,19 +149,19 @@ const NO_MEMORY: [&str; 6] = [
 ];
 
 impl DeviceFault {
-    /// From what burn, cubecl or a driver says: the line about memory if there is one, else the
-    /// first lines, since traces of their own code follow.
+    /// From a message of burn, cubecl or a driver: its line about memory if there is one, otherwise
+    /// its first lines. Traces of their own code follow those.
     #[must_use]
-    pub fn new(words: &str) -> Self {
-        let words = words.strip_prefix(UNREAD).unwrap_or(words);
-        for line in words.lines().map(str::trim) {
+    pub fn new(message: &str) -> Self {
+        let message = message.strip_prefix(UNREAD).unwrap_or(message);
+        for line in message.lines().map(str::trim) {
             let small = line.to_lowercase();
             if NO_MEMORY.iter().any(|word| small.contains(word)) {
                 return Self::OutOfMemory(line.chars().take(MOST_LETTERS).collect());
             }
         }
         let mut lines: Vec<&str> = Vec::new();
-        for line in words.lines().map(str::trim) {
+        for line in message.lines().map(str::trim) {
             if line.starts_with("Backtrace") {
                 break;
             }
@@ -185,9 +184,10 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Device
     let data = tensor
         .try_into_data()
         .map_err(|error| DeviceFault::new(&error.to_string()))?;
-    let (shape, dtype) = (data.shape().clone(), data.dtype());
+    let shape = data.shape().clone();
+    let dtype = data.dtype();
     let bytes = data.into_bytes();
-    // A lost card shows only here. The other ways to the values panic then.
+    // A lost card is noticed only here. The other ways to read the values would panic.
     bytes
         .read(Default::default())
         .map_err(|error| DeviceFault::new(&error.to_string()))?;
@@ -199,7 +199,7 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Device
 /// not.
 ///
 /// # Errors
-/// What it says to a small sum.
+/// Why the device could not compute a small sum.
 pub(crate) fn check(device: &Device) -> Result<(), DeviceFault> {
     #[cfg(feature = "gpu")]
     if is_card(device) {
@@ -232,16 +232,14 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
 /// # Errors
 /// See [`open`].
 pub fn open_with(name: &str, kernel_cache: Option<&Path>) -> Result<Device, DeviceError> {
-    let unknown = || DeviceError::Unknown(name.into());
-    let (backend, index) = match name.split_once(':') {
-        None => (name, 0),
-        Some((backend, index)) => (backend, index.parse().map_err(|_| unknown())?),
-    };
-    match backend {
-        "cpu" if name == "cpu" => Ok(Device::flex()),
-        "cuda" => cuda(index, kernel_cache),
-        "vulkan" => vulkan(index, kernel_cache),
-        _ => Err(unknown()),
+    if name == "cpu" {
+        return Ok(Device::flex());
+    }
+    let (backend, index) = name.split_once(':').unwrap_or((name, "0"));
+    match (backend, index.parse()) {
+        ("cuda", Ok(index)) => cuda(index, kernel_cache),
+        ("vulkan", Ok(index)) => vulkan(index, kernel_cache),
+        _ => Err(DeviceError::Unknown(name.into())),
     }
 }
 
@@ -282,7 +280,7 @@ fn vulkan(_index: usize, _kernel_cache: Option<&Path>) -> Result<Device, DeviceE
     Err(DeviceError::NotBuilt { backend: "vulkan" })
 }
 
-/// Bytes of memory that the device has; the processor's are not counted.
+/// The device's memory in bytes; `None` for the processor.
 pub(crate) fn memory(device: &Device) -> Option<u64> {
     #[cfg(feature = "gpu")]
     return card::memory(device);
@@ -293,7 +291,7 @@ pub(crate) fn memory(device: &Device) -> Option<u64> {
     }
 }
 
-/// Whether the device can compute in this at all.
+/// Whether the device supports this arithmetic.
 pub(crate) fn computes_in(device: &Device, compute: Compute) -> bool {
     match compute {
         Compute::F32 => true,
@@ -329,7 +327,8 @@ pub(crate) fn statistics(input: Tensor<4>) -> Tensor<2> {
 }
 
 /// Batch normalisation of `[batch, height, width, channels]` by statistics as [`statistics`] gives
-/// them, perhaps rectified. The gradient takes the statistics for the input's own.
+/// them; at least zero if `rectified`. The gradient assumes that the statistics are the input's
+/// own.
 pub(crate) fn normalise(
     input: Tensor<4>,
     statistics: Tensor<2>,
@@ -377,7 +376,7 @@ pub(crate) fn times(matrix: Tensor<2>, input: Tensor<3>) -> Tensor<3> {
     ))
 }
 
-/// The sum of two tensors of one shape, and no less than zero.
+/// The sum of two tensors of one shape; at least zero.
 pub(crate) fn join(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as Operators>::joined(
         left.into_dispatch(),
@@ -399,10 +398,14 @@ pub(crate) fn adam(
     moments: [Tensor<1>; 2],
     step: AdamStep,
 ) -> [Tensor<1>; 3] {
-    let [first, second] = moments.map(Tensor::into_dispatch);
-    let (weights, gradient) = (weights.into_dispatch(), gradient.into_dispatch());
-    let (weights, first, second) =
-        <Dispatch as OptimiserSteps>::adam(weights, gradient, first, second, step);
+    let [first, second] = moments;
+    let (weights, first, second) = <Dispatch as OptimiserSteps>::adam(
+        weights.into_dispatch(),
+        gradient.into_dispatch(),
+        first.into_dispatch(),
+        second.into_dispatch(),
+        step,
+    );
     [weights, first, second].map(Tensor::from_dispatch)
 }
 
@@ -413,9 +416,12 @@ pub(crate) fn momentum(
     velocity: Tensor<1>,
     step: MomentumStep,
 ) -> [Tensor<1>; 2] {
-    let (weights, gradient) = (weights.into_dispatch(), gradient.into_dispatch());
-    let (weights, velocity) =
-        <Dispatch as OptimiserSteps>::momentum(weights, gradient, velocity.into_dispatch(), step);
+    let (weights, velocity) = <Dispatch as OptimiserSteps>::momentum(
+        weights.into_dispatch(),
+        gradient.into_dispatch(),
+        velocity.into_dispatch(),
+        step,
+    );
     [weights, velocity].map(Tensor::from_dispatch)
 }
 

@@ -2,7 +2,7 @@
 
 mod truth;
 
-use crate::case::{CachedCase, CaseFileError};
+use crate::case::{CachedCase, Prepared};
 use crate::device::{Device, DeviceFault};
 use crate::model::ModelError;
 use crate::predictor::{Predictor, PredictorError};
@@ -16,45 +16,34 @@ use protocol::parameters::Parameters;
 use protocol::settings::Federation;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
-use truth::Truth;
+use truth::{Histograms, Truth};
 
-/// Why cases could not be scored. The words hold no patient data: they go to the coordinator.
+/// Why cases could not be scored. The texts hold no patient data: they go to the coordinator.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EvaluateError {
     /// The parameters do not fit the network.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A prepared case could not be read back.
+    /// A prepared case could not be read from the cache.
     #[error("case {case}: {reason}")]
     Unreadable {
-        /// The case's place in the list.
+        /// Its index in the list, as below.
         case: usize,
-        /// What went wrong.
         reason: String,
     },
-    /// A case without a reference mask.
     #[error("case {case} has no reference to score against")]
-    NoReference {
-        /// The case's place in the list.
-        case: usize,
-    },
-    /// The device failed.
+    NoReference { case: usize },
     #[error(transparent)]
     Device(#[from] DeviceFault),
-    /// The network gave NaN or infinity, which would read as a healthy patient.
+    /// NaN or infinity, which would count as no lesion.
     #[error("case {case}: the network's output is not a finite number in slice {slice}")]
     NotFinite {
-        /// The case's place in the list.
         case: usize,
-        /// The slice, counted from 0 at the lowest.
+        /// From 0, the lowest.
         slice: usize,
     },
-    /// The caller wanted no more.
     #[error("scoring was cancelled after {done} cases")]
-    Cancelled {
-        /// Cases scored.
-        done: usize,
-    },
+    Cancelled { done: usize },
 }
 
 impl Explain for EvaluateError {
@@ -76,20 +65,19 @@ impl Explain for EvaluateError {
 /// What was counted of one case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scored {
-    /// With everything that the model may be shown of it.
+    /// The model was shown all sequences that it may be shown of the case.
     Case(CaseScore),
-    /// With a part of that.
+    /// The model was shown some of them.
     Part(SubsetScore),
 }
 
-/// Scores a model, or the consensus of several, on cases, one after the other; `each` hears of each
-/// score as it is done and may break off.
+/// Scores a model, or the consensus of several, on cases, one after the other. `each` receives each
+/// score as soon as it is counted, and may cancel the rest.
 ///
-/// The model is shown everything a case has, or, where the federation trains on one fixed subset,
-/// what the case has of that; then, where `wanted` says so, every part of that, from planes that
-/// are read once. A case that holds nothing to show is passed over. Each score names its case by
-/// the place in `cases`. Blocks for as long as it takes: run it through
-/// [`crate::train::on_own_thread`].
+/// The model is shown all sequences of a case or, where the federation trains on one fixed subset,
+/// those of the subset. Then, if `wanted` says so, it is shown every proper subset of them. A case
+/// that has no sequence to show is left out. Each score names its case by the index in `cases`.
+/// Blocks until all are scored: run it through [`crate::train::on_own_thread`].
 ///
 /// # Errors
 /// See [`EvaluateError`].
@@ -101,48 +89,36 @@ pub fn score_cases(
     device: &Device,
     each: &mut dyn FnMut(Scored) -> ControlFlow<()>,
 ) -> Result<(), EvaluateError> {
-    let (model, input) = (&federation.model, &federation.input);
-    let reader = Predictor::new(models, (model, input), federation.training.batch, device)?;
+    let network = (&federation.model, &federation.input);
+    let predictor = Predictor::new(models, network, federation.training.batch, device)?;
     for (index, case) in cases.iter().enumerate() {
         let shown = shown(federation).intersection(case.present());
         if shown.is_empty() {
             continue;
         }
-        let unreadable = |error: CaseFileError| EvaluateError::Unreadable {
+        let prepared = case.load().map_err(|error| EvaluateError::Unreadable {
             case: index,
             reason: error.to_string(),
-        };
-        let prepared = case.load().map_err(unreadable)?;
+        })?;
         let truth =
             Truth::of(&prepared.native).ok_or(EvaluateError::NoReference { case: index })?;
-        let logits = |kept| {
-            let logits = reader.logits(&prepared, 0..prepared.depth(), kept, |_, _| {});
-            logits.map_err(|error| match error {
-                PredictorError::Device(fault) => EvaluateError::Device(fault),
-                PredictorError::NotFinite { slice } => {
-                    EvaluateError::NotFinite { case: index, slice }
-                }
-            })
-        };
-        let mut tell = |scored| match each(scored) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(EvaluateError::Cancelled { done: index + 1 }),
-        };
-        tell(Scored::Case(whole(
+        let scoring = CaseScoring {
             index,
-            shown,
-            &truth,
-            &logits(shown)?,
+            predictor: &predictor,
+            prepared: &prepared,
+            truth,
             wanted,
-        )))?;
-        for part in shown.proper_subsets().filter(|_| wanted.subsets) {
-            tell(Scored::Part(in_part(
-                index,
-                part,
-                &truth,
-                &logits(part)?,
-                wanted,
-            )))?;
+        };
+        if each(Scored::Case(scoring.case(shown)?)).is_break() {
+            return Err(EvaluateError::Cancelled { done: index + 1 });
+        }
+        if !wanted.subsets {
+            continue;
+        }
+        for subset in shown.proper_subsets() {
+            if each(Scored::Part(scoring.subset(subset)?)).is_break() {
+                return Err(EvaluateError::Cancelled { done: index + 1 });
+            }
         }
     }
     Ok(())
@@ -155,52 +131,69 @@ pub fn count_scores(
     federation: &Federation,
     wanted: &EvaluationRequest,
 ) -> usize {
-    let shown = cases
-        .iter()
-        .map(|case| shown(federation).intersection(case.present()));
-    let count = |shown: SequenceSet| {
+    let mut scores = 0;
+    for case in cases {
+        let shown = shown(federation).intersection(case.present());
         if wanted.subsets {
-            shown.non_empty_subsets().count()
-        } else {
-            1
+            scores += shown.non_empty_subsets().count();
+        } else if !shown.is_empty() {
+            scores += 1;
         }
-    };
-    shown.filter(|shown| !shown.is_empty()).map(count).sum()
-}
-
-fn whole(
-    index: usize,
-    subset: SequenceSet,
-    truth: &Truth,
-    logits: &[f32],
-    wanted: &EvaluationRequest,
-) -> CaseScore {
-    let (brain, outside) = truth.histograms(logits);
-    CaseScore {
-        case: index as u32,
-        subset,
-        voxel_mm3: truth.voxel_mm3(),
-        brain,
-        outside,
-        at: truth.at(logits, &wanted.thresholds),
-        sweep: truth.sweep(logits, &wanted.sweep),
     }
+    scores
 }
 
-fn in_part(
+/// One case, and what is counted of it.
+struct CaseScoring<'a> {
     index: usize,
-    subset: SequenceSet,
-    truth: &Truth,
-    logits: &[f32],
-    wanted: &EvaluationRequest,
-) -> SubsetScore {
-    let (brain, outside) = truth.histograms(logits);
-    SubsetScore {
-        case: index as u32,
-        subset,
-        auc_brain: brain.auc(),
-        auc_volume: ScoreHistogram::merged(&[&brain, &outside]).auc(),
-        at: truth.at(logits, &wanted.thresholds),
+    predictor: &'a Predictor,
+    prepared: &'a Prepared,
+    truth: Truth<'a>,
+    wanted: &'a EvaluationRequest,
+}
+
+impl CaseScoring<'_> {
+    /// The model is shown all of `subset`, which is all that it may be shown.
+    fn case(&self, subset: SequenceSet) -> Result<CaseScore, EvaluateError> {
+        let logits = self.logits(subset)?;
+        let Histograms { brain, outside } = self.truth.histograms(&logits);
+        Ok(CaseScore {
+            case: self.index as u32,
+            subset,
+            voxel_mm3: self.truth.voxel_mm3(),
+            brain,
+            outside,
+            at: self.truth.at(&logits, &self.wanted.thresholds),
+            sweep: self.truth.sweep(&logits, &self.wanted.sweep),
+        })
+    }
+
+    fn subset(&self, subset: SequenceSet) -> Result<SubsetScore, EvaluateError> {
+        let logits = self.logits(subset)?;
+        let Histograms { brain, outside } = self.truth.histograms(&logits);
+        Ok(SubsetScore {
+            case: self.index as u32,
+            subset,
+            auc_brain: brain.auc(),
+            auc_volume: ScoreHistogram::merged(&[&brain, &outside]).auc(),
+            at: self.truth.at(&logits, &self.wanted.thresholds),
+        })
+    }
+
+    /// The model's logits of every voxel, if it is shown `subset`.
+    fn logits(&self, subset: SequenceSet) -> Result<Vec<f32>, EvaluateError> {
+        let slices = 0..self.prepared.depth();
+        match self
+            .predictor
+            .logits(self.prepared, slices, subset, |_, _| {})
+        {
+            Ok(logits) => Ok(logits),
+            Err(PredictorError::Device(fault)) => Err(EvaluateError::Device(fault)),
+            Err(PredictorError::NotFinite { slice }) => Err(EvaluateError::NotFinite {
+                case: self.index,
+                slice,
+            }),
+        }
     }
 }
 
@@ -221,11 +214,12 @@ pub(crate) fn called(logits: &[f32], threshold: f32) -> Vec<u8> {
         .collect()
 }
 
-/// The smallest logit whose probability reaches `threshold`: the rule is about the rounded
-/// probability, so that masks, histograms and stored probability maps agree to the last voxel.
+/// The smallest logit whose probability reaches `threshold`. The probability is compared after
+/// rounding to `f32`, so that masks, histograms and stored probability maps agree in every voxel.
 fn least_logit(threshold: f32) -> f32 {
     // Beyond these, a probability is exactly 0 or 1.
-    let (mut below, mut reached) = (-110.0f32, 110.0f32);
+    let mut below = -110.0f32;
+    let mut reached = 110.0f32;
     if sigmoid(below) >= threshold {
         return f32::NEG_INFINITY;
     }

@@ -1,8 +1,9 @@
-//! What a folder of images holds, whoever laid it out: its layout and the `[data]` table for it, its
-//! cases with grids, intensities and lesions, and all that `doctor` would find.
+//! What a folder of images has: its layout and the `[data]` table for it, its cases with grids,
+//! intensities and lesions, and all that `doctor` would find.
 //!
 //! ```text
-//! folder -> which layout (layout, with bids and nnunet) -> [data] table -> each case (look) -> tables, or a page (page)
+//! folder -> which layout (layout, with bids and nnunet) -> [data] table
+//!        -> each case (look) -> tables, or a page (page)
 //! ```
 
 mod bids;
@@ -41,7 +42,7 @@ pub enum InspectError {
         source: std::io::Error,
     },
     /// It could replace an image.
-    #[error("the page {} lies in the folder of the images", .0.display())]
+    #[error("the page {} is in the folder of the images", .0.display())]
     PageInside(PathBuf),
     #[error("{0} of {1} cases cannot be used as they are; the table above says why")]
     NotAll(usize, usize),

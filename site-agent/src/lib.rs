@@ -17,6 +17,6 @@ pub mod model;
 pub mod output;
 pub mod overlay;
 pub mod phantom;
-pub(crate) mod predictor;
+pub mod predictor;
 pub(crate) mod progress_bar;
 pub mod train;

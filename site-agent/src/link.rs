@@ -8,19 +8,18 @@ mod tls;
 mod tunnel;
 
 use program::{Class, Explain};
-pub use proxy::Proxies;
-use std::borrow::Cow;
-
 use protocol::codec::{CodecError, Frame, sentence};
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use protocol::site::TWICE;
+pub use proxy::Proxies;
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tokio::sync::mpsc;
 pub use transport::certificates::Validity;
 use transport::certificates::{CertificateError, validity};
-use transport::clock;
+use transport::{clock, file_transfer};
 
 /// Where the coordinator is, and who we are.
 #[derive(Clone, Debug)]
@@ -103,13 +102,8 @@ pub enum LinkError {
     #[error(transparent)]
     Certificates(#[from] CertificateError),
     /// The folder for incoming parameters does not work.
-    #[error("{path}: {reason}", path = path.display())]
-    Incoming {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        reason: io::Error,
-    },
+    #[error("{}: {source}", .path.display())]
+    Incoming { path: PathBuf, source: io::Error },
     /// There is no answer.
     #[error("the coordinator at {coordinator} cannot be reached: {reason}")]
     Unreachable {
@@ -193,21 +187,24 @@ impl Explain for LinkError {
                 "is the coordinator running, and does the firewall let UDP through?"
             }
             Self::Tunnel { .. } => {
-                "`fallback` is where the coordinator's serve.fallback listens; \"off\" leaves it out"
+                "`fallback` is where the coordinator's serve.fallback listens; \"off\" leaves it \
+                 out"
             }
             Self::Proxy { .. } => {
-                "HTTPS_PROXY=http://user:password@host:port names the proxy, NO_PROXY who needs none"
+                "HTTPS_PROXY=http://user:password@host:port names the proxy, NO_PROXY who needs \
+                 none"
             }
             Self::OurCertificate { .. } => {
-                "if the dates are over, ask the federation for a new certificate folder for this site; if a clock is \
-                 wrong, set it (`site-agent doctor` compares both)"
+                "if the dates are over, ask the federation for a new certificate folder for this \
+                 site; if a clock is wrong, set it (`site-agent doctor` compares both)"
             }
             Self::TheirCertificate { .. } => {
-                "`coordinator` must be a name in its certificate, `certificates` the folder of this federation, and \
-                 this machine's clock right"
+                "`coordinator` must be a name in its certificate, `certificates` the folder of \
+                 this federation, and this machine's clock right"
             }
             Self::Refused { reason } if reason.contains(TWICE) => {
-                "stop one of the two agents, or give each site its own certificate folder (`coordinator init --sites`)"
+                "stop one of the two agents, or give each site its own certificate folder \
+                 (`coordinator init --sites`)"
             }
             Self::Protocol { .. } => "coordinator and site-agent must be of the same release",
             _ => return None,
@@ -229,17 +226,18 @@ impl LinkError {
         match self {
             Self::OurCertificate { reason } if reason.starts_with(quic::EXPIRED) => {
                 let here = httpdate::fmt_http_date(SystemTime::now());
-                let valid = validity(&certificates.join("certificate.pem")).map_or(
-                    String::new(),
-                    |validity| {
-                        let [from, until] =
-                            [validity.from, validity.until].map(httpdate::fmt_http_date);
-                        format!(", this site's certificate is valid from {from} until {until}")
-                    },
-                );
+                let mut valid = String::new();
+                if let Ok(Validity { from, until }) =
+                    validity(&certificates.join("certificate.pem"))
+                {
+                    let from = httpdate::fmt_http_date(from);
+                    let until = httpdate::fmt_http_date(until);
+                    valid = format!(", this site's certificate is valid from {from} until {until}");
+                }
                 Self::OurCertificate {
                     reason: format!(
-                        "{reason}: it is {here} by this machine's clock{valid}; the coordinator's clock decides"
+                        "{reason}: it is {here} by this machine's clock{valid}; the coordinator's \
+                         clock decides"
                     ),
                 }
             }
@@ -278,16 +276,21 @@ impl Link {
         hello: Hello,
     ) -> Result<(Self, mpsc::Receiver<LinkEvent>), LinkError> {
         let tls = tls::configuration(&config.certificates)?;
-        let incoming = |reason| LinkError::Incoming {
-            path: config.incoming.clone(),
-            reason,
-        };
-        transport::file_transfer::remove_whole_files(&config.incoming).map_err(incoming)?;
+        if let Err(source) = file_transfer::remove_whole_files(&config.incoming) {
+            return Err(LinkError::Incoming {
+                path: config.incoming,
+                source,
+            });
+        }
         let certificates = config.certificates.clone();
-        let connected = quic::connect(config, tls, hello).await;
-        let (connection, outbox, events) =
-            connected.map_err(|error| error.with_times(&certificates))?;
-        Ok((Self { connection, outbox }, events))
+        let opened = quic::connect(config, tls, hello)
+            .await
+            .map_err(|error| error.with_times(&certificates))?;
+        let link = Self {
+            connection: opened.connection,
+            outbox: opened.outbox,
+        };
+        Ok((link, opened.events))
     }
 
     /// Whether a folder holds the certificates and the key that a site needs, fitting each other;

@@ -1,9 +1,9 @@
 //! The DropOut DeepLabV3: atrous convolutions on a ResNet, one lesion logit per pixel of the centre
 //! slice.
 //!
-//! Chen et al. 2017 (arXiv 1706.05587), layer by layer as torchvision's `deeplabv3_resnet50`, so
-//! that weights travel both ways. Where the federation's dropout of sequences happens is
-//! [`protocol::dropout`]; this module only sees its result.
+//! Chen et al. 2017 (arXiv 1706.05587), with the layers of torchvision's `deeplabv3_resnet50`, so
+//! that weights can be exchanged in both directions. The federation's dropout of sequences is
+//! computed before, in [`protocol::dropout`].
 
 mod backbone;
 mod head;
@@ -41,8 +41,8 @@ pub fn init(model: &Model, input: &Input, device: &Device) -> DeepLabV3 {
 }
 
 impl DeepLabV3 {
-    /// The same network computing in `compute`, if the device can; its weights, statistics and
-    /// logits stay 32-bit.
+    /// The same network computing in `compute`, if the device supports it. Its weights, statistics
+    /// and logits stay 32-bit.
     #[must_use]
     pub fn computing_in(mut self, compute: Compute, device: &Device) -> Self {
         self.compute = if device::computes_in(device, compute) {
@@ -53,7 +53,7 @@ impl DeepLabV3 {
         self
     }
 
-    /// What it computes in.
+    /// The arithmetic in use.
     #[must_use]
     pub fn compute(&self) -> Compute {
         self.compute
@@ -69,8 +69,8 @@ impl DeepLabV3 {
         self.forward_with(input, None)
     }
 
-    /// The same, with the head's features multiplied by `kept`, where some are dropped while the
-    /// network trains.
+    /// The same, with the head's features multiplied by `kept`. In training some of its values are
+    /// zero.
     ///
     /// # Shapes
     /// - kept: `[batch, height / stride, width / stride, channels of the head]`, rounded up
@@ -81,7 +81,8 @@ impl DeepLabV3 {
             Compute::F32 => input,
             Compute::Bf16 => input.cast(FloatDType::BF16),
         };
-        let features = self.backbone.forward(layers::channels_last(input)); // [batch, height / stride, .., features]
+        // [batch, height / stride, width / stride, features]
+        let features = self.backbone.forward(layers::channels_last(input));
         layers::enlarge(self.classifier.forward(features, kept), [height, width])
     }
 }
@@ -96,35 +97,43 @@ mod tests {
     use protocol::settings::{Layout, Norm};
     use std::sync::Arc;
 
-    fn narrow(layout: Layout, norm: Norm) -> (Model, Input) {
-        let model = Model {
+    fn narrow(layout: Layout, norm: Norm) -> Model {
+        Model {
             layout,
             width: 4,
             output_stride: 8,
             rates: [1, 2, 3],
             norm,
             head_dropout: 0.0,
-        };
-        let sequences = ["t1", "flair"].map(String::from).to_vec();
-        (
-            model,
-            Input {
-                sequences,
-                slices: 3,
-                plane: 32,
-                spacing_mm: None,
-                clip_percentiles: None,
-            },
-        )
+        }
+    }
+
+    fn two_sequences() -> Input {
+        Input {
+            sequences: vec!["t1".into(), "flair".into()],
+            slices: 3,
+            plane: 32,
+            spacing_mm: None,
+            clip_percentiles: None,
+        }
     }
 
     fn loaded(layout: Layout, norm: Norm, device: &Device) -> (DeepLabV3, Parameters) {
-        let (model, input) = narrow(layout, norm);
+        let model = narrow(layout, norm);
+        let input = two_sequences();
         let parameters = initial(&Arc::new(manifest(&model, &input)), 3);
-        (
-            init(&model, &input, device).load(&parameters).unwrap(),
-            parameters,
-        )
+        let network = init(&model, &input, device).load(&parameters).unwrap();
+        (network, parameters)
+    }
+
+    /// The values of one tensor, as a column.
+    fn column(parameters: &Parameters, name: &str) -> TensorData {
+        for (spec, values) in parameters.tensors() {
+            if spec.name == name {
+                return TensorData::new(values.to_vec(), [values.len(), 1]);
+            }
+        }
+        panic!("no tensor {name}");
     }
 
     #[test]
@@ -168,16 +177,11 @@ mod tests {
     fn logits_cover_the_input_at_every_stride() {
         let device = device::open("cpu").unwrap();
         for output_stride in [4, 8, 16] {
-            let (model, input) = narrow(Layout::ResNet18, Norm::Group);
-            let model = Model {
-                output_stride,
-                ..model
-            };
+            let mut model = narrow(Layout::ResNet18, Norm::Group);
+            model.output_stride = output_stride;
+            let network = init(&model, &two_sequences(), &device);
             let slabs = Tensor::ones([2, 6, 33, 47], &device);
-            assert_eq!(
-                init(&model, &input, &device).forward(slabs).dims(),
-                [2, 1, 33, 47]
-            );
+            assert_eq!(network.forward(slabs).dims(), [2, 1, 33, 47]);
         }
     }
 
@@ -186,8 +190,7 @@ mod tests {
         let device = device::open("cpu").unwrap();
         let (network, parameters) =
             loaded(Layout::ResNet18, Norm::Batch, &device.clone().autodiff());
-        // Waves of many lengths: no chance, so that a mean near zero cannot miss its tolerance now
-        // and then.
+        // Not random: by chance a mean near zero could miss its tolerance.
         let waves: Vec<f32> = (0..2 * 6 * 256)
             .map(|at| (at as f32 * 0.37).sin() + (at as f32 * 0.011).cos() + 0.2)
             .collect();
@@ -201,22 +204,13 @@ mod tests {
 
         let _ = network.forward(Tensor::from_inner(slabs));
         let after = network.to_parameters(parameters.manifest()).unwrap();
-        let found = |name: &str| {
-            after
-                .tensors()
-                .find(|(spec, _)| spec.name == name)
-                .unwrap()
-                .1
-                .to_vec()
-        };
         let flat = stem.swap_dims(0, 1).reshape([4, 128]);
         let (variance, mean) = flat.var_mean(1); // burn's var is the unbiased one
         let expected_var = variance.mul_scalar(0.1).add_scalar(0.9).into_data();
-        let of = |values: Vec<f32>| TensorData::new(values, [4, 1]);
-        of(found("backbone.bn1.running_var"))
+        column(&after, "backbone.bn1.running_var")
             .assert_approx_eq::<f32>(&expected_var, Tolerance::relative(1e-5));
         let expected_mean = mean.mul_scalar(0.1).into_data();
-        of(found("backbone.bn1.running_mean"))
+        column(&after, "backbone.bn1.running_mean")
             .assert_approx_eq::<f32>(&expected_mean, Tolerance::relative(1e-4));
         let again = network.load(&parameters).unwrap();
         assert_eq!(

@@ -142,10 +142,10 @@ pub enum TrainError {
 
 /// Trains for one round. The same task gives the same bits, on any number of threads.
 ///
-/// Blocks until the training has ended: run it through [`on_own_thread`]. `progress` is called after
-/// every step and may cancel the training or conclude it early. The learning rate does not depend
-/// on the number of steps, so a training concluded early is the beginning of the full one. Batches
-/// are prepared ahead on a second thread.
+/// Blocks until the training has ended: run it through [`on_own_thread`]. `progress` is called
+/// after every step and may cancel the training or conclude it early. The learning rate does not
+/// depend on the number of steps, so a training concluded early is the beginning of the full one.
+/// Batches are prepared ahead on a second thread.
 ///
 /// # Errors
 /// See [`TrainError`]; a model with anything but finite numbers is never returned.

@@ -21,7 +21,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-const SETTINGS: &str = "name = 'bench'\nrounds = 1\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nplane = 256\n";
+const SETTINGS: &str = "
+name = 'bench'
+rounds = 1
+[input]
+sequences = ['bravo', 't1_pre', 't1_post', 'flair']
+plane = 256
+";
 const START: Place<'_> = Place {
     run: "federation",
     round: 0,
@@ -100,7 +106,8 @@ fn arrive(folder: &Path, site: usize, manifest: &Manifest) -> (PathBuf, Paramete
     (path, ParametersId(*hasher.finalize().as_bytes()))
 }
 
-/// What a transfer does beside moving bytes: hashes them, and looks for values that are none.
+/// What a transfer does besides moving bytes: it hashes them, and looks for values that are not
+/// finite.
 fn verify(path: &Path, parameters: ParametersId, bytes: u64) -> Arrived {
     let task = TaskId {
         run: RunId(0),
@@ -166,7 +173,7 @@ fn measure(folder: &Path, count: usize) {
     let (federation, manifest) = (federation(), Arc::new(network()));
     let (store, _) = Store::open(folder, &federation, true).unwrap();
     std::fs::create_dir_all(store.incoming()).unwrap();
-    // Streamed: `initial` would hold a whole model, which averaging does not.
+    // Streamed: `initial` would hold a model in memory, which averaging does not.
     let (start, _) = arrive(&store.incoming(), count, &manifest);
     std::fs::create_dir_all(store.model(START).parent().unwrap()).unwrap();
     std::fs::rename(start, store.model(START)).unwrap();
@@ -189,10 +196,12 @@ fn measure(folder: &Path, count: usize) {
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (averaging, checking, model) = rounds[REPEATS / 2];
     let gigabytes = count as f64 * manifest.bytes() as f64 / 1e9;
-    let (check_speed, speed) = (gigabytes / checking, gigabytes / averaging);
+    let check_speed = gigabytes / checking;
+    let speed = gigabytes / averaging;
     let peak = peak_bytes() / 1_000_000;
     println!(
-        "{count:5} {gigabytes:5.2} {checking:8.2} {check_speed:5.2} {averaging:10.2} {speed:5.2} {peak:8}  model {model}"
+        "{count:5} {gigabytes:5.2} {checking:8.2} {check_speed:5.2} {averaging:10.2} {speed:5.2} \
+         {peak:8}  model {model}"
     );
 }
 

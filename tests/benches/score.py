@@ -1,9 +1,9 @@
-"""Scoring one pair of masks beside what a Python user would take: scikit-learn, connected-components-3d and SciPy.
+"""Scoring one pair of masks, compared with what a Python user would use: scikit-learn, connected-components-3d and SciPy.
 
 Usage: python score.py SITE_AGENT CASE_FOLDER [ROUNDS]   (needs numpy, scipy, scikit-learn, connected-components-3d, nibabel)
 
 CASE_FOLDER is a BraTS-like case with *_seg, *_pred and *_t1ce; it is repeated along its slices to 155 of them, scored with a
-smooth map made of the image, in turn by both programs, each held to one core (Linux). Python's imports are not counted, the
+smooth map made of the image, in turn by both programs, each on one core (Linux). Python's imports are not timed, but the
 other program's start is. Both read the same files; the numbers that both give are compared.
 """
 import json, multiprocessing, os, pathlib, subprocess, sys, tempfile, time

@@ -1,10 +1,12 @@
-//! Whether memory stays where it is: over many rounds at both ends, and at the coordinator with
-//! many sites.
+//! Whether memory stays constant: over many rounds at both ends, and at the coordinator with many
+//! sites.
 //!
 //! ```sh
 //! cargo build --release
-//! cargo bench --bench soak -- rounds   # 2400 rounds of a tiny network: two real sites that train, two simulated ones
-//! cargo bench --bench soak -- sites    # one round of 100 simulated sites with the preset `paper`; 34 GB of disk at its peak
+//! # 2400 rounds of a tiny network: two real sites that train, two simulated ones
+//! cargo bench --bench soak -- rounds
+//! # one round of 100 simulated sites with the preset `paper`; 34 GB of disk at its peak
+//! cargo bench --bench soak -- sites
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -120,7 +122,8 @@ fn growth(name: &str, curve: &[(usize, u64)]) -> f64 {
     let (first, last) = (held[0], held[held.len() - 1]);
     let share = slopes[slopes.len() / 2] * LONG / first;
     println!(
-        "{name:<12} {:.2} MB after round {WARM_UP}, {:.2} MB after round {ROUNDS}, {:+.2} % in {LONG} rounds",
+        "{name:<12} {:.2} MB after round {WARM_UP}, {:.2} MB after round {ROUNDS}, {:+.2} % in \
+         {LONG} rounds",
         first / 1e6,
         last / 1e6,
         100.0 * share
@@ -146,9 +149,10 @@ fn sites() {
     assert!(end.success(), "{}", coordinator.words());
     answering.end();
     let model = setup.model(1).metadata().unwrap().len();
-    let (whole, models) = (began.elapsed().as_secs_f64(), peak as f64 / model as f64);
+    let seconds = began.elapsed().as_secs_f64();
+    let models = peak as f64 / model as f64;
     println!(
-        "{SITES} sites x {:.0} MB: {whole:.0} s, peak {:.0} MB, {models:.2} models",
+        "{SITES} sites x {:.0} MB: {seconds:.0} s, peak {:.0} MB, {models:.2} models",
         model as f64 / 1e6,
         peak as f64 / 1e6
     );

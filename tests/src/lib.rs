@@ -1,6 +1,5 @@
-//! The journeys of whole federations are in `tests/`, what crosses both binaries is timed in
-//! `benches/`. Here is only what they share: programs that are started and looked at, and sites
-//! that answer without training.
+//! What the journeys in `tests/` and the benchmarks in `benches/` share: settings, programs that
+//! are started and watched, and sites that answer without training.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,8 +7,10 @@
     reason = "a journey that cannot go on has failed"
 )]
 
+pub mod dicom_file;
 mod pool;
 pub mod program;
+pub mod settings;
 pub mod simulated;
 pub mod trained;
 

@@ -75,9 +75,25 @@ impl Setup {
         })
         .unwrap();
         let settings = format!(
-            "name = 'simulated'\nseed = 3\nrounds = {rounds}\n[input]\nsequences = {SEQUENCES:?}\n[model]\n{model}\n\
-             [evaluation]\nsubsets = false\n[sites]\nexpected = {names:?}\nminimum = {sites}\n\
-             [serve]\nlisten = '{address}'\ncertificates = 'pki/coordinator'\nrun_folder = 'run'\nstatus = 'off'\n"
+            "\
+name = 'simulated'
+seed = 3
+rounds = {rounds}
+[input]
+sequences = {SEQUENCES:?}
+[model]
+{model}
+[evaluation]
+subsets = false
+[sites]
+expected = {names:?}
+minimum = {sites}
+[serve]
+listen = '{address}'
+certificates = 'pki/coordinator'
+run_folder = 'run'
+status = 'off'
+"
         );
         std::fs::write(folder.join("coordinator.toml"), settings).unwrap();
         Self {
@@ -171,7 +187,7 @@ impl Sites {
                 fallback: None,
                 incoming: setup.folder.join("incoming").join(name),
                 // Sites share their models' folder, and must not save each other a transfer.
-                models: setup.folder.join("models-of-nobody"),
+                models: setup.folder.join("no-models"),
             };
             let (name, pool, machine, held) = (name.clone(), pool.clone(), None, BTreeSet::new());
             let prepared = prepared.get(number % 2).cloned().unwrap_or_default();

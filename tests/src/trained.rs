@@ -1,6 +1,7 @@
 //! Federations whose sites really train: a tiny network on a few phantoms.
 
 use crate::program::done;
+use crate::settings::SiteFile;
 use crate::simulated::Setup;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ pub fn draw_patients(folder: &Path) {
     );
 }
 
-/// The same as [`Setup::prepare`], with a network that trains in a moment on such patients.
+/// As [`Setup::prepare`], with a network that trains in a moment on such patients.
 ///
 /// # Panics
 /// When the folder cannot be written.
@@ -28,11 +29,8 @@ pub fn prepare(folder: &Path, sites: usize, rounds: u32) -> Setup {
     let file = folder.join("coordinator.toml");
     let settings = std::fs::read_to_string(&file).unwrap();
     let settings = settings.replace("[model]", "slices = 1\nplane = 32\n[model]");
-    std::fs::write(
-        file,
-        settings.replace("subsets = false", "subsets = false\nvalidation_share = 0.5"),
-    )
-    .unwrap();
+    let settings = settings.replace("[evaluation]", "[evaluation]\nvalidation_share = 0.5");
+    std::fs::write(file, settings).unwrap();
     setup
 }
 
@@ -43,9 +41,12 @@ pub fn prepare(folder: &Path, sites: usize, rounds: u32) -> Setup {
 /// When there are no patients.
 pub fn write_site(setup: &Setup, name: &str, patients: &Path) {
     let data = std::fs::read_to_string(patients.join("data/data.toml")).unwrap();
-    let site = format!(
-        "coordinator = '{}'\ncertificates = 'pki/{name}'\nrole = 'train'\nwork_folder = 'work-{name}'\nthreads = 1\n{data}",
-        setup.address
-    );
-    std::fs::write(setup.folder.join(format!("{name}.toml")), site).unwrap();
+    let file = SiteFile {
+        coordinator: &setup.address.to_string(),
+        certificates: &format!("pki/{name}"),
+        role: "train",
+        work_folder: &format!("work-{name}"),
+        data: &data,
+    };
+    std::fs::write(setup.folder.join(format!("{name}.toml")), file.toml()).unwrap();
 }

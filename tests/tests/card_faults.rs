@@ -1,56 +1,37 @@
 //! A card that fails in the middle of a round.
 //!
-//! `fixtures/vulkan_driver.c` is put in front of the machine's Vulkan driver, Mesa's software card
-//! for example, and lets it fail while a file is there. The programs must be built for Vulkan, and
-//! `VK_DRIVER_FILES` must name the driver's description, as `.ci/run` has it; otherwise these tests
-//! say that they checked nothing.
+//! `fixtures/vulkan_driver.c` wraps the machine's Vulkan driver, such as Mesa's software card, and
+//! makes it fail while a certain file exists. The programs must be built for Vulkan, and
+//! `VK_DRIVER_FILES` must name the driver's description, as in `.ci/run`. Otherwise these tests
+//! print that they checked nothing.
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
+use journeys::settings::{SimulatedSite, Simulation};
 use journeys::{binary, compile_c};
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-const SETTINGS: &str = r#"
-name = "faults"
-seed = 5
-rounds = 3
-
-[input]
-sequences = ["bravo", "t1_pre", "t1_post", "flair"]
-slices = 3
-plane = 32
-
-[model]
-preset = "tiny"
-width = 4
-
-[training]
-steps = 2
-batch = 4
-
-[evaluation]
-validation_share = 0.3
-
-[simulate.phantom]
-plane = 32
-slices = 8
-
-[[simulate.sites]]
-name = "north"
-role = "train"
-cases = 3
-lacks = ["bravo"]
-
-[[simulate.sites]]
-name = "west"
-role = "train"
-cases = 3
-lacks = ["t1_pre", "flair"]
-device = "vulkan"
-"#;
+/// The site called west trains on the card.
+fn settings() -> String {
+    let simulation = Simulation {
+        name: "faults",
+        seed: 5,
+        rounds: 3,
+        slices: 3,
+        steps: 2,
+        validation_share: 0.3,
+        sites: &[
+            SimulatedSite::training("north", 3).lacking(&["bravo"]),
+            SimulatedSite::training("west", 3)
+                .lacking(&["t1_pre", "flair"])
+                .on_device("vulkan"),
+        ],
+    };
+    simulation.toml()
+}
 
 /// A software card is slow, and this machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -63,7 +44,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// `None`, with words, where there is no Vulkan driver or the programs are not for it.
+    /// `None`, with a message, without a Vulkan driver or in a build without Vulkan.
     fn new() -> Option<Self> {
         let skip = |why: &str| {
             eprintln!("SKIPPED, NOTHING WAS CHECKED: {why}");
@@ -83,7 +64,7 @@ impl Machine {
             folder,
         };
         machine.build_driver();
-        std::fs::write(machine.path("federation.toml"), SETTINGS).unwrap();
+        std::fs::write(machine.path("federation.toml"), settings()).unwrap();
         // A card that no machine has is enough to hear how many there are.
         let doctor = machine
             .command("site-agent")
@@ -122,7 +103,7 @@ impl Machine {
         command
     }
 
-    /// Starts the federation, or goes on with it. What it says goes into the file `said`.
+    /// Starts or continues the federation. Its output goes into the file `said`.
     fn start(&self) -> Running {
         let said = self.path("said");
         let file = File::create(&said).unwrap();

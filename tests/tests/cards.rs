@@ -1,61 +1,36 @@
 //! Federations and predictions on a card, compared with the processor's.
 //!
-//! The card is the one that `LACUNA_DEVICE` names, Vulkan's first device where it is not set:
-//! Mesa's software card will do. The programs must be built for cards, as `.ci/run` does. Where
-//! either is missing, these tests say so.
+//! `LACUNA_DEVICE` names the card; the default is Vulkan's first device. Mesa's software card is
+//! enough. The programs must be built for cards, as in `.ci/run`. Without a card or such a build,
+//! these tests print that they checked nothing.
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
 use journeys::binary;
+use journeys::settings::{SimulatedSite, Simulation};
 use protocol::parameters::from_bytes;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// `DEVICE` is where the site called west trains.
-const SETTINGS: &str = r#"
-name = "cards"
-seed = 5
-rounds = 2
-
-[input]
-sequences = ["bravo", "t1_pre", "t1_post", "flair"]
-slices = 3
-plane = 32
-
-[model]
-preset = "tiny"
-width = 4
-
-[training]
-steps = 2
-batch = 4
-
-[evaluation]
-validation_share = 0.3
-
-[simulate.phantom]
-plane = 32
-slices = 8
-
-[[simulate.sites]]
-name = "north"
-role = "train"
-cases = 3
-lacks = ["bravo"]
-
-[[simulate.sites]]
-name = "west"
-role = "train"
-cases = 3
-lacks = ["t1_pre", "flair"]
-device = "DEVICE"
-
-[[simulate.sites]]
-name = "harbour"
-role = "evaluate"
-cases = 2
-device = "DEVICE"
-"#;
+/// `device` is the one of the sites called west, which trains, and harbour, which evaluates.
+fn settings(device: &str) -> String {
+    let simulation = Simulation {
+        name: "cards",
+        seed: 5,
+        rounds: 2,
+        slices: 3,
+        steps: 2,
+        validation_share: 0.3,
+        sites: &[
+            SimulatedSite::training("north", 3).lacking(&["bravo"]),
+            SimulatedSite::training("west", 3)
+                .lacking(&["t1_pre", "flair"])
+                .on_device(device),
+            SimulatedSite::evaluating("harbour", 2).on_device(device),
+        ],
+    };
+    simulation.toml()
+}
 
 /// How far two models, or two probabilities, may be apart after the few steps of these tests.
 const APART: f32 = 1e-3;
@@ -84,7 +59,7 @@ fn absent(folder: &Path) -> Output {
         .unwrap()
 }
 
-/// Whether there is a card and the programs were built for it. Says so where not.
+/// Whether there is a card and the programs were built for it. Prints a message if not.
 fn there_is_a_card(folder: &Path) -> bool {
     let said = absent(folder);
     let said =
@@ -99,7 +74,7 @@ fn there_is_a_card(folder: &Path) -> bool {
 
 fn simulate(folder: &Path, device: &str, out: &str) -> PathBuf {
     let config = folder.join(format!("{out}.toml"));
-    std::fs::write(&config, SETTINGS.replace("DEVICE", device)).unwrap();
+    std::fs::write(&config, settings(device)).unwrap();
     let run = folder.join(out);
     let output = program("coordinator", &folder.join("cache"))
         .arg("simulate")
@@ -131,7 +106,7 @@ fn report(run: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(run.join("report.json")).unwrap()).unwrap()
 }
 
-/// What the held-out site's cases came to.
+/// A metric's mean over the cases of the held-out site.
 fn held_out(report: &serde_json::Value, metric: &str) -> f64 {
     let sites = report["sites"].as_array().unwrap();
     let harbour = sites.iter().find(|site| site["name"] == "harbour").unwrap();
@@ -145,15 +120,14 @@ fn a_federation_of_processors_and_cards_comes_to_what_processors_alone_come_to()
         return;
     }
     let card = card_name();
-    let (plain, mixed) = (
-        simulate(folder.path(), "cpu", "plain"),
-        simulate(folder.path(), &card, "mixed"),
-    );
+    let plain = simulate(folder.path(), "cpu", "plain");
+    let mixed = simulate(folder.path(), &card, "mixed");
     let apart = most_apart(&model(&plain), &model(&mixed));
     assert!(apart <= APART, "{apart}");
     assert!(apart > 0.0, "the card was not used");
-    let (plain, mixed) = (report(&plain), report(&mixed));
-    let apart = (held_out(&plain, "auc_brain") - held_out(&mixed, "auc_brain")).abs();
+    let plain = held_out(&report(&plain), "auc_brain");
+    let mixed = held_out(&report(&mixed), "auc_brain");
+    let apart = (plain - mixed).abs();
     assert!(apart <= 0.01, "{apart}");
 }
 

@@ -1,63 +1,39 @@
 //! A segmentation goes back to the scanner's series: `predict --dicom` on a phantom whose series
 //! this test writes.
 //!
-//! Where `dciodvfy` (dicom3tools) is installed, it judges what was written; otherwise that part says
-//! that it checked nothing.
+//! Where `dciodvfy` (dicom3tools) is installed, it validates the written objects. Otherwise that
+//! part prints that it checked nothing.
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
 use dicom_core::value::PrimitiveValue;
-use dicom_core::{DataElement, Tag, VR};
+use dicom_core::{DataElement, VR};
 use dicom_dictionary_std::tags;
-use dicom_object::{FileMetaTableBuilder, InMemDicomObject, open_file};
+use dicom_object::open_file;
 use imaging::nifti::{Volume, read};
 use journeys::binary;
+use journeys::dicom_file::MrSlice;
+use journeys::settings::{SimulatedSite, Simulation};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const EXPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
-const MR_IMAGE: &str = "1.2.840.10008.5.1.4.1.1.4";
-/// What no output for people may hold.
+/// The patient's name, which no message and no summary may contain.
 const PATIENT: &str = "Canary^Carla";
 
-const SETTINGS: &str = r#"
-name = "back"
-seed = 3
-rounds = 1
-
-[input]
-sequences = ["bravo", "t1_pre", "t1_post", "flair"]
-slices = 3
-plane = 32
-
-[model]
-preset = "tiny"
-width = 4
-
-[training]
-steps = 2
-batch = 4
-
-[evaluation]
-validation_share = 0.3
-
-[simulate.phantom]
-plane = 32
-slices = 8
-
-[[simulate.sites]]
-name = "north"
-role = "train"
-cases = 3
-
-[[simulate.sites]]
-name = "harbour"
-role = "evaluate"
-cases = 1
-"#;
-
-fn text(object: &mut InMemDicomObject, tag: Tag, vr: VR, text: &str) {
-    object.put(DataElement::new(tag, vr, PrimitiveValue::from(text)));
+fn settings() -> String {
+    let simulation = Simulation {
+        name: "back",
+        seed: 3,
+        rounds: 1,
+        slices: 3,
+        steps: 2,
+        validation_share: 0.3,
+        sites: &[
+            SimulatedSite::training("north", 3),
+            SimulatedSite::evaluating("harbour", 1),
+        ],
+    };
+    simulation.toml()
 }
 
 fn decimals(values: &[f64]) -> String {
@@ -85,64 +61,34 @@ fn write_series(volume: &Volume, folder: &Path) {
                 pixels.push(volume.values[at].clamp(0.0, 4095.0) as u16);
             }
         }
-        let mut object = InMemDicomObject::new_empty();
-        let instance = format!("1.2.826.0.1.3680043.10.1.{}", slice + 1);
-        for (tag, vr, value) in [
-            (tags::SOP_CLASS_UID, VR::UI, MR_IMAGE),
-            (tags::SOP_INSTANCE_UID, VR::UI, &instance),
-            (tags::STUDY_INSTANCE_UID, VR::UI, "1.2.826.0.1.3680043.10.2"),
-            (
-                tags::SERIES_INSTANCE_UID,
-                VR::UI,
-                "1.2.826.0.1.3680043.10.3",
-            ),
-            (
-                tags::FRAME_OF_REFERENCE_UID,
-                VR::UI,
-                "1.2.826.0.1.3680043.10.4",
-            ),
+        let position = decimals(&[-place[0], -place[1], place[2]]);
+        let spacing = decimals(&[affine[1][1], affine[0][0]]);
+        let thickness = decimals(&[affine[2][2]]);
+        let study = "1.2.826.0.1.3680043.10.2";
+        let series = "1.2.826.0.1.3680043.10.3";
+        let frame = "1.2.826.0.1.3680043.10.4";
+        let texts = [
+            (tags::STUDY_INSTANCE_UID, VR::UI, study),
+            (tags::SERIES_INSTANCE_UID, VR::UI, series),
+            (tags::FRAME_OF_REFERENCE_UID, VR::UI, frame),
             (tags::PATIENT_NAME, VR::PN, PATIENT),
             (tags::PATIENT_ID, VR::LO, "17"),
             (tags::PATIENT_BIRTH_DATE, VR::DA, "19500101"),
             (tags::PATIENT_SEX, VR::CS, "F"),
             (tags::STUDY_DATE, VR::DA, "20260102"),
             (tags::STUDY_TIME, VR::TM, "101112"),
-            (tags::MODALITY, VR::CS, "MR"),
-            (
-                tags::IMAGE_POSITION_PATIENT,
-                VR::DS,
-                &decimals(&[-place[0], -place[1], place[2]]),
-            ),
+            (tags::IMAGE_POSITION_PATIENT, VR::DS, &position),
             (tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "1\\0\\0\\0\\1\\0"),
-            (
-                tags::PIXEL_SPACING,
-                VR::DS,
-                &decimals(&[affine[1][1], affine[0][0]]),
-            ),
-            (tags::SLICE_THICKNESS, VR::DS, &decimals(&[affine[2][2]])),
-            (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2"),
-        ] {
-            text(&mut object, tag, vr, value);
-        }
-        for (tag, number) in [
-            (tags::ROWS, height as u16),
-            (tags::COLUMNS, width as u16),
-            (tags::SAMPLES_PER_PIXEL, 1),
-            (tags::BITS_ALLOCATED, 16),
-            (tags::BITS_STORED, 16),
-            (tags::HIGH_BIT, 15),
-            (tags::PIXEL_REPRESENTATION, 0),
-        ] {
-            object.put(DataElement::new(tag, VR::US, PrimitiveValue::from(number)));
-        }
-        object.put(DataElement::new(
-            tags::PIXEL_DATA,
-            VR::OW,
-            PrimitiveValue::U16(pixels.into()),
-        ));
-        let meta = FileMetaTableBuilder::new().transfer_syntax(EXPLICIT_LITTLE_ENDIAN);
-        let file = folder.join(format!("IM{:04}", depth - slice));
-        object.with_meta(meta).unwrap().write_to_file(file).unwrap();
+            (tags::PIXEL_SPACING, VR::DS, &spacing),
+            (tags::SLICE_THICKNESS, VR::DS, &thickness),
+        ];
+        let slice_file = MrSlice {
+            instance: format!("1.2.826.0.1.3680043.10.1.{}", slice + 1),
+            columns: width as u16,
+            bits_stored: 16,
+            pixels,
+        };
+        slice_file.write(&texts, &folder.join(format!("IM{:04}", depth - slice)));
     }
 }
 
@@ -155,7 +101,7 @@ impl Stage {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("federation.toml");
-        std::fs::write(&config, SETTINGS).unwrap();
+        std::fs::write(&config, settings()).unwrap();
         let output = Command::new(binary("coordinator"))
             .arg("simulate")
             .args([&config, Path::new("--out"), &folder.path().join("run")])
@@ -206,7 +152,8 @@ impl Stage {
 #[test]
 fn a_result_goes_back_to_its_series_and_to_no_other() {
     let stage = Stage::new();
-    let (series, out) = (stage.path("series"), stage.path("out"));
+    let series = stage.path("series");
+    let out = stage.path("out");
     write_series(&read(&stage.image("t1_post")).unwrap(), &series);
     let output = stage.predict(&series, "out");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -219,10 +166,8 @@ fn a_result_goes_back_to_its_series_and_to_no_other() {
 
     let mask = read(&out.join("mask.nii.gz")).unwrap();
     let marked = mask.values.iter().filter(|&&voxel| voxel > 0.5).count();
-    assert!(
-        marked > 0,
-        "a network of two steps marks something at so low a threshold"
-    );
+    // The threshold is so low that a network of two steps marks something.
+    assert!(marked > 0);
     let object = open_file(out.join("mask.seg.dcm")).unwrap();
     let bytes = object
         .element(tags::PIXEL_DATA)
@@ -251,10 +196,10 @@ fn a_result_goes_back_to_its_series_and_to_no_other() {
         .unwrap();
     assert_eq!(rois.items().unwrap().len(), table.lines().count() - 1);
     for file in ["mask.seg.dcm", "lesions.rtstruct.dcm"] {
-        judge(&out.join(file));
+        validate(&out.join(file));
     }
 
-    // Another patient's series: nothing is written that could be taken for a result.
+    // Another patient's series: nothing is written that could be mistaken for a result.
     let elsewhere = stage.path("elsewhere");
     write_series(&read(&stage.image("t1_post")).unwrap(), &elsewhere);
     for entry in std::fs::read_dir(&elsewhere).unwrap() {
@@ -277,8 +222,8 @@ fn a_result_goes_back_to_its_series_and_to_no_other() {
     assert!(!stage.path("refused/mask.nii.gz").exists());
 }
 
-/// What the field's validator says of an object: no line may be an error.
-fn judge(path: &Path) {
+/// The field's validator must report no error.
+fn validate(path: &Path) {
     let Ok(output) = Command::new("dciodvfy").arg(path).output() else {
         eprintln!("SKIPPED, NOTHING WAS CHECKED: dciodvfy (dicom3tools) is not installed");
         return;

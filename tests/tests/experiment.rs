@@ -4,58 +4,31 @@
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
 
 use journeys::binary;
+use journeys::settings::{SimulatedSite, Simulation};
 use std::path::Path;
 use std::process::{Command, Output};
 
-const SETTINGS: &str = r#"
-name = "arms"
-seed = 3
-rounds = 1
+fn settings() -> String {
+    let simulation = Simulation {
+        name: "arms",
+        seed: 3,
+        rounds: 1,
+        slices: 1,
+        steps: 3,
+        validation_share: 0.0,
+        sites: &[
+            SimulatedSite::training("north", 2),
+            SimulatedSite::training("south", 2).lacking(&["flair"]),
+            SimulatedSite::validating("judge", 2)
+                .lacking(&["bravo"])
+                .with_scanner("like harbour"),
+            SimulatedSite::evaluating("harbour", 2).lacking(&["bravo"]),
+        ],
+    };
+    simulation.toml() + ARMS
+}
 
-[input]
-sequences = ["bravo", "t1_pre", "t1_post", "flair"]
-slices = 1
-plane = 32
-
-[model]
-preset = "tiny"
-width = 4
-
-[training]
-steps = 3
-batch = 4
-
-[evaluation]
-validation_share = 0.0
-
-[simulate.phantom]
-plane = 32
-slices = 8
-
-[[simulate.sites]]
-name = "north"
-role = "train"
-cases = 2
-
-[[simulate.sites]]
-name = "south"
-role = "train"
-cases = 2
-lacks = ["flair"]
-
-[[simulate.sites]]
-name = "judge"
-role = "validate"
-cases = 2
-lacks = ["bravo"]
-scanner = "like harbour"
-
-[[simulate.sites]]
-name = "harbour"
-role = "evaluate"
-cases = 2
-lacks = ["bravo"]
-
+const ARMS: &str = r#"
 [experiment]
 seeds = [1]
 may_pool = true
@@ -93,7 +66,7 @@ fn done(folder: &Path, settings: &str) -> serde_json::Value {
 fn arms_are_compared_on_the_same_patients_and_an_experiment_grows() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let first = done(folder, SETTINGS);
+    let first = done(folder, &settings());
     let names = |report: &serde_json::Value| -> Vec<String> {
         report["models"]
             .as_array()
@@ -137,16 +110,15 @@ fn arms_are_compared_on_the_same_patients_and_an_experiment_grows() {
         .unwrap();
     assert_eq!(site["inventory"]["training"], 4, "both archives");
 
-    // Again with another arm: what is finished stands, and the new arm uses the same images.
+    // Again with another arm: finished arms are kept, and the new arm uses the same images.
     let made = std::fs::metadata(folder.join("out/phantoms/north/data.toml"))
         .unwrap()
         .modified()
         .unwrap();
     let model = std::fs::read(folder.join("out/arms/dropout/seed-1/models/federation.safetensors"))
         .unwrap();
-    let more = format!(
-        "{SETTINGS}\n[[experiment.arms]]\nname = 'fed-avg'\nset = {{ aggregation = 'fed-avg' }}\n"
-    );
+    let fed_avg = "[[experiment.arms]]\nname = 'fed-avg'\nset = { aggregation = 'fed-avg' }\n";
+    let more = settings() + fed_avg;
     assert_eq!(names(&done(folder, &more)).last().unwrap(), "fed-avg");
     assert_eq!(
         std::fs::metadata(folder.join("out/phantoms/north/data.toml"))

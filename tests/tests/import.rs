@@ -1,26 +1,28 @@
 //! A DICOM export of two patients becomes a folder that a site can train on: `import`, then
 //! `doctor` on the `[data]` table that it writes.
 
-#![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a journey that cannot go on has failed"
+)]
 
-use dicom_core::value::PrimitiveValue;
-use dicom_core::{DataElement, Tag, VR};
+use dicom_core::VR;
 use dicom_dictionary_std::tags;
-use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use imaging::nifti::{read, write_u8};
 use journeys::binary;
+use journeys::dicom_file::MrSlice;
+use journeys::settings::SiteFile;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-const EXPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
-const MR_IMAGE: &str = "1.2.840.10008.5.1.4.1.1.4";
 const SIDE: usize = 24;
 const SLICES: usize = 40;
-/// What no name of a file, no header and no output may hold.
+/// What no file name, no header and no output may contain.
 const CONFIDENTIAL: [&str; 10] = [
     "Canary",
     "Carla",
@@ -48,12 +50,13 @@ const FRED: Patient = Patient {
     id: "QXR-9911734",
 };
 
-/// What a series' headers say.
+/// The headers of a series.
 struct Kind {
     description: &'static str,
     scanning: &'static str,
-    /// TR, TE, TI, milliseconds; 0 where there is none.
-    times: [f64; 3],
+    /// TR, TE and TI in milliseconds; TI is empty where there is none.
+    times: [&'static str; 3],
+    /// Whether a contrast agent was given.
     agent: bool,
     slices: usize,
 }
@@ -61,14 +64,14 @@ struct Kind {
 const BRAVO: Kind = Kind {
     description: "AX BRAVO +C",
     scanning: "GR",
-    times: [8.2, 3.2, 450.0],
+    times: ["8.2", "3.2", "450"],
     agent: true,
     slices: SLICES,
 };
 const PRE: Kind = Kind {
     description: "SAG CUBE T1 PRE",
     scanning: "SE",
-    times: [600.0, 12.8, 0.0],
+    times: ["600", "12.8", ""],
     agent: false,
     slices: SLICES,
 };
@@ -86,7 +89,7 @@ const UNCLEAR: Kind = Kind {
 const FLAIR: Kind = Kind {
     description: "CUBE FLAIR",
     scanning: "SE\\IR",
-    times: [7600.0, 119.0, 2162.0],
+    times: ["7600", "119", "2162"],
     agent: false,
     slices: SLICES,
 };
@@ -100,45 +103,35 @@ const LOCALIZER: Kind = Kind {
 const T2: Kind = Kind {
     description: "Ax T2 FSE",
     scanning: "SE",
-    times: [5000.0, 100.0, 0.0],
+    times: ["5000", "100", ""],
     agent: false,
     slices: SLICES,
 };
 
-fn text(object: &mut InMemDicomObject, tag: Tag, vr: VR, text: &str) {
-    object.put(DataElement::new(tag, vr, PrimitiveValue::from(text)));
-}
-
-/// An export, with a number for each series.
+/// An export of a PACS. Each series has a number.
 struct Export {
     folder: PathBuf,
     series: usize,
 }
 
 impl Export {
-    /// Writes a series: files without an ending, in a folder with the patient's name, as a PACS does.
-    /// `shift` moves its grid, in millimetres.
+    /// Writes a series as a PACS does: files without an ending, in a folder with the patient's
+    /// name. `shift` moves its grid, in millimetres.
     fn write(&mut self, patient: &Patient, date: &str, kind: &Kind, shift: f64) -> PathBuf {
         self.series += 1;
         let number = self.series;
-        let folder = self
-            .folder
-            .join(format!("{}/{date}/S{number:03}", patient.name));
+        let place = format!("{}/{date}/S{number:03}", patient.name);
+        let folder = self.folder.join(place);
         fs::create_dir_all(&folder).unwrap();
         let study = format!("1.2.3.{}.{date}", patient.id.len());
         let series = format!("1.2.4.{number}");
-        let minutes = 10 + number;
+        let time = format!("10{:02}12", 10 + number);
+        let number = number.to_string();
         for slice in 0..kind.slices {
-            let mut object = InMemDicomObject::new_empty();
-            let instance = format!("{series}.{}", slice + 1);
             let position = format!("-12\\-12\\{}", slice as f64 * 2.0 + shift);
-            let time = format!("10{minutes:02}12");
-            let number = number.to_string();
             let instance_number = (slice + 1).to_string();
-            for (tag, vr, value) in [
-                (tags::SOP_CLASS_UID, VR::UI, MR_IMAGE),
-                (tags::SOP_INSTANCE_UID, VR::UI, &*instance),
-                (tags::STUDY_INSTANCE_UID, VR::UI, &study),
+            let mut texts = vec![
+                (tags::STUDY_INSTANCE_UID, VR::UI, study.as_str()),
                 (tags::SERIES_INSTANCE_UID, VR::UI, &series),
                 (tags::FRAME_OF_REFERENCE_UID, VR::UI, "1.2.5"),
                 (tags::PATIENT_NAME, VR::PN, patient.name),
@@ -149,7 +142,6 @@ impl Export {
                 (tags::ACQUISITION_DATE, VR::DA, date),
                 (tags::ACQUISITION_TIME, VR::TM, &time),
                 (tags::IMAGE_COMMENTS, VR::LT, "seen by Carla's sister"),
-                (tags::MODALITY, VR::CS, "MR"),
                 (tags::MANUFACTURER, VR::LO, "GE MEDICAL SYSTEMS"),
                 (tags::SERIES_DESCRIPTION, VR::LO, kind.description),
                 (tags::PROTOCOL_NAME, VR::LO, "BRAIN W/WO CONTRAST"),
@@ -165,65 +157,50 @@ impl Export {
                 (tags::PIXEL_SPACING, VR::DS, "1\\1"),
                 (tags::SLICE_THICKNESS, VR::DS, "2"),
                 (tags::SPACING_BETWEEN_SLICES, VR::DS, "2"),
-                (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2"),
-            ] {
-                text(&mut object, tag, vr, value);
-            }
-            let [tr, te, ti] = kind.times;
-            for (tag, value) in [
-                (tags::REPETITION_TIME, tr),
-                (tags::ECHO_TIME, te),
-                (tags::INVERSION_TIME, ti),
-            ] {
-                if value > 0.0 {
-                    text(&mut object, tag, VR::DS, &value.to_string());
-                }
+            ];
+            let [repetition, echo, inversion] = kind.times;
+            texts.push((tags::REPETITION_TIME, VR::DS, repetition));
+            texts.push((tags::ECHO_TIME, VR::DS, echo));
+            if !inversion.is_empty() {
+                texts.push((tags::INVERSION_TIME, VR::DS, inversion));
             }
             if kind.agent {
-                text(&mut object, tags::CONTRAST_BOLUS_AGENT, VR::LO, "GADAVIST");
+                texts.push((tags::CONTRAST_BOLUS_AGENT, VR::LO, "GADAVIST"));
             }
-            for (tag, number) in [
-                (tags::ROWS, SIDE as u16),
-                (tags::COLUMNS, SIDE as u16),
-                (tags::SAMPLES_PER_PIXEL, 1),
-                (tags::BITS_ALLOCATED, 16),
-                (tags::BITS_STORED, 12),
-                (tags::HIGH_BIT, 11),
-                (tags::PIXEL_REPRESENTATION, 0),
-            ] {
-                object.put(DataElement::new(tag, VR::US, PrimitiveValue::from(number)));
-            }
-            object.put(DataElement::new(
-                tags::PIXEL_DATA,
-                VR::OW,
-                PrimitiveValue::U16(pixels(slice, self.series).into()),
-            ));
-            let meta = FileMetaTableBuilder::new().transfer_syntax(EXPLICIT_LITTLE_ENDIAN);
-            let file = folder.join(format!("I{:05}", (slice * 7) % 1009));
-            object.with_meta(meta).unwrap().write_to_file(file).unwrap();
+            let file = MrSlice {
+                instance: format!("{series}.{}", slice + 1),
+                columns: SIDE as u16,
+                bits_stored: 12,
+                pixels: pixels(slice, self.series),
+            };
+            file.write(&texts, &folder.join(format!("I{:05}", (slice * 7) % 1009)));
         }
         folder
     }
 }
 
-/// A ball of noise in nothing, different for each series.
+/// A ball of noise on black, different for each series.
 fn pixels(slice: usize, seed: usize) -> Vec<u16> {
-    let away = |at: usize, side: usize| (at as f64 - (side as f64 - 1.0) / 2.0) / side as f64;
     let mut pixels = Vec::with_capacity(SIDE * SIDE);
     for at in 0..SIDE * SIDE {
-        let place = [
-            away(slice, SLICES),
-            away(at / SIDE, SIDE),
-            away(at % SIDE, SIDE),
-        ];
-        let inside = place.iter().map(|part| part * part).sum::<f64>() < 0.15;
+        let z = from_middle(slice, SLICES);
+        let y = from_middle(at / SIDE, SIDE);
+        let x = from_middle(at % SIDE, SIDE);
+        let inside = x * x + y * y + z * z < 0.15;
         let noise = (at + 1 + 601 * slice) * 2_654_435_761 % 100_003 * (seed + 3) % 211;
         pixels.push(if inside { 400 + noise as u16 } else { 0 });
     }
     pixels
 }
 
-fn export(folder: &Path) {
+/// The distance from the middle of an axis, as a share of its length.
+fn from_middle(at: usize, side: usize) -> f64 {
+    (at as f64 - (side as f64 - 1.0) / 2.0) / side as f64
+}
+
+/// Writes the export of both patients: two studies of Carla and one of Fred, and some files that
+/// are not images.
+fn write_export(folder: &Path) {
     let mut export = Export {
         folder: folder.into(),
         series: 0,
@@ -238,42 +215,119 @@ fn export(folder: &Path) {
     }
     // The head was moved before the second series.
     export.write(&FRED, "20260203", &FLAIR, 0.0);
-    let cut = export.write(&FRED, "20260203", &BRAVO, 3.0);
-    // One slice too many, of which half arrived.
-    let whole = fs::read(cut.join("I00000")).unwrap();
+    let bravo = export.write(&FRED, "20260203", &BRAVO, 3.0);
+    // A file that was cut off.
+    let complete = fs::read(bravo.join("I00000")).unwrap();
     let damaged = export.folder.join("Finch^Fred/20260203/S999");
     fs::create_dir(&damaged).unwrap();
-    fs::write(damaged.join("I00001"), &whole[..300]).unwrap();
+    fs::write(damaged.join("I00001"), &complete[..300]).unwrap();
     fs::write(export.folder.join("DICOMDIR"), "a list").unwrap();
     fs::write(export.folder.join("Canary^Carla/readme.txt"), "for Carla").unwrap();
 }
 
-fn import(folder: &Path, more: &[&str]) -> Output {
-    Command::new(binary("site-agent"))
-        .args(["import", "export", "--out", "data", "--threads", "2"])
-        .args(more)
-        .current_dir(folder)
-        .output()
-        .unwrap()
+/// A folder with `export`, where `import` writes `data`.
+struct Stage {
+    folder: tempfile::TempDir,
 }
 
-fn report(folder: &Path) -> Value {
-    serde_json::from_slice(&fs::read(folder.join("data/import.json")).unwrap()).unwrap()
+/// The exit code and the output of a command.
+struct Ran {
+    code: Option<i32>,
+    /// Standard output.
+    out: Vec<u8>,
+    /// Standard output and standard error.
+    said: String,
 }
 
-/// The images of each case with their states, by the case's number of sequences and doubts.
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("export")).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let output = Command::new(binary("site-agent"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        Ran {
+            code: output.status.code(),
+            out: output.stdout,
+            said,
+        }
+    }
+
+    fn import(&self, more: &[&str]) -> Ran {
+        let command = ["import", "export", "--out", "data", "--threads", "2"];
+        self.run(&[&command, more].concat())
+    }
+
+    fn report(&self) -> Value {
+        serde_json::from_str(&self.read("data/import.json")).unwrap()
+    }
+
+    /// The finding of `doctor` about the data of a site with this `[data]` table.
+    fn doctor(&self, table: &str) -> Value {
+        let site = SiteFile {
+            coordinator: "127.0.0.1:9",
+            certificates: "pki",
+            role: "train",
+            work_folder: "work",
+            data: table,
+        };
+        self.write("site.toml", &site.toml());
+        let ran = self.run(&["doctor", "--json", "--config", "site.toml"]);
+        let findings: Value = serde_json::from_slice(&ran.out).unwrap();
+        for finding in findings.as_array().unwrap() {
+            if finding["check"] == "data" {
+                return finding.clone();
+            }
+        }
+        panic!("no finding about the data: {findings}");
+    }
+}
+
+/// The images of each case, such as `flair written`.
 fn images(report: &Value) -> BTreeMap<String, Vec<String>> {
     let mut images = BTreeMap::new();
     for case in report["cases"].as_array().unwrap() {
         let mut of_case = Vec::new();
         for image in case["sequences"].as_array().unwrap() {
-            let [name, state] = ["sequence", "state"].map(|key| image[key].as_str().unwrap());
-            of_case.push(format!("{name} {state}"));
+            let sequence = image["sequence"].as_str().unwrap();
+            let state = image["state"].as_str().unwrap();
+            of_case.push(format!("{sequence} {state}"));
         }
         of_case.sort();
         images.insert(case["case"].as_str().unwrap().to_owned(), of_case);
     }
     images
+}
+
+/// How many images of all cases have a state.
+fn count_state(report: &Value, state: &str) -> usize {
+    let mut count = 0;
+    for image in images(report).values().flatten() {
+        if image.ends_with(state) {
+            count += 1;
+        }
+    }
+    count
 }
 
 /// All files below a folder.
@@ -295,13 +349,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn assert_anonymous(what: &str, text: &str) {
+    let text = text.to_lowercase();
     for word in CONFIDENTIAL {
-        let hidden = !text.to_lowercase().contains(&word.to_lowercase());
-        assert!(hidden, "{what} holds {word}: {text}");
+        let leaked = text.contains(&word.to_lowercase());
+        assert!(!leaked, "{what} contains {word}: {text}");
     }
 }
 
-/// Neither names of files nor their content, uncompressed, hold anything of a patient.
+/// Neither names of files nor their content, uncompressed, contain anything of a patient.
 fn assert_folder_anonymous(folder: &Path) {
     for path in files(folder) {
         let below = path.strip_prefix(folder).unwrap();
@@ -329,20 +384,24 @@ fn assert_folder_anonymous(folder: &Path) {
     }
 }
 
-/// The finding of `doctor` about the data.
-fn doctor(folder: &Path, table: &str) -> Value {
-    let settings = format!(
-        "coordinator = '127.0.0.1:9'\ncertificates = 'pki'\nrole = 'train'\nwork_folder = 'work'\nthreads = 1\n{table}"
-    );
-    fs::write(folder.join("site.toml"), settings).unwrap();
-    let output = Command::new(binary("site-agent"))
-        .args(["doctor", "--json", "--config", "site.toml"])
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let mut all = findings.as_array().unwrap().iter();
-    all.find(|one| one["check"] == "data").unwrap().clone()
+/// The names of a patient and its cases, by `key.csv`.
+struct Key {
+    text: String,
+}
+
+impl Key {
+    fn line(&self, date: &str) -> &str {
+        self.text
+            .lines()
+            .find(|line| line.contains(date))
+            .unwrap_or_else(|| panic!("no study of {date}: {}", self.text))
+    }
+
+    /// The case made of the study of a date.
+    fn case(&self, date: &str) -> &str {
+        let (case, _) = self.line(date).split_once(',').unwrap();
+        case
+    }
 }
 
 #[test]
@@ -351,15 +410,25 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
         eprintln!("SKIPPED, NOTHING WAS CHECKED: dcm2niix is not installed");
         return;
     }
-    let stage = tempfile::tempdir().unwrap();
-    let folder = stage.path();
-    export(&folder.join("export"));
+    let stage = Stage::new();
+    write_export(&stage.path("export"));
+    check_plan(&stage);
+    let key = check_import(&stage);
+    let flair = stage
+        .path("data")
+        .join(key.case("20260102"))
+        .join("flair.nii.gz");
+    check_voxels(&flair);
+    check_repetition(&stage, &key, &flair);
+    check_changed_file(&stage, &flair);
+    check_doctor(&stage);
+}
 
-    // The plan converts nothing, and says what is in doubt.
-    let planned = import(folder, &["--plan"]);
-    let said = String::from_utf8_lossy(&planned.stdout).into_owned()
-        + &String::from_utf8_lossy(&planned.stderr);
-    assert_eq!(planned.status.code(), Some(4), "{said}");
+/// The plan converts nothing, and says what is in doubt.
+fn check_plan(stage: &Stage) {
+    let planned = stage.import(&["--plan"]);
+    let said = planned.said;
+    assert_eq!(planned.code, Some(4), "{said}");
     assert_anonymous("the plan", &said);
     for words in [
         "1 damaged",
@@ -372,162 +441,145 @@ fn an_export_becomes_a_folder_that_a_site_can_train_on() {
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
-    let plan = images(&report(folder));
-    assert_eq!(plan.len(), 3);
-    assert!(
-        !files(&folder.join("data"))
-            .iter()
-            .any(|path| path.ends_with("bravo.nii.gz"))
-    );
+    assert_eq!(images(&stage.report()).len(), 3);
+    for path in files(&stage.path("data")) {
+        assert!(!path.ends_with("bravo.nii.gz"), "{}", path.display());
+    }
+}
 
-    // The import: everything that is sure, and exit code 4 for the rest.
-    let output = import(folder, &["--key", "key.csv"]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{said}");
+/// The import converts everything that is sure, and ends with exit code 4 because of the rest.
+fn check_import(stage: &Stage) -> Key {
+    let plan = images(&stage.report());
+    let imported = stage.import(&["--key", "key.csv"]);
+    let said = imported.said;
+    assert_eq!(imported.code, Some(4), "{said}");
     assert_anonymous("the output", &said);
     assert!(said.contains("1 damaged file, 1 series in doubt"), "{said}");
-    let first = report(folder);
-    let done = images(&first);
+    let report = stage.report();
+    let written = images(&report);
+    let cases: Vec<&String> = written.keys().collect();
+    assert_eq!(cases, plan.keys().collect::<Vec<_>>());
+    let mut sequences: Vec<String> = written.values().map(|images| images.join(", ")).collect();
+    sequences.sort();
     assert_eq!(
-        done.keys().collect::<Vec<_>>(),
-        plan.keys().collect::<Vec<_>>()
-    );
-    let mut written: Vec<Vec<String>> = done.values().cloned().collect();
-    written.sort();
-    let list = |names: &[&str]| -> Vec<String> {
-        names.iter().map(|name| format!("{name} written")).collect()
-    };
-    assert_eq!(
-        written,
+        sequences,
         [
-            list(&["bravo", "flair"]),
-            list(&["bravo", "flair"]),
-            list(&["bravo", "flair", "t1_post", "t1_pre"]),
+            "bravo written, flair written",
+            "bravo written, flair written",
+            "bravo written, flair written, t1_post written, t1_pre written",
         ]
     );
-    assert_folder_anonymous(&folder.join("data"));
-    // Carla's two studies have one patient's name and the numbers 1 and 2, in order of date.
-    let key = fs::read_to_string(folder.join("key.csv")).unwrap();
-    let line = |date: &str| key.lines().find(|line| line.contains(date)).unwrap();
-    let case = |date: &str| line(date).split(',').next().unwrap().to_owned();
-    let (patient, number) = {
-        let case = case("20260102");
-        let (patient, number) = case.split_once('_').unwrap();
-        (patient.to_owned(), number.to_owned())
+    assert_folder_anonymous(&stage.path("data"));
+    let key = Key {
+        text: stage.read("key.csv"),
     };
+    // Carla's two studies have one patient's name and the numbers 1 and 2, in order of date.
+    let (patient, number) = key.case("20260102").split_once('_').unwrap();
     assert_eq!(number, "1");
-    assert_eq!(case("20260304"), format!("{patient}_2"));
-    assert!(line("20260102").contains("CNR-448812"), "{key}");
-    assert_eq!(done[&case("20260102")].len(), 4);
-    // Fred's sequences are on different grids, and this is said.
-    let fred = case("20260203");
-    for one in first["cases"].as_array().unwrap() {
-        assert_eq!(one["grids_differ"], one["case"] == *fred, "{one}");
+    assert_eq!(key.case("20260304"), format!("{patient}_2"));
+    assert!(key.line("20260102").contains("CNR-448812"), "{}", key.text);
+    assert_eq!(written[key.case("20260102")].len(), 4);
+    // Fred's sequences are on different grids, and the import says so.
+    let fred = key.case("20260203");
+    for case in report["cases"].as_array().unwrap() {
+        assert_eq!(case["grids_differ"], case["case"] == *fred, "{case}");
     }
     assert!(said.contains("are on different grids"), "{said}");
     assert!(said.contains(&format!("{fred} (")), "{said}");
+    key
+}
 
-    // Voxels and places are those of the series.
-    let image = folder
-        .join("data")
-        .join(case("20260102"))
-        .join("flair.nii.gz");
-    let volume = read(&image).unwrap();
+/// The image has the voxels of the fourth series.
+fn check_voxels(flair: &Path) {
+    let volume = read(flair).unwrap();
     assert_eq!(volume.grid.dims, [SLICES, SIDE, SIDE]);
     assert!(volume.warnings.is_empty(), "{:?}", volume.warnings);
-    let sum: f64 = volume.values.iter().map(|&value| f64::from(value)).sum();
-    let drawn = (0..SLICES).flat_map(|slice| pixels(slice, 4));
-    assert_eq!(sum, drawn.map(f64::from).sum::<f64>());
+    let found: f64 = volume.values.iter().map(|&value| f64::from(value)).sum();
+    let mut expected = 0.0;
+    for slice in 0..SLICES {
+        for pixel in pixels(slice, 4) {
+            expected += f64::from(pixel);
+        }
+    }
+    assert_eq!(found, expected);
+}
 
-    // Nothing is done twice, and an answer settles what was in doubt.
-    let before = fs::read(&image).unwrap();
-    let doubtful = first["cases"].as_array().unwrap().iter();
-    let series = doubtful
-        .flat_map(|case| case["series"].as_array().unwrap())
-        .find(|series| series["certainty"] == "in_doubt")
-        .unwrap();
-    let answer = format!("[series]\n{} = \"t1_post\"\n", series["series"]);
-    fs::write(folder.join("data/answers.toml"), answer).unwrap();
-    let output = import(folder, &["--json", "--key", "key.csv"]);
-    assert_eq!(output.status.code(), Some(4));
-    let again: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(again, report(folder));
-    let mut states: Vec<String> = images(&again).into_values().flatten().collect();
-    states.sort();
-    assert_eq!(
-        states
-            .iter()
-            .filter(|state| state.ends_with("written"))
-            .count(),
-        1
-    );
-    assert!(states.contains(&"t1_post written".to_owned()), "{states:?}");
-    assert_eq!(fs::read(&image).unwrap(), before);
-    assert_eq!(key, fs::read_to_string(folder.join("key.csv")).unwrap());
+/// Nothing is converted twice, and an answer settles what was in doubt.
+fn check_repetition(stage: &Stage, key: &Key, flair: &Path) {
+    let before = fs::read(flair).unwrap();
+    let mut doubtful = None;
+    for case in stage.report()["cases"].as_array().unwrap() {
+        for series in case["series"].as_array().unwrap() {
+            if series["certainty"] == "in_doubt" {
+                doubtful = Some(series["series"].clone());
+            }
+        }
+    }
+    let answer = format!("[series]\n{} = \"t1_post\"\n", doubtful.unwrap());
+    stage.write("data/answers.toml", &answer);
+    let ran = stage.import(&["--json", "--key", "key.csv"]);
+    assert_eq!(ran.code, Some(4), "{}", ran.said);
+    let report: Value = serde_json::from_slice(&ran.out).unwrap();
+    assert_eq!(report, stage.report());
+    assert_eq!(count_state(&report, "written"), 1);
+    assert_eq!(count_state(&report, "t1_post written"), 1);
+    assert_eq!(fs::read(flair).unwrap(), before);
+    assert_eq!(stage.read("key.csv"), key.text);
+}
 
-    // What somebody changed is left alone, and only that; --force makes the same bytes again.
-    fs::write(&image, "mine").unwrap();
-    let output = import(folder, &["--json"]);
-    assert_eq!(output.status.code(), Some(4));
-    let states: Vec<String> = images(&report(folder)).into_values().flatten().collect();
-    assert_eq!(
-        states
-            .iter()
-            .filter(|state| state.ends_with("failed"))
-            .count(),
-        1
-    );
-    assert_eq!(fs::read(&image).unwrap(), b"mine");
-    import(folder, &["--force"]);
-    assert_eq!(fs::read(&image).unwrap(), before);
-    assert_folder_anonymous(&folder.join("data"));
+/// An image that was changed by hand is left alone, and only that one. `--force` makes the same
+/// bytes again.
+fn check_changed_file(stage: &Stage, flair: &Path) {
+    let before = fs::read(flair).unwrap();
+    fs::write(flair, "mine").unwrap();
+    let ran = stage.import(&["--json"]);
+    assert_eq!(ran.code, Some(4), "{}", ran.said);
+    assert_eq!(count_state(&stage.report(), "failed"), 1);
+    assert_eq!(fs::read(flair).unwrap(), b"mine");
+    stage.import(&["--force"]);
+    assert_eq!(fs::read(flair).unwrap(), before);
+    assert_folder_anonymous(&stage.path("data"));
+}
 
-    // The table is read by `doctor` as it is; with masks the site can train.
-    let table = fs::read_to_string(folder.join("data/data.toml")).unwrap();
-    let finding = doctor(folder, &table);
+/// `doctor` reads the table as it is. With masks the site can train.
+fn check_doctor(stage: &Stage) {
+    let table = stage.read("data/data.toml");
+    let finding = stage.doctor(&table);
     let words = finding["words"].as_str().unwrap();
     assert!(words.starts_with("3 cases"), "{finding}");
     assert!(
         words.contains("2 that can be used, of 1 patients"),
         "{finding}"
     );
-    for name in done.keys() {
-        let of_case = folder.join("data").join(name);
-        let volume = read(&of_case.join("flair.nii.gz")).unwrap();
+    for name in images(&stage.report()).keys() {
+        let case = stage.path("data").join(name);
+        let volume = read(&case.join("flair.nii.gz")).unwrap();
         let mut lesion = vec![0; volume.values.len()];
         let middle = (SLICES / 2 * SIDE + SIDE / 2) * SIDE + SIDE / 2;
         lesion[middle..middle + 3].fill(1);
-        write_u8(&of_case.join("lesion.nii.gz"), &lesion, &volume.source).unwrap();
+        write_u8(&case.join("lesion.nii.gz"), &lesion, &volume.source).unwrap();
     }
     let labelled = table
         .replace("# label", "label")
         .replace("# lesion_labels", "lesion_labels");
-    let finding = doctor(folder, &labelled);
+    let finding = stage.doctor(&labelled);
     assert_eq!(finding["good"], true, "{finding}");
-    let rows = finding["cases"].as_array().unwrap();
-    let left_out: Vec<&Value> = rows
-        .iter()
-        .filter(|row| row["how_bad"] == "left out")
-        .collect();
+    let mut left_out = Vec::new();
+    for row in finding["cases"].as_array().unwrap() {
+        if row["how_bad"] == "left out" {
+            left_out.push(row["what"].as_str().unwrap());
+        }
+    }
     assert_eq!(left_out.len(), 1, "{finding}");
-    assert!(
-        left_out[0]["what"]
-            .as_str()
-            .unwrap()
-            .contains("different grids"),
-        "{finding}"
-    );
+    assert!(left_out[0].contains("different grids"), "{finding}");
 }
 
 #[test]
 fn what_cannot_be_imported_is_said_with_what_to_do() {
-    let stage = tempfile::tempdir().unwrap();
-    let folder = stage.path();
-    fs::create_dir(folder.join("export")).unwrap();
-    fs::write(folder.join("export/report.pdf"), "no image").unwrap();
-    fs::write(folder.join("rules.toml"), "version = 7").unwrap();
-    for (more, code, said) in [
+    let stage = Stage::new();
+    stage.write("export/report.pdf", "no image");
+    stage.write("rules.toml", "version = 7");
+    for (more, code, words) in [
         (&["--plan"][..], 4, "none of the 1 files"),
         (
             &["--dcm2niix", "/nowhere/dcm2niix"],
@@ -541,9 +593,8 @@ fn what_cannot_be_imported_is_said_with_what_to_do() {
         ),
         (&["--plan", "--rules", "none.toml"], 6, "none.toml"),
     ] {
-        let output = import(folder, more);
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{more:?} {words}");
-        assert!(words.contains(said), "{more:?} {words}");
+        let ran = stage.import(more);
+        assert_eq!(ran.code, Some(code), "{more:?} {}", ran.said);
+        assert!(ran.said.contains(words), "{more:?} {}", ran.said);
     }
 }

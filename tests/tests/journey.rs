@@ -1,69 +1,41 @@
-//! A whole federation with the real binaries on loopback: three sites train for two rounds, a
-//! fourth is held out.
+//! A complete federation with the real binaries on loopback: three sites train for two rounds, a
+//! fourth only evaluates.
 
-#![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a journey that cannot go on has failed"
+)]
 
 use journeys::binary;
+use journeys::settings::{SimulatedSite, Simulation};
 use protocol::architecture::manifest;
 use protocol::parameters::{STEM, from_bytes};
 use protocol::settings::Federation;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const SETTINGS: &str = r#"
-name = "journey"
-seed = 3
-rounds = 2
-aggregation = "sequence-aware"
-
-[input]
-sequences = ["bravo", "t1_pre", "t1_post", "flair"]
-slices = 3
-plane = 32
-
-[model]
-preset = "tiny"
-width = 4
-
-[training]
-steps = 2
-batch = 4
-
-[evaluation]
-validation_share = 0.3
-
-[simulate.phantom]
-plane = 32
-slices = 8
-
-[[simulate.sites]]
-name = "north"
-role = "train"
-cases = 2
-lacks = ["bravo"]
-
-[[simulate.sites]]
-name = "south"
-role = "train"
-cases = 3
-lacks = ["flair"]
-
-[[simulate.sites]]
-name = "west"
-role = "train"
-cases = 2
-lacks = ["t1_pre", "flair"]
-
-[[simulate.sites]]
-name = "harbour"
-role = "evaluate"
-cases = 2
-lacks = ["bravo"]
-"#;
+fn settings() -> String {
+    let simulation = Simulation {
+        name: "journey",
+        seed: 3,
+        rounds: 2,
+        slices: 3,
+        steps: 2,
+        validation_share: 0.3,
+        sites: &[
+            SimulatedSite::training("north", 2).lacking(&["bravo"]),
+            SimulatedSite::training("south", 3).lacking(&["flair"]),
+            SimulatedSite::training("west", 2).lacking(&["t1_pre", "flair"]),
+            SimulatedSite::evaluating("harbour", 2).lacking(&["bravo"]),
+        ],
+    };
+    simulation.toml_with("aggregation = 'sequence-aware'")
+}
 
 fn simulate(folder: &Path, out: &str) -> Output {
     let config = folder.join("journey.toml");
-    std::fs::write(&config, SETTINGS).unwrap();
+    std::fs::write(&config, settings()).unwrap();
     let arguments = [
         Path::new("simulate"),
         &config,
@@ -84,42 +56,46 @@ fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// One site's stored update: its values, its weight, and the sequences its examples held, as bits.
+/// One site's stored update.
 struct Update {
     values: Vec<f32>,
+    /// Its weight.
     slices: f64,
+    /// The sequences of its examples, as bits.
     sequences: u64,
 }
 
 fn updates(round: &Path) -> Vec<Update> {
-    let summary = json(&round.join("updates.json"));
-    let update = |entry: &serde_json::Value| Update {
-        values: values(
-            &round
-                .join("updates")
-                .join(format!("{}.f32", entry["site"].as_str().unwrap())),
-        ),
-        slices: entry["slices"].as_f64().unwrap(),
-        sequences: entry["sequences"].as_u64().unwrap(),
-    };
-    summary.as_array().unwrap().iter().map(update).collect()
+    let mut updates = Vec::new();
+    for entry in json(&round.join("updates.json")).as_array().unwrap() {
+        let file = format!("updates/{}.f32", entry["site"].as_str().unwrap());
+        updates.push(Update {
+            values: values(&round.join(file)),
+            slices: entry["slices"].as_f64().unwrap(),
+            sequences: entry["sequences"].as_u64().unwrap(),
+        });
+    }
+    updates
 }
 
-/// The average of one value over the sites that may teach it.
+/// The average of one value over the sites whose examples had `sequence`, or over all sites.
 fn average(updates: &[Update], index: usize, sequence: Option<usize>) -> Option<f64> {
-    let teach =
-        |update: &&Update| sequence.is_none_or(|sequence| update.sequences >> sequence & 1 == 1);
-    let weight: f64 = updates
-        .iter()
-        .filter(teach)
-        .map(|update| update.slices)
-        .sum();
-    let sum: f64 = updates
-        .iter()
-        .filter(teach)
-        .map(|update| update.slices * f64::from(update.values[index]))
-        .sum();
-    (weight > 0.0).then(|| sum / weight)
+    let mut sum = 0.0;
+    let mut weight = 0.0;
+    for update in updates {
+        if let Some(sequence) = sequence
+            && update.sequences >> sequence & 1 == 0
+        {
+            continue;
+        }
+        sum += update.slices * f64::from(update.values[index]);
+        weight += update.slices;
+    }
+    if weight > 0.0 {
+        Some(sum / weight)
+    } else {
+        None
+    }
 }
 
 #[test]
@@ -168,8 +144,8 @@ fn a_federation_trains_is_averaged_as_written_and_repeats_bit_for_bit() {
     );
 }
 
-/// A simulation's sites send what they draw: one picture of a lone validation case with a lesion,
-/// two of the two held out.
+/// The sites of a simulation send their pictures: one of each site's only validation case, two of
+/// the two held-out cases.
 fn pictures(run: &Path, html: &str) {
     let mut sent = 0;
     let outcome = json(&run.join("outcome.json"));
@@ -182,33 +158,33 @@ fn pictures(run: &Path, html: &str) {
         let overlays = scores["overlays"].as_array().unwrap();
         assert_eq!(index["pictures"].as_array().unwrap().len(), overlays.len());
         for overlay in overlays {
-            assert!(
-                own.join(format!("case-{:03}.png", overlay["case"].as_u64().unwrap()))
-                    .exists()
-            );
-            assert!(html.contains(&format!(
-                "data:image/jpeg;base64,{}\"",
-                overlay["picture"].as_str().unwrap()
-            )));
+            let case = overlay["case"].as_u64().unwrap();
+            assert!(own.join(format!("case-{case:03}.png")).exists());
+            let picture = overlay["picture"].as_str().unwrap();
+            assert!(html.contains(&format!("data:image/jpeg;base64,{picture}\"")));
         }
         sent += overlays.len();
     }
     assert_eq!((sent, html.matches("<img").count()), (5, 5));
 }
 
-/// The stored model is what anybody gets from the stored updates with a pencil.
+/// The stored model is the average of the stored updates, computed here value by value.
 fn recompute(round: &Path) {
-    let federation = Federation::from_toml(SETTINGS).unwrap();
+    let federation = Federation::from_toml(&settings()).unwrap();
     let manifest = manifest(&federation.model, &federation.input);
-    let (updates, global) = (updates(round), values(&round.join("global.f32")));
+    let updates = updates(round);
+    let global = values(&round.join("global.f32"));
     assert_eq!(updates.len(), 3);
     for (spec, range) in manifest.ranges() {
         for index in range.clone() {
-            let sequence = (spec.name == STEM).then(|| {
-                let channel =
-                    (index - range.start) / (spec.shape[2] * spec.shape[3]) % spec.shape[1];
-                channel / federation.input.slices
-            });
+            let mut sequence = None;
+            if spec.name == STEM {
+                let [_, channels, height, width] = spec.shape[..] else {
+                    panic!("a stem of {} axes", spec.shape.len());
+                };
+                let channel = (index - range.start) / (height * width) % channels;
+                sequence = Some(channel / federation.input.slices);
+            }
             let Some(wanted) = average(&updates, index, sequence) else {
                 continue;
             };
@@ -227,7 +203,7 @@ fn recompute(round: &Path) {
 fn an_unknown_key_ends_with_its_name_and_the_code_for_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("typo.toml");
-    std::fs::write(&config, SETTINGS.replace("steps = 2", "stepz = 2")).unwrap();
+    std::fs::write(&config, settings().replace("steps = 2", "stepz = 2")).unwrap();
     let output = Command::new(binary("coordinator"))
         .arg("simulate")
         .arg(&config)

@@ -1,5 +1,4 @@
-//! The house itself: which of our crates may use what, and whether docs/developers/ARCHITECTURE.md
-//! shows the rooms that there are.
+//! Which of our crates may use what, and whether docs/developers/ARCHITECTURE.md lists all modules.
 
 #![allow(
     clippy::unwrap_used,
@@ -232,7 +231,7 @@ fn listed() -> BTreeMap<String, BTreeSet<String>> {
     listed
 }
 
-/// The modules of a crate: the files beside lib.rs.
+/// The modules of a crate: the files next to lib.rs.
 fn modules(source: &str) -> BTreeSet<String> {
     let mut modules = BTreeSet::new();
     for entry in std::fs::read_dir(root().join(source)).unwrap() {

@@ -72,10 +72,14 @@ impl Compiler for PlironCompiler {
     type Representation = PlironArtifact;
     type CompilationOptions = PlironOptions;
 
-    fn compile(&mut self, _: KernelDefinition, _: &PlironOptions) -> Result<PlironArtifact, CompilationError> {
+    fn compile(
+        &mut self,
+        _: KernelDefinition,
+        _: &PlironOptions,
+    ) -> Result<PlironArtifact, CompilationError> {
         Err(CompilationError::Generic {
-            reason: "this program was built without cubecl's LLVM compiler; kernels are compiled by NVRTC, which the \
-                     feature `cpp` of `cubecl-cuda` selects"
+            reason: "this program was built without cubecl's LLVM compiler; kernels are compiled \
+                     by NVRTC, which the feature `cpp` of `cubecl-cuda` selects"
                 .into(),
             backtrace: Default::default(),
         })

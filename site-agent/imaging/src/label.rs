@@ -12,8 +12,9 @@ pub enum NoLabel {
     NotFinite(f32),
     /// Between two whole numbers.
     #[error(
-        "it holds {0}, and labels are whole numbers from 0 to 65535 (within {TOLERANCE}): a map of probabilities or a \
-         mask that was resampled by interpolation must be cut at a threshold first, such as 0.5"
+        "it holds {0}, and labels are whole numbers from 0 to 65535 (within {TOLERANCE}): a map of \
+         probabilities or a mask that was resampled by interpolation must be cut at a threshold \
+         first, such as 0.5"
     )]
     Between(f32),
     /// Whole, and no label.

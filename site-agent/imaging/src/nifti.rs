@@ -39,7 +39,7 @@ pub struct Volume {
     pub grid: Grid,
     /// `[depth, height, width]`, width fastest. May hold NaN or infinity when the file does.
     pub values: Vec<f32>,
-    /// Where the volume lies, and how it was stored: what writing a result beside it needs.
+    /// Where the volume is, and how it was stored: needed to write a result on the same grid.
     pub source: Source,
     /// What is odd about the file.
     pub warnings: Vec<Warning>,
@@ -145,7 +145,7 @@ pub enum NiftiError {
 /// that asks for.
 ///
 /// # Errors
-/// See [`NiftiError`]; a file is refused whole, never read in part.
+/// See [`NiftiError`]. A file is never read in part.
 pub fn read(path: &Path) -> Result<Volume, NiftiError> {
     load(&|| open(path))
 }

@@ -8,12 +8,13 @@ use crate::overlay::Overlays;
 use program::{Class, Explain};
 use protocol::case::Role;
 use protocol::settings::Compute;
-use protocol::text;
+use protocol::text::{self, TextError};
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// A site's checked settings; relative paths are meant from the file's own folder.
+/// A site's checked settings. Relative paths are from the file's own folder.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SiteConfig {
@@ -31,7 +32,7 @@ pub struct SiteConfig {
     /// `cpu`, `cuda`, `cuda:N`, `vulkan` or `vulkan:N`.
     #[serde(default = "SiteConfig::cpu")]
     pub device: String,
-    /// What training computes in, where the device can; what the federation says when left out.
+    /// The arithmetic of the network, where the device supports it; the federation's when left out.
     #[serde(default)]
     pub compute: Option<Compute>,
     /// Where programs compiled for a card are kept; the user's own cache folder when left out.
@@ -43,7 +44,8 @@ pub struct SiteConfig {
     /// Minutes without a coordinator after which the site gives up.
     #[serde(default = "SiteConfig::an_hour")]
     pub reconnect_minutes: u32,
-    /// What may be made of pictures of representative cases; they stay at the site when left out.
+    /// Whether pictures of representative cases are made, and sent; they stay at the site when left
+    /// out.
     #[serde(default)]
     pub overlays: Overlays,
     /// Where the images are and what they are called.
@@ -54,25 +56,32 @@ pub struct SiteConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum FallbackAddress {
-    /// Nothing said: the coordinator's host, at the port of HTTPS.
+    /// The coordinator's host, at the port of HTTPS.
     #[default]
     Usual,
-    /// UDP or nothing.
+    /// UDP only.
     Off,
     /// `host:port`.
     At(String),
 }
 
-impl TryFrom<String> for FallbackAddress {
-    type Error = String;
+/// A value of `fallback` that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither host:port nor off")]
+pub struct FallbackError(String);
 
-    fn try_from(text: String) -> Result<Self, String> {
+impl TryFrom<String> for FallbackAddress {
+    type Error = FallbackError;
+
+    fn try_from(text: String) -> Result<Self, FallbackError> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
         match text.rsplit_once(':') {
-            _ if text == "off" => Ok(Self::Off),
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
                 Ok(Self::At(text))
             }
-            _ => Err(format!("{text:?} is neither host:port nor off")),
+            _ => Err(FallbackError(text)),
         }
     }
 }
@@ -83,21 +92,28 @@ const HTTPS: u16 = 443;
 /// Why a site's settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteConfigError {
-    /// The file cannot be read.
-    #[error("{}: {error}", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the disk said.
-        error: std::io::Error,
-    },
-    /// Not TOML, an unknown key, or a value that cannot work; the text names line and key.
-    #[error("{}: {reason}", .path.display())]
+    #[error("{}: {source}", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", .path.display())]
+    Encoding { path: PathBuf, source: TextError },
+    /// Not TOML, an unknown key, or a value of another kind.
+    #[error("{}: {explained}", .path.display())]
     Syntax {
-        /// The file.
         path: PathBuf,
-        /// What is wrong.
-        reason: String,
+        /// `source` with its line, and what a Windows path may be missing.
+        explained: String,
+        source: Box<toml::de::Error>,
+    },
+    #[error("{}: threads is 0: expected 1 or more", .path.display())]
+    NoThreads { path: PathBuf },
+    /// A folder that begins with `~` and is not below the user's own.
+    #[error("{}: {key} is {value:?}: expected {expected}", .path.display())]
+    Home {
+        path: PathBuf,
+        /// The key that names the folder.
+        key: &'static str,
+        value: String,
+        expected: &'static str,
     },
 }
 
@@ -129,76 +145,119 @@ impl SiteConfig {
     /// # Errors
     /// Names the file, and the key that is unknown or wrong.
     pub fn read(path: &Path) -> Result<Self, SiteConfigError> {
-        let bytes = std::fs::read(path).map_err(|error| SiteConfigError::Unreadable {
-            path: path.into(),
-            error,
-        })?;
-        let wrong = |reason| SiteConfigError::Syntax {
-            path: path.into(),
-            reason,
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(source) => {
+                let path = path.into();
+                return Err(SiteConfigError::Unreadable { path, source });
+            }
         };
-        let text = text::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        Self::parse(text, folder).map_err(wrong)
+        match text::decode(&bytes) {
+            Ok(text) => Self::parse(text, path),
+            Err(source) => {
+                let path = path.into();
+                Err(SiteConfigError::Encoding { path, source })
+            }
+        }
     }
 
-    /// What a link needs to know; what there is to know about proxies is read from the environment.
+    /// What a link needs to know. Proxies are read from the environment.
     #[must_use]
     pub fn link(&self) -> LinkConfig {
-        let address = match &self.fallback {
-            FallbackAddress::Off => None,
-            FallbackAddress::At(address) => Some(address.clone()),
-            FallbackAddress::Usual => self
-                .coordinator
-                .rsplit_once(':')
-                .map(|(host, _)| format!("{host}:{HTTPS}")),
-        };
-        let proxies = Proxies::read(|name| std::env::var(name).ok());
+        let mut fallback = None;
+        if let Some(address) = self.fallback_address() {
+            let proxies = Proxies::read(|name| std::env::var(name).ok());
+            fallback = Some(Fallback { address, proxies });
+        }
         LinkConfig {
             coordinator: self.coordinator.clone(),
-            fallback: address.map(|address| Fallback { address, proxies }),
+            fallback,
             certificates: self.certificates.clone(),
             incoming: self.work_folder.join("incoming"),
             models: Models::folder(&self.work_folder),
         }
     }
 
-    fn parse(text: &str, folder: &Path) -> Result<Self, String> {
-        let mut config: Self = toml::from_str(text).map_err(|error| text::explain(&error, text))?;
-        if config.threads == 0 {
-            return Err("threads is 0: expected 1 or more".into());
+    /// `host:port`; `None` where the file says `off`, and where the coordinator's address has no
+    /// port, which the link refuses.
+    fn fallback_address(&self) -> Option<String> {
+        match &self.fallback {
+            FallbackAddress::Off => None,
+            FallbackAddress::At(address) => Some(address.clone()),
+            FallbackAddress::Usual => {
+                let (host, _) = self.coordinator.rsplit_once(':')?;
+                Some(format!("{host}:{HTTPS}"))
+            }
         }
-        config.certificates = folder.join(at_home("certificates", &config.certificates)?);
-        config.work_folder = folder.join(at_home("work_folder", &config.work_folder)?);
+    }
+
+    /// The settings in the text of the file `path`, which is not read.
+    fn parse(text: &str, path: &Path) -> Result<Self, SiteConfigError> {
+        let mut config: Self = match toml::from_str(text) {
+            Ok(config) => config,
+            Err(source) => {
+                return Err(SiteConfigError::Syntax {
+                    path: path.into(),
+                    explained: text::explain(&source, text),
+                    source: source.into(),
+                });
+            }
+        };
+        if config.threads == 0 {
+            return Err(SiteConfigError::NoThreads { path: path.into() });
+        }
+        config.certificates = absolute(path, "certificates", &config.certificates)?;
+        config.work_folder = absolute(path, "work_folder", &config.work_folder)?;
         if let Some(cache) = &config.kernel_cache {
-            config.kernel_cache = Some(folder.join(at_home("kernel_cache", cache)?));
+            config.kernel_cache = Some(absolute(path, "kernel_cache", cache)?);
         }
         Ok(config)
     }
 }
 
-/// A folder of the file; a `~` at its start is the user's own.
-fn at_home(key: &str, folder: &Path) -> Result<PathBuf, String> {
-    let text = folder.to_string_lossy();
-    if !text.starts_with('~') {
-        return Ok(folder.into());
+/// The folder that `key` in the file `path` names: relative to the file's own folder, and a `~` at
+/// its start is the user's own.
+fn absolute(path: &Path, key: &'static str, named: &Path) -> Result<PathBuf, SiteConfigError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let value = named.to_string_lossy();
+    if !value.starts_with('~') {
+        return Ok(folder.join(named));
     }
-    let home = data::home(&text, |name| std::env::var(name).ok());
-    home.map(PathBuf::from)
-        .map_err(|expected| format!("{key} is {text:?}: expected {expected}"))
+    match data::home(&value, |name| std::env::var(name).ok()) {
+        Ok(home) => Ok(folder.join(home)),
+        Err(expected) => Err(SiteConfigError::Home {
+            path: path.into(),
+            key,
+            value: value.into_owned(),
+            expected,
+        }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TEXT: &str = "coordinator = 'host:4433'\ncertificates = 'pki/north'\nrole = 'train'\nwork_folder = '/srv/work'\n\
-        [data]\nroot = '/srv/mri'\nsequences = { flair = '{case}/flair.nii.gz' }\nlabel = '{case}/seg.nii.gz'\n\
-        lesion_labels = [1]\n";
+    const TEXT: &str = "\
+coordinator = 'host:4433'
+certificates = 'pki/north'
+role = 'train'
+work_folder = '/srv/work'
+[data]
+root = '/srv/mri'
+sequences = { flair = '{case}/flair.nii.gz' }
+label = '{case}/seg.nii.gz'
+lesion_labels = [1]
+";
+
+    /// The settings with one more line before all others.
+    fn with(line: &str) -> Result<SiteConfig, SiteConfigError> {
+        SiteConfig::parse(&format!("{line}\n{TEXT}"), Path::new("site.toml"))
+    }
 
     #[test]
     fn relative_folders_are_meant_from_the_files_own() {
-        let config = SiteConfig::parse(TEXT, Path::new("/etc/site")).unwrap();
+        let config = SiteConfig::parse(TEXT, Path::new("/etc/site/site.toml")).unwrap();
         assert_eq!(config.certificates, Path::new("/etc/site/pki/north"));
         assert_eq!(config.work_folder, Path::new("/srv/work"));
         assert_eq!((config.role, config.device.as_str()), (Role::Train, "cpu"));
@@ -211,70 +270,64 @@ mod tests {
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             SiteConfig::read(&path)
-                .map(|config| config.coordinator)
-                .map_err(|error| error.to_string())
         };
         let marked = [b"\xef\xbb\xbf", TEXT.as_bytes()].concat();
-        assert_eq!(read(&marked), Ok("host:4433".into()));
-        assert_eq!(
-            read(TEXT.replace('\n', "\r\n").as_bytes()),
-            Ok("host:4433".into())
-        );
+        assert_eq!(read(&marked).unwrap().coordinator, "host:4433");
+        let returns = TEXT.replace('\n', "\r\n");
+        assert_eq!(read(returns.as_bytes()).unwrap().coordinator, "host:4433");
         let wide: Vec<u8> = TEXT.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        assert!(read(&wide).unwrap_err().contains("UTF-16"));
+        let error = read(&wide).unwrap_err().to_string();
+        assert!(error.contains("UTF-16"), "{error}");
         let latin = [b"# K\xf6ln\n", TEXT.as_bytes()].concat();
-        assert!(read(&latin).unwrap_err().contains("Latin-1"), "{latin:?}");
+        let error = read(&latin).unwrap_err().to_string();
+        assert!(error.contains("Latin-1"), "{error}");
     }
 
     #[test]
     fn pictures_leave_only_where_the_site_says_so() {
-        let read = |line: &str| {
-            SiteConfig::parse(&format!("{line}{TEXT}"), Path::new("")).map(|config| config.overlays)
-        };
-        assert_eq!(read(""), Ok(Overlays::Keep));
-        let said = ["off", "keep", "send"].map(|word| read(&format!("overlays = '{word}'\n")));
-        assert_eq!(
-            said,
-            [Overlays::Off, Overlays::Keep, Overlays::Send].map(Ok)
-        );
-        assert!(read("overlays = true\n").unwrap_err().contains("overlays"));
+        assert_eq!(with("").unwrap().overlays, Overlays::Keep);
+        for (word, expected) in [
+            ("off", Overlays::Off),
+            ("keep", Overlays::Keep),
+            ("send", Overlays::Send),
+        ] {
+            let config = with(&format!("overlays = '{word}'")).unwrap();
+            assert_eq!(config.overlays, expected);
+        }
+        let error = with("overlays = true").unwrap_err().to_string();
+        assert!(error.contains("overlays"), "{error}");
     }
 
     #[test]
     fn the_fallback_is_the_coordinators_host_unless_the_file_says_otherwise() {
-        let read = |line: &str| SiteConfig::parse(&format!("{line}{TEXT}"), Path::new(""));
-        let address = |line: &str| {
-            read(line)
-                .unwrap()
-                .link()
-                .fallback
-                .map(|fallback| fallback.address)
-        };
-        assert_eq!(address("").as_deref(), Some("host:443"));
-        assert_eq!(
-            address("fallback = 'other:8443'\n").as_deref(),
-            Some("other:8443")
-        );
-        assert_eq!(address("fallback = 'off'\n"), None);
+        for (line, expected) in [
+            ("", Some("host:443")),
+            ("fallback = 'other:8443'", Some("other:8443")),
+            ("fallback = 'off'", None),
+        ] {
+            let link = with(line).unwrap().link();
+            let address = link.fallback.map(|fallback| fallback.address);
+            assert_eq!(address.as_deref(), expected, "{line}");
+        }
         for wrong in ["other", "other:", ":443", "other:70000", "none"] {
-            let error = read(&format!("fallback = '{wrong}'\n")).unwrap_err();
-            assert!(
-                error.contains("fallback") && error.contains("neither host:port nor off"),
-                "{error}"
-            );
+            let error = with(&format!("fallback = '{wrong}'")).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("fallback"), "{error}");
+            assert!(error.contains("neither host:port nor off"), "{error}");
         }
     }
 
     #[test]
     fn unknown_keys_and_no_threads_are_refused_by_name() {
-        for (addition, word) in [
-            ("gpus = 1\n", "gpus"),
-            ("threads = 0\n", "threads"),
-            ("role = 'judge'\n", "role"),
-            ("kernel_cache = '~otto/x'\n", "kernel_cache"),
+        for (line, key) in [
+            ("gpus = 1", "gpus"),
+            ("threads = 0", "threads is 0"),
+            ("role = 'judge'", "role"),
+            ("kernel_cache = '~otto/x'", "kernel_cache is \"~otto/x\""),
         ] {
-            let error = SiteConfig::parse(&format!("{addition}{TEXT}"), Path::new("")).unwrap_err();
-            assert!(error.contains(word), "{error}");
+            let error = with(line).unwrap_err().to_string();
+            assert!(error.starts_with("site.toml: "), "{error}");
+            assert!(error.contains(key), "{error}");
         }
     }
 }

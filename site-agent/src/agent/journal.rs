@@ -6,7 +6,7 @@ use program::files;
 use program::sealed_json::{Form, Layout, checksum};
 use protocol::settings::Federation;
 use protocol::site::Finished;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The file in the work folder.
@@ -26,11 +26,10 @@ const LAYOUT: Layout = Layout {
 };
 
 impl Journal {
-    /// A result belongs to the federation's settings and to the site's own `data` table: who mends
-    /// that wants another training.
+    /// A result belongs to the federation's settings and to the site's own `data` table: after that
+    /// is corrected, a site must train again.
     pub(super) fn new(work: &Path, federation: &Federation, data: &Archives) -> Self {
-        // Settings came over the network as the same values; their text is the same on both sides
-        // of a restart.
+        // After a restart the network brings the same values, so their text is the same.
         let settings = serde_json::to_string(federation).unwrap_or_default();
         Self {
             path: work.join(FILE),
@@ -38,13 +37,11 @@ impl Journal {
         }
     }
 
-    /// Writes a result down, in place of the one before.
+    /// Writes a result, in place of the one before.
     pub(super) fn keep(&self, finished: &Finished) -> io::Result<()> {
         let finished = serde_json::to_string(finished)?;
         let text = LAYOUT.seal(&self.settings, &finished);
-        files::replace(&self.path, |file| {
-            io::Write::write_all(file, text.as_bytes())
-        })
+        files::replace(&self.path, |file| file.write_all(text.as_bytes()))
     }
 
     /// The result that is there; `None` when there is none, it is another federation's, or the

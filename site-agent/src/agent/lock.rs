@@ -1,4 +1,4 @@
-//! Who works in a work folder: one agent at a time. Two would remove each other's models.
+//! One agent at a time in a work folder: two would remove each other's models.
 
 use program::{Class, Failure};
 use protocol::site::LOCK;
@@ -13,7 +13,6 @@ use std::path::Path;
 /// Another agent has it, or the disk refuses.
 pub(super) fn take(work: &Path) -> Result<File, Failure> {
     let path = work.join(LOCK);
-    let disk = |error: io::Error| Failure::new(Class::Disk, format!("{}: {error}", path.display()));
     // What another agent wrote there must stay.
     let mut file = File::options()
         .create(true)
@@ -21,30 +20,40 @@ pub(super) fn take(work: &Path) -> Result<File, Failure> {
         .write(true)
         .truncate(false)
         .open(&path)
-        .map_err(disk)?;
+        .map_err(|error| disk(&path, &error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(in_use(work, &path)),
-        Err(TryLockError::Error(error)) => return Err(disk(error)),
+        Err(TryLockError::Error(error)) => return Err(disk(&path, &error)),
     }
-    file.set_len(0)
-        .and_then(|()| write!(file, "{}", std::process::id()))
-        .map_err(disk)?;
+    write_process(&mut file).map_err(|error| disk(&path, &error))?;
     Ok(file)
+}
+
+fn write_process(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    write!(file, "{}", std::process::id())
+}
+
+fn disk(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Class::Disk, format!("{}: {error}", path.display()))
 }
 
 fn in_use(work: &Path, path: &Path) -> Failure {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let process = text
-        .trim()
-        .parse::<u32>()
-        .map(|id| format!(" (process {id})"))
-        .unwrap_or_default();
+    let process = match text.trim().parse::<u32>() {
+        Ok(id) => format!(" (process {id})"),
+        Err(_) => String::new(),
+    };
+    let work = work.display();
     Failure::new(
         Class::Configuration,
-        format!("another site-agent{process} works in the work folder {}", work.display()),
+        format!("another site-agent{process} works in the work folder {work}"),
     )
-    .hint("stop that one or, if both are to run, give each site's file a work_folder and certificates of its own")
+    .hint(
+        "stop that one or, if both are to run, give each site's file a work_folder and \
+         certificates of its own",
+    )
 }
 
 #[cfg(test)]

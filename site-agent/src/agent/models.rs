@@ -5,35 +5,42 @@ use program::private;
 use protocol::parameters::{Manifest, Parameters, ParametersId, from_bytes, to_bytes};
 use protocol::settings::Precision;
 use protocol::update_encoding::Encoding;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What rounding an update lost.
+/// The extension of a file with what the rounding of an update lost.
 const RESIDUAL: &str = "residual";
-/// The model of which an update was sent.
+/// The extension of a file with the model of which an update was sent.
 const OWN: &str = "own";
-const BEHIND: [&str; 2] = [RESIDUAL, OWN];
 
-/// The folder of stored parameter vectors, of the last update as it travels, and of what stays
-/// behind of it: what its rounding lost, and the model itself where the site keeps layers of its
-/// own.
+/// The folder of stored parameter vectors and of the last update in its encoding. Two more files
+/// may belong to that update: what its rounding lost, and the model itself if the site keeps its
+/// normalisation layers.
 #[derive(Clone, Debug)]
 pub(super) struct Models {
     folder: PathBuf,
     manifest: Arc<Manifest>,
+    /// `None` if updates are sent unrounded.
     encoding: Option<Arc<Encoding>>,
 }
 
+/// The folder as it was found.
+pub(super) struct OpenedModels {
+    pub(super) models: Models,
+    /// Whether the update that was to be kept is there and undamaged.
+    pub(super) kept_is_sound: bool,
+}
+
 impl Models {
-    /// Opens the folder. Of what an earlier run left there only the update `kept`, and what stayed
-    /// behind of it, are of use; the rest goes. Gives back whether that update is there and sound.
+    /// Opens the folder. Of an earlier run only the update `kept` and the files that belong to it
+    /// are of use; the others are removed.
     pub(super) fn open(
         work: &Path,
         manifest: Arc<Manifest>,
         precision: Precision,
         kept: Option<ParametersId>,
-    ) -> io::Result<(Self, bool)> {
+    ) -> io::Result<OpenedModels> {
         let encoding = Encoding::new(&manifest, precision).map(Arc::new);
         let models = Self {
             folder: Self::folder(work),
@@ -41,34 +48,52 @@ impl Models {
             encoding,
         };
         private::create_folder(&models.folder)?;
-        let sound = kept.is_some_and(|id| models.is_sound(id));
-        let update = kept.filter(|_| sound).map(|id| models.update(id));
-        let behind = kept.map(|id| BEHIND.map(|extension| models.named(id, extension)));
-        let useful: Vec<PathBuf> = behind.into_iter().flatten().chain(update).collect();
+        let mut kept_is_sound = false;
+        let mut useful = Vec::new();
+        if let Some(update) = kept {
+            kept_is_sound = models.is_sound(update);
+            useful.extend(models.left_files(update));
+            if kept_is_sound {
+                useful.push(models.update(update));
+            }
+        }
         for entry in std::fs::read_dir(&models.folder)? {
             let path = entry?.path();
             if !useful.contains(&path) {
                 std::fs::remove_file(path)?;
             }
         }
-        Ok((models, sound))
+        Ok(OpenedModels {
+            models,
+            kept_is_sound,
+        })
     }
 
+    /// Whether the file of an update has its length and its hash.
     fn is_sound(&self, update: ParametersId) -> bool {
-        let bytes = std::fs::read(self.update(update))
-            .ok()
-            .filter(|bytes| bytes.len() as u64 == self.update_bytes());
-        bytes.is_some_and(|bytes| blake3::hash(&bytes).as_bytes() == &update.0)
+        match std::fs::read(self.update(update)) {
+            Ok(bytes) => {
+                bytes.len() as u64 == self.update_bytes()
+                    && blake3::hash(&bytes).as_bytes() == &update.0
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The files that may belong to an update.
+    fn left_files(&self, update: ParametersId) -> [PathBuf; 2] {
+        [self.named(update, RESIDUAL), self.named(update, OWN)]
     }
 
     /// How many bytes an update takes.
     pub(super) fn update_bytes(&self) -> u64 {
-        self.encoding
-            .as_ref()
-            .map_or(self.manifest.bytes(), |encoding| encoding.bytes())
+        match &self.encoding {
+            Some(encoding) => encoding.bytes(),
+            None => self.manifest.bytes(),
+        }
     }
 
-    /// Where they are.
+    /// The folder, within the work folder.
     pub(super) fn folder(work: &Path) -> PathBuf {
         work.join("models")
     }
@@ -86,7 +111,7 @@ impl Models {
         self.named(id, "f32")
     }
 
-    /// Where an update is or will be, as it travels.
+    /// Where an update is or will be, in its encoding.
     pub(super) fn update(&self, id: ParametersId) -> PathBuf {
         if self.encoding.is_some() {
             self.named(id, "delta")
@@ -98,14 +123,14 @@ impl Models {
     /// Takes over a file that came from the coordinator.
     pub(super) fn adopt(&self, id: ParametersId, file: &Path) -> io::Result<()> {
         std::fs::rename(file, self.path(id))?;
-        // Where the link found the parameters here, both names lead to one file, and renaming
-        // leaves both.
+        // If the link found the parameters here, both names are links to one file, and renaming
+        // keeps both.
         let _ = std::fs::remove_file(file);
         Ok(())
     }
 
-    /// Stores an update durably, as it will travel. `before` is the update whose rounding lost what
-    /// this one makes good.
+    /// Stores an update durably, in its encoding. What the rounding of the update `before` lost is
+    /// added to it.
     pub(super) fn store(
         &self,
         start: &Parameters,
@@ -114,18 +139,20 @@ impl Models {
     ) -> io::Result<ParametersId> {
         let Some(encoding) = &self.encoding else {
             let id = learnt.id();
-            files::replace(&self.path(id), |file| {
-                io::Write::write_all(file, &to_bytes(learnt.values()))
-            })?;
+            let bytes = to_bytes(learnt.values());
+            files::replace(&self.path(id), |file| file.write_all(&bytes))?;
             return Ok(id);
         };
-        let mut residual = before
-            .and_then(|id| self.lost(id))
-            .unwrap_or_else(|| vec![0.0; self.manifest.len()]);
+        let mut residual = vec![0.0; self.manifest.len()];
+        if let Some(before) = before
+            && let Some(lost) = self.lost(before)
+        {
+            residual = lost;
+        }
         let bytes = encoding.encode(start.values(), learnt.values(), &mut residual);
         let id = ParametersId(*blake3::hash(&bytes).as_bytes());
         self.leave(&self.named(id, RESIDUAL), &residual)?;
-        files::replace(&self.update(id), |file| io::Write::write_all(file, &bytes))?;
+        files::replace(&self.update(id), |file| file.write_all(&bytes))?;
         Ok(id)
     }
 
@@ -136,11 +163,8 @@ impl Models {
 
     /// The model of which `update` was sent.
     pub(super) fn own(&self, update: ParametersId) -> Option<Parameters> {
-        Parameters::new(
-            self.manifest.clone(),
-            self.left_behind(&self.named(update, OWN))?,
-        )
-        .ok()
+        let values = self.left_behind(&self.named(update, OWN))?;
+        Parameters::new(self.manifest.clone(), values).ok()
     }
 
     /// What rounding an update lost.
@@ -148,40 +172,38 @@ impl Models {
         self.left_behind(&self.named(update, RESIDUAL))
     }
 
+    /// Writes values after their hash.
     fn leave(&self, path: &Path, values: &[f32]) -> io::Result<()> {
         let bytes = to_bytes(values);
         files::replace(path, |file| {
-            io::Write::write_all(file, blake3::hash(&bytes).as_bytes())?;
-            io::Write::write_all(file, &bytes)
+            file.write_all(blake3::hash(&bytes).as_bytes())?;
+            file.write_all(&bytes)
         })
     }
 
-    /// As many values as the model has; `None`, with a warning, when they cannot be read any more.
+    /// Reads what [`Self::leave`] wrote: as many values as the model has. `None`, with a warning,
+    /// if the file is missing or damaged.
     fn left_behind(&self, path: &Path) -> Option<Vec<f32>> {
-        let bytes = std::fs::read(path).ok();
-        let sound = bytes.as_ref().and_then(|bytes| {
-            let (sum, values) = bytes.split_first_chunk::<32>()?;
-            (blake3::hash(values).as_bytes() == sum).then(|| from_bytes(values))?
-        });
-        let sound = sound.filter(|values| values.len() == self.manifest.len());
-        if sound.is_none() {
-            tracing::warn!(
-                "what the last training left behind cannot be read; the next one does without"
-            );
+        let values = std::fs::read(path).ok().and_then(|bytes| unsealed(&bytes));
+        match values {
+            Some(values) if values.len() == self.manifest.len() => Some(values),
+            _ => {
+                tracing::warn!(
+                    "what the last training left behind cannot be read; the next one does without"
+                );
+                None
+            }
         }
-        sound
     }
 
-    /// Only what stayed behind of this update is needed from now on.
+    /// From now on only the files that belong to this update are needed.
     pub(super) fn keep_behind(&self, update: ParametersId) -> io::Result<()> {
-        let kept = BEHIND.map(|extension| self.named(update, extension));
+        let kept = self.left_files(update);
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            let behind = BEHIND.iter().any(|behind| {
-                path.extension()
-                    .is_some_and(|extension| extension == *behind)
-            });
-            if behind && !kept.contains(&path) {
+            let extension = path.extension().unwrap_or_default();
+            let left_behind = extension == RESIDUAL || extension == OWN;
+            if left_behind && !kept.contains(&path) {
                 std::fs::remove_file(path)?;
             }
         }
@@ -203,11 +225,21 @@ impl Models {
 
     /// Deletes a vector, or an update, that is not needed any more.
     pub(super) fn forget(&self, id: ParametersId) {
-        let removed = [self.path(id), self.update(id)].map(std::fs::remove_file);
-        if let [Err(error), Err(_)] = removed {
+        let model = std::fs::remove_file(self.path(id));
+        let update = std::fs::remove_file(self.update(id));
+        if let (Err(error), Err(_)) = (model, update) {
             tracing::warn!(%error, "an old model could not be removed");
         }
     }
+}
+
+/// The values after their hash; `None` if the hash differs.
+fn unsealed(bytes: &[u8]) -> Option<Vec<f32>> {
+    let (hash, values) = bytes.split_first_chunk::<32>()?;
+    if blake3::hash(values).as_bytes() != hash {
+        return None;
+    }
+    from_bytes(values)
 }
 
 #[cfg(test)]
@@ -217,7 +249,11 @@ mod tests {
     use protocol::settings::Federation;
 
     fn network() -> Arc<Manifest> {
-        let text = "name = 'x'\nrounds = 1\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset = 'tiny'\nwidth = 4\n";
+        let text = "\
+            name = 'x'\n\
+            rounds = 1\n\
+            input = { sequences = ['a'], slices = 1 }\n\
+            model = { preset = 'tiny', width = 4 }\n";
         let federation = Federation::from_toml(text).unwrap();
         Arc::new(manifest(&federation.model, &federation.input))
     }
@@ -225,9 +261,10 @@ mod tests {
     #[test]
     fn after_a_restart_only_the_last_update_and_what_it_lost_are_there() {
         let work = tempfile::tempdir().unwrap();
-        let (start, learnt) = (initial(&network(), 1), initial(&network(), 2));
+        let start = initial(&network(), 1);
+        let learnt = initial(&network(), 2);
         let open = |kept| Models::open(work.path(), network(), Precision::Int8, kept).unwrap();
-        let (models, _) = open(None);
+        let models = open(None).models;
         let first = models.store(&start, &learnt, None).unwrap();
         let second = models.store(&start, &learnt, Some(first)).unwrap();
         assert_ne!(
@@ -236,8 +273,11 @@ mod tests {
         );
         models.keep_own(second, &learnt).unwrap();
         models.keep_behind(second).unwrap();
-        let (models, sound) = open(Some(second));
-        assert!(sound);
+        let OpenedModels {
+            models,
+            kept_is_sound,
+        } = open(Some(second));
+        assert!(kept_is_sound);
         let mut left: Vec<PathBuf> = std::fs::read_dir(Models::folder(work.path()))
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -250,8 +290,12 @@ mod tests {
         assert_eq!(models.own(second).map(|own| own.id()), Some(learnt.id()));
         // The update may go before the next training, which still wants to know what was lost.
         models.forget(second);
-        let (models, sound) = open(Some(second));
-        assert!(!sound && models.lost(second).is_some());
+        let OpenedModels {
+            models,
+            kept_is_sound,
+        } = open(Some(second));
+        assert!(!kept_is_sound);
+        assert!(models.lost(second).is_some());
         let third = models.store(&start, &learnt, Some(second)).unwrap();
         let path = models.named(second, RESIDUAL);
         let mut damaged = std::fs::read(&path).unwrap();

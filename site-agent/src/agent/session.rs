@@ -1,11 +1,13 @@
-//! The loop around the site's state machine: the link and the worker tell, the machine decides,
-//! this obeys.
+//! The loop around the site's state machine: it hands events of the link and of the worker to the
+//! machine, and executes the effects.
 
 use super::config::SiteConfig;
 use super::journal::Journal;
 use super::lock;
+use super::memory::LastUpdate;
 use super::models::Models;
-use super::worker::{Prepared, Worker};
+use super::prepared::Prepared;
+use super::worker::Worker;
 use crate::data::DataError;
 use crate::device::{DeviceError, DeviceFault};
 use crate::link::{Link, LinkError, LinkEvent};
@@ -15,29 +17,30 @@ use program::{Class, Failure};
 use protocol::architecture;
 use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, TransferHeader};
 use protocol::settings::Federation;
-use protocol::site::{Effect, Event, StateMachine};
+use protocol::site::{Effect, Event, Finished, StateMachine};
 use rand::RngExt;
 use random::{Purpose, stream};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// How long leaving may take: a little more than the link's own farewell.
+/// How long leaving may take: a little longer than the link's own wait.
 const GOODBYE: Duration = Duration::from_secs(4);
 
-/// What the worker's threads tell the loop.
+/// What the worker's threads report to the loop.
 #[derive(Debug)]
 pub(super) enum WorkerEvent {
     /// An event for the machine.
     Event(Event),
     /// The data is ready, or cannot be.
     Prepared(Result<Box<Prepared>, DataError>),
-    /// The device will do no more work for this process.
+    /// The device cannot be used again by this process.
     DeviceLost(DeviceFault),
 }
 
-/// What the site knows once it was welcomed.
+/// What the site has once it was welcomed.
 struct Member {
     federation: Arc<Federation>,
     machine: StateMachine,
@@ -48,15 +51,25 @@ struct Member {
 
 struct Session {
     config: SiteConfig,
+    /// `None` while there is no connection.
     link: Option<Link>,
+    /// `None` before the first welcome.
     member: Option<Member>,
+    /// For the worker's threads.
     tell: mpsc::UnboundedSender<WorkerEvent>,
 }
 
-/// What ends a session well.
+/// Whether the session goes on.
 enum Next {
     GoOn,
+    /// The federation is finished.
     Over,
+}
+
+/// A connection that was made, and its events.
+struct Connected {
+    link: Link,
+    events: mpsc::Receiver<LinkEvent>,
 }
 
 /// Works for the federation until it is finished.
@@ -72,52 +85,56 @@ pub(crate) async fn work(
     private::warn("the work folder", &config.work_folder);
     private::warn("this site's key", &config.certificates.join("key.pem"));
     let _held = lock::take(&config.work_folder)?;
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let (link, mut events) = connect(&config, &mut stopped).await?;
+    let (tell, mut worker_events) = mpsc::unbounded_channel();
+    let connected = connect(&config, &mut stopped).await?;
+    let mut link_events = connected.events;
     let mut session = Session {
         config,
-        link: Some(link),
+        link: Some(connected.link),
         member: None,
         tell,
     };
-    let outcome = session.run(&mut told, &mut events, &mut stopped).await;
-    // Dropping the link says goodbye, which takes a moment; without it the coordinator would wait
-    // out the silence.
+    let outcome = session
+        .run(&mut worker_events, &mut link_events, &mut stopped)
+        .await;
+    // Dropping the link tells the coordinator that the site leaves, which takes a moment. Otherwise
+    // the coordinator would wait for the connection's timeout.
     drop(session);
-    let goodbye =
-        async { while !matches!(events.recv().await, None | Some(LinkEvent::Closed { .. })) {} };
-    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    let _ = tokio::time::timeout(GOODBYE, wait_until_closed(&mut link_events)).await;
     outcome
 }
 
-fn closed(reason: &str) -> LinkEvent {
-    LinkEvent::Closed {
-        reason: reason.into(),
-        again: true,
+async fn wait_until_closed(events: &mut mpsc::Receiver<LinkEvent>) {
+    while let Some(event) = events.recv().await {
+        if matches!(event, LinkEvent::Closed { .. }) {
+            return;
+        }
     }
 }
 
 impl Session {
     async fn run(
         &mut self,
-        told: &mut mpsc::UnboundedReceiver<WorkerEvent>,
-        events: &mut mpsc::Receiver<LinkEvent>,
+        worker_events: &mut mpsc::UnboundedReceiver<WorkerEvent>,
+        link_events: &mut mpsc::Receiver<LinkEvent>,
         stopped: &mut watch::Receiver<Option<Signal>>,
     ) -> Result<(), Failure> {
         loop {
             let next = tokio::select! {
-                signal = asked_to_stop(stopped) => return Err(ended(signal)),
-                Some(told) = told.recv() => self.told(told).await?,
-                // A link that says nothing more has ended.
-                event = events.recv() => match event.unwrap_or_else(|| closed("the link ended")) {
-                    LinkEvent::Closed { reason, again } => {
+                signal = asked_to_stop(stopped) => return Err(interrupted(signal)),
+                Some(event) = worker_events.recv() => self.on_worker_event(event).await?,
+                event = link_events.recv() => match event {
+                    Some(LinkEvent::Closed { reason, again }) => {
                         self.lost(&reason, again).await?;
-                        let (link, again) = connect(&self.config, stopped).await?;
-                        (self.link, *events) = (Some(link), again);
-                        self.set_model_bytes();
+                        *link_events = self.reconnect(stopped).await?;
                         Next::GoOn
                     }
-                    event => self.heard(event).await?,
+                    Some(event) => self.on_link_event(event).await?,
+                    None => {
+                        self.lost("the link ended", true).await?;
+                        *link_events = self.reconnect(stopped).await?;
+                        Next::GoOn
+                    }
                 },
             };
             if matches!(next, Next::Over) {
@@ -126,7 +143,7 @@ impl Session {
         }
     }
 
-    async fn heard(&mut self, event: LinkEvent) -> Result<Next, Failure> {
+    async fn on_link_event(&mut self, event: LinkEvent) -> Result<Next, Failure> {
         match event {
             LinkEvent::Message(message) => {
                 if let CoordinatorMessage::Welcome { federation, site } = &message {
@@ -153,46 +170,50 @@ impl Session {
     /// broken connection, must bring the same settings.
     fn welcome(&mut self, federation: &Federation, site: &str) -> Result<(), Failure> {
         if let Some(member) = &self.member {
-            return if *member.federation == *federation {
-                Ok(())
-            } else {
-                Err(Failure::new(
-                    Class::Federation,
-                    "the coordinator came back with other settings",
-                )
-                .hint("start the site again to join the new federation"))
-            };
-        }
-        let federation = federation.clone().check().map_err(|error| {
-            Failure::new(
+            if *member.federation == *federation {
+                return Ok(());
+            }
+            return Err(Failure::new(
                 Class::Federation,
-                format!("the coordinator's settings cannot be used: {error}"),
+                "the coordinator came back with other settings",
             )
-        })?;
+            .hint("start the site again to join the new federation"));
+        }
+        let federation = match federation.clone().check() {
+            Ok(federation) => Arc::new(federation),
+            Err(error) => {
+                let what = format!("the coordinator's settings cannot be used: {error}");
+                return Err(Failure::new(Class::Federation, what));
+            }
+        };
         tracing::info!(site, federation = %federation.name, rounds = federation.rounds, "welcome");
         let manifest = Arc::new(architecture::manifest(&federation.model, &federation.input));
         let work = &self.config.work_folder;
         let journal = Journal::new(work, &federation, &self.config.data);
         let finished = journal.read();
-        let kept = finished
-            .as_ref()
-            .map(|finished| finished.trained.parameters);
-        let (models, sound) = Models::open(work, manifest, federation.updates, kept)
-            .map_err(|error| disk(work, &error))?;
-        let last = finished
-            .as_ref()
-            .map(|finished| (finished.work.task.run, finished.trained.parameters));
+        let last = finished.as_ref().map(|finished| LastUpdate {
+            run: finished.work.task.run,
+            update: finished.trained.parameters,
+        });
+        let opened = Models::open(
+            work,
+            manifest,
+            federation.updates,
+            last.map(|last| last.update),
+        )
+        .map_err(|error| disk(work, &error))?;
+        let models = opened.models;
         let bytes = models.update_bytes();
-        let machine = match finished.filter(|_| sound) {
-            Some(finished) => StateMachine::resumed(bytes, finished),
-            None => StateMachine::new(bytes),
+        let machine = match finished {
+            Some(finished) if opened.kept_is_sound => StateMachine::resumed(bytes, finished),
+            _ => StateMachine::new(bytes),
         };
-        let federation = Arc::new(federation);
         let worker = Worker::new(
             &self.config,
             site,
             federation.clone(),
-            (models.clone(), last),
+            models.clone(),
+            last,
             self.tell.clone(),
         )?;
         worker
@@ -209,15 +230,15 @@ impl Session {
         Ok(())
     }
 
-    /// Tells a fresh link how long a model is.
+    /// Tells a new link how long a model is.
     fn set_model_bytes(&self) {
         if let (Some(link), Some(member)) = (&self.link, &self.member) {
             link.set_model_bytes(member.models.manifest().bytes());
         }
     }
 
-    async fn told(&mut self, told: WorkerEvent) -> Result<Next, Failure> {
-        match told {
+    async fn on_worker_event(&mut self, event: WorkerEvent) -> Result<Next, Failure> {
+        match event {
             WorkerEvent::Event(event) => self.handle(event).await,
             WorkerEvent::DeviceLost(fault) => Err(DeviceError::Lost(fault).into()),
             WorkerEvent::Prepared(prepared) => {
@@ -250,22 +271,25 @@ impl Session {
             match effect {
                 Effect::Send(message) => {
                     if let Some(link) = &self.link {
-                        // A broken link says so by itself; the machine repeats what matters after
-                        // the next welcome.
+                        // A broken link reports that itself, and after the next welcome the machine
+                        // repeats what matters.
                         let _ = link.send(message).await;
                     }
                 }
                 Effect::Persist(finished) => {
-                    member.worker.kept(finished.trained.parameters);
-                    let kept = member.journal.keep(&finished);
-                    if let Err(error) =
-                        kept.and_then(|()| member.models.keep_behind(finished.trained.parameters))
-                    {
-                        tracing::warn!(%error, "a restart would train this round again: journal.json");
+                    member.worker.journaled(finished.trained.parameters);
+                    if let Err(error) = member.persist(&finished) {
+                        tracing::warn!(
+                            %error,
+                            "a restart would train this round again: journal.json"
+                        );
                     }
                 }
                 Effect::SendParameters(header) => {
-                    send_parameters(self.link.clone(), &member.models, header)
+                    if let Some(link) = &self.link {
+                        let file = member.models.update(header.parameters);
+                        tokio::spawn(send_parameters(link.clone(), header, file));
+                    }
                 }
                 Effect::Cancel => member.worker.cancel(),
                 Effect::Conclude => member.worker.conclude(),
@@ -295,26 +319,45 @@ impl Session {
             ));
         }
         tracing::warn!("the connection ended ({reason}); connecting again, work goes on");
-        self.handle(Event::Disconnected).await.map(|_| ())
+        self.handle(Event::Disconnected).await?;
+        Ok(())
+    }
+
+    /// Returns the events of the new connection.
+    async fn reconnect(
+        &mut self,
+        stopped: &mut watch::Receiver<Option<Signal>>,
+    ) -> Result<mpsc::Receiver<LinkEvent>, Failure> {
+        let connected = connect(&self.config, stopped).await?;
+        self.link = Some(connected.link);
+        self.set_model_bytes();
+        Ok(connected.events)
     }
 }
 
-/// Sends a training's result without keeping the loop from hearing messages meanwhile.
-fn send_parameters(link: Option<Link>, models: &Models, header: TransferHeader) {
-    let Some(link) = link else { return };
-    let file = models.update(header.parameters);
-    tokio::spawn(async move {
-        if let Err(error) = link.send_parameters(header, file).await {
-            tracing::warn!(%error, "the update was not taken; it is kept until the coordinator asks again");
-        }
-    });
+impl Member {
+    /// Writes a result into the journal. Of earlier updates nothing is needed any more.
+    fn persist(&self, finished: &Finished) -> io::Result<()> {
+        self.journal.keep(finished)?;
+        self.models.keep_behind(finished.trained.parameters)
+    }
+}
+
+/// Sends a training's update, in a task of its own: the loop must read messages meanwhile.
+async fn send_parameters(link: Link, header: TransferHeader, file: PathBuf) {
+    if let Err(error) = link.send_parameters(header, file).await {
+        tracing::warn!(
+            %error,
+            "the update was not taken; it is kept until the coordinator asks again"
+        );
+    }
 }
 
 /// Connects, with growing, jittered pauses between attempts.
 async fn connect(
     config: &SiteConfig,
     stopped: &mut watch::Receiver<Option<Signal>>,
-) -> Result<(Link, mpsc::Receiver<LinkEvent>), Failure> {
+) -> Result<Connected, Failure> {
     let link = config.link();
     let hello = Hello {
         protocol: PROTOCOL,
@@ -322,15 +365,13 @@ async fn connect(
         role: config.role,
         sequences: config.data.sequences(),
     };
-    let (began, limit) = (
-        Instant::now(),
-        Duration::from_secs(60 * u64::from(config.reconnect_minutes)),
-    );
+    let began = Instant::now();
+    let limit = Duration::from_secs(60 * u64::from(config.reconnect_minutes));
     for attempt in 0u32.. {
         let error = tokio::select! {
-            signal = asked_to_stop(stopped) => return Err(ended(signal)),
+            signal = asked_to_stop(stopped) => return Err(interrupted(signal)),
             connected = Link::connect(link.clone(), hello.clone()) => match connected {
-                Ok(connected) => return Ok(connected),
+                Ok((link, events)) => return Ok(Connected { link, events }),
                 Err(error) => error,
             },
         };
@@ -340,7 +381,7 @@ async fn connect(
         let pause = pause(attempt, std::process::id());
         tracing::warn!(%error, seconds = pause.as_secs_f32(), "no connection yet; trying again");
         tokio::select! {
-            signal = asked_to_stop(stopped) => return Err(ended(signal)),
+            signal = asked_to_stop(stopped) => return Err(interrupted(signal)),
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -350,8 +391,8 @@ async fn connect(
     .into())
 }
 
-/// Doubles from a quarter of a second to half a minute; half of it is chance, so that sites do not
-/// come back in step.
+/// Doubles from a quarter of a second to half a minute. Half of it is random, so that sites do not
+/// return all at once.
 fn pause(attempt: u32, process: u32) -> Duration {
     let full = (0.25 * f64::from(2u32.saturating_pow(attempt.min(16)))).min(30.0);
     let chance: f64 = stream(u64::from(process), attempt, "", Purpose::Backoff).random();
@@ -359,11 +400,13 @@ fn pause(attempt: u32, process: u32) -> Duration {
 }
 
 fn disk(path: &Path, error: &impl std::fmt::Display) -> Failure {
-    Failure::new(Class::Disk, format!("{}: {error}", path.display()))
-        .hint("work_folder must be a folder that this program may write, on a disk with room for a few models")
+    Failure::new(Class::Disk, format!("{}: {error}", path.display())).hint(
+        "work_folder must be a folder that this program may write, on a disk with room for a few \
+         models",
+    )
 }
 
-fn ended(signal: Signal) -> Failure {
+fn interrupted(signal: Signal) -> Failure {
     Failure::new(
         signal.into(),
         "asked to stop; nothing is lost, the coordinator waits for this site's return",
@@ -377,17 +420,15 @@ fn refused(reason: &str) -> Failure {
     )
 }
 
-/// Ends when the signal is given.
+/// Waits for a signal.
 async fn asked_to_stop(stopped: &mut watch::Receiver<Option<Signal>>) -> Signal {
-    match stopped
-        .wait_for(Option::is_some)
-        .await
-        .map(|signal| *signal)
+    if let Ok(signal) = stopped.wait_for(Option::is_some).await
+        && let Some(signal) = *signal
     {
-        Ok(Some(signal)) => signal,
-        // Nothing is left that could give one.
-        _ => std::future::pending().await,
+        return signal;
     }
+    // The sender is gone: no signal can come any more.
+    std::future::pending().await
 }
 
 #[cfg(test)]

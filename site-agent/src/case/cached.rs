@@ -308,17 +308,17 @@ impl CachedCase {
         !self.header.lesion_views.is_empty()
     }
 
-    /// For each view, whether it shows lesion; empty without a reference. A slice has one view where
-    /// the brain fits the model's plane, and several that overlap where it does not, so the length
-    /// is the number of training examples of the case.
+    /// For each view, whether it shows lesion; empty without a reference. A slice has one view
+    /// where the brain fits the model's plane, and several that overlap where it does not, so the
+    /// length is the number of training examples of the case.
     #[must_use]
     pub fn lesion_views(&self) -> &[bool] {
         &self.header.lesion_views
     }
 
-    /// Reads a view and its neighbours in `slices` slices of every sequence into `out`. Its shape is
-    /// `[sequences * slices, plane, plane]`, a sequence's slices contiguous. It is zero where the
-    /// case lacks the sequence and beyond the ends.
+    /// Reads a view and its neighbours in `slices` slices of every sequence into `out`. Its shape
+    /// is `[sequences * slices, plane, plane]`, a sequence's slices contiguous. It is zero where
+    /// the case lacks the sequence and beyond the ends.
     ///
     /// # Errors
     /// [`CaseFileError::Size`] for a buffer or view that does not fit, [`CaseFileError::Io`].
@@ -459,8 +459,8 @@ impl CachedCase {
         })
     }
 
-    /// The number of lesions in the reference, 26-connected. 0 if the masks cannot be read: training
-    /// and scoring report that error when they use the case.
+    /// The number of lesions in the reference, 26-connected. 0 if the masks cannot be read:
+    /// training and scoring report that error when they use the case.
     #[must_use]
     pub fn count_lesions(&self) -> usize {
         let lesion = self.native().ok().and_then(|native| native.lesion);

@@ -1,11 +1,13 @@
 //! The in-plane map between native and model pixels.
 
-/// The in-plane map between native and model pixels, centre on centre: model pixel `m` of a canvas
-/// of that many pixels lies at native coordinate `(m - (canvas - 1) / 2) * step + (side - 1) / 2`.
+use std::ops::Range;
+
+/// The in-plane map between native and model pixels, centre on centre. Model pixel `m` of a canvas
+/// of `canvas` pixels is at the native coordinate `(m - (canvas - 1) / 2) * step + (side - 1) / 2`.
 /// The canvas is the model's plane, or more where the brain is larger ([`canvas`](Self::canvas)).
 ///
-/// Where `step` is exactly 1 nothing is resampled: a half pixel, when canvas and side differ by an
-/// odd number, is rounded down, so that crop and padding move whole pixels.
+/// Where `step` is exactly 1 nothing is resampled. If canvas and side differ by an odd number, a
+/// half pixel is rounded down, so that crop and padding move pixels without changing them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Placement {
     /// Native pixels per model pixel, height and width; exactly 1 where nothing is resampled.
@@ -43,35 +45,16 @@ impl Placement {
         Self { step }
     }
 
-    /// Height and width in model pixels that show all of the brain: the model's plane, or along
-    /// each axis the least that reaches as far as the brain. `brain` is the first and last native
-    /// row, then column.
+    /// Height and width in model pixels that show all of the brain: the model's plane, or the
+    /// smallest larger canvas that shows the brain. `brain` is the first and last native row, then
+    /// column.
     #[must_use]
     pub fn canvas(&self, brain: [[usize; 2]; 2], sides: [usize; 2], plane: usize) -> [usize; 2] {
-        [0, 1].map(|axis| {
-            let side = sides[axis];
-            let step = self.step[axis];
-            let shows = |canvas: usize| {
-                let first = first(side, canvas, step);
-                brain[axis]
-                    .iter()
-                    .all(|&n| between((n as f32 - first) / step, canvas).is_some())
-            };
-            let middle = (side as f32 - 1.0) / 2.0;
-            let reach = brain[axis]
-                .iter()
-                .map(|&n| (n as f32 - middle).abs() / step)
-                .fold(0.0, f32::max);
-            let mut canvas = plane.max((2.0 * reach) as usize);
-            if shows(plane) {
-                return plane;
-            }
-            // One pixel more for the edge, another for a half that was rounded down.
-            while !shows(canvas) && canvas < (2.0 * reach) as usize + 8 {
-                canvas += 1;
-            }
-            canvas
-        })
+        let [rows, columns] = self.axes(sides);
+        [
+            rows.canvas(brain[0], plane),
+            columns.canvas(brain[1], plane),
+        ]
     }
 
     /// The native rows and columns that `plane` pixels of a canvas show, from pixel `corner` on.
@@ -82,46 +65,41 @@ impl Placement {
         canvas: [usize; 2],
         corner: [usize; 2],
         plane: usize,
-    ) -> [std::ops::Range<usize>; 2] {
-        [0, 1].map(|axis| {
-            let side = sides[axis];
-            let step = self.step[axis];
-            let first = first(side, canvas[axis], step) + corner[axis] as f32 * step;
-            let seen = |n: &usize| between((*n as f32 - first) / step, plane).is_some();
-            let start = (0..side).find(seen).unwrap_or(side);
-            start
-                ..(start..side)
-                    .rev()
-                    .find(seen)
-                    .map_or(start, |last| last + 1)
-        })
+    ) -> [Range<usize>; 2] {
+        let [rows, columns] = self.axes(sides);
+        [
+            rows.shown(canvas[0], corner[0], plane),
+            columns.shown(canvas[1], corner[1], plane),
+        ]
     }
 
-    /// Native planes `[depth, height, width]` on the model's, bilinear; zero where the canvas
-    /// reaches past.
+    /// Native planes `[depth, height, width]` on the model's, bilinear; zero outside the native
+    /// plane.
     #[must_use]
     pub fn place(&self, native: &[f32], dims: [usize; 3], canvas: [usize; 2]) -> Vec<f32> {
-        let [rows, columns] = self.model_in_native([dims[1], dims[2]], canvas);
+        let [rows, columns] = self.axes([dims[1], dims[2]]);
+        let rows = rows.canvas_in_native(canvas[0]);
+        let columns = columns.canvas_in_native(canvas[1]);
         resampled(native, [dims[1], dims[2]], [&rows, &columns], 0.0)
     }
 
     /// As [`place`](Self::place) by the nearest pixel, for masks and labels.
     #[must_use]
     pub fn place_nearest(&self, native: &[u8], dims: [usize; 3], canvas: [usize; 2]) -> Vec<u8> {
-        let nearest = |between: &Option<Neighbours>| {
-            between.map(|b| if b.weight > 0.5 { b.high } else { b.low })
-        };
-        let [rows, columns] = self.model_in_native([dims[1], dims[2]], canvas);
-        let columns: Vec<Option<usize>> = columns.iter().map(nearest).collect();
+        let [rows, columns] = self.axes([dims[1], dims[2]]);
+        let rows = rows.canvas_in_native(canvas[0]);
+        let columns = columns.canvas_in_native(canvas[1]);
         let mut placed = Vec::with_capacity(dims[0] * canvas[0] * canvas[1]);
         for slice in native.chunks_exact(dims[1] * dims[2]) {
-            for row in rows.iter().map(nearest) {
-                let row = row.map(|y| &slice[y * dims[2]..][..dims[2]]);
-                placed.extend(
-                    columns
-                        .iter()
-                        .map(|&x| row.zip(x).map_or(0, |(row, x)| row[x])),
-                );
+            for row in &rows {
+                for column in &columns {
+                    placed.push(match (row, column) {
+                        (Some(row), Some(column)) => {
+                            slice[row.nearest() * dims[2] + column.nearest()]
+                        }
+                        _ => 0,
+                    });
+                }
             }
         }
         placed
@@ -137,41 +115,119 @@ impl Placement {
         dims: [usize; 3],
         outside: f32,
     ) -> Vec<f32> {
-        let axis = |axis: usize| -> Vec<Option<Neighbours>> {
-            let side = dims[1 + axis];
-            let step = self.step[axis];
-            let first = first(side, canvas[axis], step);
-            (0..side)
-                .map(|n| between((n as f32 - first) / step, canvas[axis]))
-                .collect()
-        };
-        let (rows, columns) = (axis(0), axis(1));
+        let [rows, columns] = self.axes([dims[1], dims[2]]);
+        let rows = rows.native_in_canvas(canvas[0]);
+        let columns = columns.native_in_canvas(canvas[1]);
         resampled(planes, canvas, [&rows, &columns], outside)
     }
 
-    /// Where each row and column of the canvas lies among `sides` native rows and columns.
-    fn model_in_native(
-        &self,
-        sides: [usize; 2],
-        canvas: [usize; 2],
-    ) -> [Vec<Option<Neighbours>>; 2] {
-        [0, 1].map(|axis| {
-            let side = sides[axis];
-            let step = self.step[axis];
-            let first = first(side, canvas[axis], step);
-            (0..canvas[axis])
-                .map(|m| between(first + m as f32 * step, side))
-                .collect()
-        })
+    /// The rows, then the columns of a native plane.
+    fn axes(&self, sides: [usize; 2]) -> [Axis; 2] {
+        [
+            Axis {
+                side: sides[0],
+                step: self.step[0],
+            },
+            Axis {
+                side: sides[1],
+                step: self.step[1],
+            },
+        ]
     }
 }
 
-/// The native coordinate of a canvas's first pixel.
-fn first(side: usize, canvas: usize, step: f32) -> f32 {
-    if step == 1.0 {
-        return ((side as f32 - canvas as f32) / 2.0).floor();
+/// One direction of a plane.
+struct Axis {
+    /// Native pixels.
+    side: usize,
+    /// Native pixels per model pixel.
+    step: f32,
+}
+
+impl Axis {
+    /// The native coordinate of a canvas's first pixel.
+    fn first(&self, canvas: usize) -> f32 {
+        if self.step == 1.0 {
+            return ((self.side as f32 - canvas as f32) / 2.0).floor();
+        }
+        (self.side as f32 - 1.0) / 2.0 - (canvas as f32 - 1.0) / 2.0 * self.step
     }
-    (side as f32 - 1.0) / 2.0 - (canvas as f32 - 1.0) / 2.0 * step
+
+    /// The smallest canvas, but not smaller than `plane`, that shows the native pixels `brain`.
+    fn canvas(&self, brain: [usize; 2], plane: usize) -> usize {
+        if self.shows(brain, plane) {
+            return plane;
+        }
+        let middle = (self.side as f32 - 1.0) / 2.0;
+        let mut reach = 0.0f32;
+        for pixel in brain {
+            reach = reach.max((pixel as f32 - middle).abs() / self.step);
+        }
+        let least = (2.0 * reach) as usize;
+        let mut canvas = plane.max(least);
+        // One pixel more for the edge, another for a half that was rounded down.
+        while !self.shows(brain, canvas) && canvas < least + 8 {
+            canvas += 1;
+        }
+        canvas
+    }
+
+    /// Whether a canvas shows these native pixels.
+    fn shows(&self, pixels: [usize; 2], canvas: usize) -> bool {
+        let first = self.first(canvas);
+        for pixel in pixels {
+            if between((pixel as f32 - first) / self.step, canvas).is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The native pixels that `plane` pixels of a canvas show, from pixel `corner` on.
+    fn shown(&self, canvas: usize, corner: usize, plane: usize) -> Range<usize> {
+        let first = self.first(canvas) + corner as f32 * self.step;
+        let mut shown = self.side..self.side;
+        for pixel in 0..self.side {
+            if between((pixel as f32 - first) / self.step, plane).is_none() {
+                continue;
+            }
+            if shown.is_empty() {
+                shown.start = pixel;
+            }
+            shown.end = pixel + 1;
+        }
+        shown
+    }
+
+    /// Where each pixel of a canvas is among the native ones.
+    fn canvas_in_native(&self, canvas: usize) -> Vec<Option<Neighbours>> {
+        let first = self.first(canvas);
+        let mut places = Vec::with_capacity(canvas);
+        for pixel in 0..canvas {
+            places.push(between(first + pixel as f32 * self.step, self.side));
+        }
+        places
+    }
+
+    /// Where each native pixel is among those of a canvas.
+    fn native_in_canvas(&self, canvas: usize) -> Vec<Option<Neighbours>> {
+        let first = self.first(canvas);
+        let mut places = Vec::with_capacity(self.side);
+        for pixel in 0..self.side {
+            places.push(between((pixel as f32 - first) / self.step, canvas));
+        }
+        places
+    }
+}
+
+impl Neighbours {
+    fn nearest(&self) -> usize {
+        if self.weight > 0.5 {
+            self.high
+        } else {
+            self.low
+        }
+    }
 }
 
 /// The neighbours of `at` among `side` pixels; `None` beyond the outer pixels' edges.
@@ -197,6 +253,7 @@ fn resampled(
     outside: f32,
 ) -> Vec<f32> {
     let [rows, columns] = at;
+    let width = sides[1];
     let area = (sides[0] * sides[1]).max(1);
     let mut values = Vec::with_capacity(planes.len() / area * rows.len() * columns.len());
     for slice in planes.chunks_exact(area) {
@@ -205,22 +262,24 @@ fn resampled(
                 values.resize(values.len() + columns.len(), outside);
                 continue;
             };
-            let low = &slice[row.low * sides[1]..][..sides[1]];
-            let high = &slice[row.high * sides[1]..][..sides[1]];
-            values.extend(columns.iter().map(|column| match column {
-                None => outside,
-                Some(c) => mix(
-                    mix(low[c.low], low[c.high], c.weight),
-                    mix(high[c.low], high[c.high], c.weight),
-                    row.weight,
-                ),
-            }));
+            let low = &slice[row.low * width..][..width];
+            let high = &slice[row.high * width..][..width];
+            for column in columns {
+                values.push(match column {
+                    None => outside,
+                    Some(c) => mix(
+                        mix(low[c.low], low[c.high], c.weight),
+                        mix(high[c.low], high[c.high], c.weight),
+                        row.weight,
+                    ),
+                });
+            }
         }
     }
     values
 }
 
-/// Exactly `a` at weight 0, so that whole pixels move unchanged.
+/// Exactly `a` at weight 0, so that pixels that are only moved stay unchanged.
 fn mix(a: f32, b: f32, weight: f32) -> f32 {
     if weight == 0.0 {
         a
@@ -288,11 +347,17 @@ mod tests {
     proptest! {
         #[test]
         fn the_canvas_shows_the_whole_brain(
-            step in 0.2f32..4.0, resampled: bool, side in 1usize..200, plane in 2usize..60, ends in (0usize..200, 0usize..200),
+            step in 0.2f32..4.0,
+            resampled: bool,
+            side in 1usize..200,
+            plane in 2usize..60,
+            one_end in 0usize..200,
+            other_end in 0usize..200,
         ) {
             let step = if resampled { step } else { 1.0 };
-            let (low, high) = (ends.0.min(ends.1) % side, ends.0.max(ends.1) % side);
-            let brain = [[low.min(high), low.max(high)]; 2];
+            let one_end = one_end % side;
+            let other_end = other_end % side;
+            let brain = [[one_end.min(other_end), one_end.max(other_end)]; 2];
             let placement = Placement { step: [step; 2] };
             let canvas = placement.canvas(brain, [side, side], plane);
             prop_assert!(canvas[0] >= plane);
@@ -302,25 +367,31 @@ mod tests {
                 prop_assert!(native[n * side + n].is_finite(), "{canvas:?} {brain:?}");
             }
             if canvas[0] > plane {
-                let least = placement.restore(&vec![1.0; plane * plane], [plane; 2], [1, side, side], f32::NAN);
-                prop_assert!(brain[0].iter().any(|&n| least[n * side + n].is_nan()));
+                let values = vec![1.0; plane * plane];
+                let native = placement.restore(&values, [plane; 2], [1, side, side], f32::NAN);
+                prop_assert!(brain[0].iter().any(|&n| native[n * side + n].is_nan()));
             }
         }
 
         #[test]
-        fn there_and_back_by_whole_pixels_changes_nothing(h in 1usize..9, w in 1usize..9, extra in 0usize..5) {
-            let native: Vec<f32> = (0..2 * h * w).map(|v| v as f32 + 1.0).collect();
-            let plane = h.max(w) + extra;
-            let placed = Placement::WHOLE_PIXELS.place(&native, [2, h, w], [plane; 2]);
-            prop_assert_eq!(Placement::WHOLE_PIXELS.restore(&placed, [plane; 2], [2, h, w], f32::NAN), native);
+        fn there_and_back_by_whole_pixels_changes_nothing(
+            height in 1usize..9, width in 1usize..9, extra in 0usize..5,
+        ) {
+            let dims = [2, height, width];
+            let native: Vec<f32> = (0..2 * height * width).map(|v| v as f32 + 1.0).collect();
+            let plane = height.max(width) + extra;
+            let placed = Placement::WHOLE_PIXELS.place(&native, dims, [plane; 2]);
+            let restored = Placement::WHOLE_PIXELS.restore(&placed, [plane; 2], dims, f32::NAN);
+            prop_assert_eq!(restored, native);
         }
 
         #[test]
         fn a_gradient_stays_a_gradient(step in 0.4f32..2.5, side in 8usize..40) {
-            // Linear interpolation reproduces a linear image wherever the plane lies inside it.
+            // Linear interpolation reproduces a linear image wherever the plane is inside it.
             let native: Vec<f32> = (0..side * side).map(|i| (i % side) as f32).collect();
             let plane = (((side - 1) as f32 / step) as usize).max(2);
-            let placed = Placement { step: [step, step] }.place(&native, [1, side, side], [plane; 2]);
+            let placement = Placement { step: [step, step] };
+            let placed = placement.place(&native, [1, side, side], [plane; 2]);
             let middle = &placed[plane * (plane / 2)..][..plane];
             for pair in middle.windows(2) {
                 prop_assert!((pair[1] - pair[0] - step).abs() < 1e-3, "{:?}", middle);
@@ -329,7 +400,9 @@ mod tests {
         }
 
         #[test]
-        fn masks_and_images_are_placed_alike(step in 0.4f32..2.5, side in 4usize..20, plane in 4usize..20) {
+        fn masks_and_images_are_placed_alike(
+            step in 0.4f32..2.5, side in 4usize..20, plane in 4usize..20,
+        ) {
             let placement = Placement { step: [step, 1.0] };
             let ones = placement.place_nearest(&vec![1; side * side], [1, side, side], [plane; 2]);
             let reals = placement.place(&vec![1.0; side * side], [1, side, side], [plane; 2]);

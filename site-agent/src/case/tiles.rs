@@ -67,26 +67,36 @@ pub(crate) struct Mosaic {
     values: Vec<f32>,
     /// The sum of weights at each pixel; empty where a slice has one window.
     weights: Vec<f32>,
-    untold: f32,
+    empty: f32,
 }
 
 impl Mosaic {
-    /// An empty mosaic of `depth` slices. Pixels of views that are never put are `untold`.
-    pub(crate) fn new(tiles: Tiles, depth: usize, untold: f32) -> Self {
+    /// An empty mosaic of `depth` slices. Pixels of views that are never put get the value `empty`.
+    pub(crate) fn new(tiles: Tiles, depth: usize, empty: f32) -> Self {
         let pixels = depth * tiles.canvas[0] * tiles.canvas[1];
-        let several = tiles.count() > 1;
-        Self {
-            tiles,
-            values: vec![if several { 0.0 } else { untold }; pixels],
-            weights: vec![0.0; if several { pixels } else { 0 }],
-            untold,
+        if tiles.count() > 1 {
+            Self {
+                tiles,
+                values: vec![0.0; pixels],
+                weights: vec![0.0; pixels],
+                empty,
+            }
+        } else {
+            Self {
+                tiles,
+                values: vec![empty; pixels],
+                weights: Vec::new(),
+                empty,
+            }
         }
     }
 
     /// Adds the logits of a view, `[plane, plane]`. Views are counted slice by slice.
     pub(crate) fn put(&mut self, view: usize, window: &[f32]) {
-        let (plane, [height, width]) = (self.tiles.plane, self.tiles.canvas);
-        let (slice, tile) = (view / self.tiles.count(), view % self.tiles.count());
+        let plane = self.tiles.plane;
+        let [height, width] = self.tiles.canvas;
+        let slice = view / self.tiles.count();
+        let tile = view % self.tiles.count();
         let start = slice * height * width;
         if self.weights.is_empty() {
             self.values[start..][..window.len()].copy_from_slice(window);
@@ -110,7 +120,7 @@ impl Mosaic {
             *value = if weight > 0.0 {
                 *value / weight
             } else {
-                self.untold
+                self.empty
             };
         }
         values
@@ -153,14 +163,18 @@ mod tests {
             let side = plane + more;
             let starts = starts(side, plane);
             prop_assert_eq!((starts[0], starts[starts.len() - 1] + plane), (0, side));
-            prop_assert!(starts.windows(2).all(|pair| pair[1] > pair[0] && pair[1] - pair[0] <= plane.div_ceil(2)));
+            for pair in starts.windows(2) {
+                prop_assert!(pair[0] < pair[1]);
+                prop_assert!(pair[1] - pair[0] <= plane.div_ceil(2));
+            }
         }
 
         #[test]
         fn windows_that_agree_give_back_what_they_were_cut_from(
             height in 4usize..20, width in 4usize..20, plane in 2usize..5,
         ) {
-            let canvas: Vec<f32> = (0..2 * height * width).map(|at| (at % 89) as f32 - 44.0).collect();
+            let pixels = 2 * height * width;
+            let canvas: Vec<f32> = (0..pixels).map(|at| (at % 89) as f32 - 44.0).collect();
             let tiles = Tiles::over([height, width], plane);
             let mut mosaic = Mosaic::new(tiles.clone(), 2, f32::NAN);
             let mut window = vec![0.0; plane * plane];
@@ -170,7 +184,9 @@ mod tests {
                 mosaic.put(view, &window);
             }
             let found = mosaic.finish();
-            prop_assert!(found.iter().zip(&canvas).all(|(a, b)| (a - b).abs() < 1e-3), "{:?}", found);
+            for (found, expected) in found.iter().zip(&canvas) {
+                prop_assert!((found - expected).abs() < 1e-3, "{} {}", found, expected);
+            }
         }
     }
 }

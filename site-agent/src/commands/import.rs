@@ -34,8 +34,8 @@ pub struct Args {
     /// The converter, where it is not in the path.
     #[arg(long, value_name = "PROGRAM")]
     dcm2niix: Option<PathBuf>,
-    /// Also write which case is which patient, as CSV. It holds PatientIDs and dates: keep it where
-    /// nobody else reads it.
+    /// Also write which case is which patient, as CSV. It has PatientIDs and dates: keep it where
+    /// no one else can read it.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Convert everything again, and replace images that are there.

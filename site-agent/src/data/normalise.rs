@@ -14,11 +14,11 @@ const MAX_PERCENTILE_RATIO: f32 = 30.0;
 /// Z-scores above this are not tissue: a warning.
 const MAX_SCORE: f64 = 25.0;
 
-/// Turns an image into z-scores over the brain (population standard deviation), zero outside. `clip`
-/// are two percentiles; without them nothing is clipped.
+/// Turns an image into z-scores over the brain (population standard deviation), zero outside.
+/// `clip` are two percentiles; without them nothing is clipped.
 ///
 /// # Errors
-/// The image has the same value in the whole brain.
+/// The image has the same value everywhere in the brain.
 pub(super) fn normalise(
     name: &str,
     image: &mut [f32],
@@ -240,7 +240,7 @@ mod tests {
     fn an_image_of_tissue_is_not_changed_and_a_small_bright_lesion_stays_the_brightest() {
         let lesion = [(7, 800.0), (8, 830.0)];
         assert_eq!(score(&lesion, USUAL), score(&lesion, None));
-        // So bright that it is clipped, it still lies three times the tissue's range above it.
+        // So bright that it is clipped, it is still three times the tissue's range above it.
         let (mut image, brain) = image(&[(7, 1500.0)]);
         normalise("t1", &mut image, &brain, USUAL, &mut Vec::new()).unwrap();
         let tissue = image[8..5000]

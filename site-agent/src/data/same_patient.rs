@@ -90,7 +90,7 @@ pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
             stems.entry(stem).or_default().push(id);
         }
     }
-    // The first time point may have no ending: `P1` beside `P1_2`.
+    // The first time point may have no ending: `P1` next to `P1_2`.
     for id in ids {
         if let Some(others) = stems.get_mut(id) {
             others.push(id);

@@ -1,22 +1,21 @@
 //! Atrous convolution on the CPU, forward and backward, as matrix products over gathered patches.
 //!
-//! Three things make it faster than the general convolution of the tensor library. Channels lie
-//! side by side, so that patches are gathered by the run. The gradient of a kernel is one product
+//! Three things make it faster than the general convolution of the tensor library. The channels of
+//! a pixel are contiguous, so patches are gathered in runs. The gradient of a kernel is one product
 //! of the patches with the output's gradient, not a convolution with a kernel as large as the
-//! image. And where a dilation is large beside the feature map, as in the pyramid, most taps of a
-//! kernel see nothing but padding at most places: there each tap becomes a product of its own over
-//! the places where it sees the map, and the rest, which would multiply zeros, is left out.
+//! image. And where the dilation is large compared with the feature map, as in the pyramid, most
+//! taps of a kernel see only padding at most places. There each tap becomes a product of its own
+//! over the places where it sees the map; the products with zeros are left out.
 //!
-//! Sums run in an order that depends on shapes alone, so results do not depend on the number of
-//! threads.
+//! The order of sums depends on shapes only, so results do not depend on the number of threads.
 
 use super::matrix::Matrix;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Floats of patches gathered at once: what stays in a core's cache.
+/// Floats of patches gathered at once: as many as stay in a core's cache.
 const PATCHES: usize = 1 << 18;
-/// The share of multiplications that must be spared before taps are worth products of their own.
+/// The share of multiplications that must be saved before taps are worth products of their own.
 const SPARED: f64 = 0.25;
 
 /// A convolution without groups, the same along both axes.
@@ -46,27 +45,49 @@ struct Group {
 /// Consecutive output rows of a group, counted through all images: `image * rows + row`.
 type Block = Range<usize>;
 
+/// One output row of one image.
+#[derive(Clone, Copy)]
+struct OutputRow {
+    image: usize,
+    row: usize,
+}
+
+/// Contiguous values that a patch shares with the input.
+struct Run {
+    /// The index of the first value in the input.
+    input: usize,
+    /// Its index in the patches of the row.
+    patch: usize,
+    length: usize,
+}
+
 impl Geometry {
     /// `[batch, height, width, outputs]` of the output.
     pub(crate) fn output(&self) -> [usize; 4] {
         let [batch, height, width, _] = self.input;
+        let rows = self.output_side(height);
+        let columns = self.output_side(width);
+        [batch, rows, columns, self.kernel[0]]
+    }
+
+    fn output_side(&self, input: usize) -> usize {
         let span = self.dilation * (self.kernel[2] - 1) + 1;
-        let side = |input: usize| (input + 2 * self.padding).saturating_sub(span) / self.stride + 1;
-        [batch, side(height), side(width), self.kernel[0]]
+        (input + 2 * self.padding).saturating_sub(span) / self.stride + 1
     }
 
     fn taps(&self) -> usize {
         self.kernel[2] * self.kernel[3]
     }
 
-    /// How far a step along the kernel lies from `stride * output pixel`.
+    /// The distance of a step along the kernel from `stride * output pixel`.
     fn offset(&self, step: usize) -> isize {
         (step * self.dilation) as isize - self.padding as isize
     }
 
     /// Output places along one axis from which a step sees the input.
     fn seeing(&self, step: usize, input: usize, output: usize) -> Range<usize> {
-        let (offset, stride) = (self.offset(step), self.stride as isize);
+        let offset = self.offset(step);
+        let stride = self.stride as isize;
         let first = ((-offset).max(0) + stride - 1) / stride;
         let end = (input as isize - offset + stride - 1)
             .div_euclid(stride)
@@ -74,20 +95,24 @@ impl Geometry {
         first as usize..(end as usize).max(first as usize)
     }
 
-    /// Taps that see the map from everywhere or nearly so are taken together, others each where
-    /// they see it.
+    /// One group of all taps, if nearly all of them see the map from everywhere; otherwise a group
+    /// for each tap that sees it.
     fn groups(&self) -> Vec<Group> {
-        let ([_, height, width, _], [_, rows, columns, _]) = (self.input, self.output());
-        let alone = |tap: usize| Group {
-            taps: tap..tap + 1,
-            rows: self.seeing(tap / self.kernel[3], height, rows),
-            columns: self.seeing(tap % self.kernel[3], width, columns),
-        };
-        let each: Vec<Group> = (0..self.taps())
-            .map(alone)
-            .filter(|group| group.places() > 0)
-            .collect();
-        let needed: usize = each.iter().map(Group::places).sum();
+        let [_, height, width, _] = self.input;
+        let [_, rows, columns, _] = self.output();
+        let mut each = Vec::with_capacity(self.taps());
+        let mut needed = 0;
+        for tap in 0..self.taps() {
+            let group = Group {
+                taps: tap..tap + 1,
+                rows: self.seeing(tap / self.kernel[3], height, rows),
+                columns: self.seeing(tap % self.kernel[3], width, columns),
+            };
+            if group.places() > 0 {
+                needed += group.places();
+                each.push(group);
+            }
+        }
         let all = self.taps() * rows * columns;
         if needed as f64 > (1.0 - SPARED) * all as f64 {
             return vec![Group {
@@ -102,31 +127,24 @@ impl Geometry {
     /// A group's rows in blocks whose patches fit [`PATCHES`].
     fn blocks(&self, group: &Group) -> impl Iterator<Item = Block> + use<> {
         let row = group.taps.len() * self.kernel[1] * group.columns.len();
-        let (all, step) = (
-            self.input[0] * group.rows.len(),
-            (PATCHES / row.max(1)).max(1),
-        );
+        let all = self.input[0] * group.rows.len();
+        let step = (PATCHES / row.max(1)).max(1);
         (0..all)
             .step_by(step)
             .map(move |from| from..(from + step).min(all))
     }
 
     /// Visits the runs of values that a group's taps see from the places of one output row, in the
-    /// order of the row's patches: where a run starts in the input, where in the patches, and how
-    /// long it is.
-    fn runs(
-        &self,
-        group: &Group,
-        (image, row): (usize, usize),
-        mut visit: impl FnMut(usize, usize, usize),
-    ) {
-        let ([_, height, width, channels], side) = (self.input, self.kernel[3]);
+    /// order of the row's patches.
+    fn runs(&self, group: &Group, place: OutputRow, mut visit: impl FnMut(Run)) {
+        let [_, height, width, channels] = self.input;
+        let side = self.kernel[3];
         // Neighbouring taps see neighbouring values, unless the dilation puts others between them.
         let together = if self.dilation == 1 { side } else { 1 };
-        for (place, column) in group.columns.clone().enumerate() {
+        for (nth, column) in group.columns.clone().enumerate() {
             for first in group.taps.clone().step_by(together) {
                 let down = self.offset(first / side);
-                let Some(row) = (row * self.stride)
+                let Some(row) = (place.row * self.stride)
                     .checked_add_signed(down)
                     .filter(|&row| row < height)
                 else {
@@ -138,10 +156,13 @@ impl Geometry {
                 let end = (width as isize - from).clamp(skipped as isize, taps as isize) as usize;
                 if skipped < end {
                     let column = from.wrapping_add_unsigned(skipped) as usize;
-                    let source = ((image * height + row) * width + column) * channels;
-                    let patch =
-                        (place * group.taps.len() + first - group.taps.start + skipped) * channels;
-                    visit(source, patch, (end - skipped) * channels);
+                    let pixel = (place.image * height + row) * width + column;
+                    let tap = nth * group.taps.len() + first - group.taps.start + skipped;
+                    visit(Run {
+                        input: pixel * channels,
+                        patch: tap * channels,
+                        length: (end - skipped) * channels,
+                    });
                 }
             }
         }
@@ -153,23 +174,25 @@ impl Group {
         self.rows.len() * self.columns.len()
     }
 
-    /// Image and output row of a counted row.
-    fn place(&self, counted: usize) -> (usize, usize) {
-        (
-            counted / self.rows.len(),
-            self.rows.start + counted % self.rows.len(),
-        )
+    /// The place of a counted row.
+    fn place(&self, counted: usize) -> OutputRow {
+        OutputRow {
+            image: counted / self.rows.len(),
+            row: self.rows.start + counted % self.rows.len(),
+        }
     }
 
-    /// The block's counted rows that lie in one image, as places in the block.
+    /// The block's counted rows in one image, from 0 at the block's first row.
     fn of_image(&self, block: &Block, image: usize) -> Range<usize> {
-        let inside = |at: usize| at.clamp(block.start, block.end) - block.start;
-        inside(image * self.rows.len())..inside((image + 1) * self.rows.len())
+        let rows = self.rows.len();
+        let start = (image * rows).clamp(block.start, block.end);
+        let end = ((image + 1) * rows).clamp(block.start, block.end);
+        start - block.start..end - block.start
     }
 
-    /// Where a counted row's places lie in a tensor of the output's shape.
+    /// The values of a counted row's places in a tensor of the output's shape.
     fn outputs(&self, counted: usize, [_, rows, columns, outputs]: [usize; 4]) -> Range<usize> {
-        let (image, row) = self.place(counted);
+        let OutputRow { image, row } = self.place(counted);
         let start = (image * rows + row) * columns;
         (start + self.columns.start) * outputs..(start + self.columns.end) * outputs
     }
@@ -263,9 +286,9 @@ fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
         .zip(turned.chunks_exact_mut(rows * columns))
     {
         for (column, to) in to.chunks_exact_mut(rows).enumerate() {
-            to.iter_mut()
-                .zip(from[column..].iter().step_by(columns))
-                .for_each(|(to, &from)| *to = from);
+            for (to, &from) in to.iter_mut().zip(from[column..].iter().step_by(columns)) {
+                *to = from;
+            }
         }
     }
     turned
@@ -282,9 +305,9 @@ fn add_weights(geometry: &Geometry, kernel: &mut [f32], group: &Group, gradient:
     let [_, inputs, ..] = geometry.kernel;
     let taps = group.taps.start * inputs..group.taps.end * inputs;
     let outputs = kernel.chunks_exact_mut(geometry.taps() * inputs);
-    outputs
-        .zip(gradient.chunks_exact(taps.len()))
-        .for_each(|(to, from)| add(&mut to[taps.clone()], from));
+    for (to, from) in outputs.zip(gradient.chunks_exact(taps.len())) {
+        add(&mut to[taps.clone()], from);
+    }
 }
 
 /// What the taps see from a block's places, `[places, taps x inputs]`, in a buffer that served
@@ -296,7 +319,8 @@ fn patches(
     block: &Block,
     buffer: Vec<f32>,
 ) -> Matrix {
-    let (columns, length) = (group.columns.len(), group.taps.len() * geometry.kernel[1]);
+    let columns = group.columns.len();
+    let length = group.taps.len() * geometry.kernel[1];
     let mut values = buffer;
     values.resize(block.len() * columns * length, 0.0);
     values
@@ -304,10 +328,11 @@ fn patches(
         .enumerate()
         .for_each(|(at, row)| {
             let mut filled = 0;
-            geometry.runs(group, group.place(block.start + at), |from, to, length| {
-                row[filled..to].fill(0.0);
-                row[to..to + length].copy_from_slice(&input[from..from + length]);
-                filled = to + length;
+            geometry.runs(group, group.place(block.start + at), |run| {
+                let end = run.patch + run.length;
+                row[filled..run.patch].fill(0.0);
+                row[run.patch..end].copy_from_slice(&input[run.input..run.input + run.length]);
+                filled = end;
             });
             row[filled..].fill(0.0);
         });
@@ -329,10 +354,15 @@ fn add_patches(
         .enumerate()
         .for_each(|(image, input)| {
             for at in group.of_image(block, image) {
-                let (_, place) = group.place(block.start + at);
+                // `input` is one image.
+                let place = OutputRow {
+                    image: 0,
+                    row: group.place(block.start + at).row,
+                };
                 let gradient = &gradient[at * row..][..row];
-                geometry.runs(group, (0, place), |to, from, length| {
-                    add(&mut input[to..to + length], &gradient[from..from + length]);
+                geometry.runs(group, place, |run| {
+                    let seen = &mut input[run.input..run.input + run.length];
+                    add(seen, &gradient[run.patch..run.patch + run.length]);
                 });
             }
         });
@@ -343,14 +373,16 @@ fn places(geometry: &Geometry, output: &[f32], group: &Group, block: &Block) -> 
     let shape = geometry.output();
     let rows = block.len() * group.columns.len();
     let mut values = Vec::with_capacity(rows * shape[3]);
-    block
-        .clone()
-        .for_each(|row| values.extend_from_slice(&output[group.outputs(row, shape)]));
+    for row in block.clone() {
+        values.extend_from_slice(&output[group.outputs(row, shape)]);
+    }
     Matrix::new(values, [rows, shape[3]])
 }
 
 fn add(to: &mut [f32], from: &[f32]) {
-    to.iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to += from;
+    }
 }
 
 #[cfg(test)]

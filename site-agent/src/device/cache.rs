@@ -1,16 +1,16 @@
-//! What was compiled for a card, kept from one start of the program to the next.
+//! Keeps programs that were compiled for a card from one start to the next.
 //!
-//! A card's programs are compiled when they are first needed, a second each. They are kept in a
-//! folder of the machine's user, for all agents and `predict` alike. cubecl tells apart there what
-//! was compiled for which kind of card; the name of the file tells apart releases of ours and
-//! NVIDIA's drivers.
+//! A card's programs are compiled when they are first needed, which takes a second each. They are
+//! kept in a folder of the machine's user, for all agents and for `predict`. cubecl keeps those for
+//! different kinds of cards apart; the name of the file keeps our releases and NVIDIA's drivers
+//! apart.
 
 use cubecl::config::cache::CacheConfig;
 use cubecl::config::compilation::CompilationLogLevel;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use std::path::{Path, PathBuf};
 
-/// Says where the programs are kept. It holds from the first call on, for the whole process.
+/// Says where the programs are kept. Only the first call of a process counts.
 pub(super) fn keep_in(folder: Option<&Path>) {
     let mut config = CubeClRuntimeConfig::default();
     config.compilation.cache = true;

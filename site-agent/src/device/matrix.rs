@@ -6,7 +6,7 @@ use burn::backend::ops::FloatTensorOps;
 use burn::tensor::TensorData;
 use std::ops::Range;
 
-/// A matrix of the processor's, whose rows or columns may lie apart.
+/// A matrix on the processor. Its rows or columns need not be contiguous.
 pub(crate) struct Matrix(FlexTensor);
 
 impl Matrix {

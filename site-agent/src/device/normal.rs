@@ -1,20 +1,28 @@
-//! Batch normalisation on the processor, channels side by side: one pass for the statistics, one
-//! for the values, two for the way back, with the rectifier that usually follows taken along.
+//! Batch normalisation on the processor, for tensors whose last axis is the channel: one pass for
+//! the statistics, one for the values and two for the gradients. The rectifier that usually follows
+//! is computed in the same passes.
 //!
-//! Ioffe & Szegedy 2015 (arXiv 1502.03167). Sums are 64-bit and run over slabs of rows whose number
-//! depends on shapes alone, so results do not depend on the number of threads.
+//! Ioffe & Szegedy 2015 (arXiv 1502.03167). Sums are 64-bit, over slabs whose number depends on
+//! shapes only, so results do not depend on the number of threads.
 
 use rayon::prelude::*;
 
 /// Values in one slab.
 const SLAB: usize = 1 << 14;
 
-/// How values become normal, one entry a channel.
+/// Statistics by which values are normalised, one entry per channel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Normal {
     mean: Vec<f32>,
     /// 1 / sqrt(variance + epsilon).
     precision: Vec<f32>,
+}
+
+/// `value * scale + shift` is the normalised value times the weight plus the bias. One entry per
+/// channel.
+struct Line {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
 }
 
 impl Normal {
@@ -31,25 +39,19 @@ impl Normal {
         }
     }
 
-    /// What values are multiplied by, and what is added then, to become normal values times
-    /// `weight` plus `bias`.
-    fn line(&self, weight: &[f32], bias: &[f32]) -> [Vec<f32>; 2] {
-        let scale: Vec<f32> = self
-            .precision
-            .iter()
-            .zip(weight)
-            .map(|(precision, weight)| precision * weight)
-            .collect();
-        let shift = bias
-            .iter()
-            .zip(&self.mean)
-            .zip(&scale)
-            .map(|((bias, mean), scale)| bias - mean * scale)
-            .collect();
-        [scale, shift]
+    fn line(&self, weight: &[f32], bias: &[f32]) -> Line {
+        let channels = weight.len();
+        let mut scale = Vec::with_capacity(channels);
+        let mut shift = Vec::with_capacity(channels);
+        for channel in 0..channels {
+            let factor = self.precision[channel] * weight[channel];
+            scale.push(factor);
+            shift.push(bias[channel] - self.mean[channel] * factor);
+        }
+        Line { scale, shift }
     }
 
-    /// Normal values times `weight` plus `bias`, and no less than zero if `rectified`.
+    /// Normalised values times `weight` plus `bias`; at least zero if `rectified`.
     pub(crate) fn forward(
         &self,
         input: &[f32],
@@ -57,10 +59,11 @@ impl Normal {
         bias: &[f32],
         rectified: bool,
     ) -> Vec<f32> {
-        let [scale, shift] = self.line(weight, bias);
+        let Line { scale, shift } = self.line(weight, bias);
         let floor = if rectified { 0.0 } else { f32::NEG_INFINITY };
         let mut output = vec![0.0; input.len()];
-        let (channels, slab) = (scale.len(), slab(scale.len()));
+        let channels = scale.len();
+        let slab = slab(channels);
         output
             .par_chunks_mut(slab)
             .zip(input.par_chunks(slab))
@@ -73,7 +76,7 @@ impl Normal {
                         output.iter_mut().zip(input).zip(&scale).zip(&shift)
                     {
                         let value = input * scale + shift;
-                        // Not `max`, which would make zero of what is not a number.
+                        // Not `max`, which would turn NaN into zero.
                         *output = if value < floor { floor } else { value };
                     }
                 }
@@ -81,7 +84,7 @@ impl Normal {
         output
     }
 
-    /// Gradients with respect to input, weight and bias, where the statistics are the input's own.
+    /// Gradients with respect to input, weight and bias, if the statistics are the input's own.
     pub(crate) fn backward(
         &self,
         input: &[f32],
@@ -89,12 +92,12 @@ impl Normal {
         gradient: &[f32],
         rectified: bool,
     ) -> [Vec<f32>; 3] {
-        let [scale, shift] = self.line(weight, bias);
+        let Line { scale, shift } = self.line(weight, bias);
         let channels = weight.len();
         let slab = slab(channels);
         let mut gradient = gradient.to_vec();
         if rectified {
-            // What the rectifier cut off did not count.
+            // Values that the rectifier set to zero have no gradient.
             gradient
                 .par_chunks_mut(slab)
                 .zip(input.par_chunks(slab))
@@ -121,9 +124,8 @@ impl Normal {
             ]
         });
         let samples = (input.len() / channels) as f64;
-        let mean =
-            |sums: &[f64]| -> Vec<f32> { sums.iter().map(|sum| (sum / samples) as f32).collect() };
-        let (level, tilt) = (mean(&to_bias), mean(&to_weight));
+        let level = divided(&to_bias, samples);
+        let tilt = divided(&to_weight, samples);
         gradient
             .par_chunks_mut(slab)
             .zip(input.par_chunks(slab))
@@ -139,9 +141,13 @@ impl Normal {
                     }
                 }
             });
-        let single = |sums: Vec<f64>| sums.into_iter().map(|sum| sum as f32).collect();
-        [gradient, single(to_weight), single(to_bias)]
+        [gradient, divided(&to_weight, 1.0), divided(&to_bias, 1.0)]
     }
+}
+
+/// Each sum divided by a number, in single precision.
+fn divided(sums: &[f64], by: f64) -> Vec<f32> {
+    sums.iter().map(|sum| (sum / by) as f32).collect()
 }
 
 /// Mean and biased variance of each channel, all means first.
@@ -150,20 +156,20 @@ pub(crate) fn statistics(input: &[f32], channels: usize) -> Vec<f32> {
     let [sum, squares] = sums(input, input, channels, |value, _, _| {
         [f64::from(value), f64::from(value).powi(2)]
     });
-    let mean = |sum: &f64| sum / samples;
-    let variance = squares
-        .iter()
-        .zip(&sum)
-        .map(|(squares, sum)| (mean(squares) - mean(sum).powi(2)).max(0.0));
-    sum.iter()
-        .map(mean)
-        .chain(variance)
-        .map(|value| value as f32)
-        .collect()
+    let mut statistics = Vec::with_capacity(2 * channels);
+    for sum in &sum {
+        statistics.push((sum / samples) as f32);
+    }
+    for (squares, sum) in squares.iter().zip(&sum) {
+        let mean: f64 = sum / samples;
+        let variance = (squares / samples - mean.powi(2)).max(0.0);
+        statistics.push(variance as f32);
+    }
+    statistics
 }
 
-/// Two sums over the samples of each channel, of what `terms` makes of a value of either tensor and
-/// the channel.
+/// Two sums over the samples of each channel. `terms` gives the two terms for a value of each
+/// tensor and their channel.
 fn sums(
     first: &[f32],
     second: &[f32],
@@ -197,16 +203,15 @@ fn sums(
     let mut total = [vec![0.0; channels], vec![0.0; channels]];
     for part in &parts {
         for (total, part) in total.iter_mut().zip(part) {
-            total
-                .iter_mut()
-                .zip(part)
-                .for_each(|(total, part)| *total += part);
+            for (total, part) in total.iter_mut().zip(part) {
+                *total += part;
+            }
         }
     }
     total
 }
 
-/// Whole samples of about [`SLAB`] values.
+/// The values of as many samples as fit [`SLAB`], at least one.
 fn slab(channels: usize) -> usize {
     (SLAB / channels).max(1) * channels
 }

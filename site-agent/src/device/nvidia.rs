@@ -14,13 +14,15 @@ const HEADER: &str = "cuda_fp16.h";
 /// Set for the restarted program.
 const FOUND: &str = "LACUNA_NVRTC_FOUND";
 
-const DRIVER: &str = "install NVIDIA's driver, 525 or later (Debian: `apt install nvidia-driver`); in a container, start \
-                      it with the card passed through. device = \"cpu\" works everywhere";
+const DRIVER: &str = "install NVIDIA's driver, 525 or later (Debian: `apt install \
+    nvidia-driver`); in a container, start it with the card passed through. device = \"cpu\" works \
+    everywhere";
 const NVRTC: &str = "it is in Debian's `libnvrtc12` or NVIDIA's `cuda-nvrtc-12-9`, in `pip install \
-                     nvidia-cuda-nvrtc-cu12`, conda's `cuda-nvrtc` and the CUDA toolkit; the folder of libnvrtc.so must \
-                     be one that the system's loader knows or in LD_LIBRARY_PATH";
-const HEADERS: &str = "they are in NVIDIA's `cuda-cudart-dev-12-9`, in `pip install nvidia-cuda-runtime-cu12`, conda's \
-                       `cuda-cudart-dev` and the CUDA toolkit; CUDA_PATH must be the folder whose `include` has them";
+    nvidia-cuda-nvrtc-cu12`, conda's `cuda-nvrtc` and the CUDA toolkit; the folder of libnvrtc.so \
+    must be one that the system's loader knows or in LD_LIBRARY_PATH";
+const HEADERS: &str = "they are in NVIDIA's `cuda-cudart-dev-12-9`, in `pip install \
+    nvidia-cuda-runtime-cu12`, conda's `cuda-cudart-dev` and the CUDA toolkit; CUDA_PATH must be \
+    the folder whose `include` has them";
 
 /// # Errors
 /// [`DeviceError::Missing`], with what to install.

@@ -1,8 +1,9 @@
-//! The network's own operators, beyond those of burn, with their gradients, once for all devices.
+//! The operators that the network uses in addition to burn's, with their gradients, for all
+//! devices.
 //!
-//! Every operator sums in an order that depends on shapes alone, so the same device gives the same
-//! bits again. That is why sums over whole tensors are operators too: burn chooses how to sum by
-//! trying what is fastest.
+//! The order of sums in an operator depends on shapes only, so one device always gives the same
+//! bits. Sums over all values of a tensor are operators for this reason: burn tries several ways to
+//! sum and takes the fastest.
 
 use super::atrous::Geometry;
 use burn::backend::autodiff::NodeId;

@@ -99,19 +99,17 @@ impl Operators for Flex {
     }
 }
 
+fn sum_of_squares(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value).powi(2)).sum()
+}
+
 impl OptimiserSteps for Flex {
     fn squares(values: FlexTensor) -> FlexTensor {
         let values = values.to_contiguous();
-        let square = |values: &[f32]| {
-            values
-                .iter()
-                .map(|&value| f64::from(value).powi(2))
-                .sum::<f64>()
-        };
         let parts: Vec<f64> = values
             .storage::<f32>()
             .par_chunks(CHUNK)
-            .map(square)
+            .map(sum_of_squares)
             .collect();
         dense(vec![parts.iter().sum::<f64>() as f32], [1])
     }

@@ -142,7 +142,7 @@ fn convolutions() -> impl Strategy<Value = Convolution> {
         0usize..4,
     );
     (sizes, taps).prop_filter_map(
-        "the kernel lies within the padded input",
+        "the kernel is within the padded input",
         |((batch, height, width, inputs, outputs), (side, stride, dilation, padding))| {
             let span = dilation * (side - 1) + 1;
             (span <= height.min(width) + 2 * padding).then_some(Convolution {

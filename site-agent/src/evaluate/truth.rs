@@ -6,11 +6,18 @@ use metrics::lesion::{Components, Connectivity, compare, components};
 use metrics::score::{AtThreshold, Compared, ScoreHistogram, SweepPoint};
 use metrics::voxel::HistogramBuilder;
 
-/// A case's masks, its lesions found once for all predictions.
+/// A case's masks. Its lesions are found once, for all predictions.
 pub(super) struct Truth<'a> {
     native: &'a Native,
     lesion: &'a [u8],
     lesions: Components,
+}
+
+/// Voxels by logit.
+pub(super) struct Histograms {
+    pub(super) brain: ScoreHistogram,
+    /// Outside the brain.
+    pub(super) outside: ScoreHistogram,
 }
 
 impl<'a> Truth<'a> {
@@ -33,9 +40,9 @@ impl<'a> Truth<'a> {
         components(called, self.native.grid.dims, Connectivity::TwentySix)
     }
 
-    /// Voxels by logit, in the brain and outside.
-    pub(super) fn histograms(&self, logits: &[f32]) -> (ScoreHistogram, ScoreHistogram) {
-        let (mut inside, mut outside) = (HistogramBuilder::new(), HistogramBuilder::new());
+    pub(super) fn histograms(&self, logits: &[f32]) -> Histograms {
+        let mut inside = HistogramBuilder::new();
+        let mut outside = HistogramBuilder::new();
         for ((&logit, &brain), &lesion) in logits.iter().zip(&self.native.brain).zip(self.lesion) {
             let histogram = if brain != 0 {
                 &mut inside
@@ -44,31 +51,33 @@ impl<'a> Truth<'a> {
             };
             histogram.add(logit, lesion != 0);
         }
-        (inside.finish(), outside.finish())
+        Histograms {
+            brain: inside.finish(),
+            outside: outside.finish(),
+        }
     }
 
-    /// Voxels and lesions at each threshold.
+    /// Counts voxels and lesions at each threshold.
     pub(super) fn at(&self, logits: &[f32], thresholds: &[f32]) -> Vec<AtThreshold> {
-        thresholds
-            .iter()
-            .map(|&threshold| self.at_one(&called(logits, threshold), threshold))
-            .collect()
+        let mut counts = Vec::with_capacity(thresholds.len());
+        for &threshold in thresholds {
+            let called = called(logits, threshold);
+            let compared = Compared {
+                reference: self.lesion,
+                lesions: &self.lesions,
+                prediction: &called,
+                predicted: &self.components(&called),
+                voxel_mm3: self.voxel_mm3(),
+            };
+            counts.push(AtThreshold::of(&compared, threshold));
+        }
+        counts
     }
 
-    fn at_one(&self, called: &[u8], threshold: f32) -> AtThreshold {
-        let compared = Compared {
-            reference: self.lesion,
-            lesions: &self.lesions,
-            prediction: called,
-            predicted: &self.components(called),
-            voxel_mm3: self.voxel_mm3(),
-        };
-        AtThreshold::of(&compared, threshold)
-    }
-
-    /// Lesions alone at each threshold.
+    /// Counts lesions only, at each threshold.
     pub(super) fn sweep(&self, logits: &[f32], thresholds: &[f32]) -> Vec<SweepPoint> {
-        let point = |&threshold: &f32| {
+        let mut points = Vec::with_capacity(thresholds.len());
+        for &threshold in thresholds {
             let called = called(logits, threshold);
             let lesions = compare(
                 &self.lesions,
@@ -77,8 +86,8 @@ impl<'a> Truth<'a> {
                 &called,
                 self.voxel_mm3(),
             );
-            SweepPoint { threshold, lesions }
-        };
-        thresholds.iter().map(point).collect()
+            points.push(SweepPoint { threshold, lesions });
+        }
+        points
     }
 }

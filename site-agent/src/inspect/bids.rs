@@ -1,4 +1,4 @@
-//! BIDS: `sub-*/[ses-*/]anat/sub-*_[ses-*_]..._T1w.nii.gz`, with masks beside the images.
+//! BIDS: `sub-*/[ses-*/]anat/sub-*_[ses-*_]..._T1w.nii.gz`, with masks next to the images.
 
 use super::layout::{Layout, Patterns, folders};
 use super::nnunet::sequence;

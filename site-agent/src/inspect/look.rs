@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A case as it lies on the disk.
+/// A case as its files are.
 #[derive(Debug, Serialize)]
 pub struct CaseLook {
     pub case: String,

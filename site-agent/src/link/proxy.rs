@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::http::Uri;
 
-/// What a proxy's answer may have, in bytes and in headers.
+/// The longest answer of a proxy, in bytes.
 const LONGEST_ANSWER: usize = 8 << 10;
+/// The most headers of an answer.
 const HEADERS: usize = 64;
 
 /// What the environment says about proxies.
@@ -19,55 +20,71 @@ pub struct Proxies(Arc<Matcher>);
 #[derive(Debug)]
 pub(super) struct Proxy(Intercept);
 
+/// Why a proxy makes no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProxyError {
+    #[error("only proxies of the kind http:// can be used")]
+    Kind,
+    #[error(transparent)]
+    Stream(#[from] io::Error),
+    #[error("it closed the connection")]
+    Closed,
+    #[error("it wants another user name or password")]
+    Password,
+    #[error("it answers {code} {reason}")]
+    Refused {
+        /// The status of HTTP.
+        code: u16,
+        /// The proxy's own words.
+        reason: String,
+    },
+    #[error("its answer is not one of an HTTP proxy")]
+    NotHttp,
+}
+
 impl Proxies {
-    /// Reads `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, written small or, first, large, by asking
-    /// for variables.
+    /// Reads `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. `variable` gives a variable of the
+    /// environment. A name in capitals comes before the same name in small letters.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let either = |name: &str| {
-            variable(name)
-                .or_else(|| variable(&name.to_lowercase()))
-                .unwrap_or_default()
-        };
         let matcher = Matcher::builder()
-            .https(either("HTTPS_PROXY"))
-            .all(either("ALL_PROXY"))
-            .no(either("NO_PROXY"));
+            .https(either_case(&variable, "HTTPS_PROXY"))
+            .all(either_case(&variable, "ALL_PROXY"))
+            .no(either_case(&variable, "NO_PROXY"));
         Self(Arc::new(matcher.build()))
     }
 
-    /// The proxy for an address, if it is not to be reached without.
+    /// The proxy on the way to an address; `None` where the address is reached without one.
     pub(super) fn to(&self, target: &Uri) -> Option<Proxy> {
         self.0.intercept(target).map(Proxy)
     }
+}
+
+/// A variable of the environment by its name in capitals or in small letters; empty if it is not
+/// set.
+fn either_case(variable: &impl Fn(&str) -> Option<String>, name: &str) -> String {
+    variable(name)
+        .or_else(|| variable(&name.to_lowercase()))
+        .unwrap_or_default()
 }
 
 impl Proxy {
     /// `host:port`.
     pub(super) fn name(&self) -> String {
         let uri = self.0.uri();
-        format!(
-            "{}:{}",
-            uri.host().unwrap_or_default(),
-            uri.port_u16().unwrap_or(80)
-        )
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port_u16().unwrap_or(80);
+        format!("{host}:{port}")
     }
 
-    /// A connection to `host:port` that the proxy made with CONNECT.
-    ///
-    /// # Errors
-    /// Says what the proxy does not do.
-    pub(super) async fn connect(&self, target: &str) -> Result<TcpStream, String> {
+    /// Connects to `target`, `host:port`, through the proxy, with CONNECT.
+    pub(super) async fn connect(&self, target: &str) -> Result<TcpStream, ProxyError> {
         if self.0.uri().scheme_str() != Some("http") {
-            return Err("only proxies of the kind http:// can be used".into());
+            return Err(ProxyError::Kind);
         }
-        let connected = async {
-            let mut stream = TcpStream::connect(self.name()).await?;
-            stream.set_nodelay(true)?;
-            stream.write_all(&self.request(target)).await?;
-            Ok::<_, io::Error>(stream)
-        };
-        let mut stream = connected.await.map_err(|error| error.to_string())?;
-        answered(&mut stream).await?;
+        let mut stream = TcpStream::connect(self.name()).await?;
+        stream.set_nodelay(true)?;
+        stream.write_all(&self.request(target)).await?;
+        read_answer(&mut stream).await?;
         Ok(stream)
     }
 
@@ -81,33 +98,29 @@ impl Proxy {
     }
 }
 
-/// Reads the proxy's answer, and not a byte of what follows: the coordinator behind it waits to be
-/// spoken to.
-async fn answered(stream: &mut TcpStream) -> Result<(), String> {
+/// Reads the proxy's answer. The coordinator behind the proxy does not speak first, so no byte of
+/// what follows is read.
+async fn read_answer(stream: &mut TcpStream) -> Result<(), ProxyError> {
     let mut answer = Vec::with_capacity(LONGEST_ANSWER);
     loop {
-        match stream.read_buf(&mut answer).await {
-            Ok(0) => return Err("it closed the connection".into()),
-            Ok(_) => {}
-            Err(error) => return Err(error.to_string()),
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(ProxyError::Closed);
         }
         let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-        let mut parsed = httparse::Response::new(&mut headers);
-        match parsed.parse(&answer) {
+        let mut response = httparse::Response::new(&mut headers);
+        match response.parse(&answer) {
             Ok(httparse::Status::Complete(_)) => {
-                return match parsed.code.unwrap_or(0) {
+                return match response.code.unwrap_or(0) {
                     200..300 => Ok(()),
-                    407 => Err("it wants another user name or password".into()),
-                    code => Err(format!(
-                        "it answers {code} {}",
-                        parsed.reason.unwrap_or_default()
-                    )),
+                    407 => Err(ProxyError::Password),
+                    code => Err(ProxyError::Refused {
+                        code,
+                        reason: response.reason.unwrap_or_default().to_owned(),
+                    }),
                 };
             }
             Ok(httparse::Status::Partial) if answer.len() < LONGEST_ANSWER => {}
-            Ok(httparse::Status::Partial) | Err(_) => {
-                return Err("its answer is not one of an HTTP proxy".into());
-            }
+            Ok(httparse::Status::Partial) | Err(_) => return Err(ProxyError::NotHttp),
         }
     }
 }
@@ -115,14 +128,11 @@ async fn answered(stream: &mut TcpStream) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn proxy(variables: &[(&str, &str)], target: &'static str) -> Option<Proxy> {
-        let read = |name: &str| {
-            variables
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
-        };
+        let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+        let read = |name: &str| variables.get(name).map(|value| (*value).to_owned());
         Proxies::read(read).to(&Uri::from_static(target))
     }
 
@@ -131,10 +141,8 @@ mod tests {
         let target = "https://lacuna.example.org:443";
         let name = |variables: &[(&str, &str)]| proxy(variables, target).map(|proxy| proxy.name());
         assert_eq!(name(&[]), None);
-        let (small, large) = (
-            ("https_proxy", "http://small:8080"),
-            ("HTTPS_PROXY", "http://large:3128"),
-        );
+        let small = ("https_proxy", "http://small:8080");
+        let large = ("HTTPS_PROXY", "http://large:3128");
         assert_eq!(name(&[small]).as_deref(), Some("small:8080"));
         assert_eq!(name(&[small, large]).as_deref(), Some("large:3128"));
         assert_eq!(
@@ -156,7 +164,7 @@ mod tests {
         )
         .unwrap();
         let reason = proxy.connect("lacuna.example.org:443").await.unwrap_err();
-        assert!(reason.contains("http://"), "{reason}");
+        assert!(matches!(reason, ProxyError::Kind), "{reason}");
         let shown = format!("{proxy:?} {} {reason}", proxy.name());
         assert!(
             !shown.contains("secret") && shown.contains("127.0.0.1:1"),

@@ -7,7 +7,7 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::Tensor;
 use protocol::architecture;
-use protocol::settings::{Model, Norm};
+use protocol::settings::Model;
 
 /// Stem, pooling and residual blocks.
 #[derive(Module, Debug)]
@@ -29,10 +29,10 @@ impl Backbone {
         let pool = MaxPool2dConfig::new([3, 3])
             .with_strides([2, 2])
             .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1));
-        let blocks = architecture::blocks(model)
-            .iter()
-            .map(|block| Block::init(block, model, device))
-            .collect();
+        let mut blocks = Vec::new();
+        for block in architecture::blocks(model) {
+            blocks.push(Block::init(&block, model, device));
+        }
         Self {
             stem: ConvNorm::init(stem, model.norm, device),
             pool: pool.init(),
@@ -44,15 +44,18 @@ impl Backbone {
     /// - input: `[batch, height, width, channels]`
     /// - output: `[batch, height / stride, width / stride, features]`, rounded up
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let stem = channels_first(self.stem.forward_relu(input)); // [batch, width, height / 2, width / 2]
-        let stem = channels_last(self.pool.forward(stem)); // [batch, height / 4, width / 4, width]
-        self.blocks
-            .iter()
-            .fold(stem, |features, block| block.forward(features))
+        // [batch, width of the network, height / 2, width / 2]
+        let stem = channels_first(self.stem.forward_relu(input));
+        // [batch, height / 4, width / 4, width of the network]
+        let mut features = channels_last(self.pool.forward(stem));
+        for block in &self.blocks {
+            features = block.forward(features);
+        }
+        features
     }
 }
 
-/// A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 where it is a bottleneck.
+/// A residual block: two 3x3 convolutions, or the bottleneck of 1x1, 3x3 and 1x1.
 #[derive(Module, Debug)]
 pub(super) struct Block {
     #[module(skip)]
@@ -63,67 +66,68 @@ pub(super) struct Block {
 
 impl Block {
     fn init(block: &architecture::Block, model: &Model, device: &Device) -> Self {
-        let norm: Norm = model.norm;
-        let &architecture::Block {
-            inputs,
-            width,
-            outputs,
-            stride,
-            dilation,
-            ..
-        } = block;
-        let spatial = |inputs, stride| Shape {
-            inputs,
-            outputs: width,
+        let bottleneck = model.layout.bottleneck();
+        let spatial = Shape {
+            inputs: if bottleneck {
+                block.width
+            } else {
+                block.inputs
+            },
+            outputs: block.width,
             side: 3,
-            stride,
-            dilation,
+            stride: block.stride,
+            dilation: block.dilation,
         };
-        let shapes = if model.layout.bottleneck() {
+        let shapes = if bottleneck {
             vec![
-                Shape::plain(inputs, width, 1),
-                spatial(width, stride),
-                Shape::plain(width, outputs, 1),
+                Shape::plain(block.inputs, block.width, 1),
+                spatial,
+                Shape::plain(block.width, block.outputs, 1),
             ]
         } else {
-            vec![spatial(inputs, stride), spatial(width, 1)]
+            let second = Shape {
+                inputs: block.width,
+                stride: 1,
+                ..spatial
+            };
+            vec![spatial, second]
         };
-        let shortcut = Shape {
-            inputs,
-            outputs,
-            side: 1,
-            stride,
-            dilation: 1,
-        };
+        let mut convs = Vec::with_capacity(shapes.len());
+        for shape in shapes {
+            convs.push(ConvNorm::init(shape, model.norm, device));
+        }
+        let mut downsample = None;
+        if block.downsamples() {
+            let shortcut = Shape {
+                inputs: block.inputs,
+                outputs: block.outputs,
+                side: 1,
+                stride: block.stride,
+                dilation: 1,
+            };
+            downsample = Some(ConvNorm::init(shortcut, model.norm, device));
+        }
         Self {
             name: block.name(),
-            convs: shapes
-                .into_iter()
-                .map(|shape| ConvNorm::init(shape, norm, device))
-                .collect(),
-            downsample: block
-                .downsamples()
-                .then(|| ConvNorm::init(shortcut, norm, device)),
+            convs,
+            downsample,
         }
     }
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let shortcut = self
-            .downsample
-            .as_ref()
-            .map_or_else(|| input.clone(), |conv| conv.forward(input.clone()));
+        let shortcut = match &self.downsample {
+            Some(conv) => conv.forward(input.clone()),
+            None => input.clone(),
+        };
         let last = self.convs.len() - 1;
-        let residual = self
-            .convs
-            .iter()
-            .enumerate()
-            .fold(input, |features, (index, conv)| {
-                if index == last {
-                    conv.forward(features)
-                } else {
-                    conv.forward_relu(features)
-                }
-            });
-        device::join(residual, shortcut)
+        let mut features = input;
+        for (index, conv) in self.convs.iter().enumerate() {
+            features = if index == last {
+                conv.forward(features)
+            } else {
+                conv.forward_relu(features)
+            };
+        }
+        device::join(features, shortcut)
     }
 }

@@ -1,4 +1,4 @@
-//! The atrous spatial pyramid and the classifier on top of it.
+//! The atrous spatial pyramid and the classifier after it.
 
 use super::layers::{ConvNorm, Shape, convolve, like};
 use crate::device::{self, Device};
@@ -13,7 +13,7 @@ use protocol::settings::Model;
 pub(super) struct Head {
     /// One 1x1 branch, then one atrous 3x3 branch per rate.
     pub(super) branches: Vec<ConvNorm>,
-    /// The branch that sees the mean over the whole image.
+    /// The branch that sees the mean over all pixels.
     pub(super) pooling: ConvNorm,
     pub(super) project: ConvNorm,
     pub(super) conv: ConvNorm,
@@ -22,34 +22,32 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn init(model: &Model, device: &Device) -> Self {
-        let (inputs, outputs, norm) = (features(model), head_channels(model), model.norm);
-        let branch = |side, dilation| {
-            ConvNorm::init(
-                Shape {
-                    inputs,
-                    outputs,
-                    side,
-                    stride: 1,
-                    dilation,
-                },
-                norm,
-                device,
-            )
-        };
-        let branches: Vec<_> = std::iter::once(branch(1, 1))
-            .chain(model.rates.iter().map(|&rate| branch(3, rate)))
-            .collect();
+        let inputs = features(model);
+        let outputs = head_channels(model);
+        let norm = model.norm;
+        let pointwise = Shape::plain(inputs, outputs, 1);
+        let mut branches = vec![ConvNorm::init(pointwise, norm, device)];
+        for rate in model.rates {
+            let atrous = Shape {
+                inputs,
+                outputs,
+                side: 3,
+                stride: 1,
+                dilation: rate,
+            };
+            branches.push(ConvNorm::init(atrous, norm, device));
+        }
         let joined = (branches.len() + 1) * outputs;
         Self {
             branches,
-            pooling: branch(1, 1),
+            pooling: ConvNorm::init(pointwise, norm, device),
             project: ConvNorm::init(Shape::plain(joined, outputs, 1), norm, device),
             conv: ConvNorm::init(Shape::plain(outputs, outputs, 3), norm, device),
             classifier: Shape::plain(outputs, 1, 1).conv(true, device),
         }
     }
 
-    /// `kept` is what features are multiplied by where some are dropped.
+    /// Features are multiplied by `kept`, if it is given.
     ///
     /// # Shapes
     /// - input: `[batch, height, width, features]`
@@ -72,12 +70,11 @@ impl Head {
             .pooling
             .forward_relu(mean.reshape([batch, 1, 1, features]));
         let [.., channels] = image.dims();
-        let mut branches: Vec<_> = self
-            .branches
-            .iter()
-            .map(|conv| conv.forward_relu(input.clone()))
-            .collect();
-        // A product with ones sets the one value at every place, and adds up the gradients of all
+        let mut branches = Vec::with_capacity(self.branches.len() + 1);
+        for branch in &self.branches {
+            branches.push(branch.forward_relu(input.clone()));
+        }
+        // A product with ones puts the mean at every place, and its gradient is the sum over all
         // places.
         let ones = Tensor::ones([height * width, 1], &input.device().without_autodiff());
         let everywhere = device::times(ones, image.reshape([batch, 1, channels]));

@@ -9,11 +9,12 @@ use burn::tensor::{Tensor, TensorData};
 use protocol::architecture;
 use protocol::settings;
 
-/// PyTorch's defaults.
+/// PyTorch's default.
 const EPSILON: f64 = 1e-5;
+/// PyTorch's default.
 const MOMENTUM: f64 = 0.1;
 
-/// What a convolution is, apart from its weights.
+/// A convolution without its weights.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub(super) inputs: usize,
@@ -94,7 +95,7 @@ pub(super) fn convolve(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
     }
 }
 
-/// Values in the type that another tensor's are in.
+/// Values in the element type of another tensor.
 pub(super) fn like(values: Tensor<4>, other: &Tensor<4>) -> Tensor<4> {
     if values.dtype() == other.dtype() {
         values
@@ -103,13 +104,14 @@ pub(super) fn like(values: Tensor<4>, other: &Tensor<4>) -> Tensor<4> {
     }
 }
 
-/// `[batch, height, width, channels]` as burn's operators want it, `[batch, channels, height,
-/// width]`.
+/// From `[batch, height, width, channels]` to `[batch, channels, height, width]`, which burn's own
+/// operators need.
 pub(super) fn channels_first(input: Tensor<4>) -> Tensor<4> {
     input.permute([0, 3, 1, 2])
 }
 
-/// `[batch, channels, height, width]` as the network wants it, `[batch, height, width, channels]`.
+/// From `[batch, channels, height, width]` to `[batch, height, width, channels]`, which the network
+/// uses.
 pub(super) fn channels_last(input: Tensor<4>) -> Tensor<4> {
     input.permute([0, 2, 3, 1])
 }
@@ -148,8 +150,8 @@ fn rectify(values: Tensor<4>, rectified: bool) -> Tensor<4> {
     if rectified { relu(values) } else { values }
 }
 
-/// Batch normalisation as PyTorch's: normalises by the biased variance, remembers the unbiased one
-/// (burn's own layer remembers the biased one).
+/// Batch normalisation as in PyTorch: it normalises by the biased variance and keeps a running mean
+/// of the unbiased one. burn's own layer keeps that of the biased one.
 #[derive(Module, Debug)]
 pub(super) struct BatchNorm {
     pub(super) weight: Param<Tensor<1>>,
@@ -171,8 +173,8 @@ impl BatchNorm {
     fn forward(&self, input: Tensor<4>, rectified: bool) -> Tensor<4> {
         let statistics = if input.device().is_autodiff() {
             let statistics = device::statistics(input.clone());
-            let [mean, variance] =
-                [0, 1].map(|row| statistics.clone().slice(row..=row).squeeze_dim::<1>(0));
+            let mean = statistics.clone().slice(0..=0).squeeze_dim::<1>(0);
+            let variance = statistics.clone().slice(1..=1).squeeze_dim::<1>(0);
             self.remember(input.dims(), mean, variance);
             statistics
         } else {
@@ -217,22 +219,22 @@ fn remember(running: &RunningState<Tensor<1>>, seen: Tensor<1>) {
 pub(super) fn enlarge(input: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     let [batch, height, width, _] = input.dims();
     let device = input.device().without_autodiff();
-    let mixture = |from: usize, to: usize| {
-        Tensor::<2>::from_data(TensorData::new(bilinear(from, to), [to, from]), &device)
-    };
+    let row_weights = TensorData::new(bilinear(height, size[0]), [size[0], height]);
+    let column_weights = TensorData::new(bilinear(width, size[1]), [size[1], width]);
     let rows = device::times(
-        mixture(height, size[0]),
+        Tensor::from_data(row_weights, &device),
         input.reshape([batch, height, width]),
     );
     let columns = device::times(
-        mixture(width, size[1]),
+        Tensor::from_data(column_weights, &device),
         rows.reshape([batch * size[0], width, 1]),
     );
     columns.reshape([batch, 1, size[0], size[1]])
 }
 
-/// How `to` places along a line mix the values at `from` places, `[to, from]`: each takes its two
-/// neighbours, nearer ones more, and beyond the outermost centres that one alone.
+/// The weights by which `to` places along a line mix the values at `from` places, `[to, from]`.
+/// Each place mixes its two neighbours, the nearer one with more weight. Beyond the outermost
+/// centre it takes that one only.
 fn bilinear(from: usize, to: usize) -> Vec<f32> {
     let mut weights = vec![0.0; to * from];
     for (place, weights) in weights.chunks_exact_mut(from).enumerate() {

@@ -10,7 +10,7 @@ use protocol::architecture::CLASSIFIER;
 use protocol::parameters::{Manifest, Parameters, ParametersError, STEM, TensorSpec};
 use std::sync::Arc;
 
-/// Why parameters and network do not fit.
+/// Why a network cannot take or give parameters.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelError {
     /// The parameters belong to another network.
@@ -21,15 +21,13 @@ pub enum ModelError {
         /// The parameters' tensor, with its shape.
         found: String,
     },
-    /// A tensor could not be read back.
     #[error("{tensor} cannot be read: {fault}")]
     Unreadable {
-        /// The tensor's name.
+        /// Its name.
         tensor: String,
-        /// What the device says.
         fault: DeviceFault,
     },
-    /// The network holds values that cannot be shared.
+    /// The network has values that are not finite.
     #[error(transparent)]
     Values(#[from] ParametersError),
 }
@@ -40,14 +38,20 @@ impl Explain for ModelError {
     }
 }
 
-/// Where a tensor lives in the network.
-enum Slot<'a> {
+/// A tensor of the network, under torchvision's name.
+struct Slot<'a> {
+    name: String,
+    place: Place<'a>,
+}
+
+/// Where a tensor is in the network.
+enum Place<'a> {
     Kernel(&'a mut Param<Tensor<4>>),
     Vector(&'a mut Param<Tensor<1>>),
     Statistic(&'a mut RunningState<Tensor<1>>),
 }
 
-impl Slot<'_> {
+impl Place<'_> {
     fn shape(&self) -> Vec<usize> {
         match self {
             Self::Kernel(param) => param.dims().into(),
@@ -56,8 +60,7 @@ impl Slot<'_> {
         }
     }
 
-    /// Replaces the value. Parameters stay trainable; a statistic forgets updates that were still
-    /// pending.
+    /// Replaces the value. Parameters stay trainable; pending updates of a statistic are dropped.
     fn fill(self, values: &[f32]) {
         let data = TensorData::new(values.to_vec(), self.shape());
         match self {
@@ -87,8 +90,8 @@ impl DeepLabV3 {
     pub fn load(mut self, parameters: &Parameters) -> Result<Self, ModelError> {
         let slots = self.slots();
         check(&slots, parameters.manifest())?;
-        for ((_, slot), (_, values)) in slots.into_iter().zip(parameters.tensors()) {
-            slot.fill(values);
+        for (slot, (_, values)) in slots.into_iter().zip(parameters.tensors()) {
+            slot.place.fill(values);
         }
         Ok(self)
     }
@@ -102,17 +105,20 @@ impl DeepLabV3 {
         let slots = network.slots();
         check(&slots, manifest)?;
         let mut values = Vec::with_capacity(manifest.len());
-        for (tensor, slot) in slots {
-            values.extend(
-                slot.read()
-                    .map_err(|fault| ModelError::Unreadable { tensor, fault })?,
-            );
+        for slot in slots {
+            match slot.place.read() {
+                Ok(tensor) => values.extend(tensor),
+                Err(fault) => {
+                    let tensor = slot.name;
+                    return Err(ModelError::Unreadable { tensor, fault });
+                }
+            }
         }
         Ok(Parameters::new(Arc::clone(manifest), values)?)
     }
 
     /// Every tensor under torchvision's name, in the manifest's order.
-    fn slots(&mut self) -> Vec<(String, Slot<'_>)> {
+    fn slots(&mut self) -> Vec<Slot<'_>> {
         let mut slots = Vec::new();
         let Self {
             backbone,
@@ -171,58 +177,63 @@ impl DeepLabV3 {
             "classifier.2",
             &mut classifier.conv,
         );
-        slots.push((
-            format!("{CLASSIFIER}.weight"),
-            Slot::Kernel(&mut classifier.classifier.weight),
-        ));
+        let kernel = Place::Kernel(&mut classifier.classifier.weight);
+        slots.push(Slot::new(CLASSIFIER, "weight", kernel));
         if let Some(bias) = &mut classifier.classifier.bias {
-            slots.push((format!("{CLASSIFIER}.bias"), Slot::Vector(bias)));
+            slots.push(Slot::new(CLASSIFIER, "bias", Place::Vector(bias)));
         }
         slots
     }
 }
 
-fn push<'a>(slots: &mut Vec<(String, Slot<'a>)>, conv: &str, norm: &str, layer: &'a mut ConvNorm) {
-    let mut slot = |name: &str, part: &str, slot| slots.push((format!("{name}.{part}"), slot));
-    slot(conv, "weight", Slot::Kernel(&mut layer.conv.weight));
+impl<'a> Slot<'a> {
+    fn new(layer: &str, part: &str, place: Place<'a>) -> Self {
+        Self {
+            name: format!("{layer}.{part}"),
+            place,
+        }
+    }
+}
+
+/// Adds the tensors of a convolution and of its normalisation, whose names are `conv` and `norm`.
+fn push<'a>(slots: &mut Vec<Slot<'a>>, conv: &str, norm: &str, layer: &'a mut ConvNorm) {
+    let kernel = Place::Kernel(&mut layer.conv.weight);
+    slots.push(Slot::new(conv, "weight", kernel));
     match &mut layer.norm {
         Norm::Batch(batch) => {
-            slot(norm, "weight", Slot::Vector(&mut batch.weight));
-            slot(norm, "bias", Slot::Vector(&mut batch.bias));
-            slot(
-                norm,
-                "running_mean",
-                Slot::Statistic(&mut batch.running_mean),
-            );
-            slot(norm, "running_var", Slot::Statistic(&mut batch.running_var));
+            let weight = Place::Vector(&mut batch.weight);
+            let bias = Place::Vector(&mut batch.bias);
+            let mean = Place::Statistic(&mut batch.running_mean);
+            let variance = Place::Statistic(&mut batch.running_var);
+            slots.push(Slot::new(norm, "weight", weight));
+            slots.push(Slot::new(norm, "bias", bias));
+            slots.push(Slot::new(norm, "running_mean", mean));
+            slots.push(Slot::new(norm, "running_var", variance));
         }
         Norm::Group(group) => {
-            for (part, param) in [("weight", &mut group.gamma), ("bias", &mut group.beta)] {
-                if let Some(param) = param {
-                    slot(norm, part, Slot::Vector(param));
-                }
+            if let Some(weight) = &mut group.gamma {
+                slots.push(Slot::new(norm, "weight", Place::Vector(weight)));
+            }
+            if let Some(bias) = &mut group.beta {
+                slots.push(Slot::new(norm, "bias", Place::Vector(bias)));
             }
         }
     }
 }
 
-/// Names and shapes must agree one by one; the first difference is reported.
-fn check(slots: &[(String, Slot<'_>)], manifest: &Manifest) -> Result<(), ModelError> {
-    let words = |name: &str, shape: &[usize]| format!("{name} {shape:?}");
+/// Compares names and shapes one by one, and reports the first difference.
+fn check(slots: &[Slot<'_>], manifest: &Manifest) -> Result<(), ModelError> {
     for index in 0..slots.len().max(manifest.tensors.len()) {
-        let expected = slots
-            .get(index)
-            .map(|(name, slot)| words(name, &slot.shape()));
-        let found = manifest
-            .tensors
-            .get(index)
-            .map(|TensorSpec { name, shape, .. }| words(name, shape));
+        let mut expected = "none".to_owned();
+        if let Some(slot) = slots.get(index) {
+            expected = format!("{} {:?}", slot.name, slot.place.shape());
+        }
+        let mut found = "none".to_owned();
+        if let Some(TensorSpec { name, shape, .. }) = manifest.tensors.get(index) {
+            found = format!("{name} {shape:?}");
+        }
         if expected != found {
-            let word = |side: Option<String>| side.unwrap_or_else(|| "none".into());
-            return Err(ModelError::Mismatch {
-                expected: word(expected),
-                found: word(found),
-            });
+            return Err(ModelError::Mismatch { expected, found });
         }
     }
     Ok(())

@@ -130,13 +130,13 @@ pub(super) fn fullest(case: &Prepared) -> Option<usize> {
 /// How far around a lesion its surroundings reach, in pixels of the model's plane.
 const RIM: usize = 3;
 
-/// The sequence of the case in which its reference lesions stand out brightest: the highest mean
-/// z-score in the lesions less that of the rim around them, of equal ones the first. Where no
-/// lesion lies on the model's planes it is the first sequence there is.
+/// The sequence of the case in which its reference lesions are brightest: the highest mean z-score
+/// in the lesions minus that of the rim around them, of equal ones the first. If no lesion is on
+/// the model's planes, it is the first sequence that the case has.
 ///
-/// For metastases that is a sequence after contrast where there is one, whatever it is called.
-/// Brightness against the whole brain would often choose FLAIR, which oedema makes bright in the
-/// lesion and around it.
+/// For metastases this is a sequence after contrast if there is one, whatever its name. Brightness
+/// relative to all of the brain would often choose FLAIR, which oedema makes bright in the lesion
+/// and around it.
 pub(super) fn background(case: &Prepared) -> Option<usize> {
     let label = case.label.as_deref().unwrap_or_default();
     let rim = rim(label, [case.depth(), case.canvas[0], case.canvas[1]]);
@@ -152,7 +152,7 @@ pub(super) fn background(case: &Prepared) -> Option<usize> {
         .map(|(at, _)| at)
 }
 
-/// What lies around a mask and not in it.
+/// The pixels around a mask.
 fn rim(mask: &[u8], dims: [usize; 3]) -> Vec<u8> {
     if mask.len() != dims.iter().product::<usize>() {
         return Vec::new();
@@ -255,7 +255,7 @@ mod tests {
                 .all(|(&rim, &lesion)| rim & lesion == 0)
                 && around.contains(&1)
         );
-        // Oedema: brighter than ever, and so is what lies around.
+        // Oedema: brighter than ever, and so are the surroundings.
         let both = label.iter().zip(&around).map(|(lesion, rim)| lesion | rim);
         bright
             .iter_mut()

@@ -1,6 +1,6 @@
-//! Draws and vectors for phantoms, from additions, products, quotients and square roots alone: IEEE
-//! 754 fixes those to the last bit, while a platform's `exp`, `ln`, `sin` may differ, and a cohort
-//! must be the same everywhere.
+//! Draws and vectors for phantoms. A cohort must be the same on every platform, so only additions,
+//! products, quotients and square roots are used: IEEE 754 defines their results to the last bit,
+//! while `exp`, `ln` and `sin` differ between platforms.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -115,11 +115,16 @@ pub(super) fn rotation(rng: &mut ChaCha8Rng, tilt: f32) -> [Point; 3] {
 /// |x| <= 4.
 fn exponential(x: f32) -> f32 {
     let step = f64::from(x) / 16.0;
-    let (sum, _) = (1..=10).fold((1.0, 1.0), |(sum, term), n| {
-        let term = term * step / f64::from(n);
-        (sum + term, term)
-    });
-    (0..4).fold(sum, |power, _| power * power) as f32
+    let mut term = 1.0;
+    let mut power = 1.0;
+    for n in 1..=10 {
+        term = term * step / f64::from(n);
+        power += term;
+    }
+    for _ in 0..4 {
+        power *= power;
+    }
+    power as f32
 }
 
 #[cfg(test)]

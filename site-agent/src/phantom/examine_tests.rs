@@ -199,8 +199,8 @@ fn the_label_is_where_the_lesions_are() {
             .map(|v| place(&phantom.grid, v / plane, v % plane))
             .collect();
         for p in &labelled {
-            // Half a voxel's diagonal, stretch and lumps are what a labelled centre may lie beyond
-            // the ball.
+            // A labelled centre may be outside the ball by half a voxel's diagonal, stretch and
+            // lumps.
             assert!(
                 balls
                     .iter()

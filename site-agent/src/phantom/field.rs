@@ -15,12 +15,11 @@ pub(super) struct Field {
 impl Field {
     /// A field whose features are about `period_mm` across.
     pub(super) fn draw(rng: &mut ChaCha8Rng, period_mm: f32) -> Self {
-        Self {
-            values: (0..SIDE * SIDE * SIDE)
-                .map(|_| uniform(rng, -1.0, 1.0))
-                .collect(),
-            period_mm,
+        let mut values = vec![0.0; SIDE * SIDE * SIDE];
+        for value in &mut values {
+            *value = uniform(rng, -1.0, 1.0);
         }
+        Self { values, period_mm }
     }
 
     /// The field at a point, in -1..1.
@@ -29,18 +28,24 @@ impl Field {
         let floor = scaled.map(floor);
         let cell = floor.map(|c| c as usize & (SIDE - 1));
         let [tx, ty, tz] = std::array::from_fn(|i| smooth(scaled[i] - floor[i] as f32));
-        let value = |dx: usize, dy: usize, dz: usize| {
-            let [x, y, z] = [cell[0] + dx, cell[1] + dy, cell[2] + dz].map(|c| c & (SIDE - 1));
-            self.values[(z * SIDE + y) * SIDE + x]
-        };
-        let row = |dy, dz| mix(value(0, dy, dz), value(1, dy, dz), tx);
-        let sheet = |dz| mix(row(0, dz), row(1, dz), ty);
-        mix(sheet(0), sheet(1), tz)
+        let [x, y, z] = cell;
+        let near = mix(self.row(x, y, z, tx), self.row(x, y + 1, z, tx), ty);
+        let far = mix(self.row(x, y, z + 1, tx), self.row(x, y + 1, z + 1, tx), ty);
+        mix(near, far, tz)
+    }
+
+    /// Between a lattice point and its next along x. The lattice repeats.
+    fn row(&self, x: usize, y: usize, z: usize, t: f32) -> f32 {
+        let y = y & (SIDE - 1);
+        let z = z & (SIDE - 1);
+        let start = (z * SIDE + y) * SIDE;
+        let next = (x + 1) & (SIDE - 1);
+        mix(self.values[start + x], self.values[start + next], t)
     }
 }
 
-/// The next whole number below; `f32::floor` is a library call on the x86-64 baseline, and this is
-/// the hot path.
+/// The next whole number below. `f32::floor` is a library call on the x86-64 baseline, and most of
+/// the time is spent here.
 fn floor(c: f32) -> i32 {
     let near = c as i32;
     near - i32::from(c < near as f32)

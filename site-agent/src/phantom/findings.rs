@@ -1,5 +1,4 @@
-//! What a patient's head holds besides healthy tissue: vessels, lesions, and what can be taken for
-//! lesions.
+//! What is in a patient's head besides healthy tissue: vessels, lesions, and mimics of lesions.
 
 use super::draw::{Point, along, chance, count, direction, length, log_normal, minus, uniform};
 use super::field::Field;
@@ -28,7 +27,7 @@ pub(super) enum Kind {
     Telangiectasia,
     /// Old blood.
     Blood,
-    /// Metastasis: the label covers it and its core.
+    /// Metastasis. The label covers it and its core.
     Lesion,
     /// Necrotic core of a lesion.
     Necrosis,
@@ -50,16 +49,22 @@ pub(super) struct Patient {
     pub(super) lumps: Field,
 }
 
-/// What is needed to find room for blobs.
+/// Finds room for blobs.
 struct Room<'a> {
     head: &'a Head,
     grid: &'a Grid,
-    taken: Vec<(Point, f32)>,
+    taken: Vec<Ball>,
+}
+
+/// Space that something takes.
+struct Ball {
+    centre: Point,
+    radius: f32,
 }
 
 impl Patient {
-    /// Draws a patient whose blobs lie within the grid. `enhancement` scales how far gadolinium
-    /// takes effect.
+    /// Draws a patient whose blobs are within the grid. `enhancement` scales the effect of
+    /// gadolinium.
     pub(super) fn draw(
         rng: &mut ChaCha8Rng,
         grid: &Grid,
@@ -85,20 +90,20 @@ impl Patient {
     }
 }
 
-fn plexus(rng: &mut ChaCha8Rng, head: &Head, findings: &mut Vec<Finding>) -> Vec<(Point, f32)> {
-    [-1.0, 1.0]
-        .map(|side| {
-            let centre = head.placed([side * 11.0, uniform(rng, -24.0, -16.0), 12.0]);
-            let radius = uniform(rng, 2.5, 4.5);
-            let shape = Shape::Blob(Blob::draw(rng, centre, radius, 0.25));
-            findings.push(Finding {
-                kind: Kind::Plexus,
-                shape,
-                signal: tissue::PLEXUS,
-            });
-            (centre, radius)
-        })
-        .to_vec()
+/// Draws the choroid plexus on both sides, and gives the space that it takes.
+fn plexus(rng: &mut ChaCha8Rng, head: &Head, findings: &mut Vec<Finding>) -> Vec<Ball> {
+    let mut taken = Vec::new();
+    for side in [-1.0, 1.0] {
+        let centre = head.placed([side * 11.0, uniform(rng, -24.0, -16.0), 12.0]);
+        let radius = uniform(rng, 2.5, 4.5);
+        findings.push(Finding {
+            kind: Kind::Plexus,
+            shape: Shape::Blob(Blob::draw(rng, centre, radius, 0.25)),
+            signal: tissue::PLEXUS,
+        });
+        taken.push(Ball { centre, radius });
+    }
+    taken
 }
 
 fn lesions(
@@ -143,10 +148,23 @@ fn mimics(
     enhancement: f32,
     findings: &mut Vec<Finding>,
 ) {
-    let times = |rng: &mut ChaCha8Rng, low: f32, high: f32| {
-        (uniform(rng, low, high) * disease.mimics).round() as usize
-    };
-    for _ in 0..times(rng, 0.0, 4.0) {
+    old_blood(rng, room, disease, findings);
+    telangiectasias(rng, room, disease, enhancement, findings);
+    spots(rng, room, disease, findings);
+}
+
+/// How often a mimic is drawn: `low` to `high` times with the usual number of mimics.
+fn times(rng: &mut ChaCha8Rng, disease: &Disease, low: f32, high: f32) -> usize {
+    (uniform(rng, low, high) * disease.mimics).round() as usize
+}
+
+fn old_blood(
+    rng: &mut ChaCha8Rng,
+    room: &mut Room,
+    disease: &Disease,
+    findings: &mut Vec<Finding>,
+) {
+    for _ in 0..times(rng, disease, 0.0, 4.0) {
         let across = diameter(rng, disease);
         let Some(blob) = room.blob(rng, across) else {
             continue;
@@ -161,7 +179,16 @@ fn mimics(
             signal,
         });
     }
-    for _ in 0..times(rng, 0.0, 2.5) {
+}
+
+fn telangiectasias(
+    rng: &mut ChaCha8Rng,
+    room: &mut Room,
+    disease: &Disease,
+    enhancement: f32,
+    findings: &mut Vec<Finding>,
+) {
+    for _ in 0..times(rng, disease, 0.0, 2.5) {
         let across = diameter(rng, disease).min(2.0 * disease.diameter_mm[1]) * 0.8;
         let Some(blob) = room.blob(rng, across) else {
             continue;
@@ -172,25 +199,26 @@ fn mimics(
             0.84,
             tissue::TELANGIECTASIA[3],
         ];
-        let signal = blend(
-            plain,
-            tissue::TELANGIECTASIA,
-            uniform(rng, 0.6, 1.0) * enhancement,
-        );
+        let taken_up = uniform(rng, 0.6, 1.0) * enhancement;
+        let signal = blend(plain, tissue::TELANGIECTASIA, taken_up);
         findings.push(Finding {
             kind: Kind::Telangiectasia,
             shape: Shape::Blob(blob),
             signal,
         });
     }
-    for _ in 0..times(rng, 4.0, 20.0) {
+}
+
+/// Spots of white matter. Those that would be elsewhere are left out, but take their room.
+fn spots(rng: &mut ChaCha8Rng, room: &mut Room, disease: &Disease, findings: &mut Vec<Finding>) {
+    for _ in 0..times(rng, disease, 4.0, 20.0) {
         let across = log_normal(rng, 5.0, 0.4, 2.5, 12.0);
-        let Some(blob) = room
-            .blob(rng, across)
-            .filter(|blob| room.is_white(blob.centre))
-        else {
+        let Some(blob) = room.blob(rng, across) else {
             continue;
         };
+        if !room.is_white(blob.centre) {
+            continue;
+        }
         findings.push(Finding {
             kind: Kind::Spot,
             shape: Shape::Blob(blob),
@@ -218,18 +246,18 @@ fn oedema(rng: &mut ChaCha8Rng, about: &Blob) -> Finding {
 }
 
 impl Room<'_> {
-    /// A blob inside the brain, clear of the others and of the ventricles. Smaller than asked where
-    /// there is no room.
+    /// A blob inside the brain, clear of the others and of the ventricles. It is smaller than asked
+    /// if there is no room, and `None` if there is still none.
     fn blob(&mut self, rng: &mut ChaCha8Rng, diameter_mm: f32) -> Option<Blob> {
         let mut radius = diameter_mm * 0.5;
         for attempt in 0..240 {
-            let box_mm = [62.0, 80.0, 62.0];
-            let middle = self
-                .head
-                .placed(std::array::from_fn(|i| uniform(rng, -box_mm[i], box_mm[i])));
-            if self.has(middle, radius) {
-                self.taken.push((middle, radius));
-                return Some(Blob::draw(rng, middle, radius, 0.18));
+            let x = uniform(rng, -62.0, 62.0);
+            let y = uniform(rng, -80.0, 80.0);
+            let z = uniform(rng, -62.0, 62.0);
+            let centre = self.head.placed([x, y, z]);
+            if self.has(centre, radius) {
+                self.taken.push(Ball { centre, radius });
+                return Some(Blob::draw(rng, centre, radius, 0.18));
             }
             if attempt % 60 == 59 {
                 radius *= 0.8;
@@ -242,24 +270,40 @@ impl Room<'_> {
         self.head.at(p, 2.0).mixture.share(Tissue::White) > 0.9
     }
 
-    fn has(&self, middle: Point, radius: f32) -> bool {
+    /// Whether there is room for a ball: in the grid, clear of what is there, and in the brain.
+    fn has(&self, centre: Point, radius: f32) -> bool {
         let corner = world(self.grid, [0.0; 3]);
-        let within = (0..3).all(|i| middle[i].abs() + radius <= -corner[i]);
-        let clear = self
-            .taken
-            .iter()
-            .all(|&(other, size)| length(minus(middle, other)) > radius + size + 2.0);
-        let brain = |p: Point| self.head.at(p, 1.0).brain > 0.5;
-        within
-            && clear
-            && brain(middle)
-            && self.head.at(middle, 2.0).mixture.share(Tissue::Fluid) < 0.3
-            && AXES
-                .iter()
-                .all(|&axis| brain(along(middle, axis, 0.8 * radius)))
+        for i in 0..3 {
+            if centre[i].abs() + radius > -corner[i] {
+                return false;
+            }
+        }
+        for other in &self.taken {
+            if length(minus(centre, other.centre)) <= radius + other.radius + 2.0 {
+                return false;
+            }
+        }
+        if !self.is_brain(centre) || self.is_fluid(centre) {
+            return false;
+        }
+        for axis in AXES {
+            if !self.is_brain(along(centre, axis, 0.8 * radius)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn is_brain(&self, p: Point) -> bool {
+        self.head.at(p, 1.0).brain > 0.5
+    }
+
+    fn is_fluid(&self, p: Point) -> bool {
+        self.head.at(p, 2.0).mixture.share(Tissue::Fluid) >= 0.3
     }
 }
 
+/// The six directions along the axes.
 const AXES: [Point; 6] = [
     [1.0, 0.0, 0.0],
     [-1.0, 0.0, 0.0],

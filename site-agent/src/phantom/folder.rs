@@ -9,34 +9,21 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Why a cohort was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum PhantomError {
-    /// Settings that cannot be drawn.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Files of another cohort could be taken for this one's.
+    /// Files of another cohort could be mistaken for this one's.
     #[error("{} is not empty", .0.display())]
     Occupied(PathBuf),
-    /// A file or folder that could not be read or made.
     #[error("{}: {source}", .path.display())]
-    Disk {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A volume that could not be written.
+    Disk { path: PathBuf, source: io::Error },
     #[error("{}: {source}", .path.display())]
-    Volume {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: NiftiError,
-    },
+    Volume { path: PathBuf, source: NiftiError },
 }
 
 impl Explain for PhantomError {
@@ -58,15 +45,14 @@ impl Explain for PhantomError {
 /// What was written of one site. One line of JSON under `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Written {
-    /// The site.
     pub site: String,
     /// Its folder, absolute.
     pub folder: PathBuf,
-    /// The file that holds its `[data]` table, absolute.
+    /// The file with its `[data]` table, absolute.
     pub data: PathBuf,
-    /// How many cases.
+    /// The number of cases.
     pub cases: usize,
-    /// How many lesions in all of them.
+    /// The number of lesions in all cases.
     pub lesions: usize,
     /// The sequences that were written.
     pub sequences: Vec<String>,
@@ -88,10 +74,11 @@ struct Data {
 }
 
 /// Writes a site's cohort into a new or empty folder: `CASE/SEQUENCE.nii.gz`, `CASE/lesion.nii.gz`,
-/// `CASE/brain.nii.gz`, and last `data.toml`. `done` is told after each case.
+/// `CASE/brain.nii.gz`, and last `data.toml`. `done` is called after each case, with the number of
+/// cases written.
 ///
 /// # Errors
-/// When the folder holds something, or the disk refuses.
+/// When the folder is not empty, or cannot be written.
 pub fn write(
     folder: &Path,
     cohort: &Cohort,
@@ -107,11 +94,10 @@ pub fn write(
         lesions += phantom.diameters_mm.len();
         done(index + 1);
     }
-    let sequences: Vec<String> = cohort
-        .sequences()
-        .iter()
-        .map(|s| SEQUENCES[s].to_string())
-        .collect();
+    let mut sequences = Vec::new();
+    for sequence in cohort.sequences().iter() {
+        sequences.push(SEQUENCES[sequence].to_owned());
+    }
     let data = folder.join("data.toml");
     let table = snippet(&folder, cohort, &sequences);
     program::files::replace(&data, |file| file.write_all(table.as_bytes())).map_err(disk(&data))?;
@@ -125,19 +111,35 @@ pub fn write(
     })
 }
 
-/// Refuses a folder that holds something; one that is not there yet is empty.
+/// Refuses a folder that is not empty. A folder that does not exist yet is empty.
 ///
 /// # Errors
-/// [`PhantomError::Occupied`], or the disk refuses.
+/// [`PhantomError::Occupied`], or the folder cannot be read.
 pub fn check_empty(folder: &Path) -> Result<(), PhantomError> {
     match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(disk(folder)(error)),
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                Err(PhantomError::Occupied(folder.into()))
-            } else {
-                Ok(())
+        Ok(mut entries) => match entries.next() {
+            Some(_) => Err(PhantomError::Occupied(folder.into())),
+            None => Ok(()),
+        },
+    }
+}
+
+/// One file of a case.
+enum CaseFile<'a> {
+    Image { path: PathBuf, values: &'a [f32] },
+    Mask { path: PathBuf, voxels: &'a [u8] },
+}
+
+impl CaseFile<'_> {
+    fn write(&self, source: &Source) -> Result<(), PhantomError> {
+        match self {
+            Self::Image { path, values } => {
+                nifti::write_f32(path, values, source).map_err(volume(path))
+            }
+            Self::Mask { path, voxels } => {
+                nifti::write_u8(path, voxels, source).map_err(volume(path))
             }
         }
     }
@@ -148,37 +150,47 @@ fn write_case(folder: &Path, cohort: &Cohort, phantom: &Phantom) -> Result<(), P
     std::fs::create_dir(&folder).map_err(disk(&folder))?;
     let source =
         Source::new(&phantom.grid, phantom.orientation, Form::Sform).map_err(volume(&folder))?;
-    let file = |name: &str| folder.join(format!("{name}.nii.gz"));
-    let mut jobs: Vec<usize> = cohort.sequences().iter().collect();
-    jobs.extend([SEQUENCES.len(), SEQUENCES.len() + 1]);
-    jobs.into_par_iter()
-        .try_for_each(|job| match phantom.volumes.get(job) {
-            Some(values) => {
-                let path = file(SEQUENCES[job]);
-                nifti::write_f32(&path, values, &source).map_err(volume(&path))
-            }
-            None => {
-                let (name, mask) =
-                    [("lesion", &phantom.lesion), ("brain", &phantom.brain)][job - SEQUENCES.len()];
-                nifti::write_u8(&file(name), mask, &source).map_err(volume(&file(name)))
-            }
-        })
+    let mut files = vec![
+        CaseFile::Mask {
+            path: folder.join(file_name("lesion")),
+            voxels: &phantom.lesion,
+        },
+        CaseFile::Mask {
+            path: folder.join(file_name("brain")),
+            voxels: &phantom.brain,
+        },
+    ];
+    for sequence in cohort.sequences().iter() {
+        files.push(CaseFile::Image {
+            path: folder.join(file_name(SEQUENCES[sequence])),
+            values: &phantom.volumes[sequence],
+        });
+    }
+    files.par_iter().try_for_each(|file| file.write(&source))
+}
+
+fn file_name(name: &str) -> String {
+    format!("{name}.nii.gz")
+}
+
+/// The pattern of a file's path, for the `[data]` table.
+fn pattern(name: &str) -> String {
+    format!("{{case}}/{}", file_name(name))
 }
 
 fn snippet(folder: &Path, cohort: &Cohort, sequences: &[String]) -> String {
-    let pattern = |name: &str| format!("{{case}}/{name}.nii.gz");
+    let mut patterns = BTreeMap::new();
+    for name in sequences {
+        patterns.insert(name.clone(), pattern(name));
+    }
     let data = Data {
         root: folder.into(),
         label: pattern("lesion"),
         lesion_labels: [1],
         brain: pattern("brain"),
-        sequences: sequences
-            .iter()
-            .map(|name| (name.clone(), pattern(name)))
-            .collect(),
+        sequences: patterns,
     };
-    // Strings, numbers and tables always have a TOML form, unless a path is no Unicode: then the
-    // table names it.
+    // Only a path that is not Unicode has no TOML form. Then the file says so.
     let table = toml::to_string(&Snippet { data }).unwrap_or_else(|error| format!("# {error}\n"));
     format!(
         "# The data of the synthetic site {}: paste into its site file.\n{table}",
@@ -186,7 +198,7 @@ fn snippet(folder: &Path, cohort: &Cohort, sequences: &[String]) -> String {
     )
 }
 
-fn disk(path: &Path) -> impl FnOnce(std::io::Error) -> PhantomError {
+fn disk(path: &Path) -> impl FnOnce(io::Error) -> PhantomError {
     let path = path.to_path_buf();
     move |source| PhantomError::Disk { path, source }
 }

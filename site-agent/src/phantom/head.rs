@@ -1,4 +1,4 @@
-//! The healthy head: which tissues a point of a patient holds.
+//! The healthy head: which tissues are at a point of a patient.
 
 use super::draw::{Point, along, length, minus, rotation, turned, uniform};
 use super::field::Field;
@@ -16,7 +16,7 @@ pub(super) struct Head {
     ventricles: f32,
 }
 
-/// What a point holds.
+/// The tissues at a point.
 pub(super) struct Sample {
     /// Shares of the tissues; they sum to the share of the voxel that is head.
     pub(super) mixture: Mixture,
@@ -45,7 +45,7 @@ impl Head {
         }
     }
 
-    /// From the average head's millimetres to the scanner's, but for the bending.
+    /// From the average head's millimetres to the scanner's, without the bending.
     pub(super) fn placed(&self, p: Point) -> Point {
         let scaled = std::array::from_fn(|i| p[i] * self.scale[i]);
         let columns = std::array::from_fn(|i| std::array::from_fn(|j| self.turn[j][i]));
@@ -56,8 +56,6 @@ impl Head {
     pub(super) fn at(&self, world: Point, edge_mm: f32) -> Sample {
         let posed = turned(&self.turn, minus(world, self.centre));
         let straight: Point = std::array::from_fn(|i| posed[i] / self.scale[i]);
-        let share = |distance: f32| (0.5 - distance / edge_mm).clamp(0.0, 1.0);
-        let skin = |p| ellipsoid(p, [0.0, 0.0, -14.0], [77.0, 97.0, 93.0]);
         if skin(straight) > edge_mm + 2.0 * self.bend_mm {
             return Sample {
                 mixture: Mixture::EMPTY,
@@ -65,35 +63,43 @@ impl Head {
             };
         }
         let p = std::array::from_fn(|i| straight[i] + self.bend_mm * self.bend[i].at(straight));
+        let edge = Edge { width_mm: edge_mm };
         let skin = skin(p);
         let brain = brain(p);
-        let mut mixture = Mixture::of(Tissue::Muscle, share(skin));
-        mixture.lay(Tissue::Fat, 1.0 - share(skin + 5.0));
-        mixture.lay(Tissue::Bone, share(brain - 8.5) * share(skin + 2.5));
-        mixture.lay(Tissue::Fluid, share(brain - 2.5));
+        let mut mixture = Mixture::of(Tissue::Muscle, edge.share(skin));
+        mixture.lay(Tissue::Fat, 1.0 - edge.share(skin + 5.0));
+        mixture.lay(
+            Tissue::Bone,
+            edge.share(brain - 8.5) * edge.share(skin + 2.5),
+        );
+        mixture.lay(Tissue::Fluid, edge.share(brain - 2.5));
         if brain < edge_mm {
-            self.lay_brain(&mut mixture, p, brain, &share);
+            self.lay_brain(&mut mixture, p, brain, edge);
         }
         Sample {
             mixture,
-            brain: share(brain).min(share(skin)),
+            brain: edge.share(brain).min(edge.share(skin)),
         }
     }
 
-    fn lay_brain(&self, mixture: &mut Mixture, p: Point, brain: f32, share: &impl Fn(f32) -> f32) {
+    /// Lays the tissues of the brain. `brain` is the signed distance to its hull.
+    fn lay_brain(&self, mixture: &mut Mixture, p: Point, brain: f32, edge: Edge) {
         let depth = -brain;
         // Sulci: the zero sheets of a random field and the fissure between the hemispheres, closing
         // with depth.
         let sheet = (self.folds.at(turned(&ASKEW, p)).abs() * 9.0 + (depth - 14.0).max(0.0))
             .min(p[0].abs() + (16.0 - p[2]).max(0.0) + (depth - 40.0).max(0.0));
         let gap = (1.5 - depth * 0.1).max(0.3);
-        mixture.lay(Tissue::Grey, share(brain));
-        mixture.lay(Tissue::White, share((4.0 - depth).max(gap + 3.2 - sheet)));
-        mixture.lay(Tissue::Fluid, share(brain) * share(sheet - gap));
+        mixture.lay(Tissue::Grey, edge.share(brain));
+        mixture.lay(
+            Tissue::White,
+            edge.share((4.0 - depth).max(gap + 3.2 - sheet)),
+        );
+        mixture.lay(Tissue::Fluid, edge.share(brain) * edge.share(sheet - gap));
         let mirrored = [p[0].abs(), p[1], p[2]];
         let thalamus = ellipsoid(mirrored, [11.0, -12.0, 3.0], [8.0, 13.0, 8.0]);
         let putamen = ellipsoid(mirrored, [27.0, 4.0, 2.0], [6.0, 17.0, 9.0]);
-        mixture.lay(Tissue::Grey, share(thalamus.min(putamen)));
+        mixture.lay(Tissue::Grey, edge.share(thalamus.min(putamen)));
         let wide = self.ventricles;
         let lateral = ellipsoid(
             [mirrored[0] + 0.006 * p[1] * p[1], p[1], p[2]],
@@ -102,7 +108,20 @@ impl Head {
         );
         let third = ellipsoid(p, [0.0, -8.0, 0.0], [2.2 * wide, 13.0, 9.0]);
         let fourth = ellipsoid(p, [0.0, -38.0, -36.0], [6.0, 5.0 * wide, 7.0]);
-        mixture.lay(Tissue::Fluid, share(lateral.min(third).min(fourth)));
+        mixture.lay(Tissue::Fluid, edge.share(lateral.min(third).min(fourth)));
+    }
+}
+
+/// The width over which one tissue becomes another.
+#[derive(Clone, Copy)]
+struct Edge {
+    width_mm: f32,
+}
+
+impl Edge {
+    /// The share of a voxel inside a surface, by the signed distance to it.
+    fn share(self, distance: f32) -> f32 {
+        (0.5 - distance / self.width_mm).clamp(0.0, 1.0)
     }
 }
 
@@ -112,6 +131,11 @@ const ASKEW: [Point; 3] = [
     [-2.0 / 3.0, 1.0 / 3.0, 2.0 / 3.0],
     [1.0 / 3.0, -2.0 / 3.0, 2.0 / 3.0],
 ];
+
+/// Signed distance to the skin.
+fn skin(p: Point) -> f32 {
+    ellipsoid(p, [0.0, 0.0, -14.0], [77.0, 97.0, 93.0])
+}
 
 /// Signed distance to the brain's hull: cerebrum with a flat base, cerebellum, brain stem.
 fn brain(p: Point) -> f32 {

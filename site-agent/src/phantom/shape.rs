@@ -8,13 +8,11 @@ use rand_chacha::ChaCha8Rng;
 /// A solid in the scanner's millimetres.
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
-    /// A lumpy ellipsoid.
     Blob(Blob),
     /// A tube between two points, round at its ends.
     Tube {
-        /// The ends.
         ends: [Point; 2],
-        /// The radii there.
+        /// The radii at the ends.
         radii: [f32; 2],
     },
 }
@@ -22,9 +20,8 @@ pub(super) enum Shape {
 /// A lumpy ellipsoid.
 #[derive(Clone, Debug)]
 pub(super) struct Blob {
-    /// Its middle.
     pub(super) centre: Point,
-    /// The radius of the ball of the same volume, lumps aside.
+    /// The radius of the ball of the same volume, without lumps.
     pub(super) radius: f32,
     axes: [Point; 3],
     lumps: f32,
@@ -105,15 +102,23 @@ impl Shape {
 /// The scanner's millimetres of a voxel's centre (or of a fraction of a voxel): the grid's middle
 /// is the origin.
 pub(super) fn world(grid: &Grid, index: [f32; 3]) -> Point {
-    let axis = |i: usize| (index[i] - (grid.dims[i] as f32 - 1.0) * 0.5) * grid.spacing_mm[i];
-    [axis(2), axis(1), axis(0)]
+    let mut point = [0.0; 3];
+    for i in 0..3 {
+        point[2 - i] = (index[i] - (grid.dims[i] as f32 - 1.0) * 0.5) * grid.spacing_mm[i];
+    }
+    point
+}
+
+/// The voxel coordinate along axis `i` (depth, height, width) of a point: the inverse of [`world`].
+fn voxel_at(grid: &Grid, p: Point, i: usize) -> f32 {
+    p[2 - i] / grid.spacing_mm[i] + (grid.dims[i] as f32 - 1.0) * 0.5
 }
 
 /// The part of a grid that a shape touches, and how much of each voxel it fills.
 pub(super) struct Patch {
     /// First voxel: depth, height, width.
     start: [usize; 3],
-    /// Voxels along depth, height, width; some are zero where the shape lies beyond the grid.
+    /// Voxels along depth, height, width; some are zero if the shape is outside the grid.
     dims: [usize; 3],
     /// The filled share of each voxel, width fastest.
     pub(super) filled: Vec<f32>,
@@ -124,17 +129,16 @@ impl Patch {
     /// axis).
     pub(super) fn of(shape: &Shape, grid: &Grid, lumps: &Field) -> Self {
         let [low, high] = shape.bounds();
-        let voxel =
-            |p: Point, i: usize| p[2 - i] / grid.spacing_mm[i] + (grid.dims[i] as f32 - 1.0) * 0.5;
-        let start =
-            std::array::from_fn(|i| (voxel(low, i).floor().max(0.0) as usize).min(grid.dims[i]));
-        let end: [usize; 3] = std::array::from_fn(|i| {
-            ((voxel(high, i).ceil() + 1.0).max(0.0) as usize).min(grid.dims[i])
-        });
-        let dims = std::array::from_fn(|i| end[i].saturating_sub(start[i]));
-        let points = grid
-            .spacing_mm
-            .map(|mm| ((mm / 1.2).ceil() as usize).clamp(2, 5));
+        let mut start = [0; 3];
+        let mut dims = [0; 3];
+        let mut points = [0; 3];
+        for i in 0..3 {
+            let first = voxel_at(grid, low, i).floor().max(0.0) as usize;
+            let end = (voxel_at(grid, high, i).ceil() + 1.0).max(0.0) as usize;
+            start[i] = first.min(grid.dims[i]);
+            dims[i] = end.min(grid.dims[i]).saturating_sub(start[i]);
+            points[i] = ((grid.spacing_mm[i] / 1.2).ceil() as usize).clamp(2, 5);
+        }
         let mut filled = Vec::with_capacity(dims.iter().product());
         for z in 0..dims[0] {
             for y in 0..dims[1] {
@@ -153,23 +157,25 @@ impl Patch {
 
     /// The grid's flat index of the patch's voxel `offset`.
     pub(super) fn voxel(&self, offset: usize, grid: &Grid) -> usize {
-        let [z, y, x] = [
-            offset / (self.dims[1] * self.dims[2]),
-            offset / self.dims[2] % self.dims[1],
-            offset % self.dims[2],
-        ];
-        ((self.start[0] + z) * grid.dims[1] + self.start[1] + y) * grid.dims[2] + self.start[2] + x
+        let z = self.start[0] + offset / (self.dims[1] * self.dims[2]);
+        let y = self.start[1] + offset / self.dims[2] % self.dims[1];
+        let x = self.start[2] + offset % self.dims[2];
+        (z * grid.dims[1] + y) * grid.dims[2] + x
     }
 }
 
+/// The share of a voxel that a shape fills, by points along each axis.
 fn share(shape: &Shape, grid: &Grid, corner: [f32; 3], points: [usize; 3], lumps: &Field) -> f32 {
-    let at = |axis: usize, n: usize| corner[axis] + (n as f32 + 0.5) / points[axis] as f32;
     let mut inside = 0u32;
     for z in 0..points[0] {
         for y in 0..points[1] {
             for x in 0..points[2] {
-                inside +=
-                    u32::from(shape.contains(world(grid, [at(0, z), at(1, y), at(2, x)]), lumps));
+                let index = [
+                    corner[0] + (z as f32 + 0.5) / points[0] as f32,
+                    corner[1] + (y as f32 + 0.5) / points[1] as f32,
+                    corner[2] + (x as f32 + 0.5) / points[2] as f32,
+                ];
+                inside += u32::from(shape.contains(world(grid, index), lumps));
             }
         }
     }

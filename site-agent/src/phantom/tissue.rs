@@ -14,7 +14,7 @@ pub(super) enum Tissue {
     Fat,
     /// Skull.
     Bone,
-    /// What lies between skin and skull, and below the brain.
+    /// Between skin and skull, and below the brain.
     Muscle,
     /// Cerebrospinal fluid.
     Fluid,

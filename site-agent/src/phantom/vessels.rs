@@ -7,8 +7,9 @@ use super::head::Head;
 use super::shape::Shape;
 use super::tissue;
 use rand_chacha::ChaCha8Rng;
+use std::ops::Range;
 
-/// A course of an average head: where it starts and heads to, its steps and radii.
+/// The course of a vessel in an average head.
 struct Course {
     start: Point,
     heading: Point,
@@ -19,73 +20,95 @@ struct Course {
     on_surface: bool,
 }
 
+/// A vessel as a chain of tubes.
+struct Vessel {
+    /// The ends of the tubes, in an average head.
+    points: Vec<Point>,
+    /// The radius at the first and at the last point.
+    radii: [f32; 2],
+    /// The tubes, by number, in which the blood is too slow to be nulled.
+    slow: Range<usize>,
+}
+
 /// Draws the vessels of one patient; `slow` scales how often a surface vein is too slow to be
 /// nulled.
 pub(super) fn draw(rng: &mut ChaCha8Rng, head: &Head, slow: f32) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut vessels = Vec::new();
     for course in large(rng) {
-        lay(
-            &points(rng, &course),
-            course.radii,
-            head,
-            0..0,
-            &mut findings,
-        );
+        vessels.push(Vessel::draw(rng, &course, 0..0));
     }
-    lay(&sinus(), [2.0, 4.0], head, 0..0, &mut findings);
+    vessels.push(Vessel {
+        points: sinus(),
+        radii: [2.0, 4.0],
+        slow: 0..0,
+    });
     for _ in 0..uniform(rng, 12.0, 20.0) as usize {
         let course = surface_vein(rng);
-        let run = if chance(rng, 0.12 * slow) { 2..5 } else { 0..0 };
-        lay(
-            &points(rng, &course),
-            course.radii,
-            head,
-            run,
-            &mut findings,
-        );
+        let slow = if chance(rng, 0.12 * slow) { 2..5 } else { 0..0 };
+        vessels.push(Vessel::draw(rng, &course, slow));
     }
     for _ in 0..uniform(rng, 6.0, 14.0) as usize {
         let course = deep_vein(rng);
-        lay(
-            &points(rng, &course),
-            course.radii,
-            head,
-            0..0,
-            &mut findings,
-        );
+        vessels.push(Vessel::draw(rng, &course, 0..0));
+    }
+    let mut findings = Vec::new();
+    for vessel in &vessels {
+        vessel.lay(head, &mut findings);
     }
     findings
 }
 
-/// Carotid to middle cerebral, anterior cerebral, basilar, vein of Galen.
+/// Carotid to middle cerebral and anterior cerebral artery on both sides, basilar artery, vein of
+/// Galen.
 fn large(rng: &mut ChaCha8Rng) -> Vec<Course> {
-    let mut course = |start: Point, heading: Point, steps, radii| Course {
-        start: along(start, direction(rng), 2.0),
-        heading,
-        steps,
-        step_mm: 6.0,
-        radii,
-        wobble: 0.45,
-        on_surface: false,
-    };
     let mut courses = Vec::new();
     for side in [-1.0, 1.0] {
-        courses.push(course(
-            [side * 9.0, 10.0, -27.0],
-            [side, 0.0, 0.15],
-            8,
-            [2.2, 1.0],
-        ));
-        courses.push(course(
-            [side * 2.5, 16.0, -24.0],
-            [0.0, 0.6, 0.8],
-            10,
-            [1.6, 0.9],
-        ));
+        courses.push(Course {
+            start: around(rng, [side * 9.0, 10.0, -27.0]),
+            heading: [side, 0.0, 0.15],
+            steps: 8,
+            radii: [2.2, 1.0],
+            ..LARGE
+        });
+        courses.push(Course {
+            start: around(rng, [side * 2.5, 16.0, -24.0]),
+            heading: [0.0, 0.6, 0.8],
+            steps: 10,
+            radii: [1.6, 0.9],
+            ..LARGE
+        });
     }
-    courses.push(course([0.0, -6.0, -58.0], [0.0, 0.0, 1.0], 4, [2.0, 1.8]));
-    courses.push(course([0.0, -30.0, 4.0], [0.0, -0.8, 0.6], 4, [2.0, 2.6]));
+    courses.push(Course {
+        start: around(rng, [0.0, -6.0, -58.0]),
+        heading: [0.0, 0.0, 1.0],
+        steps: 4,
+        radii: [2.0, 1.8],
+        ..LARGE
+    });
+    courses.push(Course {
+        start: around(rng, [0.0, -30.0, 4.0]),
+        heading: [0.0, -0.8, 0.6],
+        steps: 4,
+        radii: [2.0, 2.6],
+        ..LARGE
+    });
     courses
+}
+
+/// What the courses of all large vessels share.
+const LARGE: Course = Course {
+    start: [0.0; 3],
+    heading: [0.0; 3],
+    steps: 0,
+    step_mm: 6.0,
+    radii: [0.0; 2],
+    wobble: 0.45,
+    on_surface: false,
+};
+
+/// A point 2 mm from another one.
+fn around(rng: &mut ChaCha8Rng, point: Point) -> Point {
+    along(point, direction(rng), 2.0)
 }
 
 /// The superior sagittal sinus.
@@ -152,6 +175,7 @@ fn points(rng: &mut ChaCha8Rng, course: &Course) -> Vec<Point> {
     points
 }
 
+/// The height of the cerebrum's middle, mm.
 const CENTRE_Z: f32 = 8.0;
 
 /// The point in a bearing from the cerebrum's middle, at a share of the way to its surface.
@@ -161,29 +185,38 @@ fn hull(bearing: Point, share: f32) -> Point {
     along([0.0, 0.0, CENTRE_Z], bearing, reach)
 }
 
-fn lay(
-    points: &[Point],
-    radii: [f32; 2],
-    head: &Head,
-    slow: std::ops::Range<usize>,
-    findings: &mut Vec<Finding>,
-) {
-    let last = points.len().max(2) - 1;
-    let radius = |n: usize| radii[0] + (radii[1] - radii[0]) * n as f32 / last as f32;
-    for (n, pair) in points.windows(2).enumerate() {
-        let shape = Shape::Tube {
-            ends: [head.placed(pair[0]), head.placed(pair[1])],
-            radii: [radius(n), radius(n + 1)],
-        };
-        let (kind, signal) = if slow.contains(&n) {
-            (Kind::SlowVein, tissue::SLOW_VEIN)
-        } else {
-            (Kind::Vessel, tissue::VESSEL)
-        };
-        findings.push(Finding {
-            kind,
-            shape,
-            signal,
-        });
+impl Vessel {
+    fn draw(rng: &mut ChaCha8Rng, course: &Course, slow: Range<usize>) -> Self {
+        Self {
+            points: points(rng, course),
+            radii: course.radii,
+            slow,
+        }
+    }
+
+    /// Adds the vessel's tubes, as they are in `head`.
+    fn lay(&self, head: &Head, findings: &mut Vec<Finding>) {
+        for (n, pair) in self.points.windows(2).enumerate() {
+            let shape = Shape::Tube {
+                ends: [head.placed(pair[0]), head.placed(pair[1])],
+                radii: [self.radius(n), self.radius(n + 1)],
+            };
+            let (kind, signal) = if self.slow.contains(&n) {
+                (Kind::SlowVein, tissue::SLOW_VEIN)
+            } else {
+                (Kind::Vessel, tissue::VESSEL)
+            };
+            findings.push(Finding {
+                kind,
+                shape,
+                signal,
+            });
+        }
+    }
+
+    /// The radius at a point.
+    fn radius(&self, n: usize) -> f32 {
+        let last = self.points.len().max(2) - 1;
+        self.radii[0] + (self.radii[1] - self.radii[0]) * n as f32 / last as f32
     }
 }

@@ -9,8 +9,15 @@ pub(super) struct Change {
     /// For each output pixel the input pixel it shows, [`OUTSIDE`] beyond the edge; `None` moves
     /// nothing.
     source: Option<Vec<u32>>,
-    /// Gain and offset of each sequence.
-    intensity: Vec<(f32, f32)>,
+    /// One for each sequence.
+    intensity: Vec<Intensity>,
+}
+
+/// `value * gain + offset`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Intensity {
+    gain: f32,
+    offset: f32,
 }
 
 /// No input pixel.
@@ -37,19 +44,20 @@ impl Motion {
         }
         if settings.shift > 0 {
             let most = settings.shift as i32;
-            motion.shift = [(); 2].map(|()| random.random_range(-most..=most) as isize);
+            motion.shift[0] = random.random_range(-most..=most) as isize;
+            motion.shift[1] = random.random_range(-most..=most) as isize;
         }
         motion
     }
 
     /// The input pixel shown at `row`, `column` of a plane with sides of `side` pixels.
     fn source(self, row: usize, column: usize, side: usize) -> u32 {
-        let shifted = |at: usize, by: isize| at.checked_add_signed(-by).filter(|&at| at < side);
-        let (Some(mut row), Some(mut column)) =
-            (shifted(row, self.shift[0]), shifted(column, self.shift[1]))
-        else {
+        // Numbers below zero wrap to very large ones, which are outside too.
+        let mut row = row.wrapping_add_signed(-self.shift[0]);
+        let mut column = column.wrapping_add_signed(-self.shift[1]);
+        if row >= side || column >= side {
             return OUTSIDE;
-        };
+        }
         for _ in 0..self.quarter_turns {
             (row, column) = (column, side - 1 - row);
         }
@@ -60,6 +68,17 @@ impl Motion {
             column = side - 1 - column;
         }
         (row * side + column) as u32
+    }
+}
+
+impl Intensity {
+    /// Zero stays zero.
+    fn change(self, value: f32) -> f32 {
+        if value == 0.0 {
+            0.0
+        } else {
+            value * self.gain + self.offset
+        }
     }
 }
 
@@ -81,7 +100,7 @@ impl Change {
                 gain += random.random_range(-jitter..=jitter);
                 offset = random.random_range(-jitter..=jitter);
             }
-            intensity.push((gain, offset));
+            intensity.push(Intensity { gain, offset });
         }
         let mut source = None;
         if motion != Motion::default() {
@@ -97,17 +116,10 @@ impl Change {
     /// Changes one sequence's slices, `[slices, side, side]`, in place. Exact zeros stay zero: they
     /// are voxels outside the brain and missing sequences.
     pub(super) fn image(&self, sequence: usize, slices: &mut [f32], scratch: &mut Vec<f32>) {
-        let (gain, offset) = self.intensity[sequence];
-        let tune = |value: f32| {
-            if value == 0.0 {
-                0.0
-            } else {
-                value * gain + offset
-            }
-        };
+        let intensity = self.intensity[sequence];
         let Some(source) = &self.source else {
             for value in slices {
-                *value = tune(*value);
+                *value = intensity.change(*value);
             }
             return;
         };
@@ -115,7 +127,10 @@ impl Change {
             scratch.clear();
             scratch.extend_from_slice(plane);
             for (value, &from) in plane.iter_mut().zip(source) {
-                *value = scratch.get(from as usize).copied().map_or(0.0, tune);
+                *value = match scratch.get(from as usize) {
+                    Some(&before) => intensity.change(before),
+                    None => 0.0,
+                };
             }
         }
     }
@@ -145,6 +160,13 @@ mod tests {
         )
     }
 
+    const NOTHING: Augmentation = Augmentation {
+        flips: false,
+        turns: false,
+        shift: 0,
+        intensity: 0.0,
+    };
+
     /// A plane whose pixels all differ and none is zero.
     fn numbered(side: usize) -> Vec<u8> {
         (0..side * side).map(|at| at as u8 + 1).collect()
@@ -155,7 +177,8 @@ mod tests {
         fn image_and_label_move_together(
             seed: u64, side in 2usize..15, flips: bool, turns: bool, shift in 0usize..4,
         ) {
-            let change = draw(&Augmentation { flips, turns, shift: shift.min(side - 1), intensity: 0.0 }, side, seed);
+            let shift = shift.min(side - 1);
+            let change = draw(&Augmentation { flips, turns, shift, ..NOTHING }, side, seed);
             let mut label = numbered(side);
             let mut image: Vec<f32> = label.iter().chain(&label).map(|&v| f32::from(v)).collect();
             change.image(1, &mut image, &mut Vec::new());
@@ -166,7 +189,8 @@ mod tests {
 
         #[test]
         fn without_a_shift_no_pixel_is_lost(seed: u64, side in 2usize..15) {
-            let change = draw(&Augmentation { flips: true, turns: true, shift: 0, intensity: 0.0 }, side, seed);
+            let settings = Augmentation { flips: true, turns: true, ..NOTHING };
+            let change = draw(&settings, side, seed);
             let mut label = numbered(side);
             change.label(&mut label);
             label.sort_unstable();
@@ -176,12 +200,13 @@ mod tests {
         #[test]
         fn a_shift_moves_no_further_than_told(seed: u64, shift in 0usize..5) {
             let side = 15;
-            let change = draw(&Augmentation { flips: false, turns: false, shift, intensity: 0.0 }, side, seed);
+            let change = draw(&Augmentation { shift, ..NOTHING }, side, seed);
             let mut label = vec![0; side * side];
             label[7 * side + 7] = 1;
             change.label(&mut label);
             let at = label.iter().position(|&v| v == 1).unwrap();
-            prop_assert!((at / side).abs_diff(7) <= shift && (at % side).abs_diff(7) <= shift);
+            prop_assert!((at / side).abs_diff(7) <= shift);
+            prop_assert!((at % side).abs_diff(7) <= shift);
         }
     }
 
@@ -190,40 +215,31 @@ mod tests {
         let settings = Augmentation {
             flips: true,
             turns: true,
-            shift: 0,
-            intensity: 0.0,
+            ..NOTHING
         };
-        let seen: std::collections::BTreeSet<Vec<u8>> = (0..200)
-            .map(|seed| {
-                let mut label = numbered(3);
-                draw(&settings, 3, seed).label(&mut label);
-                label
-            })
-            .collect();
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let mut label = numbered(3);
+            draw(&settings, 3, seed).label(&mut label);
+            seen.insert(label);
+        }
         assert_eq!(seen.len(), 8);
     }
 
     #[test]
     fn intensity_leaves_zeros_alone_and_stays_within_bounds() {
-        let change = draw(
-            &Augmentation {
-                flips: false,
-                turns: false,
-                shift: 0,
-                intensity: 0.1,
-            },
-            2,
-            5,
-        );
+        let settings = Augmentation {
+            intensity: 0.1,
+            ..NOTHING
+        };
+        let change = draw(&settings, 2, 5);
         let mut image = vec![0.0, 1.0, 2.0, 0.0];
         change.image(0, &mut image, &mut Vec::new());
         assert_eq!([image[0], image[3]], [0.0, 0.0]);
         let gain = image[2] - image[1];
         let offset = image[1] - gain;
-        assert!(
-            (gain - 1.0).abs() <= 0.1 && offset.abs() <= 0.1 && gain != 1.0,
-            "{gain} {offset}"
-        );
+        assert!((gain - 1.0).abs() <= 0.1 && gain != 1.0, "{gain}");
+        assert!(offset.abs() <= 0.1, "{offset}");
         let mut other = vec![1.0; 4];
         change.image(1, &mut other, &mut Vec::new());
         assert_ne!(other[1], image[1], "each sequence has its own scanner");

@@ -65,16 +65,18 @@ impl<'a> Batches<'a> {
         if slices.len() == 0 {
             return Err(TrainError::NothingToTrainOn { left_out });
         }
-        let draws = |purpose| stream(federation.seed, task.task.round, task.site, purpose);
+        let seed = federation.seed;
+        let round = task.task.round;
+        let site = task.site;
         Ok(Self {
             cases,
             federation,
             slices,
             left_out,
-            slice_draws: draws(Purpose::Slices),
-            dropout_draws: draws(Purpose::DropOut),
-            change_draws: draws(Purpose::Augmentation),
-            feature_draws: draws(Purpose::Features),
+            slice_draws: stream(seed, round, site, Purpose::Slices),
+            dropout_draws: stream(seed, round, site, Purpose::DropOut),
+            change_draws: stream(seed, round, site, Purpose::Augmentation),
+            feature_draws: stream(seed, round, site, Purpose::Features),
             scratch: Vec::new(),
             label: vec![0; federation.input.plane.pow(2)],
         })
@@ -135,8 +137,8 @@ impl<'a> Batches<'a> {
     fn example(&mut self, slab: &mut [f32], label: &mut [f32]) -> Result<SequenceSet, TrainError> {
         let input = &self.federation.input;
         let training = &self.federation.training;
-        let (index, view) = self.draw_slice(slab)?;
-        let case = self.cases[index];
+        let drawn = self.draw_slice(slab)?;
+        let case = self.cases[drawn.case];
         let kept = self
             .federation
             .dropout
@@ -155,8 +157,8 @@ impl<'a> Batches<'a> {
             }
         }
         dropout::apply(slab, sequences, kept);
-        case.read_label(view, &mut self.label)
-            .map_err(unreadable(index))?;
+        case.read_label(drawn.view, &mut self.label)
+            .map_err(unreadable(drawn.case))?;
         change.label(&mut self.label);
         for (to, &from) in label.iter_mut().zip(&self.label) {
             *to = f32::from(from);
@@ -164,18 +166,17 @@ impl<'a> Batches<'a> {
         Ok(kept)
     }
 
-    /// Draws a view with some brain and reads its slab; returns the index of the case, and the view.
-    /// The network is never asked about views without brain, so training on them would only shift
-    /// the running statistics of batch normalisation.
-    fn draw_slice(&mut self, slab: &mut [f32]) -> Result<(usize, usize), TrainError> {
+    /// Draws a view with some brain and reads its slab. The network is never shown views without
+    /// brain, so training on them would only shift the running statistics of batch normalisation.
+    fn draw_slice(&mut self, slab: &mut [f32]) -> Result<Example, TrainError> {
         let input = &self.federation.input;
         let pixels = input.plane.pow(2);
-        let mut drawn = (0, 0);
+        let mut drawn = Example { case: 0, view: 0 };
         for _ in 0..BLANK_DRAWS {
             drawn = self.slices.draw(&mut self.slice_draws);
-            let case = self.cases[drawn.0];
-            case.read_slab(drawn.1, input.slices, slab)
-                .map_err(unreadable(drawn.0))?;
+            self.cases[drawn.case]
+                .read_slab(drawn.view, input.slices, slab)
+                .map_err(unreadable(drawn.case))?;
             let mut centres = slab
                 .chunks_exact(pixels)
                 .skip(input.slices / 2)
@@ -203,11 +204,18 @@ fn trainable(dropout: DropOut, present: SequenceSet) -> bool {
     }
 }
 
-/// All examples as (case, view), those with lesion separate. A slice has one view, or several where
-/// the brain is larger than the model's plane.
+/// One view of one case, by their indices. A slice has one view, or several where the brain is
+/// larger than the model's plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Example {
+    case: usize,
+    view: usize,
+}
+
+/// All examples, those with lesion separate.
 struct Slices {
-    lesion: Vec<(usize, usize)>,
-    other: Vec<(usize, usize)>,
+    lesion: Vec<Example>,
+    other: Vec<Example>,
     /// The probability of drawing one with lesion.
     lesion_share: f64,
 }
@@ -221,9 +229,9 @@ impl Slices {
         for (case, views) in cases.iter().enumerate() {
             for (view, &has_lesion) in views.iter().enumerate() {
                 if has_lesion {
-                    lesion.push((case, view));
+                    lesion.push(Example { case, view });
                 } else {
-                    other.push((case, view));
+                    other.push(Example { case, view });
                 }
             }
         }
@@ -239,8 +247,8 @@ impl Slices {
         self.lesion.len() + self.other.len()
     }
 
-    /// Draws a (case, view). Must not be called when there is none.
-    fn draw(&self, random: &mut impl Rng) -> (usize, usize) {
+    /// Must not be called when there is no example.
+    fn draw(&self, random: &mut impl Rng) -> Example {
         let group = if random.random::<f64>() < self.lesion_share {
             &self.lesion
         } else {
@@ -262,9 +270,13 @@ mod tests {
     fn lesion_slices_are_as_much_likelier_as_told() {
         let slices = Slices::new(&[&[false, true, false], &[false, false]], 4.0);
         let mut random = random();
-        let lesion = (0..8000)
-            .filter(|_| slices.draw(&mut random) == (0, 1))
-            .count();
+        let with_lesion = Example { case: 0, view: 1 };
+        let mut lesion = 0;
+        for _ in 0..8000 {
+            if slices.draw(&mut random) == with_lesion {
+                lesion += 1;
+            }
+        }
         // Half of the draws expected, standard deviation about 45.
         assert!((3775..4225).contains(&lesion), "{lesion}");
     }
@@ -274,8 +286,10 @@ mod tests {
         for kind in [true, false] {
             let slices = Slices::new(&[&[kind; 3]], 10.0);
             let mut random = random();
-            let seen: std::collections::BTreeSet<_> =
-                (0..100).map(|_| slices.draw(&mut random)).collect();
+            let mut seen = std::collections::BTreeSet::new();
+            for _ in 0..100 {
+                seen.insert(slices.draw(&mut random));
+            }
             assert_eq!(seen.len(), 3);
         }
     }

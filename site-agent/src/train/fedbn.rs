@@ -1,4 +1,4 @@
-//! Normalisation that a site keeps for itself (FedBN, Li et al. 2021, arXiv 2102.07623).
+//! Normalisation layers that a site keeps (FedBN, Li et al. 2021, arXiv 2102.07623).
 
 use protocol::parameters::Parameters;
 use std::collections::BTreeSet;
@@ -6,23 +6,24 @@ use std::collections::BTreeSet;
 /// The global model with the site's own batch normalisation: weight, bias and running statistics of
 /// every layer that has running statistics are the site's, everything else is global.
 ///
-/// Gives the global model as it is when `own` belongs to another manifest.
+/// Gives the global model unchanged if `own` belongs to another manifest.
 #[must_use]
 pub fn with_local_norms(global: &Parameters, own: &Parameters) -> Parameters {
     let manifest = global.manifest();
-    let layer = |name: &str| name.rsplit_once('.').map(|(layer, _)| layer.to_string());
-    let norms: BTreeSet<String> = manifest
-        .tensors
-        .iter()
-        .filter(|spec| spec.name.ends_with(".running_mean"))
-        .filter_map(|spec| layer(&spec.name))
-        .collect();
+    let mut norms = BTreeSet::new();
+    for spec in &manifest.tensors {
+        if let Some(layer) = spec.name.strip_suffix(".running_mean") {
+            norms.insert(layer);
+        }
+    }
     if norms.is_empty() || manifest != own.manifest() {
         return global.clone();
     }
     let mut values = global.values().to_vec();
     for (spec, range) in manifest.ranges() {
-        if layer(&spec.name).is_some_and(|layer| norms.contains(&layer)) {
+        if let Some((layer, _)) = spec.name.rsplit_once('.')
+            && norms.contains(layer)
+        {
             values[range.clone()].copy_from_slice(&own.values()[range]);
         }
     }
@@ -37,14 +38,15 @@ mod tests {
     use std::sync::Arc;
 
     fn parameters(names: &[&str], value: f32) -> Parameters {
-        let spec = |name: &&str| TensorSpec {
-            name: (*name).into(),
-            shape: vec![2],
-            kind: Kind::Weight,
-        };
-        let manifest = Arc::new(Manifest {
-            tensors: names.iter().map(spec).collect(),
-        });
+        let mut tensors = Vec::new();
+        for name in names {
+            tensors.push(TensorSpec {
+                name: (*name).into(),
+                shape: vec![2],
+                kind: Kind::Weight,
+            });
+        }
+        let manifest = Arc::new(Manifest { tensors });
         let values = vec![value; manifest.len()];
         Parameters::new(manifest, values).unwrap()
     }

@@ -22,15 +22,12 @@ pub struct Origin<'a> {
 #[must_use]
 pub fn split(cases: &[Origin<'_>], share: f32, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut sites: BTreeMap<&str, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
-    for (index, Origin { site, patient }) in cases.iter().enumerate() {
-        sites
-            .entry(site)
-            .or_default()
-            .entry(patient)
-            .or_default()
-            .push(index);
+    for (index, case) in cases.iter().enumerate() {
+        let patients = sites.entry(case.site).or_default();
+        patients.entry(case.patient).or_default().push(index);
     }
-    let (mut training, mut validation) = (Vec::new(), Vec::new());
+    let mut training = Vec::new();
+    let mut validation = Vec::new();
     for (site, patients) in sites {
         let mut patients: Vec<Vec<usize>> = patients.into_values().collect();
         patients.shuffle(&mut stream(seed, 0, site, Purpose::Split));
@@ -56,7 +53,8 @@ fn kept_back(patients: &[Vec<usize>], share: f32) -> Vec<usize> {
     let cases: usize = patients.iter().map(Vec::len).sum();
     let wanted = (share * cases as f32).round() as usize;
     let wanted = wanted.clamp(usize::from(share > 0.0), cases - 1);
-    let (mut kept, mut count) = (Vec::new(), 0);
+    let mut kept = Vec::new();
+    let mut count = 0;
     for (place, patient) in patients.iter().enumerate() {
         if count + patient.len() <= wanted && kept.len() + 1 < patients.len() {
             kept.push(place);
@@ -97,11 +95,8 @@ mod tests {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
         let turned: Vec<&str> = names.iter().rev().copied().collect();
         let kept = |names: &[&str]| {
-            let mut kept: Vec<String> = part(names, 0.4, 3, "north")
-                .1
-                .iter()
-                .map(|&i| names[i].to_string())
-                .collect();
+            let (_, validation) = part(names, 0.4, 3, "north");
+            let mut kept: Vec<String> = validation.iter().map(|&i| names[i].into()).collect();
             kept.sort();
             kept
         };
@@ -137,12 +132,17 @@ mod tests {
             patients in proptest::collection::vec(0u8..12, 0..40), share in 0.0f32..0.9, seed: u64,
         ) {
             let names: Vec<String> = patients.iter().map(ToString::to_string).collect();
-            let (training, validation) = part(&names.iter().map(String::as_str).collect::<Vec<_>>(), share, seed, "s");
+            let patients: Vec<&str> = names.iter().map(String::as_str).collect();
+            let (training, validation) = part(&patients, share, seed, "s");
             let mut all = [training.clone(), validation.clone()].concat();
             all.sort_unstable();
             prop_assert_eq!(all, (0..names.len()).collect::<Vec<_>>());
             prop_assert!(names.is_empty() || !training.is_empty());
-            prop_assert!(validation.iter().all(|&kept| training.iter().all(|&used| names[used] != names[kept])));
+            for &kept in &validation {
+                for &used in &training {
+                    prop_assert_ne!(&names[used], &names[kept]);
+                }
+            }
             let several = names.iter().any(|name| *name != names[0]);
             prop_assert_eq!(!validation.is_empty(), several && share > 0.0);
         }

@@ -13,8 +13,20 @@ const DEPTH: usize = 5;
 /// Settings of a network that trains in a moment; `more` goes into the training table.
 pub(crate) fn federation(more: &str) -> Federation {
     let text = format!(
-        "name = 'test'\nrounds = 4\n[input]\nsequences = ['bright', 'dark']\nslices = 3\nplane = {SIDE}\n\
-         [model]\npreset = 'tiny'\nwidth = 4\n[training]\nbatch = 4\nshift = 2\n{more}"
+        "\
+name = 'test'
+rounds = 4
+[input]
+sequences = ['bright', 'dark']
+slices = 3
+plane = {SIDE}
+[model]
+preset = 'tiny'
+width = 4
+[training]
+batch = 4
+shift = 2
+{more}"
     );
     Federation::from_toml(&text).unwrap()
 }

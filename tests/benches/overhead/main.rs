@@ -1,8 +1,8 @@
-//! What a round costs when nobody trains: eight simulated sites, the preset `paper` (40 million
-//! parameters, 159 MB), the real coordinator in a process of its own. Beside it the same bytes by
-//! plain TCP with TLS, down to eight receivers and back at once, file to file, with an fsync at
-//! each end. Everything on one machine: both ends' work is in the figures. `cargo build --release
-//! && cargo bench --bench overhead`
+//! The cost of a round without training: eight simulated sites, the preset `paper` (40 million
+//! parameters, 159 MB), and the real coordinator in a process of its own. For comparison, the same
+//! bytes by plain TCP with TLS, to eight receivers and back at once, file to file, with an fsync at
+//! each end. Everything is on one machine, so the figures include the work of both ends. `cargo
+//! build --release && cargo bench --bench overhead`
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -55,7 +55,7 @@ fn federation(setup: &Setup) -> f64 {
         "{}",
         coordinator.words()
     );
-    let whole = began.elapsed().as_secs_f64();
+    let total = began.elapsed().as_secs_f64();
     sites.end();
     let wire = loopback() - wire;
     let outcome = std::fs::read(setup.folder.join("run/outcome.json")).unwrap();
@@ -64,7 +64,7 @@ fn federation(setup: &Setup) -> f64 {
     let mut seconds: Vec<f64> = rounds.iter().map(|round| round.seconds).collect();
     let bytes: u64 = rounds.iter().map(|round| round.bytes).sum();
     let (rounds, median) = (rounds.len() as f64, median(&mut seconds));
-    println!("federation       {median:.2} s a round  {seconds:.2?}, {whole:.1} s for all");
+    println!("federation       {median:.2} s a round  {seconds:.2?}, {total:.1} s for all");
     println!("peak memory      {:.0} MB", peak as f64 / 1e6);
     println!(
         "bytes a round    {:.0} MB of parameters, {:.0} MB on loopback, where others may talk too",

@@ -63,24 +63,24 @@ impl Killed {
     }
 }
 
-/// Cuts a file short, or flips a bit in its middle; gives what it was.
+/// Cuts a file short, or flips a bit in its middle. Returns the content before.
 fn damage(path: &Path, cut: bool) -> Vec<u8> {
-    let whole = std::fs::read(path).unwrap();
-    let mut damaged = whole.clone();
-    let middle = whole.len() / 2;
+    let before = std::fs::read(path).unwrap();
+    let mut damaged = before.clone();
+    let middle = before.len() / 2;
     if cut {
         damaged.truncate(middle);
     } else {
         damaged[middle] ^= 1;
     }
     std::fs::write(path, damaged).unwrap();
-    whole
+    before
 }
 
 #[test]
 fn damaged_facts_and_models_are_named_and_the_facts_before_go_on_to_the_same_model() {
     let (killed, (_, undisturbed)) = (Killed::new(), Killed::new().goes_on());
-    // A newer model may lie there that the facts do not name yet: it is made again, damaged or not.
+    // There may be a newer model that the facts do not name yet: it is made again, damaged or not.
     let facts: serde_json::Value =
         serde_json::from_slice(&std::fs::read(killed.path("state.json")).unwrap()).unwrap();
     let rounds = facts["snapshot"]["runs"][0]["finished"].as_u64().unwrap();
@@ -93,16 +93,16 @@ fn damaged_facts_and_models_are_named_and_the_facts_before_go_on_to_the_same_mod
         (start, true),
         (&last, true),
     ] {
-        let whole = damage(&killed.path(name), cut);
+        let before = damage(&killed.path(name), cut);
         let words = killed.refused(6);
         assert!(
             words.contains(&format!("run/{name} is damaged")),
             "{name}: {words}"
         );
-        std::fs::write(killed.path(name), whole).unwrap();
+        std::fs::write(killed.path(name), before).unwrap();
     }
-    // Sound as far as anybody knows, but not what the settings begin with.
-    let whole = damage(&killed.path(start), false);
+    // It looks undamaged, but it is not the model that the settings begin with.
+    let before = damage(&killed.path(start), false);
     let words = killed.refused(3);
     assert!(
         words.contains(&format!(
@@ -110,7 +110,7 @@ fn damaged_facts_and_models_are_named_and_the_facts_before_go_on_to_the_same_mod
         )),
         "{words}"
     );
-    std::fs::write(killed.path(start), whole).unwrap();
+    std::fs::write(killed.path(start), before).unwrap();
     damage(&killed.path("state.json"), true);
     let words = killed.refused(6);
     assert!(

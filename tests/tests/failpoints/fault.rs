@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// What stands between a program and the C library, compiled once.
+/// The library that intercepts calls of the C library, compiled once.
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let library = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("failpoints-{}.so", std::process::id()));

@@ -137,12 +137,12 @@ fn an_operator_looks_drops_pauses_stops_and_nothing_accepted_is_lost() {
         serving.words()
     );
     assert!(done(folder, &["status"]).contains("no coordinator runs it"));
-    let nobody = coordinator(folder, &["pause"]);
+    let pause = coordinator(folder, &["pause"]);
     assert_eq!(
-        nobody.status.code(),
+        pause.status.code(),
         Some(5),
         "{}",
-        String::from_utf8_lossy(&nobody.stderr)
+        String::from_utf8_lossy(&pause.stderr)
     );
 
     // The next one goes on without the dropped site, and SIGTERM is as kind as `stop`.

@@ -1,18 +1,22 @@
-//! Programs that are killed without a word, again and again, at any moment: the federation ends
-//! with the very model of an undisturbed one.
+//! Programs that are killed again and again, at any moment: the federation ends with the same model
+//! as an undisturbed one.
 
 use journeys::program::{Program, done};
+use journeys::settings::SiteFile;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 const KILLS: usize = 100;
-/// What a site keeps from round to round is in play: what rounding lost, and layers of its own.
-const SETTINGS: &str = "rounds = 8\nupdates = 'int8'\ntraining = { steps = 4, batch = 4 }\n\
-    model = { preset = 'tiny', width = 4, norm = 'batch-local' }\n\
-    sites = { expected = ['north', 'south', 'harbour'], minimum = 2 }";
+/// Sites keep two things from round to round: what rounding lost, and their normalisation layers.
+const SETTINGS: &str = "
+rounds = 8
+updates = 'int8'
+training = { steps = 4, batch = 4 }
+model = { preset = 'tiny', width = 4, norm = 'batch-local' }
+sites = { expected = ['north', 'south', 'harbour'], minimum = 2 }";
 const SITES: [&str; 3] = ["north", "south", "harbour"];
-/// Longer than a federation takes that is no longer disturbed.
+/// Longer than the federation takes once nothing disturbs it any more.
 const LONG: Duration = Duration::from_secs(300);
 
 /// Certificates and phantoms, used by every federation of the test.
@@ -29,10 +33,8 @@ pub(crate) fn prepare(folder: &Path) {
         folder,
     );
     for site in SITES {
-        let (out, size) = (
-            format!("data/{site}"),
-            ["--cases", "2", "--slices", "8", "--plane", "32"],
-        );
+        let out = format!("data/{site}");
+        let size = ["--cases", "2", "--slices", "8", "--plane", "32"];
         done(
             "site-agent",
             &[&["phantom", "--out", &out, "--site", site], &size[..]].concat(),
@@ -48,7 +50,7 @@ pub(crate) struct Federation {
 }
 
 impl Federation {
-    /// Starts the programs; `settings` are rounds, and tables beside those that all tests share.
+    /// Starts the programs. `settings` are the rounds, and the tables that differ between tests.
     pub(crate) fn start(prepared: &Path, name: &str, settings: &str) -> Self {
         let folder = prepared.join(name);
         std::fs::create_dir(&folder).unwrap();
@@ -57,10 +59,22 @@ impl Federation {
             .local_addr()
             .unwrap();
         let settings = format!(
-            "name = 'kills'\nseed = 3\n{settings}\n\
-             [input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nslices = 1\nplane = 32\n\
-             [evaluation]\nvalidation_share = 0.5\n\
-             [serve]\nlisten = '{address}'\ncertificates = '../pki/coordinator'\nrun_folder = 'run'\nkeep_updates = true\n"
+            "\
+name = 'kills'
+seed = 3
+{settings}
+[input]
+sequences = ['bravo', 't1_pre', 't1_post', 'flair']
+slices = 1
+plane = 32
+[evaluation]
+validation_share = 0.5
+[serve]
+listen = '{address}'
+certificates = '../pki/coordinator'
+run_folder = 'run'
+keep_updates = true
+"
         );
         std::fs::write(folder.join("coordinator.toml"), settings).unwrap();
         for site in SITES {
@@ -71,19 +85,23 @@ impl Federation {
             };
             let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml"))
                 .unwrap();
-            let text = format!(
-                "coordinator = '{address}'\ncertificates = '../pki/{site}'\nrole = '{role}'\nwork_folder = 'work-{site}'\n\
-                 threads = 1\n{data}"
-            );
-            std::fs::write(folder.join(format!("{site}.toml")), text).unwrap();
+            let file = SiteFile {
+                coordinator: &address.to_string(),
+                certificates: &format!("../pki/{site}"),
+                role,
+                work_folder: &format!("work-{site}"),
+                data: &data,
+            };
+            std::fs::write(folder.join(format!("{site}.toml")), file.toml()).unwrap();
         }
-        let programs = ["coordinator"]
-            .into_iter()
-            .chain(SITES)
-            .map(|name| (name, None))
-            .collect();
+        let mut programs = vec![("coordinator", None)];
+        for site in SITES {
+            programs.push((site, None));
+        }
         let mut federation = Self { folder, programs };
-        (0..federation.programs.len()).for_each(|index| federation.restart(index));
+        for index in 0..federation.programs.len() {
+            federation.restart(index);
+        }
         federation
     }
 

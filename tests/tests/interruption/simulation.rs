@@ -1,52 +1,28 @@
-//! A simulation that is told to stop in the middle of a training leaves no process behind, says by its
-//! exit code who stopped it, and goes on to the very model that it would have made undisturbed.
+//! A simulation that is stopped in the middle of a training leaves no process behind, and its exit
+//! code tells the signal. Continued, it ends with the same model as an undisturbed one.
 
 use journeys::program::{Program, processes};
+use journeys::settings::{SimulatedSite, Simulation};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-const SETTINGS: &str = r#"
-name = "interruption"
-seed = 5
-rounds = 3
-
-[input]
-sequences = ["bravo", "t1_pre", "t1_post", "flair"]
-slices = 1
-plane = 32
-
-[model]
-preset = "tiny"
-width = 4
-
-[training]
-steps = 20
-batch = 4
-
-[evaluation]
-validation_share = 0.5
-
-[simulate.phantom]
-plane = 32
-slices = 8
-
-[[simulate.sites]]
-name = "north"
-role = "train"
-cases = 2
-lacks = ["bravo"]
-
-[[simulate.sites]]
-name = "south"
-role = "train"
-cases = 2
-
-[[simulate.sites]]
-name = "harbour"
-role = "evaluate"
-cases = 1
-"#;
+fn settings() -> String {
+    let simulation = Simulation {
+        name: "interruption",
+        seed: 5,
+        rounds: 3,
+        slices: 1,
+        steps: 20,
+        validation_share: 0.5,
+        sites: &[
+            SimulatedSite::training("north", 2).lacking(&["bravo"]),
+            SimulatedSite::training("south", 2),
+            SimulatedSite::evaluating("harbour", 1),
+        ],
+    };
+    simulation.toml()
+}
 
 /// The models that an undisturbed run ends with, by file.
 static UNDISTURBED: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
@@ -63,7 +39,7 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("interruption.toml"), SETTINGS).unwrap();
+        std::fs::write(folder.path().join("interruption.toml"), settings()).unwrap();
         Self { folder }
     }
 

@@ -1,4 +1,4 @@
-//! What may be wrong with a site's cases as a whole: what is there, what belongs together, what
+//! What may be wrong with a site's cases together: which there are, which belong together, and what
 //! labels and masks mean.
 
 use crate::site::{GRID, Site, brain, lesion, tissue};

@@ -2,6 +2,7 @@
 
 use crate::site::{FIRST, SEQUENCES, Site};
 use journeys::binary;
+use journeys::settings::SiteFile;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -55,10 +56,14 @@ fn ran(output: &Output, more: &str) -> Ran {
 /// count.
 pub(crate) fn doctor(site: &Site) -> Ran {
     let config = site.folder.join("site.toml");
-    let text = format!(
-        "coordinator = '127.0.0.1:9'\ncertificates = 'pki'\nrole = 'train'\nwork_folder = 'work'\nthreads = 1\n[data]\n{}",
-        site.data
-    );
+    let file = SiteFile {
+        coordinator: "127.0.0.1:9",
+        certificates: "pki",
+        role: "train",
+        work_folder: "work",
+        data: &format!("[data]\n{}", site.data),
+    };
+    let text = file.toml();
     fs::write(
         &config,
         site.settings

@@ -76,8 +76,8 @@ fn check(kinds: &[Kind]) {
                     ..
                 } = told;
                 wrong.push(format!(
-                    "{}, {command:?}: exit {code}, not {wanted}; missing {missing:?}; too much {extra:?}; it said\n\
-                     {words}\n",
+                    "{}, {command:?}: exit {code}, not {wanted}; missing {missing:?}; too much \
+                     {extra:?}; it said\n{words}\n",
                     kind.name
                 ));
             }

@@ -20,7 +20,7 @@ pub(crate) struct Site {
     pub(crate) folder: PathBuf,
     /// The `[data]` table's text, without its heading.
     pub(crate) data: String,
-    /// The bytes of the whole settings file of `doctor`, where they are not as usual.
+    /// The bytes of the settings file of `doctor`, made from its usual text.
     pub(crate) settings: Option<fn(&str) -> Vec<u8>>,
 }
 
@@ -43,15 +43,18 @@ impl Site {
 
     /// The table for cases in folders of this pattern.
     pub(crate) fn table(&self, folder: &str) -> String {
-        let mut table = format!(
-            "root = '{}'\nlabel = '{folder}lesion.nii.gz'\nlesion_labels = [1]\nbrain = '{folder}brain.nii.gz'\n\
-             sequences = {{ ",
-            self.root().display()
-        );
-        table += &SEQUENCES
-            .map(|name| format!("{name} = '{folder}{name}.nii.gz'"))
-            .join(", ");
-        table + " }\n"
+        let sequences = SEQUENCES.map(|name| format!("{name} = '{folder}{name}.nii.gz'"));
+        format!(
+            "\
+root = '{}'
+label = '{folder}lesion.nii.gz'
+lesion_labels = [1]
+brain = '{folder}brain.nii.gz'
+sequences = {{ {} }}
+",
+            self.root().display(),
+            sequences.join(", ")
+        )
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -102,7 +105,7 @@ impl Site {
     }
 }
 
-/// Where the volumes of a grid lie.
+/// Where the volumes of a grid are.
 pub(crate) fn source_of(grid: &Grid) -> Source {
     Source::new(grid, "LPS", Form::Sform).unwrap()
 }

@@ -135,7 +135,7 @@ pub(crate) const KINDS: &[Kind] = &[
         ],
     },
     Kind {
-        name: "a header that says nothing of where its voxels lie",
+        name: "a header that does not say where its voxels are",
         make: |site| header(site, 252, &[0; 4]),
         told: &[
             Told {

@@ -3,6 +3,7 @@
 use crate::wire::Wire;
 use journeys::binary;
 use journeys::program::{Program, done};
+use journeys::settings::SiteFile;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -21,10 +22,8 @@ static PREPARED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
         folder.path(),
     );
     for site in SITES {
-        let (out, size) = (
-            format!("data/{site}"),
-            ["--cases", "2", "--slices", "8", "--plane", "32"],
-        );
+        let out = format!("data/{site}");
+        let size = ["--cases", "2", "--slices", "8", "--plane", "32"];
         done(
             "site-agent",
             &[&["phantom", "--out", &out, "--site", site], &size[..]].concat(),
@@ -52,25 +51,50 @@ impl Federation {
     /// Settings and an open line; no program runs yet.
     pub(crate) fn prepare(name: &str) -> Option<Self> {
         let wire = Wire::open(name)?;
-        let (folder, prepared) = (tempfile::tempdir().unwrap(), PREPARED.path());
+        let folder = tempfile::tempdir().unwrap();
+        let prepared = PREPARED.path();
         let pki = prepared.join("pki").display().to_string();
         let settings = format!(
-            "name = 'links'\nseed = 3\nrounds = 2\n\
-             [input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\nslices = 1\nplane = 32\n\
-             [model]\npreset = 'tiny'\nwidth = 8\n[training]\nsteps = 4\nbatch = 4\n\
-             [evaluation]\nvalidation_share = 0.5\nsubsets = false\n[sites]\nexpected = {SITES:?}\nminimum = 2\n\
-             [serve]\nlisten = '10.9.0.1:4433'\ncertificates = '{pki}/coordinator'\nrun_folder = 'run'\nstatus = 'off'\n\
-             fallback = '10.9.0.1:443'\n"
+            "\
+name = 'links'
+seed = 3
+rounds = 2
+[input]
+sequences = ['bravo', 't1_pre', 't1_post', 'flair']
+slices = 1
+plane = 32
+[model]
+preset = 'tiny'
+width = 8
+[training]
+steps = 4
+batch = 4
+[evaluation]
+validation_share = 0.5
+subsets = false
+[sites]
+expected = {SITES:?}
+minimum = 2
+[serve]
+listen = '10.9.0.1:4433'
+certificates = '{pki}/coordinator'
+run_folder = 'run'
+status = 'off'
+fallback = '10.9.0.1:443'
+"
         );
         std::fs::write(folder.path().join("coordinator.toml"), settings).unwrap();
         for site in SITES {
             let data = std::fs::read_to_string(prepared.join("data").join(site).join("data.toml"))
                 .unwrap();
-            let text = format!(
-                "coordinator = '10.9.0.1:4433'\ncertificates = '{pki}/{site}'\nrole = 'train'\n\
-                 work_folder = 'work-{site}'\nthreads = 1\n{data}"
-            );
-            std::fs::write(folder.path().join(format!("{site}.toml")), text).unwrap();
+            let file = SiteFile {
+                coordinator: "10.9.0.1:4433",
+                certificates: &format!("{pki}/{site}"),
+                role: "train",
+                work_folder: &format!("work-{site}"),
+                data: &data,
+            };
+            std::fs::write(folder.path().join(format!("{site}.toml")), file.toml()).unwrap();
         }
         Some(Self {
             programs: Vec::new(),
@@ -113,10 +137,10 @@ impl Federation {
             });
     }
 
-    /// Whether a site has the beginning of a model: what came of it lies in a file that ends in
+    /// Whether a site has received a part of a model: it is in a file that ends in
     /// `part`.
     pub(crate) fn transfers(&self) -> bool {
-        let whole = std::fs::metadata(self.path("run/federation/round-0001/global.f32"))
+        let complete = std::fs::metadata(self.path("run/federation/round-0001/global.f32"))
             .map_or(0, |file| file.len());
         let folders =
             SITES.map(|site| std::fs::read_dir(self.path(&format!("work-{site}/incoming"))));
@@ -132,11 +156,11 @@ impl Federation {
                     .is_some_and(|extension| extension == "part");
                 part && entry
                     .metadata()
-                    .is_ok_and(|file| 0 < file.len() && file.len() < whole)
+                    .is_ok_and(|file| 0 < file.len() && file.len() < complete)
             })
     }
 
-    /// What everybody said.
+    /// The output of all programs.
     pub(crate) fn words(&self) -> String {
         self.programs
             .iter()

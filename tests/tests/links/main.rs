@@ -1,10 +1,10 @@
 //! Federations over bad lines: the real binaries in two network namespaces, and between them a line
-//! that loses packets, is slow, or is gone for a while. Each ends with the very model that a good
-//! line gives.
+//! that loses packets, is slow, or is down for a while. Each ends with the same model as over a
+//! good line.
 //!
-//! Needs root, `ip`, `tc` and a kernel with netem; where one of them is missing the tests say that
-//! they check nothing. `machine.sh` beside this file runs them in a machine of its own, which needs
-//! neither root nor netem.
+//! Needs root, `ip`, `tc` and a kernel with netem. Otherwise the tests print that they checked
+//! nothing. `machine.sh` next to this file runs them in a virtual machine, which needs neither root
+//! nor netem.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -19,8 +19,7 @@ mod wire;
 use federation::Federation;
 use std::time::Duration;
 
-/// A federation over a line that is so, in netem's words, from its start; `None` where there can be
-/// no line.
+/// A federation over a line that netem shapes from the start; `None` if there can be no line.
 fn federation(name: &str, words: &str) -> Option<Federation> {
     let mut federation = Federation::prepare(name)?;
     federation.wire.shape(words);

@@ -50,11 +50,10 @@ async fn an_expired_certificate_is_named_as_such() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let refusal = stage.refusal(stage.link("late")).await;
     let words = refusal.to_string();
-    let expired = "the coordinator does not accept our certificate: it has expired, or is not valid yet: it is ";
-    assert!(
-        words.starts_with(expired) && words.contains(" by this machine's clock"),
-        "{words}"
-    );
+    let expired = "the coordinator does not accept our certificate: it has expired, or is not \
+                   valid yet: it is ";
+    assert!(words.starts_with(expired), "{words}");
+    assert!(words.contains(" by this machine's clock"), "{words}");
     assert!(
         words.contains("this site's certificate is valid from") && words.contains(" until "),
         "{words}"
@@ -109,7 +108,8 @@ async fn another_version_of_the_protocol_is_refused_with_both_numbers() {
     assert_eq!(
         refusal.to_string(),
         format!(
-            "the coordinator does not speak our protocol: the site speaks protocol {}, the coordinator {PROTOCOL}",
+            "the coordinator does not speak our protocol: the site speaks protocol {}, the \
+             coordinator {PROTOCOL}",
             PROTOCOL + 8
         )
     );

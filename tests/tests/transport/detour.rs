@@ -153,8 +153,8 @@ async fn a_proxy_that_wants_a_password_is_given_it_and_no_other_way_is_taken() {
     }
 }
 
-/// It reads what travels in TLS, which is QUIC: who the site is, and what others may not read, does not
-/// depend on it.
+/// It reads what travels in TLS, which is QUIC. Neither the site's identity nor the secrecy of its
+/// messages depends on that TLS.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_looks_into_tls_is_passed_where_its_authority_is_trusted() {
     let mut stage = Stage::open(MODEL as u64, &[]).await;

@@ -84,9 +84,10 @@ async fn frames_that_are_too_long_or_mean_nothing_end_the_connection_and_say_why
         let (code, reason) = soon(intruder.farewell()).await;
         assert_eq!(code, CloseCode::Violation);
         assert!(reason.contains(expected), "{reason}");
-        assert!(
-            matches!(stage.event().await, Inbound::Closed { reason, .. } if reason.contains(expected))
-        );
+        let Inbound::Closed { reason, .. } = stage.event().await else {
+            panic!("the connection is not closed: {expected}");
+        };
+        assert!(reason.contains(expected), "{reason}");
     }
 }
 
@@ -126,9 +127,10 @@ async fn transfers_that_are_not_what_they_say_leave_nothing_behind() {
         assert_eq!(stage.incoming(), 0, "{expected}");
     }
     let _answers = soon(intruder.pour(&[&announced, &content, &hash])).await;
-    assert!(
-        matches!(stage.event().await, Inbound::Parameters { arrived, .. } if arrived.header() == good)
-    );
+    let Inbound::Parameters { arrived, .. } = stage.event().await else {
+        panic!("the good parameters did not arrive");
+    };
+    assert_eq!(arrived.header(), good);
     assert_eq!(stage.incoming(), 1);
 }
 

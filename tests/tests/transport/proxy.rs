@@ -23,8 +23,7 @@ pub(crate) struct Proxy {
     serving: JoinHandle<()>,
 }
 
-/// What a proxy needs that stands between the two ends of TLS, with a certificate of an authority
-/// of its own.
+/// What a proxy needs that inspects TLS: both ends of it, with a certificate of its own authority.
 #[derive(Clone)]
 struct Insight {
     here: TlsAcceptor,
@@ -36,7 +35,7 @@ impl Insight {
     /// folder.
     fn new(stage: &Stage) -> Self {
         let (proxy, provider) = (stage.path("proxy"), Arc::new(default_provider()));
-        certify(&proxy, "localhost,127.0.0.1", &["nobody"]);
+        certify(&proxy, "localhost,127.0.0.1", &["unused"]);
         let key = PrivateKeyDer::from_pem_file(proxy.join("coordinator/key.pem")).unwrap();
         let mut here = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS12])

@@ -126,7 +126,7 @@ impl Stage {
         (link, events, connection)
     }
 
-    /// Parameters reach a site whole, and come back from it.
+    /// Parameters reach a site completely, and come back from it.
     pub(crate) async fn there_and_back(
         &mut self,
         site: &str,

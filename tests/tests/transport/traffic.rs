@@ -84,6 +84,14 @@ async fn two_sites_send_at_once_into_files_of_their_own() {
     assert_eq!(stage.incoming(), 2);
 }
 
+/// The connection by which the next event, a message, came.
+async fn connection_of_message(stage: &mut Stage) -> u64 {
+    match stage.event().await {
+        Inbound::Message { connection, .. } => connection,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_agent_of_a_site_is_refused_by_name_and_the_first_works_on() {
     let mut stage = Stage::open(4, &[]).await;
@@ -107,18 +115,14 @@ async fn a_second_agent_of_a_site_is_refused_by_name_and_the_first_works_on() {
         .send(SiteMessage::Preparing { done: 1, total: 2 })
         .await
         .unwrap();
-    assert!(
-        matches!(stage.event().await, Inbound::Message { connection: number, .. } if number == connection)
-    );
+    assert_eq!(connection_of_message(&mut stage).await, connection);
     // A third, and again the first: being asked whether it is there costs it nothing.
     assert!(!stage.refusal(stage.link("north")).await.again());
     first
         .send(SiteMessage::Preparing { done: 2, total: 2 })
         .await
         .unwrap();
-    assert!(
-        matches!(stage.event().await, Inbound::Message { connection: number, .. } if number == connection)
-    );
+    assert_eq!(connection_of_message(&mut stage).await, connection);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,7 +380,7 @@ async fn a_model_that_the_site_has_is_not_sent_again() {
 async fn a_disk_that_fails_is_not_the_sites_fault() {
     let mut stage = Stage::open(MODEL as u64, &[]).await;
     let (header, file, _) = stage.parameters("update.f32", MODEL, 1);
-    // Where the site's folder should be stands a file.
+    // A file is where the site's folder should be.
     std::fs::write(stage.path("incoming/north"), b"").unwrap();
     let (link, _events, _) = stage.join("north").await;
     assert!(soon(link.send_parameters(header, file)).await.is_err());

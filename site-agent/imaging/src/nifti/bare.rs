@@ -61,7 +61,7 @@ impl Bare {
         })
     }
 
-    /// Where its voxels lie.
+    /// Where its voxels are.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
@@ -84,7 +84,7 @@ impl Bare {
     }
 }
 
-/// Where the voxels of a file lie, by its header alone.
+/// Where the voxels of a file are, by its header only.
 ///
 /// # Errors
 /// As [`super::read`], as far as the header tells.

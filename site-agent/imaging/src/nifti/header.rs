@@ -57,8 +57,8 @@ impl Kind {
 pub(super) enum Offset {
     /// At this byte.
     At(usize),
-    /// `vox_offset` lies inside the header: the length of the file decides whether they begin right
-    /// after it or after the extension flag. Writers are known to leave 0 there.
+    /// `vox_offset` is inside the header: the length of the file decides whether they begin right
+    /// after it or after the extension flag. Some writers leave 0 there.
     ByLength(f32),
 }
 

@@ -1,4 +1,4 @@
-//! Where a stored grid lies in the patient, and the walk from stored to canonical voxel order.
+//! Where a stored grid is in the patient, and the walk from stored to canonical voxel order.
 //!
 //! Canonical is RAS+: width grows to the patient's right, height to the front, depth to the top.
 //! Oblique grids are turned to their nearest axes, never resampled, as nibabel's
@@ -47,9 +47,9 @@ impl std::fmt::Display for Form {
     }
 }
 
-/// How a volume was stored and where it lies: enough to write another volume onto the same grid.
+/// How a volume was stored and where it is: enough to write another volume onto the same grid.
 ///
-/// Holds no text of the original header.
+/// Contains no text of the original header.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Voxels along the stored axes, fastest first.
@@ -240,7 +240,7 @@ impl Source {
     }
 }
 
-/// For people who have to find out why two series do not lie on one grid.
+/// For people who have to find out why two series are not on one grid.
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Grid {

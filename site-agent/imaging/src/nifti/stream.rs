@@ -8,8 +8,8 @@ use std::io::{self, BufRead, Read};
 /// How gzip's members begin.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// What may lie behind the voxels of a compressed file: to compare its checksum all of it is
-/// unpacked.
+/// The most bytes that may follow the voxels of a compressed file. All of them are unpacked, to
+/// compare the checksum.
 const MAX_TAIL: u64 = 1 << 30;
 
 /// A file, read from its start to its end.

@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// Writes canonical values as 32-bit reals in the source's own voxel order, with its affine, codes
-/// and units; compressed when the name ends in `.gz`. The file appears whole or not at all.
+/// and units; compressed when the name ends in `.gz`. The file appears completely or not at all.
 ///
 /// # Errors
 /// [`NiftiError::Values`] when the values do not fill the grid, [`NiftiError::Io`] when the disk

@@ -12,8 +12,8 @@ enum Reply {
     Stop,
 }
 
-/// Asks until nothing is in doubt or nobody answers. Each answer is kept at once, so that no later
-/// run asks again.
+/// Asks until nothing is in doubt or no answer comes. Each answer is stored at once, so that no
+/// later run asks again.
 pub(super) fn all(
     scan: &Scan,
     rules: &Rules,
@@ -37,7 +37,7 @@ pub(super) fn all(
     }
 }
 
-/// Asks of each sequence that a series could be. `None` where nobody answers.
+/// Asks about each sequence that a series could be. `None` if no answer comes.
 fn ask(doubt: &Doubt) -> Option<Option<String>> {
     let series = &doubt.series;
     eprintln!(

@@ -4,7 +4,7 @@ use super::error::{ScoreError, disk};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What `predict` writes beside its mask.
+/// What `predict` writes next to its mask.
 const PROBABILITY: &str = "probability";
 const MASK: &str = "mask";
 
@@ -12,14 +12,14 @@ const MASK: &str = "mask";
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Found {
     pub(super) path: PathBuf,
-    /// The folders below the root that it lies in.
+    /// The folders below the root that it is in.
     pub(super) folder: Vec<String>,
     /// Its name without `.nii` or `.nii.gz` and without the suffix.
     pub(super) name: String,
 }
 
-/// Every file whose name ends in `suffix`, by path. Hidden files are none of ours, and the
-/// probability map beside a mask of `predict` is no mask.
+/// Every file whose name ends in `suffix`, by path. Hidden files are left out, and so is the
+/// probability map next to a mask of `predict`.
 pub(super) fn masks(root: &Path, suffix: &str) -> Result<Vec<Found>, ScoreError> {
     if !root.is_dir() {
         return Err(ScoreError::NotAFolder {

@@ -1,8 +1,8 @@
-//! Which reference belongs to which prediction: by one rule for a whole folder, said before
-//! anything is scored.
+//! Which reference belongs to which prediction: by one rule for all files of a folder, printed
+//! before anything is scored.
 //!
-//! Four rules name a file's case. The rule that pairs most is taken, unless two rules pair the same
-//! file differently: then the person has to say with `--pair` what is meant.
+//! Four rules give the case of a file. The rule that pairs most is used, unless two rules pair the
+//! same file differently: then the user must say with `--pair` what is meant.
 
 use super::error::ScoreError;
 use super::files::Found;
@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 /// What a file's case is called.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Rule {
-    /// By the file's name, less the suffix.
+    /// By the file's name without the suffix.
     File,
     /// By the name of the file's folder.
     Folder,
-    /// By the file's whole path below the root, less the suffix.
+    /// By the file's complete path below the root, without the suffix.
     FilePath,
-    /// By the folder's whole path below the root.
+    /// By the folder's complete path below the root.
     FolderPath,
 }
 

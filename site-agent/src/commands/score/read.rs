@@ -1,4 +1,4 @@
-//! Masks and maps from files, checked to lie on one grid.
+//! Masks and maps from files, checked to be on one grid.
 
 use super::error::{ScoreError, describe};
 use super::files::stem;

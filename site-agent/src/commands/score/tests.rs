@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Where the public glioma cases lie and their reference numbers, if they are here.
+/// The folder of the public glioma cases and their reference numbers, if they are here.
 fn gliomas() -> Option<(PathBuf, Value)> {
     let Some(data) = std::env::var_os("LACUNA_DATA") else {
         eprintln!(
@@ -319,8 +319,8 @@ fn what_is_odd_about_a_file_stands_in_the_json() {
     ));
 }
 
-/// References and predictions as `predict` leaves them, a folder for each patient; the second
-/// prediction lies on another grid.
+/// References and predictions as `predict` writes them, a folder for each patient. The second
+/// prediction is on another grid.
 fn patients() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["p1", "p2", "p3"] {

@@ -67,7 +67,7 @@ fn a_brain_larger_than_the_plane_is_covered_whole_and_said_to_be_in_parts() {
     let cohort = site.open("").unwrap();
     assert!(
         cohort.cases[0].lesion_views().contains(&true),
-        "the lesion lies outside the middle of the image"
+        "the lesion is outside the middle of the image"
     );
     let seen: Vec<bool> = case.brain_views();
     let lesion = cohort.cases[0].lesion_views();

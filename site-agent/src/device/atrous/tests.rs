@@ -50,7 +50,7 @@ fn geometries() -> impl Strategy<Value = Geometry> {
         0usize..9,
     )
         .prop_filter_map(
-            "the kernel lies within the padded input",
+            "the kernel is within the padded input",
             |((batch, channels, height, width, outputs), side, stride, dilation, padding)| {
                 let (input, kernel) = (
                     [batch, height, width, channels],
@@ -72,11 +72,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn forward_and_backward_are_the_definition(geometry in geometries()) {
-        let count = |shape: [usize; 4]| shape.iter().product::<usize>();
-        let (input, kernel) = (numbers(count(geometry.input), 1), numbers(count(geometry.kernel), 2));
-        let gradient = numbers(count(geometry.output()), 3);
+        let input = numbers(geometry.input.iter().product(), 1);
+        let kernel = numbers(geometry.kernel.iter().product(), 2);
+        let gradient = numbers(geometry.output().iter().product(), 3);
         let mut output = vec![0.0; gradient.len()];
-        let (mut to_input, mut to_kernel) = (vec![0.0; input.len()], vec![0.0; kernel.len()]);
+        let mut to_input = vec![0.0; input.len()];
+        let mut to_kernel = vec![0.0; kernel.len()];
         each(&geometry, |o, i, k| {
             output[o] += input[i] * kernel[k];
             to_input[i] += gradient[o] * kernel[k];
@@ -99,7 +100,8 @@ fn large_maps_go_block_by_block() {
     };
     let group = &geometry.groups()[0];
     assert!(geometry.blocks(group).count() > 1);
-    let (input, kernel) = (numbers(2 * 24 * 65 * 64, 4), numbers(3 * 24 * 9, 5));
+    let input = numbers(2 * 24 * 65 * 64, 4);
+    let kernel = numbers(3 * 24 * 9, 5);
     let mut output = vec![0.0; geometry.output().iter().product()];
     each(&geometry, |o, i, k| output[o] += input[i] * kernel[k]);
     assert_eq!(forward(&geometry, &input, &kernel), output);

@@ -50,7 +50,7 @@ fn headers_that_contradict_themselves_are_decided_as_itk_decides_them_and_warned
             "{name}: {:?}",
             volume.warnings
         );
-        // What is written on such a grid lies there again.
+        // What is written on such a grid is read at the same place.
         let out = tempfile::tempdir().unwrap();
         write_f32(&out.path().join("a.nii"), &volume.values, &volume.source).unwrap();
         let again = read(&out.path().join("a.nii")).unwrap();
