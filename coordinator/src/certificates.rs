@@ -9,7 +9,7 @@ mod authority;
 
 use authority::{Authority, Member};
 use program::{Class, Explain};
-use protocol::settings::is_valid_name;
+use protocol::identity::is_valid_name;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io;

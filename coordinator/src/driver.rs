@@ -6,7 +6,7 @@ mod steer;
 
 use crate::server::{Inbound, SendError, Server};
 use crate::status::{self, Command, Status};
-use crate::store::{Place, Store, StoreError};
+use crate::store::{Export, Place, Store, StoreError};
 use aggregation::{Average, named_rule};
 use metrics::score::CaseScore;
 use program::signal::Signal;
@@ -14,16 +14,16 @@ use protocol::case::Cases;
 use protocol::coordinator::{
     AcceptedUpdate, Checkpoint, Contribution, Effect, Event, ModelRef, RunProgress, StateMachine,
 };
-use protocol::message::{RunId, TaskId, TaskKind};
+use protocol::identity::{SiteName, Version};
+use protocol::message::{RunId, TaskId};
 use protocol::model_file::ModelCard;
 use protocol::notification::Notification;
 use protocol::operating::OperatingPoints;
-use protocol::outcome::Outcome;
+use protocol::outcome::{Outcome, RunKind};
 use protocol::parameters::{Manifest, ParametersId};
 use protocol::settings::Federation;
 pub(crate) use state::{Accepted, DriverState};
 use state::{BackgroundJob, JobResult};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -197,14 +197,22 @@ impl Driver {
                 });
                 Event::Stored { site, task, result }
             }
-            JobResult::Aggregated { run, round, result } => Event::Aggregated {
+            JobResult::Aggregated {
                 run,
-                round,
+                version,
+                result,
+            } => Event::Aggregated {
+                run,
+                version,
                 parameters: result?,
             },
-            JobResult::Restored { run, round, result } => {
+            JobResult::Restored {
+                run,
+                version,
+                result,
+            } => {
                 result?;
-                Event::Restored { run, round }
+                Event::Restored { run, version }
             }
         };
         self.dispatch(event).await
@@ -225,10 +233,11 @@ impl Driver {
                 header,
                 model,
             } => {
-                note(
-                    self.server
-                        .send_parameters(&site, header, self.model(model)),
-                );
+                let file = self.store.model(Place {
+                    run: &self.kind(model.run)?,
+                    version: model.version,
+                });
+                note(self.server.send_parameters(&site, header, file));
             }
             Effect::Close { site, reason } => note(self.server.close(&site, &reason)),
             Effect::Check {
@@ -242,17 +251,17 @@ impl Driver {
             }
             Effect::Aggregate {
                 run,
-                round,
+                version,
                 updates,
                 rate,
             } => {
-                self.aggregate(run, round, updates, rate)?;
+                self.aggregate(run, version, updates, rate)?;
             }
             Effect::Record { run, record } => {
-                let (store, name) = (self.store.clone(), self.name(run));
-                self.blocking(move || store.record(&name, &record)).await?;
+                let (store, run) = (self.store.clone(), self.kind(run)?);
+                self.blocking(move || store.record(&run, &record)).await?;
             }
-            Effect::Restore { run, round, from } => self.restore(run, round, from),
+            Effect::Restore { run, version, from } => self.restore(run, version, from)?,
             Effect::Persist(checkpoint) => self.persist(*checkpoint).await?,
             Effect::Report(notification) => {
                 self.status
@@ -265,38 +274,26 @@ impl Driver {
         Ok(())
     }
 
-    fn name(&self, run: RunId) -> String {
-        self.machine.run_name(run)
+    fn kind(&self, run: RunId) -> Result<RunKind, End> {
+        match self.machine.run_kind(run) {
+            Some(kind) => Ok(kind.clone()),
+            None => Err(End::Stopped(format!("there is no run {}", run.0))),
+        }
     }
 
-    fn model(&self, model: ModelRef) -> PathBuf {
-        self.store.model(Place {
-            run: &self.name(model.run),
-            round: model.round,
-        })
-    }
-
-    fn check(&mut self, file: u64, site: String, task: TaskId) -> Result<(), End> {
+    fn check(&mut self, file: u64, site: SiteName, task: TaskId) -> Result<(), End> {
         let Some((path, arrived)) = self.state.files.remove(&file) else {
             return Ok(());
         };
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
-        let run = self.name(task.run);
+        let run = self.kind(task.run)?;
+        let version = task.base();
+        let base = Place { run: &run, version };
         // Now, because the model that it started from may be removed before the check's turn comes.
-        let offered = store.open_update(
-            &path,
-            Place {
-                run: &run,
-                round: task.round,
-            },
-            &manifest,
-        )?;
+        let offered = store.open_update(&path, base, &manifest)?;
         self.spawn_job(move || {
-            let place = Place {
-                run: &run,
-                round: task.round,
-            };
-            let result = store.accept((&path, offered), place, &site, &manifest, arrived);
+            let base = Place { run: &run, version };
+            let result = store.accept((&path, offered), base, &site, &manifest, arrived);
             JobResult::Checked {
                 site,
                 task,
@@ -322,7 +319,7 @@ impl Driver {
     fn aggregate(
         &mut self,
         run: RunId,
-        round: u32,
+        version: Version,
         updates: Vec<Contribution>,
         rate: Option<f64>,
     ) -> Result<(), End> {
@@ -334,13 +331,7 @@ impl Driver {
                     contribution.site
                 ))
             };
-            // The training from a model is the task of the round after it.
-            let task = TaskId {
-                run,
-                round: contribution.base + 1,
-                kind: TaskKind::Train,
-                pass: 0,
-            };
+            let task = TaskId::training(run, contribution.base);
             let update = self
                 .state
                 .checked
@@ -354,37 +345,46 @@ impl Driver {
             .checked
             .retain(|(task, site), _| machine.counts_on(site, *task));
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
-        let (federation, name) = (self.federation.clone(), self.name(run));
+        let (federation, kind) = (self.federation.clone(), self.kind(run)?);
         self.spawn_job(move || {
             let average = Average {
                 manifest: &manifest,
                 input: &federation.input,
                 rule: &*named_rule(federation.aggregation, rate),
             };
-            let place = Place { run: &name, round };
+            let place = Place {
+                run: &kind,
+                version,
+            };
             let result = store.aggregate(&average, place, pairs);
-            JobResult::Aggregated { run, round, result }
+            JobResult::Aggregated {
+                run,
+                version,
+                result,
+            }
         });
         Ok(())
     }
 
-    /// Puts an earlier model in the place of a round's.
-    fn restore(&mut self, run: RunId, round: u32, from: ModelRef) {
-        let (store, manifest, name) = (self.store.clone(), self.manifest.clone(), self.name(run));
+    /// Puts an earlier model in the place of a discarded version.
+    fn restore(&mut self, run: RunId, version: Version, from: ModelRef) -> Result<(), End> {
+        let (store, manifest, kind) = (self.store.clone(), self.manifest.clone(), self.kind(run)?);
         self.spawn_job(move || {
-            let (from, to) = (
-                Place {
-                    run: &name,
-                    round: from.round,
-                },
-                Place { run: &name, round },
-            );
+            let earlier = Place {
+                run: &kind,
+                version: from.version,
+            };
+            let discarded = Place {
+                run: &kind,
+                version,
+            };
             JobResult::Restored {
                 run,
-                round,
-                result: store.restore(from, to, &manifest),
+                version,
+                result: store.restore(earlier, discarded, &manifest),
             }
         });
+        Ok(())
     }
 
     async fn persist(&mut self, checkpoint: Checkpoint) -> Result<(), End> {
@@ -421,20 +421,16 @@ impl Driver {
     /// Whether a lineage has a better model than the one exported.
     fn better(&self, run: &RunProgress) -> bool {
         run.best
-            .is_some_and(|best| self.state.exported.get(&run.outcome.name) != Some(&best.round))
+            .is_some_and(|best| self.state.exported.get(&run.outcome.name) != Some(&best.version))
     }
 
     async fn export(&mut self, run: &RunProgress) -> Result<(), End> {
         let Some(best) = run.best else { return Ok(()) };
         self.state
             .exported
-            .insert(run.outcome.name.clone(), best.round);
-        self.write_model(
-            run,
-            (best.round, best.parameters),
-            run.outcome.name.to_string(),
-        )
-        .await
+            .insert(run.outcome.name.clone(), best.version);
+        self.write_model(run, (best.version, best.parameters), Export::Best)
+            .await
     }
 
     /// Begins to write a model, when the one before is written: a newer best model never loses its
@@ -443,8 +439,8 @@ impl Driver {
     async fn write_model(
         &mut self,
         run: &RunProgress,
-        (round, weights): (u32, ParametersId),
-        file: String,
+        (version, weights): (Version, ParametersId),
+        export: Export,
     ) -> Result<(), End> {
         over(&mut self.state.exporting).await?;
         let federation = &self.federation;
@@ -452,21 +448,20 @@ impl Driver {
             name: federation.name.clone(),
             input: federation.input.clone(),
             model: federation.model.clone(),
-            round,
-            operating_points: operating_points(run, round),
+            round: version.0,
+            operating_points: operating_points(run, version),
         };
         let (store, manifest, name) = (
             self.store.clone(),
             self.manifest.clone(),
-            run.outcome.name.to_string(),
+            run.outcome.name.clone(),
         );
         let work = move || {
-            store.export(
-                Place { run: &name, round },
-                &manifest,
-                (&card, weights),
-                &file,
-            )
+            let place = Place {
+                run: &name,
+                version,
+            };
+            store.export(place, &manifest, (&card, weights), export)
         };
         self.state.exporting = Some(tokio::task::spawn_blocking(work));
         Ok(())
@@ -477,12 +472,8 @@ impl Driver {
         for run in &checkpoint.runs {
             self.export(run).await?;
             if let Some(weights) = run.model.filter(|_| run.finished > 0) {
-                self.write_model(
-                    run,
-                    (run.finished, weights),
-                    format!("{}-last", run.outcome.name),
-                )
-                .await?;
+                self.write_model(run, (run.newest(), weights), Export::Last)
+                    .await?;
             }
         }
         over(&mut self.state.exporting).await?;
@@ -507,9 +498,9 @@ impl Driver {
     }
 }
 
-/// What the validation patients chose, where they chose it for the model of this round.
-fn operating_points(run: &RunProgress, round: u32) -> OperatingPoints {
-    if run.best.is_none_or(|best| best.round != round) {
+/// What the validation patients chose, where they chose it for this version of the model.
+fn operating_points(run: &RunProgress, version: Version) -> OperatingPoints {
+    if run.best.is_none_or(|best| best.version != version) {
         return OperatingPoints::default();
     }
     let outcome = &run.outcome;

@@ -2,6 +2,7 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use protocol::case::Cases;
+use protocol::identity::SiteName;
 use protocol::message::{Progress, TaskKind, Trained};
 use protocol::notification::Notification;
 use std::collections::BTreeMap;
@@ -15,13 +16,13 @@ pub(crate) struct View {
 struct Bars {
     all: MultiProgress,
     rounds: ProgressBar,
-    sites: BTreeMap<String, ProgressBar>,
+    sites: BTreeMap<SiteName, ProgressBar>,
 }
 
 impl View {
     /// Bars when standard error is a terminal, lines otherwise.
     #[must_use]
-    pub(crate) fn new(sites: &[String]) -> Self {
+    pub(crate) fn new(sites: &[SiteName]) -> Self {
         if std::io::stderr().is_terminal() {
             Self {
                 bars: Some(Bars::new(sites)),
@@ -55,16 +56,20 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Bars {
-    fn new(names: &[String]) -> Self {
+    fn new(names: &[SiteName]) -> Self {
         let all = MultiProgress::new();
         let rounds = all.add(ProgressBar::new(1));
         rounds.set_style(style("{elapsed_precise} {bar:32} {msg}"));
-        let width = names.iter().map(String::len).max().unwrap_or(0);
+        let width = names
+            .iter()
+            .map(|name| name.as_str().len())
+            .max()
+            .unwrap_or(0);
         let mut sites = BTreeMap::new();
         for name in names {
             let bar = all.add(ProgressBar::new(1));
             bar.set_style(style(&format!("  {{prefix:{width}}} {{bar:24}} {{msg}}")));
-            bar.set_prefix(name.clone());
+            bar.set_prefix(name.to_string());
             bar.set_message("starting");
             sites.insert(name.clone(), bar);
         }
@@ -72,7 +77,7 @@ impl Bars {
         Self { all, rounds, sites }
     }
 
-    fn site(&self, name: &str, done: u32, total: u32, message: String) {
+    fn site(&self, name: &SiteName, done: u32, total: u32, message: String) {
         if let Some(bar) = self.sites.get(name) {
             bar.set_length(u64::from(total.max(1)));
             bar.set_position(u64::from(done));
@@ -172,6 +177,11 @@ fn scoring(round: u32, cases: Cases) -> String {
 /// For a site without a lesion in any of its cases.
 const NO_LESION: &str = "; its labels hold no lesion in any case, so its Dice will be meaningless: is data.lesion_labels right there?";
 
+fn list(sites: &[SiteName]) -> String {
+    let names: Vec<&str> = sites.iter().map(SiteName::as_str).collect();
+    names.join(", ")
+}
+
 /// A notification as one line; `None` for those that come too often to be printed.
 fn line(notification: &Notification) -> Option<String> {
     Some(match notification {
@@ -199,10 +209,7 @@ fn line(notification: &Notification) -> Option<String> {
             sites,
             ..
         } => {
-            format!(
-                "{name}: round {round} of {rounds} with {}",
-                sites.join(", ")
-            )
+            format!("{name}: round {round} of {rounds} with {}", list(sites))
         }
         Notification::Concluding { site } => {
             format!("{site}: the deadline came, it is to send what it has")

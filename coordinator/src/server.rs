@@ -18,6 +18,7 @@ use program::{Class, Explain};
 use protocol::codec::transfer::Arrived;
 use protocol::codec::{CloseCode, CodecError, Frame, sentence};
 use protocol::coordinator::UpdateRejection;
+use protocol::identity::SiteName;
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use std::borrow::Cow;
 use std::io;
@@ -43,14 +44,14 @@ pub struct ServerConfig {
     /// The length of a site's update.
     pub expected_bytes: u64,
     /// The sites that may connect; empty admits every site with a certificate of the authority.
-    pub expected_sites: Vec<String>,
+    pub expected_sites: Vec<SiteName>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Inbound {
     /// A site was admitted: its certificate, name and protocol version are right.
     Connected {
-        site: String,
+        site: SiteName,
         /// The connection's number: ascending, never used again.
         connection: u64,
         hello: Hello,
@@ -58,13 +59,13 @@ pub enum Inbound {
         tunnelled: bool,
     },
     Message {
-        site: String,
+        site: SiteName,
         connection: u64,
         message: SiteMessage,
     },
     /// Parameters that are complete, verified and synced to the disk.
     Parameters {
-        site: String,
+        site: SiteName,
         connection: u64,
         arrived: Arrived,
         /// Raw little-endian `f32`, in the incoming folder.
@@ -75,14 +76,14 @@ pub enum Inbound {
     DiskFailed { reason: String },
     /// Parameters that were refused and removed.
     ParametersRefused {
-        site: String,
+        site: SiteName,
         connection: u64,
         /// As it was announced.
         header: TransferHeader,
         reason: UpdateRejection,
     },
     Closed {
-        site: String,
+        site: SiteName,
         connection: u64,
         reason: String,
     },
@@ -131,10 +132,10 @@ impl Explain for ServerError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SendError {
     #[error("{0} is not connected")]
-    Absent(String),
+    Absent(SiteName),
     /// The site does not read what it is sent, and its connection was closed.
     #[error("{0} does not read what it is sent")]
-    Overrun(String),
+    Overrun(SiteName),
     #[error("a message that must not be sent: {0}")]
     Message(#[from] CodecError),
 }
@@ -197,7 +198,7 @@ impl Server {
     }
 
     /// Queues a message. Never waits. Line breaks in a text for people become spaces.
-    pub fn send(&self, site: &str, mut message: CoordinatorMessage) -> Result<(), SendError> {
+    pub fn send(&self, site: &SiteName, mut message: CoordinatorMessage) -> Result<(), SendError> {
         match &mut message {
             CoordinatorMessage::Refused { reason: text }
             | CoordinatorMessage::Finished { summary: text } => {
@@ -216,7 +217,7 @@ impl Server {
     /// another length than `header` says, ends the connection.
     pub fn send_parameters(
         &self,
-        site: &str,
+        site: &SiteName,
         header: TransferHeader,
         file: PathBuf,
     ) -> Result<(), SendError> {
@@ -226,7 +227,7 @@ impl Server {
     }
 
     /// Ends a site's connection after what was queued before. The site reads the reason.
-    pub fn close(&self, site: &str, reason: &str) -> Result<(), SendError> {
+    pub fn close(&self, site: &SiteName, reason: &str) -> Result<(), SendError> {
         self.endpoint
             .peers()
             .queue(site, Outbound::Close(CloseCode::Closed, reason.to_owned()))

@@ -34,13 +34,15 @@ pub use lock::is_held;
 use program::private;
 use protocol::architecture::manifest;
 use protocol::coordinator::{Checkpoint, RunProgress, UpdateRejection};
+use protocol::identity::Version;
 use protocol::model_file::{ModelCard, prelude};
-use protocol::outcome::{Outcome, RoundRecord};
+use protocol::outcome::{Outcome, RoundRecord, RunKind};
 use protocol::parameters::{Manifest, Parameters, ParametersId, to_bytes};
 use protocol::settings::{Federation, Precision};
 use protocol::update_encoding::Encoding;
 pub use records::records;
 pub use source::FileSource;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -135,13 +137,56 @@ pub struct Store {
     _lock: File,
 }
 
-/// A stored model that a name leads to.
+/// Which model of the run folder is meant.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// The lineage's name: `federation`, or `alone:SITE`.
-    pub run: &'a str,
-    /// The round that made it.
-    pub round: u32,
+    pub run: &'a RunKind,
+    pub version: Version,
+}
+
+/// For what a model of a run is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// As the best model so far.
+    Best,
+    /// As the model of the last round.
+    Last,
+}
+
+impl Export {
+    /// The end of the file's name, before its type.
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Best => "",
+            Self::Last => "-last",
+        }
+    }
+}
+
+impl Place<'static> {
+    /// The model that every run starts from.
+    pub const INITIAL: Self = Self {
+        run: &RunKind::Federation,
+        version: Version::INITIAL,
+    };
+}
+
+impl Place<'_> {
+    /// The model before this one; the initial model has none.
+    fn before(self) -> Self {
+        Self {
+            version: Version(self.version.0.saturating_sub(1)),
+            ..self
+        }
+    }
+
+    /// The model that is made of trainings from this one.
+    fn next(self) -> Self {
+        Self {
+            version: self.version.next(),
+            ..self
+        }
+    }
 }
 
 impl Store {
@@ -199,15 +244,21 @@ impl Store {
         self.root.join("incoming")
     }
 
-    /// Where a model is. All lineages start from the federation's initial model.
+    /// Where a model is.
     #[must_use]
-    pub fn model(&self, Place { run, round }: Place<'_>) -> PathBuf {
-        let run = if round == 0 { "federation" } else { run };
-        self.round(Place { run, round }).join("global.f32")
+    pub fn model(&self, place: Place<'_>) -> PathBuf {
+        let place = if place.version.is_initial() {
+            Place::INITIAL
+        } else {
+            place
+        };
+        self.round(place).join("global.f32")
     }
 
-    fn round(&self, Place { run, round }: Place<'_>) -> PathBuf {
-        self.root.join(plain(run)).join(format!("round-{round:04}"))
+    /// The folder of the round that made a model.
+    fn round(&self, place: Place<'_>) -> PathBuf {
+        let round = format!("round-{:04}", place.version.0);
+        self.root.join(file_name(place.run)).join(round)
     }
 
     /// Stores a model whole.
@@ -257,18 +308,18 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn record(&self, run: &str, record: &RoundRecord) -> Result<(), StoreError> {
+    pub fn record(&self, run: &RunKind, record: &RoundRecord) -> Result<(), StoreError> {
         records::write(&self.root, run, record)
     }
 
     /// The records of a lineage's rounds before the last one, which stands among the checkpoint.
     fn records(&self, run: &RunProgress) -> Result<Vec<RoundRecord>, StoreError> {
-        let name = run.outcome.name.to_string();
-        let records = records(&self.root, &name, run.finished).collect::<Result<Vec<_>, _>>()?;
+        let name = &run.outcome.name;
+        let records = records(&self.root, name, run.finished).collect::<Result<Vec<_>, _>>()?;
         let lost = (run.finished as usize).saturating_sub(1 + records.len());
         if lost > 0 {
             tracing::warn!(
-                run = name,
+                run = %name,
                 lost,
                 "the report lacks rounds whose records are gone"
             );
@@ -334,8 +385,8 @@ impl Store {
         }
     }
 
-    /// Writes a model with its settings as `models/NAME.safetensors`, if it still is the one of
-    /// that hash, and one that could be used.
+    /// Writes a model with its settings as `models/RUN.safetensors` or `models/RUN-last.safetensors`,
+    /// if it still is the one of that hash, and one that could be used.
     ///
     /// # Errors
     /// When the model cannot be read or written, or is not what it was.
@@ -344,7 +395,7 @@ impl Store {
         place: Place<'_>,
         manifest: &Manifest,
         (card, weights): (&ModelCard, ParametersId),
-        name: &str,
+        export: Export,
     ) -> Result<(), StoreError> {
         let path = self.model(place);
         let damaged = |reason: String| StoreError::Damaged {
@@ -361,7 +412,7 @@ impl Store {
         }
         let before =
             prelude(manifest, card, weights).map_err(|error| damaged(error.to_string()))?;
-        let name = format!("{}.safetensors", plain(name));
+        let name = format!("{}{}.safetensors", file_name(place.run), export.ending());
         let mut file = AtomicFile::create(&self.root.join("models").join(name))?;
         file.write(&before)?;
         file.write_file(FileSource::open(&path, manifest)?.into_file(), &path)?;
@@ -378,28 +429,33 @@ impl Store {
     }
 
     fn prune_run(&self, run: &RunProgress) -> Result<(), StoreError> {
-        let name = run.outcome.name.to_string();
-        let last = run.finished;
-        let best = run.best.map_or(last, |best| best.round);
-        let used = |round: u32| {
-            run.buffer
-                .as_ref()
-                .is_some_and(|buffer| buffer.models.contains_key(&round))
-        };
-        let oldest = run
-            .buffer
-            .as_ref()
-            .map_or(last, |buffer| buffer.oldest(last));
-        for round in 1..last {
-            let place = Place { run: &name, round };
-            // An update lies in the round after the model that it started from.
-            if round <= oldest {
+        let newest = run.newest();
+        let mut kept = BTreeSet::from([newest]);
+        let mut oldest = newest;
+        if let Some(best) = run.best {
+            kept.insert(best.version);
+        }
+        if let Some(sound) = run.sound {
+            kept.insert(sound.version);
+        }
+        if let Some(buffer) = &run.buffer {
+            kept.extend(buffer.models.keys());
+            oldest = buffer.oldest(newest);
+        }
+        for round in 1..run.finished {
+            let version = Version(round);
+            let place = Place {
+                run: &run.outcome.name,
+                version,
+            };
+            // Updates from a model are in the folder of the round after it.
+            if version <= oldest {
                 remove(&self.round(place).join("updates"), |path| {
                     fs::remove_dir_all(path)
                 })?;
             }
-            let sound = run.sound.is_some_and(|sound| sound.round == round);
-            if round + 1 < last && round != best && !sound && !used(round) {
+            // The model before the newest one stays too: a job may still read it.
+            if version.next() < newest && !kept.contains(&version) {
                 remove(&self.model(place), |path| fs::remove_file(path))?;
                 remove(&self.rule_state(place), |path| fs::remove_file(path))?;
             }
@@ -408,9 +464,12 @@ impl Store {
     }
 }
 
-/// A lineage's name as files bear it.
-fn plain(run: &str) -> String {
-    run.replace(':', "-")
+/// The name of a run in the names of files and folders.
+fn file_name(run: &RunKind) -> String {
+    match run {
+        RunKind::Alone { site } => format!("alone-{site}"),
+        RunKind::Federation | RunKind::Consensus => run.to_string(),
+    }
 }
 
 /// A stored vector that is not what it was, or a disk that refuses.

@@ -13,7 +13,9 @@ use coordinator::store::{FileSource, Place, Store};
 use protocol::architecture::manifest;
 use protocol::codec::transfer::{Arrived, Receiving};
 use protocol::coordinator::Contribution;
-use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
+use protocol::identity::{SiteName, Version};
+use protocol::message::{RunId, TaskId, TransferHeader};
+use protocol::outcome::RunKind;
 use protocol::parameters::{Manifest, ParametersId, to_bytes};
 use protocol::settings::Federation;
 use std::path::{Path, PathBuf};
@@ -28,13 +30,10 @@ rounds = 1
 sequences = ['bravo', 't1_pre', 't1_post', 'flair']
 plane = 256
 ";
-const START: Place<'_> = Place {
-    run: "federation",
-    round: 0,
-};
+const START: Place<'_> = Place::INITIAL;
 const FIRST: Place<'_> = Place {
-    run: "federation",
-    round: 1,
+    run: &RunKind::Federation,
+    version: Version(1),
 };
 const REPEATS: usize = 3;
 
@@ -109,12 +108,7 @@ fn arrive(folder: &Path, site: usize, manifest: &Manifest) -> (PathBuf, Paramete
 /// What a transfer does besides moving bytes: it hashes them, and looks for values that are not
 /// finite.
 fn verify(path: &Path, parameters: ParametersId, bytes: u64) -> Arrived {
-    let task = TaskId {
-        run: RunId(0),
-        round: 1,
-        kind: TaskKind::Train,
-        pass: 0,
-    };
+    let task = TaskId::training(RunId::FEDERATION, Version::INITIAL);
     let mut receiving = Receiving::begin(
         TransferHeader {
             parameters,
@@ -138,13 +132,13 @@ fn check(
     let mut seconds = 0.0;
     let take = |site: usize| {
         let (path, parameters) = arrive(&store.incoming(), site, manifest);
-        let name = format!("site-{site:02}");
+        let name: SiteName = format!("site-{site:02}").parse().unwrap();
         let began = Instant::now();
         let arrived = verify(&path, parameters, manifest.bytes());
         let (checked, _) = store
             .accept(
-                (&path, store.open_update(&path, FIRST, manifest).unwrap()),
-                FIRST,
+                (&path, store.open_update(&path, START, manifest).unwrap()),
+                START,
                 &name,
                 manifest,
                 arrived,
@@ -160,7 +154,7 @@ fn check(
                 parameters,
                 slices: 100 + site as u64,
                 sequences,
-                base: 0,
+                base: Version::INITIAL,
             },
             checked,
         )

@@ -108,7 +108,7 @@ impl Pair {
         events.recv().await.unwrap();
         server
             .send(
-                "north",
+                &"north".parse().unwrap(),
                 CoordinatorMessage::Finished {
                     summary: "welcome".into(),
                 },

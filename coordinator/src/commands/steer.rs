@@ -44,7 +44,7 @@ pub fn resume(place: &Where) -> Result<(), Failure> {
 /// # Errors
 /// As [`stop`].
 pub fn drop_site(args: &DropArgs) -> Result<(), Failure> {
-    if !protocol::settings::is_valid_name(&args.site) {
+    if !protocol::identity::is_valid_name(&args.site) {
         return Err(Failure::new(
             Class::Configuration,
             format!("{:?} is not a name that a site can have", args.site),

@@ -5,6 +5,7 @@ use aggregation::Checked;
 use program::signal::Signal;
 use protocol::codec::transfer::Arrived;
 use protocol::coordinator::UpdateRejection;
+use protocol::identity::{SiteName, Version};
 use protocol::message::{RunId, TaskId};
 use protocol::outcome::{Outcome, RunKind};
 use protocol::parameters::ParametersId;
@@ -19,7 +20,7 @@ pub(super) enum JobResult {
     /// It broke off.
     Broken(String),
     Checked {
-        site: String,
+        site: SiteName,
         task: TaskId,
         /// The update and how far it went, or why it is refused.
         result: Result<Result<(Checked<FileSource>, f64), UpdateRejection>, StoreError>,
@@ -27,12 +28,12 @@ pub(super) enum JobResult {
     },
     Aggregated {
         run: RunId,
-        round: u32,
+        version: Version,
         result: Result<ParametersId, StoreError>,
     },
     Restored {
         run: RunId,
-        round: u32,
+        version: Version,
         result: Result<(), StoreError>,
     },
 }
@@ -41,7 +42,7 @@ pub(super) enum JobResult {
 pub(super) type BackgroundJob = Option<JoinHandle<Result<(), StoreError>>>;
 
 /// Checked updates of rounds that are being trained, by task and site.
-pub(crate) type Accepted = BTreeMap<(TaskId, String), Checked<FileSource>>;
+pub(crate) type Accepted = BTreeMap<(TaskId, SiteName), Checked<FileSource>>;
 
 /// What the loop remembers between an event and the effect that names it.
 pub(crate) struct DriverState {
@@ -49,7 +50,7 @@ pub(crate) struct DriverState {
     pub(super) files: HashMap<u64, (PathBuf, Arrived)>,
     pub(super) count: u64,
     pub(super) checked: Accepted,
-    pub(super) exported: BTreeMap<RunKind, u32>,
+    pub(super) exported: BTreeMap<RunKind, Version>,
     /// The job that writes a model for people; one at a time.
     pub(super) exporting: BackgroundJob,
     /// The job that removes what nothing leads to any more: a round's files take a while.

@@ -5,10 +5,19 @@ use crate::nearest::nearest;
 use crate::status::{Action, Command};
 use program::signal::Signal;
 use protocol::coordinator::Event;
+use protocol::identity::SiteName;
 use std::time::{Duration, Instant};
 
 /// How long jobs may take to finish once it was asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// An action that the operator can have meant.
+enum Allowed {
+    Stop,
+    Pause,
+    Resume,
+    Drop { site: SiteName },
+}
 
 impl Driver {
     /// Begins nothing new, and lets updates that are being checked and rounds that are being
@@ -20,32 +29,35 @@ impl Driver {
 
     /// Does what the operator wants. The answer comes when it is done and kept.
     pub(super) async fn steer(&mut self, Command { action, answer }: Command) -> Result<(), End> {
-        if let Err(refused) = self.allowed(&action) {
-            // Who asked may have left; then there is no one to tell.
-            let _ = answer.send(Err(refused));
-            return Ok(());
-        }
+        let action = match self.allowed(action) {
+            Ok(action) => action,
+            Err(refused) => {
+                // Who asked may have left; then there is no one to tell.
+                let _ = answer.send(Err(refused));
+                return Ok(());
+            }
+        };
         let (handled, said) = match action {
-            Action::Stop => (self.drain(Signal::Terminate).await, "stopping".to_string()),
-            Action::Pause if self.machine.is_paused() => {
+            Allowed::Stop => (self.drain(Signal::Terminate).await, "stopping".to_string()),
+            Allowed::Pause if self.machine.is_paused() => {
                 (Ok(()), "it was paused already: nothing has changed".into())
             }
-            Action::Pause => (
+            Allowed::Pause => (
                 self.dispatch(Event::Pause).await,
                 "paused: no new task is handed out".into(),
             ),
-            Action::Resume if !self.machine.is_paused() => {
+            Allowed::Resume if !self.machine.is_paused() => {
                 (Ok(()), "it was not paused: nothing has changed".into())
             }
-            Action::Resume => (
+            Allowed::Resume => (
                 self.dispatch(Event::Resume).await,
                 "tasks are handed out".into(),
             ),
-            Action::Drop { site, .. } if self.machine.is_dropped(&site) => (
+            Allowed::Drop { site } if self.machine.is_dropped(&site) => (
                 Ok(()),
                 format!("{site} was dropped before: nothing has changed"),
             ),
-            Action::Drop { site, .. } => {
+            Allowed::Drop { site } => {
                 let said = format!("{site} is dropped: it takes no further part in this run");
                 match self.dispatch(Event::Drop { site }).await {
                     Err(End::Stopped(reason)) => {
@@ -66,26 +78,32 @@ impl Driver {
     }
 
     /// Whether the operator can have meant it; if not, what to say.
-    fn allowed(&self, action: &Action) -> Result<(), String> {
-        let Action::Drop { site, force } = action else {
-            return Ok(());
+    fn allowed(&self, action: Action) -> Result<Allowed, String> {
+        let (name, force) = match action {
+            Action::Stop => return Ok(Allowed::Stop),
+            Action::Pause => return Ok(Allowed::Pause),
+            Action::Resume => return Ok(Allowed::Resume),
+            Action::Drop { site, force } => (site, force),
         };
-        if !self.machine.knows(site) {
-            let names = self.machine.site_names();
+        let Some(site) = self.machine.site(&name) else {
+            let mut names = Vec::new();
+            for site in self.machine.site_names() {
+                names.push(site.to_string());
+            }
             let meant =
-                nearest(site, &names).map_or(".".into(), |name| format!(": did you mean {name}?"));
+                nearest(&name, &names).map_or(".".into(), |name| format!(": did you mean {name}?"));
             return Err(format!(
-                "there is no site {site} in this federation{meant} Its sites: {}",
+                "there is no site {name} in this federation{meant} Its sites: {}",
                 names.join(", ")
             ));
-        }
-        match self.machine.left_without(site) {
+        };
+        match self.machine.left_without(&site) {
             Some((left, minimum)) if !force => Err(format!(
                 "without {site} there would be {left} of the {minimum} training sites that each round needs \
                  (sites.minimum): the federation would stop, and a dropped site cannot come back into this run. \
                  `coordinator drop {site} --force` drops it all the same"
             )),
-            _ => Ok(()),
+            _ => Ok(Allowed::Drop { site }),
         }
     }
 }

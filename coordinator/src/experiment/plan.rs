@@ -1,7 +1,7 @@
 //! The `[experiment]` table: which arms there are, and the plan of each arm's run with each seed.
 
 use crate::simulate::plan::{Plan, PlanError};
-use protocol::settings::is_valid_name;
+use protocol::identity::is_valid_name;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -126,7 +126,7 @@ impl Experiment {
         let text = toml::to_string(&table).map_err(|error| PlanError::Syntax(error.to_string()))?;
         let mut plan = Plan::from_toml(&text, cores)?;
         if arm.pool {
-            plan = plan.pooled();
+            plan = plan.pooled()?;
             let names: BTreeSet<&str> = plan.sites.iter().map(|site| site.name.as_str()).collect();
             if names.len() < plan.sites.len() {
                 return Err(PlanError::SameName(plan.sites[0].name.clone()));

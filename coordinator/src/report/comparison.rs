@@ -50,7 +50,7 @@ pub(super) fn held_out_at(run: &RunOutcome, threshold: Option<f32>) -> Patients 
     let patients = sites.flat_map(|site| {
         site.cases.iter().map(|case| {
             (
-                (site.site.clone(), case.case),
+                (site.site.to_string(), case.case),
                 CaseMetrics::from(case).values(threshold),
             )
         })

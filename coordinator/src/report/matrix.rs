@@ -72,7 +72,7 @@ fn patients(site: &SiteScores) -> impl Iterator<Item = Patient<'_>> {
             .collect();
         looks.insert(case.subset, CaseMetrics::from(case));
         Patient {
-            site: &site.site,
+            site: site.site.as_str(),
             role: site.role,
             has: case.subset,
             looks,

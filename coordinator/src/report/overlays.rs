@@ -39,7 +39,7 @@ pub(super) fn section(outcome: &Outcome) -> String {
     let silent = sites
         .iter()
         .filter(|scores| shown(scores).is_empty() && !ranked(scores).is_empty());
-    let silent: Vec<String> = silent.map(|scores| escape(&scores.site)).collect();
+    let silent: Vec<String> = silent.map(|scores| escape(scores.site.as_str())).collect();
     let others = if silent.is_empty() {
         String::new()
     } else {
@@ -88,7 +88,7 @@ fn shown(scores: &SiteScores) -> Vec<Shown<'_>> {
 }
 
 fn figure(scores: &SiteScores, (one, picture): Shown<'_>) -> String {
-    let (site, rank) = (escape(&scores.site), one.rank);
+    let (site, rank) = (escape(scores.site.as_str()), one.rank);
     format!(
         "<figure>\n<img src=\"data:image/jpeg;base64,{}\" alt=\"{site}, {rank} case: probabilities, and what \
          was found and missed\">\n<figcaption><strong>{site}</strong> ({}), {rank} of its cases: Dice {:.3}\

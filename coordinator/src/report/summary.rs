@@ -8,6 +8,7 @@ use metrics::lesion::{SIZE_BINS_MM, counted_points};
 use metrics::reliability::reliability;
 use metrics::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, SizeBinCounts};
 use protocol::case::{Cases, Role};
+use protocol::identity::SiteName;
 use protocol::outcome::{Outcome, RoundRecord, RunKind, RunOutcome, SiteRecord, SiteScores};
 
 /// The report of an outcome. Runs without a federation lineage give one without any sites.
@@ -78,7 +79,7 @@ fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
     let names = &outcome.federation.input.sequences;
     Lineage {
         run: run.name.clone(),
-        members: run.members.clone(),
+        members: run.members.iter().map(SiteName::to_string).collect(),
         best_round: run.best_round,
         bytes: run.rounds.iter().map(|round| round.bytes).sum(),
         thresholds,
@@ -115,7 +116,7 @@ fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thr
     let all = scores(&cases, thresholds);
     let held = &record.inventory;
     Site {
-        name: record.name.clone(),
+        name: record.name.to_string(),
         role: record.role,
         sequences: held
             .sequences
@@ -270,7 +271,7 @@ fn round(record: &RoundRecord) -> Round {
             .validation_by_site
             .iter()
             .map(|(site, dice)| SiteDice {
-                site: site.clone(),
+                site: site.to_string(),
                 dice: *dice,
             })
             .collect(),
@@ -281,7 +282,7 @@ fn round(record: &RoundRecord) -> Round {
             .missing
             .iter()
             .map(|(site, reason)| Missing {
-                site: site.clone(),
+                site: site.to_string(),
                 reason: reason.clone(),
             })
             .collect(),
@@ -290,7 +291,7 @@ fn round(record: &RoundRecord) -> Round {
 
 fn update(record: &protocol::outcome::UpdateRecord) -> Update {
     Update {
-        site: record.site.clone(),
+        site: record.site.to_string(),
         slices: record.slices,
         mean_loss: record.mean_loss,
         last_loss: record.last_loss,

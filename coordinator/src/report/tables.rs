@@ -2,7 +2,7 @@
 
 use super::markup::{escape, table, words};
 use super::schema::{Arm, Comparison, Report, Site, Test};
-use super::wording::{part, plain_arm};
+use super::wording::{part, plain_run};
 use metrics::case_metrics::{METRICS, Metric};
 
 /// Patients and lesions at each site.
@@ -93,11 +93,11 @@ pub(super) fn arms(report: &Report) -> String {
     let (Some(at_dice), Some(comparison)) = (&report.comparison_at_dice, &report.comparison) else {
         return String::new();
     };
-    let named: Vec<String> = comparison
-        .arms
-        .iter()
-        .map(|arm| plain_arm(&arm.run))
-        .collect();
+    // The comparison has the report's lineages in this order.
+    let mut named = vec![plain_run(&report.federation.run)];
+    for lineage in report.alone.iter().chain(&report.consensus) {
+        named.push(plain_run(&lineage.run));
+    }
     let tests = if comparison.tests.is_empty() {
         String::new()
     } else {

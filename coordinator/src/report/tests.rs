@@ -98,7 +98,7 @@ fn site(name: &str, role: Role, sequences: SequenceSet) -> SiteRecord {
         held_out_lesions: 3 * counts.2,
     };
     SiteRecord {
-        name: name.into(),
+        name: name.parse().unwrap(),
         role,
         inventory,
     }
@@ -110,7 +110,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
         updates: members
             .iter()
             .map(|&site| UpdateRecord {
-                site: site.into(),
+                site: site.parse().unwrap(),
                 slices: 64,
                 mean_loss: 1.0 / round as f32,
                 last_loss: 0.9 / round as f32,
@@ -121,11 +121,11 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
                 compute: protocol::settings::Compute::F32,
             })
             .collect(),
-        missing: vec![("west".into(), "out of <memory>".into())],
+        missing: vec![("west".parse().unwrap(), "out of <memory>".into())],
         validation: (round > 1).then(|| 0.5 + 0.1 * f64::from(round)),
         validation_by_site: members
             .iter()
-            .map(|&site| (site.into(), Some(0.1 * f64::from(round))))
+            .map(|&site| (site.parse().unwrap(), Some(0.1 * f64::from(round))))
             .collect(),
         held_out: None,
         seconds: 3.0,
@@ -141,7 +141,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
         .zip(0..)
         .for_each(|(case, place)| case.case = place);
     let validation = members.iter().map(|&site| SiteScores {
-        site: site.into(),
+        site: site.parse().unwrap(),
         role: Role::Train,
         cases: vec![case(quality + 8, 5, 0)],
         subsets: Vec::new(),
@@ -149,7 +149,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
     });
     let mut scores: Vec<_> = validation.collect();
     scores.push(SiteScores {
-        site: "harbour".into(),
+        site: "harbour".parse().unwrap(),
         role: Role::Evaluate,
         cases: held_out,
         subsets: Vec::new(),
@@ -157,7 +157,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
     });
     RunOutcome {
         name: name.to_owned().try_into().unwrap(),
-        members: members.iter().map(|&site| site.into()).collect(),
+        members: members.iter().map(|site| site.parse().unwrap()).collect(),
         rounds: (1..=4).map(round).collect(),
         best_round: 4,
         threshold: Some(THRESHOLDS[0]),

@@ -12,15 +12,6 @@ pub(super) fn plain_run(run: &RunKind) -> String {
     }
 }
 
-/// The name of a comparison's arm for people: a federation's report compares runs, an experiment's
-/// compares models that have names for people.
-pub(super) fn plain_arm(arm: &str) -> String {
-    match RunKind::try_from(arm.to_owned()) {
-        Ok(run) => plain_run(&run),
-        Err(_) => arm.to_owned(),
-    }
-}
-
 /// A site's part, in the table of the sites.
 pub(super) fn part(role: Role) -> &'static str {
     match role {

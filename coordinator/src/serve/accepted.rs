@@ -3,32 +3,33 @@
 use crate::driver::Accepted;
 use crate::store::{Place, Store};
 use protocol::coordinator::Checkpoint;
-use protocol::message::{RunId, TaskId, Trained};
+use protocol::identity::SiteName;
+use protocol::message::{Trained, TransferHeader};
 use protocol::parameters::Manifest;
 
 /// Reads the accepted updates again. An update whose file is lost or damaged is removed from the
 /// checkpoint, so that its site is asked for it again.
 pub(super) fn recover(store: &Store, manifest: &Manifest, checkpoint: &mut Checkpoint) -> Accepted {
     let mut accepted = Accepted::new();
-    for (index, run) in checkpoint.runs.iter_mut().enumerate() {
-        let name = run.outcome.name.to_string();
-        let id = RunId(u16::try_from(index).unwrap_or(u16::MAX));
-        let mut is_sound = |site: &str, trained: &Trained| {
-            let place = Place {
-                run: &name,
-                round: trained.task.round,
+    for run in &mut checkpoint.runs {
+        let mut is_sound = |site: &SiteName, trained: &Trained| {
+            let task = trained.task;
+            let base = Place {
+                run: &run.outcome.name,
+                version: task.base(),
             };
-            let task = TaskId {
-                run: id,
-                ..trained.task
+            let header = TransferHeader {
+                parameters: trained.parameters,
+                bytes: store.update_bytes(manifest),
+                task,
             };
-            match store.accepted(place, site, manifest, trained.parameters) {
+            match store.accepted(base, site, manifest, header) {
                 Ok(checked) => {
-                    accepted.insert((task, site.to_string()), checked);
+                    accepted.insert((task, site.clone()), checked);
                     true
                 }
                 Err(error) => {
-                    tracing::warn!(%error, site, "an accepted update is asked for again");
+                    tracing::warn!(%error, %site, "an accepted update is asked for again");
                     false
                 }
             }

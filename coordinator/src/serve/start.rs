@@ -81,36 +81,35 @@ pub(super) fn prepare(
     checkpoint: Option<&Checkpoint>,
 ) -> Result<ParametersId, StoreError> {
     let id = start.id();
-    let place = Place {
-        run: "federation",
-        round: 0,
-    };
     let Some(checkpoint) = checkpoint else {
-        store.put_model(place, &start)?;
+        store.put_model(Place::INITIAL, &start)?;
         return Ok(id);
     };
-    store.same_start(place, manifest, id)?;
+    store.same_start(Place::INITIAL, manifest, id)?;
     for run in &checkpoint.runs {
         let mut models = Vec::new();
         // A model that is discarded may already be replaced on the disk.
         if let Some(id) = run.model
             && run.discarded.is_none()
         {
-            models.push((run.finished, id));
+            models.push((run.newest(), id));
         }
         if let Some(best) = run.best {
-            models.push((best.round, best.parameters));
+            models.push((best.version, best.parameters));
         }
         if let Some(buffer) = &run.buffer {
-            for (round, id) in &buffer.models {
-                if *round > 0 {
-                    models.push((*round, *id));
+            for (version, id) in &buffer.models {
+                if !version.is_initial() {
+                    models.push((*version, *id));
                 }
             }
         }
-        for (round, id) in models {
-            let run = run.outcome.name.to_string();
-            store.verify(Place { run: &run, round }, manifest, id)?;
+        for (version, id) in models {
+            let place = Place {
+                run: &run.outcome.name,
+                version,
+            };
+            store.verify(place, manifest, id)?;
         }
     }
     Ok(id)

@@ -2,6 +2,7 @@
 
 use super::SendError;
 use protocol::codec::CloseCode;
+use protocol::identity::SiteName;
 use protocol::message::{CoordinatorMessage, TransferHeader};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,14 +63,14 @@ pub(super) struct Peers(Mutex<Roster>);
 
 #[derive(Debug, Default)]
 struct Roster {
-    peers: BTreeMap<String, Peer>,
+    peers: BTreeMap<SiteName, Peer>,
     /// The number of the newest connection.
     last: u64,
 }
 
 impl Peers {
     /// Enters a connection under its site's name, and waits until the one before it has ended.
-    pub(super) async fn enter(&self, site: &str) -> ConnectionHandle {
+    pub(super) async fn enter(&self, site: &SiteName) -> ConnectionHandle {
         let (control, outbox) = mpsc::channel(MESSAGES);
         let (transfers, waiting) = mpsc::channel(TRANSFERS);
         let (disconnect, disconnected) = watch::channel(Disconnect::Stay);
@@ -87,7 +88,7 @@ impl Peers {
                 disconnect,
                 ended,
             };
-            replaced = roster.peers.insert(site.to_owned(), peer);
+            replaced = roster.peers.insert(site.clone(), peer);
         }
         if let Some(mut replaced) = replaced {
             replaced.disconnect.send_replace(Disconnect::Replaced);
@@ -103,7 +104,7 @@ impl Peers {
     }
 
     /// Removes a connection, unless a newer one has replaced it.
-    pub(super) fn leave(&self, site: &str, connection: u64) {
+    pub(super) fn leave(&self, site: &SiteName, connection: u64) {
         let peers = &mut self.lock().peers;
         if peers
             .get(site)
@@ -119,10 +120,10 @@ impl Peers {
     }
 
     /// Queues something for a site. A site whose queue is full is disconnected.
-    pub(super) fn queue(&self, site: &str, outbound: Outbound) -> Result<(), SendError> {
+    pub(super) fn queue(&self, site: &SiteName, outbound: Outbound) -> Result<(), SendError> {
         let roster = self.lock();
         let Some(peer) = roster.peers.get(site) else {
-            return Err(SendError::Absent(site.to_owned()));
+            return Err(SendError::Absent(site.clone()));
         };
         let queued = match outbound {
             Outbound::Parameters(header, file) => state_of(peer.transfers.try_send((header, file))),
@@ -132,9 +133,9 @@ impl Peers {
             Queued::Yes => Ok(()),
             Queued::Full => {
                 peer.disconnect.send_replace(Disconnect::Overrun);
-                Err(SendError::Overrun(site.to_owned()))
+                Err(SendError::Overrun(site.clone()))
             }
-            Queued::Gone => Err(SendError::Absent(site.to_owned())),
+            Queued::Gone => Err(SendError::Absent(site.clone())),
         }
     }
 

@@ -14,6 +14,7 @@ use super::peers::Peers;
 use super::tunnel::Origins;
 use super::{Inbound, ServerConfig, ServerError};
 use protocol::codec::CloseCode;
+use protocol::identity::SiteName;
 use protocol::message::TransferHeader;
 use protocol::parameters::ParametersId;
 use quinn::Connection;
@@ -50,7 +51,7 @@ struct Shared {
     peers: Peers,
     origins: Origins,
     events: mpsc::Sender<Inbound>,
-    connections: Mutex<BTreeMap<String, KnownConnection>>,
+    connections: Mutex<BTreeMap<SiteName, KnownConnection>>,
     /// The number of streams that was last given to a site to see whether it answers.
     streams: AtomicU32,
     /// Of the parameters that were sent last, usually a round's model.
@@ -73,7 +74,7 @@ struct SentHashes {
 
 impl Shared {
     /// Removes a site's connection that has ended, unless a newer one has replaced it.
-    fn forget(&self, site: &str, connection: &Connection) {
+    fn forget(&self, site: &SiteName, connection: &Connection) {
         let mut connections = self.connections();
         if let Some(known) = connections.get(site)
             && known.connection.stable_id() == connection.stable_id()
@@ -82,7 +83,7 @@ impl Shared {
         }
     }
 
-    fn connections(&self) -> MutexGuard<'_, BTreeMap<String, KnownConnection>> {
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<SiteName, KnownConnection>> {
         // A panic cannot have left the map half changed: every change is a single step.
         self.connections
             .lock()

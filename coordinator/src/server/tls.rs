@@ -1,8 +1,8 @@
 //! The coordinator's TLS: version 1.3 only, both sides by certificates of the federation's own
 //! authority.
 
+use protocol::identity::SiteName;
 use protocol::message::ALPN;
-use protocol::settings::is_valid_name;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use std::path::Path;
@@ -70,7 +70,7 @@ pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, CertificateError> {
 
 /// The site that a verified certificate was made for: its only DNS name, or its common name if it
 /// has none. `None` when it has several names, or one that is not valid for a site.
-pub(super) fn site_name(certificate: &[u8]) -> Option<String> {
+pub(super) fn site_name(certificate: &[u8]) -> Option<SiteName> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let alternatives = parsed.subject_alternative_name().ok()?;
     let names: Vec<&str> = match alternatives {
@@ -87,7 +87,7 @@ pub(super) fn site_name(certificate: &[u8]) -> Option<String> {
             .collect(),
     };
     match names[..] {
-        [name] if is_valid_name(name) => Some(name.to_owned()),
+        [name] => name.parse().ok(),
         _ => None,
     }
 }

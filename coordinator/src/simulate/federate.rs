@@ -10,6 +10,7 @@ use crate::status::{self, Page};
 use crate::store;
 use program::signal::{self, Signal};
 use program::{Class, Failure};
+use protocol::identity::SiteName;
 use protocol::notification::Notification;
 use protocol::outcome::Outcome;
 use std::ffi::OsStr;
@@ -86,7 +87,7 @@ impl Simulation {
                 Some(notification) = notifications.recv() => {
                     view.show(&notification);
                     if let Notification::Dropped { site } = notification {
-                        dropped.push(agent(&site));
+                        dropped.push(agent(site.as_str()));
                     }
                 }
                 served = &mut serving => break served,
@@ -109,7 +110,7 @@ impl Simulation {
     }
 
     /// Sites that were dropped before an interruption: they stay dropped.
-    fn dropped_before(&self) -> Vec<String> {
+    fn dropped_before(&self) -> Vec<SiteName> {
         match store::peek(self.folder.path()) {
             Ok((_, Some(checkpoint))) => checkpoint.dropped,
             Ok((_, None)) | Err(_) => Vec::new(),
@@ -193,7 +194,7 @@ impl Simulation {
     async fn wait_for_earlier_agents(&self) -> Result<(), Failure> {
         let began = Instant::now();
         for site in &self.plan.sites {
-            let work = self.folder.work(&site.name);
+            let work = self.folder.work(site.name.as_str());
             let mut is_announced = false;
             while store::is_held(&work)? {
                 if began.elapsed() > LONGEST_WAIT {
@@ -214,7 +215,7 @@ impl Simulation {
     fn start_agents(
         &self,
         coordinator: SocketAddr,
-        dropped: &[String],
+        dropped: &[SiteName],
     ) -> Result<Children, Failure> {
         let mut children = Children::default();
         for site in &self.plan.sites {
@@ -222,9 +223,10 @@ impl Simulation {
                 continue;
             }
             self.folder.write_site(&self.plan, site, coordinator)?;
-            let config = self.folder.site_file(&site.name);
+            let config = self.folder.site_file(site.name.as_str());
             let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
-            self.start(&mut children, &agent(&site.name), &arguments, &site.name)?;
+            let name = site.name.as_str();
+            self.start(&mut children, &agent(name), &arguments, name)?;
         }
         Ok(children)
     }

@@ -179,7 +179,11 @@ impl Folder {
         certificates::issue(&Request {
             out: self.certificates(),
             coordinator_names: vec!["127.0.0.1".into(), "localhost".into()],
-            sites: plan.sites.iter().map(|site| site.name.clone()).collect(),
+            sites: plan
+                .sites
+                .iter()
+                .map(|site| site.name.to_string())
+                .collect(),
             days: 30,
         })?;
         Ok(())
@@ -232,10 +236,10 @@ impl Folder {
         site: &PlannedSite,
         coordinator: SocketAddr,
     ) -> Result<(), FolderError> {
-        let home = self.site(&site.name);
+        let home = self.site(site.name.as_str());
         private::create_folder(&home).map_err(disk("create", &home))?;
-        let certificates = self.certificates().join(&site.name);
-        let work = self.work(&site.name);
+        let certificates = self.certificates().join(site.name.as_str());
+        let work = self.work(site.name.as_str());
         let device = site.device.as_ref().unwrap_or(&plan.device);
         let mut table = toml::Table::new();
         table.insert("coordinator".into(), coordinator.to_string().into());
@@ -249,8 +253,11 @@ impl Folder {
         table.insert("reconnect_minutes".into(), 1.into());
         // All data is on this machine anyway.
         table.insert("overlays".into(), "send".into());
-        table.insert("data".into(), self.data(&site.name, &site.images)?);
-        write(&self.site_file(&site.name), &toml::to_string(&table)?)
+        table.insert("data".into(), self.data(site.name.as_str(), &site.images)?);
+        write(
+            &self.site_file(site.name.as_str()),
+            &toml::to_string(&table)?,
+        )
     }
 
     /// A site's `[data]` table: as configured, or as `site-agent phantom` wrote it; several tables
@@ -262,9 +269,9 @@ impl Folder {
             Images::Pooled(all) => {
                 let mut archives = Vec::new();
                 for (name, images) in all {
-                    let mut archive = self.data(name, images)?;
+                    let mut archive = self.data(name.as_str(), images)?;
                     if let Some(table) = archive.as_table_mut() {
-                        table.insert("name".into(), name.clone().into());
+                        table.insert("name".into(), name.as_str().into());
                     }
                     archives.push(archive);
                 }

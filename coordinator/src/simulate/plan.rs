@@ -1,6 +1,7 @@
 //! The `[simulate]` table: which sites there are, and where their images come from.
 
 use protocol::case::Role;
+use protocol::identity::{InvalidSiteName, SiteName};
 use protocol::settings::{Federation, LocalWork, SettingsError};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ const POOLED: &str = "pooled";
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlannedSite {
-    pub(crate) name: String,
+    pub(crate) name: SiteName,
     pub(crate) role: Role,
     /// What it computes on, where it differs from the other sites.
     pub(crate) device: Option<String>,
@@ -42,7 +43,7 @@ pub(crate) enum Images {
     /// Existing folders: a site's `[data]` table.
     Folders(toml::Table),
     /// The images of several sites at one site, by the sites' names.
-    Pooled(Vec<(String, Images)>),
+    Pooled(Vec<(SiteName, Images)>),
 }
 
 impl Images {
@@ -85,24 +86,26 @@ pub(crate) enum PlanError {
     /// The table is missing, has an unknown key, or a value of the wrong type.
     #[error("{0}")]
     Syntax(String),
+    #[error("simulate.sites: {0}")]
+    Name(#[from] InvalidSiteName),
     #[error("simulate.sites has no site with role = \"train\"")]
     NoTrainingSite,
-    #[error("simulate.sites names {0:?} twice")]
-    SameName(String),
+    #[error("simulate.sites names \"{0}\" twice")]
+    SameName(SiteName),
     #[error(
         "simulate.sites: {0} and {1} have the same images (data.root, patterns and cases): the same patients would train and evaluate, \
          or count twice"
     )]
-    SameImages(String, String),
+    SameImages(SiteName, SiteName),
     #[error("simulate.sites: {0} needs either cases = N (phantoms) or a data table (folders)")]
-    NoImages(String),
+    NoImages(SiteName),
     /// `lacks` or `scanner` together with folders.
     #[error(
         "simulate.sites: {0} has a data table: lacks and scanner are for phantoms (leave sequences out by data.drop)"
     )]
-    LacksFolders(String),
+    LacksFolders(SiteName),
     #[error("simulate.sites: {site} lacks {sequence:?}, which is not in input.sequences")]
-    UnknownSequence { site: String, sequence: String },
+    UnknownSequence { site: SiteName, sequence: String },
     #[error("simulate.threads is 0; expected at least 1")]
     NoThreads,
 }
@@ -148,7 +151,10 @@ struct SiteText {
 impl Plan {
     /// Puts the images of all training sites at one site called `pooled`, which does the work of
     /// all of them: as many steps, on all their threads.
-    pub(crate) fn pooled(mut self) -> Self {
+    ///
+    /// # Errors
+    /// [`PlanError::Name`].
+    pub(crate) fn pooled(mut self) -> Result<Self, PlanError> {
         let mut images = Vec::new();
         let mut others = Vec::new();
         for site in self.sites {
@@ -160,7 +166,7 @@ impl Plan {
         }
         let count = images.len();
         self.sites = vec![PlannedSite {
-            name: POOLED.into(),
+            name: POOLED.parse()?,
             role: Role::Train,
             device: None,
             images: Images::Pooled(images),
@@ -179,7 +185,7 @@ impl Plan {
         sites.deadline_s = None;
         self.federation.training.round_seconds = None;
         self.federation.buffered = None;
-        self
+        Ok(self)
     }
 
     /// How many threads a site of this role has. A site that only scores mostly works while no other
@@ -260,7 +266,6 @@ impl Plan {
         phantom.entry("seed").or_insert(toml::Value::Integer(
             (federation.seed & i64::MAX as u64) as i64,
         ));
-        // Site names become names of folders and certificates, so they follow the settings' rule.
         let federation = federation.check()?;
         Ok(Self {
             federation,
@@ -275,10 +280,11 @@ impl Plan {
 
 impl SiteText {
     fn check(self, known: &[String]) -> Result<PlannedSite, PlanError> {
+        let name: SiteName = self.name.parse()?;
         let foreign = self.lacks.iter().find(|name| !known.contains(name));
         if let Some(sequence) = foreign.cloned() {
             return Err(PlanError::UnknownSequence {
-                site: self.name,
+                site: name,
                 sequence,
             });
         }
@@ -289,11 +295,11 @@ impl SiteText {
             (None, Some(data)) if self.lacks.is_empty() && self.scanner.is_none() => {
                 Images::Folders(data)
             }
-            (None, Some(_)) => return Err(PlanError::LacksFolders(self.name)),
-            _ => return Err(PlanError::NoImages(self.name)),
+            (None, Some(_)) => return Err(PlanError::LacksFolders(name)),
+            _ => return Err(PlanError::NoImages(name)),
         };
         Ok(PlannedSite {
-            name: self.name,
+            name,
             role: self.role,
             device: self.device,
             images,
@@ -348,7 +354,7 @@ mod tests {
         let text = format!("[training]\nsteps = 30\n[simulate]\n{NORTH}{south}{held_out}");
         let apart = plan(&text).unwrap();
         let names: Vec<String> = apart.cohorts().map(|(name, _)| name.to_owned()).collect();
-        let pooled = apart.pooled();
+        let pooled = apart.pooled().unwrap();
         assert_eq!(pooled.federation.sites.expected, ["pooled", "harbour"]);
         assert_eq!(pooled.federation.training.effort, LocalWork::Steps(60));
         assert_eq!(
@@ -376,7 +382,7 @@ mod tests {
             let error = plan(&(site("north", "/mri/x") + &site("south", root))).unwrap_err();
             assert_eq!(
                 error,
-                PlanError::SameImages("north".into(), "south".into()),
+                PlanError::SameImages("north".parse().unwrap(), "south".parse().unwrap()),
                 "{root}"
             );
         }

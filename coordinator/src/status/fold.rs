@@ -6,9 +6,10 @@ use super::state::{
     CaseCounts, Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble,
 };
 use protocol::coordinator::Checkpoint;
+use protocol::identity::SiteName;
 use protocol::message::{Inventory, Progress, RunId, TaskKind};
 use protocol::notification::Notification;
-use protocol::outcome::RoundRecord;
+use protocol::outcome::{RoundRecord, RunKind};
 use protocol::settings::Federation;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -30,7 +31,7 @@ impl Status {
             now,
             runs: Vec::new(),
             sites: expected
-                .map(|name| (name.clone(), SiteStatus::default()))
+                .map(|name| (name.to_string(), SiteStatus::default()))
                 .collect(),
             troubles: VecDeque::new(),
             sequences: federation.input.sequences.clone(),
@@ -41,11 +42,11 @@ impl Status {
     pub fn apply_checkpoint(&mut self, checkpoint: &Checkpoint) {
         self.paused = checkpoint.paused;
         for (id, run) in checkpoint.runs.iter().enumerate() {
-            let status = self.run(RunId(id as u16), &run.outcome.name.to_string());
+            let status = self.run(RunId(id as u16), &run.outcome.name);
             status.finished = run.finished;
             status.totals = run.totals();
             status.rounds = run.outcome.rounds.iter().map(RoundStatus::from).collect();
-            status.best_round = run.best.map(|best| best.round);
+            status.best_round = run.best.map(|best| best.version.0);
             status.best_validation = run.best.and_then(|best| best.score);
             status.done = run.done;
             if run.done {
@@ -64,7 +65,7 @@ impl Status {
     }
 
     /// Whether a site connects through the TLS fallback.
-    pub(crate) fn set_tunnelled(&mut self, site: &str, tunnelled: bool) {
+    pub(crate) fn set_tunnelled(&mut self, site: &SiteName, tunnelled: bool) {
         self.site(site).tunnelled = tunnelled;
     }
 
@@ -144,7 +145,7 @@ impl Status {
                     work: SiteState::Training,
                     round: *round,
                     since: now,
-                    sites: sites.clone(),
+                    sites: sites.iter().map(SiteName::to_string).collect(),
                 });
             }
             Notification::Evaluating { run, round, .. } => {
@@ -169,7 +170,7 @@ impl Status {
         }
     }
 
-    fn progress(&mut self, site: &str, progress: &Progress, now: f64) {
+    fn progress(&mut self, site: &SiteName, progress: &Progress, now: f64) {
         let state = match progress.task.kind {
             TaskKind::Train => SiteState::Training,
             TaskKind::Evaluate(_) => SiteState::Scoring,
@@ -202,7 +203,7 @@ impl Status {
     }
 
     /// A site was heard from.
-    fn set_state(&mut self, name: &str, state: SiteState, now: f64) -> &mut SiteStatus {
+    fn set_state(&mut self, name: &SiteName, state: SiteState, now: f64) -> &mut SiteStatus {
         let site = self.site(name);
         if site.state != SiteState::Dropped {
             site.state = state;
@@ -214,7 +215,7 @@ impl Status {
 
     /// A site left, failed or was dropped, with a reason. That is a trouble, unless the federation
     /// is finished or the site was dropped before.
-    fn end_work(&mut self, name: &str, state: SiteState, reason: &str, now: f64) {
+    fn end_work(&mut self, name: &SiteName, state: SiteState, reason: &str, now: f64) {
         let is_finished = self.phase == Phase::Finished;
         let site = self.site(name);
         if state != SiteState::Failed {
@@ -228,7 +229,7 @@ impl Status {
         if !is_finished {
             self.trouble(Trouble {
                 at: now,
-                site: name.into(),
+                site: name.to_string(),
                 reason: format!("{}: {reason}", state.word()),
             });
         }
@@ -240,21 +241,21 @@ impl Status {
         self.troubles.drain(..surplus);
     }
 
-    fn site(&mut self, name: &str) -> &mut SiteStatus {
-        self.sites.entry(name.into()).or_default()
+    fn site(&mut self, name: &SiteName) -> &mut SiteStatus {
+        self.sites.entry(name.to_string()).or_default()
     }
 
-    fn run(&mut self, id: RunId, name: &str) -> &mut RunStatus {
+    fn run(&mut self, id: RunId, name: &RunKind) -> &mut RunStatus {
         let index = usize::from(id.0);
-        if self.runs.len() <= index {
-            self.runs.resize(index + 1, RunStatus::default());
+        while self.runs.len() <= index {
+            self.runs.push(RunStatus::new(name.clone()));
         }
         let run = &mut self.runs[index];
-        run.name = name.into();
+        run.name = name.clone();
         run
     }
 
-    fn set_inventory(&mut self, name: &str, inventory: &Inventory) {
+    fn set_inventory(&mut self, name: &SiteName, inventory: &Inventory) {
         let mut sequences = Vec::new();
         for index in inventory.sequences.iter() {
             sequences.extend(self.sequences.get(index).cloned());
@@ -276,20 +277,29 @@ impl From<&RoundRecord> for RoundStatus {
         let mut losses = BTreeMap::new();
         let mut partial = BTreeMap::new();
         for update in &record.updates {
-            losses.insert(update.site.clone(), update.mean_loss);
+            losses.insert(update.site.to_string(), update.mean_loss);
             if update.steps < update.asked_steps {
-                partial.insert(update.site.clone(), (update.steps, update.asked_steps));
+                let steps = (update.steps, update.asked_steps);
+                partial.insert(update.site.to_string(), steps);
             }
+        }
+        let mut missing = BTreeMap::new();
+        for (site, reason) in &record.missing {
+            missing.insert(site.to_string(), reason.clone());
+        }
+        let mut validation_by_site = BTreeMap::new();
+        for (site, dice) in &record.validation_by_site {
+            validation_by_site.insert(site.to_string(), *dice);
         }
         Self {
             round: record.round,
             seconds: record.seconds,
             bytes: record.bytes,
             losses,
-            missing: record.missing.iter().cloned().collect(),
+            missing,
             partial,
             validation: record.validation,
-            validation_by_site: record.validation_by_site.iter().cloned().collect(),
+            validation_by_site,
             held_out: record.held_out,
         }
     }

@@ -32,13 +32,13 @@ const fn counter(name: &'static str, help: &'static str) -> Family {
     }
 }
 
-struct Label<'a> {
+struct Label {
     name: &'static str,
-    value: &'a str,
+    value: String,
 }
 
-struct Sample<'a> {
-    labels: Vec<Label<'a>>,
+struct Sample {
+    labels: Vec<Label>,
     value: f64,
 }
 
@@ -49,11 +49,11 @@ pub(super) fn write(status: &Status) -> String {
         labels: vec![
             Label {
                 name: "federation",
-                value: &status.federation,
+                value: status.federation.clone(),
             },
             Label {
                 name: "version",
-                value: &status.version,
+                value: status.version.clone(),
             },
         ],
         value: 1.0,
@@ -133,7 +133,7 @@ fn add_sites(text: &mut String, status: &Status) {
         states.push(Sample {
             labels: vec![Label {
                 name: "state",
-                value: state.word(),
+                value: state.word().to_string(),
             }],
             value: sites.count() as f64,
         });
@@ -196,7 +196,7 @@ fn add_sites(text: &mut String, status: &Status) {
     );
 }
 
-fn without_labels(value: f64) -> Vec<Sample<'static>> {
+fn without_labels(value: f64) -> Vec<Sample> {
     vec![Sample {
         labels: Vec::new(),
         value,
@@ -204,13 +204,13 @@ fn without_labels(value: f64) -> Vec<Sample<'static>> {
 }
 
 /// One sample for each run that has the value.
-fn of_runs(status: &Status, value: fn(&RunStatus) -> Option<f64>) -> Vec<Sample<'_>> {
+fn of_runs(status: &Status, value: fn(&RunStatus) -> Option<f64>) -> Vec<Sample> {
     let mut samples = Vec::new();
     for run in &status.runs {
         if let Some(value) = value(run) {
             let labels = vec![Label {
                 name: "run",
-                value: &run.name,
+                value: run.name.to_string(),
             }];
             samples.push(Sample { labels, value });
         }
@@ -219,13 +219,13 @@ fn of_runs(status: &Status, value: fn(&RunStatus) -> Option<f64>) -> Vec<Sample<
 }
 
 /// One sample for each site that has the value.
-fn of_sites(status: &Status, value: fn(&SiteStatus) -> Option<f64>) -> Vec<Sample<'_>> {
+fn of_sites(status: &Status, value: fn(&SiteStatus) -> Option<f64>) -> Vec<Sample> {
     let mut samples = Vec::new();
     for (name, site) in &status.sites {
         if let Some(value) = value(site) {
             let labels = vec![Label {
                 name: "site",
-                value: name,
+                value: name.clone(),
             }];
             samples.push(Sample { labels, value });
         }
@@ -234,7 +234,7 @@ fn of_sites(status: &Status, value: fn(&SiteStatus) -> Option<f64>) -> Vec<Sampl
 }
 
 /// Adds a family, unless it has no samples.
-fn add(text: &mut String, family: Family, samples: Vec<Sample<'_>>) {
+fn add(text: &mut String, family: Family, samples: Vec<Sample>) {
     let Family { name, kind, help } = family;
     if samples.is_empty() {
         return;
@@ -245,7 +245,7 @@ fn add(text: &mut String, family: Family, samples: Vec<Sample<'_>>) {
     for sample in samples {
         let mut labels = Vec::new();
         for label in &sample.labels {
-            labels.push(format!("{}=\"{}\"", label.name, escape(label.value)));
+            labels.push(format!("{}=\"{}\"", label.name, escape(&label.value)));
         }
         let labels = if labels.is_empty() {
             String::new()

@@ -2,6 +2,7 @@
 
 use protocol::case::Role;
 use protocol::coordinator::Totals;
+use protocol::outcome::RunKind;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -46,10 +47,10 @@ pub enum Phase {
 }
 
 /// One run of training: a sequence of models.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunStatus {
-    /// `federation`, or `alone:SITE`.
-    pub name: String,
+    /// Whose models it makes.
+    pub name: RunKind,
     /// `None` between two tasks, and at the end.
     pub task: Option<Task>,
     /// Finished rounds.
@@ -65,6 +66,22 @@ pub struct RunStatus {
     pub best_validation: Option<f64>,
     /// Whether the final scores are in.
     pub done: bool,
+}
+
+impl RunStatus {
+    /// A run that has not begun.
+    pub(super) fn new(name: RunKind) -> Self {
+        Self {
+            name,
+            task: None,
+            finished: 0,
+            totals: Totals::default(),
+            rounds: Vec::new(),
+            best_round: None,
+            best_validation: None,
+            done: false,
+        }
+    }
 }
 
 /// What a run is doing.

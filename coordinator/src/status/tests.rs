@@ -14,9 +14,10 @@ use crate::store::Store;
 use ::metrics::sequence::SequenceSet;
 use protocol::case::Role;
 use protocol::coordinator::{Checkpoint, Totals};
+use protocol::identity::SiteName;
 use protocol::message::{Inventory, Progress, RunId, TaskId, TaskKind};
 use protocol::notification::Notification;
-use protocol::outcome::{RoundRecord, UpdateRecord};
+use protocol::outcome::{RoundRecord, RunKind, UpdateRecord};
 use protocol::settings::Federation;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,7 +60,7 @@ fn checkpoint(rounds: u32) -> Checkpoint {
 /// What a round did: better and better.
 fn record(round: u32) -> RoundRecord {
     let update = |site: &str, round: u32, factor: f32| UpdateRecord {
-        site: site.into(),
+        site: site.parse().unwrap(),
         slices: 90,
         mean_loss: factor / round as f32,
         last_loss: 0.1,
@@ -72,11 +73,11 @@ fn record(round: u32) -> RoundRecord {
     RoundRecord {
         round,
         updates: vec![update("north", round, 1.0), update("south", round, 0.75)],
-        missing: vec![("harbour".into(), "no progress for 600 s".into())],
+        missing: vec![("harbour".parse().unwrap(), "no progress for 600 s".into())],
         validation: Some(0.4 - 0.3 / f64::from(round)),
         validation_by_site: vec![
-            ("north".into(), Some(0.5 - 0.3 / f64::from(round))),
-            ("south".into(), None),
+            ("north".parse().unwrap(), Some(0.5 - 0.3 / f64::from(round))),
+            ("south".parse().unwrap(), None),
         ],
         held_out: None,
         seconds: 12.5,
@@ -103,7 +104,7 @@ fn progress(kind: TaskKind, done: u32) -> Progress {
 /// Two rounds are done, the third is trained; one site is not here, another failed before.
 fn busy() -> Status {
     let mut status = Status::new(&federation(), 1000.0);
-    let site = "north".to_string();
+    let site: SiteName = "north".parse().unwrap();
     status.set_tunnelled(&site, true);
     status.apply(
         &Notification::Joined {
@@ -121,17 +122,17 @@ fn busy() -> Status {
     );
     status.apply(
         &Notification::Failed {
-            site: "south".into(),
+            site: "south".parse().unwrap(),
             reason: "the <b>loss</b> is not a number".into(),
         },
         1003.0,
     );
     status.apply_checkpoint(&checkpoint(2));
-    let (name, sites) = ("federation".to_string(), vec![site.clone(), "south".into()]);
+    let sites = vec![site.clone(), "south".parse().unwrap()];
     status.apply(
         &Notification::RoundStarted {
             run: RunId(0),
-            name,
+            name: RunKind::Federation,
             round: 3,
             rounds: 6,
             sites,
@@ -155,7 +156,7 @@ fn run_folder() -> tempfile::TempDir {
     let (store, _) = Store::open(folder.path(), &federation(), false).unwrap();
     [1, 2]
         .iter()
-        .for_each(|&round| store.record("federation", &record(round)).unwrap());
+        .for_each(|&round| store.record(&RunKind::Federation, &record(round)).unwrap());
     folder
 }
 

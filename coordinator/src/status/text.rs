@@ -3,6 +3,7 @@
 use super::state::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status};
 use crate::format::{bytes, duration};
 use protocol::case::Role;
+use protocol::outcome::RunKind;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use time::OffsetDateTime;
@@ -96,7 +97,7 @@ pub(super) fn sentence(status: &Status) -> String {
 fn current_task(status: &Status) -> String {
     for run in status.runs.iter().rev() {
         let Some(task) = &run.task else { continue };
-        let whose = if run.name == "federation" {
+        let whose = if run.name == RunKind::Federation {
             String::new()
         } else {
             format!("{}: ", run.name)

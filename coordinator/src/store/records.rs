@@ -1,19 +1,19 @@
 //! `records/RUN/round-NNNN.json`: what each finished round did, once that no longer changes. Only
 //! people and reports read them.
 
-use super::{StoreError, checkpoint, plain};
-use protocol::outcome::RoundRecord;
+use super::{StoreError, checkpoint, file_name};
+use protocol::outcome::{RoundRecord, RunKind};
 use std::path::{Path, PathBuf};
 
 /// Writes a round's record.
-pub(super) fn write(root: &Path, run: &str, record: &RoundRecord) -> Result<(), StoreError> {
+pub(super) fn write(root: &Path, run: &RunKind, record: &RoundRecord) -> Result<(), StoreError> {
     checkpoint::seal(&place(root, run, record.round), record)?.commit()
 }
 
 /// The records of the rounds before `last`, in their order, as far as they are there.
 pub fn records(
     root: &Path,
-    run: &str,
+    run: &RunKind,
     last: u32,
 ) -> impl Iterator<Item = Result<RoundRecord, StoreError>> {
     (1..last).filter_map(move |round| {
@@ -23,9 +23,9 @@ pub fn records(
     })
 }
 
-fn place(root: &Path, run: &str, round: u32) -> PathBuf {
+fn place(root: &Path, run: &RunKind, round: u32) -> PathBuf {
     root.join("records")
-        .join(plain(run))
+        .join(file_name(run))
         .join(format!("round-{round:04}.json"))
 }
 

@@ -3,7 +3,8 @@ use aggregation::{Average, named_rule};
 use metrics::sequence::SequenceSet;
 use protocol::codec::transfer::{Arrived, Receiving};
 use protocol::coordinator::Contribution;
-use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
+use protocol::identity::SiteName;
+use protocol::message::{RunId, TaskId, TransferHeader};
 use protocol::operating::OperatingPoints;
 use protocol::parameters::{Kind, TensorSpec, from_bytes};
 use protocol::settings::{Aggregation, Input};
@@ -40,12 +41,7 @@ fn open(root: &Path) -> (Store, Option<Checkpoint>) {
 /// A file as a transfer leaves it.
 fn receive(file: &Path, bytes: &[u8]) -> Arrived {
     fs::write(file, bytes).unwrap();
-    let task = TaskId {
-        run: RunId(0),
-        round: 1,
-        kind: TaskKind::Train,
-        pass: 0,
-    };
+    let task = TaskId::training(RunId::FEDERATION, Version::INITIAL);
     let (length, parameters) = (
         bytes.len() as u64,
         ParametersId(*blake3::hash(bytes).as_bytes()),
@@ -66,20 +62,26 @@ fn receive(file: &Path, bytes: &[u8]) -> Arrived {
 fn offered<'a>(
     store: &Store,
     file: &'a Path,
-    place: Place<'_>,
+    base: Place<'_>,
     manifest: &Manifest,
 ) -> (&'a Path, Offered) {
-    (file, store.open_update(file, place, manifest).unwrap())
+    (file, store.open_update(file, base, manifest).unwrap())
 }
 
-const START: Place<'_> = Place {
-    run: "federation",
-    round: 0,
-};
-const FIRST: Place<'_> = Place {
-    run: "federation",
-    round: 1,
-};
+const START: Place<'_> = Place::INITIAL;
+const FIRST: Place<'_> = place(1);
+
+/// A version of the federation's model.
+const fn place(version: u32) -> Place<'static> {
+    Place {
+        run: &RunKind::Federation,
+        version: Version(version),
+    }
+}
+
+fn site_name(name: &str) -> SiteName {
+    name.parse().unwrap()
+}
 
 fn checkpoint(rounds: u32) -> Checkpoint {
     let text = r#"{"sites":[],"runs":[{"outcome":{"name":"federation","members":[],"rounds":[],"best_round":0,
@@ -95,7 +97,7 @@ fn record(round: u32) -> RoundRecord {
     RoundRecord {
         round,
         updates: Vec::new(),
-        missing: vec![("north".into(), format!("round {round}"))],
+        missing: vec![(site_name("north"), format!("round {round}"))],
         validation: None,
         validation_by_site: Vec::new(),
         held_out: None,
@@ -123,7 +125,7 @@ fn outcome(checkpoint: &Checkpoint) -> Outcome {
 fn an_outcome_has_all_rounds_but_those_whose_record_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
-    (1..4).for_each(|round| store.record("federation", &record(round)).unwrap());
+    (1..4).for_each(|round| store.record(&RunKind::Federation, &record(round)).unwrap());
     let checkpoint = checkpoint(4);
     store.persist(&checkpoint).unwrap();
     let rounds = || {
@@ -133,7 +135,7 @@ fn an_outcome_has_all_rounds_but_those_whose_record_is_gone() {
     };
     assert_eq!(rounds(), [1, 2, 3, 4].map(record));
     // A record that stands beyond the checkpoint was written before they were: it is written again.
-    store.record("federation", &record(4)).unwrap();
+    store.record(&RunKind::Federation, &record(4)).unwrap();
     assert_eq!(rounds(), [1, 2, 3, 4].map(record));
     fs::remove_file(folder.path().join("records/federation/round-0002.json")).unwrap();
     assert_eq!(rounds(), [1, 3, 4].map(record));
@@ -143,7 +145,7 @@ fn an_outcome_has_all_rounds_but_those_whose_record_is_gone() {
 fn a_damaged_record_is_named_when_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
-    store.record("federation", &record(1)).unwrap();
+    store.record(&RunKind::Federation, &record(1)).unwrap();
     store.persist(&checkpoint(2)).unwrap();
     let path = folder.path().join("records/federation/round-0001.json");
     let mut text = fs::read(&path).unwrap();
@@ -273,9 +275,9 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
         let arrived = receive(&received, &to_bytes(model(value).values()));
         let (checked, distance) = store
             .accept(
-                offered(&store, &received, FIRST, &manifest()),
-                FIRST,
-                site,
+                offered(&store, &received, START, &manifest()),
+                START,
+                &site_name(site),
                 &manifest(),
                 arrived,
             )
@@ -288,11 +290,11 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
         );
         (
             Contribution {
-                site: site.into(),
+                site: site_name(site),
                 parameters,
                 slices,
                 sequences: SequenceSet::full(1),
-                base: 0,
+                base: Version::INITIAL,
             },
             checked,
         )
@@ -333,9 +335,9 @@ fn an_update_that_is_not_finite_or_absurdly_far_is_refused_and_removed() {
         let arrived = receive(&received, &to_bytes(&[1.0, value, 1.0, 1.0]));
         let reason = store
             .accept(
-                offered(&store, &received, FIRST, &manifest()),
-                FIRST,
-                "north",
+                offered(&store, &received, START, &manifest()),
+                START,
+                &site_name("north"),
                 &manifest(),
                 arrived,
             )
@@ -445,31 +447,16 @@ fn only_models_that_something_leads_to_stay() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     for round in 0..=5 {
-        store
-            .put_model(
-                Place {
-                    run: "federation",
-                    round,
-                },
-                &model(1.0),
-            )
-            .unwrap();
+        store.put_model(place(round), &model(1.0)).unwrap();
     }
     let mut checkpoint = checkpoint(5);
     checkpoint.runs[0].best = Some(protocol::coordinator::Best {
-        round: 2,
+        version: Version(2),
         parameters: model(1.0).id(),
         score: None,
     });
     store.prune(&checkpoint).unwrap();
-    let kept = (0..=5).filter(|&round| {
-        store
-            .model(Place {
-                run: "federation",
-                round,
-            })
-            .exists()
-    });
+    let kept = (0..=5).filter(|&round| store.model(place(round)).exists());
     assert_eq!(kept.collect::<Vec<_>>(), [0, 2, 4, 5]);
 }
 
@@ -484,6 +471,13 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
     let (store, _) = open(folder.path());
     let parameters = protocol::architecture::initial(&manifest, 5);
     store.put_model(START, &parameters).unwrap();
+    let alone = RunKind::Alone {
+        site: site_name("north"),
+    };
+    let place = Place {
+        run: &alone,
+        version: Version::INITIAL,
+    };
     let points = OperatingPoints {
         dice: Some(0.25),
         ..OperatingPoints::default()
@@ -496,7 +490,7 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
         operating_points: points,
     };
     store
-        .export(START, &manifest, (&card, parameters.id()), "alone:north")
+        .export(place, &manifest, (&card, parameters.id()), Export::Best)
         .unwrap();
     let path = folder.path().join("models/alone-north.safetensors");
     let written = fs::read(&path).unwrap();
@@ -510,7 +504,7 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
     turned[100] ^= 1;
     fs::write(&stored, turned).unwrap();
     let refused = store
-        .export(START, &manifest, (&card, parameters.id()), "alone:north")
+        .export(place, &manifest, (&card, parameters.id()), Export::Best)
         .unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
     let variance = manifest
@@ -524,7 +518,7 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
     fs::write(&stored, &negative).unwrap();
     let id = ParametersId(*blake3::hash(&negative).as_bytes());
     let refused = store
-        .export(START, &manifest, (&card, id), "alone:north")
+        .export(place, &manifest, (&card, id), Export::Best)
         .unwrap_err()
         .to_string();
     assert!(
@@ -559,12 +553,13 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let bytes = encoding.encode(start.values(), &learnt, &mut lost);
     let received = folder.path().join("received");
     let arrived = receive(&received, &bytes);
-    let id = arrived.header().parameters;
+    let header = arrived.header();
+    let id = header.parameters;
     let (checked, distance) = store
         .accept(
-            offered(&store, &received, FIRST, &manifest),
-            FIRST,
-            "north",
+            offered(&store, &received, START, &manifest),
+            START,
+            &site_name("north"),
             &manifest,
             arrived,
         )
@@ -572,13 +567,15 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
         .unwrap();
     assert!(distance > 0.0);
     drop(checked);
-    let again = store.accepted(FIRST, "north", &manifest, id).unwrap();
+    let again = store
+        .accepted(START, &site_name("north"), &manifest, header)
+        .unwrap();
     let north = Contribution {
-        site: "north".into(),
+        site: site_name("north"),
         parameters: id,
         slices: 3,
         sequences: SequenceSet::full(1),
-        base: 0,
+        base: Version::INITIAL,
     };
     let average = Average {
         manifest: &manifest,
@@ -608,9 +605,9 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let arrived = receive(&received, &wrong);
     let reason = store
         .accept(
-            offered(&store, &received, FIRST, &manifest),
-            FIRST,
-            "south",
+            offered(&store, &received, START, &manifest),
+            START,
+            &site_name("south"),
             &manifest,
             arrived,
         )
@@ -626,7 +623,9 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let mut changed = fs::read(&path).unwrap();
     changed[100] ^= 1;
     fs::write(&path, changed).unwrap();
-    let damaged = store.accepted(FIRST, "north", &manifest, id).unwrap_err();
+    let damaged = store
+        .accepted(START, &site_name("north"), &manifest, header)
+        .unwrap_err();
     assert!(
         matches!(&damaged, StoreError::Damaged { reason, .. } if reason.contains("changed")),
         "{damaged}"

@@ -6,7 +6,8 @@ use super::{Place, Store, StoreError, json, remove, unsound};
 use aggregation::{AggregateError, Average, CheckError, Checked, Models};
 use protocol::codec::transfer::Arrived;
 use protocol::coordinator::{Contribution, UpdateRejection};
-use protocol::message::{RunId, TaskId, TaskKind, TransferHeader};
+use protocol::identity::SiteName;
+use protocol::message::TransferHeader;
 use protocol::parameters::{Manifest, ParametersId, to_bytes};
 use protocol::settings::Precision;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,12 +31,12 @@ impl Store {
     pub fn open_update(
         &self,
         file: &Path,
-        place: Place<'_>,
+        base: Place<'_>,
         manifest: &Manifest,
     ) -> Result<Offered, StoreError> {
-        let start = FileSource::open(&self.start(place), manifest)?;
+        let start = FileSource::open(&self.model(base), manifest)?;
         Ok(Offered {
-            update: self.open_stored(file, place, manifest)?,
+            update: self.open_stored(file, base, manifest)?,
             start,
         })
     }
@@ -43,12 +44,12 @@ impl Store {
     fn open_stored(
         &self,
         file: &Path,
-        place: Place<'_>,
+        base: Place<'_>,
         manifest: &Manifest,
     ) -> Result<FileSource, StoreError> {
         match &self.encoding {
             None => FileSource::open(file, manifest),
-            Some(encoding) => FileSource::encoded(file, &self.start(place), encoding, manifest),
+            Some(encoding) => FileSource::encoded(file, &self.model(base), encoding, manifest),
         }
     }
 
@@ -60,8 +61,8 @@ impl Store {
     pub fn accept(
         &self,
         (received, offered): (&Path, Offered),
-        place: Place<'_>,
-        site: &str,
+        base: Place<'_>,
+        site: &SiteName,
         manifest: &Manifest,
         arrived: Arrived,
     ) -> Result<Result<(Checked<FileSource>, f64), UpdateRejection>, StoreError> {
@@ -74,7 +75,7 @@ impl Store {
             });
         match measured {
             Ok(taken) => {
-                let target = self.update(place, site);
+                let target = self.update(base, site);
                 atomic::move_into(received, &target)?;
                 Ok(Ok(taken))
             }
@@ -104,27 +105,14 @@ impl Store {
     /// [`StoreError::Damaged`], or [`StoreError::Io`].
     pub fn accepted(
         &self,
-        place: Place<'_>,
-        site: &str,
+        base: Place<'_>,
+        site: &SiteName,
         manifest: &Manifest,
-        id: ParametersId,
+        header: TransferHeader,
     ) -> Result<Checked<FileSource>, StoreError> {
-        let path = self.update(place, site);
-        let task = TaskId {
-            run: RunId(0),
-            round: place.round,
-            kind: TaskKind::Train,
-            pass: 0,
-        };
-        let arrived = source::arrive_again(
-            &path,
-            TransferHeader {
-                parameters: id,
-                bytes: self.update_bytes(manifest),
-                task,
-            },
-        )?;
-        let source = self.open_stored(&path, place, manifest)?;
+        let path = self.update(base, site);
+        let arrived = source::arrive_again(&path, header)?;
+        let source = self.open_stored(&path, base, manifest)?;
         self.take(source, manifest, &arrived)
             .map_err(|error| unsound(&path, error))
     }
@@ -137,23 +125,16 @@ impl Store {
             .map_or(manifest.bytes(), |encoding| encoding.bytes())
     }
 
-    pub(super) fn update(&self, place: Place<'_>, site: &str) -> PathBuf {
+    /// Where a site's update of the model `base` is: with the round that makes the next model.
+    pub(super) fn update(&self, base: Place<'_>, site: &SiteName) -> PathBuf {
         let extension = match self.precision {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
             Precision::Int8 => "int8",
         };
-        self.round(place)
+        self.round(base.next())
             .join("updates")
             .join(format!("{site}.{extension}"))
-    }
-
-    /// The model that a round's sites start from.
-    fn start(&self, Place { run, round }: Place<'_>) -> PathBuf {
-        self.model(Place {
-            run,
-            round: round.saturating_sub(1),
-        })
     }
 
     /// Stores a model once more, in the place of another round's.
@@ -203,23 +184,20 @@ impl Store {
         updates: Vec<(Contribution, Checked<FileSource>)>,
     ) -> Result<ParametersId, StoreError> {
         let summary = self.summarise(place, &updates)?;
-        let newest = place.round.saturating_sub(1);
-        let mut versions = BTreeSet::from([newest]);
+        let newest = place.before();
+        let mut versions = BTreeSet::from([newest.version]);
         for (contribution, _) in &updates {
             versions.insert(contribution.base);
         }
         let mut stored = BTreeMap::new();
-        for round in versions {
-            let path = self.model(Place { round, ..place });
-            stored.insert(round, FileSource::open(&path, average.manifest)?);
+        for version in versions {
+            let path = self.model(Place { version, ..place });
+            stored.insert(version, FileSource::open(&path, average.manifest)?);
         }
         let kept = average.rule.kept();
-        let before = self.rule_state(Place {
-            round: newest,
-            ..place
-        });
+        let before = self.rule_state(newest);
         let models = Models {
-            newest,
+            newest: newest.version,
             stored,
             state: FileSource::of_rule(&before, kept, average.manifest)?,
         };

@@ -11,6 +11,7 @@ use aggregation::{AggregateError, Average, Block, Checked, Cut, FedAvg, Models, 
 use aggregation::{Made, Source};
 use metrics::sequence::SequenceSet;
 use protocol::coordinator::Contribution;
+use protocol::identity::Version;
 use protocol::parameters::{Kind, Manifest, ParametersId, TensorSpec, to_bytes};
 use protocol::settings::Input;
 
@@ -72,11 +73,11 @@ fn next_model<'a>(rule: &dyn Rule<&'a [f32]>, updates: &'a [[f32; 4]; 3]) -> Vec
     for (site, values) in ["east", "north", "south"].iter().zip(updates) {
         let parameters = ParametersId(*blake3::hash(&to_bytes(values)).as_bytes());
         let contribution = Contribution {
-            site: (*site).into(),
+            site: site.parse().unwrap(),
             parameters,
             slices: 100,
             sequences: SequenceSet::full(1),
-            base: 0,
+            base: Version::INITIAL,
         };
         let update = Checked::check(values.as_slice(), &manifest, parameters).unwrap();
         checked.push((contribution, update));
@@ -92,7 +93,11 @@ fn next_model<'a>(rule: &dyn Rule<&'a [f32]>, updates: &'a [[f32; 4]; 3]) -> Vec
         Ok(())
     };
     average
-        .run(Models::only(0, [0.0; 4].as_slice()), checked, write)
+        .run(
+            Models::only(Version::INITIAL, [0.0; 4].as_slice()),
+            checked,
+            write,
+        )
         .unwrap();
     made
 }

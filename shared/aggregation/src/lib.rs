@@ -14,6 +14,7 @@ mod segment;
 pub use check::{CheckError, Checked};
 pub use pipeline::{Block, Made};
 use protocol::coordinator::Contribution;
+use protocol::identity::{SiteName, Version};
 use protocol::parameters::Manifest;
 use protocol::settings::Input;
 pub use round::{Models, Round, Update};
@@ -48,12 +49,15 @@ impl Source for &[f32] {
 /// Why no next model can be made.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum AggregateError<E> {
-    /// A site's update from one model was given twice, or under another site's summary.
-    #[error("the update of {0} does not fit its summary, or stands twice")]
-    Mismatch(String),
+    /// A site's update was given under the summary of another one.
+    #[error("the update of {0} does not fit its summary")]
+    Mismatch(SiteName),
+    /// A site gave two updates from one model.
+    #[error("{site} has two updates from the model of round {base}")]
+    Twice { site: SiteName, base: Version },
     /// A model that an update started from is not there.
     #[error("the model of round {0}, from which an update started, is not there")]
-    Base(u32),
+    Base(Version),
     /// No update has any weight.
     #[error("no update has any weight")]
     Empty,
@@ -76,10 +80,10 @@ impl<S: Source> Average<'_, S> {
     /// Makes the next model, and gives it to `write`, block after block in order.
     ///
     /// # Errors
-    /// [`AggregateError::Mismatch`] for a site that stands twice or whose values are not those of
-    /// its summary, [`AggregateError::Empty`] without weight, [`AggregateError::Base`] for a
-    /// version that the rule needs and `models` lacks, [`AggregateError::Storage`] from the sources
-    /// or from `write`.
+    /// [`AggregateError::Twice`] for two updates of a site from one version,
+    /// [`AggregateError::Mismatch`] for values that are not those of their summary,
+    /// [`AggregateError::Empty`] without weight, [`AggregateError::Base`] for a version that the
+    /// rule needs and `models` lacks, [`AggregateError::Storage`] from the sources or from `write`.
     pub fn run(
         &self,
         models: Models<S>,

@@ -4,16 +4,17 @@ use crate::check::Checked;
 use crate::segment::Segment;
 use crate::{AggregateError, Source};
 use protocol::coordinator::Contribution;
+use protocol::identity::{SiteName, Version};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// What the server has stored before the next model is made.
 #[derive(Debug)]
 pub struct Models<S> {
-    /// The version of the newest model, which becomes the next one: the round that made it.
-    pub newest: u32,
+    /// The newest version, which becomes the next one.
+    pub newest: Version,
     /// Stored models by version: the newest, and every one that an update started from.
-    pub stored: BTreeMap<u32, S>,
+    pub stored: BTreeMap<Version, S>,
     /// What the rule kept with the newest model, see [`Rule::kept`](crate::Rule::kept); `None`
     /// where it kept nothing yet.
     pub state: Option<S>,
@@ -21,7 +22,7 @@ pub struct Models<S> {
 
 impl<S> Models<S> {
     /// One model alone, which all updates started from, and nothing kept.
-    pub fn only(newest: u32, model: S) -> Self {
+    pub fn only(newest: Version, model: S) -> Self {
         Self {
             newest,
             stored: BTreeMap::from([(newest, model)]),
@@ -73,8 +74,8 @@ impl<S: Source> Update<S> {
 /// time.
 #[derive(Debug)]
 pub struct Round<S> {
-    newest: u32,
-    models: BTreeMap<u32, Shared<S>>,
+    newest: Version,
+    models: BTreeMap<Version, Shared<S>>,
     state: Option<Shared<S>>,
     updates: Vec<Update<S>>,
 }
@@ -83,19 +84,24 @@ impl<S: Source> Round<S> {
     /// Puts the updates in site order.
     ///
     /// # Errors
-    /// [`AggregateError::Mismatch`] for a site that stands twice or whose values are not those of
-    /// its summary, [`AggregateError::Empty`] without weight.
+    /// [`AggregateError::Twice`] for two updates of a site from one version,
+    /// [`AggregateError::Mismatch`] for values that are not those of their summary,
+    /// [`AggregateError::Empty`] without weight.
     pub(crate) fn new(
         models: Models<S>,
         mut updates: Vec<(Contribution, Checked<S>)>,
     ) -> Result<Self, AggregateError<S::Error>> {
-        fn name(contribution: &Contribution) -> (&str, u32) {
+        fn origin(contribution: &Contribution) -> (&SiteName, Version) {
             (&contribution.site, contribution.base)
         }
-        updates.sort_by(|(a, _), (b, _)| name(a).cmp(&name(b)));
+        updates.sort_by(|(one, _), (other, _)| origin(one).cmp(&origin(other)));
         for pair in updates.windows(2) {
-            if name(&pair[0].0) == name(&pair[1].0) {
-                return Err(AggregateError::Mismatch(pair[0].0.site.clone()));
+            let (first, second) = (&pair[0].0, &pair[1].0);
+            if origin(first) == origin(second) {
+                return Err(AggregateError::Twice {
+                    site: first.site.clone(),
+                    base: first.base,
+                });
             }
         }
         let mut weighted = false;
@@ -128,7 +134,7 @@ impl<S: Source> Round<S> {
     }
 
     /// The version of the newest model.
-    pub fn newest(&self) -> u32 {
+    pub fn newest(&self) -> Version {
         self.newest
     }
 
@@ -150,7 +156,7 @@ impl<S: Source> Round<S> {
     /// [`AggregateError::Base`] for a version that is not there, [`AggregateError::Storage`].
     pub fn read_model(
         &self,
-        version: u32,
+        version: Version,
         start: usize,
         out: &mut [f32],
     ) -> Result<(), AggregateError<S::Error>> {

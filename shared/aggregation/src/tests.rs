@@ -3,6 +3,7 @@ use metrics::sequence::SequenceSet;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use protocol::coordinator::UpdateRejection;
+use protocol::identity::Version;
 use protocol::parameters::{Kind, ParametersError, ParametersId, STEM, TensorSpec, to_bytes};
 use protocol::settings::Aggregation;
 
@@ -62,11 +63,11 @@ fn update(index: usize, site: &Site) -> (Contribution, Checked<&[f32]>) {
     let checked = Checked::check(site.values.as_slice(), &manifest(), parameters).unwrap();
     (
         Contribution {
-            site: format!("site-{index}"),
+            site: format!("site-{index}").parse().unwrap(),
             parameters,
             slices,
             sequences,
-            base: 0,
+            base: Version::INITIAL,
         },
         checked,
     )
@@ -88,7 +89,9 @@ fn average(
         new.extend_from_slice(made.values);
         Ok(())
     };
-    average.run(Models::only(0, start), updates, write).unwrap();
+    average
+        .run(Models::only(Version::INITIAL, start), updates, write)
+        .unwrap();
     new
 }
 
@@ -216,16 +219,25 @@ fn a_site_counts_once_and_only_with_its_own_summary() {
         input: &input,
         rule: &*named_rule(Aggregation::FedAvg, None),
     };
-    let run = |updates| average.run(Models::only(0, site.values.as_slice()), updates, |_| Ok(()));
+    let run = |updates| {
+        average.run(
+            Models::only(Version::INITIAL, site.values.as_slice()),
+            updates,
+            |_| Ok(()),
+        )
+    };
     assert_eq!(
         run(vec![update(0, &site), update(0, &site)]),
-        Err(AggregateError::Mismatch("site-0".into()))
+        Err(AggregateError::Twice {
+            site: "site-0".parse().unwrap(),
+            base: Version::INITIAL
+        })
     );
     let (mut contribution, checked) = update(0, &site);
     contribution.parameters = ParametersId([9; 32]);
     assert_eq!(
         run(vec![(contribution, checked)]),
-        Err(AggregateError::Mismatch("site-0".into()))
+        Err(AggregateError::Mismatch("site-0".parse().unwrap()))
     );
     assert_eq!(run(Vec::new()), Err(AggregateError::Empty));
 }

@@ -12,6 +12,7 @@ use metrics::score::{AtThreshold, CaseScore, LesionCounts, ScoreHistogram, Sweep
 use metrics::sequence::SequenceSet;
 use protocol::case::Role;
 use protocol::coordinator::{self, AcceptedUpdate, Plan};
+use protocol::identity::SiteName;
 use protocol::message::{Hello, Inventory, PROTOCOL, TaskKind, Trained};
 use protocol::notification::Notification;
 use protocol::parameters::ParametersId;
@@ -48,22 +49,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         update_bytes: 4,
     };
     let mut coordinator = coordinator::StateMachine::new(plan, None, Duration::ZERO);
+    let names: [SiteName; 2] = [NAMES[0].parse()?, NAMES[1].parse()?];
     let mut sites = NAMES.map(|_| site::StateMachine::new(4));
     let mut mail = VecDeque::new();
     for index in 0..NAMES.len() {
-        mail.push_back(Mail::ToCoordinator(joins(index)));
+        mail.push_back(Mail::ToCoordinator(joins(&names, index)));
         mail.push_back(Mail::ToSite(index, site::Event::Prepared(inventory())));
     }
     while let Some(next) = mail.pop_front() {
         match next {
             Mail::ToCoordinator(event) => {
                 for effect in coordinator.handle(event, Duration::ZERO) {
-                    execute(effect, &mut mail);
+                    execute(effect, &names, &mut mail);
                 }
             }
             Mail::ToSite(index, event) => {
                 for effect in sites[index].handle(event) {
-                    execute_at_site(effect, index, &mut mail);
+                    execute_at_site(effect, &names, index, &mut mail);
                 }
             }
         }
@@ -73,9 +75,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn joins(index: usize) -> coordinator::Event {
+fn joins(names: &[SiteName], index: usize) -> coordinator::Event {
     coordinator::Event::Connected {
-        site: NAMES[index].into(),
+        site: names[index].clone(),
         connection: index as u64,
         hello: Hello {
             protocol: PROTOCOL,
@@ -101,9 +103,9 @@ fn inventory() -> Inventory {
 }
 
 /// What the coordinator's program does. A real one writes to its disk and its sockets.
-fn execute(effect: coordinator::Effect, mail: &mut VecDeque<Mail>) {
+fn execute(effect: coordinator::Effect, names: &[SiteName], mail: &mut VecDeque<Mail>) {
     use coordinator::{Effect, Event};
-    let number = |site: &str| NAMES.iter().position(|name| *name == site).unwrap_or(0);
+    let number = |site: &SiteName| names.iter().position(|name| name == site).unwrap_or(0);
     match effect {
         Effect::Send { site, message } => {
             mail.push_back(Mail::ToSite(number(&site), site::Event::Message(message)));
@@ -125,11 +127,11 @@ fn execute(effect: coordinator::Effect, mail: &mut VecDeque<Mail>) {
         }
         Effect::Aggregate {
             run,
-            round,
+            version,
             updates,
             ..
         } => {
-            println!("round {round}: {} updates averaged", updates.len());
+            println!("round {version}: {} updates averaged", updates.len());
             let mut parameters = ParametersId([0; 32]);
             for update in &updates {
                 for (sum, byte) in parameters.0.iter_mut().zip(update.parameters.0) {
@@ -138,7 +140,7 @@ fn execute(effect: coordinator::Effect, mail: &mut VecDeque<Mail>) {
             }
             mail.push_back(Mail::ToCoordinator(Event::Aggregated {
                 run,
-                round,
+                version,
                 parameters,
             }));
         }
@@ -154,17 +156,22 @@ fn execute(effect: coordinator::Effect, mail: &mut VecDeque<Mail>) {
 }
 
 /// What a site's program does. A real one trains and scores on another thread.
-fn execute_at_site(effect: site::Effect, index: usize, mail: &mut VecDeque<Mail>) {
+fn execute_at_site(
+    effect: site::Effect,
+    names: &[SiteName],
+    index: usize,
+    mail: &mut VecDeque<Mail>,
+) {
     use coordinator::Event;
     match effect {
         site::Effect::Send(message) => mail.push_back(Mail::ToCoordinator(Event::Message {
-            site: NAMES[index].into(),
+            site: names[index].clone(),
             connection: index as u64,
             message,
         })),
         site::Effect::SendParameters(header) => {
             mail.push_back(Mail::ToCoordinator(Event::Received {
-                site: NAMES[index].into(),
+                site: names[index].clone(),
                 header,
                 file: 0,
             }));

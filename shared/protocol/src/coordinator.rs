@@ -32,6 +32,7 @@ mod scores;
 mod task_table;
 mod training_run;
 
+use crate::identity::SiteName;
 use crate::message::{CoordinatorMessage, MAX_MODELS, RunId, SiteMessage, TaskId, TaskKind};
 use crate::notification::Notification;
 use crate::outcome::{Outcome, RunKind};
@@ -207,19 +208,17 @@ impl StateMachine {
 
     /// Whether a site's checked update is, or may yet become, part of a model that is not made.
     #[must_use]
-    pub fn counts_on(&self, site: &str, task: TaskId) -> bool {
+    pub fn counts_on(&self, site: &SiteName, task: TaskId) -> bool {
         let training_run = self.training_runs.get(usize::from(task.run.0));
         training_run.is_some_and(|training_run| training_run.counts_on(site, task))
             || self.shared.task_table.tasks(site).contains(&task)
     }
 
-    /// A training_run's name: `federation`, `alone:SITE` or `consensus`.
+    /// Whose models a run makes; `None` for a run that this federation does not have.
     #[must_use]
-    pub fn run_name(&self, run: RunId) -> String {
-        match self.training_runs.get(usize::from(run.0)) {
-            Some(training_run) => training_run.progress.outcome.name.to_string(),
-            None => String::new(),
-        }
+    pub fn run_kind(&self, run: RunId) -> Option<&RunKind> {
+        let training_run = self.training_runs.get(usize::from(run.0))?;
+        Some(&training_run.progress.outcome.name)
     }
 
     fn take(&mut self, event: Event, now: Duration, out: &mut Vec<Effect>) {
@@ -265,21 +264,21 @@ impl StateMachine {
             } => roster.disconnect(&site, connection, reason, now, out),
             Event::Aggregated {
                 run,
-                round,
+                version,
                 parameters,
             } => {
                 let training_run = self.training_runs.get_mut(usize::from(run.0));
                 if let Some(news) = training_run
-                    .and_then(|training_run| training_run.aggregated(round, parameters, now, out))
+                    .and_then(|training_run| training_run.aggregated(version, parameters, now, out))
                 {
                     out.push(Effect::Persist(Box::new(self.checkpoint())));
                     out.push(Effect::Report(news));
                 }
             }
-            Event::Restored { run, round } => {
+            Event::Restored { run, version } => {
                 let training_run = self.training_runs.get_mut(usize::from(run.0));
                 if let Some(news) =
-                    training_run.and_then(|training_run| training_run.restored(round))
+                    training_run.and_then(|training_run| training_run.restored(version))
                 {
                     out.push(Effect::Persist(Box::new(self.checkpoint())));
                     out.push(Effect::Report(news));
@@ -293,7 +292,13 @@ impl StateMachine {
         }
     }
 
-    fn message(&mut self, site: &str, message: SiteMessage, now: Duration, out: &mut Vec<Effect>) {
+    fn message(
+        &mut self,
+        site: &SiteName,
+        message: SiteMessage,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) {
         let SharedState {
             roster,
             task_table,
@@ -313,7 +318,7 @@ impl StateMachine {
             SiteMessage::Preparing { done, total } => {
                 roster.preparing(site, done, total, now);
                 out.push(Effect::Report(Notification::Preparing {
-                    site: site.into(),
+                    site: site.clone(),
                     done,
                     total,
                 }));
@@ -334,7 +339,7 @@ impl StateMachine {
                 };
                 if task_table.progress(site, progress, most, now) {
                     out.push(Effect::Report(Notification::Progress {
-                        site: site.into(),
+                        site: site.clone(),
                         progress,
                     }));
                 }
@@ -379,19 +384,19 @@ impl StateMachine {
 
     fn answer(
         &mut self,
-        site: &str,
+        site: &SiteName,
         task: TaskId,
         answer: task_table::TaskResult,
         out: &mut Vec<Effect>,
     ) {
         let news = match &answer {
             task_table::TaskResult::Update(trained, _) => Some(Notification::Accepted {
-                site: site.into(),
+                site: site.clone(),
                 trained: *trained,
             }),
             task_table::TaskResult::Failed(reason) | task_table::TaskResult::Nothing(reason) => {
                 Some(Notification::Failed {
-                    site: site.into(),
+                    site: site.clone(),
                     reason: reason.to_string(),
                 })
             }
@@ -517,10 +522,10 @@ impl StateMachine {
     }
 }
 
-fn farewell(site: &str) -> Effect {
+fn farewell(site: &SiteName) -> Effect {
     let summary = "the federation is finished".into();
     Effect::Send {
-        site: site.into(),
+        site: site.clone(),
         message: CoordinatorMessage::Finished { summary },
     }
 }

@@ -9,6 +9,7 @@ pub mod case;
 pub mod codec;
 pub mod coordinator;
 pub mod dropout;
+pub mod identity;
 pub mod jpeg;
 pub mod message;
 pub mod model_file;

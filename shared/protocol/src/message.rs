@@ -1,6 +1,7 @@
 //! The words of the protocol. Frames are encoded by one codec; parameters never travel in them.
 
 use crate::case::{Cases, Role};
+use crate::identity::{SiteName, Version};
 use crate::overlay::Overlay;
 use crate::parameters::ParametersId;
 use crate::settings::{Compute, Federation};
@@ -45,8 +46,9 @@ pub enum TaskKind {
     Evaluate(Cases),
 }
 
-/// A task of one site: unique within a federation. Rounds count from 1; evaluation of the model
-/// that round `r` produced has round `r`, of the initial model 0.
+/// A task of one site: unique within a federation. A training from a version of the model is a task
+/// of the round that makes the next one; an evaluation of a version is a task of the round that made
+/// it, 0 for the initial model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskId {
     /// The lineage.
@@ -58,6 +60,28 @@ pub struct TaskId {
     /// Counts repeated evaluations of one model, such as at thresholds found by the first. 0 for
     /// training.
     pub pass: u8,
+}
+
+impl TaskId {
+    /// The training from the version `base` of a run's model.
+    #[must_use]
+    pub fn training(run: RunId, base: Version) -> Self {
+        Self {
+            run,
+            round: base.next().0,
+            kind: TaskKind::Train,
+            pass: 0,
+        }
+    }
+
+    /// The version of the run's model that the task works on.
+    #[must_use]
+    pub fn base(self) -> Version {
+        match self.kind {
+            TaskKind::Train => Version(self.round.saturating_sub(1)),
+            TaskKind::Evaluate(_) => Version(self.round),
+        }
+    }
 }
 
 /// A site's first words.
@@ -232,7 +256,7 @@ pub enum CoordinatorMessage {
         /// The settings.
         federation: Box<Federation>,
         /// The site's name, from its certificate.
-        site: String,
+        site: SiteName,
     },
     /// The site is not let in; the connection closes.
     Refused {

@@ -2,7 +2,9 @@
 //! page.
 
 use crate::case::{Cases, Role};
+use crate::identity::SiteName;
 use crate::message::{Inventory, Progress, RunId, Trained};
+use crate::outcome::RunKind;
 
 /// One thing that happened. The driver sends these in order; nothing depends on anybody listening.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,14 +12,14 @@ pub enum Notification {
     /// A site's connection was accepted.
     Joined {
         /// The site.
-        site: String,
+        site: SiteName,
         /// Its part.
         role: Role,
     },
     /// A site is preparing its data.
     Preparing {
         /// The site.
-        site: String,
+        site: SiteName,
         /// Cases prepared.
         done: u32,
         /// Cases in all.
@@ -26,14 +28,14 @@ pub enum Notification {
     /// A site's data is ready.
     Ready {
         /// The site.
-        site: String,
+        site: SiteName,
         /// What it has.
         inventory: Inventory,
     },
     /// A site's connection ended.
     Left {
         /// The site.
-        site: String,
+        site: SiteName,
         /// Why, as far as known.
         reason: String,
     },
@@ -41,38 +43,38 @@ pub enum Notification {
     RoundStarted {
         /// The lineage.
         run: RunId,
-        /// Its name: `federation`, or `alone:SITE`.
-        name: String,
+        /// Whose models it makes.
+        name: RunKind,
         /// The round, from 1.
         round: u32,
         /// Rounds in all.
         rounds: u32,
         /// Who takes part.
-        sites: Vec<String>,
+        sites: Vec<SiteName>,
     },
     /// A site is getting on.
     Progress {
         /// The site.
-        site: String,
+        site: SiteName,
         /// How far.
         progress: Progress,
     },
     /// A site's time is over: it was told to send what it has.
     Concluding {
         /// The site.
-        site: String,
+        site: SiteName,
     },
     /// A site's update was checked and stored.
     Accepted {
         /// The site.
-        site: String,
+        site: SiteName,
         /// Its summary.
         trained: Trained,
     },
     /// A site's task failed, or its update was refused.
     Failed {
         /// The site.
-        site: String,
+        site: SiteName,
         /// Why.
         reason: String,
     },
@@ -121,7 +123,7 @@ pub enum Notification {
     /// A site was shut out of this run by the operator.
     Dropped {
         /// The site.
-        site: String,
+        site: SiteName,
     },
     /// No new task is handed out until further notice; what runs goes on.
     Paused,

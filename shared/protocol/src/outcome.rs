@@ -1,6 +1,7 @@
 //! What a finished federation leaves for its report: `outcome.json` in the run folder.
 
 use crate::case::Role;
+use crate::identity::SiteName;
 use crate::message::Inventory;
 use crate::overlay::Overlay;
 use crate::settings::{Compute, Federation};
@@ -26,7 +27,7 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SiteRecord {
     /// Its name, from its certificate.
-    pub name: String,
+    pub name: SiteName,
     /// Its part.
     pub role: Role,
     /// What it has.
@@ -42,7 +43,7 @@ pub enum RunKind {
     /// One site's that trains alone, for comparison.
     Alone {
         /// The site.
-        site: String,
+        site: SiteName,
     },
     /// The mean of the probabilities of the sites' own models; it never trains.
     Consensus,
@@ -78,8 +79,10 @@ impl TryFrom<String> for RunKind {
     type Error = UnknownRun;
 
     fn try_from(text: String) -> Result<Self, UnknownRun> {
-        if let Some(site) = text.strip_prefix(ALONE) {
-            return Ok(Self::Alone { site: site.into() });
+        if let Some(site) = text.strip_prefix(ALONE)
+            && let Ok(site) = site.parse()
+        {
+            return Ok(Self::Alone { site });
         }
         match text.as_str() {
             "federation" => Ok(Self::Federation),
@@ -95,7 +98,7 @@ pub struct RunOutcome {
     /// Whose models these are.
     pub name: RunKind,
     /// The training sites.
-    pub members: Vec<String>,
+    pub members: Vec<SiteName>,
     /// What each round did.
     pub rounds: Vec<RoundRecord>,
     /// The round whose model is reported: the best by validation. 0 for the consensus, which never
@@ -121,12 +124,12 @@ pub struct RoundRecord {
     /// Accepted updates, in site order.
     pub updates: Vec<UpdateRecord>,
     /// Sites that were asked and gave nothing, with the reason.
-    pub missing: Vec<(String, String)>,
+    pub missing: Vec<(SiteName, String)>,
     /// The pooled validation Dice in the brain at its best threshold.
     pub validation: Option<f64>,
     /// The same for each site that validated, on its own cases and at its own best threshold.
     #[serde(default)]
-    pub validation_by_site: Vec<(String, Option<f64>)>,
+    pub validation_by_site: Vec<(SiteName, Option<f64>)>,
     /// The pooled Dice on the held-out sites, in rounds that scored them.
     #[serde(default)]
     pub held_out: Option<f64>,
@@ -140,7 +143,7 @@ pub struct RoundRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateRecord {
     /// The site.
-    pub site: String,
+    pub site: SiteName,
     /// Slices seen: its weight.
     pub slices: u64,
     /// Mean loss over the round's steps.
@@ -168,7 +171,7 @@ pub struct UpdateRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SiteScores {
     /// The site.
-    pub site: String,
+    pub site: SiteName,
     /// Its part.
     pub role: Role,
     /// One entry a case, in the site's order.
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_lineage_is_read_as_it_is_written_and_no_other_text_is_one() {
-        let site = "north".to_owned();
+        let site = "north".parse().unwrap();
         for (kind, text) in [
             (RunKind::Federation, "federation"),
             (RunKind::Alone { site }, "alone:north"),

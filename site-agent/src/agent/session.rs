@@ -147,7 +147,7 @@ impl Session {
         match event {
             LinkEvent::Message(message) => {
                 if let CoordinatorMessage::Welcome { federation, site } = &message {
-                    self.welcome(federation, site)?;
+                    self.welcome(federation, site.as_str())?;
                 }
                 self.handle(Event::Message(message)).await
             }

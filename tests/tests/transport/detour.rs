@@ -1,7 +1,7 @@
 //! Sites whose network lets no UDP through: the tunnel, and proxies on its way.
 
 use crate::proxy::Proxy;
-use crate::stage::{Stage, soon, welcome};
+use crate::stage::{Stage, site_name, soon, welcome};
 use coordinator::server::Inbound;
 use site_agent::link::{Fallback, Link, LinkConfig, LinkError, LinkEvent, Proxies, Way};
 use std::io::ErrorKind;
@@ -67,7 +67,7 @@ async fn sites_beside_each_other_in_tunnels_are_told_apart() {
         .map(|(joined, _)| joined)
         .zip(["north", "south", "west"])
     {
-        stage.server.send(site, welcome(site)).unwrap();
+        stage.server.send(&site_name(site), welcome(site)).unwrap();
         assert_eq!(
             soon(events.recv()).await,
             Some(LinkEvent::Message(welcome(site)))

@@ -3,6 +3,7 @@
 use coordinator::certificates::{Request, issue};
 use coordinator::server::{Inbound, Server, ServerConfig};
 use protocol::case::Role;
+use protocol::identity::SiteName;
 use protocol::message::{
     CoordinatorMessage, Hello, PROTOCOL, RunId, TaskId, TaskKind, TransferHeader,
 };
@@ -15,6 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+
+pub(crate) fn site_name(name: &str) -> SiteName {
+    name.parse().unwrap()
+}
 
 pub(crate) const TASK: TaskId = TaskId {
     run: RunId(0),
@@ -59,7 +64,7 @@ impl Stage {
             certificates: folder.path().join("pki/coordinator"),
             incoming: folder.path().join("incoming"),
             expected_bytes,
-            expected_sites: expected.iter().map(|&name| name.into()).collect(),
+            expected_sites: expected.iter().map(|name| site_name(name)).collect(),
         };
         let server = Server::bind(config, sender).await.unwrap();
         Self {
@@ -117,7 +122,7 @@ impl Stage {
             } if name == site && words == hello() => connection,
             other => panic!("{other:?}"),
         };
-        self.server.send(site, welcome(site)).unwrap();
+        self.server.send(&site_name(site), welcome(site)).unwrap();
         let (link, mut events) = soon(joining).await.unwrap().unwrap();
         assert_eq!(
             soon(events.recv()).await,
@@ -136,7 +141,9 @@ impl Stage {
     ) {
         let (header, file, content) = self.parameters("model.f32", bytes, 1);
         // Sent before the site knows what to expect: it waits.
-        self.server.send_parameters(site, header, file).unwrap();
+        self.server
+            .send_parameters(&site_name(site), header, file)
+            .unwrap();
         link.set_model_bytes(bytes as u64);
         let received = match soon(events.recv()).await {
             Some(LinkEvent::Parameters {
@@ -233,6 +240,6 @@ pub(crate) fn welcome(site: &str) -> CoordinatorMessage {
     let federation = Box::new(Federation::from_toml(SETTINGS).unwrap());
     CoordinatorMessage::Welcome {
         federation,
-        site: site.into(),
+        site: site_name(site),
     }
 }

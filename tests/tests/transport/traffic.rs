@@ -1,7 +1,7 @@
 //! Good sites: messages and parameters arrive, connections replace one another.
 
 use crate::intruder::Intruder;
-use crate::stage::{Stage, TASK, soon};
+use crate::stage::{Stage, TASK, site_name, soon};
 use coordinator::server::{Inbound, SendError};
 use protocol::codec::transfer::CHUNK;
 use protocol::message::{CoordinatorMessage, SiteMessage, TransferAnswer};
@@ -42,7 +42,10 @@ async fn messages_arrive_in_order_both_ways() {
             model: ParametersId([cases as u8; 32]),
             steps: None,
         };
-        stage.server.send("north", order.clone()).unwrap();
+        stage
+            .server
+            .send(&site_name("north"), order.clone())
+            .unwrap();
         assert_eq!(soon(events.recv()).await, Some(LinkEvent::Message(order)));
     }
 }
@@ -144,7 +147,7 @@ async fn a_new_connection_of_a_site_takes_the_place_of_one_that_nothing_is_heard
     };
     stage
         .server
-        .send("north", crate::stage::welcome("north"))
+        .send(&site_name("north"), crate::stage::welcome("north"))
         .unwrap();
     let _gone = tokio::task::spawn_blocking(move || agent.join().unwrap())
         .await
@@ -160,7 +163,7 @@ async fn a_new_connection_of_a_site_takes_the_place_of_one_that_nothing_is_heard
     assert!(second > first);
     stage
         .server
-        .send("north", crate::stage::welcome("north"))
+        .send(&site_name("north"), crate::stage::welcome("north"))
         .unwrap();
     let (link, _events) = soon(joining).await.unwrap().unwrap();
     link.send(SiteMessage::Preparing { done: 1, total: 2 })
@@ -178,7 +181,10 @@ async fn what_was_queued_before_the_end_still_arrives() {
     let last = CoordinatorMessage::Finished {
         summary: "three rounds".into(),
     };
-    stage.server.send("north", last.clone()).unwrap();
+    stage
+        .server
+        .send(&site_name("north"), last.clone())
+        .unwrap();
     soon(stage.server.shutdown()).await;
     assert_eq!(soon(events.recv()).await, Some(LinkEvent::Message(last)));
     assert!(matches!(
@@ -216,12 +222,12 @@ async fn a_site_that_leaves_is_missed_once_its_last_words_are_read() {
         other => panic!("{other:?}"),
     }
     let absent = stage.server.send(
-        "north",
+        &site_name("north"),
         CoordinatorMessage::Finished {
             summary: String::new(),
         },
     );
-    assert_eq!(absent, Err(SendError::Absent("north".into())));
+    assert_eq!(absent, Err(SendError::Absent(site_name("north"))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,7 +236,7 @@ async fn a_closed_site_reads_why_and_one_that_is_sent_too_much_is_dropped() {
     let (link, mut events, _) = stage.join("north").await;
     stage
         .server
-        .close("north", "no progress for ten minutes")
+        .close(&site_name("north"), "no progress for ten minutes")
         .unwrap();
     match soon(events.recv()).await {
         Some(LinkEvent::Closed {
@@ -255,9 +261,9 @@ async fn a_closed_site_reads_why_and_one_that_is_sent_too_much_is_dropped() {
         steps: None,
     };
     let flood = (0..10_000)
-        .map(|_| stage.server.send("north", message.clone()))
+        .map(|_| stage.server.send(&site_name("north"), message.clone()))
         .find(Result::is_err);
-    assert_eq!(flood, Some(Err(SendError::Overrun("north".into()))));
+    assert_eq!(flood, Some(Err(SendError::Overrun(site_name("north")))));
     match stage.event().await {
         Inbound::Closed { reason, .. } => assert!(reason.contains("does not read"), "{reason}"),
         other => panic!("{other:?}"),
@@ -359,7 +365,7 @@ async fn a_model_that_the_site_has_is_not_sent_again() {
         link.set_model_bytes(MODEL as u64);
         stage
             .server
-            .send_parameters("north", header, file.clone())
+            .send_parameters(&site_name("north"), header, file.clone())
             .unwrap();
         let received = match soon(events.recv()).await {
             Some(LinkEvent::Parameters { file, .. }) => file,

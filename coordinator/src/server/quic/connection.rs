@@ -8,6 +8,7 @@ use crate::server::peers::{ConnectionHandle, Disconnect, Outbound};
 use protocol::codec::CloseCode;
 use protocol::codec::transfer::{Receiving, TransferError};
 use protocol::coordinator::UpdateRejection;
+use protocol::identity::SiteName;
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use quinn::{Connection, RecvStream, SendStream};
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ const LEAST_WINDOW: u64 = 512 << 10;
 
 /// A site that was admitted, and the streams of its messages.
 pub(super) struct Admitted {
-    pub(super) site: String,
+    pub(super) site: SiteName,
     pub(super) hello: Hello,
     pub(super) sending: SendStream,
     pub(super) receiving: RecvStream,
@@ -60,7 +61,7 @@ pub(super) async fn serve_site(
         requested_close: OnceLock::new(),
     };
     site.report(Inbound::Connected {
-        site: site.name(),
+        site: site.site.clone(),
         connection: site.number,
         hello: admitted.hello,
         tunnelled,
@@ -77,7 +78,7 @@ pub(super) async fn serve_site(
     shared.forget(&site.site, connection);
     shared.peers.leave(&site.site, site.number);
     site.report(Inbound::Closed {
-        site: site.name(),
+        site: site.site.clone(),
         connection: site.number,
         reason,
     })
@@ -125,7 +126,7 @@ enum Fault {
 
 /// One connection of one site.
 struct SiteConnection<'a> {
-    site: String,
+    site: SiteName,
     number: u64,
     connection: &'a Connection,
     shared: &'a Shared,
@@ -134,10 +135,6 @@ struct SiteConnection<'a> {
 }
 
 impl SiteConnection<'_> {
-    fn name(&self) -> String {
-        self.site.clone()
-    }
-
     /// Waits while the application is behind: that is the backpressure.
     async fn report(&self, event: Inbound) {
         // Without a receiver the server is about to be dropped.
@@ -152,7 +149,7 @@ impl SiteConnection<'_> {
                 }
                 Ok(Some(message)) => {
                     self.report(Inbound::Message {
-                        site: self.name(),
+                        site: self.site.clone(),
                         connection: self.number,
                         message,
                     })
@@ -227,7 +224,7 @@ impl SiteConnection<'_> {
                 return Err(CloseReason::new(CloseCode::Violation, reason));
             }
         };
-        let parts = self.shared.config.incoming.join(&self.site);
+        let parts = self.shared.config.incoming.join(self.site.as_str());
         let file = parts.join(format!("{}-{transfer}.f32", self.number));
         let temporary = TempFile(Some(file.clone()));
         let destination = Destination {
@@ -247,7 +244,7 @@ impl SiteConnection<'_> {
         let error = match received {
             Ok(arrived) => {
                 self.report(Inbound::Parameters {
-                    site: self.name(),
+                    site: self.site.clone(),
                     connection: self.number,
                     arrived,
                     file,
@@ -273,7 +270,7 @@ impl SiteConnection<'_> {
                     other => UpdateRejection::Stream(other.to_string()),
                 };
                 self.report(Inbound::ParametersRefused {
-                    site: self.name(),
+                    site: self.site.clone(),
                     connection: self.number,
                     header,
                     reason,

@@ -5,6 +5,7 @@ use super::connection::{Admitted, serve_site};
 use super::{KnownConnection, Shared};
 use crate::server::{second_agent, tls};
 use protocol::codec::CloseCode;
+use protocol::identity::SiteName;
 use protocol::message::{PROTOCOL, SiteMessage};
 use protocol::site::TWICE;
 use quinn::{Connection, Incoming};
@@ -38,7 +39,7 @@ pub(super) async fn serve(incoming: Incoming, shared: Arc<Shared>) {
     };
     match admit(&connection, &shared, &from.to_string()).await {
         Ok(admitted) => {
-            tracing::info!(%from, site = admitted.site, "a site connected");
+            tracing::info!(%from, site = %admitted.site, "a site connected");
             let known = KnownConnection {
                 connection: connection.clone(),
                 from: from.to_string(),
@@ -104,7 +105,7 @@ async fn greet(connection: &Connection, shared: &Shared) -> Result<Admitted, Clo
     })
 }
 
-fn site_of(connection: &Connection) -> Option<String> {
+fn site_of(connection: &Connection) -> Option<SiteName> {
     let chain = connection
         .peer_identity()?
         .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
@@ -113,7 +114,7 @@ fn site_of(connection: &Connection) -> Option<String> {
 }
 
 /// Why a site may not connect from here: another agent with its certificate is at work elsewhere.
-async fn second_agent(shared: &Shared, site: &str, from: &str) -> Option<CloseReason> {
+async fn second_agent(shared: &Shared, site: &SiteName, from: &str) -> Option<CloseReason> {
     let known = shared.connections().get(site).cloned()?;
     let streams = shared.streams.fetch_add(1, Ordering::Relaxed) + 1;
     let answers = second_agent::answers(

@@ -99,7 +99,7 @@ async fn the_end_of_a_dropped_sites_agent_ends_nothing_else() {
     let ran = simulation.run(|_, happen, _| async move {
         happen
             .send(Notification::Dropped {
-                site: "north".into(),
+                site: "north".parse().unwrap(),
             })
             .unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -145,7 +145,7 @@ async fn the_page_shows_the_federation_and_follows_it() {
                 status.apply_checkpoint(&checkpoint(3));
                 status.apply(
                     &Notification::Dropped {
-                        site: "harbour".into(),
+                        site: "harbour".parse().unwrap(),
                     },
                     1012.0,
                 );

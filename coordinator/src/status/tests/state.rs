@@ -75,7 +75,7 @@ fn rounds_come_from_the_facts_and_survive_what_happens() {
         },
         1012.0,
     );
-    let site = "north".to_string();
+    let site: SiteName = "north".parse().unwrap();
     let scoring = progress(TaskKind::Evaluate(Cases::Validation), 8);
     status.apply(
         &Notification::Progress {
@@ -126,7 +126,7 @@ fn a_round_that_cannot_be_read_is_a_trouble_and_hides_nothing_else() {
 #[test]
 fn a_dropped_site_stays_dropped_whatever_comes_of_it() {
     let mut status = busy();
-    let site = "north".to_string();
+    let site: SiteName = "north".parse().unwrap();
     status.apply(&Notification::Dropped { site: site.clone() }, 1011.0);
     let reason = "dropped by the operator".to_string();
     status.apply(
@@ -151,7 +151,7 @@ fn a_dropped_site_stays_dropped_whatever_comes_of_it() {
     assert_eq!(status.troubles.len(), 2, "it is told once");
     let mut later = Status::new(&federation(), now());
     later.apply_checkpoint(&Checkpoint {
-        dropped: vec!["north".into()],
+        dropped: vec!["north".parse().unwrap()],
         ..checkpoint(1)
     });
     assert_eq!(later.sites["north"].state, SiteState::Dropped);
@@ -163,7 +163,7 @@ fn leaving_a_finished_federation_is_no_trouble_and_troubles_are_bounded() {
     for second in 0..300 {
         status.apply(
             &Notification::Left {
-                site: "north".into(),
+                site: "north".parse().unwrap(),
                 reason: "gone".into(),
             },
             f64::from(second),
@@ -176,7 +176,7 @@ fn leaving_a_finished_federation_is_no_trouble_and_troubles_are_bounded() {
     status.apply(&Notification::Finished, 1020.0);
     status.apply(
         &Notification::Left {
-            site: "south".into(),
+            site: "south".parse().unwrap(),
             reason: "done".into(),
         },
         1021.0,

@@ -14,15 +14,11 @@ pub(super) fn update(
 ) -> (Contribution, Checked<FileSource>) {
     let (received, parameters) = (store.root.join("received"), model(value).id());
     let arrived = receive(&received, &to_bytes(model(value).values()));
-    let place = Place {
-        run: "federation",
-        round: base + 1,
-    };
     let (checked, _) = store
         .accept(
-            offered(store, &received, place, &manifest()),
-            place,
-            site,
+            offered(store, &received, place(base), &manifest()),
+            place(base),
+            &site_name(site),
             &manifest(),
             arrived,
         )
@@ -31,24 +27,19 @@ pub(super) fn update(
     assert!(!received.exists());
     (
         Contribution {
-            site: site.into(),
+            site: site_name(site),
             parameters,
             slices,
             sequences: SequenceSet::full(1),
-            base,
+            base: Version(base),
         },
         checked,
     )
 }
 
-fn trained(site: &str, base: u32) -> (String, Trained) {
+fn trained(site: &str, base: u32) -> (SiteName, Trained) {
     let trained = Trained {
-        task: TaskId {
-            run: RunId(0),
-            round: base + 1,
-            kind: TaskKind::Train,
-            pass: 0,
-        },
+        task: TaskId::training(RunId::FEDERATION, Version(base)),
         parameters: model(1.0).id(),
         slices: 8,
         steps: 1,
@@ -59,7 +50,7 @@ fn trained(site: &str, base: u32) -> (String, Trained) {
         sequences: SequenceSet::full(1),
         compute: protocol::settings::Compute::F32,
     };
-    (site.into(), trained)
+    (site_name(site), trained)
 }
 
 #[test]
@@ -67,56 +58,33 @@ fn models_that_somebody_trains_from_stay_and_so_do_updates_that_wait() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     for round in 0..=6 {
-        store
-            .put_model(
-                Place {
-                    run: "federation",
-                    round,
-                },
-                &model(1.0),
-            )
-            .unwrap();
+        store.put_model(place(round), &model(1.0)).unwrap();
     }
     (1..6).for_each(|base| drop(update(&store, ("north", base), 1.0, 8)));
     let mut checkpoint = checkpoint(6);
     // An update from version 3 waits, and a site trains from version 4.
     checkpoint.runs[0].buffer = Some(Buffer {
         asked: BTreeMap::from([(
-            "south".into(),
+            site_name("south"),
             Asked {
-                base: 4,
+                base: Version(4),
                 steps: None,
             },
         )]),
         updates: vec![trained("north", 3)],
-        models: [3, 4, 6].map(|version| (version, model(1.0).id())).into(),
+        models: [3, 4, 6]
+            .map(|version| (Version(version), model(1.0).id()))
+            .into(),
         ..Buffer::default()
     });
     store.prune(&checkpoint).unwrap();
     let models = || {
         (0..=6)
-            .filter(|&round| {
-                store
-                    .model(Place {
-                        run: "federation",
-                        round,
-                    })
-                    .exists()
-            })
+            .filter(|&round| store.model(place(round)).exists())
             .collect::<Vec<_>>()
     };
     assert_eq!(models(), [0, 3, 4, 5, 6]);
-    let waits = |base: u32| {
-        store
-            .update(
-                Place {
-                    run: "federation",
-                    round: base + 1,
-                },
-                "north",
-            )
-            .exists()
-    };
+    let waits = |base: u32| store.update(place(base), &site_name("north")).exists();
     assert_eq!([1, 2, 3, 4, 5].map(waits), [false, false, true, true, true]);
     // Once they are counted nothing leads there any more.
     checkpoint.runs[0].buffer = None;
@@ -130,15 +98,7 @@ fn a_buffers_updates_move_the_newest_model_and_the_summary_says_how() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
     for (round, value) in [(0, 0.0), (1, 1.0), (2, 10.0)] {
-        store
-            .put_model(
-                Place {
-                    run: "federation",
-                    round,
-                },
-                &model(value),
-            )
-            .unwrap();
+        store.put_model(place(round), &model(value)).unwrap();
     }
     let updates = vec![
         update(&store, ("south", 2), 14.0, 1),
@@ -158,10 +118,7 @@ fn a_buffers_updates_move_the_newest_model_and_the_summary_says_how() {
         input: &input,
         rule: &*named_rule(Aggregation::FedAvg, Some(0.5)),
     };
-    let third = Place {
-        run: "federation",
-        round: 3,
-    };
+    let third = place(3);
     let id = store.aggregate(&average, third, updates).unwrap();
     // Two versions old, 6 - 0 counts for 1/sqrt(3).
     let went = (4.0 + 2.0 * 3.0 + 6.0 / 3f64.sqrt()) / 4.0;
@@ -171,13 +128,10 @@ fn a_buffers_updates_move_the_newest_model_and_the_summary_says_how() {
             .unwrap();
     let bases: Vec<(&str, u32)> = summary
         .iter()
-        .map(|one| (one.site.as_str(), one.base))
+        .map(|one| (one.site.as_str(), one.base.0))
         .collect();
     assert_eq!(bases, [("south", 2), ("north", 2), ("north", 0)]);
-    let seventh = Place {
-        run: "federation",
-        round: 7,
-    };
+    let seventh = place(7);
     store.put_model(seventh, &model(1.0)).unwrap();
     let gone = vec![update(&store, ("west", 7), 1.0, 1)];
     fs::remove_file(store.model(seventh)).unwrap();

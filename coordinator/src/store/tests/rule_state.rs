@@ -1,4 +1,4 @@
-//! What an aggregation rule keeps lies beside the model that it belongs to.
+//! What an aggregation rule keeps is in the folder of the model that it belongs to.
 
 use super::buffered::update;
 use super::*;
@@ -43,13 +43,6 @@ fn aggregate(store: &Store, round: u32) -> ParametersId {
     };
     let updates = vec![update(store, ("north", round - 1), 1.0, 8)];
     store.aggregate(&average, place(round), updates).unwrap()
-}
-
-fn place(round: u32) -> Place<'static> {
-    Place {
-        run: "federation",
-        round,
-    }
 }
 
 #[test]

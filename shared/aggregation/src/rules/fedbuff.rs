@@ -6,6 +6,7 @@ use crate::pipeline::Block;
 use crate::round::Round;
 use crate::segment::Cut;
 use crate::{AggregateError, Source};
+use protocol::identity::Version;
 
 /// Moves the newest model the way that the updates went:
 ///
@@ -67,10 +68,8 @@ impl<S: Source> Rule<S> for FedBuff {
 }
 
 /// What an update from the version `base` keeps of its weight.
-fn freshness(newest: u32, base: u32) -> f64 {
-    (1.0 + f64::from(newest.saturating_sub(base)))
-        .sqrt()
-        .recip()
+fn freshness(newest: Version, base: Version) -> f64 {
+    (1.0 + f64::from(newest.since(base))).sqrt().recip()
 }
 
 fn add(sums: &mut [f64], factor: f64, values: &[f32], base: &[f32]) {

@@ -12,9 +12,9 @@ pub(super) fn moved(
     let sources = models
         .iter()
         .zip(0..)
-        .map(|(values, version)| (version, values.as_slice()));
+        .map(|(values, version)| (Version(version), values.as_slice()));
     let versions = Models {
-        newest: models.len() as u32 - 1,
+        newest: Version(models.len() as u32 - 1),
         stored: sources.collect(),
         state: None,
     };
@@ -22,7 +22,7 @@ pub(super) fn moved(
         let (contribution, checked) = update(index, site);
         (
             Contribution {
-                base: *base,
+                base: Version(*base),
                 ..contribution
             },
             checked,
@@ -194,20 +194,30 @@ fn one_site_may_give_one_update_from_each_version_and_every_version_must_be_ther
             let (contribution, checked) = update(0, &one);
             (
                 Contribution {
-                    base,
+                    base: Version(base),
                     ..contribution
                 },
                 checked,
             )
         });
         let versions = Models {
-            newest: 1,
-            stored: [(0, values.as_slice()), (1, values.as_slice())].into(),
+            newest: Version(1),
+            stored: [
+                (Version(0), values.as_slice()),
+                (Version(1), values.as_slice()),
+            ]
+            .into(),
             state: None,
         };
         average.run(versions, named.into(), |_| Ok(()))
     };
     assert_eq!(run([0, 1]), Ok(()));
-    assert_eq!(run([1, 1]), Err(AggregateError::Mismatch("site-0".into())));
-    assert_eq!(run([0, 7]), Err(AggregateError::Base(7)));
+    assert_eq!(
+        run([1, 1]),
+        Err(AggregateError::Twice {
+            site: "site-0".parse().unwrap(),
+            base: Version(1)
+        })
+    );
+    assert_eq!(run([0, 7]), Err(AggregateError::Base(Version(7))));
 }

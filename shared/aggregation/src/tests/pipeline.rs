@@ -51,7 +51,10 @@ impl Source for Stored<'_> {
 /// The sites' updates, with weights 1, 2, 3, ..., from the model of round 0.
 fn updates(vectors: &[Vec<f32>], readable: usize) -> Vec<(Contribution, Checked<Stored<'_>>)> {
     let update = |(index, values)| {
-        let (site, parameters) = (format!("site-{index}"), ParametersId([index as u8; 32]));
+        let (site, parameters) = (
+            format!("site-{index}").parse().unwrap(),
+            ParametersId([index as u8; 32]),
+        );
         let (slices, sequences) = (index as u64 + 1, SequenceSet::full(3));
         let checked = Checked {
             parameters,
@@ -63,7 +66,7 @@ fn updates(vectors: &[Vec<f32>], readable: usize) -> Vec<(Contribution, Checked<
                 parameters,
                 slices,
                 sequences,
-                base: 0,
+                base: Version::INITIAL,
             },
             checked,
         )
@@ -99,7 +102,7 @@ fn made(threads: usize, buffered: bool, vectors: &[Vec<f32>], start: &[f32]) -> 
         .num_threads(threads)
         .build()
         .unwrap();
-    let done = pool.install(|| average.run(Models::only(0, start), updates, write));
+    let done = pool.install(|| average.run(Models::only(Version::INITIAL, start), updates, write));
     done.unwrap();
     new
 }
@@ -157,7 +160,11 @@ fn what_fails_in_a_late_block_fails_the_whole() {
             values: &vectors[0],
             readable: LENGTH,
         };
-        average.run(Models::only(0, start), updates(&vectors, readable), write)
+        average.run(
+            Models::only(Version::INITIAL, start),
+            updates(&vectors, readable),
+            write,
+        )
     };
     assert_eq!(run(LENGTH, LENGTH), Ok(()));
     assert_eq!(

@@ -38,16 +38,16 @@ fn step(newest: &[f32], state: Option<&[f32]>, update: &[f32]) -> (Vec<f32>, Vec
     };
     let parameters = id(update);
     let contribution = Contribution {
-        site: "north".into(),
+        site: "north".parse().unwrap(),
         parameters,
         slices: 8,
         sequences: SequenceSet::full(1),
-        base: 0,
+        base: Version::INITIAL,
     };
     let checked = Checked::check(update, &manifest, parameters).unwrap();
     let models = Models {
         state,
-        ..Models::only(0, newest)
+        ..Models::only(Version::INITIAL, newest)
     };
     let average = Average {
         manifest: &manifest,

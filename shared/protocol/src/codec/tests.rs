@@ -1,5 +1,6 @@
 use super::*;
 use crate::case::{Cases, Role};
+use crate::identity::tests::site_name;
 use crate::jpeg::Picture;
 use crate::jpeg::tests::bones;
 use crate::message::{
@@ -304,7 +305,7 @@ fn a_welcome_carries_settings_that_work_and_no_others() {
     let mut federation = federation();
     let welcome = |federation: &Federation| CoordinatorMessage::Welcome {
         federation: Box::new(federation.clone()),
-        site: "north".into(),
+        site: site_name("north"),
     };
     let frame = encode(&welcome(&federation)).unwrap();
     assert_eq!(decode(&frame[PREFIX..]), Ok(welcome(&federation)));

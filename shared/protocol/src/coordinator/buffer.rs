@@ -1,14 +1,14 @@
 //! The durable facts of buffered asynchronous rounds: who trains from which model, and which
 //! updates wait to be counted.
 //!
-//! The model that round `r` made is version `r`; the initial one is version 0. A training from
-//! version `b` has the task of round `b + 1`, and a site gives at most one update from a version:
-//! so no two updates share a task, or a file.
+//! A site gives at most one update from a version of the model: so no two updates share a task, or
+//! a file.
 
 use super::TaskFailure;
 use super::outliers::{Outlier, outliers};
 use super::task_table::TaskResult;
-use crate::message::{RunId, TaskId, TaskKind, Trained};
+use crate::identity::{SiteName, Version};
+use crate::message::{TaskId, Trained};
 use crate::parameters::ParametersId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,30 +17,30 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Buffer {
     /// Sites that were asked to train and have not answered, by name.
-    pub asked: BTreeMap<String, Asked>,
+    pub asked: BTreeMap<SiteName, Asked>,
     /// Accepted updates that no version counts yet, with their sites, in the order of acceptance;
     /// each is stored.
-    pub updates: Vec<(String, Trained)>,
+    pub updates: Vec<(SiteName, Trained)>,
     /// How far each of them went from its model, by site and that model's version.
     #[serde(default)]
-    pub distances: BTreeMap<String, BTreeMap<u32, f64>>,
+    pub distances: BTreeMap<SiteName, BTreeMap<Version, f64>>,
     /// Sites whose training from the newest version ended badly, or whose update was refused; they
     /// are missing as well.
     #[serde(default)]
-    pub failed: BTreeSet<String>,
+    pub failed: BTreeSet<SiteName>,
     /// The newest version that each site gave an update from.
-    pub answered: BTreeMap<String, u32>,
+    pub answered: BTreeMap<SiteName, Version>,
     /// Sites that gave nothing, as far as no version's record says so yet.
     pub missing: Vec<Missing>,
     /// The newest version, and older ones that somebody still started from.
-    pub models: BTreeMap<u32, ParametersId>,
+    pub models: BTreeMap<Version, ParametersId>,
 }
 
 /// What a site was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The version to start from.
-    pub base: u32,
+    pub base: Version,
     /// The most steps to do, where its speed says so.
     pub steps: Option<u32>,
 }
@@ -49,77 +49,62 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Missing {
     /// The site.
-    pub site: String,
+    pub site: SiteName,
     /// The version that it started from.
-    pub base: u32,
+    pub base: Version,
     /// Why.
     pub reason: String,
-}
-
-/// The training from a version.
-pub(super) fn task(run: RunId, base: u32) -> TaskId {
-    TaskId {
-        run,
-        round: base + 1,
-        kind: TaskKind::Train,
-        pass: 0,
-    }
-}
-
-/// The version that a training starts from.
-pub(super) fn base(trained: &Trained) -> u32 {
-    trained.task.round.saturating_sub(1)
 }
 
 impl Buffer {
     /// The oldest version that somebody trains from, or whose updates wait; `newest` where there is
     /// none.
     #[must_use]
-    pub fn oldest(&self, newest: u32) -> u32 {
+    pub fn oldest(&self, newest: Version) -> Version {
         self.bases().min().unwrap_or(newest).min(newest)
     }
 
-    fn bases(&self) -> impl Iterator<Item = u32> {
+    fn bases(&self) -> impl Iterator<Item = Version> {
         let asked = self.asked.values().map(|asked| asked.base);
-        asked.chain(self.updates.iter().map(|(_, trained)| base(trained)))
+        asked.chain(self.updates.iter().map(|(_, trained)| trained.task.base()))
     }
 
     /// Keeps the models that are still started from, and the newest.
-    pub(super) fn forget_models(&mut self, newest: u32) {
-        let used: BTreeSet<u32> = self.bases().chain([newest]).collect();
+    pub(super) fn forget_models(&mut self, newest: Version) {
+        let used: BTreeSet<Version> = self.bases().chain([newest]).collect();
         self.models.retain(|version, _| used.contains(version));
     }
 
     /// A training ended. Returns whether somebody was asked for it: then there are facts to keep.
-    pub(super) fn settle(&mut self, site: &str, task: TaskId, answer: TaskResult) -> bool {
+    pub(super) fn settle(&mut self, site: &SiteName, task: TaskId, answer: TaskResult) -> bool {
         let Some(asked) = self
             .asked
             .get(site)
             .copied()
-            .filter(|asked| asked.base + 1 == task.round)
+            .filter(|asked| asked.base == task.base())
         else {
             return false;
         };
         self.asked.remove(site);
         match answer {
             TaskResult::Update(trained, distance) => {
-                self.answered.insert(site.into(), asked.base);
-                self.updates.push((site.into(), trained));
+                self.answered.insert(site.clone(), asked.base);
+                self.updates.push((site.clone(), trained));
                 self.distances
-                    .entry(site.into())
+                    .entry(site.clone())
                     .or_default()
                     .insert(asked.base, distance);
             }
             TaskResult::Failed(reason) => {
-                self.failed.insert(site.into());
+                self.failed.insert(site.clone());
                 self.missing.push(Missing {
-                    site: site.into(),
+                    site: site.clone(),
                     base: asked.base,
                     reason: reason.to_string(),
                 });
             }
             TaskResult::Nothing(reason) => self.missing.push(Missing {
-                site: site.into(),
+                site: site.clone(),
                 base: asked.base,
                 reason: reason.to_string(),
             }),
@@ -129,11 +114,11 @@ impl Buffer {
     }
 
     /// Whether a site is free, and has neither given an update from this version nor failed to.
-    pub(super) fn may_ask(&self, site: &str, version: u32) -> bool {
+    pub(super) fn may_ask(&self, site: &SiteName, version: Version) -> bool {
         let failed = self
             .missing
             .iter()
-            .any(|missing| missing.site == site && missing.base == version);
+            .any(|missing| missing.site == *site && missing.base == version);
         let answered = self
             .answered
             .get(site)
@@ -146,7 +131,7 @@ impl Buffer {
     /// of acceptance is kept.
     pub(super) fn whole(&self, size: usize, minimum: usize) -> Option<usize> {
         let mut sites = BTreeSet::new();
-        let enough = |(index, (site, _)): (usize, &(String, Trained))| {
+        let enough = |(index, (site, _)): (usize, &(SiteName, Trained))| {
             sites.insert(site.clone());
             index + 1 >= size && sites.len() >= minimum
         };
@@ -168,10 +153,10 @@ impl Buffer {
 
     /// Refuses those of the first `count` updates that went much further than the others. Gives
     /// sites and reasons.
-    pub(super) fn refuse_outliers(&mut self, count: usize) -> Vec<(String, String)> {
+    pub(super) fn refuse_outliers(&mut self, count: usize) -> Vec<(SiteName, String)> {
         let mut distances = Vec::new();
         for (site, trained) in &self.updates[..count] {
-            distances.push(self.distance(site, base(trained)));
+            distances.push(self.distance(site, trained.task.base()));
         }
         let mut refused = Vec::new();
         for Outlier { index, reason } in outliers(&distances).into_iter().rev() {
@@ -179,7 +164,7 @@ impl Buffer {
             let reason = TaskFailure::Update(reason).to_string();
             self.missing.push(Missing {
                 site: site.clone(),
-                base: base(&trained),
+                base: trained.task.base(),
                 reason: reason.clone(),
             });
             refused.push((site, reason));
@@ -188,15 +173,15 @@ impl Buffer {
         refused
     }
 
-    fn distance(&self, site: &str, base: u32) -> Option<f64> {
+    fn distance(&self, site: &SiteName, base: Version) -> Option<f64> {
         self.distances.get(site)?.get(&base).copied()
     }
 
     /// Keeps the distances of the updates that are there.
     fn forget_distances(&mut self) {
-        let mut kept: BTreeMap<String, BTreeMap<u32, f64>> = BTreeMap::new();
+        let mut kept: BTreeMap<SiteName, BTreeMap<Version, f64>> = BTreeMap::new();
         for (site, trained) in &self.updates {
-            let base = base(trained);
+            let base = trained.task.base();
             if let Some(distance) = self.distance(site, base) {
                 kept.entry(site.clone()).or_default().insert(base, distance);
             }
@@ -215,11 +200,11 @@ impl Buffer {
 
     /// Takes out updates that `lost` says are gone. Whoever gave nothing newer is asked for another
     /// one.
-    pub fn forget_updates(&mut self, mut lost: impl FnMut(&str, &Trained) -> bool) {
+    pub fn forget_updates(&mut self, mut lost: impl FnMut(&SiteName, &Trained) -> bool) {
         let answered = &mut self.answered;
         self.updates.retain(|(site, trained)| {
             let gone = lost(site, trained);
-            if gone && answered.get(site) == Some(&base(trained)) {
+            if gone && answered.get(site) == Some(&trained.task.base()) {
                 answered.remove(site);
             }
             !gone
@@ -230,11 +215,17 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::tests::site_name;
+    use crate::message::RunId;
     use metrics::sequence::SequenceSet;
+
+    fn task(base: u32) -> TaskId {
+        TaskId::training(RunId::FEDERATION, Version(base))
+    }
 
     fn update(from: u32) -> TaskResult {
         let trained = Trained {
-            task: task(RunId::FEDERATION, from),
+            task: task(from),
             parameters: ParametersId([1; 32]),
             slices: 8,
             steps: 1,
@@ -248,42 +239,39 @@ mod tests {
         TaskResult::Update(trained, 1.0)
     }
 
+    fn ask(buffer: &mut Buffer, site: &str, from: u32) {
+        let base = Version(from);
+        buffer
+            .asked
+            .insert(site_name(site), Asked { base, steps: None });
+    }
+
     fn give(buffer: &mut Buffer, site: &str, from: u32) {
-        buffer.asked.insert(
-            site.into(),
-            Asked {
-                base: from,
-                steps: None,
-            },
-        );
-        assert!(buffer.settle(site, task(RunId::FEDERATION, from), update(from)));
+        ask(buffer, site, from);
+        assert!(buffer.settle(&site_name(site), task(from), update(from)));
     }
 
     #[test]
     fn an_update_counts_once_and_only_for_what_was_asked() {
         let mut buffer = Buffer::default();
         assert!(
-            !buffer.settle("north", task(RunId::FEDERATION, 0), update(0)),
+            !buffer.settle(&site_name("north"), task(0), update(0)),
             "nobody asked"
         );
-        buffer.asked.insert(
-            "north".into(),
-            Asked {
-                base: 1,
-                steps: None,
-            },
-        );
+        ask(&mut buffer, "north", 1);
         assert!(
-            !buffer.settle("north", task(RunId::FEDERATION, 0), update(0)),
+            !buffer.settle(&site_name("north"), task(0), update(0)),
             "it was asked for another one"
         );
         give(&mut buffer, "north", 1);
         assert!(
-            !buffer.settle("north", task(RunId::FEDERATION, 1), update(1)),
+            !buffer.settle(&site_name("north"), task(1), update(1)),
             "it has answered"
         );
         assert!(
-            !buffer.may_ask("north", 1) && buffer.may_ask("north", 2) && buffer.may_ask("south", 1)
+            !buffer.may_ask(&site_name("north"), Version(1))
+                && buffer.may_ask(&site_name("north"), Version(2))
+                && buffer.may_ask(&site_name("south"), Version(1))
         );
         assert_eq!(buffer.updates.len(), 1);
     }
@@ -310,20 +298,23 @@ mod tests {
         let mut buffer = Buffer::default();
         buffer
             .models
-            .extend((0..6).map(|version| (version, ParametersId([version as u8; 32]))));
+            .extend((0..6).map(|version| (Version(version), ParametersId([version as u8; 32]))));
         give(&mut buffer, "north", 2);
-        buffer.asked.insert(
-            "south".into(),
-            Asked {
-                base: 3,
-                steps: None,
-            },
+        ask(&mut buffer, "south", 3);
+        buffer.forget_models(Version(5));
+        assert_eq!(
+            buffer.models.keys().copied().collect::<Vec<_>>(),
+            [Version(2), Version(3), Version(5)]
         );
-        buffer.forget_models(5);
-        assert_eq!(buffer.models.keys().copied().collect::<Vec<_>>(), [2, 3, 5]);
-        assert_eq!(buffer.oldest(5), 2);
+        assert_eq!(buffer.oldest(Version(5)), Version(2));
         buffer.counted(1, 0);
-        assert_eq!((buffer.oldest(5), Buffer::default().oldest(5)), (3, 5));
+        assert_eq!(
+            (
+                buffer.oldest(Version(5)),
+                Buffer::default().oldest(Version(5))
+            ),
+            (Version(3), Version(5))
+        );
     }
 
     #[test]
@@ -332,8 +323,11 @@ mod tests {
         give(&mut buffer, "north", 0);
         give(&mut buffer, "north", 1);
         give(&mut buffer, "south", 1);
-        buffer.forget_updates(|site, trained| base(trained) == 0 || site == "south");
+        buffer.forget_updates(|site, trained| trained.task.base().is_initial() || site == "south");
         assert_eq!(buffer.updates.len(), 1);
-        assert!(!buffer.may_ask("north", 1) && buffer.may_ask("south", 1));
+        assert!(
+            !buffer.may_ask(&site_name("north"), Version(1))
+                && buffer.may_ask(&site_name("south"), Version(1))
+        );
     }
 }

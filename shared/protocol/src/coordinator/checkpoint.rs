@@ -1,6 +1,7 @@
 //! The facts of a federation that survive a restart.
 
 use super::buffer::Buffer;
+use crate::identity::{SiteName, Version};
 use crate::message::Trained;
 use crate::outcome::{RoundRecord, RunKind, RunOutcome, SiteRecord, UpdateRecord};
 use crate::parameters::ParametersId;
@@ -17,7 +18,7 @@ pub struct Checkpoint {
     pub runs: Vec<RunProgress>,
     /// The sites that the operator shut out.
     #[serde(default)]
-    pub dropped: Vec<String>,
+    pub dropped: Vec<SiteName>,
     /// Whether the operator holds the federation.
     #[serde(default)]
     pub paused: bool,
@@ -35,7 +36,7 @@ pub struct RunProgress {
     /// What the rounds before the last one came to.
     pub before: Totals,
     /// How fast each site was when it last gave an update.
-    pub speeds: BTreeMap<String, Speed>,
+    pub speeds: BTreeMap<SiteName, Speed>,
     /// The model of the last finished round; `None` before the first.
     pub model: Option<ParametersId>,
     /// Whether the last finished round's model was scored on the validation cases.
@@ -65,8 +66,8 @@ pub struct RunProgress {
 /// A model that some site has scored, or trained from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsableModel {
-    /// The round that made it.
-    pub round: u32,
+    #[serde(rename = "round")]
+    pub version: Version,
     /// The model.
     pub parameters: ParametersId,
 }
@@ -110,26 +111,26 @@ pub struct OpenRound {
     /// The round.
     pub round: u32,
     /// The sites that were asked to train, by name.
-    pub asked: BTreeSet<String>,
+    pub asked: BTreeSet<SiteName>,
     /// The most steps that a site was asked for, where its speed says so.
     #[serde(default)]
-    pub budgets: BTreeMap<String, u32>,
+    pub budgets: BTreeMap<SiteName, u32>,
     /// Accepted updates, by site; each is stored.
-    pub updates: BTreeMap<String, Trained>,
+    pub updates: BTreeMap<SiteName, Trained>,
     /// How far each of them went from the round's model.
     #[serde(default)]
-    pub distances: BTreeMap<String, f64>,
+    pub distances: BTreeMap<SiteName, f64>,
     /// Sites whose training ended badly, or whose update was refused; they are missing as well.
     #[serde(default)]
-    pub failed: BTreeSet<String>,
+    pub failed: BTreeSet<SiteName>,
     /// Sites that gave nothing, with the reason.
-    pub missing: Vec<(String, String)>,
+    pub missing: Vec<(SiteName, String)>,
 }
 
 impl OpenRound {
     /// The sites that have not answered yet.
-    pub(super) fn waiting(&self) -> BTreeSet<String> {
-        let gave_nothing = |site: &String| self.missing.iter().any(|(other, _)| other == site);
+    pub(super) fn waiting(&self) -> BTreeSet<SiteName> {
+        let gave_nothing = |site: &SiteName| self.missing.iter().any(|(other, _)| other == site);
         let asked = self
             .asked
             .iter()
@@ -141,8 +142,8 @@ impl OpenRound {
 /// The best model of a training_run so far.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// The round that made it.
-    pub round: u32,
+    #[serde(rename = "round")]
+    pub version: Version,
     /// The model.
     pub parameters: ParametersId,
     /// Its validation score; `None` where there was no lesion to score.
@@ -150,7 +151,7 @@ pub struct Best {
 }
 
 impl RunProgress {
-    pub(super) fn new(name: RunKind, members: Vec<String>) -> Self {
+    pub(super) fn new(name: RunKind, members: Vec<SiteName>) -> Self {
         let outcome = RunOutcome {
             name,
             members,
@@ -179,6 +180,12 @@ impl RunProgress {
             scored,
             discarded,
         }
+    }
+
+    /// The newest version of the model: every finished round has made one.
+    #[must_use]
+    pub fn newest(&self) -> Version {
+        Version(self.finished)
     }
 
     /// One more round is finished. Returns the record of the one before, which no longer changes.

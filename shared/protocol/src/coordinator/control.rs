@@ -2,6 +2,7 @@
 //! and let it run dry.
 
 use super::{Effect, SharedState, SiteRejection, StateMachine, TaskFailure};
+use crate::identity::SiteName;
 use crate::message::{CoordinatorMessage, TaskId};
 use crate::notification::Notification;
 use std::time::Duration;
@@ -38,7 +39,7 @@ impl SharedState {
 
     /// Tasks whose site was silent for too long. Held, only asked ones: who is not asked cannot be
     /// late.
-    pub(super) fn expired(&self, now: Duration) -> Vec<(String, TaskId)> {
+    pub(super) fn expired(&self, now: Duration) -> Vec<(SiteName, TaskId)> {
         let mut expired = self.task_table.expired(&self.roster, self.timeout(), now);
         expired.retain(|(site, task)| !self.is_held() || self.task_table.is_asked(site, *task));
         expired
@@ -46,21 +47,22 @@ impl SharedState {
 }
 
 impl StateMachine {
-    /// Whether the federation expects this site, or has seen it.
+    /// The site of this name, if the federation expects one or has seen one.
     #[must_use]
-    pub fn knows(&self, site: &str) -> bool {
-        self.shared.roster.knows(site)
+    pub fn site(&self, name: &str) -> Option<SiteName> {
+        let names = self.shared.roster.names();
+        names.get(name).cloned()
     }
 
     /// The sites that the federation expects, or has seen, by name.
     #[must_use]
-    pub fn site_names(&self) -> Vec<String> {
+    pub fn site_names(&self) -> Vec<SiteName> {
         self.shared.roster.names().into_iter().collect()
     }
 
     /// Whether the operator has shut this site out.
     #[must_use]
-    pub fn is_dropped(&self, site: &str) -> bool {
+    pub fn is_dropped(&self, site: &SiteName) -> bool {
         self.shared.roster.is_dropped(site)
     }
 
@@ -73,7 +75,7 @@ impl StateMachine {
     /// How many training sites would be left without this one, and how many a round needs, where
     /// these are more.
     #[must_use]
-    pub fn left_without(&self, site: &str) -> Option<(usize, usize)> {
+    pub fn left_without(&self, site: &SiteName) -> Option<(usize, usize)> {
         let (roster, minimum) = (
             &self.shared.roster,
             self.shared.plan.federation.sites.minimum,
@@ -84,7 +86,7 @@ impl StateMachine {
         let left = roster
             .names()
             .iter()
-            .filter(|name| name.as_str() != site && roster.may_train(name))
+            .filter(|name| *name != site && roster.may_train(name))
             .count();
         (left < minimum).then_some((left, minimum))
     }
@@ -121,24 +123,24 @@ impl StateMachine {
 
     /// Shuts a site out for the rest of this run, also over restarts. What it gave before stays
     /// counted.
-    pub(super) fn dismiss(&mut self, site: &str, now: Duration, out: &mut Vec<Effect>) {
+    pub(super) fn dismiss(&mut self, site: &SiteName, now: Duration, out: &mut Vec<Effect>) {
         let connected = self.shared.roster.connected().any(|name| name == site);
         if !self.shared.roster.shut_out(site, now) {
             return;
         }
         out.push(Effect::Persist(Box::new(self.checkpoint())));
-        out.push(Effect::Report(Notification::Dropped { site: site.into() }));
+        out.push(Effect::Report(Notification::Dropped { site: site.clone() }));
         if connected {
-            let reason = SiteRejection::Dropped { site: site.into() }.to_string();
+            let reason = SiteRejection::Dropped { site: site.clone() }.to_string();
             let message = CoordinatorMessage::Refused {
                 reason: reason.clone(),
             };
             out.push(Effect::Send {
-                site: site.into(),
+                site: site.clone(),
                 message,
             });
             out.push(Effect::Close {
-                site: site.into(),
+                site: site.clone(),
                 reason,
             });
         }

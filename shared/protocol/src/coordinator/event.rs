@@ -1,6 +1,7 @@
 //! What goes into the coordinator's machine, and what comes out.
 
 use super::{Checkpoint, StopReason, UpdateRejection};
+use crate::identity::{SiteName, Version};
 use crate::message::{CoordinatorMessage, Hello, RunId, SiteMessage, TaskId, TransferHeader};
 use crate::notification::Notification;
 use crate::outcome::RoundRecord;
@@ -8,14 +9,11 @@ use crate::parameters::ParametersId;
 use metrics::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
 
-/// A model in the coordinator's folder: what `round` of `run` produced; round 0 is the initial
-/// model of all runs.
+/// A model in the coordinator's folder. The initial version is the same model for all runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelRef {
-    /// The training_run.
     pub run: RunId,
-    /// The round.
-    pub round: u32,
+    pub version: Version,
     /// Its content hash.
     pub parameters: ParametersId,
 }
@@ -24,15 +22,15 @@ pub struct ModelRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contribution {
     /// The site: its name is its place in the sum.
-    pub site: String,
+    pub site: SiteName,
     /// The update's content hash.
     pub parameters: ParametersId,
     /// Slices seen while training: the weight.
     pub slices: u64,
     /// Sequences the training examples held.
     pub sequences: SequenceSet,
-    /// The round that made the model which the site started from.
-    pub base: u32,
+    /// The version of the model that the site started from.
+    pub base: Version,
 }
 
 /// An update that was checked and is stored.
@@ -50,7 +48,7 @@ pub enum Event {
     /// A site's connection stands and it said hello.
     Connected {
         /// The site, from its certificate.
-        site: String,
+        site: SiteName,
         /// Counts connections; a later one of the same site replaces the earlier.
         connection: u64,
         /// Its first words.
@@ -59,7 +57,7 @@ pub enum Event {
     /// A site's message.
     Message {
         /// The site.
-        site: String,
+        site: SiteName,
         /// The connection it came on.
         connection: u64,
         /// The message.
@@ -69,7 +67,7 @@ pub enum Event {
     /// or [`Effect::Discard`] with the same `file`.
     Received {
         /// The site.
-        site: String,
+        site: SiteName,
         /// What it is.
         header: TransferHeader,
         /// The shell's name for the file.
@@ -78,7 +76,7 @@ pub enum Event {
     /// What an [`Effect::Check`] found: an update stored, or the reason to refuse it.
     Stored {
         /// The site.
-        site: String,
+        site: SiteName,
         /// The training.
         task: TaskId,
         /// The update.
@@ -87,7 +85,7 @@ pub enum Event {
     /// A site's connection ended.
     Disconnected {
         /// The site.
-        site: String,
+        site: SiteName,
         /// The connection.
         connection: u64,
         /// Why, as far as known.
@@ -95,20 +93,12 @@ pub enum Event {
     },
     /// What an [`Effect::Aggregate`] made is safely stored.
     Aggregated {
-        /// The training_run.
         run: RunId,
-        /// The round.
-        round: u32,
-        /// The new model.
+        version: Version,
         parameters: ParametersId,
     },
     /// What an [`Effect::Restore`] asked for is done.
-    Restored {
-        /// The training_run.
-        run: RunId,
-        /// The round.
-        round: u32,
-    },
+    Restored { run: RunId, version: Version },
     /// Hand out no new task; what runs goes on.
     Pause,
     /// Hand out tasks again.
@@ -116,7 +106,7 @@ pub enum Event {
     /// Shut a site out of this run.
     Drop {
         /// The site.
-        site: String,
+        site: SiteName,
     },
     /// Begin nothing new: the shell is about to end.
     Drain,
@@ -130,14 +120,14 @@ pub enum Effect {
     /// Send a message.
     Send {
         /// To whom.
-        site: String,
+        site: SiteName,
         /// What.
         message: CoordinatorMessage,
     },
     /// Send a stored model.
     SendParameters {
         /// To whom.
-        site: String,
+        site: SiteName,
         /// Goes before the bytes.
         header: TransferHeader,
         /// Where it is stored.
@@ -146,7 +136,7 @@ pub enum Effect {
     /// End a connection.
     Close {
         /// Whose.
-        site: String,
+        site: SiteName,
         /// Why.
         reason: String,
     },
@@ -155,7 +145,7 @@ pub enum Effect {
         /// The shell's name for the file.
         file: u64,
         /// From whom.
-        site: String,
+        site: SiteName,
         /// The training it is the result of.
         task: TaskId,
         /// What it must be.
@@ -166,25 +156,23 @@ pub enum Effect {
         /// The shell's name for the file.
         file: u64,
     },
-    /// Make a round's model of stored updates and of the model of the round before, and store it;
-    /// answer with [`Event::Aggregated`].
+    /// Make a version of stored updates and of the version before it, and store it; answer with
+    /// [`Event::Aggregated`].
     Aggregate {
-        /// The training_run.
         run: RunId,
-        /// The round.
-        round: u32,
+        /// The version to make.
+        version: Version,
         /// The updates, in site order.
         updates: Vec<Contribution>,
         /// Where updates may have started from older models: how far to go the way that they went.
         rate: Option<f64>,
     },
-    /// Store an earlier model in the place of a round's own, which no site can work with; answer
-    /// with [`Event::Restored`].
+    /// Store an earlier model in the place of a version that no site can work with; answer with
+    /// [`Event::Restored`].
     Restore {
-        /// The training_run.
         run: RunId,
-        /// The round whose model is discarded.
-        round: u32,
+        /// The version that is discarded.
+        version: Version,
         /// The model that goes on.
         from: ModelRef,
     },

@@ -3,6 +3,7 @@
 
 use crate::case::Role;
 use crate::codec::transfer::TransferError;
+use crate::identity::{SiteName, Version};
 use crate::message::PROTOCOL;
 use crate::parameters::{ParametersError, ParametersId};
 use metrics::voxel::HistogramError;
@@ -192,10 +193,7 @@ pub enum TaskFailure {
     },
     /// In a buffer: a restart does not know the model that the site trains from.
     #[error("the model that it started from is not known any more")]
-    UnknownModel {
-        /// Its version.
-        version: u32,
-    },
+    UnknownModel { version: Version },
 }
 
 /// Why a dropped site is refused, and what stands in its place where it was asked for something.
@@ -221,19 +219,19 @@ pub enum SiteRejection {
     #[error("{site} is not among the federation's expected sites")]
     Unexpected {
         /// The site.
-        site: String,
+        site: SiteName,
     },
     /// The operator shut it out.
     #[error("{site} was {DROPPED}")]
     Dropped {
         /// The site.
-        site: String,
+        site: SiteName,
     },
     /// It took another part before.
     #[error("{site} joined with role {before:?} before and now says {now:?}")]
     Role {
         /// The site.
-        site: String,
+        site: SiteName,
         /// Its part before.
         before: Role,
         /// What it says now.
@@ -259,7 +257,7 @@ pub enum SiteRejection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GaveNothing {
     /// The site.
-    pub site: String,
+    pub site: SiteName,
     /// Why.
     pub reason: String,
 }
@@ -333,6 +331,7 @@ pub(super) enum DiscardReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::tests::site_name;
 
     #[test]
     fn a_silent_site_is_told_of_with_what_is_known() {
@@ -354,7 +353,7 @@ mod tests {
     fn a_stop_names_everyone_that_gave_nothing() {
         let missing = [("north", "no progress for 9 s"), ("south", "out of memory")];
         let missing = missing.map(|(site, reason)| GaveNothing {
-            site: site.into(),
+            site: site_name(site),
             reason: reason.into(),
         });
         let stop = StopReason::TooFewUpdates {

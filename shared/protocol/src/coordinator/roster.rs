@@ -2,6 +2,7 @@
 
 use super::{Checkpoint, Effect, ModelRef, SiteRejection};
 use crate::case::{Cases, Role};
+use crate::identity::SiteName;
 use crate::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskKind};
 use crate::notification::Notification;
 use crate::outcome::SiteRecord;
@@ -57,10 +58,10 @@ impl Site {
 /// The sites by name: identity, never the order of arrival.
 #[derive(Debug)]
 pub(super) struct Roster {
-    expected: Vec<String>,
-    sites: BTreeMap<String, Site>,
+    expected: Vec<SiteName>,
+    sites: BTreeMap<SiteName, Site>,
     /// Shut out by the operator.
-    dropped: BTreeSet<String>,
+    dropped: BTreeSet<SiteName>,
     last_news: Duration,
 }
 
@@ -84,7 +85,7 @@ impl Roster {
     /// Lets a site in, or says why not. Returns whether it is in.
     pub(super) fn connect(
         &mut self,
-        name: &str,
+        name: &SiteName,
         connection: u64,
         hello: &Hello,
         federation: &Federation,
@@ -110,20 +111,20 @@ impl Roster {
         }
         let site = self
             .sites
-            .entry(name.into())
+            .entry(name.clone())
             .or_insert_with(|| Site::new(hello.role, None, now));
         site.leave(Some(connection), now);
         out.push(Effect::Report(Notification::Joined {
-            site: name.into(),
+            site: name.clone(),
             role: hello.role,
         }));
         let federation = Box::new(federation.clone());
         let message = CoordinatorMessage::Welcome {
             federation,
-            site: name.into(),
+            site: name.clone(),
         };
         out.push(Effect::Send {
-            site: name.into(),
+            site: name.clone(),
             message,
         });
         true
@@ -131,11 +132,11 @@ impl Roster {
 
     fn objection(
         &self,
-        name: &str,
+        name: &SiteName,
         hello: &Hello,
         federation: &Federation,
     ) -> Option<SiteRejection> {
-        let site = name.to_owned();
+        let site = name.clone();
         if hello.protocol != PROTOCOL {
             return Some(SiteRejection::Protocol {
                 found: hello.protocol,
@@ -169,7 +170,7 @@ impl Roster {
     /// A site's data is prepared. Returns whether it became ready by this.
     pub(super) fn ready(
         &mut self,
-        name: &str,
+        name: &SiteName,
         inventory: Inventory,
         federation: &Federation,
         now: Duration,
@@ -195,7 +196,7 @@ impl Roster {
             self.last_news = now;
         }
         out.push(Effect::Report(Notification::Ready {
-            site: name.into(),
+            site: name.clone(),
             inventory,
         }));
         true
@@ -203,7 +204,7 @@ impl Roster {
 
     pub(super) fn disconnect(
         &mut self,
-        name: &str,
+        name: &SiteName,
         connection: u64,
         reason: String,
         now: Duration,
@@ -216,14 +217,14 @@ impl Roster {
         {
             site.leave(None, now);
             out.push(Effect::Report(Notification::Left {
-                site: name.into(),
+                site: name.clone(),
                 reason,
             }));
         }
     }
 
     /// Whether a message on this connection is to be listened to.
-    pub(super) fn hears(&self, name: &str, connection: u64) -> bool {
+    pub(super) fn hears(&self, name: &SiteName, connection: u64) -> bool {
         self.sites
             .get(name)
             .is_some_and(|site| site.connection == Some(connection))
@@ -231,7 +232,7 @@ impl Roster {
 
     /// A site prepares its data. That is news for a beginning which waits for it, as often as it
     /// gets further; what was asked of it does not get on by it.
-    pub(super) fn preparing(&mut self, name: &str, done: u32, total: u32, now: Duration) {
+    pub(super) fn preparing(&mut self, name: &SiteName, done: u32, total: u32, now: Duration) {
         let Some(site) = self.sites.get_mut(name) else {
             return;
         };
@@ -242,24 +243,24 @@ impl Roster {
     }
 
     /// A site is heard of: one that was given up may be asked again.
-    pub(super) fn hear(&mut self, name: &str) {
+    pub(super) fn hear(&mut self, name: &SiteName) {
         if let Some(site) = self.sites.get_mut(name) {
             site.given_up = false;
         }
     }
 
     /// When a site that is not ready last was.
-    pub(super) fn away_since(&self, name: &str) -> Duration {
+    pub(super) fn away_since(&self, name: &SiteName) -> Duration {
         self.sites
             .get(name)
             .map_or(Duration::ZERO, |site| site.away_since)
     }
 
-    pub(super) fn is_ready(&self, name: &str) -> bool {
+    pub(super) fn is_ready(&self, name: &SiteName) -> bool {
         self.sites.get(name).is_some_and(|site| site.ready)
     }
 
-    pub(super) fn give_up(&mut self, name: &str) {
+    pub(super) fn give_up(&mut self, name: &SiteName) {
         if let Some(site) = self.sites.get_mut(name) {
             site.given_up = true;
         }
@@ -267,7 +268,7 @@ impl Roster {
 
     /// Notes that a site is given a task on these models; gives those that it does not dispatch
     /// yet.
-    pub(super) fn hand_over(&mut self, name: &str, models: &[ModelRef]) -> Vec<ModelRef> {
+    pub(super) fn hand_over(&mut self, name: &SiteName, models: &[ModelRef]) -> Vec<ModelRef> {
         let Some(site) = self.sites.get_mut(name) else {
             return Vec::new();
         };
@@ -288,7 +289,7 @@ impl Roster {
     }
 
     /// Sites that are not ready and that a beginning should wait for.
-    pub(super) fn awaited(&self) -> Vec<String> {
+    pub(super) fn awaited(&self) -> Vec<SiteName> {
         let strangers = self
             .expected
             .iter()
@@ -313,19 +314,19 @@ impl Roster {
     }
 
     /// Every training site that ever was ready and may still take part.
-    pub(super) fn trainers(&self) -> Vec<String> {
+    pub(super) fn trainers(&self) -> Vec<SiteName> {
         self.with_role(Role::Train, |_| true)
     }
 
     /// Training sites that a task may be given to: also those away for a moment, not those given
     /// up.
-    pub(super) fn available(&self, role: Role) -> Vec<String> {
+    pub(super) fn available(&self, role: Role) -> Vec<SiteName> {
         self.with_role(role, |site| !site.given_up)
     }
 
-    fn with_role(&self, role: Role, take: impl Fn(&Site) -> bool) -> Vec<String> {
+    fn with_role(&self, role: Role, take: impl Fn(&Site) -> bool) -> Vec<SiteName> {
         let fits = |site: &Site| site.role == role && site.inventory.is_some() && take(site);
-        let fits = |(name, site): &(&String, &Site)| fits(site) && !self.dropped.contains(*name);
+        let fits = |(name, site): &(&SiteName, &Site)| fits(site) && !self.dropped.contains(*name);
         self.sites
             .iter()
             .filter(fits)
@@ -334,7 +335,7 @@ impl Roster {
     }
 
     /// How many cases the site has for a kind of task.
-    pub(super) fn cases(&self, name: &str, kind: TaskKind) -> u32 {
+    pub(super) fn cases(&self, name: &SiteName, kind: TaskKind) -> u32 {
         let inventory = self.sites.get(name).and_then(|site| site.inventory);
         inventory.map_or(0, |inventory| match kind {
             TaskKind::Train => inventory.training_cases,
@@ -345,7 +346,7 @@ impl Roster {
 
     /// How many optimiser steps a training has at a site, by the settings and the training examples
     /// that the site has.
-    pub(super) fn most_steps(&self, name: &str, training: &Training) -> u32 {
+    pub(super) fn most_steps(&self, name: &SiteName, training: &Training) -> u32 {
         let inventory = self.sites.get(name).and_then(|site| site.inventory);
         match (training.effort, inventory) {
             (LocalWork::Steps(steps), _) => steps,
@@ -357,26 +358,26 @@ impl Roster {
         }
     }
 
-    pub(super) fn role(&self, name: &str) -> Role {
+    pub(super) fn role(&self, name: &SiteName) -> Role {
         self.sites
             .get(name)
             .map_or(Role::Evaluate, |site| site.role)
     }
 
-    pub(super) fn connected(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn connected(&self) -> impl Iterator<Item = &SiteName> {
         self.sites
             .iter()
             .filter(|(_, site)| site.connection.is_some())
-            .map(|(name, _)| name.as_str())
+            .map(|(name, _)| name)
     }
 
     /// Whether the site is expected or was ever here.
-    pub(super) fn knows(&self, name: &str) -> bool {
+    pub(super) fn knows(&self, name: &SiteName) -> bool {
         self.sites.contains_key(name) || self.expected.iter().any(|expected| expected == name)
     }
 
     /// Every site that is expected or was ever here, by name.
-    pub(super) fn names(&self) -> BTreeSet<String> {
+    pub(super) fn names(&self) -> BTreeSet<SiteName> {
         self.expected
             .iter()
             .chain(self.sites.keys())
@@ -385,7 +386,7 @@ impl Roster {
     }
 
     /// Whether the site trains, or may yet turn out to.
-    pub(super) fn may_train(&self, name: &str) -> bool {
+    pub(super) fn may_train(&self, name: &SiteName) -> bool {
         !self.dropped.contains(name)
             && self
                 .sites
@@ -394,19 +395,19 @@ impl Roster {
     }
 
     /// Shuts a site out. `false` when there is no such site, or it is out already.
-    pub(super) fn shut_out(&mut self, name: &str, now: Duration) -> bool {
+    pub(super) fn shut_out(&mut self, name: &SiteName, now: Duration) -> bool {
         if let Some(site) = self.sites.get_mut(name) {
             site.leave(None, now);
         }
-        self.knows(name) && self.dropped.insert(name.into())
+        self.knows(name) && self.dropped.insert(name.clone())
     }
 
-    pub(super) fn is_dropped(&self, name: &str) -> bool {
+    pub(super) fn is_dropped(&self, name: &SiteName) -> bool {
         self.dropped.contains(name)
     }
 
     /// The sites that were shut out.
-    pub(super) fn dropped(&self) -> Vec<String> {
+    pub(super) fn dropped(&self) -> Vec<SiteName> {
         self.dropped.iter().cloned().collect()
     }
 
@@ -417,7 +418,7 @@ impl Roster {
 
     /// Every site that ever was ready, by name.
     pub(super) fn records(&self) -> Vec<SiteRecord> {
-        let record = |(name, site): (&String, &Site)| {
+        let record = |(name, site): (&SiteName, &Site)| {
             site.inventory.map(|inventory| SiteRecord {
                 name: name.clone(),
                 role: site.role,
@@ -428,21 +429,21 @@ impl Roster {
     }
 }
 
-fn refuse(name: &str, rejection: &SiteRejection, out: &mut Vec<Effect>) {
+fn refuse(name: &SiteName, rejection: &SiteRejection, out: &mut Vec<Effect>) {
     let reason = rejection.to_string();
     let message = CoordinatorMessage::Refused {
         reason: reason.clone(),
     };
     out.push(Effect::Report(Notification::Failed {
-        site: name.into(),
+        site: name.clone(),
         reason: format!("refused: {reason}"),
     }));
     out.push(Effect::Send {
-        site: name.into(),
+        site: name.clone(),
         message,
     });
     out.push(Effect::Close {
-        site: name.into(),
+        site: name.clone(),
         reason,
     });
 }

@@ -1,5 +1,6 @@
 //! From the cases' counts to a round's validation score and the thresholds of the report.
 
+use crate::identity::SiteName;
 use crate::operating::{choose, sweep};
 use crate::outcome::RunOutcome;
 use crate::overlay::Overlay;
@@ -18,7 +19,7 @@ pub(super) struct SiteResult {
 }
 
 /// What the sites counted, by name.
-pub(super) type Scores = BTreeMap<String, SiteResult>;
+pub(super) type Scores = BTreeMap<SiteName, SiteResult>;
 
 fn brains(scores: &Scores) -> impl Iterator<Item = &ScoreHistogram> {
     scores
@@ -36,7 +37,7 @@ pub(super) fn pooled_dice(scores: &Scores) -> Option<f64> {
 }
 
 /// The same for each site alone, in site order.
-pub(super) fn dice_by_site(scores: &Scores) -> Vec<(String, Option<f64>)> {
+pub(super) fn dice_by_site(scores: &Scores) -> Vec<(SiteName, Option<f64>)> {
     let own = |counted: &SiteResult| {
         let brains: Vec<&ScoreHistogram> = counted.cases.iter().map(|case| &case.brain).collect();
         ScoreHistogram::merged(&brains)
@@ -67,6 +68,7 @@ pub(super) fn choose_sweep(validation: &Scores) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::tests::site_name;
     use crate::outcome::RunKind;
     use metrics::sequence::SequenceSet;
 
@@ -81,7 +83,7 @@ mod tests {
             sweep: Vec::new(),
         };
         Scores::from([(
-            "north".into(),
+            site_name("north"),
             SiteResult {
                 cases: vec![case],
                 ..SiteResult::default()
@@ -96,8 +98,8 @@ mod tests {
             scores(vec![(400, 0, 90), (800, 10, 0)]),
         );
         let both = Scores::from([
-            ("north".into(), clear["north"].clone()),
-            ("south".into(), faint["north"].clone()),
+            (site_name("north"), clear["north"].clone()),
+            (site_name("south"), faint["north"].clone()),
         ]);
         let chosen = |scores: &Scores| {
             let mut outcome =

@@ -8,6 +8,7 @@ use super::{
     AcceptedUpdate, Effect, ModelRef, ScoreRejection, SummaryRejection, TaskFailure,
     UpdateRejection,
 };
+use crate::identity::SiteName;
 use crate::jpeg::Picture;
 use crate::message::{
     CoordinatorMessage, EvaluationRequest, RunId, TaskId, TaskKind, Trained, TransferHeader,
@@ -84,7 +85,7 @@ struct OpenTask {
 /// The open tasks, in site order.
 #[derive(Debug)]
 pub(super) struct TaskTable {
-    jobs: BTreeMap<(String, TaskId), OpenTask>,
+    jobs: BTreeMap<(SiteName, TaskId), OpenTask>,
     concurrent: usize,
     model_bytes: u64,
     update_bytes: u64,
@@ -106,7 +107,7 @@ impl TaskTable {
     }
 
     /// Puts a task on the task_table; [`TaskTable::fill`] sends it when the site is free.
-    pub(super) fn add(&mut self, site: &str, task: TaskId, order: TaskSpec, now: Duration) {
+    pub(super) fn add(&mut self, site: &SiteName, task: TaskId, order: TaskSpec, now: Duration) {
         let job = OpenTask {
             order,
             asked: false,
@@ -126,14 +127,14 @@ impl TaskTable {
             overlays: BTreeMap::new(),
             announced: None,
         };
-        self.jobs.insert((site.into(), task), job);
+        self.jobs.insert((site.clone(), task), job);
     }
 
     /// Sends waiting tasks to sites that are ready and have none, as long as fewer than the limit
     /// are at work.
     pub(super) fn fill(&mut self, roster: &mut Roster, now: Duration, out: &mut Vec<Effect>) {
-        let asked = |(key, job): (&(String, TaskId), &OpenTask)| job.asked.then(|| key.0.clone());
-        let mut busy: Vec<String> = self.jobs.iter().filter_map(asked).collect();
+        let asked = |(key, job): (&(SiteName, TaskId), &OpenTask)| job.asked.then(|| key.0.clone());
+        let mut busy: Vec<SiteName> = self.jobs.iter().filter_map(asked).collect();
         let mut working = busy.iter().filter(|site| roster.is_ready(site)).count();
         for ((site, task), job) in &mut self.jobs {
             if working >= self.concurrent {
@@ -168,7 +169,7 @@ impl TaskTable {
 
     /// How many more sites may work at once.
     pub(super) fn room(&self, roster: &Roster) -> usize {
-        let mut busy: Vec<&String> = self
+        let mut busy: Vec<&SiteName> = self
             .jobs
             .keys()
             .map(|(site, _)| site)
@@ -178,17 +179,17 @@ impl TaskTable {
         self.concurrent.saturating_sub(busy.len())
     }
 
-    pub(super) fn has(&self, site: &str, task: TaskId) -> bool {
-        self.jobs.contains_key(&(site.to_string(), task))
+    pub(super) fn has(&self, site: &SiteName, task: TaskId) -> bool {
+        self.jobs.contains_key(&(site.clone(), task))
     }
 
     /// Nobody waits for this task any more.
-    pub(super) fn withdraw(&mut self, site: &str, task: TaskId) {
+    pub(super) fn withdraw(&mut self, site: &SiteName, task: TaskId) {
         self.remove(site, task);
     }
 
     /// A site's open tasks.
-    pub(super) fn tasks(&self, site: &str) -> Vec<TaskId> {
+    pub(super) fn tasks(&self, site: &SiteName) -> Vec<TaskId> {
         self.jobs
             .keys()
             .filter(|(name, _)| name == site)
@@ -196,9 +197,9 @@ impl TaskTable {
             .collect()
     }
 
-    pub(super) fn is_asked(&self, site: &str, task: TaskId) -> bool {
+    pub(super) fn is_asked(&self, site: &SiteName, task: TaskId) -> bool {
         self.jobs
-            .get(&(site.to_string(), task))
+            .get(&(site.clone(), task))
             .is_some_and(|job| job.asked)
     }
 
@@ -210,7 +211,7 @@ impl TaskTable {
     /// A parameter vector arrived: wanted once, for an open training.
     pub(super) fn received(
         &mut self,
-        site: &str,
+        site: &SiteName,
         header: TransferHeader,
         file: u64,
         now: Duration,
@@ -235,7 +236,7 @@ impl TaskTable {
                 *self.moved.entry(task.run).or_default() += bytes;
                 out.push(Effect::Check {
                     file,
-                    site: site.into(),
+                    site: site.clone(),
                     task,
                     parameters,
                 });
@@ -247,7 +248,7 @@ impl TaskTable {
     /// The shell checked an update.
     pub(super) fn stored(
         &mut self,
-        site: &str,
+        site: &SiteName,
         task: TaskId,
         result: Result<AcceptedUpdate, UpdateRejection>,
     ) -> Option<TaskResult> {
@@ -269,7 +270,7 @@ impl TaskTable {
     /// slices.
     pub(super) fn trained(
         &mut self,
-        site: &str,
+        site: &SiteName,
         trained: Trained,
         (batch, most_steps): (usize, u32),
         now: Duration,
@@ -292,7 +293,7 @@ impl TaskTable {
         self.close_if_whole(site, task)
     }
 
-    fn close_if_whole(&mut self, site: &str, task: TaskId) -> Option<TaskResult> {
+    fn close_if_whole(&mut self, site: &SiteName, task: TaskId) -> Option<TaskResult> {
         let job = self.job(site, task)?;
         let (Some(trained), Bytes::Stored(taken)) = (job.trained, job.bytes) else {
             return None;
@@ -311,7 +312,7 @@ impl TaskTable {
     /// One case of an evaluation; the site has `most` of them.
     pub(super) fn scored(
         &mut self,
-        site: &str,
+        site: &SiteName,
         task: TaskId,
         score: CaseScore,
         most: u32,
@@ -336,7 +337,7 @@ impl TaskTable {
     /// score when a broken connection swallowed that one.
     pub(super) fn subset_scored(
         &mut self,
-        site: &str,
+        site: &SiteName,
         task: TaskId,
         score: SubsetScore,
         most: u32,
@@ -365,7 +366,7 @@ impl TaskTable {
     /// representative cases; others are dropped, because a report without them is whole.
     pub(super) fn overlay_drawn(
         &mut self,
-        site: &str,
+        site: &SiteName,
         task: TaskId,
         Overlay { case, picture }: Overlay,
     ) {
@@ -381,12 +382,17 @@ impl TaskTable {
     }
 
     /// A site says that its evaluation ended.
-    pub(super) fn evaluated(&mut self, site: &str, task: TaskId, cases: u32) -> Option<TaskResult> {
+    pub(super) fn evaluated(
+        &mut self,
+        site: &SiteName,
+        task: TaskId,
+        cases: u32,
+    ) -> Option<TaskResult> {
         self.job(site, task)?.announced = Some(cases);
         self.close_if_counted(site, task)
     }
 
-    fn close_if_counted(&mut self, site: &str, task: TaskId) -> Option<TaskResult> {
+    fn close_if_counted(&mut self, site: &SiteName, task: TaskId) -> Option<TaskResult> {
         let job = self.job(site, task)?;
         let announced = job
             .announced
@@ -430,7 +436,7 @@ impl TaskTable {
     /// A site says that its task ended badly.
     pub(super) fn failed(
         &mut self,
-        site: &str,
+        site: &SiteName,
         task: TaskId,
         reason: String,
     ) -> Option<TaskResult> {
@@ -440,23 +446,23 @@ impl TaskTable {
     /// Nothing will come of a task.
     pub(super) fn give_up(
         &mut self,
-        site: &str,
+        site: &SiteName,
         task: TaskId,
         reason: TaskFailure,
     ) -> Option<TaskResult> {
         self.close(site, task, TaskResult::Nothing(reason))
     }
 
-    fn job(&mut self, site: &str, task: TaskId) -> Option<&mut OpenTask> {
-        self.jobs.get_mut(&(site.to_string(), task))
+    fn job(&mut self, site: &SiteName, task: TaskId) -> Option<&mut OpenTask> {
+        self.jobs.get_mut(&(site.clone(), task))
     }
 
-    fn close(&mut self, site: &str, task: TaskId, answer: TaskResult) -> Option<TaskResult> {
+    fn close(&mut self, site: &SiteName, task: TaskId, answer: TaskResult) -> Option<TaskResult> {
         self.remove(site, task).then_some(answer)
     }
 
-    fn remove(&mut self, site: &str, task: TaskId) -> bool {
-        let closed = self.jobs.remove(&(site.to_string(), task));
+    fn remove(&mut self, site: &SiteName, task: TaskId) -> bool {
+        let closed = self.jobs.remove(&(site.clone(), task));
         if !self.jobs.keys().any(|(_, open)| *open == task) {
             self.begun.remove(&task);
         }

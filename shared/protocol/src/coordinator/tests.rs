@@ -1,5 +1,7 @@
 use super::*;
 use crate::case::{Cases, Role};
+use crate::identity::tests::site_name;
+use crate::identity::{SiteName, Version};
 use crate::message::{EvaluationRequest, Hello, PROTOCOL, Progress, Trained};
 use crate::outcome::SiteScores;
 use crate::site;
@@ -57,7 +59,7 @@ fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {
             .find(|scores| scores.site == "held-out")
             .unwrap();
         assert_eq!(held_out.cases.len(), 3);
-        let validated: Vec<&String> = run.rounds[0]
+        let validated: Vec<&SiteName> = run.rounds[0]
             .validation_by_site
             .iter()
             .map(|(site, _)| site)
@@ -139,7 +141,7 @@ fn the_consensus_is_scored_with_the_best_model_of_every_site_alone() {
                 world.deliver_down(&name, stream, false);
                 world.deliver_up(&name, stream, false);
             }
-            if let Some(work) = world.peers[&name]
+            if let Some(work) = world.peers[name.as_str()]
                 .work
                 .clone()
                 .filter(|work| work.models.len() > 1)
@@ -185,7 +187,7 @@ fn a_validating_site_helps_to_choose_and_never_trains() {
     world.calm();
     let outcome = world.finished.unwrap();
     for run in &outcome.runs {
-        assert!(!run.members.contains(&"judge".to_string()), "{}", run.name);
+        assert!(!run.members.contains(&site_name("judge")), "{}", run.name);
         assert!(run.rounds.iter().all(|round| {
             round
                 .validation_by_site
@@ -284,7 +286,7 @@ fn a_silent_site_is_given_up_and_may_come_back() {
     let rounds = &outcome.runs[0].rounds;
     assert_eq!(
         rounds[0].missing,
-        [("site-0".to_string(), "no progress for 600 s".to_string())]
+        [(site_name("site-0"), "no progress for 600 s".to_string())]
     );
     assert_eq!(rounds[0].updates.len(), 2);
     assert_eq!(rounds[2].updates.len(), 3, "it came back");
@@ -400,7 +402,7 @@ fn strangers_and_other_protocols_are_refused() {
         };
         let effects = machine.handle(
             Event::Connected {
-                site: site.into(),
+                site: site_name(site),
                 connection: 1,
                 hello,
             },
@@ -432,7 +434,7 @@ fn strangers_and_other_protocols_are_refused() {
 fn sampling_takes_so_many_and_the_same_each_time() {
     let sampled =
         "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], per_round = 2 }";
-    let rounds = |world: World| -> Vec<Vec<String>> {
+    let rounds = |world: World| -> Vec<Vec<SiteName>> {
         let rounds = world.finished.unwrap().runs[0].rounds.clone();
         rounds
             .iter()

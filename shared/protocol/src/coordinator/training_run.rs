@@ -5,7 +5,6 @@ mod buffered;
 mod rollback;
 mod scoring;
 
-use super::buffer::base;
 use super::checkpoint::{Best, OpenRound, RunProgress, UsableModel};
 use super::outliers::{Outlier, outliers};
 use super::rejection::DiscardReason;
@@ -14,6 +13,7 @@ use super::task_table::{TaskResult, TaskSpec};
 use super::{Contribution, Effect, ModelRef, Plan, SharedState};
 use super::{GaveNothing, StopReason, TaskFailure};
 use crate::case::{Cases, Role};
+use crate::identity::{SiteName, Version};
 use crate::message::{EvaluationRequest, RunId, TaskId, TaskKind, Trained};
 use crate::notification::Notification;
 use crate::outcome::{RoundRecord, RunKind, UpdateRecord};
@@ -61,7 +61,7 @@ pub(super) struct TrainingRun {
 }
 
 impl TrainingRun {
-    pub(super) fn new(id: RunId, name: RunKind, members: Vec<String>) -> Self {
+    pub(super) fn new(id: RunId, name: RunKind, members: Vec<SiteName>) -> Self {
         Self::resumed(id, RunProgress::new(name, members))
     }
 
@@ -77,7 +77,7 @@ impl TrainingRun {
     }
 
     /// The consensus of what these sites learn alone.
-    pub(super) fn consensus(id: RunId, members: Vec<String>) -> Self {
+    pub(super) fn consensus(id: RunId, members: Vec<SiteName>) -> Self {
         Self::new(id, RunKind::Consensus, members)
     }
 
@@ -94,7 +94,7 @@ impl TrainingRun {
     }
 
     /// Whether an accepted update waits to be averaged.
-    pub(super) fn counts_on(&self, site: &str, task: TaskId) -> bool {
+    pub(super) fn counts_on(&self, site: &SiteName, task: TaskId) -> bool {
         let open = self
             .progress
             .open
@@ -116,15 +116,15 @@ impl TrainingRun {
     pub(super) fn best(&self) -> Option<ModelRef> {
         self.progress.best.map(|best| ModelRef {
             run: self.id,
-            round: best.round,
+            version: best.version,
             parameters: best.parameters,
         })
     }
 
     /// A task of this training_run ended. Returns whether there are facts to keep.
-    pub(super) fn answered(&mut self, site: &str, task: TaskId, answer: TaskResult) -> bool {
+    pub(super) fn answered(&mut self, site: &SiteName, task: TaskId, answer: TaskResult) -> bool {
         if task.kind == TaskKind::Train && matches!(answer, TaskResult::Update(..)) {
-            self.worked(task.round - 1);
+            self.worked(task.base());
         }
         if let Some(buffer) = self
             .progress
@@ -144,30 +144,30 @@ impl TrainingRun {
                 let Some(open) = open else { return false };
                 match answer {
                     TaskResult::Update(trained, distance) => {
-                        open.updates.insert(site.into(), trained);
-                        open.distances.insert(site.into(), distance);
+                        open.updates.insert(site.clone(), trained);
+                        open.distances.insert(site.clone(), distance);
                     }
                     TaskResult::Failed(reason) => {
-                        open.failed.insert(site.into());
-                        open.missing.push((site.into(), reason.to_string()));
+                        open.failed.insert(site.clone());
+                        open.missing.push((site.clone(), reason.to_string()));
                     }
                     TaskResult::Nothing(reason) => {
-                        open.missing.push((site.into(), reason.to_string()));
+                        open.missing.push((site.clone(), reason.to_string()));
                     }
                     TaskResult::Scores(_) => return false,
                 }
                 return true;
             }
             (Phase::Scoring(scoring), TaskKind::Evaluate(cases)) => {
-                scoring.open.remove(&(site.into(), cases));
+                scoring.open.remove(&(site.clone(), cases));
                 let scores = match cases {
                     Cases::Validation => &mut scoring.validation,
                     Cases::HeldOut => &mut scoring.held_out,
                 };
                 match answer {
-                    TaskResult::Scores(counted) => drop(scores.insert(site.into(), counted)),
+                    TaskResult::Scores(counted) => drop(scores.insert(site.clone(), counted)),
                     TaskResult::Failed(reason) => scoring.failed.push(GaveNothing {
-                        site: site.into(),
+                        site: site.clone(),
                         reason: reason.to_string(),
                     }),
                     TaskResult::Nothing(_) | TaskResult::Update(..) => {}
@@ -182,7 +182,7 @@ impl TrainingRun {
     /// record goes to `out`.
     pub(super) fn aggregated(
         &mut self,
-        round: u32,
+        version: Version,
         parameters: ParametersId,
         now: Duration,
         out: &mut Vec<Effect>,
@@ -190,7 +190,7 @@ impl TrainingRun {
         let Phase::Aggregating { started, record } = &mut self.phase else {
             return None;
         };
-        if record.round != round {
+        if record.round != version.0 {
             return None;
         }
         record.seconds = now.saturating_sub(*started).as_secs_f64();
@@ -209,7 +209,7 @@ impl TrainingRun {
         self.phase = Phase::Rest(None);
         Some(Notification::RoundFinished {
             run: self.id,
-            round,
+            round: version.0,
             updates,
             seconds,
         })
@@ -285,7 +285,7 @@ impl TrainingRun {
             };
             let model = ModelRef {
                 run: self.id,
-                round: done,
+                version: self.progress.newest(),
                 parameters,
             };
             self.score(
@@ -351,7 +351,7 @@ impl TrainingRun {
                 return Ok(());
             };
             let seconds = shared.plan.federation.training.round_seconds;
-            let budget = |site: &String| {
+            let budget = |site: &SiteName| {
                 Some((
                     site.clone(),
                     self.progress.speeds.get(site)?.budget(seconds?)?,
@@ -379,17 +379,12 @@ impl TrainingRun {
         members.extend(open.asked.iter().cloned());
         members.sort_unstable();
         members.dedup();
-        let model = self.start(&shared.plan, round);
+        let model = self.start(&shared.plan);
         let Some(open) = &self.progress.open else {
             return Ok(());
         };
         let waiting = open.waiting();
-        let task = TaskId {
-            run: self.id,
-            round,
-            kind: TaskKind::Train,
-            pass: 0,
-        };
+        let task = TaskId::training(self.id, model.version);
         for site in &waiting {
             let steps = open.budgets.get(site).copied();
             shared.task_table.add(
@@ -405,7 +400,7 @@ impl TrainingRun {
         }
         out.push(Effect::Report(Notification::RoundStarted {
             run: self.id,
-            name: self.progress.outcome.name.to_string(),
+            name: self.progress.outcome.name.clone(),
             round,
             rounds: shared.plan.federation.rounds,
             sites: waiting.into_iter().collect(),
@@ -422,7 +417,7 @@ impl TrainingRun {
         since: Option<Duration>,
         now: Duration,
         out: &mut Vec<Effect>,
-    ) -> Result<Option<BTreeSet<String>>, StopReason> {
+    ) -> Result<Option<BTreeSet<SiteName>>, StopReason> {
         let settings = &shared.plan.federation;
         let mut candidates = self.trainers(shared);
         if candidates.len() < self.minimum(shared) {
@@ -462,24 +457,24 @@ impl TrainingRun {
         Ok(Some(candidates.into_iter().collect()))
     }
 
-    /// The model that a round starts from.
-    fn start(&self, plan: &Plan, round: u32) -> ModelRef {
+    /// The newest model, which the next training starts from.
+    fn start(&self, plan: &Plan) -> ModelRef {
         match self.progress.model {
             Some(parameters) => ModelRef {
                 run: self.id,
-                round: round - 1,
+                version: self.progress.newest(),
                 parameters,
             },
             None => ModelRef {
                 run: RunId::FEDERATION,
-                round: 0,
+                version: Version::INITIAL,
                 parameters: plan.initial,
             },
         }
     }
 
     /// The federation trains everybody, a site's own training_run that site.
-    fn trainers(&self, shared: &SharedState) -> Vec<String> {
+    fn trainers(&self, shared: &SharedState) -> Vec<SiteName> {
         let mut sites = shared.roster.available(Role::Train);
         sites.retain(|site| self.is_federation() || self.progress.outcome.members.contains(site));
         sites
@@ -501,15 +496,12 @@ impl TrainingRun {
         self.given_up = true;
         self.progress.open = None;
         self.phase = Phase::Rest(None);
-        let site = self
-            .progress
-            .outcome
-            .members
-            .first()
-            .cloned()
-            .unwrap_or_default();
-        let reason = reason.to_string();
-        out.push(Effect::Report(Notification::Failed { site, reason }));
+        if let Some(site) = self.progress.outcome.members.first() {
+            out.push(Effect::Report(Notification::Failed {
+                site: site.clone(),
+                reason: reason.to_string(),
+            }));
+        }
         Ok(())
     }
 
@@ -564,14 +556,14 @@ impl TrainingRun {
             .collect();
         out.push(Effect::Aggregate {
             run: self.id,
-            round,
+            version: Version(round),
             updates: contributions,
             rate: None,
         });
         let bytes = shared.task_table.take_moved(self.id);
         let updates = updates
             .into_iter()
-            .map(|(site, trained)| update_record(site, &trained, round - 1))
+            .map(|(site, trained)| update_record(site, &trained, self.progress.newest()))
             .collect();
         let record = round_record(round, updates, missing, bytes);
         self.phase = Phase::Aggregating { started, record };
@@ -583,7 +575,7 @@ impl TrainingRun {
         let Some(open) = &mut self.progress.open else {
             return;
         };
-        let sites: Vec<String> = open.updates.keys().cloned().collect();
+        let sites: Vec<SiteName> = open.updates.keys().cloned().collect();
         let distances: Vec<Option<f64>> = sites
             .iter()
             .map(|site| open.distances.get(site).copied())
@@ -604,13 +596,13 @@ impl TrainingRun {
 }
 
 /// What an accepted update counts for.
-fn contribution(site: &str, trained: &Trained) -> Contribution {
+fn contribution(site: &SiteName, trained: &Trained) -> Contribution {
     Contribution {
-        site: site.into(),
+        site: site.clone(),
         parameters: trained.parameters,
         slices: trained.slices,
         sequences: trained.sequences,
-        base: base(trained),
+        base: trained.task.base(),
     }
 }
 
@@ -618,7 +610,7 @@ fn contribution(site: &str, trained: &Trained) -> Contribution {
 fn round_record(
     round: u32,
     updates: Vec<UpdateRecord>,
-    missing: Vec<(String, String)>,
+    missing: Vec<(SiteName, String)>,
     bytes: u64,
 ) -> RoundRecord {
     let (validation, validation_by_site, held_out) = (None, Vec::new(), None);
@@ -635,7 +627,7 @@ fn round_record(
 }
 
 /// What the record of the version after `newest` says of an update.
-fn update_record(site: String, trained: &Trained, newest: u32) -> UpdateRecord {
+fn update_record(site: SiteName, trained: &Trained, newest: Version) -> UpdateRecord {
     let Trained {
         slices,
         mean_loss,
@@ -654,7 +646,7 @@ fn update_record(site: String, trained: &Trained, newest: u32) -> UpdateRecord {
         seconds,
         steps,
         asked_steps,
-        staleness: newest.saturating_sub(base(trained)),
+        staleness: newest.since(trained.task.base()),
         compute,
     }
 }

@@ -1,10 +1,10 @@
 //! The keys before the first table: the federation's name and length, how sequences drop out in
 //! training, and how updates travel and become the next model.
 
-use super::names::{PLAIN_NAME, is_valid_name};
 use super::registry::{DefaultValue, Rule, Setting, Table, choice, plain};
 use super::{Federation, SettingsError};
 use crate::dropout::DropOut;
+use crate::identity::{VALID_NAME, is_valid_name};
 use metrics::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +101,7 @@ pub(super) const TABLE: Table = Table {
             key: "name",
             kind: "text",
             default: DefaultValue::Required,
-            rule: Rule::Value(PLAIN_NAME, |settings| is_valid_name(&settings.name)),
+            rule: Rule::Value(VALID_NAME, |settings| is_valid_name(&settings.name)),
             meaning: "The federation's name, for people; run folders and reports carry it.",
             value: |settings| plain(&settings.name),
         },

@@ -1,8 +1,8 @@
 //! `[input]`: what the model sees.
 
 use super::Federation;
-use super::names::is_valid_name;
 use super::registry::{DefaultValue, Rule, Setting, Table, optional, plain};
+use crate::identity::is_valid_name;
 use metrics::sequence::{MAX_SEQUENCES, SequenceSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

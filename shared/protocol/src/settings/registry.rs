@@ -57,6 +57,8 @@ pub enum DefaultValue {
 pub enum Rule {
     /// Every value of the type.
     Any,
+    /// Every value of the type too, which can only hold what the text says.
+    Type(&'static str),
     /// Values for which the function returns `true`.
     Value(&'static str, fn(&Federation) -> bool),
     /// Values without a wrong part. The function returns the first wrong part, to be shown in place
@@ -70,7 +72,9 @@ impl Rule {
     pub fn expected(&self) -> Option<&'static str> {
         match self {
             Self::Any => None,
-            Self::Value(expected, _) | Self::Parts(expected, _) => Some(expected),
+            Self::Type(expected) | Self::Value(expected, _) | Self::Parts(expected, _) => {
+                Some(expected)
+            }
         }
     }
 }
@@ -95,7 +99,7 @@ impl Setting {
     /// The value cannot work.
     pub(super) fn check(&self, settings: &Federation) -> Result<(), SettingsError> {
         let wrong = match self.rule {
-            Rule::Any => None,
+            Rule::Any | Rule::Type(_) => None,
             Rule::Value(_, works) if works(settings) => None,
             Rule::Value(expected, _) => {
                 let found = self.value(settings).unwrap_or_else(|| "not set".into());

@@ -1,8 +1,8 @@
 //! `[sites]`: who takes part in a round, and how long the coordinator waits.
 
-use super::Federation;
-use super::names::{PLAIN_NAME, is_valid_name};
+use super::SettingsError;
 use super::registry::{DefaultValue, Rule, Setting, Table, optional, plain};
+use crate::identity::{InvalidSiteName, SiteName, VALID_NAME};
 use serde::{Deserialize, Serialize};
 
 /// Who takes part in a round, and how long the coordinator waits.
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Sites {
     /// Sites expected before the first round: all of them by name, so that a stranger with a good
     /// certificate is still refused. Empty: every site with a certificate of the authority.
-    pub expected: Vec<String>,
+    pub expected: Vec<SiteName>,
     /// Updates that a round needs at least.
     pub minimum: usize,
     /// Training sites sampled for a round; `None` takes all.
@@ -38,9 +38,9 @@ impl Default for Sites {
     }
 }
 
-/// [`Sites`] as the file writes it: strict about keys, and without those of the default.
+/// [`Sites`] as the file writes it.
 #[derive(Deserialize)]
-#[serde(remote = "Sites", deny_unknown_fields, default = "Sites::default")]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct SitesToml {
     expected: Vec<String>,
     minimum: usize,
@@ -50,9 +50,50 @@ pub(super) struct SitesToml {
     deadline_s: Option<u32>,
 }
 
-fn bad_name(settings: &Federation) -> Option<String> {
-    let names = &settings.sites.expected;
-    names.iter().find(|name| !is_valid_name(name)).cloned()
+impl Default for SitesToml {
+    fn default() -> Self {
+        let sites = Sites::default();
+        Self {
+            expected: Vec::new(),
+            minimum: sites.minimum,
+            per_round: sites.per_round,
+            concurrent: sites.concurrent,
+            patience_s: sites.patience_s,
+            deadline_s: sites.deadline_s,
+        }
+    }
+}
+
+impl SitesToml {
+    /// # Errors
+    /// The first name that cannot be a site's.
+    pub(super) fn resolve(self) -> Result<Sites, SettingsError> {
+        let mut expected = Vec::new();
+        for name in &self.expected {
+            match name.parse() {
+                Ok(site) => expected.push(site),
+                Err(InvalidSiteName { found }) => {
+                    return Err(SettingsError::Value {
+                        key: "sites.expected",
+                        found,
+                        expected: VALID_NAME,
+                    });
+                }
+            }
+        }
+        Ok(Sites {
+            expected,
+            minimum: self.minimum,
+            per_round: self.per_round,
+            concurrent: self.concurrent,
+            patience_s: self.patience_s,
+            deadline_s: self.deadline_s,
+        })
+    }
+}
+
+fn names(sites: &[SiteName]) -> Vec<&str> {
+    sites.iter().map(SiteName::as_str).collect()
 }
 
 pub(super) const TABLE: Table = Table {
@@ -63,10 +104,10 @@ pub(super) const TABLE: Table = Table {
             key: "sites.expected",
             kind: "list of names",
             default: DefaultValue::Value("[]"),
-            rule: Rule::Parts(PLAIN_NAME, bad_name),
+            rule: Rule::Type(VALID_NAME),
             meaning: "The sites that may connect; rounds begin when all of them have joined. Empty: \
                 every site with a certificate of the authority may.",
-            value: |settings| plain(&settings.sites.expected),
+            value: |settings| plain(names(&settings.sites.expected)),
         },
         Setting {
             key: "sites.minimum",

@@ -7,7 +7,7 @@ use super::input::InputToml;
 use super::model::ModelToml;
 use super::sites::SitesToml;
 use super::training::TrainingToml;
-use super::{Aggregation, Buffered, Evaluation, Federation, Precision, Sites};
+use super::{Aggregation, Buffered, Evaluation, Federation, Precision};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -47,8 +47,8 @@ pub(super) struct SettingsFile {
     updates: Precision,
     #[serde(default, deserialize_with = "EvaluationToml::deserialize")]
     evaluation: Evaluation,
-    #[serde(default, deserialize_with = "SitesToml::deserialize")]
-    sites: Sites,
+    #[serde(default)]
+    sites: SitesToml,
     #[serde(default, deserialize_with = "BufferedToml::optional")]
     buffered: Option<Buffered>,
     /// Tables of the coordinator's commands may be in the same file; they are not part of the
@@ -96,7 +96,7 @@ impl SettingsFile {
             aggregation: self.aggregation,
             updates: self.updates,
             evaluation: self.evaluation,
-            sites: self.sites,
+            sites: self.sites.resolve()?,
             buffered: self.buffered,
         })
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::identity::tests::site_name;
 use crate::message::RunId;
 
 fn task(round: u32) -> TaskId {
@@ -52,7 +53,7 @@ fn welcome() -> Event {
     let federation = Box::new(crate::settings::Federation::from_toml(text).unwrap());
     Event::Message(CoordinatorMessage::Welcome {
         federation,
-        site: "north".into(),
+        site: site_name("north"),
     })
 }
 

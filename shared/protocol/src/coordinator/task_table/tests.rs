@@ -1,10 +1,12 @@
 use super::*;
 use crate::case::Cases;
+use crate::identity::Version;
+use crate::identity::tests::site_name;
 use crate::jpeg::tests::bones;
 use crate::overlay::MOST;
 
 const TASK: TaskId = TaskId {
-    run: RunId(0),
+    run: RunId::FEDERATION,
     round: 1,
     kind: TaskKind::Evaluate(Cases::HeldOut),
     pass: 1,
@@ -20,7 +22,7 @@ fn overlay(case: u32, byte: u8) -> Overlay {
 fn task_table(task: TaskId, thresholds: Vec<f32>) -> TaskTable {
     let model = ModelRef {
         run: task.run,
-        round: task.round,
+        version: task.base(),
         parameters: ParametersId([1; 32]),
     };
     let mut task_table = TaskTable::new(None, 4, 4);
@@ -29,7 +31,7 @@ fn task_table(task: TaskId, thresholds: Vec<f32>) -> TaskTable {
         ..EvaluationRequest::default()
     };
     task_table.add(
-        "north",
+        &site_name("north"),
         task,
         TaskSpec {
             models: vec![model],
@@ -43,7 +45,7 @@ fn task_table(task: TaskId, thresholds: Vec<f32>) -> TaskTable {
 
 /// The pictures of the answer once the site says that it scored no case.
 fn kept(task_table: &mut TaskTable, task: TaskId) -> Vec<Overlay> {
-    match task_table.evaluated("north", task, 0) {
+    match task_table.evaluated(&site_name("north"), task, 0) {
         Some(TaskResult::Scores(counted)) => counted.overlays,
         other => panic!("{other:?}"),
     }
@@ -52,14 +54,14 @@ fn kept(task_table: &mut TaskTable, task: TaskId) -> Vec<Overlay> {
 #[test]
 fn more_pictures_than_there_are_ranks_are_dropped_and_a_repeated_one_counts_once() {
     let mut task_table = task_table(TASK, vec![0.5]);
-    (0..9).for_each(|case| task_table.overlay_drawn("north", TASK, overlay(case, 1)));
-    task_table.overlay_drawn("north", TASK, overlay(2, 7));
+    (0..9).for_each(|case| task_table.overlay_drawn(&site_name("north"), TASK, overlay(case, 1)));
+    task_table.overlay_drawn(&site_name("north"), TASK, overlay(2, 7));
     assert_eq!(
         kept(&mut task_table, TASK),
         [overlay(0, 1), overlay(1, 1), overlay(2, 7)]
     );
     assert_eq!(MOST, 3);
-    task_table.overlay_drawn("north", TASK, overlay(0, 1));
+    task_table.overlay_drawn(&site_name("north"), TASK, overlay(0, 1));
 }
 
 #[test]
@@ -70,21 +72,20 @@ fn pictures_that_no_report_waits_for_are_dropped() {
     };
     for (task, thresholds) in [(TASK, vec![]), (alone, vec![0.5])] {
         let mut task_table = task_table(task, thresholds);
-        task_table.overlay_drawn("north", task, overlay(0, 1));
-        task_table.overlay_drawn("south", task, overlay(0, 1));
-        task_table.overlay_drawn("north", TaskId { round: 2, ..task }, overlay(0, 1));
+        task_table.overlay_drawn(&site_name("north"), task, overlay(0, 1));
+        task_table.overlay_drawn(&site_name("south"), task, overlay(0, 1));
+        task_table.overlay_drawn(
+            &site_name("north"),
+            TaskId { round: 2, ..task },
+            overlay(0, 1),
+        );
         assert_eq!(kept(&mut task_table, task), []);
     }
 }
 
 /// What becomes of a training of 4 steps at most with 8 slices each, whose summary is this one.
 fn summary(change: impl Fn(&mut Trained)) -> Option<TaskResult> {
-    let task = TaskId {
-        run: RunId(0),
-        round: 1,
-        kind: TaskKind::Train,
-        pass: 0,
-    };
+    let task = TaskId::training(RunId::FEDERATION, Version::INITIAL);
     let mut task_table = task_table(task, Vec::new());
     let mut trained = Trained {
         task,
@@ -99,7 +100,7 @@ fn summary(change: impl Fn(&mut Trained)) -> Option<TaskResult> {
         compute: crate::settings::Compute::F32,
     };
     change(&mut trained);
-    task_table.trained("north", trained, (8, 4), Duration::ZERO)
+    task_table.trained(&site_name("north"), trained, (8, 4), Duration::ZERO)
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn scored(scores: Vec<CaseScore>) -> Option<TaskResult> {
     let mut task_table = task_table(TASK, vec![0.5]);
     let mut answer = None;
     for score in scores {
-        answer = task_table.scored("north", TASK, score, 2, Duration::ZERO);
+        answer = task_table.scored(&site_name("north"), TASK, score, 2, Duration::ZERO);
     }
     answer
 }
@@ -214,8 +215,13 @@ fn refused_scores_name_the_case_and_what_is_wrong_with_it() {
         auc_volume: None,
         at: Vec::new(),
     };
-    let answer =
-        task_table(TASK, vec![0.5]).subset_scored("north", TASK, subset, 2, Duration::ZERO);
+    let answer = task_table(TASK, vec![0.5]).subset_scored(
+        &site_name("north"),
+        TASK,
+        subset,
+        2,
+        Duration::ZERO,
+    );
     let rejection = ScoreRejection::Subset { case: 1 };
     assert_eq!(
         answer,

@@ -2,6 +2,7 @@
 
 use super::super::roster::Roster;
 use super::{Effect, OpenTask, TaskFailure, TaskTable};
+use crate::identity::SiteName;
 use crate::message::{CoordinatorMessage, Progress, TaskId, TaskKind};
 use crate::notification::Notification;
 use std::time::Duration;
@@ -30,7 +31,7 @@ impl OpenTask {
 impl TaskTable {
     /// A site came back: whatever it was asked is asked again. It may have to begin anew, so what
     /// it did before is no measure of its progress.
-    pub(in crate::coordinator) fn ask_again(&mut self, site: &str, now: Duration) {
+    pub(in crate::coordinator) fn ask_again(&mut self, site: &SiteName, now: Duration) {
         for ((name, _), job) in &mut self.jobs {
             if name == site && job.asked {
                 (job.asked, job.concluding, job.waits) = (false, false, Some(now));
@@ -90,7 +91,7 @@ impl TaskTable {
         roster: &Roster,
         timeout: Duration,
         now: Duration,
-    ) -> Vec<(String, TaskId)> {
+    ) -> Vec<(SiteName, TaskId)> {
         let mut expired = Vec::new();
         for ((site, task), job) in &self.jobs {
             // Nothing is heard of a site while it receives models and looks at its first case with
@@ -112,11 +113,11 @@ impl TaskTable {
     /// Why a task is given up whose site is waited for no longer.
     pub(in crate::coordinator) fn lateness(
         &self,
-        site: &str,
+        site: &SiteName,
         task: TaskId,
         timeout: Duration,
     ) -> TaskFailure {
-        let begun = match self.jobs.get(&(site.to_string(), task)) {
+        let begun = match self.jobs.get(&(site.clone(), task)) {
             Some(job) if job.fruitless > 1 => Some(job.asks),
             _ => None,
         };
@@ -130,7 +131,7 @@ impl TaskTable {
     /// was any.
     pub(in crate::coordinator) fn progress(
         &mut self,
-        site: &str,
+        site: &SiteName,
         progress: Progress,
         most: u32,
         now: Duration,

@@ -107,7 +107,7 @@ fn a_dropped_site_is_told_is_missing_and_is_not_asked_again() {
     let mut world = at_work();
     let effects = world.coordinator.handle(
         Event::Drop {
-            site: "site-0".into(),
+            site: site_name("site-0"),
         },
         world.now,
     );
@@ -129,7 +129,7 @@ fn a_dropped_site_is_told_is_missing_and_is_not_asked_again() {
     let rounds = &world.finished.unwrap().runs[0].rounds;
     assert_eq!(
         rounds[0].missing,
-        [("site-0".to_string(), "dropped by the operator".to_string())]
+        [(site_name("site-0"), "dropped by the operator".to_string())]
     );
     let all = rounds
         .iter()
@@ -143,7 +143,7 @@ fn a_dropped_site_is_told_is_missing_and_is_not_asked_again() {
 fn a_dropped_site_stays_out_over_a_restart() {
     let mut world = at_work();
     world.tell(Event::Drop {
-        site: "site-2".into(),
+        site: site_name("site-2"),
     });
     world.restart();
     world.calm();
@@ -175,17 +175,18 @@ fn a_beginning_does_not_wait_for_a_dropped_site() {
     arrive(&mut world);
     assert!(asked(&world).is_empty());
     world.tell(Event::Drop {
-        site: "held-out".into(),
+        site: site_name("held-out"),
     });
     arrive(&mut world);
     assert_eq!(asked(&world).len(), 2);
-    assert!(world.coordinator.knows("held-out") && !world.coordinator.knows("mallory"));
+    assert!(world.coordinator.site("held-out").is_some());
+    assert!(world.coordinator.site("mallory").is_none());
     assert!(
         world
             .coordinator
             .handle(
                 Event::Drop {
-                    site: "mallory".into()
+                    site: site_name("mallory")
                 },
                 world.now
             )
@@ -197,22 +198,25 @@ fn a_beginning_does_not_wait_for_a_dropped_site() {
 fn a_drop_that_leaves_too_few_training_sites_can_be_told_before() {
     let mut world = at_work();
     assert_eq!(
-        world.coordinator.left_without("held-out"),
+        world.coordinator.left_without(&site_name("held-out")),
         None,
         "it trains nothing"
     );
     assert_eq!(
-        world.coordinator.left_without("site-0"),
+        world.coordinator.left_without(&site_name("site-0")),
         None,
         "two are left of two"
     );
     world.tell(Event::Drop {
-        site: "site-0".into(),
+        site: site_name("site-0"),
     });
-    assert!(world.coordinator.is_dropped("site-0"));
-    assert_eq!(world.coordinator.left_without("site-1"), Some((1, 2)));
+    assert!(world.coordinator.is_dropped(&site_name("site-0")));
     assert_eq!(
-        world.coordinator.left_without("site-0"),
+        world.coordinator.left_without(&site_name("site-1")),
+        Some((1, 2))
+    );
+    assert_eq!(
+        world.coordinator.left_without(&site_name("site-0")),
         None,
         "it is out already"
     );

@@ -43,7 +43,8 @@ fn an_update_far_beyond_the_others_is_refused_by_name_and_the_round_goes_on() {
         format!("{FOUR}\nbuffered = {{ size = 4 }}"),
     ] {
         let mut world = World::new(&extra, false, 4);
-        world.distances = BTreeMap::from([("site-2".into(), 3e38), ("site-1".into(), 50.0)]);
+        world.distances =
+            BTreeMap::from([(site_name("site-2"), 3e38), (site_name("site-1"), 50.0)]);
         world.calm();
         let rounds = &world.finished.as_ref().unwrap().runs[0].rounds;
         for round in rounds {
@@ -68,7 +69,7 @@ fn an_update_far_beyond_the_others_is_refused_by_name_and_the_round_goes_on() {
 fn too_few_updates_for_a_comparison_are_all_counted() {
     let mut world = World::new(EXPECTED, false, 2);
     world.plan.federation.sites.expected = Vec::new();
-    world.distances = BTreeMap::from([("site-1".into(), 3e38)]);
+    world.distances = BTreeMap::from([(site_name("site-1"), 3e38)]);
     world.restart();
     world.calm();
     assert!(
@@ -84,7 +85,12 @@ fn second_model_is_broken() -> World {
     let mut world = connected(FOUR, 4);
     work(&mut world);
     work(&mut world);
-    assert!(run(&world).scored && run(&world).sound.is_some_and(|sound| sound.round == 1));
+    assert!(
+        run(&world).scored
+            && run(&world)
+                .sound
+                .is_some_and(|sound| sound.version == Version(1))
+    );
     work(&mut world);
     assert_eq!(run(&world).finished, 2);
     fail(&mut world);

@@ -56,7 +56,15 @@ fn recomputed(world: &World) -> ParametersId {
         let mut parts = vec![models[round.round as usize - 1].0];
         for one in &round.updates {
             let base = round.round - 1 - one.staleness;
-            parts.push(learnt(&one.site, models[base as usize], base + 1, one.steps).0);
+            parts.push(
+                learnt(
+                    one.site.as_str(),
+                    models[base as usize],
+                    base + 1,
+                    one.steps,
+                )
+                .0,
+            );
         }
         models.push(world::hash(
             &parts.iter().map(|part| &part[..]).collect::<Vec<_>>(),
@@ -168,7 +176,7 @@ fn slow_sites_are_asked_for_as_many_steps_as_they_have_time_for() {
     );
     assert_eq!(world.models()[0], Some(recomputed(&world)));
     // Steps of 1, 2 and 3 seconds.
-    assert_eq!(world.budgets[&("site-2".into(), task(2))], Some(1));
+    assert_eq!(world.budgets[&(site_name("site-2"), task(2))], Some(1));
     let alone = &world.finished.as_ref().unwrap().runs[2];
     assert_eq!(
         alone
@@ -198,7 +206,7 @@ fn more_steps_than_a_site_was_asked_for_are_refused() {
     assert_eq!(
         open.missing,
         [(
-            "site-0".to_string(),
+            site_name("site-0"),
             "its summary cannot be: 40 slices in 5 of 4 steps".to_string()
         )]
     );
@@ -211,7 +219,7 @@ const CAREFUL: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held
                        buffered = { size = 3 }\ntraining = { steps = 4, round_seconds = 4 }";
 
 /// Who counted in each version, and how much older the model was that each started from.
-fn counted(world: &World) -> Vec<Vec<(String, u32)>> {
+fn counted(world: &World) -> Vec<Vec<(SiteName, u32)>> {
     let rounds = world.rounds(0, &world.coordinator.checkpoint().runs[0]);
     let of = |round: &crate::outcome::RoundRecord| {
         round
@@ -223,10 +231,10 @@ fn counted(world: &World) -> Vec<Vec<(String, u32)>> {
     rounds.iter().map(of).collect()
 }
 
-fn pairs(pairs: &[(&str, u32)]) -> Vec<(String, u32)> {
+fn pairs(pairs: &[(&str, u32)]) -> Vec<(SiteName, u32)> {
     pairs
         .iter()
-        .map(|(site, staleness)| ((*site).to_string(), *staleness))
+        .map(|(site, staleness)| (site_name(site), *staleness))
         .collect()
 }
 
@@ -322,7 +330,7 @@ fn a_restarted_coordinator_goes_on_with_what_waits_and_asks_for_no_other_work() 
     // again.
     assert_eq!(counted(&world)[1].len(), 2);
     assert!(
-        counted(&world)[1].contains(&("site-2".into(), 1)),
+        counted(&world)[1].contains(&(site_name("site-2"), 1)),
         "{:?}",
         counted(&world)
     );

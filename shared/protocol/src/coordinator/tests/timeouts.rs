@@ -31,7 +31,7 @@ fn pass(world: &mut World, seconds: u64) {
 fn says(world: &mut World, message: SiteMessage) {
     let connection = world.peers["site-0"].connection.unwrap();
     world.tell(Event::Message {
-        site: "site-0".into(),
+        site: site_name("site-0"),
         connection,
         message,
     });
@@ -89,7 +89,7 @@ fn a_site_that_only_prepares_its_data_is_given_up() {
         sequences: vec!["a".into()],
     };
     world.tell(Event::Connected {
-        site: "site-0".into(),
+        site: site_name("site-0"),
         connection: 999,
         hello,
     });
@@ -100,7 +100,7 @@ fn a_site_that_only_prepares_its_data_is_given_up() {
             total: u32::MAX,
         };
         world.tell(Event::Message {
-            site: "site-0".into(),
+            site: site_name("site-0"),
             connection: 999,
             message,
         });

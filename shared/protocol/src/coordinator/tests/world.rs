@@ -2,6 +2,8 @@
 
 use super::super::*;
 use crate::case::Role;
+use crate::identity::tests::site_name;
+use crate::identity::{SiteName, Version};
 use crate::jpeg::Picture;
 use crate::jpeg::tests::bones;
 use crate::message::{
@@ -63,19 +65,19 @@ pub(super) struct World {
     pub(super) checkpoint: Option<Checkpoint>,
     /// What was recorded, by training_run and round.
     pub(super) records: BTreeMap<(u16, u32), RoundRecord>,
-    pub(super) peers: BTreeMap<String, Peer>,
+    pub(super) peers: BTreeMap<SiteName, Peer>,
     pub(super) shell: VecDeque<Event>,
     connections: u64,
     pub(super) finished: Option<Outcome>,
     pub(super) stopped: Option<String>,
     /// How many steps each site was asked to do at most, by task: it may never change.
-    pub(super) budgets: BTreeMap<(String, TaskId), Option<u32>>,
+    pub(super) budgets: BTreeMap<(SiteName, TaskId), Option<u32>>,
     /// Trainings that were told to conclude.
-    pub(super) concluded: Vec<(String, TaskId)>,
+    pub(super) concluded: Vec<(SiteName, TaskId)>,
     /// Every update of the federation that the kept facts ever named.
-    pub(super) accepted: BTreeSet<(String, TaskId)>,
+    pub(super) accepted: BTreeSet<(SiteName, TaskId)>,
     /// How far sites' updates go from their models, where not 1.
-    pub(super) distances: BTreeMap<String, f64>,
+    pub(super) distances: BTreeMap<SiteName, f64>,
     /// What happened.
     pub(super) happened: Vec<Notification>,
 }
@@ -96,12 +98,7 @@ pub(super) fn settings(extra: &str) -> Federation {
 }
 
 pub(super) fn task(round: u32) -> TaskId {
-    TaskId {
-        run: RunId(0),
-        round,
-        kind: TaskKind::Train,
-        pass: 0,
-    }
+    TaskId::training(RunId::FEDERATION, Version(round - 1))
 }
 
 /// What so many steps from a model come to at a site.
@@ -194,12 +191,12 @@ impl World {
             trained: Vec::new(),
             journal: None,
         };
-        let mut peers: BTreeMap<String, Peer> = (0..trainers)
-            .map(|i| (format!("site-{i}"), peer(Role::Train)))
+        let mut peers: BTreeMap<SiteName, Peer> = (0..trainers)
+            .map(|i| (site_name(&format!("site-{i}")), peer(Role::Train)))
             .collect();
-        peers.insert("held-out".into(), peer(Role::Evaluate));
+        peers.insert(site_name("held-out"), peer(Role::Evaluate));
         if extra.contains("'judge'") {
-            peers.insert("judge".into(), peer(Role::Validate));
+            peers.insert(site_name("judge"), peer(Role::Validate));
         }
         let coordinator = StateMachine::new(plan.clone(), None, Duration::ZERO);
         Self {
@@ -222,7 +219,7 @@ impl World {
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.peers.keys().cloned().collect()
+        self.peers.keys().map(SiteName::to_string).collect()
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -279,7 +276,7 @@ impl World {
                     peer.down.streams.push_back(header);
                 }
             }
-            Effect::Close { site, .. } => self.cut(&site),
+            Effect::Close { site, .. } => self.cut(site.as_str()),
             Effect::Check {
                 site,
                 task,
@@ -298,17 +295,17 @@ impl World {
             }
             Effect::Discard { .. } => {}
             Effect::Report(notification) => self.happened.push(notification),
-            Effect::Restore { run, round, .. } => {
+            Effect::Restore { run, version, .. } => {
                 let kept = &self.checkpoint.as_ref().unwrap().runs[usize::from(run.0)];
                 assert!(
-                    kept.discarded.is_some() && kept.finished == round,
+                    kept.discarded.is_some() && kept.newest() == version,
                     "a restart would not know of it: {kept:?}"
                 );
-                self.shell.push_back(Event::Restored { run, round });
+                self.shell.push_back(Event::Restored { run, version });
             }
             Effect::Aggregate {
                 run,
-                round,
+                version,
                 updates,
                 rate,
             } => {
@@ -322,7 +319,7 @@ impl World {
                 let parameters = hash(&[&[&start.0[..]], ids.as_slice()].concat());
                 self.shell.push_back(Event::Aggregated {
                     run,
-                    round,
+                    version,
                     parameters,
                 });
             }
@@ -368,15 +365,7 @@ impl World {
     /// What is averaged stands among the kept facts, each site's from one model once.
     fn counts_what_is_kept(&self, run: RunId, updates: &[Contribution], buffered: bool) {
         let kept = &self.checkpoint.as_ref().unwrap().runs[usize::from(run.0)];
-        let of = |update: &Contribution| {
-            (
-                update.site.clone(),
-                TaskId {
-                    run,
-                    ..task(update.base + 1)
-                },
-            )
-        };
+        let of = |update: &Contribution| (update.site.clone(), TaskId::training(run, update.base));
         let named: BTreeSet<_> = updates.iter().map(of).collect();
         assert_eq!(named.len(), updates.len());
         if buffered {
@@ -418,7 +407,7 @@ impl World {
             .cloned();
         let buffered = run.buffer.iter().flat_map(|buffer| &buffer.missing);
         let missing = missing.chain(buffered.map(|one| (one.site.clone(), one.reason.clone())));
-        let refused: Vec<String> = missing
+        let refused: Vec<SiteName> = missing
             .filter(|(_, reason)| reason.contains("its update was refused"))
             .map(|(site, _)| site)
             .collect();
@@ -468,7 +457,7 @@ impl World {
             sequences,
         };
         self.tell(Event::Connected {
-            site: name.into(),
+            site: site_name(name),
             connection: self.connections,
             hello,
         });
@@ -508,7 +497,7 @@ impl World {
         peer.up.clear();
         self.peer(name, site::Event::Disconnected);
         self.tell(Event::Disconnected {
-            site: name.into(),
+            site: site_name(name),
             connection,
             reason: "cut".into(),
         });
@@ -534,7 +523,7 @@ impl World {
         let Some(connection) = peer.connection else {
             return;
         };
-        let site = name.to_string();
+        let site = site_name(name);
         let event = if stream {
             peer.up.streams.pop_front().map(|header| Event::Received {
                 site,
@@ -671,7 +660,7 @@ impl World {
 
     pub(super) fn restart(&mut self) {
         for name in self.names() {
-            let peer = self.peers.get_mut(&name).unwrap();
+            let peer = self.peers.get_mut(name.as_str()).unwrap();
             peer.connection = None;
             peer.down.clear();
             peer.up.clear();

@@ -3,13 +3,14 @@
 //! next model is made of them. Nobody waits for the slow; what they send counts for less the older
 //! the model is that they started from.
 
-use super::super::buffer::{self, Asked, Missing};
+use super::super::buffer::{Asked, Missing};
 use super::{
     DiscardReason, Effect, GaveNothing, Phase, SharedState, StopReason, TaskFailure, TaskSpec,
     TrainingRun, contribution, round_record, update_record,
 };
 use crate::coordinator::ModelRef;
-use crate::message::Trained;
+use crate::identity::{SiteName, Version};
+use crate::message::{TaskId, Trained};
 use crate::notification::Notification;
 use crate::settings::Buffered;
 use std::time::Duration;
@@ -21,12 +22,7 @@ impl TrainingRun {
         let settings = &shared.plan.federation;
         settings
             .buffered
-            .filter(|_| self.is_federation() && self.version() < settings.rounds)
-    }
-
-    /// The newest version: as many as there are finished rounds.
-    fn version(&self) -> u32 {
-        self.progress.finished
+            .filter(|_| self.is_federation() && self.progress.finished < settings.rounds)
     }
 
     /// The last version is made: whoever still trains does it for nobody. Returns whether there was
@@ -38,7 +34,7 @@ impl TrainingRun {
         for (site, asked) in buffer.asked {
             shared
                 .task_table
-                .withdraw(&site, buffer::task(self.id, asked.base));
+                .withdraw(&site, TaskId::training(self.id, asked.base));
         }
         true
     }
@@ -104,12 +100,12 @@ impl TrainingRun {
         now: Duration,
         out: &mut Vec<Effect>,
     ) {
-        let newest = self.version();
-        let model = self.start(&shared.plan, newest + 1);
+        let newest = self.progress.newest();
+        let model = self.start(&shared.plan);
         let buffer = self.progress.buffer.get_or_insert_default();
         buffer.models.insert(newest, model.parameters);
         for (site, asked) in std::mem::take(&mut buffer.asked) {
-            let failure = if newest.saturating_sub(asked.base) > rule.max_staleness {
+            let failure = if newest.since(asked.base) > rule.max_staleness {
                 TaskFailure::Stale {
                     max_staleness: rule.max_staleness,
                 }
@@ -126,7 +122,7 @@ impl TrainingRun {
             let reason = failure.to_string();
             shared
                 .task_table
-                .withdraw(&site, buffer::task(self.id, asked.base));
+                .withdraw(&site, TaskId::training(self.id, asked.base));
             out.push(Effect::Report(Notification::Failed {
                 site: site.clone(),
                 reason: reason.clone(),
@@ -139,7 +135,7 @@ impl TrainingRun {
         }
         buffer.forget_models(newest);
         for (site, asked) in &buffer.asked {
-            let task = buffer::task(self.id, asked.base);
+            let task = TaskId::training(self.id, asked.base);
             if let Some(&parameters) = buffer
                 .models
                 .get(&asked.base)
@@ -147,7 +143,7 @@ impl TrainingRun {
             {
                 let models = vec![ModelRef {
                     run: self.id,
-                    round: asked.base,
+                    version: asked.base,
                     parameters,
                 }];
                 shared.task_table.add(
@@ -175,8 +171,8 @@ impl TrainingRun {
             .collect();
         out.push(Effect::Report(Notification::RoundStarted {
             run: self.id,
-            name: self.progress.outcome.name.to_string(),
-            round: newest + 1,
+            name: self.progress.outcome.name.clone(),
+            round: newest.next().0,
             rounds: shared.plan.federation.rounds,
             sites,
         }));
@@ -190,13 +186,13 @@ impl TrainingRun {
         } else {
             shared.task_table.room(&shared.roster)
         };
-        let (newest, trainers) = (self.version(), self.trainers(shared));
-        let model = self.start(&shared.plan, newest + 1);
+        let (newest, trainers) = (self.progress.newest(), self.trainers(shared));
+        let model = self.start(&shared.plan);
         let seconds = shared.plan.federation.training.round_seconds;
         let Some(buffer) = &mut self.progress.buffer else {
             return false;
         };
-        let mut free: Vec<(Option<u32>, String)> = Vec::new();
+        let mut free: Vec<(Option<Version>, SiteName)> = Vec::new();
         for site in trainers {
             if shared.roster.is_ready(&site) && buffer.may_ask(&site, newest) {
                 free.push((buffer.answered.get(&site).copied(), site));
@@ -213,7 +209,7 @@ impl TrainingRun {
             };
             shared
                 .task_table
-                .add(site, buffer::task(self.id, newest), order, now);
+                .add(site, TaskId::training(self.id, newest), order, now);
             buffer.asked.insert(
                 site.clone(),
                 Asked {
@@ -284,7 +280,7 @@ impl TrainingRun {
             return Ok(true);
         }
         Err(StopReason::TooFewInBuffer {
-            round: self.version() + 1,
+            round: self.progress.finished + 1,
             found,
             minimum,
             missing,
@@ -316,11 +312,11 @@ impl TrainingRun {
         shared: &mut SharedState,
         out: &mut Vec<Effect>,
     ) {
-        let newest = self.version();
+        let newest = self.progress.newest();
         let Some(buffer) = &self.progress.buffer else {
             return;
         };
-        let mut counted: Vec<(String, Trained)> = buffer.updates[..count].to_vec();
+        let mut counted: Vec<(SiteName, Trained)> = buffer.updates[..count].to_vec();
         counted.sort_unstable_by(|(a, one), (b, other)| {
             (a, one.task.round).cmp(&(b, other.task.round))
         });
@@ -328,10 +324,10 @@ impl TrainingRun {
             .iter()
             .map(|(site, trained)| contribution(site, trained))
             .collect();
-        let (run, round, rate) = (self.id, newest + 1, Some(rule.rate));
+        let (run, version, rate) = (self.id, newest.next(), Some(rule.rate));
         out.push(Effect::Aggregate {
             run,
-            round,
+            version,
             updates: contributions,
             rate,
         });
@@ -345,7 +341,7 @@ impl TrainingRun {
             .map(|one| (one.site.clone(), one.reason.clone()))
             .collect();
         let record = round_record(
-            round,
+            version.0,
             updates,
             missing,
             shared.task_table.take_moved(self.id),

@@ -3,29 +3,36 @@
 //! numbers break.
 
 use super::{DiscardReason, Effect, ModelRef, Phase, Plan, TrainingRun, UsableModel};
+use crate::identity::Version;
 use crate::notification::Notification;
 
 impl TrainingRun {
-    /// A site trained from the model of this round.
-    pub(super) fn worked(&mut self, round: u32) {
+    /// A site trained from this version, or scored it.
+    pub(super) fn worked(&mut self, version: Version) {
         if let Some(parameters) = self
             .progress
             .model
-            .filter(|_| round == self.progress.finished)
+            .filter(|_| version == self.progress.newest())
         {
-            self.progress.sound = Some(UsableModel { round, parameters });
+            self.progress.sound = Some(UsableModel {
+                version,
+                parameters,
+            });
         }
     }
 
-    /// The round of the last model that is known to work; the initial one is taken to.
-    fn usable_round(&self) -> u32 {
-        self.progress.sound.map_or(0, |sound| sound.round)
+    /// The last version that is known to work; the initial one is taken to.
+    fn usable_version(&self) -> Version {
+        match self.progress.sound {
+            Some(sound) => sound.version,
+            None => Version::INITIAL,
+        }
     }
 
     /// Discards the last round's model, unless a site has worked with it or there is none before.
     /// Returns whether it did.
     pub(super) fn discard(&mut self, reason: &DiscardReason) -> bool {
-        if self.usable_round() >= self.progress.finished {
+        if self.usable_version() >= self.progress.newest() {
             return false;
         }
         self.progress.discarded = Some(reason.to_string());
@@ -36,27 +43,27 @@ impl TrainingRun {
     /// discarded.
     pub(super) fn restore(&mut self, plan: &Plan, out: &mut Vec<Effect>) {
         let from = match self.progress.sound {
-            Some(UsableModel { round, parameters }) => ModelRef {
+            Some(sound) => ModelRef {
                 run: self.id,
-                round,
-                parameters,
+                version: sound.version,
+                parameters: sound.parameters,
             },
             None => ModelRef {
                 run: self.id,
-                round: 0,
+                version: Version::INITIAL,
                 parameters: plan.initial,
             },
         };
         out.push(Effect::Restore {
             run: self.id,
-            round: self.progress.finished,
+            version: self.progress.newest(),
             from,
         });
         self.phase = Phase::Restoring(from);
     }
 
     /// That is done. Returns what to tell, unless this was not awaited.
-    pub(in crate::coordinator) fn restored(&mut self, round: u32) -> Option<Notification> {
+    pub(in crate::coordinator) fn restored(&mut self, version: Version) -> Option<Notification> {
         let Phase::Restoring(from) = self.phase else {
             return None;
         };
@@ -64,14 +71,18 @@ impl TrainingRun {
             .progress
             .discarded
             .take()
-            .filter(|_| round == self.progress.finished)?;
+            .filter(|_| version == self.progress.newest())?;
         self.progress.model = Some(from.parameters);
         self.progress.sound = Some(UsableModel {
-            round,
+            version,
             parameters: from.parameters,
         });
         self.progress.validated = true;
-        if self.progress.best.is_some_and(|best| best.round == round) {
+        if self
+            .progress
+            .best
+            .is_some_and(|best| best.version == version)
+        {
             // It was the best for want of another; nobody had scored it.
             (
                 self.progress.best,
@@ -80,13 +91,13 @@ impl TrainingRun {
             ) = (None, None, 0);
         }
         if let Some(buffer) = &mut self.progress.buffer {
-            buffer.models.insert(round, from.parameters);
+            buffer.models.insert(version, from.parameters);
         }
         self.phase = Phase::Rest(None);
         Some(Notification::WentBack {
             run: self.id,
-            round,
-            to: from.round,
+            round: version.0,
+            to: from.version.0,
             reason,
         })
     }

@@ -5,6 +5,7 @@ use super::{
     Best, DiscardReason, Effect, GaveNothing, ModelRef, Phase, SharedState, TaskSpec, TrainingRun,
 };
 use crate::case::{Cases, Role};
+use crate::identity::{SiteName, Version};
 use crate::message::{EvaluationRequest, TaskId, TaskKind};
 use crate::notification::Notification;
 use crate::outcome::SiteScores;
@@ -14,10 +15,10 @@ use std::time::Duration;
 /// Sites scoring one model, and what the scores are for.
 #[derive(Debug)]
 pub(super) struct Scoring {
-    pub(super) round: u32,
+    pub(super) version: Version,
     pub(super) models: Vec<ModelRef>,
     pub(super) goal: ScoringGoal,
-    pub(super) open: BTreeSet<(String, Cases)>,
+    pub(super) open: BTreeSet<(SiteName, Cases)>,
     pub(super) validation: Scores,
     pub(super) held_out: Scores,
     /// Sites whose scoring ended badly, and why.
@@ -58,16 +59,15 @@ impl TrainingRun {
         wanted: &EvaluationRequest,
         (now, out): (Duration, &mut Vec<Effect>),
     ) {
-        let round = if self.is_consensus() {
-            0
-        } else {
-            models.first().map_or(0, |model| model.round)
+        let version = match models.first() {
+            Some(model) if !self.is_consensus() => model.version,
+            _ => Version::INITIAL,
         };
         let judges = self
             .trainers(shared)
             .into_iter()
             .chain(shared.roster.available(Role::Validate));
-        let mut asked: Vec<(String, Cases)> =
+        let mut asked: Vec<(SiteName, Cases)> =
             judges.map(|site| (site, Cases::Validation)).collect();
         if matches!(
             goal,
@@ -85,7 +85,7 @@ impl TrainingRun {
         for (site, cases) in &asked {
             let task = TaskId {
                 run: self.id,
-                round,
+                round: version.0,
                 kind: TaskKind::Evaluate(*cases),
                 pass: goal.pass(),
             };
@@ -103,14 +103,14 @@ impl TrainingRun {
         {
             out.push(Effect::Report(Notification::Evaluating {
                 run: self.id,
-                round,
+                round: version.0,
                 cases,
             }));
         }
         let open = asked.into_iter().collect();
         let (validation, held_out, failed) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         self.phase = Phase::Scoring(Scoring {
-            round,
+            version,
             models,
             goal,
             open,
@@ -159,7 +159,7 @@ impl TrainingRun {
                     },
                 );
                 outcome.scores = sites.collect();
-                outcome.best_round = scoring.round;
+                outcome.best_round = scoring.version.0;
                 self.progress.done = true;
             }
         }
@@ -199,7 +199,7 @@ impl TrainingRun {
         }
         if !nobody {
             self.progress.scored = true;
-            self.worked(self.progress.finished);
+            self.worked(self.progress.newest());
         }
         // An undefined score loses against any other; of equals the later round, which has seen
         // more, wins.
@@ -211,16 +211,16 @@ impl TrainingRun {
             .is_none_or(|best| rank(score) >= rank(best.score));
         if best {
             self.progress.best = Some(Best {
-                round: model.round,
+                version: model.version,
                 parameters: model.parameters,
                 score,
             });
-            self.progress.outcome.best_round = model.round;
+            self.progress.outcome.best_round = model.version.0;
             self.best_scores = Some(validation);
         }
         out.push(Effect::Report(Notification::Validated {
             run: self.id,
-            round: model.round,
+            round: model.version.0,
             score,
             best,
         }));
