@@ -12,25 +12,32 @@ pub enum OptionalAddress {
     At(SocketAddr),
 }
 
-impl TryFrom<String> for OptionalAddress {
-    type Error = String;
+/// A text that is no address of a port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is neither an address like 127.0.0.1:8433 nor off")]
+pub struct InvalidAddress {
+    found: String,
+}
 
-    fn try_from(text: String) -> Result<Self, String> {
+impl TryFrom<String> for OptionalAddress {
+    type Error = InvalidAddress;
+
+    fn try_from(text: String) -> Result<Self, InvalidAddress> {
         text.parse()
     }
 }
 
 impl std::str::FromStr for OptionalAddress {
-    type Err = String;
+    type Err = InvalidAddress;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let address = text
-            .parse()
-            .map_err(|_| format!("{text:?} is neither an address like 127.0.0.1:8433 nor off"))?;
-        Ok(Self::At(address))
+        match text.parse() {
+            Ok(address) => Ok(Self::At(address)),
+            Err(_) => Err(InvalidAddress { found: text.into() }),
+        }
     }
 }
 

@@ -1,21 +1,23 @@
-//! Mistyped names.
+//! Mistyped names of sites.
 
-/// The name that was most likely meant; `None` where no name is close, or two are equally close.
+use protocol::identity::SiteName;
+
+/// The site that was most likely meant; `None` where no name is close, or two are equally close.
 #[must_use]
-pub(crate) fn nearest<'a>(typed: &str, names: &'a [String]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(typed: &str, sites: &'a [SiteName]) -> Option<&'a SiteName> {
     let typed = typed.to_lowercase();
     let most = (typed.chars().count() / 2).clamp(1, 3);
-    let mut close: Vec<(usize, &str)> = Vec::new();
-    for name in names {
-        let changes = changes(&typed, &name.to_lowercase());
+    let mut close: Vec<(usize, &SiteName)> = Vec::new();
+    for site in sites {
+        let changes = changes(&typed, &site.as_str().to_lowercase());
         if changes <= most {
-            close.push((changes, name));
+            close.push((changes, site));
         }
     }
     close.sort_unstable();
     match close[..] {
         [(first, _), (second, _), ..] if first == second => None,
-        [(_, name), ..] => Some(name),
+        [(_, site), ..] => Some(site),
         [] => None,
     }
 }
@@ -41,8 +43,9 @@ mod tests {
 
     #[test]
     fn a_mistyped_name_finds_the_one_that_was_meant() {
-        let names = ["north", "south", "harbour", "site-1", "site-2"].map(str::to_owned);
-        let meant = |typed: &str| nearest(typed, &names);
+        let names = ["north", "south", "harbour", "site-1", "site-2"];
+        let sites = names.map(|name| name.parse().unwrap());
+        let meant = |typed: &str| nearest(typed, &sites).map(SiteName::as_str);
         for typed in ["nrth", "North", "nroth", "north "] {
             assert_eq!(meant(typed), Some("north"), "{typed}");
         }

@@ -10,10 +10,12 @@
 //! settings, token    where the page is, and who may use it
 //! page_file          how the commands find the page
 //! web, guard, limited_listener, page   the page: who may look, and what is shown
+//! command            what the operator can ask of a coordinator, and its answers
 //! client, running    how the commands read the status and steer, by the run folder
 //! ```
 
 mod client;
+mod command;
 mod fold;
 mod guard;
 mod history;
@@ -31,11 +33,12 @@ mod token;
 mod web;
 
 pub use client::ClientError;
+pub(crate) use command::{Action, Command, Done, Refusal};
 pub(crate) use running::{look, no_run_folder, steer};
 pub use settings::{Page, bind};
 pub use state::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status, Task, Trouble};
 pub use token::TokenError;
-pub(crate) use web::{Action, Command, Web};
+pub(crate) use web::Web;
 
 use crate::address;
 use program::{Class, Explain};

@@ -2,22 +2,13 @@
 
 use super::{Driver, End};
 use crate::nearest::nearest;
-use crate::status::{Action, Command};
+use crate::status::{Action, Command, Done, Refusal};
 use program::signal::Signal;
 use protocol::coordinator::Event;
-use protocol::identity::SiteName;
 use std::time::{Duration, Instant};
 
 /// How long jobs may take to finish once it was asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// An action that the operator can have meant.
-enum Allowed {
-    Stop,
-    Pause,
-    Resume,
-    Drop { site: SiteName },
-}
 
 impl Driver {
     /// Begins nothing new, and lets updates that are being checked and rounds that are being
@@ -27,83 +18,90 @@ impl Driver {
         self.dispatch(Event::Drain).await
     }
 
-    /// Does what the operator wants. The answer comes when it is done and kept.
-    pub(super) async fn steer(&mut self, Command { action, answer }: Command) -> Result<(), End> {
-        let action = match self.allowed(action) {
-            Ok(action) => action,
-            Err(refused) => {
-                // Who asked may have left; then there is no one to tell.
-                let _ = answer.send(Err(refused));
+    /// Does what the operator wants. The answer is sent when it is done and stored.
+    pub(super) async fn steer(&mut self, command: Command) -> Result<(), End> {
+        let Decision { step, done } = match self.decide(command.action) {
+            Ok(decision) => decision,
+            Err(refusal) => {
+                // The request may have ended; then there is no receiver.
+                let _ = command.answer.send(Err(refusal));
                 return Ok(());
             }
         };
-        let (handled, said) = match action {
-            Allowed::Stop => (self.drain(Signal::Terminate).await, "stopping".to_string()),
-            Allowed::Pause if self.machine.is_paused() => {
-                (Ok(()), "it was paused already: nothing has changed".into())
-            }
-            Allowed::Pause => (
-                self.dispatch(Event::Pause).await,
-                "paused: no new task is handed out".into(),
-            ),
-            Allowed::Resume if !self.machine.is_paused() => {
-                (Ok(()), "it was not paused: nothing has changed".into())
-            }
-            Allowed::Resume => (
-                self.dispatch(Event::Resume).await,
-                "tasks are handed out".into(),
-            ),
-            Allowed::Drop { site } if self.machine.is_dropped(&site) => (
-                Ok(()),
-                format!("{site} was dropped before: nothing has changed"),
-            ),
-            Allowed::Drop { site } => {
-                let said = format!("{site} is dropped: it takes no further part in this run");
-                match self.dispatch(Event::Drop { site }).await {
-                    Err(End::Stopped(reason)) => {
-                        let said = format!("{said}. The federation stops: {reason}");
-                        (Err(End::Stopped(reason)), said)
-                    }
-                    handled => (handled, said),
-                }
-            }
+        let handled = match step {
+            Step::None => Ok(()),
+            Step::Drain => self.drain(Signal::Terminate).await,
+            Step::Dispatch(event) => self.dispatch(event).await,
         };
-        let stops = matches!(handled, Err(End::Stopped(_)));
-        let _ = answer.send(if handled.is_ok() || stops {
-            Ok(said)
-        } else {
-            Err("the coordinator stops".into())
-        });
+        let answer = match (&handled, done) {
+            (Err(End::Stopped(reason)), Done::Dropped { site }) => Ok(Done::DroppedAndStopped {
+                site,
+                reason: reason.clone(),
+            }),
+            (Ok(()) | Err(End::Stopped(_)), done) => Ok(done),
+            (Err(End::Asked(_) | End::Store(_)), _) => Err(Refusal::Stopping),
+        };
+        let _ = command.answer.send(answer);
         handled
     }
 
-    /// Whether the operator can have meant it; if not, what to say.
-    fn allowed(&self, action: Action) -> Result<Allowed, String> {
+    fn decide(&self, action: Action) -> Result<Decision, Refusal> {
         let (name, force) = match action {
-            Action::Stop => return Ok(Allowed::Stop),
-            Action::Pause => return Ok(Allowed::Pause),
-            Action::Resume => return Ok(Allowed::Resume),
+            Action::Stop => return Ok(Decision::new(Step::Drain, Done::Stopping)),
+            Action::Pause if self.machine.is_paused() => {
+                return Ok(Decision::new(Step::None, Done::PausedBefore));
+            }
+            Action::Pause => {
+                return Ok(Decision::new(Step::Dispatch(Event::Pause), Done::Paused));
+            }
+            Action::Resume if !self.machine.is_paused() => {
+                return Ok(Decision::new(Step::None, Done::NotPaused));
+            }
+            Action::Resume => {
+                return Ok(Decision::new(Step::Dispatch(Event::Resume), Done::Resumed));
+            }
             Action::Drop { site, force } => (site, force),
         };
         let Some(site) = self.machine.site(&name) else {
-            let mut names = Vec::new();
-            for site in self.machine.site_names() {
-                names.push(site.to_string());
-            }
-            let meant =
-                nearest(&name, &names).map_or(".".into(), |name| format!(": did you mean {name}?"));
-            return Err(format!(
-                "there is no site {name} in this federation{meant} Its sites: {}",
-                names.join(", ")
-            ));
+            let sites = self.machine.site_names();
+            return Err(Refusal::UnknownSite {
+                nearest: nearest(&name, &sites).cloned(),
+                found: name,
+                sites,
+            });
         };
-        match self.machine.left_without(&site) {
-            Some((left, minimum)) if !force => Err(format!(
-                "without {site} there would be {left} of the {minimum} training sites that each round needs \
-                 (sites.minimum): the federation would stop, and a dropped site cannot come back into this run. \
-                 `coordinator drop {site} --force` drops it all the same"
-            )),
-            _ => Ok(Allowed::Drop { site }),
+        if let Some((left, minimum)) = self.machine.left_without(&site)
+            && !force
+        {
+            return Err(Refusal::TooFewLeft {
+                site,
+                left,
+                minimum,
+            });
         }
+        if self.machine.is_dropped(&site) {
+            return Ok(Decision::new(Step::None, Done::DroppedBefore { site }));
+        }
+        let event = Event::Drop { site: site.clone() };
+        Ok(Decision::new(Step::Dispatch(event), Done::Dropped { site }))
+    }
+}
+
+/// How an action is done, and what the operator is told when it is.
+struct Decision {
+    step: Step,
+    done: Done,
+}
+
+enum Step {
+    /// There is nothing to do.
+    None,
+    Drain,
+    Dispatch(Event),
+}
+
+impl Decision {
+    fn new(step: Step, done: Done) -> Self {
+        Self { step, done }
     }
 }

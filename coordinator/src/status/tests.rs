@@ -5,10 +5,11 @@ mod metrics;
 mod state;
 mod web;
 
+use super::command::{Action, Command, Done, Refusal};
 use super::history;
 use super::settings::{Page, bind};
 use super::state::Status;
-use super::web::{Command, Web};
+use super::web::Web;
 use crate::address::OptionalAddress;
 use crate::store::Store;
 use ::metrics::sequence::SequenceSet;

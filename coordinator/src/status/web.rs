@@ -1,5 +1,6 @@
 //! The page's server.
 
+use super::command::{Action, Command};
 use super::guard::{COOKIE_NAME, Denied, Guard};
 use super::limited_listener::LimitedListener;
 use super::page_file::{PageFile, WrittenPageFile};
@@ -26,25 +27,6 @@ use tokio::task::JoinHandle;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The longest time that the last answers may take when the page is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    Stop,
-    Pause,
-    Resume,
-    Drop {
-        site: String,
-        /// Also where the federation cannot continue without it.
-        force: bool,
-    },
-}
-
-/// An action of the operator, and where to send its result: a sentence, or why it was refused.
-#[derive(Debug)]
-pub(crate) struct Command {
-    pub(crate) action: Action,
-    pub(crate) answer: oneshot::Sender<Result<String, String>>,
-}
 
 /// What every request needs.
 struct WebState {
@@ -233,8 +215,8 @@ async fn steer(State(state): Extracted, headers: HeaderMap, action: Action) -> R
     // A driver that is stopping takes no command. Then the answer's sender is dropped.
     let _ = state.commands.send(Command { action, answer }).await;
     match tokio::time::timeout(LONGEST_WAIT, answered).await {
-        Ok(Ok(Ok(done))) => done.into_response(),
-        Ok(Ok(Err(refused))) => (StatusCode::NOT_FOUND, refused).into_response(),
+        Ok(Ok(Ok(done))) => done.to_string().into_response(),
+        Ok(Ok(Err(refusal))) => (StatusCode::NOT_FOUND, refusal.to_string()).into_response(),
         Ok(Err(_)) => (StatusCode::CONFLICT, "the coordinator is stopping").into_response(),
         Err(_) => (
             StatusCode::GATEWAY_TIMEOUT,

@@ -3,7 +3,6 @@
 use super::*;
 use crate::status::client::{ClientError, Request, ask};
 use crate::status::token::Token;
-use crate::status::web::Action;
 use crate::status::{StatusError, page_file::PageFile};
 
 const LOCAL: &str = "Host: 127.0.0.1:8433";
@@ -75,21 +74,18 @@ async fn steering_needs_the_token_in_its_header_and_a_post() {
     let (door, token, mut commands) = (stage.address, stage.token(), stage.commands);
     let driver = tokio::spawn(async move {
         for (wanted, answer) in [
-            (Action::Pause, Ok("paused")),
+            (Action::Pause, Ok(Done::Paused)),
             (
                 Action::Drop {
                     site: "north".into(),
                     force: false,
                 },
-                Err("no such site"),
+                Err(Refusal::Stopping),
             ),
         ] {
             let command = commands.recv().await.unwrap();
             assert_eq!(command.action, wanted);
-            command
-                .answer
-                .send(answer.map(String::from).map_err(String::from))
-                .unwrap();
+            command.answer.send(answer).unwrap();
         }
     });
     let steer = move |path: &'static str| {
@@ -106,7 +102,7 @@ async fn steering_needs_the_token_in_its_header_and_a_post() {
         [steer("/control/pause"), steer("/control/drop/north")]
     });
     let [paused, dropped] = answers.await.unwrap();
-    assert_eq!(paused.unwrap(), "paused");
+    assert_eq!(paused.unwrap(), Done::Paused.to_string());
     assert!(
         matches!(dropped.unwrap_err(), ClientError::Refused(reason) if reason == "no such site")
     );
@@ -214,6 +210,7 @@ async fn an_address_in_use_is_refused_by_its_key_if_it_was_configured() {
         "nowhere"
             .parse::<OptionalAddress>()
             .unwrap_err()
+            .to_string()
             .contains("127.0.0.1:8433")
     );
 }
@@ -233,7 +230,7 @@ async fn an_answer_on_its_way_arrives_before_the_page_closes() {
         )
     });
     let command = stage.commands.recv().await.unwrap();
-    command.answer.send(Ok("stopping".into())).unwrap();
+    command.answer.send(Ok(Done::Stopping)).unwrap();
     stage.web.close().await;
     assert_eq!(asking.await.unwrap().unwrap(), "stopping");
 }
