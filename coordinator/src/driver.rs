@@ -6,7 +6,7 @@ mod steer;
 
 use crate::server::{Inbound, SendError, Server};
 use crate::status::{self, Command, Status};
-use crate::store::{Export, Place, Store, StoreError};
+use crate::store::{CheckOutcome, Export, Place, Store, StoreError};
 use aggregation::{Average, named_rule};
 use metrics::score::CaseScore;
 use program::signal::Signal;
@@ -23,7 +23,7 @@ use protocol::outcome::{Outcome, RunKind};
 use protocol::parameters::{Manifest, ParametersId};
 use protocol::settings::Federation;
 pub(crate) use state::{Accepted, DriverState};
-use state::{BackgroundJob, JobResult};
+use state::{BackgroundJob, Draining, JobResult, ReceivedFile};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -82,13 +82,15 @@ impl Driver {
                 break Ok(outcome);
             }
             let draining = self.state.draining;
-            let drained = |until: Instant| self.state.awaited == 0 || until <= Instant::now();
-            if let Some((signal, _)) = draining.filter(|&(_, until)| drained(until)) {
+            if let Some(Draining { signal, until }) = draining
+                && (self.state.awaited == 0 || until <= Instant::now())
+            {
                 break Err(End::Asked(signal));
             }
+            let goes_on = draining.is_none();
             let handled = tokio::select! {
-                Some(signal) = asked(&mut shutdown), if draining.is_none() => self.drain(signal).await,
-                Some(command) = control.recv(), if draining.is_none() => self.steer(command).await,
+                Some(signal) = asked(&mut shutdown), if goes_on => self.drain(signal).await,
+                Some(command) = control.recv(), if goes_on => self.steer(command).await,
                 Some(result) = done.recv() => self.on_job_done(result).await,
                 Some(arrived) = inbound.recv() => self.arrived(arrived).await,
                 _ = clock.tick() => self.dispatch(Event::Tick).await,
@@ -100,7 +102,10 @@ impl Driver {
         let written = over(&mut self.state.exporting).await;
         let pruned = over(&mut self.state.pruning).await;
         self.server.shutdown().await;
-        end.and_then(|outcome| written.and(pruned).map(|()| outcome))
+        let outcome = end?;
+        written?;
+        pruned?;
+        Ok(outcome)
     }
 
     async fn arrived(&mut self, arrived: Inbound) -> Result<(), End> {
@@ -135,7 +140,11 @@ impl Driver {
                 ..
             } => {
                 self.state.count += 1;
-                self.state.files.insert(self.state.count, (file, arrived));
+                let received = ReceivedFile {
+                    path: file,
+                    arrived,
+                };
+                self.state.files.insert(self.state.count, received);
                 Event::Received {
                     site,
                     header: arrived.header(),
@@ -143,13 +152,11 @@ impl Driver {
                 }
             }
             Inbound::DiskFailed { reason } => {
-                let (path, error) = (self.store.incoming(), std::io::Error::other(reason));
-                return Err(StoreError::Io {
+                return Err(End::Store(StoreError::Io {
                     action: "use",
-                    path,
-                    error,
-                }
-                .into());
+                    path: self.store.incoming(),
+                    error: std::io::Error::other(reason),
+                }));
             }
             Inbound::ParametersRefused {
                 site,
@@ -188,13 +195,16 @@ impl Driver {
                 result,
                 id,
             } => {
-                let result = result?.map(|(checked, distance)| {
-                    self.state.checked.insert((task, site.clone()), checked);
-                    AcceptedUpdate {
-                        parameters: id,
-                        distance,
+                let result = match result? {
+                    CheckOutcome::Accepted { update, distance } => {
+                        self.state.checked.insert((task, site.clone()), update);
+                        Ok(AcceptedUpdate {
+                            parameters: id,
+                            distance,
+                        })
                     }
-                });
+                    CheckOutcome::Refused(rejection) => Err(rejection),
+                };
                 Event::Stored { site, task, result }
             }
             JobResult::Aggregated {
@@ -244,9 +254,9 @@ impl Driver {
                 file, site, task, ..
             } => self.check(file, site, task)?,
             Effect::Discard { file } => {
-                if let Some((path, _)) = self.state.files.remove(&file) {
-                    // Gone already is as good; what stays is swept at the next start.
-                    let _ = std::fs::remove_file(path);
+                if let Some(received) = self.state.files.remove(&file) {
+                    // A file that cannot be removed now is removed at the next start.
+                    let _ = std::fs::remove_file(received.path);
                 }
             }
             Effect::Aggregate {
@@ -282,7 +292,7 @@ impl Driver {
     }
 
     fn check(&mut self, file: u64, site: SiteName, task: TaskId) -> Result<(), End> {
-        let Some((path, arrived)) = self.state.files.remove(&file) else {
+        let Some(ReceivedFile { path, arrived }) = self.state.files.remove(&file) else {
             return Ok(());
         };
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
@@ -293,7 +303,7 @@ impl Driver {
         let offered = store.open_update(&path, base, &manifest)?;
         self.spawn_job(move || {
             let base = Place { run: &run, version };
-            let result = store.accept((&path, offered), base, &site, &manifest, arrived);
+            let result = store.accept(offered, base, &site, &manifest, arrived);
             JobResult::Checked {
                 site,
                 task,
@@ -325,18 +335,13 @@ impl Driver {
     ) -> Result<(), End> {
         let mut pairs = Vec::new();
         for contribution in updates {
-            let missing = || {
-                End::Stopped(format!(
-                    "the checked update of {} is gone",
-                    contribution.site
-                ))
-            };
             let task = TaskId::training(run, contribution.base);
-            let update = self
-                .state
-                .checked
-                .remove(&(task, contribution.site.clone()))
-                .ok_or_else(missing)?;
+            let site = contribution.site.clone();
+            let Some(update) = self.state.checked.remove(&(task, site)) else {
+                let site = &contribution.site;
+                let reason = format!("the checked update of {site} is gone");
+                return Err(End::Stopped(reason));
+            };
             pairs.push((contribution, update));
         }
         // What was checked and then not accepted would stay open for good.
@@ -405,23 +410,23 @@ impl Driver {
     /// Removes what nothing leads to any more, unless that is at work already: checkpoint come
     /// often, and the next ones will do.
     async fn prune(&mut self, kept: Checkpoint) -> Result<(), End> {
-        if self
-            .state
-            .pruning
-            .as_ref()
-            .is_none_or(JoinHandle::is_finished)
+        if let Some(job) = &self.state.pruning
+            && !job.is_finished()
         {
-            over(&mut self.state.pruning).await?;
-            let store = self.store.clone();
-            self.state.pruning = Some(tokio::task::spawn_blocking(move || store.prune(&kept)));
+            return Ok(());
         }
+        over(&mut self.state.pruning).await?;
+        let store = self.store.clone();
+        self.state.pruning = Some(tokio::task::spawn_blocking(move || store.prune(&kept)));
         Ok(())
     }
 
-    /// Whether a lineage has a better model than the one exported.
+    /// Whether a run has a better model than the one exported.
     fn better(&self, run: &RunProgress) -> bool {
-        run.best
-            .is_some_and(|best| self.state.exported.get(&run.outcome.name) != Some(&best.version))
+        match run.best {
+            Some(best) => self.state.exported.get(&run.outcome.name) != Some(&best.version),
+            None => false,
+        }
     }
 
     async fn export(&mut self, run: &RunProgress) -> Result<(), End> {
@@ -429,7 +434,7 @@ impl Driver {
         self.state
             .exported
             .insert(run.outcome.name.clone(), best.version);
-        self.write_model(run, (best.version, best.parameters), Export::Best)
+        self.write_model(run, best.version, best.parameters, Export::Best)
             .await
     }
 
@@ -439,7 +444,8 @@ impl Driver {
     async fn write_model(
         &mut self,
         run: &RunProgress,
-        (version, weights): (Version, ParametersId),
+        version: Version,
+        weights: ParametersId,
         export: Export,
     ) -> Result<(), End> {
         over(&mut self.state.exporting).await?;
@@ -461,7 +467,7 @@ impl Driver {
                 run: &name,
                 version,
             };
-            store.export(place, &manifest, (&card, weights), export)
+            store.export(place, &manifest, &card, weights, export)
         };
         self.state.exporting = Some(tokio::task::spawn_blocking(work));
         Ok(())
@@ -472,7 +478,7 @@ impl Driver {
         for run in &checkpoint.runs {
             self.export(run).await?;
             if let Some(weights) = run.model.filter(|_| run.finished > 0) {
-                self.write_model(run, (run.newest(), weights), Export::Last)
+                self.write_model(run, run.newest(), weights, Export::Last)
                     .await?;
             }
         }
@@ -500,15 +506,17 @@ impl Driver {
 
 /// What the validation patients chose, where they chose it for this version of the model.
 fn operating_points(run: &RunProgress, version: Version) -> OperatingPoints {
-    if run.best.is_none_or(|best| best.version != version) {
-        return OperatingPoints::default();
+    match run.best {
+        Some(best) if best.version == version => {}
+        _ => return OperatingPoints::default(),
     }
     let outcome = &run.outcome;
-    let judges = outcome
-        .scores
-        .iter()
-        .filter(|scores| scores.role.judges() == Cases::Validation);
-    let validation: Vec<&CaseScore> = judges.flat_map(|scores| &scores.cases).collect();
+    let mut validation: Vec<&CaseScore> = Vec::new();
+    for scores in &outcome.scores {
+        if scores.role.judges() == Cases::Validation {
+            validation.extend(&scores.cases);
+        }
+    }
     OperatingPoints::of(outcome.threshold_dice, outcome.threshold, &validation)
 }
 

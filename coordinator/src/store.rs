@@ -47,7 +47,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-pub use updates::Offered;
+pub use updates::{CheckOutcome, Offered};
 
 /// What the report is made of, in a run folder.
 pub(crate) const OUTCOME: &str = "outcome.json";
@@ -66,7 +66,7 @@ pub enum StoreError {
         error: io::Error,
     },
     /// Another coordinator works in the folder.
-    #[error("{} is in use by another coordinator{}", folder.display(), process.map(|id| format!(" (process {id})")).unwrap_or_default())]
+    #[error("{} is in use by another coordinator{}", folder.display(), in_brackets(*process))]
     InUse {
         /// The folder.
         folder: PathBuf,
@@ -113,6 +113,13 @@ pub enum StoreError {
         /// What is not understood.
         reason: String,
     },
+}
+
+fn in_brackets(process: Option<u32>) -> String {
+    match process {
+        Some(id) => format!(" (process {id})"),
+        None => String::new(),
+    }
 }
 
 impl StoreError {
@@ -231,10 +238,11 @@ impl Store {
         }
         // The report needs them in the end: a run that goes on says at its start what is
         // wrong with one.
-        checkpoint
-            .iter()
-            .flat_map(|checkpoint| &checkpoint.runs)
-            .try_for_each(|run| store.records(run).map(drop))?;
+        if let Some(checkpoint) = &checkpoint {
+            for run in &checkpoint.runs {
+                store.records(run)?;
+            }
+        }
         Ok((store, checkpoint))
     }
 
@@ -267,10 +275,9 @@ impl Store {
     /// When the disk refuses.
     pub fn put_model(&self, place: Place<'_>, parameters: &Parameters) -> Result<(), StoreError> {
         let mut file = AtomicFile::create(&self.model(place))?;
-        parameters
-            .values()
-            .chunks(BLOCK)
-            .try_for_each(|block| file.write(&to_bytes(block)))?;
+        for block in parameters.values().chunks(BLOCK) {
+            file.write(&to_bytes(block))?;
+        }
         file.commit()
     }
 
@@ -298,10 +305,12 @@ impl Store {
     /// When the disk refuses.
     pub fn prune(&self, kept: &Checkpoint) -> Result<(), StoreError> {
         if self.keep_updates {
-            Ok(())
-        } else {
-            kept.runs.iter().try_for_each(|run| self.prune_run(run))
+            return Ok(());
         }
+        for run in &kept.runs {
+            self.prune_run(run)?;
+        }
+        Ok(())
     }
 
     /// Keeps what a finished round did, for the report.
@@ -394,7 +403,8 @@ impl Store {
         &self,
         place: Place<'_>,
         manifest: &Manifest,
-        (card, weights): (&ModelCard, ParametersId),
+        card: &ModelCard,
+        weights: ParametersId,
         export: Export,
     ) -> Result<(), StoreError> {
         let path = self.model(place);
@@ -484,17 +494,13 @@ fn unsound(path: &Path, error: CheckError<StoreError>) -> StoreError {
 }
 
 fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>) -> Result<(), StoreError> {
-    match how(path) {
-        // An update may come in meanwhile whose task was withdrawn: the next time finds it.
-        Err(error)
-            if !matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
-            ) =>
-        {
-            Err(StoreError::io("remove", path)(error))
-        }
-        _ => Ok(()),
+    let Err(error) = how(path) else {
+        return Ok(());
+    };
+    match error.kind() {
+        // An update whose task was withdrawn may have come in meanwhile. It is removed next time.
+        io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        _ => Err(StoreError::io("remove", path)(error)),
     }
 }
 

@@ -9,7 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use aggregation::{Average, Checked, named_rule};
-use coordinator::store::{FileSource, Place, Store};
+use coordinator::store::{CheckOutcome, FileSource, Place, Store};
 use protocol::architecture::manifest;
 use protocol::codec::transfer::{Arrived, Receiving};
 use protocol::coordinator::Contribution;
@@ -135,16 +135,16 @@ fn check(
         let name: SiteName = format!("site-{site:02}").parse().unwrap();
         let began = Instant::now();
         let arrived = verify(&path, parameters, manifest.bytes());
-        let (checked, _) = store
-            .accept(
-                (&path, store.open_update(&path, START, manifest).unwrap()),
-                START,
-                &name,
-                manifest,
-                arrived,
-            )
-            .unwrap()
+        let offered = store.open_update(&path, START, manifest).unwrap();
+        let outcome = store
+            .accept(offered, START, &name, manifest, arrived)
             .unwrap();
+        let CheckOutcome::Accepted {
+            update: checked, ..
+        } = outcome
+        else {
+            panic!("{outcome:?}");
+        };
         seconds += began.elapsed().as_secs_f64();
         // Each lacks one of the four sequences.
         let sequences = federation().input.all().without(site % 4);

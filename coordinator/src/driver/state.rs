@@ -1,10 +1,9 @@
 //! What the loop remembers between an event and the effect that names it.
 
-use crate::store::{FileSource, StoreError};
+use crate::store::{CheckOutcome, FileSource, StoreError};
 use aggregation::Checked;
 use program::signal::Signal;
 use protocol::codec::transfer::Arrived;
-use protocol::coordinator::UpdateRejection;
 use protocol::identity::{SiteName, Version};
 use protocol::message::{RunId, TaskId};
 use protocol::outcome::{Outcome, RunKind};
@@ -22,8 +21,7 @@ pub(super) enum JobResult {
     Checked {
         site: SiteName,
         task: TaskId,
-        /// The update and how far it went, or why it is refused.
-        result: Result<Result<(Checked<FileSource>, f64), UpdateRejection>, StoreError>,
+        result: Result<CheckOutcome, StoreError>,
         id: ParametersId,
     },
     Aggregated {
@@ -44,10 +42,25 @@ pub(super) type BackgroundJob = Option<JoinHandle<Result<(), StoreError>>>;
 /// Checked updates of rounds that are being trained, by task and site.
 pub(crate) type Accepted = BTreeMap<(TaskId, SiteName), Checked<FileSource>>;
 
+pub(super) struct ReceivedFile {
+    pub(super) path: PathBuf,
+    pub(super) arrived: Arrived,
+}
+
+/// A stop that waits for the jobs at work.
+#[derive(Clone, Copy)]
+pub(super) struct Draining {
+    pub(super) signal: Signal,
+    /// How long it waits.
+    pub(super) until: Instant,
+}
+
 /// What the loop remembers between an event and the effect that names it.
 pub(crate) struct DriverState {
     pub(super) began: Instant,
-    pub(super) files: HashMap<u64, (PathBuf, Arrived)>,
+    /// Received files, by the numbers that the state machine knows them by.
+    pub(super) files: HashMap<u64, ReceivedFile>,
+    /// The number of the last received file.
     pub(super) count: u64,
     pub(super) checked: Accepted,
     pub(super) exported: BTreeMap<RunKind, Version>,
@@ -59,8 +72,8 @@ pub(crate) struct DriverState {
     pub(super) outcome: Option<Outcome>,
     /// Results that are still to come.
     pub(super) awaited: usize,
-    /// The signal to stop, and until when jobs are waited for.
-    pub(super) draining: Option<(Signal, Instant)>,
+    /// The coordinator was asked to stop.
+    pub(super) draining: Option<Draining>,
 }
 
 impl DriverState {

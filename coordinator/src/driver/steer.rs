@@ -1,5 +1,6 @@
 //! The operator's commands, and the stop that loses nothing.
 
+use super::state::Draining;
 use super::{Driver, End};
 use crate::nearest::nearest;
 use crate::status::{Action, Command, Done, Refusal};
@@ -14,7 +15,10 @@ impl Driver {
     /// Begins nothing new, and lets updates that are being checked and rounds that are being
     /// averaged finish: what was accepted is not lost to a stop.
     pub(super) async fn drain(&mut self, signal: Signal) -> Result<(), End> {
-        self.state.draining = Some((signal, Instant::now() + DRAIN));
+        self.state.draining = Some(Draining {
+            signal,
+            until: Instant::now() + DRAIN,
+        });
         self.dispatch(Event::Drain).await
     }
 
@@ -70,13 +74,13 @@ impl Driver {
                 sites,
             });
         };
-        if let Some((left, minimum)) = self.machine.left_without(&site)
+        if let Some(too_few) = self.machine.too_few_without(&site)
             && !force
         {
             return Err(Refusal::TooFewLeft {
                 site,
-                left,
-                minimum,
+                left: too_few.left,
+                minimum: too_few.minimum,
             });
         }
         if self.machine.is_dropped(&site) {

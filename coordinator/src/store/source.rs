@@ -7,7 +7,7 @@ use protocol::message::TransferHeader;
 use protocol::parameters::Manifest;
 use protocol::update_encoding::Encoding;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,10 +15,29 @@ use std::sync::Arc;
 /// such file.
 #[derive(Debug)]
 pub struct FileSource {
+    raw: RawFile,
+    learnt_from: Option<Base>,
+}
+
+/// A file that is read range by range.
+#[derive(Debug)]
+struct RawFile {
     path: PathBuf,
     file: File,
     buffer: Vec<u8>,
-    learnt_from: Option<Base>,
+}
+
+impl RawFile {
+    /// The `length` bytes from `at` on.
+    fn fetch(&mut self, at: u64, length: usize) -> Result<&[u8], StoreError> {
+        self.buffer.resize(length, 0);
+        let read = self
+            .file
+            .seek(SeekFrom::Start(at))
+            .and_then(|_| self.file.read_exact(&mut self.buffer));
+        read.map_err(StoreError::io("read", &self.path))?;
+        Ok(&self.buffer)
+    }
 }
 
 /// What an encoded update is decoded with.
@@ -75,7 +94,7 @@ impl FileSource {
 
     /// The file, to read all bytes as they are.
     pub(super) fn into_file(self) -> File {
-        self.file
+        self.raw.file
     }
 
     fn of_length(path: &Path, bytes: u64, learnt_from: Option<Base>) -> Result<Self, StoreError> {
@@ -88,24 +107,19 @@ impl FileSource {
                 reason,
             });
         }
-        Ok(Self {
+        let raw = RawFile {
             path: path.into(),
             file,
             buffer: Vec::new(),
-            learnt_from,
-        })
+        };
+        Ok(Self { raw, learnt_from })
     }
 
-    fn fill(&mut self, start: usize, out: &mut [f32]) -> io::Result<()> {
-        let bytes = fetch(
-            &mut self.file,
-            &mut self.buffer,
-            start as u64 * 4,
-            out.len() * 4,
-        )?;
-        out.iter_mut()
-            .zip(bytes.as_chunks::<4>().0)
-            .for_each(|(value, quad)| *value = f32::from_le_bytes(*quad));
+    fn fill(&mut self, start: usize, out: &mut [f32]) -> Result<(), StoreError> {
+        let bytes = self.raw.fetch(start as u64 * 4, out.len() * 4)?;
+        for (value, quad) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *value = f32::from_le_bytes(*quad);
+        }
         Ok(())
     }
 }
@@ -114,7 +128,7 @@ impl Base {
     /// Decodes what covers the range, and hands over the part that was asked for.
     fn decode(
         &mut self,
-        (file, buffer, path): (&mut File, &mut Vec<u8>, &Path),
+        raw: &mut RawFile,
         from: usize,
         out: &mut [f32],
     ) -> Result<(), StoreError> {
@@ -123,10 +137,10 @@ impl Base {
             self.values.resize(span.values.len(), 0.0);
             self.start.read(span.values.start, &mut self.values)?;
             let length = (span.bytes.end - span.bytes.start) as usize;
-            let bytes = fetch(file, buffer, span.bytes.start, length)
-                .map_err(StoreError::io("read", path))?;
+            let bytes = raw.fetch(span.bytes.start, length)?;
             span.decode(bytes, &mut self.values);
-            let (first, last) = (from.max(span.values.start), to.min(span.values.end));
+            let first = from.max(span.values.start);
+            let last = to.min(span.values.end);
             let part = &self.values[first - span.values.start..last - span.values.start];
             out[first - from..last - from].copy_from_slice(part);
         }
@@ -134,27 +148,13 @@ impl Base {
     }
 }
 
-fn fetch<'a>(
-    file: &mut File,
-    buffer: &'a mut Vec<u8>,
-    at: u64,
-    length: usize,
-) -> io::Result<&'a [u8]> {
-    buffer.resize(length, 0);
-    file.seek(SeekFrom::Start(at))?;
-    file.read_exact(buffer)?;
-    Ok(buffer)
-}
-
 impl Source for FileSource {
     type Error = StoreError;
 
     fn read(&mut self, start: usize, out: &mut [f32]) -> Result<(), StoreError> {
         match &mut self.learnt_from {
-            Some(base) => base.decode((&mut self.file, &mut self.buffer, &self.path), start, out),
-            None => self
-                .fill(start, out)
-                .map_err(StoreError::io("read", &self.path)),
+            Some(base) => base.decode(&mut self.raw, start, out),
+            None => self.fill(start, out),
         }
     }
 }

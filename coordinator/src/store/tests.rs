@@ -59,13 +59,22 @@ fn receive(file: &Path, bytes: &[u8]) -> Arrived {
     receiving.finish().unwrap()
 }
 
-fn offered<'a>(
-    store: &Store,
-    file: &'a Path,
-    base: Place<'_>,
-    manifest: &Manifest,
-) -> (&'a Path, Offered) {
-    (file, store.open_update(file, base, manifest).unwrap())
+fn offered(store: &Store, file: &Path, base: Place<'_>, manifest: &Manifest) -> Offered {
+    store.open_update(file, base, manifest).unwrap()
+}
+
+fn accepted(outcome: CheckOutcome) -> (Checked<FileSource>, f64) {
+    match outcome {
+        CheckOutcome::Accepted { update, distance } => (update, distance),
+        CheckOutcome::Refused(rejection) => panic!("{rejection}"),
+    }
+}
+
+fn refusal(outcome: CheckOutcome) -> String {
+    match outcome {
+        CheckOutcome::Accepted { distance, .. } => panic!("accepted at {distance}"),
+        CheckOutcome::Refused(rejection) => rejection.to_string(),
+    }
 }
 
 const START: Place<'_> = Place::INITIAL;
@@ -273,7 +282,7 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
     let updates = [("north", 1.0, 3), ("south", 5.0, 1)].map(|(site, value, slices)| {
         let (received, parameters) = (folder.path().join(site), model(value).id());
         let arrived = receive(&received, &to_bytes(model(value).values()));
-        let (checked, distance) = store
+        let outcome = store
             .accept(
                 offered(&store, &received, START, &manifest()),
                 START,
@@ -281,8 +290,8 @@ fn updates_are_taken_in_and_averaged_into_the_rounds_model() {
                 &manifest(),
                 arrived,
             )
-            .unwrap()
             .unwrap();
+        let (checked, distance) = accepted(outcome);
         assert!(!received.exists());
         assert!(
             (distance - 2.0 * f64::from(value)).abs() < 1e-6,
@@ -333,17 +342,17 @@ fn an_update_that_is_not_finite_or_absurdly_far_is_refused_and_removed() {
         (3e38, "away from the model that it started from"),
     ] {
         let arrived = receive(&received, &to_bytes(&[1.0, value, 1.0, 1.0]));
-        let reason = store
-            .accept(
-                offered(&store, &received, START, &manifest()),
-                START,
-                &site_name("north"),
-                &manifest(),
-                arrived,
-            )
-            .unwrap()
-            .unwrap_err();
-        let reason = reason.to_string();
+        let reason = refusal(
+            store
+                .accept(
+                    offered(&store, &received, START, &manifest()),
+                    START,
+                    &site_name("north"),
+                    &manifest(),
+                    arrived,
+                )
+                .unwrap(),
+        );
         assert!(reason.contains(word), "{reason}");
         assert!(!received.exists());
     }
@@ -490,7 +499,7 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
         operating_points: points,
     };
     store
-        .export(place, &manifest, (&card, parameters.id()), Export::Best)
+        .export(place, &manifest, &card, parameters.id(), Export::Best)
         .unwrap();
     let path = folder.path().join("models/alone-north.safetensors");
     let written = fs::read(&path).unwrap();
@@ -504,7 +513,7 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
     turned[100] ^= 1;
     fs::write(&stored, turned).unwrap();
     let refused = store
-        .export(place, &manifest, (&card, parameters.id()), Export::Best)
+        .export(place, &manifest, &card, parameters.id(), Export::Best)
         .unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
     let variance = manifest
@@ -518,7 +527,7 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
     fs::write(&stored, &negative).unwrap();
     let id = ParametersId(*blake3::hash(&negative).as_bytes());
     let refused = store
-        .export(place, &manifest, (&card, id), Export::Best)
+        .export(place, &manifest, &card, id, Export::Best)
         .unwrap_err()
         .to_string();
     assert!(
@@ -555,7 +564,7 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let arrived = receive(&received, &bytes);
     let header = arrived.header();
     let id = header.parameters;
-    let (checked, distance) = store
+    let outcome = store
         .accept(
             offered(&store, &received, START, &manifest),
             START,
@@ -563,8 +572,8 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
             &manifest,
             arrived,
         )
-        .unwrap()
         .unwrap();
+    let (checked, distance) = accepted(outcome);
     assert!(distance > 0.0);
     drop(checked);
     let again = store
@@ -603,20 +612,18 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let at = encoding.spans(0..1).next().unwrap().bytes.start as usize;
     wrong[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     let arrived = receive(&received, &wrong);
-    let reason = store
-        .accept(
-            offered(&store, &received, START, &manifest),
-            START,
-            &site_name("south"),
-            &manifest,
-            arrived,
-        )
-        .unwrap()
-        .unwrap_err();
-    assert!(
-        reason.to_string().contains("backbone.conv1.weight"),
-        "{reason}"
+    let reason = refusal(
+        store
+            .accept(
+                offered(&store, &received, START, &manifest),
+                START,
+                &site_name("south"),
+                &manifest,
+                arrived,
+            )
+            .unwrap(),
     );
+    assert!(reason.contains("backbone.conv1.weight"), "{reason}");
     let path = folder
         .path()
         .join("federation/round-0001/updates/north.int8");

@@ -15,12 +15,24 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A received update and the model that it started from, open to be checked: whatever is removed
-/// after that, both stay readable.
+/// A received update and the model that it started from, open to be checked: both stay readable, also
+/// when they are removed from the folder.
 #[derive(Debug)]
 pub struct Offered {
+    path: PathBuf,
     update: FileSource,
     start: FileSource,
+}
+
+/// What came of checking an update.
+#[derive(Debug)]
+pub enum CheckOutcome {
+    Accepted {
+        update: Checked<FileSource>,
+        /// How far it is from the model that it started from.
+        distance: f64,
+    },
+    Refused(UpdateRejection),
 }
 
 impl Store {
@@ -36,6 +48,7 @@ impl Store {
     ) -> Result<Offered, StoreError> {
         let start = FileSource::open(&self.model(base), manifest)?;
         Ok(Offered {
+            path: file.into(),
             update: self.open_stored(file, base, manifest)?,
             start,
         })
@@ -53,38 +66,42 @@ impl Store {
         }
     }
 
-    /// Takes a received file in as a site's update, unless it is none. A refused one is removed.
-    /// Gives the update, and how far it is from the model that it started from.
+    /// Checks a received file, and stores it as a site's update of the model `base`. A refused file is
+    /// removed.
     ///
     /// # Errors
-    /// The outer one when the disk refuses; the inner one says why the update is refused.
+    /// When the disk refuses.
     pub fn accept(
         &self,
-        (received, offered): (&Path, Offered),
+        offered: Offered,
         base: Place<'_>,
         site: &SiteName,
         manifest: &Manifest,
         arrived: Arrived,
-    ) -> Result<Result<(Checked<FileSource>, f64), UpdateRejection>, StoreError> {
-        let Offered { update, mut start } = offered;
-        let measured = self
-            .take(update, manifest, &arrived)
-            .and_then(|mut checked| {
-                let distance = checked.measure(&mut start, manifest)?;
-                Ok((checked, distance))
-            });
-        match measured {
-            Ok(taken) => {
-                let target = self.update(base, site);
-                atomic::move_into(received, &target)?;
-                Ok(Ok(taken))
+    ) -> Result<CheckOutcome, StoreError> {
+        let received = offered.path.clone();
+        match self.check(offered, manifest, &arrived) {
+            Ok(accepted) => {
+                atomic::move_into(&received, &self.update(base, site))?;
+                Ok(accepted)
             }
             Err(CheckError::Storage(error)) => Err(error),
             Err(CheckError::Rejected(rejection)) => {
-                fs::remove_file(received).map_err(StoreError::io("remove", received))?;
-                Ok(Err(rejection))
+                fs::remove_file(&received).map_err(StoreError::io("remove", &received))?;
+                Ok(CheckOutcome::Refused(rejection))
             }
         }
+    }
+
+    fn check(
+        &self,
+        mut offered: Offered,
+        manifest: &Manifest,
+        arrived: &Arrived,
+    ) -> Result<CheckOutcome, CheckError<StoreError>> {
+        let mut update = self.take(offered.update, manifest, arrived)?;
+        let distance = update.measure(&mut offered.start, manifest)?;
+        Ok(CheckOutcome::Accepted { update, distance })
     }
 
     fn take(
@@ -152,7 +169,8 @@ impl Store {
         let mut file = AtomicFile::create(&self.model(to))?;
         file.write_file(model.into_file(), &path)?;
         // What the rule keeps belongs to the model; the initial one has nothing.
-        let (path, target) = (self.rule_state(from), self.rule_state(to));
+        let path = self.rule_state(from);
+        let target = self.rule_state(to);
         match File::open(&path) {
             Ok(state) => {
                 let mut file = AtomicFile::create(&target)?;
@@ -172,7 +190,7 @@ impl Store {
         self.round(place).join("rule.f32")
     }
 
-    /// Makes a round's model of its updates, and says who counted for what, from which model.
+    /// Makes a model of updates, and writes down what each of them counts for.
     ///
     /// # Errors
     /// When the disk refuses, the updates are not what their summaries say, or a model that one
@@ -229,7 +247,7 @@ impl Store {
         file.commit()
     }
 
-    /// Writes down who counts for what.
+    /// Writes down what each update counts for.
     fn summarise(
         &self,
         place: Place<'_>,

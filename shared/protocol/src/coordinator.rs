@@ -1,25 +1,26 @@
 //! The coordinator's state machine, without IO: events and the time go in, effects come out in
 //! order.
 //!
-//! A federation is a script that stands in the [`Checkpoint`], the facts that survive a restart:
-//! rounds of training with every accepted update, aggregation and validation, then the scores of
-//! the best model. What a phase knows beyond that lives in memory and can be asked for again. The
-//! shell obeys the effects in their order; [`Effect::Persist`] comes before any message that builds
-//! on it.
+//! The [`Checkpoint`] holds the facts that survive a restart: rounds of training with every accepted
+//! update, aggregation and validation, then the scores of the best model. What a phase knows beyond
+//! that is in memory only and can be asked for again. The shell executes the effects in their order;
+//! [`Effect::Persist`] comes before any message that depends on it.
 //!
 //! Nothing is counted twice: a task is named by what it does, so a repeated or late message finds
-//! its task open, or finds nothing. A site that vanishes keeps its task until nothing of it moved
-//! for `patience_s`; when it comes back it is asked again and sends what it has finished meanwhile.
-//! Coming back is no progress: one that begins again and again and never gets further is given up
-//! (`task_table`).
+//! its task open, or finds nothing. A site that disconnects keeps its task until that made no
+//! progress for `patience_s`. When it comes back it is asked again, and sends what it has finished
+//! meanwhile. Coming back is no progress: a site that starts again and again and never gets further
+//! is given up (`task_table`).
 //!
 //! Bad models: an update far beyond the others' is refused (`outliers`), and a model that no site
-//! can work with gives its place to the last one that some site could (`training_run::sound`).
+//! can work with is replaced by the last one that some site could work with
+//! (`training_run::rollback`).
 //!
-//! Slow sites: a deadline makes those that still train send what they have (`task_table`), and with
-//! a buffer no round waits for anybody (`training_run::buffered`; its durable facts in `buffer`).
+//! Slow sites: at a deadline those that still train are told to send what they have (`task_table`),
+//! and with a buffer no round waits for any site (`training_run::buffered`; its durable facts in
+//! `buffer`).
 //!
-//! The operator's part, pausing, dropping a site and draining, stands in `control`.
+//! The operator's part, pausing, dropping a site and draining, is in `control`.
 
 mod buffer;
 mod checkpoint;
@@ -41,6 +42,7 @@ use crate::settings::Federation;
 pub use buffer::{Asked, Buffer, Missing};
 pub use checkpoint::{Best, Checkpoint, OpenRound, RunProgress, Speed, Totals, UsableModel};
 use control::Dispatch;
+pub use control::TooFewLeft;
 pub use event::{AcceptedUpdate, Contribution, Effect, Event, ModelRef};
 use metrics::sequence::MAX_SEQUENCES;
 pub use rejection::{
@@ -49,8 +51,8 @@ pub use rejection::{
 };
 use roster::Roster;
 use std::time::Duration;
-use task_table::TaskTable;
-use training_run::TrainingRun;
+use task_table::{MostWork, TaskResult, TaskTable};
+use training_run::{Advance, Step, TrainingRun};
 
 /// What a federation is to do.
 #[derive(Clone, Debug)]
@@ -70,7 +72,7 @@ pub struct Plan {
 /// How often one case is scored at most: once with each subset of its sequences.
 const MOST_SCORES: u32 = (1 << MAX_SEQUENCES) - 1;
 
-/// What every training_run shares.
+/// What all training runs share.
 #[derive(Debug)]
 struct SharedState {
     plan: Plan,
@@ -172,21 +174,21 @@ impl StateMachine {
         out
     }
 
-    /// What the federation came to, with the last round of each training_run alone:
-    /// [`Effect::Record`] gave those before.
+    /// The record of the federation, with the last round of each training run only:
+    /// [`Effect::Record`] gave the rounds before.
     #[must_use]
     pub fn outcome(&self, now: Duration) -> Outcome {
-        let runs = self
-            .training_runs
-            .iter()
-            .map(|training_run| &training_run.progress.outcome);
+        let mut runs = Vec::new();
+        for training_run in &self.training_runs {
+            let run = &training_run.progress.outcome;
+            if !run.rounds.is_empty() || !run.scores.is_empty() {
+                runs.push(run.clone());
+            }
+        }
         Outcome {
             federation: self.shared.plan.federation.clone(),
             sites: self.shared.roster.records(),
-            runs: runs
-                .filter(|run| !run.rounds.is_empty() || !run.scores.is_empty())
-                .cloned()
-                .collect(),
+            runs,
             seconds: now.saturating_sub(self.began).as_secs_f64(),
         }
     }
@@ -209,9 +211,12 @@ impl StateMachine {
     /// Whether a site's checked update is, or may yet become, part of a model that is not made.
     #[must_use]
     pub fn counts_on(&self, site: &SiteName, task: TaskId) -> bool {
-        let training_run = self.training_runs.get(usize::from(task.run.0));
-        training_run.is_some_and(|training_run| training_run.counts_on(site, task))
-            || self.shared.task_table.tasks(site).contains(&task)
+        if let Some(training_run) = self.training_runs.get(usize::from(task.run.0))
+            && training_run.counts_on(site, task)
+        {
+            return true;
+        }
+        self.shared.task_table.has(site, task)
     }
 
     /// Whose models a run makes; `None` for a run that this federation does not have.
@@ -267,19 +272,20 @@ impl StateMachine {
                 version,
                 parameters,
             } => {
-                let training_run = self.training_runs.get_mut(usize::from(run.0));
-                if let Some(news) = training_run
-                    .and_then(|training_run| training_run.aggregated(version, parameters, now, out))
-                {
+                let Some(training_run) = self.training_runs.get_mut(usize::from(run.0)) else {
+                    return;
+                };
+                let mut step = Step { now, effects: out };
+                if let Some(news) = training_run.aggregated(version, parameters, &mut step) {
                     out.push(Effect::Persist(Box::new(self.checkpoint())));
                     out.push(Effect::Report(news));
                 }
             }
             Event::Restored { run, version } => {
-                let training_run = self.training_runs.get_mut(usize::from(run.0));
-                if let Some(news) =
-                    training_run.and_then(|training_run| training_run.restored(version))
-                {
+                let Some(training_run) = self.training_runs.get_mut(usize::from(run.0)) else {
+                    return;
+                };
+                if let Some(news) = training_run.restored(version) {
                     out.push(Effect::Persist(Box::new(self.checkpoint())));
                     out.push(Effect::Report(news));
                 }
@@ -313,7 +319,7 @@ impl StateMachine {
             roster.hear(site);
         }
         let answered = match message {
-            // The transport keeps the first words to itself; a second hello says nothing new.
+            // The transport has handled the first hello; a second one says nothing new.
             SiteMessage::Hello(_) => None,
             SiteMessage::Preparing { done, total } => {
                 roster.preparing(site, done, total, now);
@@ -346,10 +352,10 @@ impl StateMachine {
                 None
             }
             SiteMessage::Trained(trained) => {
-                let most = (
-                    settings.training.batch,
-                    roster.most_steps(site, &settings.training),
-                );
+                let most = MostWork {
+                    batch: settings.training.batch,
+                    steps: roster.most_steps(site, &settings.training),
+                };
                 task_table
                     .trained(site, trained, most, now)
                     .map(|answer| (trained.task, answer))
@@ -382,35 +388,32 @@ impl StateMachine {
         }
     }
 
-    fn answer(
-        &mut self,
-        site: &SiteName,
-        task: TaskId,
-        answer: task_table::TaskResult,
-        out: &mut Vec<Effect>,
-    ) {
+    fn answer(&mut self, site: &SiteName, task: TaskId, answer: TaskResult, out: &mut Vec<Effect>) {
         let news = match &answer {
-            task_table::TaskResult::Update(trained, _) => Some(Notification::Accepted {
+            TaskResult::Update { trained, .. } => Some(Notification::Accepted {
                 site: site.clone(),
                 trained: *trained,
             }),
-            task_table::TaskResult::Failed(reason) | task_table::TaskResult::Nothing(reason) => {
+            TaskResult::Failed(reason) | TaskResult::Nothing(reason) => {
                 Some(Notification::Failed {
                     site: site.clone(),
                     reason: reason.to_string(),
                 })
             }
-            task_table::TaskResult::Scores(_) => None,
+            TaskResult::Scores(_) => None,
         };
-        let training_run = self.training_runs.get_mut(usize::from(task.run.0));
-        if training_run.is_some_and(|training_run| training_run.answered(site, task, answer)) {
+        if let Some(training_run) = self.training_runs.get_mut(usize::from(task.run.0))
+            && training_run.answered(site, task, answer)
+        {
             out.push(Effect::Persist(Box::new(self.checkpoint())));
         }
-        out.extend(news.map(Effect::Report));
+        if let Some(news) = news {
+            out.push(Effect::Report(news));
+        }
     }
 
-    /// Begins when everybody expected is there, or when nobody new has come for a while and there
-    /// are enough.
+    /// Begins when all expected sites are there, or when no further site has come for a while and
+    /// there are enough.
     fn gather(&mut self, now: Duration, out: &mut Vec<Effect>) {
         let minimum = self.shared.plan.federation.sites.minimum;
         let waiting = self.shared.roster.awaited();
@@ -418,8 +421,8 @@ impl StateMachine {
         let enough = self.shared.roster.present_trainers() >= minimum;
         let local = self.shared.plan.with_local && self.training_runs.len() == 1;
         let finished = !local && self.training_runs.iter().all(TrainingRun::is_done);
-        // With too few left of those who were not dropped nobody is waited for: what can be done
-        // without is done, and the next round says what is missing.
+        // Where too few sites are left because some were dropped, waiting does not help: the
+        // federation does what it can, and the next round says what is missing.
         let too_few_left = waiting.is_empty() && quiet && !self.shared.roster.dropped().is_empty();
         if finished {
             self.stage = Stage::Working;
@@ -445,8 +448,8 @@ impl StateMachine {
         }
     }
 
-    /// Lets every training_run whose phase is over go on. The federation comes first; the sites'
-    /// own runs follow side by side, because each of them keeps one site busy only.
+    /// Lets every training run whose phase is over go on. The federation comes first; then the sites'
+    /// own runs, all at the same time, because each of them needs only one site.
     fn work(&mut self, now: Duration, out: &mut Vec<Effect>) {
         loop {
             let federation_done = self.training_runs.first().is_some_and(TrainingRun::is_done);
@@ -458,7 +461,7 @@ impl StateMachine {
             } else {
                 1
             };
-            let mut persist = false;
+            let mut is_changed = false;
             let consensus_models = self.consensus_models();
             for training_run in &mut self.training_runs[..active] {
                 if training_run.is_consensus() {
@@ -467,8 +470,10 @@ impl StateMachine {
                     };
                     training_run.consensus_models.clone_from(consensus_models);
                 }
-                match training_run.advance(&mut self.shared, now, out) {
-                    Ok(durable) => persist |= durable,
+                let mut step = Step { now, effects: out };
+                match training_run.advance(&mut self.shared, &mut step) {
+                    Ok(Advance::Changed) => is_changed = true,
+                    Ok(Advance::Waiting) => {}
                     Err(reason) => {
                         self.stage = Stage::Stopped;
                         out.push(Effect::Persist(Box::new(self.checkpoint())));
@@ -477,7 +482,7 @@ impl StateMachine {
                     }
                 }
             }
-            if !persist {
+            if !is_changed {
                 break;
             }
             out.push(Effect::Persist(Box::new(self.checkpoint())));
@@ -508,17 +513,19 @@ impl StateMachine {
         }
     }
 
-    /// What each site learnt alone, once all of them have.
+    /// The best model of each site that trains alone, once all of them are done.
     fn consensus_models(&self) -> Option<Vec<ModelRef>> {
-        let alone = self
-            .training_runs
-            .iter()
-            .skip(1)
-            .filter(|training_run| !training_run.is_consensus());
-        alone
-            .clone()
-            .all(TrainingRun::is_done)
-            .then(|| alone.filter_map(TrainingRun::best).collect())
+        let mut models = Vec::new();
+        for training_run in self.training_runs.iter().skip(1) {
+            if training_run.is_consensus() {
+                continue;
+            }
+            if !training_run.is_done() {
+                return None;
+            }
+            models.extend(training_run.best());
+        }
+        Some(models)
     }
 }
 

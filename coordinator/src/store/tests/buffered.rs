@@ -14,7 +14,7 @@ pub(super) fn update(
 ) -> (Contribution, Checked<FileSource>) {
     let (received, parameters) = (store.root.join("received"), model(value).id());
     let arrived = receive(&received, &to_bytes(model(value).values()));
-    let (checked, _) = store
+    let outcome = store
         .accept(
             offered(store, &received, place(base), &manifest()),
             place(base),
@@ -22,8 +22,8 @@ pub(super) fn update(
             &manifest(),
             arrived,
         )
-        .unwrap()
         .unwrap();
+    let (checked, _) = accepted(outcome);
     assert!(!received.exists());
     (
         Contribution {

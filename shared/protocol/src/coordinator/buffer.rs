@@ -77,35 +77,29 @@ impl Buffer {
 
     /// A training ended. Returns whether somebody was asked for it: then there are facts to keep.
     pub(super) fn settle(&mut self, site: &SiteName, task: TaskId, answer: TaskResult) -> bool {
-        let Some(asked) = self
-            .asked
-            .get(site)
-            .copied()
-            .filter(|asked| asked.base == task.base())
-        else {
+        let base = task.base();
+        if self.asked.get(site).is_none_or(|asked| asked.base != base) {
             return false;
-        };
+        }
         self.asked.remove(site);
         match answer {
-            TaskResult::Update(trained, distance) => {
-                self.answered.insert(site.clone(), asked.base);
+            TaskResult::Update { trained, distance } => {
+                self.answered.insert(site.clone(), base);
                 self.updates.push((site.clone(), trained));
-                self.distances
-                    .entry(site.clone())
-                    .or_default()
-                    .insert(asked.base, distance);
+                let distances = self.distances.entry(site.clone()).or_default();
+                distances.insert(base, distance);
             }
             TaskResult::Failed(reason) => {
                 self.failed.insert(site.clone());
                 self.missing.push(Missing {
                     site: site.clone(),
-                    base: asked.base,
+                    base,
                     reason: reason.to_string(),
                 });
             }
             TaskResult::Nothing(reason) => self.missing.push(Missing {
                 site: site.clone(),
-                base: asked.base,
+                base,
                 reason: reason.to_string(),
             }),
             TaskResult::Scores(_) => {}
@@ -129,26 +123,22 @@ impl Buffer {
     /// How many of the updates make a version: the first `size`, or more until they are of
     /// `minimum` sites; `None` while there are fewer. The same after a restart, because the order
     /// of acceptance is kept.
-    pub(super) fn whole(&self, size: usize, minimum: usize) -> Option<usize> {
+    pub(super) fn complete(&self, size: usize, minimum: usize) -> Option<usize> {
         let mut sites = BTreeSet::new();
-        let enough = |(index, (site, _)): (usize, &(SiteName, Trained))| {
-            sites.insert(site.clone());
-            index + 1 >= size && sites.len() >= minimum
-        };
-        self.updates
-            .iter()
-            .enumerate()
-            .position(enough)
-            .map(|index| index + 1)
+        for (index, (site, _)) in self.updates.iter().enumerate() {
+            sites.insert(site);
+            let count = index + 1;
+            if count >= size && sites.len() >= minimum {
+                return Some(count);
+            }
+        }
+        None
     }
 
     /// How many sites' updates wait.
     pub(super) fn sites(&self) -> usize {
-        self.updates
-            .iter()
-            .map(|(site, _)| site)
-            .collect::<BTreeSet<_>>()
-            .len()
+        let sites: BTreeSet<&SiteName> = self.updates.iter().map(|(site, _)| site).collect();
+        sites.len()
     }
 
     /// Refuses those of the first `count` updates that went much further than the others. Gives
@@ -236,7 +226,10 @@ mod tests {
             sequences: SequenceSet::full(1),
             compute: crate::settings::Compute::F32,
         };
-        TaskResult::Update(trained, 1.0)
+        TaskResult::Update {
+            trained,
+            distance: 1.0,
+        }
     }
 
     fn ask(buffer: &mut Buffer, site: &str, from: u32) {
@@ -277,18 +270,18 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_is_whole_with_so_many_updates_of_enough_sites() {
+    fn a_buffer_is_complete_with_so_many_updates_of_enough_sites() {
         let mut buffer = Buffer::default();
         give(&mut buffer, "north", 0);
         give(&mut buffer, "north", 1);
         assert_eq!(
-            (buffer.whole(2, 1), buffer.whole(2, 2), buffer.sites()),
+            (buffer.complete(2, 1), buffer.complete(2, 2), buffer.sites()),
             (Some(2), None, 1)
         );
         give(&mut buffer, "south", 0);
         give(&mut buffer, "west", 0);
         assert_eq!(
-            (buffer.whole(2, 2), buffer.whole(5, 2), buffer.sites()),
+            (buffer.complete(2, 2), buffer.complete(5, 2), buffer.sites()),
             (Some(3), None, 3)
         );
     }

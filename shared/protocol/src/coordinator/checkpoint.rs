@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use crate::identity::{SiteName, Version};
 use crate::message::Trained;
-use crate::outcome::{RoundRecord, RunKind, RunOutcome, SiteRecord, UpdateRecord};
+use crate::outcome::{RoundRecord, RunKind, RunOutcome, SiteRecord};
 use crate::parameters::ParametersId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,10 +87,9 @@ impl Totals {
     /// With one more round.
     #[must_use]
     pub fn and(self, record: &RoundRecord) -> Self {
-        let (seconds, bytes) = (self.seconds + record.seconds, self.bytes + record.bytes);
         Self {
-            seconds,
-            bytes,
+            seconds: self.seconds + record.seconds,
+            bytes: self.bytes + record.bytes,
             validation: record.validation.or(self.validation),
         }
     }
@@ -130,12 +129,14 @@ pub struct OpenRound {
 impl OpenRound {
     /// The sites that have not answered yet.
     pub(super) fn waiting(&self) -> BTreeSet<SiteName> {
-        let gave_nothing = |site: &SiteName| self.missing.iter().any(|(other, _)| other == site);
-        let asked = self
-            .asked
-            .iter()
-            .filter(|site| !self.updates.contains_key(*site) && !gave_nothing(site));
-        asked.cloned().collect()
+        let mut waiting = self.asked.clone();
+        for site in self.updates.keys() {
+            waiting.remove(site);
+        }
+        for (site, _) in &self.missing {
+            waiting.remove(site);
+        }
+        waiting
     }
 }
 
@@ -162,23 +163,20 @@ impl RunProgress {
             threshold_dice: None,
             scores: Vec::new(),
         };
-        let (finished, before, speeds) = (0, Totals::default(), BTreeMap::new());
-        let (model, validated, best, done, open, buffer) = (None, false, None, false, None, None);
-        let (sound, scored, discarded) = (None, false, None);
         Self {
             outcome,
-            finished,
-            before,
-            speeds,
-            model,
-            validated,
-            best,
-            done,
-            open,
-            buffer,
-            sound,
-            scored,
-            discarded,
+            finished: 0,
+            before: Totals::default(),
+            speeds: BTreeMap::new(),
+            model: None,
+            validated: false,
+            best: None,
+            done: false,
+            open: None,
+            buffer: None,
+            sound: None,
+            scored: false,
+            discarded: None,
         }
     }
 
@@ -190,16 +188,13 @@ impl RunProgress {
 
     /// One more round is finished. Returns the record of the one before, which no longer changes.
     pub(super) fn finish(&mut self, record: RoundRecord) -> Option<RoundRecord> {
-        let speed = |update: &UpdateRecord| Speed {
-            steps: update.steps,
-            seconds: update.seconds,
-        };
-        self.speeds.extend(
-            record
-                .updates
-                .iter()
-                .map(|update| (update.site.clone(), speed(update))),
-        );
+        for update in &record.updates {
+            let speed = Speed {
+                steps: update.steps,
+                seconds: update.seconds,
+            };
+            self.speeds.insert(update.site.clone(), speed);
+        }
         self.finished = record.round;
         let before = std::mem::replace(&mut self.outcome.rounds, vec![record]).pop();
         self.before = before.iter().fold(self.before, Totals::and);
@@ -217,9 +212,12 @@ impl Speed {
     /// How many steps that is in so many seconds, one at least; `None` where nothing was measured.
     /// From the facts alone, never from a clock, so that a restart finds the same.
     pub(super) fn budget(self, seconds: u32) -> Option<u32> {
-        let measured = self.seconds > 0.0 && self.steps > 0;
+        let is_measured = self.seconds > 0.0 && self.steps > 0;
+        if !is_measured {
+            return None;
+        }
         // The conversion ends at the type's bounds.
         let steps = f64::from(seconds) * f64::from(self.steps) / f64::from(self.seconds);
-        measured.then_some((steps as u32).max(1))
+        Some((steps as u32).max(1))
     }
 }

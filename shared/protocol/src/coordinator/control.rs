@@ -1,5 +1,5 @@
-//! What the operator may do to a running federation: dispatch it, let it go on, shut a site out,
-//! and let it run dry.
+//! What the operator may do to a running federation: pause it, let it go on, drop a site, and let
+//! it finish what has begun.
 
 use super::{Effect, SharedState, SiteRejection, StateMachine, TaskFailure};
 use crate::identity::SiteName;
@@ -23,6 +23,13 @@ pub(super) enum Dispatch {
         /// Whether they were not before, and are not to be after a restart.
         paused: bool,
     },
+}
+
+/// Training sites that would be left, and how many each round needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFewLeft {
+    pub left: usize,
+    pub minimum: usize,
 }
 
 impl Dispatch {
@@ -72,23 +79,26 @@ impl StateMachine {
         self.shared.dispatch.is_paused()
     }
 
-    /// How many training sites would be left without this one, and how many a round needs, where
-    /// these are more.
+    /// Whether too few training sites would be left without this one; `None` where there would be
+    /// enough.
     #[must_use]
-    pub fn left_without(&self, site: &SiteName) -> Option<(usize, usize)> {
-        let (roster, minimum) = (
-            &self.shared.roster,
-            self.shared.plan.federation.sites.minimum,
-        );
+    pub fn too_few_without(&self, site: &SiteName) -> Option<TooFewLeft> {
+        let roster = &self.shared.roster;
         if roster.is_dropped(site) || !roster.may_train(site) {
             return None;
         }
-        let left = roster
-            .names()
-            .iter()
-            .filter(|name| *name != site && roster.may_train(name))
-            .count();
-        (left < minimum).then_some((left, minimum))
+        let mut left = 0;
+        for other in &roster.names() {
+            if other != site && roster.may_train(other) {
+                left += 1;
+            }
+        }
+        let minimum = self.shared.plan.federation.sites.minimum;
+        if left < minimum {
+            Some(TooFewLeft { left, minimum })
+        } else {
+            None
+        }
     }
 
     pub(super) fn pause(&mut self, now: Duration, out: &mut Vec<Effect>) {
@@ -99,8 +109,7 @@ impl StateMachine {
         }
     }
 
-    /// Whoever was waited for is waited for anew: nobody is late for a time in which nothing was
-    /// asked.
+    /// Restarts all timeouts: paused time counts against no site.
     pub(super) fn resume(&mut self, now: Duration, out: &mut Vec<Effect>) {
         if let Dispatch::Paused { since } = self.shared.dispatch {
             self.shared.dispatch = Dispatch::Running;

@@ -1,4 +1,4 @@
-//! Who is in the federation, who is connected, and who was last heard when.
+//! The sites of a federation: their roles and data, and which of them are connected.
 
 use super::{Checkpoint, Effect, ModelRef, SiteRejection};
 use crate::case::{Cases, Role};
@@ -26,8 +26,8 @@ struct Site {
     was_ready: bool,
     /// The most cases that it had prepared while it was awaited.
     prepared: u32,
-    /// Silent for longer than timeout lasts; not asked until it is ready again, or its task is
-    /// heard of.
+    /// Silent for longer than the timeout. It is not asked until it is ready again, or sends
+    /// something about its task.
     given_up: bool,
 }
 
@@ -51,7 +51,9 @@ impl Site {
         if self.ready {
             self.away_since = now;
         }
-        (self.connection, self.ready, self.held) = (connection, false, Vec::new());
+        self.connection = connection;
+        self.ready = false;
+        self.held = Vec::new();
     }
 }
 
@@ -67,17 +69,15 @@ pub(super) struct Roster {
 
 impl Roster {
     pub(super) fn new(federation: &Federation, before: &Checkpoint, now: Duration) -> Self {
-        let site = |record: &SiteRecord| Site::new(record.role, Some(record.inventory), now);
-        let sites = before
-            .sites
-            .iter()
-            .map(|record| (record.name.clone(), site(record)))
-            .collect();
-        let dropped = before.dropped.iter().cloned().collect();
+        let mut sites = BTreeMap::new();
+        for record in &before.sites {
+            let site = Site::new(record.role, Some(record.inventory), now);
+            sites.insert(record.name.clone(), site);
+        }
         Self {
             expected: federation.sites.expected.clone(),
             sites,
-            dropped,
+            dropped: before.dropped.iter().cloned().collect(),
             last_news: now,
         }
     }
@@ -92,11 +92,8 @@ impl Roster {
         now: Duration,
         out: &mut Vec<Effect>,
     ) -> bool {
-        if self
-            .sites
-            .get(name)
-            .and_then(|site| site.connection)
-            .is_some_and(|other| other > connection)
+        if let Some(site) = self.sites.get(name)
+            && site.connection.is_some_and(|other| other > connection)
         {
             return false;
         }
@@ -105,8 +102,7 @@ impl Roster {
             return false;
         }
         if !self.sites.contains_key(name) {
-            // A known one that comes again and again is no news: it could keep the others waiting
-            // for ever.
+            // A known site that reconnects is no news: it could keep the others waiting for ever.
             self.last_news = now;
         }
         let site = self
@@ -176,9 +172,12 @@ impl Roster {
         now: Duration,
         out: &mut Vec<Effect>,
     ) -> bool {
-        let Some(site) = self.sites.get_mut(name).filter(|site| !site.ready) else {
+        let Some(site) = self.sites.get_mut(name) else {
             return false;
         };
+        if site.ready {
+            return false;
+        }
         let cases = match site.role {
             Role::Train => inventory.training_cases,
             Role::Evaluate => inventory.held_out_cases,
@@ -190,7 +189,9 @@ impl Roster {
             refuse(name, &SiteRejection::NoCase { cases }, out);
             return false;
         }
-        (site.inventory, site.ready, site.given_up) = (Some(inventory), true, false);
+        site.inventory = Some(inventory);
+        site.ready = true;
+        site.given_up = false;
         if !site.was_ready {
             site.was_ready = true;
             self.last_news = now;
@@ -210,10 +211,8 @@ impl Roster {
         now: Duration,
         out: &mut Vec<Effect>,
     ) {
-        if let Some(site) = self
-            .sites
-            .get_mut(name)
-            .filter(|site| site.connection == Some(connection))
+        if let Some(site) = self.sites.get_mut(name)
+            && site.connection == Some(connection)
         {
             site.leave(None, now);
             out.push(Effect::Report(Notification::Left {
@@ -230,8 +229,8 @@ impl Roster {
             .is_some_and(|site| site.connection == Some(connection))
     }
 
-    /// A site prepares its data. That is news for a beginning which waits for it, as often as it
-    /// gets further; what was asked of it does not get on by it.
+    /// A site prepares its data. While the federation waits for its sites, that counts as news as
+    /// often as the site gets further. It is no progress of a task.
     pub(super) fn preparing(&mut self, name: &SiteName, done: u32, total: u32, now: Duration) {
         let Some(site) = self.sites.get_mut(name) else {
             return;
@@ -242,7 +241,7 @@ impl Roster {
         }
     }
 
-    /// A site is heard of: one that was given up may be asked again.
+    /// A site has sent something: if it was given up, it may be asked again.
     pub(super) fn hear(&mut self, name: &SiteName) {
         if let Some(site) = self.sites.get_mut(name) {
             site.given_up = false;
@@ -266,44 +265,41 @@ impl Roster {
         }
     }
 
-    /// Notes that a site is given a task on these models; gives those that it does not dispatch
-    /// yet.
+    /// Notes that a site is given a task on these models. Returns those that it does not have yet.
     pub(super) fn hand_over(&mut self, name: &SiteName, models: &[ModelRef]) -> Vec<ModelRef> {
         let Some(site) = self.sites.get_mut(name) else {
             return Vec::new();
         };
-        let held = std::mem::replace(
-            &mut site.held,
-            models.iter().map(|model| model.parameters).collect(),
-        );
-        models
-            .iter()
-            .filter(|model| !held.contains(&model.parameters))
-            .copied()
-            .collect()
+        let held = std::mem::take(&mut site.held);
+        let mut new = Vec::new();
+        for model in models {
+            site.held.push(model.parameters);
+            if !held.contains(&model.parameters) {
+                new.push(*model);
+            }
+        }
+        new
     }
 
-    /// How long nobody new has come, and nobody who is awaited has got further.
+    /// How long no further site has come, and no awaited site has got further.
     pub(super) fn silence(&self, now: Duration) -> Duration {
         now.saturating_sub(self.last_news)
     }
 
-    /// Sites that are not ready and that a beginning should wait for.
+    /// Sites that are not ready and that the federation should wait for before it begins.
     pub(super) fn awaited(&self) -> Vec<SiteName> {
-        let strangers = self
-            .expected
-            .iter()
-            .filter(|name| !self.sites.contains_key(*name));
-        let known = self
-            .sites
-            .iter()
-            .filter(|(_, site)| !site.ready)
-            .map(|(name, _)| name);
-        strangers
-            .chain(known)
-            .filter(|name| !self.dropped.contains(*name))
-            .cloned()
-            .collect()
+        let mut awaited = Vec::new();
+        for name in &self.expected {
+            if !self.sites.contains_key(name) && !self.dropped.contains(name) {
+                awaited.push(name.clone());
+            }
+        }
+        for (name, site) in &self.sites {
+            if !site.ready && !self.dropped.contains(name) {
+                awaited.push(name.clone());
+            }
+        }
+        awaited
     }
 
     pub(super) fn present_trainers(&self) -> usize {
@@ -325,13 +321,14 @@ impl Roster {
     }
 
     fn with_role(&self, role: Role, take: impl Fn(&Site) -> bool) -> Vec<SiteName> {
-        let fits = |site: &Site| site.role == role && site.inventory.is_some() && take(site);
-        let fits = |(name, site): &(&SiteName, &Site)| fits(site) && !self.dropped.contains(*name);
-        self.sites
-            .iter()
-            .filter(fits)
-            .map(|(name, _)| name.clone())
-            .collect()
+        let mut names = Vec::new();
+        for (name, site) in &self.sites {
+            let is_known = site.role == role && site.inventory.is_some();
+            if is_known && take(site) && !self.dropped.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
     }
 
     /// How many cases the site has for a kind of task.
@@ -373,7 +370,7 @@ impl Roster {
 
     /// Whether the site is expected or was ever here.
     pub(super) fn knows(&self, name: &SiteName) -> bool {
-        self.sites.contains_key(name) || self.expected.iter().any(|expected| expected == name)
+        self.sites.contains_key(name) || self.expected.contains(name)
     }
 
     /// Every site that is expected or was ever here, by name.
@@ -387,11 +384,13 @@ impl Roster {
 
     /// Whether the site trains, or may yet turn out to.
     pub(super) fn may_train(&self, name: &SiteName) -> bool {
-        !self.dropped.contains(name)
-            && self
-                .sites
-                .get(name)
-                .is_none_or(|site| site.role == Role::Train)
+        if self.dropped.contains(name) {
+            return false;
+        }
+        match self.sites.get(name) {
+            Some(site) => site.role == Role::Train,
+            None => true,
+        }
     }
 
     /// Shuts a site out. `false` when there is no such site, or it is out already.
@@ -418,14 +417,17 @@ impl Roster {
 
     /// Every site that ever was ready, by name.
     pub(super) fn records(&self) -> Vec<SiteRecord> {
-        let record = |(name, site): (&SiteName, &Site)| {
-            site.inventory.map(|inventory| SiteRecord {
-                name: name.clone(),
-                role: site.role,
-                inventory,
-            })
-        };
-        self.sites.iter().filter_map(record).collect()
+        let mut records = Vec::new();
+        for (name, site) in &self.sites {
+            if let Some(inventory) = site.inventory {
+                records.push(SiteRecord {
+                    name: name.clone(),
+                    role: site.role,
+                    inventory,
+                });
+            }
+        }
+        records
     }
 }
 

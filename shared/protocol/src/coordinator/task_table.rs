@@ -17,19 +17,23 @@ use crate::overlay::{self, Overlay};
 use crate::parameters::ParametersId;
 use metrics::score::{CaseScore, SubsetScore};
 use metrics::sequence::{MAX_SEQUENCES, SequenceSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How a task ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum TaskResult {
-    /// A checked and stored update, and how far it went from the model that it started from.
-    Update(Trained, f64),
+    /// A checked and stored update.
+    Update {
+        trained: Trained,
+        /// How far it went from the model that it started from.
+        distance: f64,
+    },
     /// All cases' scores, in the site's order.
     Scores(SiteResult),
-    /// The site did its work and it came to nothing, and why.
+    /// The site worked and has no result, and why.
     Failed(TaskFailure),
-    /// Nothing came, and why.
+    /// There is no result, and the site may not be to blame.
     Nothing(TaskFailure),
 }
 
@@ -58,13 +62,13 @@ struct OpenTask {
     asked: bool,
     /// How often the site was asked.
     asks: u32,
-    /// How often since it last got further than ever before.
+    /// How often since it last got further than before.
     fruitless: u32,
     /// Told to end early, since it was last asked.
     concluding: bool,
-    /// Told to end early at all: no step that it shows after that renews timeout.
+    /// Told to end early at all: its timeout is not renewed by steps after that.
     told: bool,
-    /// Since when timeout with the site lasts: the last time that this task got on.
+    /// When the task last made progress: its timeout counts from here.
     moved: Duration,
     /// Since when the task waits for being asked again.
     waits: Option<Duration>,
@@ -80,6 +84,22 @@ struct OpenTask {
     subsets: BTreeMap<(u32, SequenceSet), SubsetScore>,
     overlays: BTreeMap<u32, Picture>,
     announced: Option<u32>,
+}
+
+impl OpenTask {
+    /// Whether these parameters may be the training's update.
+    fn wants(&self, parameters: ParametersId) -> bool {
+        let announced = self.trained.map(|trained| trained.parameters);
+        self.bytes == Bytes::Missing && announced.is_none_or(|announced| announced == parameters)
+    }
+}
+
+/// The most that a training can come to, by the settings and the site's own slices.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MostWork {
+    /// Slices in one step.
+    pub(super) batch: usize,
+    pub(super) steps: u32,
 }
 
 /// The open tasks, in site order.
@@ -106,7 +126,7 @@ impl TaskTable {
         }
     }
 
-    /// Puts a task on the task_table; [`TaskTable::fill`] sends it when the site is free.
+    /// Adds a task; [`TaskTable::fill`] sends it when the site is free.
     pub(super) fn add(&mut self, site: &SiteName, task: TaskId, order: TaskSpec, now: Duration) {
         let job = OpenTask {
             order,
@@ -133,8 +153,12 @@ impl TaskTable {
     /// Sends waiting tasks to sites that are ready and have none, as long as fewer than the limit
     /// are at work.
     pub(super) fn fill(&mut self, roster: &mut Roster, now: Duration, out: &mut Vec<Effect>) {
-        let asked = |(key, job): (&(SiteName, TaskId), &OpenTask)| job.asked.then(|| key.0.clone());
-        let mut busy: Vec<SiteName> = self.jobs.iter().filter_map(asked).collect();
+        let mut busy = BTreeSet::new();
+        for ((site, _), job) in &self.jobs {
+            if job.asked {
+                busy.insert(site.clone());
+            }
+        }
         let mut working = busy.iter().filter(|site| roster.is_ready(site)).count();
         for ((site, task), job) in &mut self.jobs {
             if working >= self.concurrent {
@@ -145,12 +169,14 @@ impl TaskTable {
             }
             job.ask(now);
             self.begun.entry(*task).or_insert(now);
-            busy.push(site.clone());
+            busy.insert(site.clone());
             working += 1;
-            out.extend(request(*task, job).map(|message| Effect::Send {
-                site: site.clone(),
-                message,
-            }));
+            if let Some(message) = request(*task, job) {
+                out.push(Effect::Send {
+                    site: site.clone(),
+                    message,
+                });
+            }
             for model in roster.hand_over(site, &job.order.models) {
                 let header = TransferHeader {
                     parameters: model.parameters,
@@ -169,13 +195,12 @@ impl TaskTable {
 
     /// How many more sites may work at once.
     pub(super) fn room(&self, roster: &Roster) -> usize {
-        let mut busy: Vec<&SiteName> = self
-            .jobs
-            .keys()
-            .map(|(site, _)| site)
-            .filter(|site| roster.is_ready(site))
-            .collect();
-        busy.dedup();
+        let mut busy = BTreeSet::new();
+        for (site, _) in self.jobs.keys() {
+            if roster.is_ready(site) {
+                busy.insert(site);
+            }
+        }
         self.concurrent.saturating_sub(busy.len())
     }
 
@@ -183,7 +208,7 @@ impl TaskTable {
         self.jobs.contains_key(&(site.clone(), task))
     }
 
-    /// Nobody waits for this task any more.
+    /// The result of this task is no longer wanted.
     pub(super) fn withdraw(&mut self, site: &SiteName, task: TaskId) {
         self.remove(site, task);
     }
@@ -220,20 +245,11 @@ impl TaskTable {
         let TransferHeader {
             parameters, task, ..
         } = header;
-        let fits = |job: &OpenTask| {
-            job.bytes == Bytes::Missing
-                && job
-                    .trained
-                    .is_none_or(|trained| trained.parameters == parameters)
-        };
-        let bytes = self.update_bytes;
-        match self
-            .job(site, task)
-            .filter(|job| task.kind == TaskKind::Train && fits(job))
-        {
-            Some(job) => {
-                (job.bytes, job.moved) = (Bytes::Checking(parameters), now);
-                *self.moved.entry(task.run).or_default() += bytes;
+        match self.job(site, task) {
+            Some(job) if task.kind == TaskKind::Train && job.wants(parameters) => {
+                job.bytes = Bytes::Checking(parameters);
+                job.moved = now;
+                *self.moved.entry(task.run).or_default() += self.update_bytes;
                 out.push(Effect::Check {
                     file,
                     site: site.clone(),
@@ -241,7 +257,7 @@ impl TaskTable {
                     parameters,
                 });
             }
-            None => out.push(Effect::Discard { file }),
+            _ => out.push(Effect::Discard { file }),
         }
     }
 
@@ -263,43 +279,45 @@ impl TaskTable {
                 return self.close(site, task, TaskResult::Failed(failure));
             }
         }
-        self.close_if_whole(site, task)
+        self.close_if_complete(site, task)
     }
 
-    /// A site says that its training ended; it has `most_steps` by the settings and the site's own
-    /// slices.
+    /// A site says that its training ended.
     pub(super) fn trained(
         &mut self,
         site: &SiteName,
         trained: Trained,
-        (batch, most_steps): (usize, u32),
+        mut most: MostWork,
         now: Duration,
     ) -> Option<TaskResult> {
         let task = trained.task;
-        let job = self
-            .job(site, task)
-            .filter(|_| task.kind == TaskKind::Train)?;
-        let most_steps = match job.order.steps {
-            Some(asked) => asked.min(most_steps),
-            None => most_steps,
-        };
-        if let Err(rejection) = check_summary(&trained, batch, most_steps) {
+        if task.kind != TaskKind::Train {
+            return None;
+        }
+        let job = self.job(site, task)?;
+        if let Some(asked) = job.order.steps {
+            most.steps = most.steps.min(asked);
+        }
+        if let Err(rejection) = check_summary(&trained, most) {
             let failure = TaskFailure::Summary(rejection);
             return self.close(site, task, TaskResult::Nothing(failure));
         }
         if job.trained.replace(trained).is_none() {
             job.moved = now;
         }
-        self.close_if_whole(site, task)
+        self.close_if_complete(site, task)
     }
 
-    fn close_if_whole(&mut self, site: &SiteName, task: TaskId) -> Option<TaskResult> {
+    fn close_if_complete(&mut self, site: &SiteName, task: TaskId) -> Option<TaskResult> {
         let job = self.job(site, task)?;
         let (Some(trained), Bytes::Stored(taken)) = (job.trained, job.bytes) else {
             return None;
         };
         let answer = if trained.parameters == taken.parameters {
-            TaskResult::Update(trained, taken.distance)
+            TaskResult::Update {
+                trained,
+                distance: taken.distance,
+            }
         } else {
             TaskResult::Nothing(TaskFailure::OtherParameters {
                 announced: trained.parameters,
@@ -318,9 +336,10 @@ impl TaskTable {
         most: u32,
         now: Duration,
     ) -> Option<TaskResult> {
-        let job = self
-            .job(site, task)
-            .filter(|_| task.kind != TaskKind::Train)?;
+        if task.kind == TaskKind::Train {
+            return None;
+        }
+        let job = self.job(site, task)?;
         let checked = check_score(&job.order.wanted, &score);
         if job.scores.insert(score.case, score).is_none() {
             job.moved = now;
@@ -343,15 +362,13 @@ impl TaskTable {
         most: u32,
         now: Duration,
     ) -> Option<TaskResult> {
-        let job = self
-            .job(site, task)
-            .filter(|_| task.kind != TaskKind::Train)?;
+        if task.kind == TaskKind::Train {
+            return None;
+        }
+        let job = self.job(site, task)?;
         let checked = check_subset_score(&job.order.wanted, &score);
-        if job
-            .subsets
-            .insert((score.case, score.subset), score)
-            .is_none()
-        {
+        let before = job.subsets.insert((score.case, score.subset), score);
+        if before.is_none() {
             job.moved = now;
         }
         let checked = checked.and(check_count(job.subsets.len(), most as usize * MOST_PARTS));
@@ -363,22 +380,22 @@ impl TaskTable {
     }
 
     /// A picture of a case. Only the federation's report shows any, and no more than a site has
-    /// representative cases; others are dropped, because a report without them is whole.
-    pub(super) fn overlay_drawn(
-        &mut self,
-        site: &SiteName,
-        task: TaskId,
-        Overlay { case, picture }: Overlay,
-    ) {
-        let wanted = |job: &&mut OpenTask| {
-            task.run.is_federation() && !job.order.wanted.thresholds.is_empty()
-        };
-        let Some(job) = self.job(site, task).filter(wanted) else {
+    /// representative cases; others are dropped, because the report is complete without them.
+    pub(super) fn overlay_drawn(&mut self, site: &SiteName, task: TaskId, overlay: Overlay) {
+        if !task.run.is_federation() {
+            return;
+        }
+        let Some(job) = self.job(site, task) else {
             return;
         };
-        if job.overlays.len() < overlay::MOST || job.overlays.contains_key(&case) {
-            job.overlays.insert(case, picture);
+        if job.order.wanted.thresholds.is_empty() {
+            return;
         }
+        let is_new = !job.overlays.contains_key(&overlay.case);
+        if is_new && job.overlays.len() >= overlay::MOST {
+            return;
+        }
+        job.overlays.insert(overlay.case, overlay.picture);
     }
 
     /// A site says that its evaluation ended.
@@ -394,43 +411,31 @@ impl TaskTable {
 
     fn close_if_counted(&mut self, site: &SiteName, task: TaskId) -> Option<TaskResult> {
         let job = self.job(site, task)?;
-        let announced = job
-            .announced
-            .filter(|&cases| job.scores.len() >= cases as usize)? as usize;
+        let announced = job.announced? as usize;
+        if job.scores.len() < announced {
+            return None;
+        }
         let mut parts = Vec::new();
-        for score in job
-            .scores
-            .values()
-            .take(announced)
-            .filter(|_| job.order.wanted.subsets)
-        {
-            parts.extend(score.subset.proper_subsets().map(|part| (score.case, part)));
+        if job.order.wanted.subsets {
+            for score in job.scores.values().take(announced) {
+                parts.extend(score.subset.proper_subsets().map(|part| (score.case, part)));
+            }
         }
         if !parts.iter().all(|part| job.subsets.contains_key(part)) {
             return None;
         }
-        // Whatever else the site sent belongs to no case.
-        let subsets = parts
-            .iter()
-            .filter_map(|part| job.subsets.remove(part))
-            .collect();
-        let cases = std::mem::take(&mut job.scores)
-            .into_values()
-            .take(announced)
-            .collect();
-        let overlays = std::mem::take(&mut job.overlays).into_iter();
-        let overlays = overlays
-            .map(|(case, picture)| Overlay { case, picture })
-            .collect();
-        self.close(
-            site,
-            task,
-            TaskResult::Scores(SiteResult {
-                cases,
-                subsets,
-                overlays,
-            }),
-        )
+        let mut result = SiteResult::default();
+        for (_, score) in std::mem::take(&mut job.scores).into_iter().take(announced) {
+            result.cases.push(score);
+        }
+        // Other subset scores belong to no case.
+        for part in &parts {
+            result.subsets.extend(job.subsets.remove(part));
+        }
+        for (case, picture) in std::mem::take(&mut job.overlays) {
+            result.overlays.push(Overlay { case, picture });
+        }
+        self.close(site, task, TaskResult::Scores(result))
     }
 
     /// A site says that its task ended badly.
@@ -457,24 +462,30 @@ impl TaskTable {
         self.jobs.get_mut(&(site.clone(), task))
     }
 
-    fn close(&mut self, site: &SiteName, task: TaskId, answer: TaskResult) -> Option<TaskResult> {
-        self.remove(site, task).then_some(answer)
+    /// Closes a task with this result; `None` if it is not open.
+    fn close(&mut self, site: &SiteName, task: TaskId, result: TaskResult) -> Option<TaskResult> {
+        self.remove(site, task)?;
+        Some(result)
     }
 
-    fn remove(&mut self, site: &SiteName, task: TaskId) -> bool {
+    fn remove(&mut self, site: &SiteName, task: TaskId) -> Option<OpenTask> {
         let closed = self.jobs.remove(&(site.clone(), task));
         if !self.jobs.keys().any(|(_, open)| *open == task) {
             self.begun.remove(&task);
         }
-        closed.is_some()
+        closed
     }
 }
 
 /// The most parts of its sequences that one case can be shown.
 const MOST_PARTS: usize = (1 << MAX_SEQUENCES) - 2;
 
-/// Whether a summary can be: a training of `most_steps` at most, with `batch` slices in each.
-fn check_summary(trained: &Trained, batch: usize, most_steps: u32) -> Result<(), SummaryRejection> {
+/// Whether a training can have come to this.
+fn check_summary(trained: &Trained, most: MostWork) -> Result<(), SummaryRejection> {
+    let MostWork {
+        batch,
+        steps: most_steps,
+    } = most;
     let Trained {
         slices,
         steps,

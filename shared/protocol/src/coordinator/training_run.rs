@@ -1,5 +1,5 @@
-//! One training_run of models: the federation's, one site's alone, or the consensus of those. What
-//! comes next follows from the durable facts.
+//! One training run: the federation's, one site's alone, or the consensus of those. What comes next
+//! follows from the durable facts.
 
 mod buffered;
 mod rollback;
@@ -20,24 +20,19 @@ use crate::outcome::{RoundRecord, RunKind, UpdateRecord};
 use crate::parameters::ParametersId;
 use random::{Purpose, stream};
 use scoring::{Scoring, ScoringGoal};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What a training_run is doing; lost in a restart and asked for again.
+/// What a training run is doing. After a restart it is asked for again.
 #[derive(Debug)]
 enum Phase {
     /// Between phases; with the time since when too few sites are there.
     Rest(Option<Duration>),
-    /// What is asked and answered stands among the durable facts.
+    /// The durable facts say which sites were asked, and which have answered.
     Training {
         started: Duration,
     },
-    /// The same without rounds: since when the newest model is there, and since when nobody has
-    /// anything to do.
-    Buffering {
-        started: Duration,
-        stalled: Option<Duration>,
-    },
+    Buffering(Buffering),
     Aggregating {
         started: Duration,
         record: RoundRecord,
@@ -45,6 +40,30 @@ enum Phase {
     /// An earlier model is being put in the place of the last round's.
     Restoring(ModelRef),
     Scoring(Scoring),
+}
+
+/// The work on a version, where no round waits for its sites.
+#[derive(Clone, Copy, Debug)]
+struct Buffering {
+    /// When the version before it was made.
+    started: Duration,
+    /// Since when no site has work.
+    stalled: Option<Duration>,
+}
+
+/// The time at which the machine handles an event, and the effects of that so far.
+pub(super) struct Step<'a> {
+    pub(super) now: Duration,
+    pub(super) effects: &'a mut Vec<Effect>,
+}
+
+/// What [`TrainingRun::advance`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advance {
+    /// It waits for sites, for the shell or for time.
+    Waiting,
+    /// There are new facts to store. It may be able to go on at once.
+    Changed,
 }
 
 #[derive(Debug)]
@@ -56,7 +75,7 @@ pub(super) struct TrainingRun {
     best_scores: Option<Scores>,
     /// No further round: too few of its sites are left.
     given_up: bool,
-    /// The models whose consensus this is; empty for a training_run that trains.
+    /// The models whose consensus this is; empty for a run that trains.
     pub(super) consensus_models: Vec<ModelRef>,
 }
 
@@ -95,21 +114,17 @@ impl TrainingRun {
 
     /// Whether an accepted update waits to be averaged.
     pub(super) fn counts_on(&self, site: &SiteName, task: TaskId) -> bool {
-        let open = self
-            .progress
-            .open
-            .as_ref()
-            .and_then(|open| open.updates.get(site));
-        let buffered = self
-            .progress
-            .buffer
-            .iter()
-            .flat_map(|buffer| &buffer.updates);
-        let mut buffered = buffered
-            .filter(|(name, _)| name == site)
-            .map(|(_, trained)| trained);
-        open.is_some_and(|trained| trained.task == task)
-            || buffered.any(|trained| trained.task == task)
+        if let Some(open) = &self.progress.open
+            && let Some(trained) = open.updates.get(site)
+            && trained.task == task
+        {
+            return true;
+        }
+        let Some(buffer) = &self.progress.buffer else {
+            return false;
+        };
+        let mut updates = buffer.updates.iter();
+        updates.any(|(other, trained)| other == site && trained.task == task)
     }
 
     /// The model that the report is about; `None` before there is one.
@@ -121,29 +136,26 @@ impl TrainingRun {
         })
     }
 
-    /// A task of this training_run ended. Returns whether there are facts to keep.
+    /// A task of this training run ended. Returns whether there are new facts to store.
     pub(super) fn answered(&mut self, site: &SiteName, task: TaskId, answer: TaskResult) -> bool {
-        if task.kind == TaskKind::Train && matches!(answer, TaskResult::Update(..)) {
+        if task.kind == TaskKind::Train && matches!(answer, TaskResult::Update { .. }) {
             self.worked(task.base());
         }
-        if let Some(buffer) = self
-            .progress
-            .buffer
-            .as_mut()
-            .filter(|_| task.kind == TaskKind::Train)
+        if let Some(buffer) = &mut self.progress.buffer
+            && task.kind == TaskKind::Train
         {
             return buffer.settle(site, task, answer);
         }
         match (&mut self.phase, task.kind) {
             (Phase::Training { .. }, TaskKind::Train) => {
-                let open = self
-                    .progress
-                    .open
-                    .as_mut()
-                    .filter(|open| open.waiting().contains(site));
-                let Some(open) = open else { return false };
+                let Some(open) = &mut self.progress.open else {
+                    return false;
+                };
+                if !open.waiting().contains(site) {
+                    return false;
+                }
                 match answer {
-                    TaskResult::Update(trained, distance) => {
+                    TaskResult::Update { trained, distance } => {
                         open.updates.insert(site.clone(), trained);
                         open.distances.insert(site.clone(), distance);
                     }
@@ -165,12 +177,14 @@ impl TrainingRun {
                     Cases::HeldOut => &mut scoring.held_out,
                 };
                 match answer {
-                    TaskResult::Scores(counted) => drop(scores.insert(site.clone(), counted)),
+                    TaskResult::Scores(counted) => {
+                        scores.insert(site.clone(), counted);
+                    }
                     TaskResult::Failed(reason) => scoring.failed.push(GaveNothing {
                         site: site.clone(),
                         reason: reason.to_string(),
                     }),
-                    TaskResult::Nothing(_) | TaskResult::Update(..) => {}
+                    TaskResult::Nothing(_) | TaskResult::Update { .. } => {}
                 }
             }
             _ => {}
@@ -178,14 +192,13 @@ impl TrainingRun {
         false
     }
 
-    /// A round's aggregate is stored. Returns what to tell, unless this was not awaited; what to
-    /// record goes to `out`.
+    /// A new version is stored. Returns what to report, unless this was not awaited; what to record
+    /// becomes an effect.
     pub(super) fn aggregated(
         &mut self,
         version: Version,
         parameters: ParametersId,
-        now: Duration,
-        out: &mut Vec<Effect>,
+        step: &mut Step<'_>,
     ) -> Option<Notification> {
         let Phase::Aggregating { started, record } = &mut self.phase else {
             return None;
@@ -193,16 +206,17 @@ impl TrainingRun {
         if record.round != version.0 {
             return None;
         }
-        record.seconds = now.saturating_sub(*started).as_secs_f64();
+        record.seconds = step.now.saturating_sub(*started).as_secs_f64();
         let (updates, seconds) = (record.updates.len(), record.seconds);
         if let Some(buffer) = &mut self.progress.buffer {
             buffer.counted(updates, record.missing.len());
         }
-        let before = self.progress.finish(record.clone());
-        out.extend(before.map(|record| Effect::Record {
-            run: self.id,
-            record: Box::new(record),
-        }));
+        if let Some(before) = self.progress.finish(record.clone()) {
+            step.effects.push(Effect::Record {
+                run: self.id,
+                record: Box::new(before),
+            });
+        }
         self.progress.model = Some(parameters);
         self.progress.open = None;
         self.progress.validated = false;
@@ -215,106 +229,94 @@ impl TrainingRun {
         })
     }
 
-    /// Goes on as far as possible without waiting. Returns whether there is more to do at once, and
-    /// facts to keep.
+    /// Goes on as far as possible without waiting.
     ///
     /// # Errors
     /// Why the whole federation cannot go on.
     pub(super) fn advance(
         &mut self,
         shared: &mut SharedState,
-        now: Duration,
-        out: &mut Vec<Effect>,
-    ) -> Result<bool, StopReason> {
+        step: &mut Step<'_>,
+    ) -> Result<Advance, StopReason> {
         if let Some(rule) = self.buffered(shared) {
-            return self.advance_buffer(rule, shared, now, out);
+            return self.advance_buffer(rule, shared, step);
         }
         if self.close_buffer(shared) {
-            return Ok(true);
+            return Ok(Advance::Changed);
         }
         match &self.phase {
-            Phase::Training { started } if self.nobody_waits() => {
+            Phase::Training { started } if self.all_have_answered() => {
                 let started = *started;
-                self.finish_training(started, shared, out)
+                self.finish_training(started, shared, step)
             }
             Phase::Rest(_) if self.progress.discarded.is_some() => {
-                self.restore(&shared.plan, out);
-                Ok(false)
+                self.restore(&shared.plan, step);
+                Ok(Advance::Waiting)
             }
             Phase::Rest(_) if shared.is_held() => {
                 self.phase = Phase::Rest(None);
-                Ok(false)
+                Ok(Advance::Waiting)
             }
             Phase::Rest(since) if !self.progress.done => {
                 let since = *since;
-                self.begin_next(shared, since, now, out)?;
+                self.begin_next(shared, since, step)?;
                 let began = matches!(self.phase, Phase::Training { .. });
-                // A scoring that nobody has cases for is over at once; so is a training_run that
-                // never had a model.
-                Ok(began || self.progress.done || self.finish_scoring(shared, out))
+                // A run that never had a model is over at once.
+                if began || self.progress.done {
+                    return Ok(Advance::Changed);
+                }
+                // So is a scoring for which no site has cases.
+                Ok(self.finish_scoring(shared, step))
             }
-            _ => Ok(self.finish_scoring(shared, out)),
+            _ => Ok(self.finish_scoring(shared, step)),
         }
     }
 
-    fn nobody_waits(&self) -> bool {
-        self.progress
-            .open
-            .as_ref()
-            .is_none_or(|open| open.waiting().is_empty())
+    /// Whether every site that was asked in this round has answered.
+    fn all_have_answered(&self) -> bool {
+        match &self.progress.open {
+            Some(open) => open.waiting().is_empty(),
+            None => true,
+        }
     }
 
     fn begin_next(
         &mut self,
         shared: &mut SharedState,
         since: Option<Duration>,
-        now: Duration,
-        out: &mut Vec<Effect>,
+        step: &mut Step<'_>,
     ) -> Result<(), StopReason> {
         let done = self.progress.finished;
-        let unscored = self.progress.model.filter(|_| !self.progress.validated);
-        if let Some(parameters) = unscored {
-            let every = shared
-                .plan
-                .federation
-                .evaluation
-                .held_out_every
-                .filter(|_| self.is_federation());
-            let goal = ScoringGoal::Validate {
-                held_out: every.is_some_and(|every| done.is_multiple_of(every)),
+        if let Some(parameters) = self.progress.model
+            && !self.progress.validated
+        {
+            let held_out = match shared.plan.federation.evaluation.held_out_every {
+                Some(every) => self.is_federation() && done.is_multiple_of(every),
+                None => false,
             };
+            let goal = ScoringGoal::Validate { held_out };
             let model = ModelRef {
                 run: self.id,
                 version: self.progress.newest(),
                 parameters,
             };
-            self.score(
-                shared,
-                vec![model],
-                goal,
-                &EvaluationRequest::default(),
-                (now, out),
-            );
+            let wanted = EvaluationRequest::default();
+            self.score(shared, vec![model], goal, &wanted, step);
         } else if done < shared.plan.federation.rounds && !self.given_up && !self.is_consensus() {
-            self.train(shared, done + 1, since, (now, out))?;
+            self.train(shared, since, step)?;
         } else if let Some(models) = self.reported() {
             match self.best_scores.take() {
-                None => self.score(
-                    shared,
-                    models,
-                    ScoringGoal::Choose,
-                    &EvaluationRequest::default(),
-                    (now, out),
-                ),
+                None => {
+                    let wanted = EvaluationRequest::default();
+                    self.score(shared, models, ScoringGoal::Choose, &wanted, step);
+                }
                 Some(scores) => {
-                    let thresholds = choose_thresholds(&scores, &mut self.progress.outcome);
-                    let subsets = shared.plan.federation.evaluation.subsets;
                     let wanted = EvaluationRequest {
-                        thresholds,
+                        thresholds: choose_thresholds(&scores, &mut self.progress.outcome),
                         sweep: choose_sweep(&scores),
-                        subsets,
+                        subsets: shared.plan.federation.evaluation.subsets,
                     };
-                    self.score(shared, models, ScoringGoal::Report, &wanted, (now, out));
+                    self.score(shared, models, ScoringGoal::Report, &wanted, step);
                 }
             }
         } else {
@@ -325,39 +327,38 @@ impl TrainingRun {
 
     /// The models that the report is about: the best one, or all whose consensus it is.
     fn reported(&self) -> Option<Vec<ModelRef>> {
-        let models = if self.is_consensus() {
-            self.consensus_models.clone()
-        } else {
-            self.best().into_iter().collect()
-        };
-        (!models.is_empty()).then_some(models)
+        if !self.is_consensus() {
+            let best = self.best()?;
+            return Some(vec![best]);
+        }
+        if self.consensus_models.is_empty() {
+            return None;
+        }
+        Some(self.consensus_models.clone())
     }
 
     /// Asks the sites of a round to train, or waits for enough of them.
     fn train(
         &mut self,
         shared: &mut SharedState,
-        round: u32,
         since: Option<Duration>,
-        (now, out): (Duration, &mut Vec<Effect>),
+        step: &mut Step<'_>,
     ) -> Result<(), StopReason> {
-        if self
-            .progress
-            .open
-            .as_ref()
-            .is_none_or(|open| open.round != round)
-        {
-            let Some(asked) = self.sample(shared, round, since, now, out)? else {
+        let round = self.progress.finished + 1;
+        let is_open = match &self.progress.open {
+            Some(open) => open.round == round,
+            None => false,
+        };
+        if !is_open {
+            let Some(asked) = self.sample(shared, round, since, step)? else {
                 return Ok(());
             };
-            let seconds = shared.plan.federation.training.round_seconds;
-            let budget = |site: &SiteName| {
-                Some((
-                    site.clone(),
-                    self.progress.speeds.get(site)?.budget(seconds?)?,
-                ))
-            };
-            let budgets = asked.iter().filter_map(budget).collect();
+            let mut budgets = BTreeMap::new();
+            for site in &asked {
+                if let Some(steps) = self.budget(shared, site) {
+                    budgets.insert(site.clone(), steps);
+                }
+            }
             self.progress.open = Some(OpenRound {
                 round,
                 asked,
@@ -365,48 +366,48 @@ impl TrainingRun {
                 ..OpenRound::default()
             });
         }
+        let model = self.start(&shared.plan);
         let Some(open) = &mut self.progress.open else {
             return Ok(());
         };
-        // Those who were asked before a restart and shut out since.
-        let gone = open
-            .waiting()
-            .into_iter()
-            .filter(|site| shared.roster.is_dropped(site));
-        open.missing
-            .extend(gone.map(|site| (site, TaskFailure::Dropped.to_string())));
+        // Sites that were asked before a restart and dropped since.
+        for site in open.waiting() {
+            if shared.roster.is_dropped(&site) {
+                let reason = TaskFailure::Dropped.to_string();
+                open.missing.push((site, reason));
+            }
+        }
         let members = &mut self.progress.outcome.members;
         members.extend(open.asked.iter().cloned());
         members.sort_unstable();
         members.dedup();
-        let model = self.start(&shared.plan);
-        let Some(open) = &self.progress.open else {
-            return Ok(());
-        };
         let waiting = open.waiting();
         let task = TaskId::training(self.id, model.version);
         for site in &waiting {
-            let steps = open.budgets.get(site).copied();
-            shared.task_table.add(
-                site,
-                task,
-                TaskSpec {
-                    models: vec![model],
-                    steps,
-                    ..TaskSpec::default()
-                },
-                now,
-            );
+            let order = TaskSpec {
+                models: vec![model],
+                steps: open.budgets.get(site).copied(),
+                ..TaskSpec::default()
+            };
+            shared.task_table.add(site, task, order, step.now);
         }
-        out.push(Effect::Report(Notification::RoundStarted {
-            run: self.id,
-            name: self.progress.outcome.name.clone(),
-            round,
-            rounds: shared.plan.federation.rounds,
-            sites: waiting.into_iter().collect(),
-        }));
-        self.phase = Phase::Training { started: now };
+        step.effects
+            .push(Effect::Report(Notification::RoundStarted {
+                run: self.id,
+                name: self.progress.outcome.name.clone(),
+                round,
+                rounds: shared.plan.federation.rounds,
+                sites: waiting.into_iter().collect(),
+            }));
+        self.phase = Phase::Training { started: step.now };
         Ok(())
+    }
+
+    /// The most steps that a site may do, where the settings say how long a training takes and the
+    /// site's speed is known.
+    fn budget(&self, shared: &SharedState, site: &SiteName) -> Option<u32> {
+        let seconds = shared.plan.federation.training.round_seconds?;
+        self.progress.speeds.get(site)?.budget(seconds)
     }
 
     /// Chooses the sites of a round; `None` while there are too few.
@@ -415,30 +416,27 @@ impl TrainingRun {
         shared: &SharedState,
         round: u32,
         since: Option<Duration>,
-        now: Duration,
-        out: &mut Vec<Effect>,
+        step: &mut Step<'_>,
     ) -> Result<Option<BTreeSet<SiteName>>, StopReason> {
         let settings = &shared.plan.federation;
         let mut candidates = self.trainers(shared);
-        if candidates.len() < self.minimum(shared) {
-            let since = since.unwrap_or(now);
+        let minimum = self.minimum(shared);
+        if candidates.len() < minimum {
+            let since = since.unwrap_or(step.now);
             self.phase = Phase::Rest(Some(since));
-            if now.saturating_sub(since) <= shared.timeout() {
+            if step.now.saturating_sub(since) <= shared.timeout() {
                 return Ok(None);
             }
-            let (found, minimum) = (candidates.len(), self.minimum(shared));
             let reason = StopReason::TooFewSites {
                 round,
-                found,
+                found: candidates.len(),
                 minimum,
             };
-            self.stop(reason, out)?;
+            self.stop(reason, step)?;
             return Ok(None);
         }
-        if let Some(count) = settings
-            .sites
-            .per_round
-            .filter(|&count| count < candidates.len())
+        if let Some(count) = settings.sites.per_round
+            && count < candidates.len()
         {
             let mut random = stream(
                 settings.seed,
@@ -473,7 +471,7 @@ impl TrainingRun {
         }
     }
 
-    /// The federation trains everybody, a site's own training_run that site.
+    /// The federation trains all sites, a site's own run only that site.
     fn trainers(&self, shared: &SharedState) -> Vec<SiteName> {
         let mut sites = shared.roster.available(Role::Train);
         sites.retain(|site| self.is_federation() || self.progress.outcome.members.contains(site));
@@ -488,8 +486,8 @@ impl TrainingRun {
         }
     }
 
-    /// Ends the federation; a site's own training_run only ends itself, with the rounds it has.
-    fn stop(&mut self, reason: StopReason, out: &mut Vec<Effect>) -> Result<(), StopReason> {
+    /// Ends the federation; a site's own run only ends itself, with the rounds it has.
+    fn stop(&mut self, reason: StopReason, step: &mut Step<'_>) -> Result<(), StopReason> {
         if self.is_federation() {
             return Err(reason);
         }
@@ -497,7 +495,7 @@ impl TrainingRun {
         self.progress.open = None;
         self.phase = Phase::Rest(None);
         if let Some(site) = self.progress.outcome.members.first() {
-            out.push(Effect::Report(Notification::Failed {
+            step.effects.push(Effect::Report(Notification::Failed {
                 site: site.clone(),
                 reason: reason.to_string(),
             }));
@@ -509,9 +507,9 @@ impl TrainingRun {
         &mut self,
         started: Duration,
         shared: &mut SharedState,
-        out: &mut Vec<Effect>,
-    ) -> Result<bool, StopReason> {
-        self.refuse_outliers(out);
+        step: &mut Step<'_>,
+    ) -> Result<Advance, StopReason> {
+        self.refuse_outliers(step);
         self.phase = Phase::Rest(None);
         let Some(OpenRound {
             round,
@@ -522,7 +520,7 @@ impl TrainingRun {
             ..
         }) = self.progress.open.clone()
         else {
-            return Ok(false);
+            return Ok(Advance::Waiting);
         };
         if updates.len() < self.minimum(shared) {
             let mut gave_nothing = Vec::new();
@@ -534,7 +532,7 @@ impl TrainingRun {
                 && self.discard(&DiscardReason::NoTraining(gave_nothing.clone()))
             {
                 self.progress.open = None;
-                return Ok(true);
+                return Ok(Advance::Changed);
             }
             let reason = StopReason::TooFewUpdates {
                 round,
@@ -542,51 +540,50 @@ impl TrainingRun {
                 minimum: self.minimum(shared),
                 missing: gave_nothing,
             };
-            // A later start asks once more those that gave nothing, and keeps what was accepted.
+            // The next start asks the sites without an update again, and keeps accepted updates.
             if let Some(open) = &mut self.progress.open {
                 open.missing.clear();
                 open.failed.clear();
             }
-            self.stop(reason, out)?;
-            return Ok(true);
+            self.stop(reason, step)?;
+            return Ok(Advance::Changed);
         }
-        let contributions = updates
-            .iter()
-            .map(|(site, trained)| contribution(site, trained))
-            .collect();
-        out.push(Effect::Aggregate {
+        let newest = self.progress.newest();
+        let mut contributions = Vec::new();
+        let mut records = Vec::new();
+        for (site, trained) in updates {
+            contributions.push(contribution(&site, &trained));
+            records.push(update_record(site, &trained, newest));
+        }
+        step.effects.push(Effect::Aggregate {
             run: self.id,
-            version: Version(round),
+            version: newest.next(),
             updates: contributions,
             rate: None,
         });
         let bytes = shared.task_table.take_moved(self.id);
-        let updates = updates
-            .into_iter()
-            .map(|(site, trained)| update_record(site, &trained, self.progress.newest()))
-            .collect();
-        let record = round_record(round, updates, missing, bytes);
+        let record = round_record(round, records, missing, bytes);
         self.phase = Phase::Aggregating { started, record };
-        Ok(false)
+        Ok(Advance::Waiting)
     }
 
-    /// The round is whole: those of its updates that are far beyond the others count as missing.
-    fn refuse_outliers(&mut self, out: &mut Vec<Effect>) {
+    /// All updates of the round are in: those far beyond the others count as missing.
+    fn refuse_outliers(&mut self, step: &mut Step<'_>) {
         let Some(open) = &mut self.progress.open else {
             return;
         };
         let sites: Vec<SiteName> = open.updates.keys().cloned().collect();
-        let distances: Vec<Option<f64>> = sites
-            .iter()
-            .map(|site| open.distances.get(site).copied())
-            .collect();
+        let mut distances = Vec::new();
+        for site in &sites {
+            distances.push(open.distances.get(site).copied());
+        }
         for Outlier { index, reason } in outliers(&distances) {
             let site = sites[index].clone();
             let reason = TaskFailure::Update(reason).to_string();
             open.updates.remove(&site);
             open.distances.remove(&site);
             open.failed.insert(site.clone());
-            out.push(Effect::Report(Notification::Failed {
+            step.effects.push(Effect::Report(Notification::Failed {
                 site: site.clone(),
                 reason: reason.clone(),
             }));
@@ -613,14 +610,13 @@ fn round_record(
     missing: Vec<(SiteName, String)>,
     bytes: u64,
 ) -> RoundRecord {
-    let (validation, validation_by_site, held_out) = (None, Vec::new(), None);
     RoundRecord {
         round,
         updates,
         missing,
-        validation,
-        validation_by_site,
-        held_out,
+        validation: None,
+        validation_by_site: Vec::new(),
+        held_out: None,
         seconds: 0.0,
         bytes,
     }

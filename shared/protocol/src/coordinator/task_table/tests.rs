@@ -100,7 +100,8 @@ fn summary(change: impl Fn(&mut Trained)) -> Option<TaskResult> {
         compute: crate::settings::Compute::F32,
     };
     change(&mut trained);
-    task_table.trained(&site_name("north"), trained, (8, 4), Duration::ZERO)
+    let most = MostWork { batch: 8, steps: 4 };
+    task_table.trained(&site_name("north"), trained, most, Duration::ZERO)
 }
 
 #[test]

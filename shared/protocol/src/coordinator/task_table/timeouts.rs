@@ -1,4 +1,5 @@
-//! How long a site is waited for: timeout lasts from the last time that its task got on.
+//! How long the coordinator waits for a site: a timeout that counts from the last progress of its
+//! task.
 
 use super::super::roster::Roster;
 use super::{Effect, OpenTask, TaskFailure, TaskTable};
@@ -7,14 +8,14 @@ use crate::message::{CoordinatorMessage, Progress, TaskId, TaskKind};
 use crate::notification::Notification;
 use std::time::Duration;
 
-/// How often a site may begin a task anew, or come back to it, and be waited for with new timeout
-/// each time, without getting further than before.
+/// How often a site may begin a task again, or come back to it, and get a new timeout, without
+/// getting further than before.
 const MOST_STARTS: u32 = 5;
 
 impl OpenTask {
-    /// The site is asked now. Patience with it is new at the first time, and some times more if it
-    /// did not get further in between: a site that crashes at each start is not waited for without
-    /// end.
+    /// The site is asked now. It gets a new timeout the first times, also where it did not get
+    /// further in between. After that the timeout goes on: a site that crashes at each start does not
+    /// hold the round for ever.
     pub(super) fn ask(&mut self, now: Duration) {
         self.asked = true;
         self.asks += 1;
@@ -29,19 +30,22 @@ impl OpenTask {
 }
 
 impl TaskTable {
-    /// A site came back: whatever it was asked is asked again. It may have to begin anew, so what
-    /// it did before is no measure of its progress.
+    /// A site came back: it is asked again for the same tasks. It may have to start from the
+    /// beginning, so its earlier steps are no measure of its progress.
     pub(in crate::coordinator) fn ask_again(&mut self, site: &SiteName, now: Duration) {
         for ((name, _), job) in &mut self.jobs {
             if name == site && job.asked {
-                (job.asked, job.concluding, job.waits) = (false, false, Some(now));
-                (job.before, job.done) = (job.done, 0);
+                job.asked = false;
+                job.concluding = false;
+                job.waits = Some(now);
+                job.before = job.done;
+                job.done = 0;
             }
         }
     }
 
-    /// Tells sites to end trainings whose first request is `deadline` old: those that have shown a
-    /// step. Others have nothing to send yet, and timeout knows how long to wait for them.
+    /// Tells sites to end trainings whose first request is `deadline` old, if they have done a step.
+    /// Others have nothing to send yet; the timeout decides how long to wait for them.
     pub(in crate::coordinator) fn conclude(
         &mut self,
         deadline: Duration,
@@ -49,16 +53,17 @@ impl TaskTable {
         out: &mut Vec<Effect>,
     ) {
         for ((site, task), job) in &mut self.jobs {
-            let over = self
-                .begun
-                .get(task)
-                .is_some_and(|begun| now.saturating_sub(*begun) >= deadline);
-            let at_work =
+            let Some(begun) = self.begun.get(task) else {
+                continue;
+            };
+            let is_over = now.saturating_sub(*begun) >= deadline;
+            let is_training =
                 task.kind == TaskKind::Train && job.asked && job.done > 0 && job.trained.is_none();
-            if over && at_work && !job.concluding {
+            if is_over && is_training && !job.concluding {
                 job.concluding = true;
                 if !job.told {
-                    (job.told, job.moved) = (true, now);
+                    job.told = true;
+                    job.moved = now;
                 }
                 out.push(Effect::Report(Notification::Concluding {
                     site: site.clone(),
@@ -71,21 +76,26 @@ impl TaskTable {
         }
     }
 
-    /// For so long nothing was to happen: deadlines move on by it.
+    /// Moves all deadlines by the length of a pause.
     pub(in crate::coordinator) fn extend_by(&mut self, pause: Duration) {
         self.begun.values_mut().for_each(|begun| *begun += pause);
     }
 
-    /// Tasks that nobody was asked for yet have waited since `now` only.
+    /// Restarts the timeouts of tasks that no site was asked for yet.
     pub(in crate::coordinator) fn restart_timeouts(&mut self, now: Duration) {
-        for job in self.jobs.values_mut().filter(|job| !job.asked) {
+        for job in self.jobs.values_mut() {
+            if job.asked {
+                continue;
+            }
             job.moved = now;
-            job.waits = job.waits.map(|_| now);
+            if job.waits.is_some() {
+                job.waits = Some(now);
+            }
         }
     }
 
-    /// Tasks without progress for longer than `timeout`: asked ones, and waiting ones whose site is
-    /// away. Whatever else a site says or does, such as coming back, changes nothing about them.
+    /// Tasks without progress for longer than `timeout`: those asked for, and waiting ones whose site
+    /// is away. Nothing else that a site does, such as coming back, renews its timeout.
     pub(in crate::coordinator) fn expired(
         &self,
         roster: &Roster,
@@ -94,12 +104,11 @@ impl TaskTable {
     ) -> Vec<(SiteName, TaskId)> {
         let mut expired = Vec::new();
         for ((site, task), job) in &self.jobs {
-            // Nothing is heard of a site while it receives models and looks at its first case with
-            // each of them.
+            // A site is silent while it receives each model and works on its first case with it.
             let models = u32::try_from(job.order.models.len().max(1)).unwrap_or(u32::MAX);
             let since = match job.asked {
                 true => job.moved,
-                // It waited for its turn as long as its site was there.
+                // As long as its site was there, the task waited for its turn.
                 false if !roster.is_ready(site) => job.moved.max(roster.away_since(site)),
                 false => continue,
             };
@@ -110,7 +119,7 @@ impl TaskTable {
         expired
     }
 
-    /// Why a task is given up whose site is waited for no longer.
+    /// Why a task is given up after its timeout.
     pub(in crate::coordinator) fn lateness(
         &self,
         site: &SiteName,
@@ -127,8 +136,8 @@ impl TaskTable {
         }
     }
 
-    /// Takes note of a site's progress; its task has `most` steps or scores. Returns whether there
-    /// was any.
+    /// Notes a site's progress in a task with `most` steps or scores. Returns whether the task is
+    /// further than before.
     pub(in crate::coordinator) fn progress(
         &mut self,
         site: &SiteName,
@@ -144,12 +153,13 @@ impl TaskTable {
             return false;
         }
         if job.done == 0 && (1..progress.done).contains(&job.before) {
-            // It works on where it was: only the line had broken.
+            // It continues where it was: only the connection had broken.
             job.fruitless = job.fruitless.saturating_sub(1);
         }
         job.done = progress.done;
         if job.done > job.furthest {
-            (job.furthest, job.fruitless) = (job.done, 0);
+            job.furthest = job.done;
+            job.fruitless = 0;
         }
         if !job.told && job.fruitless <= MOST_STARTS {
             job.moved = now;

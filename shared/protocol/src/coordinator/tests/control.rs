@@ -198,12 +198,12 @@ fn a_beginning_does_not_wait_for_a_dropped_site() {
 fn a_drop_that_leaves_too_few_training_sites_can_be_told_before() {
     let mut world = at_work();
     assert_eq!(
-        world.coordinator.left_without(&site_name("held-out")),
+        world.coordinator.too_few_without(&site_name("held-out")),
         None,
         "it trains nothing"
     );
     assert_eq!(
-        world.coordinator.left_without(&site_name("site-0")),
+        world.coordinator.too_few_without(&site_name("site-0")),
         None,
         "two are left of two"
     );
@@ -212,11 +212,14 @@ fn a_drop_that_leaves_too_few_training_sites_can_be_told_before() {
     });
     assert!(world.coordinator.is_dropped(&site_name("site-0")));
     assert_eq!(
-        world.coordinator.left_without(&site_name("site-1")),
-        Some((1, 2))
+        world.coordinator.too_few_without(&site_name("site-1")),
+        Some(TooFewLeft {
+            left: 1,
+            minimum: 2
+        })
     );
     assert_eq!(
-        world.coordinator.left_without(&site_name("site-0")),
+        world.coordinator.too_few_without(&site_name("site-0")),
         None,
         "it is out already"
     );

@@ -1,12 +1,12 @@
 //! Buffered asynchronous rounds (FedBuff, Nguyen et al. 2022, arXiv 2106.06639): every site trains
-//! from the newest model that it has not answered for, and as soon as enough updates are in the
-//! next model is made of them. Nobody waits for the slow; what they send counts for less the older
+//! from the newest model that it has not answered for, and as soon as enough updates are in, the
+//! next model is made of them. No round waits for slow sites; their updates count for less, the older
 //! the model is that they started from.
 
 use super::super::buffer::{Asked, Missing};
 use super::{
-    DiscardReason, Effect, GaveNothing, Phase, SharedState, StopReason, TaskFailure, TaskSpec,
-    TrainingRun, contribution, round_record, update_record,
+    Advance, Buffering, DiscardReason, Effect, GaveNothing, Phase, SharedState, Step, StopReason,
+    TaskFailure, TaskSpec, TrainingRun, contribution, round_record, update_record,
 };
 use crate::coordinator::ModelRef;
 use crate::identity::{SiteName, Version};
@@ -16,17 +16,19 @@ use crate::settings::Buffered;
 use std::time::Duration;
 
 impl TrainingRun {
-    /// The rule by which this training_run's versions are made, as long as there are some to make.
-    /// Sites that train alone for comparison have nobody to wait for.
+    /// The rule by which this run's versions are made, as long as there are some to make. A site that
+    /// trains alone for comparison waits for no other.
     pub(super) fn buffered(&self, shared: &SharedState) -> Option<Buffered> {
         let settings = &shared.plan.federation;
-        settings
-            .buffered
-            .filter(|_| self.is_federation() && self.progress.finished < settings.rounds)
+        if self.is_federation() && self.progress.finished < settings.rounds {
+            settings.buffered
+        } else {
+            None
+        }
     }
 
-    /// The last version is made: whoever still trains does it for nobody. Returns whether there was
-    /// a buffer.
+    /// The last version is made: the trainings that still run are not needed. Returns whether there
+    /// was a buffer.
     pub(super) fn close_buffer(&mut self, shared: &mut SharedState) -> bool {
         let Some(buffer) = self.progress.buffer.take() else {
             return false;
@@ -39,8 +41,7 @@ impl TrainingRun {
         true
     }
 
-    /// Goes on as far as possible without waiting. Returns whether there are facts to keep, and
-    /// maybe more to do at once.
+    /// Goes on as far as possible without waiting.
     ///
     /// # Errors
     /// Why the federation cannot go on.
@@ -48,58 +49,44 @@ impl TrainingRun {
         &mut self,
         rule: Buffered,
         shared: &mut SharedState,
-        now: Duration,
-        out: &mut Vec<Effect>,
-    ) -> Result<bool, StopReason> {
-        let Phase::Buffering { started, stalled } = self.phase else {
-            let rests = matches!(self.phase, Phase::Rest(_));
-            if rests && self.progress.discarded.is_some() {
-                self.restore(&shared.plan, out);
-                return Ok(false);
+        step: &mut Step<'_>,
+    ) -> Result<Advance, StopReason> {
+        let buffering = match self.phase {
+            Phase::Buffering(buffering) => buffering,
+            Phase::Rest(_) if self.progress.discarded.is_some() => {
+                self.restore(&shared.plan, step);
+                return Ok(Advance::Waiting);
             }
-            if rests {
-                self.begin_version(rule, shared, now, out);
+            Phase::Rest(_) => {
+                self.begin_version(rule, shared, step);
+                return Ok(Advance::Changed);
             }
-            return Ok(rests);
+            _ => return Ok(Advance::Waiting),
         };
         let minimum = self.minimum(shared);
-        if let Some(count) = self
-            .progress
-            .buffer
-            .as_ref()
-            .and_then(|buffer| buffer.whole(rule.size, minimum))
+        if let Some(buffer) = &self.progress.buffer
+            && let Some(count) = buffer.complete(rule.size, minimum)
         {
-            if self.refuse_far(count, out) {
-                return Ok(true);
-            }
-            self.count(count, rule, started, shared, out);
-            return Ok(false);
+            return Ok(self.make_version(count, rule, buffering.started, shared, step));
         }
-        let asked = self.hand_out(shared, now);
-        let at_work = self
-            .progress
-            .buffer
-            .as_ref()
-            .is_some_and(|buffer| !buffer.asked.is_empty());
-        if at_work || shared.is_held() {
-            self.phase = Phase::Buffering {
-                started,
+        let asked = self.hand_out(shared, step.now);
+        let is_at_work = match &self.progress.buffer {
+            Some(buffer) => !buffer.asked.is_empty(),
+            None => false,
+        };
+        if is_at_work || shared.is_held() {
+            self.phase = Phase::Buffering(Buffering {
                 stalled: None,
-            };
+                ..buffering
+            });
             return Ok(asked);
         }
-        self.go_without(rule, (started, stalled.unwrap_or(now)), shared, now, out)
+        self.go_without(rule, buffering, shared, step)
     }
 
     /// A version is made, or a restart happened: takes back what would come too late, and asks
     /// again for the rest.
-    fn begin_version(
-        &mut self,
-        rule: Buffered,
-        shared: &mut SharedState,
-        now: Duration,
-        out: &mut Vec<Effect>,
-    ) {
+    fn begin_version(&mut self, rule: Buffered, shared: &mut SharedState, step: &mut Step<'_>) {
         let newest = self.progress.newest();
         let model = self.start(&shared.plan);
         let buffer = self.progress.buffer.get_or_insert_default();
@@ -123,7 +110,7 @@ impl TrainingRun {
             shared
                 .task_table
                 .withdraw(&site, TaskId::training(self.id, asked.base));
-            out.push(Effect::Report(Notification::Failed {
+            step.effects.push(Effect::Report(Notification::Failed {
                 site: site.clone(),
                 reason: reason.clone(),
             }));
@@ -136,61 +123,57 @@ impl TrainingRun {
         buffer.forget_models(newest);
         for (site, asked) in &buffer.asked {
             let task = TaskId::training(self.id, asked.base);
-            if let Some(&parameters) = buffer
-                .models
-                .get(&asked.base)
-                .filter(|_| !shared.task_table.has(site, task))
-            {
-                let models = vec![ModelRef {
-                    run: self.id,
-                    version: asked.base,
-                    parameters,
-                }];
-                shared.task_table.add(
-                    site,
-                    task,
-                    TaskSpec {
-                        models,
-                        steps: asked.steps,
-                        ..TaskSpec::default()
-                    },
-                    now,
-                );
+            let Some(&parameters) = buffer.models.get(&asked.base) else {
+                continue;
+            };
+            if shared.task_table.has(site, task) {
+                continue;
             }
+            let model = ModelRef {
+                run: self.id,
+                version: asked.base,
+                parameters,
+            };
+            let order = TaskSpec {
+                models: vec![model],
+                steps: asked.steps,
+                ..TaskSpec::default()
+            };
+            shared.task_table.add(site, task, order, step.now);
         }
-        self.phase = Phase::Buffering {
-            started: now,
+        self.phase = Phase::Buffering(Buffering {
+            started: step.now,
             stalled: None,
-        };
-        self.hand_out(shared, now);
-        let sites = self
-            .progress
-            .buffer
-            .iter()
-            .flat_map(|buffer| buffer.asked.keys().cloned())
-            .collect();
-        out.push(Effect::Report(Notification::RoundStarted {
-            run: self.id,
-            name: self.progress.outcome.name.clone(),
-            round: newest.next().0,
-            rounds: shared.plan.federation.rounds,
-            sites,
-        }));
+        });
+        self.hand_out(shared, step.now);
+        let mut sites = Vec::new();
+        if let Some(buffer) = &self.progress.buffer {
+            sites.extend(buffer.asked.keys().cloned());
+        }
+        step.effects
+            .push(Effect::Report(Notification::RoundStarted {
+                run: self.id,
+                name: self.progress.outcome.name.clone(),
+                round: newest.next().0,
+                rounds: shared.plan.federation.rounds,
+                sites,
+            }));
     }
 
     /// Gives the newest version to sites that are there and free, as many as may work at once:
-    /// those first whose last update is the oldest. Returns whether there were any.
-    fn hand_out(&mut self, shared: &mut SharedState, now: Duration) -> bool {
+    /// those first whose last update is the oldest.
+    fn hand_out(&mut self, shared: &mut SharedState, now: Duration) -> Advance {
         let room = if shared.is_held() {
             0
         } else {
             shared.task_table.room(&shared.roster)
         };
-        let (newest, trainers) = (self.progress.newest(), self.trainers(shared));
+        let newest = self.progress.newest();
+        let trainers = self.trainers(shared);
         let model = self.start(&shared.plan);
         let seconds = shared.plan.federation.training.round_seconds;
         let Some(buffer) = &mut self.progress.buffer else {
-            return false;
+            return Advance::Waiting;
         };
         let mut free: Vec<(Option<Version>, SiteName)> = Vec::new();
         for site in trainers {
@@ -222,46 +205,54 @@ impl TrainingRun {
                 members.insert(place, site.clone());
             }
         }
-        !free.is_empty()
+        if free.is_empty() {
+            Advance::Waiting
+        } else {
+            Advance::Changed
+        }
     }
 
-    /// Nobody is at work, and nobody who is there has anything left to do for this version. Whoever
-    /// is away is waited for with timeout; then the version is made of what there is, or the
-    /// federation stops. Returns whether there are facts to keep.
+    /// No site is at work, and no connected site has anything left to do for this version. Sites that
+    /// are away have until the timeout; then the version is made of the updates that are there, or
+    /// the federation stops.
     fn go_without(
         &mut self,
         rule: Buffered,
-        (started, since): (Duration, Duration),
+        buffering: Buffering,
         shared: &mut SharedState,
-        now: Duration,
-        out: &mut Vec<Effect>,
-    ) -> Result<bool, StopReason> {
+        step: &mut Step<'_>,
+    ) -> Result<Advance, StopReason> {
         let minimum = self.minimum(shared);
-        let (here, away): (Vec<_>, Vec<_>) = self
-            .trainers(shared)
-            .into_iter()
-            .partition(|site| shared.roster.is_ready(site));
-        let Some(buffer) = &mut self.progress.buffer else {
-            return Ok(false);
-        };
-        let (found, count) = (buffer.sites(), buffer.updates.len());
-        let waited = now.saturating_sub(since) > shared.timeout();
-        // With too few sites there, one that was given up may still come back.
-        let hopeless = away.is_empty() && (found >= minimum || here.len() >= minimum);
-        if !waited && !hopeless {
-            self.phase = Phase::Buffering {
-                started,
-                stalled: Some(since),
-            };
-            return Ok(false);
-        }
-        away.iter().for_each(|site| shared.roster.give_up(site));
-        if found >= minimum {
-            if self.refuse_far(count, out) {
-                return Ok(true);
+        let mut here = Vec::new();
+        let mut away = Vec::new();
+        for site in self.trainers(shared) {
+            if shared.roster.is_ready(&site) {
+                here.push(site);
+            } else {
+                away.push(site);
             }
-            self.count(count, rule, started, shared, out);
-            return Ok(false);
+        }
+        let Some(buffer) = &mut self.progress.buffer else {
+            return Ok(Advance::Waiting);
+        };
+        let found = buffer.sites();
+        let since = buffering.stalled.unwrap_or(step.now);
+        let is_timeout = step.now.saturating_sub(since) > shared.timeout();
+        // With too few sites connected, one that was given up may still come back.
+        let is_hopeless = away.is_empty() && (found >= minimum || here.len() >= minimum);
+        if !is_timeout && !is_hopeless {
+            self.phase = Phase::Buffering(Buffering {
+                stalled: Some(since),
+                ..buffering
+            });
+            return Ok(Advance::Waiting);
+        }
+        for site in &away {
+            shared.roster.give_up(site);
+        }
+        if found >= minimum {
+            let count = buffer.updates.len();
+            return Ok(self.make_version(count, rule, buffering.started, shared, step));
         }
         let mut missing = Vec::new();
         for one in &buffer.missing {
@@ -270,14 +261,16 @@ impl TrainingRun {
                 reason: one.reason.clone(),
             });
         }
-        let nobody =
-            found == 0 && away.is_empty() && here.iter().all(|site| buffer.failed.contains(site));
-        // A later start asks once more those that gave nothing, and keeps what was accepted.
+        let have_all_failed = found == 0
+            && away.is_empty()
+            && !here.is_empty()
+            && here.iter().all(|site| buffer.failed.contains(site));
+        // The next start asks the sites without an update again, and keeps accepted updates.
         buffer.missing.clear();
         buffer.failed.clear();
         self.phase = Phase::Rest(None);
-        if nobody && !here.is_empty() && self.discard(&DiscardReason::NoTraining(missing.clone())) {
-            return Ok(true);
+        if have_all_failed && self.discard(&DiscardReason::NoTraining(missing.clone())) {
+            return Ok(Advance::Changed);
         }
         Err(StopReason::TooFewInBuffer {
             round: self.progress.finished + 1,
@@ -287,65 +280,52 @@ impl TrainingRun {
         })
     }
 
-    /// Refuses those of the first `count` updates that went far beyond the others. Returns whether
-    /// there were any.
-    fn refuse_far(&mut self, count: usize, out: &mut Vec<Effect>) -> bool {
-        let Some(buffer) = &mut self.progress.buffer else {
-            return false;
-        };
-        let refused = buffer.refuse_outliers(count);
-        for (site, reason) in &refused {
-            out.push(Effect::Report(Notification::Failed {
-                site: site.clone(),
-                reason: reason.clone(),
-            }));
-        }
-        !refused.is_empty()
-    }
-
-    /// Makes the next version of the first `count` updates.
-    fn count(
+    /// Makes the next version of the first `count` updates, unless some of them are far beyond the
+    /// others: those are refused, and there may be too few left.
+    fn make_version(
         &mut self,
         count: usize,
         rule: Buffered,
         started: Duration,
         shared: &mut SharedState,
-        out: &mut Vec<Effect>,
-    ) {
+        step: &mut Step<'_>,
+    ) -> Advance {
         let newest = self.progress.newest();
-        let Some(buffer) = &self.progress.buffer else {
-            return;
+        let Some(buffer) = &mut self.progress.buffer else {
+            return Advance::Waiting;
         };
+        let refused = buffer.refuse_outliers(count);
+        if !refused.is_empty() {
+            for (site, reason) in refused {
+                step.effects
+                    .push(Effect::Report(Notification::Failed { site, reason }));
+            }
+            return Advance::Changed;
+        }
         let mut counted: Vec<(SiteName, Trained)> = buffer.updates[..count].to_vec();
-        counted.sort_unstable_by(|(a, one), (b, other)| {
-            (a, one.task.round).cmp(&(b, other.task.round))
-        });
-        let contributions = counted
-            .iter()
-            .map(|(site, trained)| contribution(site, trained))
-            .collect();
-        let (run, version, rate) = (self.id, newest.next(), Some(rule.rate));
-        out.push(Effect::Aggregate {
-            run,
+        counted.sort_unstable_by_key(|(site, trained)| (site.clone(), trained.task.round));
+        let mut contributions = Vec::new();
+        let mut records = Vec::new();
+        for (site, trained) in counted {
+            contributions.push(contribution(&site, &trained));
+            records.push(update_record(site, &trained, newest));
+        }
+        let mut missing = Vec::new();
+        for one in &buffer.missing {
+            missing.push((one.site.clone(), one.reason.clone()));
+        }
+        let version = newest.next();
+        step.effects.push(Effect::Aggregate {
+            run: self.id,
             version,
             updates: contributions,
-            rate,
+            rate: Some(rule.rate),
         });
-        let updates = counted
-            .into_iter()
-            .map(|(site, trained)| update_record(site, &trained, newest))
-            .collect();
-        let missing = buffer
-            .missing
-            .iter()
-            .map(|one| (one.site.clone(), one.reason.clone()))
-            .collect();
-        let record = round_record(
-            version.0,
-            updates,
-            missing,
-            shared.task_table.take_moved(self.id),
-        );
-        self.phase = Phase::Aggregating { started, record };
+        let bytes = shared.task_table.take_moved(self.id);
+        self.phase = Phase::Aggregating {
+            started,
+            record: round_record(version.0, records, missing, bytes),
+        };
+        Advance::Waiting
     }
 }

@@ -1,18 +1,15 @@
-//! The last model that a site could work with, kept for when none can work with a newer one: every
-//! update was looked at before it was averaged, and still their average may be a network whose
-//! numbers break.
+//! Going back to an earlier model when no site can work with the newest one: every update was checked
+//! before it was averaged, and still the average may be a network that gives no numbers.
 
-use super::{DiscardReason, Effect, ModelRef, Phase, Plan, TrainingRun, UsableModel};
+use super::{DiscardReason, Effect, ModelRef, Phase, Plan, Step, TrainingRun, UsableModel};
 use crate::identity::Version;
 use crate::notification::Notification;
 
 impl TrainingRun {
     /// A site trained from this version, or scored it.
     pub(super) fn worked(&mut self, version: Version) {
-        if let Some(parameters) = self
-            .progress
-            .model
-            .filter(|_| version == self.progress.newest())
+        if let Some(parameters) = self.progress.model
+            && version == self.progress.newest()
         {
             self.progress.sound = Some(UsableModel {
                 version,
@@ -39,9 +36,8 @@ impl TrainingRun {
         true
     }
 
-    /// Lets the last model that is known to work be stored in the place of the one that was
-    /// discarded.
-    pub(super) fn restore(&mut self, plan: &Plan, out: &mut Vec<Effect>) {
+    /// Asks to store the last model that is known to work in the place of the discarded one.
+    pub(super) fn restore(&mut self, plan: &Plan, step: &mut Step<'_>) {
         let from = match self.progress.sound {
             Some(sound) => ModelRef {
                 run: self.id,
@@ -54,7 +50,7 @@ impl TrainingRun {
                 parameters: plan.initial,
             },
         };
-        out.push(Effect::Restore {
+        step.effects.push(Effect::Restore {
             run: self.id,
             version: self.progress.newest(),
             from,
@@ -62,16 +58,15 @@ impl TrainingRun {
         self.phase = Phase::Restoring(from);
     }
 
-    /// That is done. Returns what to tell, unless this was not awaited.
+    /// The earlier model is stored. Returns what to report, unless this was not awaited.
     pub(in crate::coordinator) fn restored(&mut self, version: Version) -> Option<Notification> {
         let Phase::Restoring(from) = self.phase else {
             return None;
         };
-        let reason = self
-            .progress
-            .discarded
-            .take()
-            .filter(|_| version == self.progress.newest())?;
+        let reason = self.progress.discarded.take()?;
+        if version != self.progress.newest() {
+            return None;
+        }
         self.progress.model = Some(from.parameters);
         self.progress.sound = Some(UsableModel {
             version,
@@ -83,12 +78,10 @@ impl TrainingRun {
             .best
             .is_some_and(|best| best.version == version)
         {
-            // It was the best for want of another; nobody had scored it.
-            (
-                self.progress.best,
-                self.best_scores,
-                self.progress.outcome.best_round,
-            ) = (None, None, 0);
+            // It was the best only because there was no other; no site had scored it.
+            self.progress.best = None;
+            self.progress.outcome.best_round = 0;
+            self.best_scores = None;
         }
         if let Some(buffer) = &mut self.progress.buffer {
             buffer.models.insert(version, from.parameters);

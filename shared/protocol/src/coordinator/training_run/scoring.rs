@@ -1,8 +1,9 @@
-//! Scoring a training_run's models at the sites, and what follows from the scores.
+//! Scoring a training run's models at the sites, and what follows from the scores.
 
-use super::super::scores::{Scores, SiteResult, dice_by_site, pooled_dice};
+use super::super::scores::{Scores, dice_by_site, pooled_dice};
 use super::{
-    Best, DiscardReason, Effect, GaveNothing, ModelRef, Phase, SharedState, TaskSpec, TrainingRun,
+    Advance, Best, DiscardReason, Effect, GaveNothing, ModelRef, Phase, SharedState, Step,
+    TaskSpec, TrainingRun,
 };
 use crate::case::{Cases, Role};
 use crate::identity::{SiteName, Version};
@@ -10,7 +11,6 @@ use crate::message::{EvaluationRequest, TaskId, TaskKind};
 use crate::notification::Notification;
 use crate::outcome::SiteScores;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// Sites scoring one model, and what the scores are for.
 #[derive(Debug)]
@@ -38,14 +38,21 @@ pub(super) enum ScoringGoal {
     Report,
 }
 
-/// What stands before the reason of a site that could not score a model which was discarded for
-/// that.
+/// Goes before the reason of a site that could not score a model which was then discarded.
 const UNSCORED: &str = "could not score the round's model, which was discarded";
 
 impl ScoringGoal {
     /// Counts at thresholds are another task than the histograms of the same model.
     fn pass(self) -> u8 {
         u8::from(self == Self::Report)
+    }
+
+    fn needs_held_out(self) -> bool {
+        match self {
+            Self::Validate { held_out } => held_out,
+            Self::Choose => false,
+            Self::Report => true,
+        }
     }
 }
 
@@ -57,32 +64,28 @@ impl TrainingRun {
         models: Vec<ModelRef>,
         goal: ScoringGoal,
         wanted: &EvaluationRequest,
-        (now, out): (Duration, &mut Vec<Effect>),
+        step: &mut Step<'_>,
     ) {
         let version = match models.first() {
             Some(model) if !self.is_consensus() => model.version,
             _ => Version::INITIAL,
         };
-        let judges = self
-            .trainers(shared)
-            .into_iter()
-            .chain(shared.roster.available(Role::Validate));
-        let mut asked: Vec<(SiteName, Cases)> =
-            judges.map(|site| (site, Cases::Validation)).collect();
-        if matches!(
-            goal,
-            ScoringGoal::Report | ScoringGoal::Validate { held_out: true }
-        ) {
-            asked.extend(
-                shared
-                    .roster
-                    .available(Role::Evaluate)
-                    .into_iter()
-                    .map(|site| (site, Cases::HeldOut)),
-            );
+        let mut asked: Vec<(SiteName, Cases)> = Vec::new();
+        for site in self.trainers(shared) {
+            asked.push((site, Cases::Validation));
+        }
+        for site in shared.roster.available(Role::Validate) {
+            asked.push((site, Cases::Validation));
+        }
+        if goal.needs_held_out() {
+            for site in shared.roster.available(Role::Evaluate) {
+                asked.push((site, Cases::HeldOut));
+            }
         }
         asked.retain(|(site, cases)| shared.roster.cases(site, TaskKind::Evaluate(*cases)) > 0);
+        let mut kinds = BTreeSet::new();
         for (site, cases) in &asked {
+            kinds.insert(*cases);
             let task = TaskId {
                 run: self.id,
                 round: version.0,
@@ -94,79 +97,61 @@ impl TrainingRun {
                 wanted: wanted.clone(),
                 steps: None,
             };
-            shared.task_table.add(site, task, order, now);
+            shared.task_table.add(site, task, order, step.now);
         }
-        for cases in asked
-            .iter()
-            .map(|(_, cases)| *cases)
-            .collect::<BTreeSet<_>>()
-        {
-            out.push(Effect::Report(Notification::Evaluating {
+        for cases in kinds {
+            step.effects.push(Effect::Report(Notification::Evaluating {
                 run: self.id,
                 round: version.0,
                 cases,
             }));
         }
-        let open = asked.into_iter().collect();
-        let (validation, held_out, failed) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         self.phase = Phase::Scoring(Scoring {
             version,
             models,
             goal,
-            open,
-            validation,
-            held_out,
-            failed,
+            open: asked.into_iter().collect(),
+            validation: BTreeMap::new(),
+            held_out: BTreeMap::new(),
+            failed: Vec::new(),
         });
     }
 
-    /// Draws the conclusions of a scoring that everybody has answered; `false` while somebody has
-    /// not.
+    /// Completes a scoring once every site has answered.
     pub(super) fn finish_scoring(
         &mut self,
         shared: &mut SharedState,
-        out: &mut Vec<Effect>,
-    ) -> bool {
+        step: &mut Step<'_>,
+    ) -> Advance {
         if !matches!(&self.phase, Phase::Scoring(scoring) if scoring.open.is_empty()) {
-            return false;
+            return Advance::Waiting;
         }
         let Phase::Scoring(scoring) = std::mem::replace(&mut self.phase, Phase::Rest(None)) else {
-            return false;
+            return Advance::Waiting;
         };
         match scoring.goal {
-            ScoringGoal::Validate { .. } => self.validated(scoring, shared, out),
+            ScoringGoal::Validate { .. } => self.validated(scoring, shared, step),
             ScoringGoal::Choose => self.best_scores = Some(scoring.validation),
             ScoringGoal::Report => {
                 let outcome = &mut self.progress.outcome;
-                let all = scoring.validation.into_iter().chain(scoring.held_out);
-                let sites = all.map(
-                    |(
+                outcome.scores = Vec::new();
+                for (site, result) in scoring.validation.into_iter().chain(scoring.held_out) {
+                    outcome.scores.push(SiteScores {
+                        role: shared.roster.role(&site),
                         site,
-                        SiteResult {
-                            cases,
-                            subsets,
-                            overlays,
-                        },
-                    )| {
-                        let role = shared.roster.role(&site);
-                        SiteScores {
-                            site,
-                            role,
-                            cases,
-                            subsets,
-                            overlays,
-                        }
-                    },
-                );
-                outcome.scores = sites.collect();
+                        cases: result.cases,
+                        subsets: result.subsets,
+                        overlays: result.overlays,
+                    });
+                }
                 outcome.best_round = scoring.version.0;
                 self.progress.done = true;
             }
         }
-        true
+        Advance::Changed
     }
 
-    fn validated(&mut self, scoring: Scoring, shared: &mut SharedState, out: &mut Vec<Effect>) {
+    fn validated(&mut self, scoring: Scoring, shared: &mut SharedState, step: &mut Step<'_>) {
         let Scoring {
             models,
             validation,
@@ -175,7 +160,7 @@ impl TrainingRun {
             ..
         } = scoring;
         let score = pooled_dice(&validation);
-        let nobody = validation.is_empty() && held_out.is_empty();
+        let is_unscored = validation.is_empty() && held_out.is_empty();
         if let Some(record) = self.progress.outcome.rounds.last_mut() {
             record.validation = score;
             record.validation_by_site = dice_by_site(&validation);
@@ -183,8 +168,8 @@ impl TrainingRun {
             record.bytes += shared.task_table.take_moved(self.id);
         }
         self.progress.validated = true;
-        // Where no model was ever scored the fault may be the sites'.
-        if nobody
+        // Where the sites never scored any model, the fault may be theirs.
+        if is_unscored
             && !failed.is_empty()
             && self.progress.scored
             && self.discard(&DiscardReason::NoScore(failed.clone()))
@@ -197,18 +182,17 @@ impl TrainingRun {
             }
             return;
         }
-        if !nobody {
+        if !is_unscored {
             self.progress.scored = true;
             self.worked(self.progress.newest());
         }
-        // An undefined score loses against any other; of equals the later round, which has seen
-        // more, wins.
-        let rank = |score: Option<f64>| score.unwrap_or(-1.0);
+        // An undefined score is below any other. Of equal scores the later round wins: it has seen
+        // more.
         let Some(model) = models.first() else { return };
-        let best = self
-            .progress
-            .best
-            .is_none_or(|best| rank(score) >= rank(best.score));
+        let best = match self.progress.best {
+            Some(before) => score.unwrap_or(-1.0) >= before.score.unwrap_or(-1.0),
+            None => true,
+        };
         if best {
             self.progress.best = Some(Best {
                 version: model.version,
@@ -218,7 +202,7 @@ impl TrainingRun {
             self.progress.outcome.best_round = model.version.0;
             self.best_scores = Some(validation);
         }
-        out.push(Effect::Report(Notification::Validated {
+        step.effects.push(Effect::Report(Notification::Validated {
             run: self.id,
             round: model.version.0,
             score,
