@@ -1,5 +1,5 @@
-//! An address of this machine, or `off`, on the command line and in the settings file; and what to do
-//! when an address cannot be listened on.
+//! An address of this machine, or `off`, on the command line and in the settings file; and what to
+//! do when an address cannot be listened on.
 
 use serde::Deserialize;
 use std::net::SocketAddr;

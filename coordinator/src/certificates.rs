@@ -2,8 +2,8 @@
 //!
 //! `OUT/ca.pem` and `OUT/ca.key`, then one folder each for the coordinator and every site with
 //! `ca.pem`, `certificate.pem` and `key.pem`: all that the member needs. Existing folders are never
-//! changed, so running the command again adds new sites. To renew a member's certificate, remove its
-//! folder first.
+//! changed, so running the command again adds new sites. To renew a member's certificate, remove
+//! its folder first.
 
 mod authority;
 
@@ -84,7 +84,8 @@ impl Explain for CertificatesError {
     }
 }
 
-/// Writes the authority, the coordinator's folder and the sites' folders, as far as they are missing.
+/// Writes the authority, the coordinator's folder and the sites' folders, as far as they are
+/// missing.
 ///
 /// # Errors
 /// A name that cannot be used, an authority that cannot sign, or a disk that fails.

@@ -35,8 +35,8 @@ enum Command {
     Report(commands::report::Args),
     /// Show the status of a federation, whether a coordinator runs it or not.
     Status(commands::status::StatusArgs),
-    /// Ask a running coordinator to stop: its current work is finished, and the same command continues
-    /// later.
+    /// Ask a running coordinator to stop: its current work is finished, and the same command
+    /// continues later.
     Stop(commands::status::Where),
     /// Ask a running coordinator to hand out no new tasks; running ones continue.
     Pause(commands::status::Where),

@@ -344,7 +344,7 @@ impl Driver {
             };
             pairs.push((contribution, update));
         }
-        // What was checked and then not accepted would stay open for good.
+        // Updates that were checked and then not accepted would stay open for ever.
         let machine = &self.machine;
         self.state
             .checked
@@ -407,8 +407,8 @@ impl Driver {
         self.prune(checkpoint).await
     }
 
-    /// Removes what nothing leads to any more, unless that is at work already: checkpoint come
-    /// often, and the next ones will do.
+    /// Removes what is no longer needed, unless a job does that already: checkpoints come often,
+    /// and the next one will do.
     async fn prune(&mut self, kept: Checkpoint) -> Result<(), End> {
         if let Some(job) = &self.state.pruning
             && !job.is_finished()
@@ -438,9 +438,9 @@ impl Driver {
             .await
     }
 
-    /// Begins to write a model, when the one before is written: a newer best model never loses its
-    /// place to an older one, and what is read here is still there, because the rounds' models
-    /// outlive two rounds.
+    /// Begins to write a model when the one before is written, so that an older model never
+    /// replaces a newer one. The model that is read is still there, because models are kept for two
+    /// rounds.
     async fn write_model(
         &mut self,
         run: &RunProgress,

@@ -1,6 +1,6 @@
-//! The files in `configs/`, for the tests of the commands that read them. A file that is neither for
-//! `serve` nor for `simulate` is a site's, and is read by site-agent's tests, so that every file is
-//! read by a test.
+//! The files in `configs/`, for the tests of the commands that read them. A file that is neither
+//! for `serve` nor for `simulate` is a site's, and is read by site-agent's tests, so that every
+//! file is read by a test.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

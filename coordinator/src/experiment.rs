@@ -209,8 +209,8 @@ struct Clock {
 }
 
 impl Clock {
-    /// How long the unfinished runs will take, for people: as long as finished runs of the same arm, or
-    /// as finished runs of any arm; `None` before a run is finished.
+    /// How long the unfinished runs will take, for people: as long as finished runs of the same
+    /// arm, or as finished runs of any arm; `None` before a run is finished.
     fn left(&self, runs: &[(&Arm, u64)]) -> Option<String> {
         let of_all = self.mean_seconds(None)?;
         let mut seconds = 0.0;

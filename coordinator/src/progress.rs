@@ -162,7 +162,7 @@ fn work(progress: &Progress) -> String {
     }
 }
 
-/// Round 0 stands for the consensus of the models that the sites trained alone.
+/// Round 0 means the consensus of the models that the sites trained alone.
 fn scoring(round: u32, cases: Cases) -> String {
     let whose = match cases {
         Cases::Validation => "validation",
@@ -175,7 +175,8 @@ fn scoring(round: u32, cases: Cases) -> String {
 }
 
 /// For a site without a lesion in any of its cases.
-const NO_LESION: &str = "; its labels hold no lesion in any case, so its Dice will be meaningless: is data.lesion_labels right there?";
+const NO_LESION: &str = "; its labels hold no lesion in any case, so its Dice will be \
+    meaningless: is data.lesion_labels right there?";
 
 fn list(sites: &[SiteName]) -> String {
     let names: Vec<&str> = sites.iter().map(SiteName::as_str).collect();

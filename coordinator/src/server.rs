@@ -128,7 +128,8 @@ impl Explain for ServerError {
     }
 }
 
-/// Why something could not be sent. Where the connection is the reason, the site's `Closed` follows.
+/// Why something could not be sent. Where the connection is the reason, the site's `Closed`
+/// follows.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SendError {
     #[error("{0} is not connected")]
@@ -140,8 +141,8 @@ pub enum SendError {
     Message(#[from] CodecError),
 }
 
-/// A listening coordinator. Dropping it ends all connections at once; [`Server::shutdown`] sends what
-/// is queued first.
+/// A listening coordinator. Dropping it ends all connections at once; [`Server::shutdown`] sends
+/// what is queued first.
 #[derive(Debug)]
 pub struct Server {
     endpoint: quic::Endpoint,
@@ -149,8 +150,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to listen, on the current tokio runtime. A slow reader of `events` slows the sites down
-    /// and costs no memory.
+    /// Starts to listen, on the current tokio runtime. A slow reader of `events` slows the sites
+    /// down and costs no memory.
     pub async fn bind(
         config: ServerConfig,
         events: mpsc::Sender<Inbound>,
@@ -212,9 +213,9 @@ impl Server {
             .queue(site, Outbound::Message(Box::new(message)))
     }
 
-    /// Queues parameters, which are read from `file` when their turn comes: the file must stay until
-    /// the transfer or the connection has ended. Never waits. A file that cannot be read, or has
-    /// another length than `header` says, ends the connection.
+    /// Queues parameters, which are read from `file` when their turn comes: the file must stay
+    /// until the transfer or the connection has ended. Never waits. A file that cannot be read, or
+    /// has another length than `header` says, ends the connection.
     pub fn send_parameters(
         &self,
         site: &SiteName,
@@ -233,8 +234,8 @@ impl Server {
             .queue(site, Outbound::Close(CloseCode::Closed, reason.to_owned()))
     }
 
-    /// Ends all connections after what was queued before, and stops listening. Takes a few seconds at
-    /// most.
+    /// Ends all connections after what was queued before, and stops listening. Takes a few seconds
+    /// at most.
     pub async fn shutdown(self) {
         self.endpoint.shutdown().await;
     }

@@ -1,4 +1,4 @@
-//! A whole federation on this machine: sites are child processes, and there is one report.
+//! A federation on this machine: sites are child processes, and there is one report.
 
 pub(crate) mod children;
 mod federate;

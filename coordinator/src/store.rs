@@ -1,18 +1,23 @@
-//! The run folder: everything a federation leaves on disk, each file replaced whole or not at all.
+//! The run folder: everything a federation leaves on disk. Each file is replaced completely or not
+//! at all.
 //!
 //! ```text
 //! settings.json            the federation's settings; another federation is refused
-//! state.json               the checkpoint a restart needs, with their checksum; state.previous.json is the one before
+//! state.json               the checkpoint that a restart needs, with its checksum
+//! state.previous.json      the checkpoint before
 //! federation/round-0000/   global.f32: the initial model
-//! federation/round-NNNN/   global.f32, updates.json (who counted for what), updates/SITE.f32, or SITE.bf16, SITE.int8;
-//!                          an update was trained from the model of the round before; updates.json names each with its base;
-//!                          rule.f32 is what the aggregation rule keeps from one model to the next, if it keeps anything
+//! federation/round-NNNN/   global.f32: the model that the round made
+//!                          updates/SITE.f32, or SITE.bf16, SITE.int8: trained from the model before
+//!                          updates.json: what each update counts for, and its base
+//!                          rule.f32: what the aggregation rule keeps for the next model, if anything
 //! alone-SITE/round-NNNN/   the same for a site's own lineage
-//! records/RUN/             round-NNNN.json: what a round did, with its checksum, once the next one is finished
+//! records/RUN/             round-NNNN.json: the record of a round, with its checksum, written when
+//!                          the next round is finished
 //! models/                  the best and the last model of each lineage as safetensors
 //! outcome.json             what the report is made of
 //! incoming/                updates on their way in
-//! status-page.json, status-token   where the status page is while a coordinator works here, and who may steer
+//! status-page.json         where the status page is while a coordinator works here
+//! status-token             the token that steering needs
 //! ```
 
 mod atomic;
@@ -73,12 +78,12 @@ pub enum StoreError {
         /// Its process, as far as known.
         process: Option<u32>,
     },
-    /// The checkpoint that a restart needs are gone, and rounds are there.
+    /// The checkpoint that a restart needs is gone, and rounds are there.
     #[error("{} is missing, and the folder holds rounds of a run", path.display())]
     NoFacts {
-        /// Where they should be.
+        /// Where it should be.
         path: PathBuf,
-        /// Whether the checkpoint before are there.
+        /// Whether the checkpoint before it is there.
         previous: bool,
     },
     /// The folder belongs to a federation with other settings.
@@ -236,8 +241,7 @@ impl Store {
                 previous,
             });
         }
-        // The report needs them in the end: a run that goes on says at its start what is
-        // wrong with one.
+        // The report needs the records at the end. What is wrong with one is said at the start.
         if let Some(checkpoint) = &checkpoint {
             for run in &checkpoint.runs {
                 store.records(run)?;
@@ -269,7 +273,7 @@ impl Store {
         self.root.join(file_name(place.run)).join(round)
     }
 
-    /// Stores a model whole.
+    /// Stores a model.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -290,16 +294,15 @@ impl Store {
             .map_err(|error| unsound(path, error))
     }
 
-    /// Keeps the checkpoint that a restart needs.
+    /// Stores the checkpoint that a restart needs.
     ///
     /// # Errors
-    /// When the disk refuses; the checkpoint kept before still stand.
+    /// When the disk refuses; the checkpoint before is still there.
     pub fn persist(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         checkpoint::write(&self.root, checkpoint)
     }
 
-    /// Removes models and updates that nothing leads to any more from checkpoint that are kept, or
-    /// from any later ones.
+    /// Removes models and updates that this checkpoint and later ones do not need.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -313,7 +316,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps what a finished round did, for the report.
+    /// Stores the record of a finished round, for the report.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -321,7 +324,7 @@ impl Store {
         records::write(&self.root, run, record)
     }
 
-    /// The records of a lineage's rounds before the last one, which stands among the checkpoint.
+    /// The records of a run's rounds before the last one, which is in the checkpoint.
     fn records(&self, run: &RunProgress) -> Result<Vec<RoundRecord>, StoreError> {
         let name = &run.outcome.name;
         let records = records(&self.root, name, run.finished).collect::<Result<Vec<_>, _>>()?;
@@ -336,7 +339,7 @@ impl Store {
         Ok(records)
     }
 
-    /// Puts the rounds before the last one into what a federation came to.
+    /// Adds the rounds before the last one to the record of a federation.
     ///
     /// # Errors
     /// [`StoreError::Record`], or [`StoreError::Io`].
@@ -394,8 +397,9 @@ impl Store {
         }
     }
 
-    /// Writes a model with its settings as `models/RUN.safetensors` or `models/RUN-last.safetensors`,
-    /// if it still is the one of that hash, and one that could be used.
+    /// Writes a model with its settings as `models/RUN.safetensors` or
+    /// `models/RUN-last.safetensors`, if it still is the one of that hash, and one that could be
+    /// used.
     ///
     /// # Errors
     /// When the model cannot be read or written, or is not what it was.

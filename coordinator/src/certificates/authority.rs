@@ -109,8 +109,8 @@ impl Authority {
         })
     }
 
-    /// Makes a key and a certificate, and the member's folder with them. The folder appears whole or
-    /// not at all.
+    /// Makes a key and a certificate, and the member's folder with them. The folder appears whole
+    /// or not at all.
     pub(super) fn write_member(
         &self,
         folder: &Path,

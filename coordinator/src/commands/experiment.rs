@@ -11,8 +11,8 @@ pub struct Args {
     /// The experiment's settings, with [simulate] and [experiment] tables, such as
     /// configs/paper-small.toml.
     config: PathBuf,
-    /// The folder of the experiment [default: runs/NAME-DATE]. An experiment in it is continued, also
-    /// with more arms or seeds.
+    /// The folder of the experiment [default: runs/NAME-DATE]. An experiment in it is continued,
+    /// also with more arms or seeds.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print experiment.json at the end instead of a table.

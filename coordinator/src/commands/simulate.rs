@@ -1,4 +1,4 @@
-//! The `simulate` subcommand: a whole federation on this machine, and where its run folder is.
+//! The `simulate` subcommand: a federation on this machine, and where its run folder is.
 
 use super::serve::read_text;
 use crate::report;

@@ -66,7 +66,7 @@ pub(crate) struct DriverState {
     pub(super) exported: BTreeMap<RunKind, Version>,
     /// The job that writes a model for people; one at a time.
     pub(super) exporting: BackgroundJob,
-    /// The job that removes what nothing leads to any more: a round's files take a while.
+    /// The job that removes what is no longer needed: a round's files take a while.
     pub(super) pruning: BackgroundJob,
     pub(super) results: mpsc::UnboundedSender<JobResult>,
     pub(super) outcome: Option<Outcome>,

@@ -50,8 +50,8 @@ pub(super) fn check_clock(folder: &Path, now: SystemTime) -> Result<(), Certific
     Err(CertificateError::new(&path, reason))
 }
 
-/// For the tunnel: the same certificate, and no certificate is asked of the other end. It has to show
-/// its own to QUIC inside the tunnel.
+/// For the tunnel: the same certificate, and no certificate is asked of the other end. It has to
+/// show its own to QUIC inside the tunnel.
 pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, CertificateError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)

@@ -1,8 +1,9 @@
 //! The tunnel for sites whose network blocks UDP: TLS over TCP, inside it a WebSocket, and inside
 //! that the datagrams of QUIC.
 //!
-//! Each tunnel has a local socket of its own, which sends its datagrams to the QUIC port and nowhere
-//! else. A tunnel gives no trust: identity and secrecy come from QUIC, inside a tunnel as outside.
+//! Each tunnel has a local socket of its own, which sends its datagrams to the QUIC port and
+//! nowhere else. A tunnel gives no trust: identity and secrecy come from QUIC, inside a tunnel as
+//! outside.
 
 mod origins;
 #[cfg(test)]

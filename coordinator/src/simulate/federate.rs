@@ -38,8 +38,8 @@ pub(super) struct Simulation {
 }
 
 impl Simulation {
-    /// Runs it to its outcome. `serve` runs the coordinator, which sends notifications and obeys the
-    /// stop signal.
+    /// Runs it to its outcome. `serve` runs the coordinator, which sends notifications and obeys
+    /// the stop signal.
     ///
     /// # Errors
     /// A child's failure with the end of its log, the coordinator's, or an interruption.
@@ -189,8 +189,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Waits for the agents of a coordinator that was killed: they keep their work folders locked for
-    /// a while.
+    /// Waits for the agents of a coordinator that was killed: they keep their work folders locked
+    /// for a while.
     async fn wait_for_earlier_agents(&self) -> Result<(), Failure> {
         let began = Instant::now();
         for site in &self.plan.sites {

@@ -189,9 +189,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes the settings of `site-agent phantom` for each site without a whole cohort, and removes
-    /// the part of a cohort that an interrupted run left. Returns the sites whose phantoms must be
-    /// made.
+    /// Writes the settings of `site-agent phantom` for each site without a whole cohort, and
+    /// removes the part of a cohort that an interrupted run left. Returns the sites whose phantoms
+    /// must be made.
     ///
     /// # Errors
     /// [`FolderError::Disk`].

@@ -188,8 +188,8 @@ impl Plan {
         Ok(self)
     }
 
-    /// How many threads a site of this role has. A site that only scores mostly works while no other
-    /// site does.
+    /// How many threads a site of this role has. A site that only scores mostly works while no
+    /// other site does.
     pub(crate) fn threads_of(&self, role: Role) -> usize {
         match role {
             Role::Train => self.threads,
@@ -199,8 +199,8 @@ impl Plan {
         }
     }
 
-    /// Every cohort of phantoms to make: the site's name, and the settings of `site-agent phantom` for
-    /// it.
+    /// Every cohort of phantoms to make: the site's name, and the settings of `site-agent phantom`
+    /// for it.
     pub(crate) fn cohorts(&self) -> impl Iterator<Item = (&str, &toml::Table)> {
         let mut cohorts = Vec::new();
         for site in &self.sites {
@@ -219,8 +219,8 @@ impl Plan {
         cohorts.into_iter()
     }
 
-    /// Reads and checks a federation's settings with their `[simulate]` table, for a machine with this
-    /// many cores.
+    /// Reads and checks a federation's settings with their `[simulate]` table, for a machine with
+    /// this many cores.
     ///
     /// # Errors
     /// [`PlanError`] names the key or the site.

@@ -1,5 +1,5 @@
-//! How the status follows from notifications and checkpoints. Rounds come from checkpoints alone, so
-//! that they look the same while the federation runs, after a restart, and when no coordinator
+//! How the status follows from notifications and checkpoints. Rounds come from checkpoints alone,
+//! so that they look the same while the federation runs, after a restart, and when no coordinator
 //! runs.
 
 use super::state::{

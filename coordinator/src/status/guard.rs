@@ -3,9 +3,9 @@
 //! Every user of this machine may look at a page that only this machine can reach. But a web page
 //! from elsewhere must not be able to read it through the user's browser (DNS rebinding: a foreign
 //! name that resolves to this machine), so the request's host must be this machine. A page that
-//! others can reach needs the token, or the cookie that the token was exchanged for. Steering always
-//! needs the token, in a header that a page of another origin cannot set; a cookie is not enough,
-//! because a browser adds it by itself.
+//! others can reach needs the token, or the cookie that the token was exchanged for. Steering
+//! always needs the token, in a header that a page of another origin cannot set; a cookie is not
+//! enough, because a browser adds it by itself.
 
 use super::token::Token;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST};

@@ -31,7 +31,7 @@ pub struct Status {
     pub sequences: Vec<String>,
 }
 
-/// The phase of the whole federation.
+/// The phase of the federation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {

@@ -1,5 +1,5 @@
-//! Files that are there whole or not at all: written beside their place, synced, renamed, and the
-//! folder synced.
+//! Files that are there completely or not at all: written under a temporary name in the same
+//! folder, synced and renamed; then the folder is synced.
 
 use super::StoreError;
 use program::private;
@@ -49,7 +49,7 @@ impl AtomicFile {
     pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
         let folder = folder(path);
         private::create_folder(folder).map_err(StoreError::io("create", folder))?;
-        let temporary = beside(path);
+        let temporary = temporary_name(path);
         let file =
             private::create_file(&temporary).map_err(StoreError::io("create", &temporary))?;
         // Blocks of a model are as large, and go to the file without a stop here.
@@ -67,7 +67,7 @@ impl AtomicFile {
             .map_err(StoreError::io("write", &self.temporary))
     }
 
-    /// Writes the whole of another file, which the system does by itself where it can.
+    /// Writes the content of another file. The system copies it by itself where it can.
     pub(super) fn write_file(&mut self, mut other: File, path: &Path) -> Result<(), StoreError> {
         let copied = self
             .writer
@@ -89,19 +89,20 @@ impl AtomicFile {
     }
 }
 
-/// Writes a small file whole.
+/// Writes a small file.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut file = AtomicFile::create(path)?;
     file.write(bytes)?;
     file.commit()
 }
 
-/// Gives a file's content a second name beside `to`, which it keeps when the file is replaced.
+/// Gives a file's content a second name, in the folder of `to`. It keeps that name when the file is
+/// replaced.
 pub(super) fn hold(from: &Path, to: &Path) -> Result<PathBuf, StoreError> {
-    let second = beside(to);
+    let second = temporary_name(to);
     // Left there by a crash.
     let _ = fs::remove_file(&second);
-    // Some disks know no second names.
+    // Some file systems have no hard links.
     let named = fs::hard_link(from, &second).or_else(|_| fs::copy(from, &second).map(drop));
     named.map_err(StoreError::io("write", &second))?;
     Ok(second)
@@ -139,7 +140,7 @@ fn folder(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-fn beside(path: &Path) -> PathBuf {
+fn temporary_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".tmp");

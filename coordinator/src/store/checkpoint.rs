@@ -1,5 +1,5 @@
-//! `state.json`: the checkpoint that a restart needs behind their checksum, so that a torn file is
-//! noticed; and reading them without holding the folder.
+//! `state.json`: the checkpoint that a restart needs, with its checksum, so that a torn file is
+//! noticed; and reading it without holding the folder.
 
 use super::atomic::{self, AtomicFile};
 use super::{StoreError, json};
@@ -21,7 +21,7 @@ const LAYOUT: Layout = Layout {
     form: Form::Value,
 };
 
-/// Writes the checkpoint, and keeps those before as `state.previous.json`.
+/// Writes the checkpoint, and keeps the one before as `state.previous.json`.
 pub(super) fn write(root: &Path, checkpoint: &Checkpoint) -> Result<(), StoreError> {
     let path = root.join(STATE);
     let file = seal(&path, checkpoint)?;
@@ -35,13 +35,13 @@ pub(super) fn write(root: &Path, checkpoint: &Checkpoint) -> Result<(), StoreErr
     before.map_or(Ok(()), |before| atomic::rename(&before, &previous))
 }
 
-/// Reads the checkpoint; `None` before there are any.
+/// Reads the checkpoint; `None` before there is one.
 pub(super) fn read(root: &Path) -> Result<Option<Checkpoint>, StoreError> {
     unseal(&root.join(STATE))
 }
 
-/// Whether there are signs of a run that had begun. Facts are kept before the first site is asked
-/// for anything.
+/// Whether there are signs of a run that had begun. A checkpoint is stored before the first site is
+/// asked for anything.
 pub(super) fn had_rounds(root: &Path) -> bool {
     let signs = [
         root.join(PREVIOUS),

@@ -27,8 +27,8 @@ impl Explain for StoreError {
                 "go on with the release that began the run, or name another run folder"
             }
             Self::NoFacts { previous: true, .. } => {
-                "state.previous.json, put in place of state.json, goes on from the checkpoint before; to begin again, name \
-                 another run folder"
+                "state.previous.json, put in place of state.json, goes on from the checkpoint \
+                 before; to begin again, name another run folder"
             }
             Self::NoFacts {
                 previous: false, ..
@@ -62,8 +62,9 @@ fn of_damage(path: &Path) -> &'static str {
     }
 }
 
-const MODEL: &str = "put a copy of this very file in its place, from a backup of this run; state.previous.json, put in place \
-    of state.json, goes back to the model before, if that is what the checkpoint before lead to";
+const MODEL: &str = "put a copy of this very file in its place, from a backup of this run; \
+    state.previous.json, put in place of state.json, goes back to the model before, if the \
+    checkpoint before needs that one";
 
 fn of_disk(path: &Path, kind: ErrorKind) -> &'static str {
     match kind {
@@ -79,7 +80,8 @@ fn of_disk(path: &Path, kind: ErrorKind) -> &'static str {
             _ => "put it back from a backup, or name another run folder to start again",
         },
         _ => {
-            "what was finished is kept; see that the folder is there and the disk is sound, and start again"
+            "what was finished is kept; see that the folder is there and the disk is sound, and \
+             start again"
         }
     }
 }

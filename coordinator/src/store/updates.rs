@@ -15,8 +15,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A received update and the model that it started from, open to be checked: both stay readable, also
-/// when they are removed from the folder.
+/// A received update and the model that it started from, open to be checked: both stay readable,
+/// also when they are removed from the folder.
 #[derive(Debug)]
 pub struct Offered {
     path: PathBuf,
@@ -66,8 +66,8 @@ impl Store {
         }
     }
 
-    /// Checks a received file, and stores it as a site's update of the model `base`. A refused file is
-    /// removed.
+    /// Checks a received file, and stores it as a site's update of the model `base`. A refused file
+    /// is removed.
     ///
     /// # Errors
     /// When the disk refuses.

@@ -1,5 +1,5 @@
-//! Checked updates become the next global model: in site order, block by block, never holding whole
-//! models.
+//! Checked updates become the next global model: in site order, block by block, never holding a
+//! complete model.
 //!
 //! A [`Rule`] says how; those that the settings name are in `rules`, one file each. It sees one
 //! block of all updates at a time. Sums run in `f64` over the sites in the order of their names, so

@@ -24,7 +24,7 @@ pub struct Block<'a> {
     /// The next model's values, which the rule sets. What they are before means nothing.
     pub values: &'a mut [f32],
     /// What the rule keeps for these values, [`Rule::kept`] times as many: as it was left with the
-    /// newest model, zeros before the first. The rule may lay it out as it likes.
+    /// newest model, zeros before the first. The rule chooses their order.
     pub state: &'a mut [f32],
     /// Room for sums, all 0.
     pub sums: &'a mut [f64],

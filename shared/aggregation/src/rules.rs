@@ -26,7 +26,7 @@ pub trait Rule<S: Source>: Sync {
     }
 
     /// How many numbers the rule keeps on the server for each value of the model, from one model to
-    /// the next: [`Block::state`]. They are stored beside the model.
+    /// the next: [`Block::state`]. They are stored with the model.
     fn kept(&self) -> usize {
         0
     }

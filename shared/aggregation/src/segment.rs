@@ -23,7 +23,8 @@ pub struct Segment {
     /// The sequence whose channels of the stem these are; `None` for everything that all sites
     /// teach.
     pub sequence: Option<usize>,
-    /// These are statistics of normalisation layers; `false` where [`Cut::statistics`] does not ask.
+    /// These are statistics of normalisation layers; `false` where [`Cut::statistics`] does not
+    /// ask.
     pub statistic: bool,
 }
 

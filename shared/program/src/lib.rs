@@ -1,7 +1,7 @@
 //! What both programs need: ending with an exit code and a hint ([`failure`]), logs ([`logging`]),
 //! stop signals ([`signal`]), network threads ([`threads`]), replacing files ([`files`]), files for
-//! their owner alone ([`private`]), JSON files with a checksum ([`sealed_json`]) and printing foreign
-//! names ([`visible`]).
+//! their owner alone ([`private`]), JSON files with a checksum ([`sealed_json`]) and printing
+//! foreign names ([`visible`]).
 
 pub mod failure;
 pub mod files;

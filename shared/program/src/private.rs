@@ -29,8 +29,8 @@ pub fn create_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The mode of a file or folder that others have any right to; `None` where they have none, or where
-/// it does not exist.
+/// The mode of a file or folder that others have any right to; `None` where they have none, or
+/// where it does not exist.
 pub fn open_to_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {

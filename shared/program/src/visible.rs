@@ -1,8 +1,8 @@
 //! Text from foreign files and machines, made safe to print: a name must not move the terminal's
 //! cursor, hide the text after it, or look like a message of this program.
 
-/// The text with every character that a terminal would act on written as its code, as in `\u{1b}`. A
-/// backslash is not escaped, because paths contain it.
+/// The text with every character that a terminal would act on written as its code, as in `\u{1b}`.
+/// A backslash is not escaped, because paths contain it.
 #[must_use]
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -16,8 +16,8 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
-/// The same for a message of several lines. Lines after the first are indented, so that none of them
-/// looks like the beginning of another message.
+/// The same for a message of several lines. Lines after the first are indented, so that none of
+/// them looks like the beginning of another message.
 #[must_use]
 pub fn visible_lines(text: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(visible).collect();

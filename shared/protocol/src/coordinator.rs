@@ -1,10 +1,10 @@
 //! The coordinator's state machine, without IO: events and the time go in, effects come out in
 //! order.
 //!
-//! The [`Checkpoint`] holds the facts that survive a restart: rounds of training with every accepted
-//! update, aggregation and validation, then the scores of the best model. What a phase knows beyond
-//! that is in memory only and can be asked for again. The shell executes the effects in their order;
-//! [`Effect::Persist`] comes before any message that depends on it.
+//! The [`Checkpoint`] holds the facts that survive a restart: rounds of training with every
+//! accepted update, aggregation and validation, then the scores of the best model. What a phase
+//! knows beyond that is in memory only and can be asked for again. The shell executes the effects
+//! in their order; [`Effect::Persist`] comes before any message that depends on it.
 //!
 //! Nothing is counted twice: a task is named by what it does, so a repeated or late message finds
 //! its task open, or finds nothing. A site that disconnects keeps its task until that made no
@@ -448,8 +448,8 @@ impl StateMachine {
         }
     }
 
-    /// Lets every training run whose phase is over go on. The federation comes first; then the sites'
-    /// own runs, all at the same time, because each of them needs only one site.
+    /// Lets every training run whose phase is over go on. The federation comes first; then the
+    /// sites' own runs, all at the same time, because each of them needs only one site.
     fn work(&mut self, now: Duration, out: &mut Vec<Effect>) {
         loop {
             let federation_done = self.training_runs.first().is_some_and(TrainingRun::is_done);

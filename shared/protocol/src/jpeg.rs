@@ -3,7 +3,7 @@
 //!
 //! The coordinator shows pictures in its report and never decodes them, so what it lets through is
 //! narrow: one baseline scan with sides that are no strain on a browser, and no segment that could
-//! hold anything beside the picture (no comment, no EXIF, no colour profile, no thumbnail, nothing
+//! hold anything but the picture (no comment, no EXIF, no colour profile, no thumbnail, nothing
 //! after its end).
 
 use base64::Engine;

@@ -1,8 +1,8 @@
 //! What both ends of a federation agree on, without IO.
 //!
 //! No socket, file, clock or neural network is used here: time and randomness are arguments. Both
-//! ends of the protocol are state machines, [`coordinator`] for the coordinator and [`site`] for a site.
-//! They take events and return effects in order, so a whole federation runs inside a unit test.
+//! ends of the protocol are state machines, [`coordinator`] for the coordinator and [`site`] for a
+//! site. They take events and return effects in order, so a federation runs inside a unit test.
 
 pub mod architecture;
 pub mod case;

@@ -1,4 +1,4 @@
-//! The words of the protocol. Frames are encoded by one codec; parameters never travel in them.
+//! The messages of the protocol. One codec encodes them as frames; parameters never travel in them.
 
 use crate::case::{Cases, Role};
 use crate::identity::{SiteName, Version};
@@ -47,8 +47,8 @@ pub enum TaskKind {
 }
 
 /// A task of one site: unique within a federation. A training from a version of the model is a task
-/// of the round that makes the next one; an evaluation of a version is a task of the round that made
-/// it, 0 for the initial model.
+/// of the round that makes the next one; an evaluation of a version is a task of the round that
+/// made it, 0 for the initial model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskId {
     /// The lineage.
@@ -84,7 +84,7 @@ impl TaskId {
     }
 }
 
-/// A site's first words.
+/// A site's greeting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL`].
@@ -149,9 +149,9 @@ pub struct Progress {
     pub done: u32,
     /// The same in all.
     pub total: u32,
-    /// Mean training loss of late.
+    /// Mean training loss of the latest steps.
     pub loss: Option<f32>,
-    /// Slices per second of late.
+    /// Slices per second, in the latest steps.
     pub slices_per_second: f32,
 }
 
@@ -182,7 +182,7 @@ pub struct Trained {
     pub compute: Compute,
 }
 
-/// What an evaluation counts beside the histograms.
+/// What an evaluation counts in addition to the histograms.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct EvaluationRequest {
     /// Voxels and lesions at these thresholds.
@@ -196,7 +196,7 @@ pub struct EvaluationRequest {
 /// From a site to the coordinator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SiteMessage {
-    /// First words.
+    /// The greeting.
     Hello(Hello),
     /// The data is read and preprocessed; tasks may come.
     Ready(Inventory),
@@ -287,8 +287,8 @@ pub enum CoordinatorMessage {
         /// A sentence for people.
         summary: String,
     },
-    /// The round's time is over: end this training at its next step and send what it came to.
-    /// Nothing to a site that works at another task, or has ended this one.
+    /// The round's time is over: end this training at its next step and send its update. A site
+    /// that works on another task, or has ended this one, ignores the message.
     Conclude {
         /// The training.
         task: TaskId,
@@ -310,7 +310,7 @@ pub struct TransferHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransferAnswer {
     /// The header is good; the content is wanted from this byte on, which is between two chunks.
-    /// What lies before it came over an earlier connection.
+    /// The bytes before it came over an earlier connection.
     Wanted {
         /// The byte, from 0; the header's `bytes` when nothing is missing.
         from: u64,

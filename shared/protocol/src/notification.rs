@@ -6,7 +6,7 @@ use crate::identity::SiteName;
 use crate::message::{Inventory, Progress, RunId, Trained};
 use crate::outcome::RunKind;
 
-/// One thing that happened. The driver sends these in order; nothing depends on anybody listening.
+/// One thing that happened. The driver sends these in order; nothing depends on a listener.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notification {
     /// A site's connection was accepted.

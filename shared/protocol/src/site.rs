@@ -1,7 +1,7 @@
 //! A site's state machine, without IO: the same shape as [`crate::coordinator`].
 //!
 //! One task at a time. A task needs its models: work starts when both the request and the
-//! parameters are here, in any order. What a task came to is kept until another one is asked for,
+//! parameters are here, in any order. The result of a task is kept until another one is asked for,
 //! so a coordinator that asks again after a broken connection, or after its own restart, gets the
 //! result without the work being done twice.
 
@@ -27,7 +27,7 @@ pub const LOCK: &str = ".lock";
 pub enum Event {
     /// The coordinator's message.
     Message(CoordinatorMessage),
-    /// A model arrived whole, its hash being the header's.
+    /// A model arrived completely, with the hash of its header.
     Received(TransferHeader),
     /// The connection ended.
     Disconnected,
@@ -142,7 +142,7 @@ pub enum Effect {
 /// Why a training gives nothing whose time was over before it began.
 const TOO_LATE: &str = "the round's deadline came before its first step";
 
-/// What a task came to.
+/// The result of a task.
 #[derive(Debug)]
 enum Outcome {
     Trained(Trained),
@@ -385,7 +385,7 @@ impl StateMachine {
         }
     }
 
-    /// Sends what the task came to, if it has ended; single scores went out as they came.
+    /// Sends the result of the task, if it has ended. Single scores were sent as they came.
     fn tell(&self, out: &mut Vec<Effect>) {
         let Some((job, outcome)) = self
             .job

@@ -21,9 +21,9 @@ const STREAM_WINDOW: u32 = 4 << 20;
 pub const CONNECTION_WINDOW: u32 = STREAM_WINDOW + (256 << 10);
 /// Bytes that a connection may have in flight towards the other end.
 pub const SEND_WINDOW: u64 = 8 << 20;
-/// Largest datagrams to probe for, in bytes: jumbo frames and loopback. quinn hands the system up to
-/// ten at once, as one buffer that may have 65,507 bytes; a longer buffer would be dropped silently,
-/// again and again.
+/// Largest datagrams to probe for, in bytes: jumbo frames and loopback. quinn hands the system up
+/// to ten at once, as one buffer that may have 65,507 bytes; a longer buffer would be dropped
+/// silently, again and again.
 pub const DATAGRAM: u16 = 6500;
 /// The initial congestion window, in bytes. It must hold a probe and some full datagrams: with the
 /// default of 14,720 bytes, a probe in flight would hold back the frame that says why a connection

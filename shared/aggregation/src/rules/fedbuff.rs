@@ -14,9 +14,9 @@ use protocol::identity::Version;
 ///
 /// with the update `u_i`, the version `b_i` that it started from, its slices `n_i` as its weight
 /// and `s_i = 1 / sqrt(1 + staleness)` (Nguyen et al. 2022, arXiv 2106.06639, with slices where it
-/// counts every update alike). The slices stand below without `s_i`: a buffer of old updates makes
-/// a smaller step. Where all updates started from the newest version and the rate is 1, this is
-/// [`FedAvg`](super::FedAvg) or [`SequenceAware`](super::SequenceAware) up to rounding.
+/// counts every update alike). The sum below has the slices without `s_i`: a buffer of old updates
+/// makes a smaller step. Where all updates started from the newest version and the rate is 1, this
+/// is [`FedAvg`](super::FedAvg) or [`SequenceAware`](super::SequenceAware) up to rounding.
 ///
 /// Running statistics are drawn towards the updates' own, `u_i - newest` in place of `u_i - b_i`,
 /// and at a rate of 1 at most: a sum of differences could make a variance negative.

@@ -9,7 +9,7 @@ use crate::{AggregateError, Source};
 
 /// [`FedAvg`](super::FedAvg), but each sequence's channels of the stem are averaged over the sites
 /// that hold the sequence. The others had no gradient there, and averaging their stale values would
-/// undo what was learnt. Where nobody holds a sequence its channels stay as they are.
+/// undo what was learnt. Where no site holds a sequence, its channels stay as they are.
 #[derive(Clone, Copy, Debug)]
 pub struct SequenceAware;
 

@@ -80,8 +80,8 @@ fn check_hello(hello: &Hello) -> Checked {
 
 /// Far more patients than any site has. What a site may send follows from how many it has.
 const MAX_CASES: u32 = 1_000_000;
-/// Training examples of one case: its planes have 2^27 pixels at most, and windows of 16 x 16 pixels,
-/// the least that settings allow, begin 8 pixels apart.
+/// Training examples of one case: its planes have 2^27 pixels at most, and windows of 16 x 16
+/// pixels, the least that settings allow, begin 8 pixels apart.
 const MAX_EXAMPLES: u64 = 1 << 21;
 
 fn check_inventory(inventory: &Inventory) -> Checked {

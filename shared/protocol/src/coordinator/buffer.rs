@@ -13,7 +13,7 @@ use crate::parameters::ParametersId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is between two versions of a model. A restart goes on within it.
+/// The state between two versions of a model. A restart continues with it.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Buffer {
     /// Sites that were asked to train and have not answered, by name.
@@ -30,9 +30,9 @@ pub struct Buffer {
     pub failed: BTreeSet<SiteName>,
     /// The newest version that each site gave an update from.
     pub answered: BTreeMap<SiteName, Version>,
-    /// Sites that gave nothing, as far as no version's record says so yet.
+    /// Failures that are not yet in the record of a round.
     pub missing: Vec<Missing>,
-    /// The newest version, and older ones that somebody still started from.
+    /// The newest version, and older ones that a site trains from or an update started from.
     pub models: BTreeMap<Version, ParametersId>,
 }
 
@@ -57,7 +57,7 @@ pub struct Missing {
 }
 
 impl Buffer {
-    /// The oldest version that somebody trains from, or whose updates wait; `newest` where there is
+    /// The oldest version that a site trains from, or whose updates wait; `newest` where there is
     /// none.
     #[must_use]
     pub fn oldest(&self, newest: Version) -> Version {
@@ -75,7 +75,8 @@ impl Buffer {
         self.models.retain(|version, _| used.contains(version));
     }
 
-    /// A training ended. Returns whether somebody was asked for it: then there are facts to keep.
+    /// A training ended. Returns whether the site was asked for it: then there are new facts to
+    /// store.
     pub(super) fn settle(&mut self, site: &SiteName, task: TaskId, answer: TaskResult) -> bool {
         let base = task.base();
         if self.asked.get(site).is_none_or(|asked| asked.base != base) {
@@ -188,8 +189,7 @@ impl Buffer {
         self.missing.drain(..missing.min(self.missing.len()));
     }
 
-    /// Takes out updates that `lost` says are gone. Whoever gave nothing newer is asked for another
-    /// one.
+    /// Removes updates that are lost. Their sites are asked again, unless they gave a newer one.
     pub fn forget_updates(&mut self, mut lost: impl FnMut(&SiteName, &Trained) -> bool) {
         let answered = &mut self.answered;
         self.updates.retain(|(site, trained)| {
@@ -249,7 +249,7 @@ mod tests {
         let mut buffer = Buffer::default();
         assert!(
             !buffer.settle(&site_name("north"), task(0), update(0)),
-            "nobody asked"
+            "the site was not asked"
         );
         ask(&mut buffer, "north", 1);
         assert!(
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_kept_as_long_as_somebody_started_from_it() {
+    fn a_model_is_kept_as_long_as_an_update_starts_from_it() {
         let mut buffer = Buffer::default();
         buffer
             .models
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_update_is_asked_for_anew_unless_the_site_gave_a_newer_one() {
+    fn a_lost_update_is_asked_for_again_unless_the_site_gave_a_newer_one() {
         let mut buffer = Buffer::default();
         give(&mut buffer, "north", 0);
         give(&mut buffer, "north", 1);

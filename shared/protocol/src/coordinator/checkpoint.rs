@@ -8,13 +8,13 @@ use crate::parameters::ParametersId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Everything a coordinator needs, beside the models themselves, to go on after the last finished
-/// round.
+/// Everything except the models themselves that a coordinator needs to go on after the last
+/// finished round.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The sites that took part so far.
     pub sites: Vec<SiteRecord>,
-    /// The training_runs; the federation's first.
+    /// The training runs; the federation's first.
     pub runs: Vec<RunProgress>,
     /// The sites that the operator shut out.
     #[serde(default)]
@@ -24,16 +24,15 @@ pub struct Checkpoint {
     pub paused: bool,
 }
 
-/// How far one training_run is.
+/// How far one training run is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunProgress {
-    /// The record so far; of the finished rounds `rounds` holds the last alone. Those before were
-    /// given to [`Effect::Record`](super::Effect::Record), so that facts and memory stay as small
-    /// as they were.
+    /// The record so far. `rounds` holds only the last finished round; those before it were given
+    /// to [`Effect::Record`](super::Effect::Record), so that checkpoint and memory do not grow.
     pub outcome: RunOutcome,
     /// How many rounds are finished.
     pub finished: u32,
-    /// What the rounds before the last one came to.
+    /// Sums over the rounds before the last one.
     pub before: Totals,
     /// How fast each site was when it last gave an update.
     pub speeds: BTreeMap<SiteName, Speed>,
@@ -72,14 +71,14 @@ pub struct UsableModel {
     pub parameters: ParametersId,
 }
 
-/// What rounds came to together.
+/// Sums over several rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Seconds that they took.
     pub seconds: f64,
     /// Bytes of parameters moved.
     pub bytes: u64,
-    /// The validation score of the youngest scored model.
+    /// The validation score of the newest scored model.
     pub validation: Option<f64>,
 }
 
@@ -140,7 +139,7 @@ impl OpenRound {
     }
 }
 
-/// The best model of a training_run so far.
+/// The best model of a training run so far.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     #[serde(rename = "round")]
@@ -201,7 +200,7 @@ impl RunProgress {
         before
     }
 
-    /// What all finished rounds came to.
+    /// Sums over all finished rounds.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.outcome.rounds.iter().fold(self.before, Totals::and)

@@ -1,4 +1,4 @@
-//! What goes into the coordinator's machine, and what comes out.
+//! The events that the coordinator's state machine takes, and the effects that it returns.
 
 use super::{Checkpoint, StopReason, UpdateRejection};
 use crate::identity::{SiteName, Version};
@@ -45,7 +45,7 @@ pub struct AcceptedUpdate {
 /// What the shell tells the machine.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A site's connection stands and it said hello.
+    /// A site is connected and has said hello.
     Connected {
         /// The site, from its certificate.
         site: SiteName,
@@ -63,8 +63,8 @@ pub enum Event {
         /// The message.
         message: SiteMessage,
     },
-    /// A parameter vector arrived whole, its hash being the header's. Answered by [`Effect::Check`]
-    /// or [`Effect::Discard`] with the same `file`.
+    /// A parameter vector arrived completely, with the hash of its header. The answer is
+    /// [`Effect::Check`] or [`Effect::Discard`] with the same `file`.
     Received {
         /// The site.
         site: SiteName,
@@ -151,7 +151,7 @@ pub enum Effect {
         /// What it must be.
         parameters: ParametersId,
     },
-    /// Nobody asked for this file (any more).
+    /// This file is not wanted, or no longer.
     Discard {
         /// The shell's name for the file.
         file: u64,
@@ -185,9 +185,9 @@ pub enum Effect {
     },
     /// Store these facts before going on.
     Persist(Box<Checkpoint>),
-    /// Tell whoever watches.
+    /// Tell the observers of the run.
     Report(Notification),
-    /// The federation cannot go on; what was persisted stands, and a new start goes on from there.
+    /// The federation cannot go on. What was persisted is kept, and a new start goes on from there.
     Stop {
         /// Why.
         reason: StopReason,

@@ -1,14 +1,14 @@
-//! Updates that went much further from their model than the others did: a training that broke, a
-//! file that was damaged before it was hashed, or ill will. Averaged, one of them would be the
-//! model.
+//! Updates that went much further from their model than the others did: a training that diverged, a
+//! file that was damaged before it was hashed, or malice. One of them would outweigh all others in
+//! the average.
 
 use super::rejection::UpdateRejection;
 
 /// How many times as far as the median. Sites that do a hundred times the work of others stay below
 /// it, because steps do not all lead the same way.
 const MOST_TIMES: f64 = 100.0;
-/// With fewer there is no telling which of them is the odd one; they are held against an absolute
-/// bound on arrival.
+/// With fewer updates it is unknown which of them is wrong. An absolute bound was checked on
+/// arrival.
 const FEWEST: usize = 3;
 
 /// An update to refuse.
@@ -20,7 +20,7 @@ pub(super) struct Outlier {
     pub(super) reason: UpdateRejection,
 }
 
-/// The updates to refuse, by their place; `None` stands for one of which the distance is not known.
+/// The updates to refuse, by their place; the distance is `None` where it is not known.
 pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<Outlier> {
     let mut known: Vec<f64> = distances.iter().flatten().copied().collect();
     if known.len() < FEWEST {
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(refused(&[1e9, 1.0, 2.0, 1e9]), [0, 3]);
         assert!(
             refused(&[1.0, 1e9]).is_empty(),
-            "nobody knows which of two is wrong"
+            "which of two is wrong is not known"
         );
         assert!(
             refused(&[0.0, 0.0, 1.0]).is_empty(),

@@ -14,7 +14,7 @@ pub enum UpdateRejection {
     /// Its bytes are not what their header says.
     #[error(transparent)]
     Transfer(TransferError),
-    /// Its stream ended early, on a connection that stands.
+    /// Its stream ended early, and the connection did not.
     #[error("{0}")]
     Stream(String),
     /// A value that no model has.
@@ -30,7 +30,8 @@ pub enum UpdateRejection {
     },
     /// It is absurdly far from the model that it started from.
     #[error(
-        "it is {distance:.3e} away from the model that it started from, more than {most_times} times that model's size, {size:.3e}"
+        "it is {distance:.3e} away from the model that it started from, more than {most_times} \
+         times that model's size, {size:.3e}"
     )]
     Far {
         /// The euclidean norm of the difference.
@@ -42,7 +43,8 @@ pub enum UpdateRejection {
     },
     /// It went far beyond the other updates of its round.
     #[error(
-        "it is {distance:.3e} away from the model that it started from, more than {most_times} times the median of {updates} updates, {median:.3e}"
+        "it is {distance:.3e} away from the model that it started from, more than {most_times} \
+         times the median of {updates} updates, {median:.3e}"
     )]
     Outlier {
         /// The euclidean norm of the difference.
@@ -137,7 +139,7 @@ pub enum ScoreRejection {
         /// What is wrong with it.
         error: HistogramError,
     },
-    /// Scores on parts of the sequences, which nobody asked for.
+    /// Scores on parts of the sequences, which were not asked for.
     #[error("case {case} is scored on a part of its sequences")]
     Subset {
         /// The case.
@@ -174,10 +176,10 @@ pub enum TaskFailure {
     /// The site's own words.
     #[error("{0}")]
     Site(String),
-    /// Nothing of the task moved for the site's patience.
+    /// The task made no progress for as long as a site may be silent.
     #[error("no progress for {seconds} s{}", fruitless(*begun))]
     Silent {
-        /// The patience.
+        /// How long that is.
         seconds: u64,
         /// How often it began, where it began more than once and got no further.
         begun: Option<u32>,
@@ -196,7 +198,7 @@ pub enum TaskFailure {
     UnknownModel { version: Version },
 }
 
-/// Why a dropped site is refused, and what stands in its place where it was asked for something.
+/// Why a dropped site is refused, and why it is missing in a round.
 const DROPPED: &str = "dropped by the operator";
 
 fn fruitless(begun: Option<u32>) -> String {
@@ -274,10 +276,10 @@ fn line(all: &[GaveNothing]) -> String {
     line
 }
 
-/// Why a federation cannot go on. What was persisted stands, and a new start goes on from there.
+/// Why a federation cannot go on. What was persisted is kept, and a new start goes on from there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StopReason {
-    /// Too few sites are there to train, and nobody else came in time.
+    /// Too few sites are there to train, and no other came in time.
     #[error("round {round} needs {minimum} training sites and {found} are there")]
     TooFewSites {
         /// The round.

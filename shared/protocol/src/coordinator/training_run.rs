@@ -232,7 +232,7 @@ impl TrainingRun {
     /// Goes on as far as possible without waiting.
     ///
     /// # Errors
-    /// Why the whole federation cannot go on.
+    /// Why the federation cannot go on.
     pub(super) fn advance(
         &mut self,
         shared: &mut SharedState,
@@ -603,7 +603,7 @@ fn contribution(site: &SiteName, trained: &Trained) -> Contribution {
     }
 }
 
-/// The record of a round that nobody has scored yet.
+/// The record of a round whose model is not scored yet.
 fn round_record(
     round: u32,
     updates: Vec<UpdateRecord>,
@@ -622,7 +622,7 @@ fn round_record(
     }
 }
 
-/// What the record of the version after `newest` says of an update.
+/// The entry of an update in the record of the round that follows `newest`.
 fn update_record(site: SiteName, trained: &Trained, newest: Version) -> UpdateRecord {
     let Trained {
         slices,

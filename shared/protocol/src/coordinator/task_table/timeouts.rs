@@ -14,8 +14,8 @@ const MOST_STARTS: u32 = 5;
 
 impl OpenTask {
     /// The site is asked now. It gets a new timeout the first times, also where it did not get
-    /// further in between. After that the timeout goes on: a site that crashes at each start does not
-    /// hold the round for ever.
+    /// further in between. After that the timeout goes on: a site that crashes at each start does
+    /// not hold the round for ever.
     pub(super) fn ask(&mut self, now: Duration) {
         self.asked = true;
         self.asks += 1;
@@ -44,8 +44,8 @@ impl TaskTable {
         }
     }
 
-    /// Tells sites to end trainings whose first request is `deadline` old, if they have done a step.
-    /// Others have nothing to send yet; the timeout decides how long to wait for them.
+    /// Tells sites to end trainings whose first request is `deadline` old, if they have done a
+    /// step. Others have nothing to send yet; the timeout decides how long to wait for them.
     pub(in crate::coordinator) fn conclude(
         &mut self,
         deadline: Duration,
@@ -94,8 +94,8 @@ impl TaskTable {
         }
     }
 
-    /// Tasks without progress for longer than `timeout`: those asked for, and waiting ones whose site
-    /// is away. Nothing else that a site does, such as coming back, renews its timeout.
+    /// Tasks without progress for longer than `timeout`: those asked for, and waiting ones whose
+    /// site is away. Nothing else that a site does, such as coming back, renews its timeout.
     pub(in crate::coordinator) fn expired(
         &self,
         roster: &Roster,

@@ -1,7 +1,7 @@
 //! Buffered asynchronous rounds (FedBuff, Nguyen et al. 2022, arXiv 2106.06639): every site trains
 //! from the newest model that it has not answered for, and as soon as enough updates are in, the
-//! next model is made of them. No round waits for slow sites; their updates count for less, the older
-//! the model is that they started from.
+//! next model is made of them. No round waits for slow sites; their updates count for less, the
+//! older the model is that they started from.
 
 use super::super::buffer::{Asked, Missing};
 use super::{
@@ -16,8 +16,8 @@ use crate::settings::Buffered;
 use std::time::Duration;
 
 impl TrainingRun {
-    /// The rule by which this run's versions are made, as long as there are some to make. A site that
-    /// trains alone for comparison waits for no other.
+    /// The rule by which this run's versions are made, as long as there are some to make. A site
+    /// that trains alone for comparison waits for no other.
     pub(super) fn buffered(&self, shared: &SharedState) -> Option<Buffered> {
         let settings = &shared.plan.federation;
         if self.is_federation() && self.progress.finished < settings.rounds {
@@ -212,9 +212,9 @@ impl TrainingRun {
         }
     }
 
-    /// No site is at work, and no connected site has anything left to do for this version. Sites that
-    /// are away have until the timeout; then the version is made of the updates that are there, or
-    /// the federation stops.
+    /// No site is at work, and no connected site has anything left to do for this version. Sites
+    /// that are away have until the timeout; then the version is made of the updates that are
+    /// there, or the federation stops.
     fn go_without(
         &mut self,
         rule: Buffered,

@@ -1,5 +1,5 @@
-//! Going back to an earlier model when no site can work with the newest one: every update was checked
-//! before it was averaged, and still the average may be a network that gives no numbers.
+//! Going back to an earlier model when no site can work with the newest one: every update was
+//! checked before it was averaged, and still the average may be a network that gives no numbers.
 
 use super::{DiscardReason, Effect, ModelRef, Phase, Plan, Step, TrainingRun, UsableModel};
 use crate::identity::Version;
