@@ -33,13 +33,14 @@ fn name() -> String {
 
 /// The user's cache folder, or one for temporary files where the user has none.
 fn usual_folder() -> PathBuf {
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(home);
-    cache
-        .unwrap_or_else(std::env::temp_dir)
-        .join("lacuna")
-        .join("kernels")
+    let mut cache = std::env::temp_dir();
+    if let Some(home) = std::env::var_os("HOME") {
+        cache = PathBuf::from(home).join(".cache");
+    }
+    if let Some(named) = std::env::var_os("XDG_CACHE_HOME")
+        && Path::new(&named).is_absolute()
+    {
+        cache = PathBuf::from(named);
+    }
+    cache.join("lacuna").join("kernels")
 }

@@ -2,12 +2,12 @@
 
 use super::LinkError;
 
-/// Gives the first of the two ways that leads to the coordinator. The tunnel is begun when
-/// `patience` is over, or when UDP fails before. A refusal is an answer, whichever way it came: the
-/// other way would bring the same.
+/// Returns the first of the two ways that reaches the coordinator. The tunnel is opened when
+/// `patience` ends, or when UDP fails before. A refusal by either way is an answer: the other way
+/// would bring the same one.
 ///
 /// # Errors
-/// A refusal, or why neither way leads there.
+/// A refusal, or why neither way reaches the coordinator.
 pub(super) async fn race<T>(
     direct: impl Future<Output = Result<T, LinkError>>,
     tunnel: impl Future<Output = Result<T, LinkError>>,
@@ -26,7 +26,7 @@ pub(super) async fn race<T>(
     }
 }
 
-/// Both reasons, or the only one that is an answer.
+/// Both reasons, or only the one that is an answer.
 fn neither(udp: LinkError, tls: LinkError) -> LinkError {
     match (udp, tls) {
         (

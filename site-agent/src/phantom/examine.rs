@@ -2,6 +2,7 @@
 
 use super::draw::Point;
 use super::findings::{Finding, Kind, Patient};
+use super::head::Sample;
 use super::scanner::{Acquisition, Scanner};
 use super::settings::Cohort;
 use super::shape::{Patch, Shape, world};
@@ -17,7 +18,7 @@ pub struct Phantom {
     pub case: String,
     /// The grid of all its volumes.
     pub grid: Grid,
-    /// How its files lay out their voxels, as three letters.
+    /// The order of voxels in its files, as three letters.
     pub orientation: &'static str,
     /// Each of [`SEQUENCES`], in whole numbers as a scanner stores them.
     pub volumes: [Vec<f32>; SEQUENCES.len()],
@@ -114,16 +115,15 @@ fn rasterised<'a>(patient: &'a Patient, grid: &Grid) -> Vec<(&'a Finding, Patch)
 }
 
 fn diameters(patient: &Patient) -> Vec<f32> {
-    let lesions = patient
-        .findings
-        .iter()
-        .filter(|finding| finding.kind == Kind::Lesion);
-    lesions
-        .filter_map(|finding| match &finding.shape {
-            Shape::Blob(blob) => Some(2.0 * blob.radius),
-            Shape::Tube { .. } => None,
-        })
-        .collect()
+    let mut diameters = Vec::new();
+    for finding in &patient.findings {
+        if finding.kind == Kind::Lesion
+            && let Shape::Blob(blob) = &finding.shape
+        {
+            diameters.push(2.0 * blob.radius);
+        }
+    }
+    diameters
 }
 
 fn place(grid: &Grid, z: usize, index: usize) -> Point {
@@ -138,28 +138,27 @@ impl Canvas {
     fn of(patient: &Patient, scanner: &Scanner, grid: Grid) -> Self {
         let plane = grid.dims[1] * grid.dims[2];
         let edge_mm = grid.spacing_mm[1].max(grid.spacing_mm[0] * 0.5);
-        let samples: Vec<(Signal, f32, f32)> = (0..grid.voxels())
+        let samples: Vec<Sample> = (0..grid.voxels())
             .into_par_iter()
-            .map(|v| {
-                let sample = patient.head.at(place(&grid, v / plane, v % plane), edge_mm);
-                (
-                    scanner.signal(&sample.mixture),
-                    sample.brain,
-                    sample.mixture.share(Tissue::White),
-                )
-            })
+            .map(|v| patient.head.at(place(&grid, v / plane, v % plane), edge_mm))
             .collect();
-        Self {
+        let mut canvas = Self {
             grid,
-            signal: samples.iter().map(|s| s.0).collect(),
-            brain: samples.iter().map(|s| s.1).collect(),
-            white: samples.iter().map(|s| s.2).collect(),
-            lesion: vec![0; grid.voxels()],
+            signal: Vec::with_capacity(samples.len()),
+            brain: Vec::with_capacity(samples.len()),
+            white: Vec::with_capacity(samples.len()),
+            lesion: vec![0; samples.len()],
+        };
+        for sample in samples {
+            canvas.signal.push(scanner.signal(&sample.mixture));
+            canvas.brain.push(sample.brain);
+            canvas.white.push(sample.mixture.share(Tissue::White));
         }
+        canvas
     }
 
-    /// Lays a finding over what is there. A lesion is labelled where it fills half a voxel, or
-    /// where it fills most if it is too small for that.
+    /// Paints a finding over what is there. A lesion is labelled where it fills at least half of a
+    /// voxel or, if it is too small for that, where it fills most.
     fn paint(&mut self, finding: &Finding, patch: &Patch) {
         let most = patch.filled.iter().copied().fold(0.0, f32::max).min(0.5);
         for (offset, &filled) in patch.filled.iter().enumerate() {

@@ -10,21 +10,21 @@ use random::{Purpose, stream};
 /// A scanner and the protocols a site runs on it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scanner {
-    /// What white matter of relative signal 1 becomes, by sequence.
+    /// The stored number of white matter, whose relative signal is 1, by sequence.
     gain: Signal,
-    /// Bend of the intensity curve by sequence: 0 is straight, above 0 lifts the dark.
+    /// Bend of the intensity curve by sequence: 0 is straight, above 0 makes dark tissue brighter.
     curve: Signal,
-    /// Deviation of the noise in each of two channels, in relative signal, by sequence.
+    /// Standard deviation of the noise in each of two channels, in relative signal, by sequence.
     noise: Signal,
-    /// How far reception may fall off across the head.
+    /// How much the reception varies across the head.
     bias: f32,
     /// Signals of the healthy tissues under this site's protocols.
     healthy: [Signal; 6],
-    /// How far gadolinium takes effect (dose and delay).
+    /// The effect of gadolinium (dose and delay).
     pub(super) enhancement: f32,
-    /// Millimetres per millimetre of the asked spacing: in-plane, through-plane.
+    /// Factors of the usual spacing: in-plane, through-plane.
     pub(super) stretch: [f32; 2],
-    /// The file's voxel axes: which way each grows.
+    /// The directions of the file's voxel axes.
     pub(super) orientation: &'static str,
 }
 
@@ -75,7 +75,7 @@ impl Scanner {
         }
     }
 
-    /// What a mixture of healthy tissues shows.
+    /// The signal of a mixture of healthy tissues.
     pub(super) fn signal(&self, mixture: &Mixture) -> Signal {
         mixture.signal(&self.healthy)
     }
@@ -115,10 +115,8 @@ impl Acquisition {
             let reception = (1.0 + dot(self.slope, p) + self.bend * dot(p, p)).max(0.2);
             let curved = *value * (1.0 + self.curve) / (1.0 + self.curve * *value);
             // The magnitude of a complex signal with noise in both channels (Rice).
-            let [real, imaginary] = [
-                curved * reception + self.noise * normal(rng),
-                self.noise * normal(rng),
-            ];
+            let real = curved * reception + self.noise * normal(rng);
+            let imaginary = self.noise * normal(rng);
             *value = ((real * real + imaginary * imaginary).sqrt() * self.gain + 0.5) as u32 as f32;
         }
     }
