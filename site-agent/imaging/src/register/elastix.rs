@@ -183,12 +183,8 @@ fn transform(text: &str) -> Option<Rigid> {
 
 /// The same turn where the first two axes point the other way.
 fn turned_round(turn: &[Vector; 3]) -> [Vector; 3] {
-    let mut round = *turn;
-    for axis in 0..2 {
-        round[axis][2] = -round[axis][2];
-        round[2][axis] = -round[2][axis];
-    }
-    round
+    let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = *turn;
+    [[xx, xy, -xz], [yx, yy, -yz], [-zx, -zy, zz]]
 }
 
 /// A turn about one axis.
