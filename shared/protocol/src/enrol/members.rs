@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 /// Wrong secrets or bindings after which an invitation is closed.
 pub const MOST_WRONG: u32 = 5;
+/// Certificates of one site that are remembered, the newest: a site could renew again and again.
+const MOST_CERTIFICATES: usize = 16;
 /// How long an invitation that is over is remembered, so that its holder is told why.
 const REMEMBERED: u64 = 30 * 86_400;
 
@@ -241,6 +243,8 @@ impl Members {
         member.role = site.role;
         member.certificates.retain(|earlier| now < earlier.until);
         member.certificates.push(certificate);
+        let surplus = member.certificates.len().saturating_sub(MOST_CERTIFICATES);
+        member.certificates.drain(..surplus);
     }
 
     /// Whether a certificate of the authority is accepted: `site` and `serial` are the
@@ -266,6 +270,13 @@ impl Members {
     #[must_use]
     pub fn role(&self, site: &str) -> Option<Role> {
         self.sites.get(site)?.role
+    }
+
+    /// Whether a site was revoked and has not joined again since.
+    #[must_use]
+    pub fn is_revoked(&self, site: &str) -> bool {
+        let member = self.sites.get(site);
+        member.is_some_and(|member| member.revoked.is_some() && member.certificates.is_empty())
     }
 
     /// Whether anything is known of a site.
