@@ -7,7 +7,8 @@
 
 mod authority;
 
-use authority::{Authority, Member};
+pub use authority::Authority;
+use authority::Member;
 use program::{Class, Explain};
 use protocol::identity::is_valid_name;
 use serde::Serialize;
@@ -16,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The coordinator's folder; no site may have this name.
-const COORDINATOR: &str = "coordinator";
+pub(crate) const COORDINATOR: &str = "coordinator";
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -53,6 +54,9 @@ pub enum CertificatesError {
     /// The authority in the folder cannot be used.
     #[error("{path}: {reason}", path = path.display())]
     Authority { path: PathBuf, reason: String },
+    /// Nothing can be signed in this folder.
+    #[error("{path} is missing, so no certificate can be signed", path = path.display())]
+    NoAuthority { path: PathBuf },
     #[error("{path}: {reason}", path = path.display())]
     Disk { path: PathBuf, reason: io::Error },
     #[error("certificates could not be made: {0}")]
@@ -65,7 +69,8 @@ impl Explain for CertificatesError {
             Self::SiteName(_)
             | Self::CoordinatorName { .. }
             | Self::NoCoordinatorName
-            | Self::Authority { .. } => Class::Configuration,
+            | Self::Authority { .. }
+            | Self::NoAuthority { .. } => Class::Configuration,
             Self::Disk { .. } => Class::Disk,
             Self::Crypto(_) => Class::Internal,
         }
@@ -75,6 +80,10 @@ impl Explain for CertificatesError {
         match self {
             Self::NoCoordinatorName => Some(
                 "give it with --coordinator-name, such as lacuna.example.org or 10.0.0.5".into(),
+            ),
+            Self::NoAuthority { .. } => Some(
+                "`coordinator init` makes an authority; --config or --authority says where it is"
+                    .into(),
             ),
             Self::Authority { .. } => {
                 Some("give another folder with --out to start a new federation".into())
@@ -91,10 +100,7 @@ impl Explain for CertificatesError {
 /// A name that cannot be used, an authority that cannot sign, or a disk that fails.
 pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
     for name in &request.sites {
-        let is_taken = [COORDINATOR, "ca.pem", "ca.key"].contains(&name.as_str());
-        if is_taken || !is_valid_name(name) {
-            return Err(CertificatesError::SiteName(name.clone()));
-        }
+        check_site_name(name)?;
     }
     for name in &request.coordinator_names {
         authority::check_host(name)?;
@@ -132,6 +138,26 @@ pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
     Ok(issued)
 }
 
+/// Checks a name that a site is to have.
+///
+/// # Errors
+/// It is no name of a site, or that of another file in the authority's folder.
+pub(crate) fn check_site_name(name: &str) -> Result<(), CertificatesError> {
+    let taken = [COORDINATOR, "ca.pem", "ca.key", crate::members::FILE];
+    if taken.contains(&name) || !is_valid_name(name) {
+        return Err(CertificatesError::SiteName(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// The DNS names and addresses in the coordinator's certificate, in its order.
+///
+/// # Errors
+/// The certificate cannot be read.
+pub(crate) fn hosts(coordinator: &Path) -> Result<Vec<String>, CertificatesError> {
+    authority::hosts(&coordinator.join("certificate.pem"))
+}
+
 impl Issued {
     /// What to do with the folders, in words for a terminal.
     pub(crate) fn advice(&self, out: &Path) -> String {
@@ -139,7 +165,8 @@ impl Issued {
         if self.new_authority {
             let key = out.join("ca.key");
             text += &format!(
-                "{}: keep it here, away from the network; it can make members of this federation\n",
+                "{}: for the coordinator's operator alone; it can make members of this \
+                 federation\n",
                 key.display()
             );
         }
@@ -153,6 +180,9 @@ impl Issued {
                     )
                 }
             };
+        }
+        if self.new_authority && self.written.len() == 1 {
+            text += "`coordinator invite SITE` prints the token with which a hospital joins\n";
         }
         for folder in &self.kept {
             text += &format!("{}: exists already and was not changed\n", folder.display());

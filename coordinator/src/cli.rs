@@ -21,6 +21,12 @@ struct Cli {
 enum Command {
     /// Write a certificate authority, and certificates for the coordinator and each site.
     Init(commands::init::Args),
+    /// Invite a hospital: print the line with which it joins.
+    Invite(commands::invite::Args),
+    /// List the sites: invited, joined, revoked.
+    Sites(commands::sites::Args),
+    /// Accept no certificate of a site any more.
+    Revoke(commands::revoke::Args),
     /// Explain the settings, or check a settings file and print what it means.
     Config(commands::config::Args),
     /// Serve a federation until its last round, then evaluate it.
@@ -53,6 +59,9 @@ pub fn main() -> ExitCode {
     program::logging::start("warn");
     let outcome: Result<(), Failure> = match Cli::parse().command {
         Command::Init(args) => commands::init::run(&args),
+        Command::Invite(args) => commands::invite::run(&args),
+        Command::Sites(args) => commands::sites::run(&args),
+        Command::Revoke(args) => commands::revoke::run(&args),
         Command::Config(args) => commands::config::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Simulate(args) => commands::simulate::run(&args),

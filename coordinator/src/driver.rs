@@ -115,9 +115,12 @@ impl Driver {
                 connection,
                 hello,
                 tunnelled,
+                key_exchange,
             } => {
-                self.status
-                    .send_modify(|status| status.set_tunnelled(&site, tunnelled));
+                self.status.send_modify(|status| {
+                    status.set_tunnelled(&site, tunnelled);
+                    status.set_key_exchange(&site, key_exchange);
+                });
                 Event::Connected {
                     site,
                     connection,

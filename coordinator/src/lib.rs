@@ -10,6 +10,7 @@ pub mod driver;
 mod examples;
 mod experiment;
 mod format;
+pub mod members;
 mod nearest;
 mod progress;
 pub mod report;

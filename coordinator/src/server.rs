@@ -6,6 +6,7 @@
 //! replaced connection comes before `Connected` of the one that replaced it. Sites whose network
 //! blocks UDP may use a tunnel of TLS over TCP. See docs/developers/PROTOCOL.md.
 
+mod enrolment;
 mod peers;
 mod quic;
 mod second_agent;
@@ -13,6 +14,7 @@ mod tls;
 mod tunnel;
 
 use crate::address;
+use enrolment::Enrolment;
 use peers::Outbound;
 use program::{Class, Explain};
 use protocol::codec::transfer::Arrived;
@@ -24,6 +26,7 @@ use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
 use transport::certificates::CertificateError;
@@ -57,6 +60,8 @@ pub enum Inbound {
         hello: Hello,
         /// Through the TLS fallback.
         tunnelled: bool,
+        /// The group in which keys were exchanged.
+        key_exchange: Option<String>,
     },
     Message {
         site: SiteName,
@@ -156,7 +161,8 @@ impl Server {
         config: ServerConfig,
         events: mpsc::Sender<Inbound>,
     ) -> Result<Self, ServerError> {
-        let tls = tls::configuration(&config.certificates)?;
+        let enrolment = Arc::new(Enrolment::open(&config.certificates)?);
+        let tls = tls::configuration(&config.certificates, enrolment.clone())?;
         tls::check_clock(&config.certificates, SystemTime::now())?;
         if let Err(reason) = transport::file_transfer::remove_whole_files(&config.incoming) {
             return Err(ServerError::Incoming {
@@ -169,7 +175,7 @@ impl Server {
             None => None,
         };
         let origins = Origins::default();
-        let endpoint = quic::Endpoint::open(config, tls, events, origins.clone())?;
+        let endpoint = quic::Endpoint::open(config, tls, events, origins.clone(), enrolment)?;
         let tunnels = match outer {
             None => None,
             Some((listen, outer)) => {

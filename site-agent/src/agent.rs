@@ -10,6 +10,7 @@ mod lock;
 mod memory;
 mod models;
 mod prepared;
+mod renewal;
 mod session;
 mod tasks;
 mod worker;

@@ -19,7 +19,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Join a federation and work for it until it is finished.
+    /// Join a federation with the token that its operator sent.
+    Join(commands::join::Args),
+    /// Take part in a federation and work for it until it is finished.
     Run(commands::run::Args),
     /// Check what this site needs before it joins: certificates, the way to the coordinator, disk,
     /// device, data.
@@ -30,8 +32,8 @@ enum Command {
     Register(commands::register::Args),
     /// Say what a folder of images holds, and print the [data] table for it.
     Inspect(commands::inspect::Args),
-    /// Segment one patient with a trained model.
-    Predict(commands::predict::Args),
+    /// Segment one patient with a trained model, or many.
+    Predict(Box<commands::predict::Args>),
     /// Find this site's own thresholds for a trained model, on its own patients with a reference.
     Calibrate(commands::calibrate::Args),
     /// Score predictions against references, without any federation.
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         _ => crate::logging::start("warn", false),
     }
     let outcome: Result<(), Failure> = match command {
+        Command::Join(args) => commands::join::run(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Import(args) => commands::import::run(&args),

@@ -5,6 +5,7 @@ pub mod calibrate;
 pub mod doctor;
 pub mod import;
 pub mod inspect;
+pub mod join;
 pub mod phantom;
 pub mod predict;
 pub mod register;

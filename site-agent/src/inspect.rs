@@ -133,6 +133,34 @@ pub fn inspect(
     })
 }
 
+/// The `[data]` table for a folder, without a look at its cases.
+#[derive(Debug)]
+pub struct DataTable {
+    pub layout: &'static str,
+    /// TOML.
+    pub table: String,
+}
+
+/// Recognises the layout of a folder; `None` where it has none that is known.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn data_table(folder: &Path) -> Result<Option<DataTable>, InspectError> {
+    let unreadable = |source| InspectError::Folder {
+        folder: folder.into(),
+        source,
+    };
+    let folder = folder.canonicalize().map_err(unreadable)?;
+    std::fs::read_dir(&folder).map_err(unreadable)?;
+    let Some(layout) = layout::recognise(&folder) else {
+        return Ok(None);
+    };
+    Ok(Some(DataTable {
+        layout: layout.name,
+        table: layout.table(),
+    }))
+}
+
 /// Refuses a page among the images.
 ///
 /// # Errors

@@ -1,12 +1,14 @@
 //! The site's connection to its coordinator: QUIC with mutual TLS 1.3. See
 //! docs/developers/PROTOCOL.md.
 
+mod enrol;
 mod proxy;
 mod quic;
 mod race;
 mod tls;
 mod tunnel;
 
+pub use enrol::{Joined, join, renew};
 use program::{Class, Explain};
 use protocol::codec::{CodecError, Frame, sentence};
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
@@ -55,6 +57,15 @@ pub enum Way {
     Udp,
     /// The TLS tunnel.
     Tunnel,
+}
+
+/// What is learned from a handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The seconds by which our clock is ahead of the coordinator's, where it said what time it is.
+    pub ahead_s: Option<i64>,
+    /// The group in which the keys were exchanged, such as X25519MLKEM768.
+    pub key_exchange: Option<String>,
 }
 
 /// What reaches the site.
@@ -195,12 +206,13 @@ impl Explain for LinkError {
                  none"
             }
             Self::OurCertificate { .. } => {
-                "if the dates are over, ask the federation for a new certificate folder for this \
-                 site; if a clock is wrong, set it (`site-agent doctor` compares both)"
+                "if the dates are over, ask the federation for an invitation, move site.toml and \
+                 the certificates away, and join again; if a clock is wrong, set it (`site-agent \
+                 doctor` compares both)"
             }
             Self::TheirCertificate { .. } => {
                 "`coordinator` must be a name in its certificate, `certificates` the folder of \
-                 this federation, and this machine's clock right"
+                 this federation (or the token one of it), and this machine's clock right"
             }
             Self::Refused { reason } if reason.contains(TWICE) => {
                 "stop one of the two agents, or give each site its own certificate folder \
@@ -309,7 +321,7 @@ impl Link {
     ///
     /// # Errors
     /// As [`Link::connect`], as far as it gets.
-    pub async fn probe(config: &LinkConfig, way: Way) -> Result<Option<i64>, LinkError> {
+    pub async fn probe(config: &LinkConfig, way: Way) -> Result<Probed, LinkError> {
         let tls = tls::configuration(&config.certificates)?;
         quic::probe(config, tls, way)
             .await

@@ -1,9 +1,10 @@
 //! The authority itself: its key, its certificate, and what it signs.
 
 use super::CertificatesError;
+use protocol::enrol::{KeyHash, PublicKey};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -11,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// How long the authority is valid: far longer than what it signs, because replacing it means
 /// new certificates at every site.
@@ -27,13 +28,70 @@ pub(super) enum Member<'a> {
 }
 
 /// An authority that can sign.
-pub(super) struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
     expires: OffsetDateTime,
+    key_hash: KeyHash,
+}
+
+/// A site's key as it came: only the point is taken over into a certificate.
+struct SiteKey<'a>(&'a PublicKey);
+
+impl PublicKeyData for SiteKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
 }
 
 impl Authority {
+    /// The authority that is in a folder.
+    ///
+    /// # Errors
+    /// There is none, or it cannot sign.
+    pub fn of(folder: &Path) -> Result<Self, CertificatesError> {
+        let certificate = folder.join("ca.pem");
+        let key = folder.join("ca.key");
+        for path in [&certificate, &key] {
+            if !path.exists() {
+                return Err(CertificatesError::NoAuthority { path: path.clone() });
+            }
+        }
+        Self::read(&certificate, &key)
+    }
+
+    /// The hash of its public key, by which a site knows it.
+    #[must_use]
+    pub fn key_hash(&self) -> KeyHash {
+        self.key_hash
+    }
+
+    /// Signs a certificate for a site's key, with a name, a purpose and days of our own. Returns
+    /// it in DER.
+    ///
+    /// # Errors
+    /// The certificate cannot be made.
+    pub fn sign_site(
+        &self,
+        site: &str,
+        key: &PublicKey,
+        lifetime: std::time::Duration,
+        serial: [u8; 16],
+    ) -> Result<Vec<u8>, CertificatesError> {
+        let lifetime = Duration::try_from(lifetime).unwrap_or(Duration::MAX);
+        let mut params = self.params(&Member::Site(site), lifetime)?;
+        let mut serial = serial;
+        // A number above zero that always has 16 bytes.
+        serial[0] = (serial[0] & 0x7f) | 0x40;
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
+        let signed = params.signed_by(&SiteKey(key), &self.issuer);
+        Ok(signed.map_err(crypto)?.der().to_vec())
+    }
+
     /// The folder's authority, and whether it is new.
     pub(super) fn open(folder: &Path, days: u32) -> Result<(Self, bool), CertificatesError> {
         let certificate = folder.join("ca.pem");
@@ -61,6 +119,7 @@ impl Authority {
         params.not_before = now - CLOCK_SKEW;
         params.not_after = now + Duration::days(AUTHORITY_DAYS.max(i64::from(days) + 1));
         let expires = params.not_after;
+        let key_hash = KeyHash::of(&pair.subject_public_key_info());
         let pem = params.self_signed(&pair).map_err(crypto)?.pem();
         write_new(key, &pair.serialize_pem(), Readers::Owner)?;
         write_new(certificate, &pem, Readers::Everyone)?;
@@ -68,6 +127,7 @@ impl Authority {
             issuer: Issuer::new(params, pair),
             pem,
             expires,
+            key_hash,
         })
     }
 
@@ -105,6 +165,7 @@ impl Authority {
         Ok(Self {
             issuer: Issuer::new(params_of_authority(name), pair),
             expires,
+            key_hash: KeyHash::of(parsed.public_key().raw),
             pem: pem.clone(),
         })
     }
@@ -119,7 +180,7 @@ impl Authority {
     ) -> Result<(), CertificatesError> {
         let pair = new_key()?;
         let certificate = self
-            .params(member, days)?
+            .params(member, Duration::days(i64::from(days)))?
             .signed_by(&pair, &self.issuer)
             .map_err(crypto)?;
         let draft = draft_of(folder);
@@ -146,7 +207,7 @@ impl Authority {
     fn params(
         &self,
         member: &Member<'_>,
-        days: u32,
+        lifetime: Duration,
     ) -> Result<CertificateParams, CertificatesError> {
         let names;
         let common_name;
@@ -173,7 +234,7 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let now = OffsetDateTime::now_utc();
         params.not_before = now - CLOCK_SKEW;
-        params.not_after = (now + Duration::days(i64::from(days))).min(self.expires);
+        params.not_after = now.saturating_add(lifetime).min(self.expires);
         Ok(params)
     }
 }
@@ -211,6 +272,39 @@ pub(super) fn check_host(name: &str) -> Result<(), CertificatesError> {
             reason: error.to_string(),
         }),
     }
+}
+
+/// The names and addresses that a certificate is for, in its order.
+pub(super) fn hosts(path: &Path) -> Result<Vec<String>, CertificatesError> {
+    let chain =
+        transport::certificates::chain(path).map_err(|error| CertificatesError::Authority {
+            path: error.path,
+            reason: error.reason,
+        })?;
+    let mut hosts = Vec::new();
+    for der in chain.iter().take(1) {
+        let (_, parsed) =
+            X509Certificate::from_der(der).map_err(|error| unusable(path, &error.to_string()))?;
+        let names = parsed
+            .subject_alternative_name()
+            .map_err(|error| unusable(path, &error.to_string()))?;
+        for name in names.iter().flat_map(|names| &names.value.general_names) {
+            match name {
+                GeneralName::DNSName(name) => hosts.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => hosts.extend(ip_address(bytes)),
+                _ => {}
+            }
+        }
+    }
+    Ok(hosts)
+}
+
+fn ip_address(bytes: &[u8]) -> Option<String> {
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Some(std::net::IpAddr::from(bytes).to_string());
+    }
+    let bytes = <[u8; 16]>::try_from(bytes).ok()?;
+    Some(std::net::IpAddr::from(bytes).to_string())
 }
 
 /// Where a member's folder is prepared.

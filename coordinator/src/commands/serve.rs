@@ -6,7 +6,9 @@ use crate::address::OptionalAddress;
 use crate::progress::View;
 use crate::report;
 use crate::serve::{ServeConfig, ServeError, serve};
-pub(crate) use configure::{check_table, read_text, run_folder};
+pub(crate) use configure::{
+    DEFAULT_PORT, Listening, check_table, listening, read_text, run_folder,
+};
 use program::Failure;
 use program::signal::{self, Signal};
 use protocol::outcome::Outcome;

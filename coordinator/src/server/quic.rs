@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! handshake      a new connection, until the site is admitted or refused
+//! enrol          a connection that asks for a certificate
 //! connection     an admitted site's connection: messages and parameters, both ways
 //! close_reason   why a connection ends
 //! ```
 
 mod close_reason;
 mod connection;
+mod enrol;
 mod handshake;
 
+use super::enrolment::{Enrolment, Shown};
 use super::peers::Peers;
 use super::tunnel::Origins;
 use super::{Inbound, ServerConfig, ServerError};
@@ -23,8 +26,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use transport::certificates::CertificateError;
 use transport::file_transfer::ChunkHashes;
@@ -32,6 +36,8 @@ use transport::quic::{self, FAREWELL, number};
 
 /// Connections at the same time, finished handshakes or not.
 const CONNECTIONS: usize = 1024;
+/// How often the record of members is looked at: a revoked site is disconnected within this time.
+const LOOK: Duration = Duration::from_millis(250);
 /// Streams that a site may have open: one for messages, one for parameters. The number is raised,
 /// for all sites and by one, when a site is asked whether it is still there.
 const STREAMS: u32 = 2;
@@ -42,12 +48,14 @@ pub(super) struct Endpoint {
     endpoint: quinn::Endpoint,
     local: SocketAddr,
     shared: Arc<Shared>,
+    watching: JoinHandle<()>,
 }
 
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
     config: ServerConfig,
+    enrolment: Arc<Enrolment>,
     peers: Peers,
     origins: Origins,
     events: mpsc::Sender<Inbound>,
@@ -64,6 +72,10 @@ struct KnownConnection {
     connection: Connection,
     /// Where it comes from, for people.
     from: String,
+    /// Of the certificate that it shows.
+    serial: String,
+    /// When that certificate expires.
+    until: SystemTime,
 }
 
 #[derive(Debug)]
@@ -108,12 +120,46 @@ impl Shared {
     }
 }
 
+/// Ends the connections whose certificates are no longer accepted: revoked, or expired.
+async fn watch_members(shared: Arc<Shared>) {
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        let enrolment = shared.enrolment.clone();
+        // It reads a file.
+        if tokio::task::spawn_blocking(move || enrolment.refresh())
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let now = SystemTime::now();
+        for (site, known) in shared.connections().iter() {
+            let shown = Shown {
+                site: site.clone(),
+                serial: known.serial.clone(),
+            };
+            if let Some(reason) = shared.enrolment.refusal(&shown) {
+                known
+                    .connection
+                    .close(number(CloseCode::Stranger), reason.as_bytes());
+            } else if known.until < now {
+                let reason = "the certificate of this connection has expired";
+                known
+                    .connection
+                    .close(number(CloseCode::Closed), reason.as_bytes());
+            }
+        }
+    }
+}
+
 impl Endpoint {
     pub(super) fn open(
         config: ServerConfig,
         tls: rustls::ServerConfig,
         events: mpsc::Sender<Inbound>,
         origins: Origins,
+        enrolment: Arc<Enrolment>,
     ) -> Result<Self, ServerError> {
         let crypto = QuicServerConfig::try_from(tls)
             .map_err(|error| CertificateError::new(&config.certificates, error))?;
@@ -126,6 +172,7 @@ impl Endpoint {
             bind(listen, server).map_err(|reason| ServerError::Listen { listen, reason })?;
         let shared = Arc::new(Shared {
             config,
+            enrolment,
             peers: Peers::default(),
             origins,
             events,
@@ -134,10 +181,12 @@ impl Endpoint {
             hashes: Mutex::default(),
         });
         tokio::spawn(accept(endpoint.clone(), shared.clone()));
+        let watching = tokio::spawn(watch_members(shared.clone()));
         Ok(Self {
             endpoint,
             local,
             shared,
+            watching,
         })
     }
 
@@ -163,6 +212,7 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
+        self.watching.abort();
         self.endpoint
             .close(number(CloseCode::Done), b"the coordinator stopped");
     }

@@ -1,33 +1,112 @@
 //! The coordinator's TLS: version 1.3 only, both sides by certificates of the federation's own
 //! authority.
 
+use super::enrolment::{Enrolment, Shown};
+use protocol::enrol;
 use protocol::identity::SiteName;
 use protocol::message::ALPN;
-use rustls::ServerConfig;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
-use transport::certificates::{CertificateError, Validity, authority, chain, key, validity};
+use transport::certificates::{
+    CertificateError, Validity, authority, chain, identity, key, validity,
+};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+/// Judges sites' certificates: of the federation's authority, and not revoked. While an invitation
+/// is open, a site may come without one, to ask for it.
+#[derive(Debug)]
+struct SiteVerifier {
+    authority: Arc<dyn ClientCertVerifier>,
+    enrolment: Arc<Enrolment>,
+}
+
+impl ClientCertVerifier for SiteVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        !self.enrolment.is_open()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.authority.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self
+            .authority
+            .verify_client_cert(end_entity, intermediates, now)?;
+        // A certificate that names no site is refused later, with a reason.
+        match shown(end_entity) {
+            Some(shown) if self.enrolment.refusal(&shown).is_some() => {
+                Err(rustls::CertificateError::Revoked.into())
+            }
+            Some(_) | None => Ok(verified),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authority
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authority
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authority.supported_verify_schemes()
+    }
+}
+
+/// The coordinator's certificate with the authority's after it: a site that joins knows only the
+/// hash of the authority's key.
+fn own_chain(folder: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let mut certificates = chain(&folder.join("certificate.pem"))?;
+    certificates.extend(chain(&folder.join("ca.pem"))?);
+    Ok(certificates)
+}
+
 /// Reads `ca.pem`, `certificate.pem` and `key.pem` of a folder that `coordinator init` wrote.
-pub(super) fn configuration(folder: &Path) -> Result<ServerConfig, CertificateError> {
+pub(super) fn configuration(
+    folder: &Path,
+    enrolment: Arc<Enrolment>,
+) -> Result<ServerConfig, CertificateError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = Arc::new(authority(&folder.join("ca.pem"))?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+    let authority = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
         .build()
         .map_err(|error| CertificateError::new(folder, error))?;
+    let verifier = Arc::new(SiteVerifier {
+        authority,
+        enrolment,
+    });
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| CertificateError::new(folder, error))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(
-            chain(&folder.join("certificate.pem"))?,
-            key(&folder.join("key.pem"))?,
-        )
+        .with_single_cert(own_chain(folder)?, key(&folder.join("key.pem"))?)
         .map_err(|error| CertificateError::new(folder, error))?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![ALPN.to_vec(), enrol::ALPN.to_vec()];
     // Every connection must show its certificate, and nothing can be replayed.
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -59,10 +138,7 @@ pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, CertificateError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| CertificateError::new(folder, error))?
         .with_no_client_auth()
-        .with_single_cert(
-            chain(&folder.join("certificate.pem"))?,
-            key(&folder.join("key.pem"))?,
-        )
+        .with_single_cert(own_chain(folder)?, key(&folder.join("key.pem"))?)
         .map_err(|error| CertificateError::new(folder, error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -90,6 +166,14 @@ pub(super) fn site_name(certificate: &[u8]) -> Option<SiteName> {
         [name] => name.parse().ok(),
         _ => None,
     }
+}
+
+/// The site and the serial number of a certificate; `None` where it does not name one site.
+pub(super) fn shown(certificate: &[u8]) -> Option<Shown> {
+    Some(Shown {
+        site: site_name(certificate)?,
+        serial: identity(certificate)?.serial,
+    })
 }
 
 fn dns_name<'a>(name: &GeneralName<'a>) -> Option<&'a str> {

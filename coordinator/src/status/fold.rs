@@ -69,6 +69,11 @@ impl Status {
         self.site(site).tunnelled = tunnelled;
     }
 
+    /// The group in which a site's connection exchanged its keys.
+    pub(crate) fn set_key_exchange(&mut self, site: &SiteName, group: Option<String>) {
+        self.site(site).key_exchange = group;
+    }
+
     pub fn apply(&mut self, notification: &Notification, now: f64) {
         match notification {
             Notification::Joined { site, role } => {

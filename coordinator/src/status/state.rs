@@ -132,6 +132,10 @@ pub struct SiteStatus {
     /// UDP.
     #[serde(default)]
     pub tunnelled: bool,
+    /// The group in which its present or last connection exchanged its keys, such as
+    /// `X25519MLKEM768`.
+    #[serde(default)]
+    pub key_exchange: Option<String>,
     /// Cases prepared, steps trained or cases scored in the current task.
     pub done: u32,
     /// How many of them the task has.

@@ -107,6 +107,7 @@ fn busy() -> Status {
     let mut status = Status::new(&federation(), 1000.0);
     let site: SiteName = "north".parse().unwrap();
     status.set_tunnelled(&site, true);
+    status.set_key_exchange(&site, Some("X25519MLKEM768".into()));
     status.apply(
         &Notification::Joined {
             site: site.clone(),

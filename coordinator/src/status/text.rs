@@ -4,6 +4,7 @@ use super::state::{Phase, RoundStatus, RunStatus, SiteState, SiteStatus, Status}
 use crate::format::{bytes, duration};
 use protocol::case::Role;
 use protocol::outcome::RunKind;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use time::OffsetDateTime;
@@ -34,6 +35,12 @@ pub(crate) fn write(status: &Status, address: Option<SocketAddr>) -> String {
         ],
         &site_rows(status),
     );
+    for (group, sites) in key_exchanges(status) {
+        add(
+            &mut text,
+            format_args!("key exchange {group}: {}", sites.join(", ")),
+        );
+    }
     for run in status.runs.iter().filter(|run| !run.rounds.is_empty()) {
         add(&mut text, format_args!("\n{}", run.name));
         add_table(
@@ -64,6 +71,17 @@ pub(crate) fn write(status: &Status, address: Option<SocketAddr>) -> String {
         );
     }
     text
+}
+
+/// The connected sites by the group in which their keys were exchanged.
+fn key_exchanges(status: &Status) -> BTreeMap<&str, Vec<&str>> {
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, site) in &status.sites {
+        if let (true, Some(group)) = (site.connected, &site.key_exchange) {
+            groups.entry(group).or_default().push(name);
+        }
+    }
+    groups
 }
 
 fn add(text: &mut String, line: impl std::fmt::Display) {

@@ -39,6 +39,16 @@ pub enum Role {
 }
 
 impl Role {
+    /// As in a site's settings.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Evaluate => "evaluate",
+            Self::Validate => "validate",
+        }
+    }
+
     /// What the scores of such a site's cases are: of cases that helped to choose, or of held-out
     /// ones.
     #[must_use]

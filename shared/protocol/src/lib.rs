@@ -9,6 +9,7 @@ pub mod case;
 pub mod codec;
 pub mod coordinator;
 pub mod dropout;
+pub mod enrol;
 pub mod identity;
 pub mod jpeg;
 pub mod message;

@@ -1,5 +1,8 @@
 //! Certificates and keys in PEM files, as `coordinator init` writes them.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use protocol::enrol::KeyHash;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -86,6 +89,58 @@ pub fn validity(path: &Path) -> Result<Validity, CertificateError> {
         from: time(times.not_before),
         until: time(times.not_after),
     })
+}
+
+/// What tells one certificate from the others of an authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Hexadecimal.
+    pub serial: String,
+    pub validity: Validity,
+}
+
+/// The serial number and the days of a certificate in DER; `None` where it is none.
+#[must_use]
+pub fn identity(certificate: &[u8]) -> Option<Identity> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let mut serial = String::new();
+    for byte in parsed.raw_serial() {
+        serial += &format!("{byte:02x}");
+    }
+    Some(Identity {
+        serial,
+        validity: Validity {
+            from: time(parsed.validity().not_before),
+            until: time(parsed.validity().not_after),
+        },
+    })
+}
+
+/// The hash of a certificate's public key; `None` where it is no certificate.
+#[must_use]
+pub fn key_hash(certificate: &[u8]) -> Option<KeyHash> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(KeyHash::of(parsed.public_key().raw))
+}
+
+/// A certificate's public key, without its algorithm.
+#[must_use]
+pub fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.public_key().subject_public_key.data.to_vec())
+}
+
+/// A certificate in DER as PEM.
+#[must_use]
+pub fn to_pem(certificate: &[u8]) -> String {
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    for (place, letter) in STANDARD.encode(certificate).chars().enumerate() {
+        if place > 0 && place % 64 == 0 {
+            text.push('\n');
+        }
+        text.push(letter);
+    }
+    text + "\n-----END CERTIFICATE-----\n"
 }
 
 /// Times before 1970 become 1970.

@@ -91,6 +91,16 @@ impl ZeroCopySink for SendStream {
     }
 }
 
+/// The group in which a connection's keys were exchanged, such as `X25519MLKEM768`.
+#[must_use]
+pub fn key_exchange(connection: &quinn::Connection) -> Option<String> {
+    let data = connection.handshake_data()?;
+    let handshake = data
+        .downcast::<quinn::crypto::rustls::HandshakeData>()
+        .ok()?;
+    Some(format!("{:?}", handshake.negotiated_key_exchange_group))
+}
+
 /// A close code as QUIC's number.
 #[must_use]
 pub fn number(code: CloseCode) -> VarInt {

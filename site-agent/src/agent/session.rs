@@ -3,11 +3,11 @@
 
 use super::config::SiteConfig;
 use super::journal::Journal;
-use super::lock;
 use super::memory::LastUpdate;
 use super::models::Models;
 use super::prepared::Prepared;
 use super::worker::Worker;
+use super::{lock, renewal};
 use crate::data::DataError;
 use crate::device::{DeviceError, DeviceFault};
 use crate::link::{Link, LinkError, LinkEvent};
@@ -59,6 +59,15 @@ struct Session {
     tell: mpsc::UnboundedSender<WorkerEvent>,
 }
 
+/// What a session listens to.
+struct Inputs<'a> {
+    worker_events: &'a mut mpsc::UnboundedReceiver<WorkerEvent>,
+    link_events: &'a mut mpsc::Receiver<LinkEvent>,
+    /// The certificate was renewed.
+    renewed: &'a mut mpsc::Receiver<()>,
+    stopped: &'a mut watch::Receiver<Option<Signal>>,
+}
+
 /// Whether the session goes on.
 enum Next {
     GoOn,
@@ -88,15 +97,20 @@ pub(crate) async fn work(
     let (tell, mut worker_events) = mpsc::unbounded_channel();
     let connected = connect(&config, &mut stopped).await?;
     let mut link_events = connected.events;
+    let mut renewed = renewal::start(config.link());
     let mut session = Session {
         config,
         link: Some(connected.link),
         member: None,
         tell,
     };
-    let outcome = session
-        .run(&mut worker_events, &mut link_events, &mut stopped)
-        .await;
+    let inputs = Inputs {
+        worker_events: &mut worker_events,
+        link_events: &mut link_events,
+        renewed: &mut renewed,
+        stopped: &mut stopped,
+    };
+    let outcome = session.run(inputs).await;
     // Dropping the link tells the coordinator that the site leaves, which takes a moment. Otherwise
     // the coordinator would wait for the connection's timeout.
     drop(session);
@@ -113,16 +127,23 @@ async fn wait_until_closed(events: &mut mpsc::Receiver<LinkEvent>) {
 }
 
 impl Session {
-    async fn run(
-        &mut self,
-        worker_events: &mut mpsc::UnboundedReceiver<WorkerEvent>,
-        link_events: &mut mpsc::Receiver<LinkEvent>,
-        stopped: &mut watch::Receiver<Option<Signal>>,
-    ) -> Result<(), Failure> {
+    async fn run(&mut self, inputs: Inputs<'_>) -> Result<(), Failure> {
+        let Inputs {
+            worker_events,
+            link_events,
+            renewed,
+            stopped,
+        } = inputs;
         loop {
             let next = tokio::select! {
                 signal = asked_to_stop(stopped) => return Err(interrupted(signal)),
                 Some(event) = worker_events.recv() => self.on_worker_event(event).await?,
+                Some(()) = renewed.recv() => {
+                    // A connection without a sender leaves, and the next one shows the new
+                    // certificate. What is being sent is sent first.
+                    self.link = None;
+                    Next::GoOn
+                }
                 event = link_events.recv() => match event {
                     Some(LinkEvent::Closed { reason, again }) => {
                         self.lost(&reason, again).await?;

@@ -13,7 +13,7 @@ use crate::device;
 use program::{Class, Failure};
 use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `doctor`.
 #[derive(clap::Args)]
@@ -131,6 +131,19 @@ impl Finding {
         };
         format!("{state}  {:12} {}{remedy}{table}", self.check, self.words)
     }
+}
+
+/// Checks a site's settings, as without further arguments.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn check(config: &Path) -> Result<(), Failure> {
+    run(&Args {
+        config: Some(config.to_path_buf()),
+        device: None,
+        federation: None,
+        json: false,
+    })
 }
 
 /// Runs it.

@@ -1,20 +1,23 @@
 //! The connection over QUIC. No other module of the site-agent uses quinn.
 
 mod close_reason;
+mod enrol;
 mod reach;
 
 use super::tunnel::Tunnel;
-use super::{LinkConfig, LinkError, LinkEvent, Way};
+use super::{LinkConfig, LinkError, LinkEvent, Probed, Way};
 pub(super) use close_reason::EXPIRED;
 use close_reason::{Ended, explain};
+pub(super) use enrol::ask_for_certificate;
 use protocol::codec::CloseCode;
 use protocol::codec::transfer::Receiving;
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{RecvStream, SendStream, VarInt};
+pub(super) use reach::{Target, Trust};
 use reach::{reach, reach_over_udp, reach_through_tunnel};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -61,36 +64,41 @@ struct CloseReason {
     text: String,
 }
 
-fn client(
-    config: &LinkConfig,
-    tls: rustls::ClientConfig,
-) -> Result<quinn::ClientConfig, LinkError> {
-    let crypto = QuicClientConfig::try_from(tls)
-        .map_err(|error| CertificateError::new(&config.certificates, error))?;
+fn client(target: &Target, tls: rustls::ClientConfig) -> Result<quinn::ClientConfig, LinkError> {
+    let folder = match &target.trust {
+        Trust::Folder(folder) => folder.as_path(),
+        Trust::Authority(_) => Path::new("TLS"),
+    };
+    let crypto =
+        QuicClientConfig::try_from(tls).map_err(|error| CertificateError::new(folder, error))?;
     let mut client = quinn::ClientConfig::new(Arc::new(crypto));
     client.transport_config(Arc::new(quic::settings(STREAMS)));
     Ok(client)
 }
 
-/// Connects one way, and leaves without a message. Returns how many seconds our clock is ahead of
-/// the coordinator's, if it said what time it is.
+/// Connects one way, and leaves without a message.
 pub(super) async fn probe(
     config: &LinkConfig,
     tls: rustls::ClientConfig,
     way: Way,
-) -> Result<Option<i64>, LinkError> {
-    let client = client(config, tls)?;
+) -> Result<Probed, LinkError> {
+    let target = Target::of(config);
+    let client = client(&target, tls)?;
     let reached = match (way, &config.fallback) {
-        (Way::Tunnel, Some(fallback)) => reach_through_tunnel(config, fallback, &client).await?,
+        (Way::Tunnel, Some(fallback)) => reach_through_tunnel(&target, fallback, &client).await?,
         (Way::Tunnel, None) | (Way::Udp, _) => reach_over_udp(&config.coordinator, &client).await?,
     };
     // Whether our certificate is accepted is known only after our end has finished.
     let refused = timeout(REFUSAL, reached.quic.closed()).await;
+    let key_exchange = quic::key_exchange(&reached.quic);
     reached.quic.close(VarInt::from_u32(0), b"");
     reached.endpoint.wait_idle().await;
     match refused {
         Ok(error) => Err(explain(&config.coordinator, &error)),
-        Err(_) => Ok(reached.tunnel.and_then(|tunnel| tunnel.ahead_s)),
+        Err(_) => Ok(Probed {
+            ahead_s: reached.tunnel.and_then(|tunnel| tunnel.ahead_s),
+            key_exchange,
+        }),
     }
 }
 
@@ -99,7 +107,8 @@ pub(super) async fn connect(
     tls: rustls::ClientConfig,
     hello: Hello,
 ) -> Result<Opened, LinkError> {
-    let reached = reach(&config, &client(&config, tls)?).await?;
+    let target = Target::of(&config);
+    let reached = reach(&target, &client(&target, tls)?).await?;
     let quic = reached.quic;
     let (sending, receiving) = quic
         .open_bi()

@@ -5,12 +5,12 @@
 //! prove who they are. So a certificate of any authority that the system trusts is enough, such as
 //! that of a proxy that inspects TLS.
 
+use super::quic::Trust;
 use super::{Fallback, LinkError, tls};
 use rustls::pki_types::ServerName;
 use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpStream, UdpSocket};
@@ -50,20 +50,20 @@ pub(super) fn proxy(fallback: &Fallback) -> Result<Option<String>, LinkError> {
     Ok(proxy.map(|proxy| proxy.name()))
 }
 
-/// Opens a tunnel to the coordinator's TLS address. `certificates` is the site's folder: its
-/// authority is trusted as the system's are.
-pub(super) async fn open(fallback: &Fallback, certificates: &Path) -> Result<Opening, LinkError> {
-    match timeout(HANDSHAKE, shake_hands(fallback, certificates.to_owned())).await {
+/// Opens a tunnel to the coordinator's TLS address. The authority of `trust` is trusted as the
+/// system's are.
+pub(super) async fn open(fallback: &Fallback, trust: &Trust) -> Result<Opening, LinkError> {
+    match timeout(HANDSHAKE, shake_hands(fallback, trust.clone())).await {
         Ok(opened) => opened,
         Err(_) => Err(no_way(&fallback.address, &"no answer")),
     }
 }
 
-async fn shake_hands(fallback: &Fallback, certificates: PathBuf) -> Result<Opening, LinkError> {
+async fn shake_hands(fallback: &Fallback, trust: Trust) -> Result<Opening, LinkError> {
     let address = &fallback.address;
     let stream = dial(fallback).await?;
     // The system's certificates are files.
-    let config = spawn_blocking(move || tls::tunnel(&certificates))
+    let config = spawn_blocking(move || tls::tunnel(&trust))
         .await
         .map_err(|error| no_way(address, &error))??;
     let name =

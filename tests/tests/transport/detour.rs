@@ -191,7 +191,9 @@ async fn a_probe_tells_the_ways_apart_and_whether_the_clocks_agree() {
         Link::probe(&blocked.link, Way::Tunnel)
     );
     assert!(matches!(udp, Err(LinkError::Unreachable { .. })), "{udp:?}");
-    assert!(tunnel.unwrap().is_some_and(|ahead| ahead.abs() <= 1));
+    let tunnel = tunnel.unwrap();
+    assert!(tunnel.ahead_s.is_some_and(|ahead| ahead.abs() <= 1));
+    assert_eq!(tunnel.key_exchange.as_deref(), Some("X25519MLKEM768"));
     // Nothing but what a browser would find at this address: the wrong place, in words.
     let address = stage.address().to_string();
     let nowhere = LinkConfig {

@@ -4,6 +4,7 @@
 
 mod admission;
 mod detour;
+mod enrolment;
 mod hostile;
 mod intruder;
 mod proxy;

@@ -5,11 +5,25 @@ use crate::address::OptionalAddress;
 use crate::serve::ServeConfig;
 use crate::status;
 use program::{Class, Failure};
+use protocol::identity::SiteName;
 use protocol::settings::Federation;
 use protocol::text::explain;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+/// The UDP port of a coordinator, unless its settings say another.
+pub(crate) const DEFAULT_PORT: u16 = 4433;
+
+/// What a hospital has to know to reach a coordinator, and who may.
+pub(crate) struct Listening {
+    pub(crate) port: u16,
+    /// The port of the TLS fallback, if there is one.
+    pub(crate) fallback: Option<u16>,
+    pub(crate) certificates: PathBuf,
+    /// Empty: every site of the authority.
+    pub(crate) expected: Vec<SiteName>,
+}
 
 /// The part of the settings file that is about serving.
 #[derive(Deserialize)]
@@ -94,7 +108,7 @@ pub(super) fn configure(args: &Args) -> Result<ServeConfig, Failure> {
         listen: args
             .listen
             .or(table.listen)
-            .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 4433))),
+            .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
         // Off unless it is set: its usual port, 443, needs a privilege.
         fallback: match args.fallback.or(table.fallback) {
             Some(OptionalAddress::At(address)) => Some(address),
@@ -124,6 +138,30 @@ pub(crate) fn check_table(config: &Path) -> Result<(), Failure> {
         Some(_) => Ok(()),
         None => Err(read.missing("certificates")),
     }
+}
+
+/// Where the coordinator of a settings file listens, and for whom.
+///
+/// # Errors
+/// The file cannot be read, or names no certificates.
+pub(crate) fn listening(config: &Path) -> Result<Listening, Failure> {
+    let read = Read::new(config)?;
+    let federation = Federation::from_toml(&read.text).map_err(|error| read.wrong(error))?;
+    let port = match read.table.listen {
+        Some(address) => address.port(),
+        None => DEFAULT_PORT,
+    };
+    let fallback = match read.table.fallback {
+        Some(OptionalAddress::At(address)) => Some(address.port()),
+        Some(OptionalAddress::Off) | None => None,
+    };
+    let certificates = read.table.certificates.clone();
+    Ok(Listening {
+        port,
+        fallback,
+        certificates: certificates.ok_or_else(|| read.missing("certificates"))?,
+        expected: federation.sites.expected,
+    })
 }
 
 /// The run folder that a coordinator's file names.

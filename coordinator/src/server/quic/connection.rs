@@ -4,6 +4,7 @@ use super::Shared;
 use super::close_reason::CloseReason;
 use super::handshake::GREETING;
 use crate::server::Inbound;
+use crate::server::enrolment::Shown;
 use crate::server::peers::{ConnectionHandle, Disconnect, Outbound};
 use protocol::codec::CloseCode;
 use protocol::codec::transfer::{Receiving, TransferError};
@@ -13,7 +14,7 @@ use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};
 use quinn::{Connection, RecvStream, SendStream};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use transport::WireError;
@@ -33,6 +34,10 @@ const LEAST_WINDOW: u64 = 512 << 10;
 /// A site that was admitted, and the streams of its messages.
 pub(super) struct Admitted {
     pub(super) site: SiteName,
+    /// Of its certificate.
+    pub(super) serial: String,
+    /// When its certificate expires.
+    pub(super) until: SystemTime,
     pub(super) hello: Hello,
     pub(super) sending: SendStream,
     pub(super) receiving: RecvStream,
@@ -46,6 +51,10 @@ pub(super) async fn serve_site(
     tunnelled: bool,
 ) {
     let handle = shared.peers.enter(&admitted.site).await;
+    let shown = Shown {
+        site: admitted.site.clone(),
+        serial: admitted.serial,
+    };
     let ConnectionHandle {
         control,
         transfers,
@@ -65,6 +74,7 @@ pub(super) async fn serve_site(
         connection: site.number,
         hello: admitted.hello,
         tunnelled,
+        key_exchange: transport::quic::key_exchange(connection),
     })
     .await;
     let CloseReason { code, reason } = tokio::select! {
@@ -75,6 +85,8 @@ pub(super) async fn serve_site(
         ended = disconnected(disconnect) => ended,
     };
     connection.close(number(code), reason.as_bytes());
+    // A connection that was closed for it only says that it is closed.
+    let reason = shared.enrolment.refusal(&shown).unwrap_or(reason);
     shared.forget(&site.site, connection);
     shared.peers.leave(&site.site, site.number);
     site.report(Inbound::Closed {

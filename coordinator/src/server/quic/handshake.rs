@@ -2,17 +2,21 @@
 
 use super::close_reason::CloseReason;
 use super::connection::{Admitted, serve_site};
-use super::{KnownConnection, Shared};
+use super::{KnownConnection, Shared, enrol};
+use crate::server::enrolment::Shown;
 use crate::server::{second_agent, tls};
 use protocol::codec::CloseCode;
 use protocol::identity::SiteName;
 use protocol::message::{PROTOCOL, SiteMessage};
 use protocol::site::TWICE;
+use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connection, Incoming};
+use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
+use transport::certificates::identity;
 use transport::quic::number;
 use transport::{clock, frame};
 
@@ -37,12 +41,21 @@ pub(super) async fn serve(incoming: Incoming, shared: Arc<Shared>) {
             return;
         }
     };
+    let Some(handshake) = handshake(&connection) else {
+        return connection.close(number(CloseCode::Violation), b"the handshake says nothing");
+    };
+    if handshake.protocol.as_deref() == Some(protocol::enrol::ALPN) {
+        enrol::serve(&connection, &shared, from.address()).await;
+        return;
+    }
     match admit(&connection, &shared, &from.to_string()).await {
         Ok(admitted) => {
             tracing::info!(%from, site = %admitted.site, "a site connected");
             let known = KnownConnection {
                 connection: connection.clone(),
                 from: from.to_string(),
+                serial: admitted.serial.clone(),
+                until: admitted.until,
             };
             shared.connections().insert(admitted.site.clone(), known);
             shared.origins.admit(remote);
@@ -73,7 +86,12 @@ async fn admit(
 }
 
 async fn greet(connection: &Connection, shared: &Shared) -> Result<Admitted, CloseReason> {
-    let Some(site) = site_of(connection) else {
+    let Some(certificate) = certificate(connection) else {
+        let reason = "no certificate was shown";
+        return Err(CloseReason::new(CloseCode::Stranger, reason));
+    };
+    let (Some(site), Some(identity)) = (tls::site_name(&certificate), identity(&certificate))
+    else {
         let reason = "the certificate does not name one site";
         return Err(CloseReason::new(CloseCode::Stranger, reason));
     };
@@ -97,20 +115,43 @@ async fn greet(connection: &Connection, shared: &Shared) -> Result<Admitted, Clo
         );
         return Err(CloseReason::new(CloseCode::Version, reason));
     }
+    if let Some(role) = shared.enrolment.role(site.as_str())
+        && role != hello.role
+    {
+        let reason = format!(
+            "{site} was invited with the role {}, and its settings say {}",
+            role.word(),
+            hello.role.word()
+        );
+        return Err(CloseReason::new(CloseCode::Stranger, reason));
+    }
     Ok(Admitted {
         site,
+        serial: identity.serial,
+        until: identity.validity.until,
         hello,
         sending,
         receiving,
     })
 }
 
-fn site_of(connection: &Connection) -> Option<SiteName> {
+fn handshake(connection: &Connection) -> Option<HandshakeData> {
+    let data = connection.handshake_data()?;
+    Some(*data.downcast::<HandshakeData>().ok()?)
+}
+
+/// The verified certificate that the other end has shown, if it has shown one.
+fn certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
     let chain = connection
         .peer_identity()?
-        .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
+        .downcast::<Vec<CertificateDer<'static>>>()
         .ok()?;
-    tls::site_name(chain.first()?)
+    chain.first().cloned()
+}
+
+/// The site whose certificate the other end has shown.
+pub(super) fn shown(connection: &Connection) -> Option<Shown> {
+    tls::shown(&certificate(connection)?)
 }
 
 /// Why a site may not connect from here: another agent with its certificate is at work elsewhere.

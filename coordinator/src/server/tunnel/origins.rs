@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -27,6 +27,12 @@ pub(in crate::server) enum Origin {
 }
 
 impl Origin {
+    pub(in crate::server) fn address(self) -> IpAddr {
+        match self {
+            Self::Direct(from) | Self::Tunnel(from) => from.ip(),
+        }
+    }
+
     pub(in crate::server) fn is_tunnel(self) -> bool {
         matches!(self, Self::Tunnel(_))
     }

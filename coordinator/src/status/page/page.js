@@ -71,6 +71,7 @@ function site([name, site, now]) {
   if (site.loss !== null) say("loss", fixed(site.loss, 4));
   if (site.last_progress !== null) say("last progress", `${duration(now - site.last_progress)} ago`);
   if (site.connected && site.tunnelled) say("way", "TLS over TCP");
+  if (site.connected && site.key_exchange) say("keys", site.key_exchange);
   if (site.sequences) say("sequences", site.sequences.join(", "));
   const cases = site.cases && Object.entries(site.cases).filter(([, count]) => count > 0);
   if (site.lesions === 0) say("lesions", "none in its labels: its Dice says nothing");

@@ -203,6 +203,7 @@ fn a_terminal_is_told_in_words() {
         "metastases: paused; round 3 of 6, training for 6.0 s",
         "page: http://127.0.0.1:8433/",
         "north    train  training 3 of 8 (by TLS)",
+        "key exchange X25519MLKEM768: north",
         "88        0.2500  4.0 s ago      flair",
         "harbour  -      expected",
         "failed: the <b>loss</b> is not a number",

@@ -3,7 +3,7 @@
 
 use super::Finding;
 use crate::agent::{FallbackAddress, SiteConfig};
-use crate::link::{Link, LinkConfig, LinkError, Validity, Way};
+use crate::link::{Link, LinkConfig, LinkError, Probed, Validity, Way};
 use program::private;
 use program::{Class, Failure};
 use std::io;
@@ -20,7 +20,7 @@ const SKEW: u64 = 60;
 struct Heard {
     /// Whether its name has an address.
     name: io::Result<usize>,
-    udp: Result<(), LinkError>,
+    udp: Result<Probed, LinkError>,
     tunnel: Tunnel,
 }
 
@@ -33,8 +33,7 @@ enum Tunnel {
         /// Whether it is named in the settings.
         named: bool,
         proxy: Option<String>,
-        /// How many seconds our clock is ahead of the coordinator's, where it said what time it is.
-        answer: Result<Option<i64>, LinkError>,
+        answer: Result<Probed, LinkError>,
     },
 }
 
@@ -88,11 +87,7 @@ async fn ask(config: &SiteConfig, link: &LinkConfig) -> Heard {
         }
     };
     let (name, udp, tunnel) = tokio::join!(name, Link::probe(link, Way::Udp), tunnel);
-    Heard {
-        name,
-        udp: udp.map(drop),
-        tunnel,
-    }
+    Heard { name, udp, tunnel }
 }
 
 impl Tunnel {
@@ -102,10 +97,10 @@ impl Tunnel {
 
     fn ahead(&self) -> Option<i64> {
         if let Self::Asked {
-            answer: Ok(ahead), ..
+            answer: Ok(probed), ..
         } = self
         {
-            *ahead
+            probed.ahead_s
         } else {
             None
         }
@@ -117,7 +112,8 @@ fn certificates(config: &SiteConfig, validity: Validity, now: SystemTime) -> Fin
         config.certificates.display(),
         httpdate::fmt_http_date(validity.until),
     );
-    let remedy = "ask the federation for a new certificate folder for this site; docs/users/OPERATIONS.md says how one is made";
+    let remedy = "`site-agent run` renews it before it ends, where the coordinator can; otherwise \
+                  ask the federation for an invitation (docs/users/OPERATIONS.md)";
     match validity
         .until
         .duration_since(now)
@@ -148,7 +144,7 @@ fn key(path: &Path) -> Option<Finding> {
         path.display()
     );
     let remedy = format!(
-        "chmod 600 {}; if others may have read it, ask the federation for a new certificate folder",
+        "chmod 600 {}; if others may have read it, have this site revoked and invited again",
         path.display()
     );
     Some(Finding::warning("key", words, remedy))
@@ -190,6 +186,16 @@ fn clock(validity: Validity, now: SystemTime, ahead: Option<i64>) -> Finding {
 fn ways(coordinator: &str, heard: Heard) -> Vec<Finding> {
     let Heard { name, udp, tunnel } = heard;
     let (direct, around) = (udp.is_ok(), tunnel.works());
+    let exchange = match (&udp, &tunnel) {
+        (Ok(probed), _)
+        | (
+            Err(_),
+            Tunnel::Asked {
+                answer: Ok(probed), ..
+            },
+        ) => key_exchange(probed),
+        (Err(_), Tunnel::Off | Tunnel::Asked { .. }) => None,
+    };
     let name = match name {
         Ok(1..) => Finding::good("name", format!("{coordinator} is found")),
         outcome => {
@@ -206,7 +212,7 @@ fn ways(coordinator: &str, heard: Heard) -> Vec<Finding> {
         }
     };
     let udp = match udp {
-        Ok(()) => Finding::good(
+        Ok(_) => Finding::good(
             "udp",
             format!("{coordinator} answers over UDP and trusts this site"),
         ),
@@ -225,6 +231,7 @@ fn ways(coordinator: &str, heard: Heard) -> Vec<Finding> {
         Err(error) => Finding::bad("udp", explained(error)),
     };
     let mut findings = vec![name, udp];
+    findings.extend(exchange);
     findings.extend(detour(tunnel, direct));
     findings
 }
@@ -279,6 +286,24 @@ fn detour(tunnel: Tunnel, direct: bool) -> [Finding; 2] {
     [through, fallback]
 }
 
+/// The group that keys were exchanged in. One with a part for the time of quantum computers is
+/// preferred: what is recorded today cannot be read then.
+fn key_exchange(probed: &Probed) -> Option<Finding> {
+    let group = probed.key_exchange.as_ref()?;
+    Some(if group.contains("MLKEM") {
+        Finding::good(
+            "key exchange",
+            format!("{group}, also safe from quantum computers"),
+        )
+    } else {
+        Finding::warning(
+            "key exchange",
+            format!("{group}, which a quantum computer could break"),
+            "use the same release of both programs",
+        )
+    })
+}
+
 /// A site that has no connection yet needs to hear more than one that has lost one.
 fn explained(error: LinkError) -> Failure {
     let silent = matches!(error, LinkError::Unreachable { .. });
@@ -308,8 +333,16 @@ mod tests {
             address: "host:443".into(),
             reason: "connection refused".into(),
         };
-        let answer = if tunnel { Ok(Some(2)) } else { Err(shut()) };
-        let udp = if udp { Ok(()) } else { Err(silent()) };
+        let probed = Probed {
+            ahead_s: Some(2),
+            key_exchange: Some("X25519MLKEM768".into()),
+        };
+        let answer = if tunnel {
+            Ok(probed.clone())
+        } else {
+            Err(shut())
+        };
+        let udp = if udp { Ok(probed) } else { Err(silent()) };
         Heard {
             name: Ok(1),
             udp,
@@ -354,6 +387,25 @@ mod tests {
         // A site that names a fallback wants to hear that it does not work; others may never need one.
         assert_eq!(state(true, false, true, "fallback").0, State::Warning);
         assert_eq!(state(true, false, false, "fallback").0, State::Ok);
+    }
+
+    #[test]
+    fn the_key_exchange_is_shown_of_the_way_that_works() {
+        for (udp, tunnel) in [(true, true), (true, false), (false, true)] {
+            let found = ways("host:4433", heard(udp, tunnel, true));
+            let (state, words, _) = said(found, "key exchange");
+            assert_eq!(state, State::Ok);
+            assert!(words.contains("X25519MLKEM768"), "{words}");
+        }
+        let mut old = heard(true, false, true);
+        old.udp = Ok(Probed {
+            ahead_s: None,
+            key_exchange: Some("X25519".into()),
+        });
+        assert_eq!(
+            said(ways("host:4433", old), "key exchange").0,
+            State::Warning
+        );
     }
 
     #[test]

@@ -4,8 +4,10 @@ use super::close_reason::explain;
 use crate::link::race::race;
 use crate::link::tunnel::{self, Tunnel};
 use crate::link::{Fallback, LinkConfig, LinkError};
+use protocol::enrol::KeyHash;
 use quinn::ConnectionError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use transport::quic;
@@ -16,6 +18,33 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Whom to connect to.
+pub(in crate::link) struct Target {
+    /// `host:port` over UDP.
+    pub(in crate::link) coordinator: String,
+    pub(in crate::link) fallback: Option<Fallback>,
+    pub(in crate::link) trust: Trust,
+}
+
+/// Which authority the coordinator's certificate must be of.
+#[derive(Clone, Debug)]
+pub(in crate::link) enum Trust {
+    /// That of a site's certificate folder.
+    Folder(PathBuf),
+    /// One that only a token names.
+    Authority(KeyHash),
+}
+
+impl Target {
+    pub(in crate::link) fn of(config: &LinkConfig) -> Self {
+        Self {
+            coordinator: config.coordinator.clone(),
+            fallback: config.fallback.clone(),
+            trust: Trust::Folder(config.certificates.clone()),
+        }
+    }
+}
+
 /// A connection, and what it needs to go on.
 pub(super) struct Reached {
     pub(super) endpoint: quinn::Endpoint,
@@ -25,14 +54,14 @@ pub(super) struct Reached {
 
 /// Over UDP or, when that seems to be blocked, through the tunnel.
 pub(super) async fn reach(
-    config: &LinkConfig,
+    target: &Target,
     client: &quinn::ClientConfig,
 ) -> Result<Reached, LinkError> {
-    let direct = reach_over_udp(&config.coordinator, client);
-    let Some(fallback) = &config.fallback else {
+    let direct = reach_over_udp(&target.coordinator, client);
+    let Some(fallback) = &target.fallback else {
         return direct.await;
     };
-    let tunnelled = reach_through_tunnel(config, fallback, client);
+    let tunnelled = reach_through_tunnel(target, fallback, client);
     let reached = race(direct, tunnelled, sleep(PATIENCE)).await?;
     if reached.tunnel.is_some() {
         let proxy = match tunnel::proxy(fallback)? {
@@ -42,7 +71,7 @@ pub(super) async fn reach(
         tracing::warn!(
             "UDP seems to be blocked: no answer from {} over it so far. The connection goes \
              through TLS over TCP at {}{proxy}, which is slower",
-            config.coordinator,
+            target.coordinator,
             fallback.address
         );
     }
@@ -52,7 +81,7 @@ pub(super) async fn reach(
 /// Through the tunnel. Inside, the coordinator shows the same certificate as over UDP, with the
 /// same name in it.
 pub(super) async fn reach_through_tunnel(
-    config: &LinkConfig,
+    target: &Target,
     fallback: &Fallback,
     client: &quinn::ClientConfig,
 ) -> Result<Reached, LinkError> {
@@ -60,8 +89,8 @@ pub(super) async fn reach_through_tunnel(
         address: fallback.address.clone(),
         reason,
     };
-    let host = tunnel::host(&config.coordinator)?;
-    let opening = tunnel::open(fallback, &config.certificates).await?;
+    let host = tunnel::host(&target.coordinator)?;
+    let opening = tunnel::open(fallback, &target.trust).await?;
     let socket = quic::socket(any_port_towards(Ipv4Addr::LOCALHOST.into()))
         .map_err(|error| no_way(error.to_string()))?;
     let local = socket
@@ -81,7 +110,7 @@ pub(super) async fn reach_through_tunnel(
             Ok(reached)
         }
         Err(HandshakeError::Local(reason)) => Err(no_way(reason)),
-        Err(HandshakeError::Connection(error)) => Err(match explain(&config.coordinator, &error) {
+        Err(HandshakeError::Connection(error)) => Err(match explain(&target.coordinator, &error) {
             LinkError::Unreachable { reason, .. } => no_way(format!("QUIC within it: {reason}")),
             answer => answer,
         }),

@@ -1,0 +1,333 @@
+//! The file `members.json` in the authority's folder: invitations, the sites that have joined, and
+//! those that were revoked. Commands and a running coordinator change it, one at a time.
+
+use crate::certificates::{Authority, CertificatesError};
+use program::{Class, Explain, files, private};
+use protocol::case::Role;
+use protocol::enrol::{
+    Certificate, InvitationId, Joining, KeyHash, Members, NewInvitation, PublicKey, Secret, Site,
+};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use transport::certificates::{CertificateError, chain, identity, key_hash};
+
+/// The file's name.
+pub(crate) const FILE: &str = "members.json";
+/// Held by the process that changes the file.
+const LOCK: &str = ".members.lock";
+/// Days until a certificate expires that a site got for itself. The agent renews it long before.
+const CERTIFICATE_DAYS: u64 = 90;
+
+/// Why the record of members cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MembersError {
+    #[error("{path}: {reason}", path = path.display())]
+    Disk { path: PathBuf, reason: io::Error },
+    /// Not what this program wrote. Without the record it is unknown who was revoked.
+    #[error("{path} is damaged: {reason}", path = path.display())]
+    Damaged {
+        path: PathBuf,
+        reason: serde_json::Error,
+    },
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
+    #[error("the system provides no random bytes")]
+    Random,
+    /// The coordinator's certificate is of another authority than the one in the folder.
+    #[error("{}: another authority than that of the coordinator's certificate", .folder.display())]
+    OtherAuthority { folder: PathBuf },
+}
+
+impl Explain for MembersError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Disk { .. } => Class::Disk,
+            Self::Damaged { .. } | Self::OtherAuthority { .. } => Class::Configuration,
+            Self::Certificates(error) => error.class(),
+            Self::Random => Class::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Damaged { .. } => Some(
+                "put back a copy of it. Without it, certificates that were revoked would be \
+                 accepted again"
+                    .into(),
+            ),
+            Self::Certificates(error) => error.hint(),
+            Self::Disk { .. } | Self::Random | Self::OtherAuthority { .. } => None,
+        }
+    }
+}
+
+/// The file in an authority's folder.
+#[derive(Clone, Debug)]
+pub struct MembersFile {
+    folder: PathBuf,
+}
+
+/// The record while it is being changed. No other process changes it meanwhile.
+pub struct Locked {
+    pub members: Members,
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What a token says about an invitation that was made.
+pub struct Invited {
+    pub invitation: InvitationId,
+    pub secret: Secret,
+}
+
+/// The answer to a request for a certificate.
+pub(crate) enum Decision {
+    Signed(Signed),
+    /// Why not.
+    Refused(String),
+}
+
+/// A certificate that was signed for a site, in DER.
+pub(crate) struct Signed {
+    pub(crate) site: Site,
+    pub(crate) certificate: Vec<u8>,
+}
+
+impl MembersFile {
+    /// The file in an authority's folder, which need not exist yet.
+    #[must_use]
+    pub fn of_authority(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_path_buf(),
+        }
+    }
+
+    /// The file of the authority that made the coordinator's certificate folder: the authority's
+    /// folder is the one above it.
+    #[must_use]
+    pub fn of_coordinator(certificates: &Path) -> Self {
+        match certificates.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => Self::of_authority(folder),
+            _ => Self::of_authority(Path::new(".")),
+        }
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file's bytes; `None` where there is no file.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn bytes(&self) -> Result<Option<Vec<u8>>, MembersError> {
+        let path = self.folder.join(FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(reason) => Err(MembersError::Disk { path, reason }),
+        }
+    }
+
+    /// The record. Without a file, no site was ever invited or revoked.
+    ///
+    /// # Errors
+    /// The file is damaged, or the disk refuses.
+    pub fn read(&self) -> Result<Members, MembersError> {
+        self.parse(self.bytes()?.as_deref())
+    }
+
+    /// The record in the file's bytes.
+    ///
+    /// # Errors
+    /// They are not what was written.
+    pub(crate) fn parse(&self, bytes: Option<&[u8]>) -> Result<Members, MembersError> {
+        let Some(bytes) = bytes else {
+            return Ok(Members::default());
+        };
+        serde_json::from_slice(bytes).map_err(|reason| MembersError::Damaged {
+            path: self.folder.join(FILE),
+            reason,
+        })
+    }
+
+    /// Reads the record to change it, and keeps other processes from changing it meanwhile. Waits
+    /// for one that does.
+    ///
+    /// # Errors
+    /// As [`MembersFile::read`].
+    pub fn lock(&self) -> Result<Locked, MembersError> {
+        let path = self.folder.join(LOCK);
+        let locked = private::create_file(&path).and_then(|file| {
+            file.lock()?;
+            Ok(file)
+        });
+        let lock = locked.map_err(|reason| MembersError::Disk { path, reason })?;
+        Ok(Locked {
+            members: self.read()?,
+            path: self.folder.join(FILE),
+            _lock: lock,
+        })
+    }
+
+    /// Makes an invitation. Its secret is stored nowhere.
+    ///
+    /// # Errors
+    /// As [`MembersFile::lock`].
+    pub fn invite(
+        &self,
+        site: &str,
+        role: Role,
+        now: u64,
+        expires: u64,
+    ) -> Result<Invited, MembersError> {
+        let invitation = InvitationId(random()?);
+        let secret = Secret::new(random()?);
+        let mut locked = self.lock()?;
+        let new = NewInvitation {
+            id: invitation,
+            secret,
+            site: site.to_owned(),
+            role,
+            expires,
+        };
+        locked.members.invite(new, now);
+        locked.save()?;
+        Ok(Invited { invitation, secret })
+    }
+
+    /// Signs the first certificate of a site, if the request is one that may be answered.
+    ///
+    /// # Errors
+    /// The record or the authority cannot be used.
+    pub(crate) fn join(
+        &self,
+        joining: &Joining<'_>,
+        now: u64,
+        authority: KeyHash,
+    ) -> Result<Decision, MembersError> {
+        let mut locked = self.lock()?;
+        let judged = locked.members.judge(joining, now);
+        let decision = match judged {
+            Ok(site) => Decision::Signed(self.sign(
+                &mut locked,
+                site,
+                joining.public_key,
+                now,
+                authority,
+            )?),
+            Err(refusal) => Decision::Refused(refusal.to_string()),
+        };
+        // Also a wrong attempt is kept.
+        locked.save()?;
+        Ok(decision)
+    }
+
+    /// Signs a new certificate for a site that has an accepted one.
+    ///
+    /// # Errors
+    /// The record or the authority cannot be used.
+    pub(crate) fn renew(
+        &self,
+        name: &str,
+        serial: &str,
+        key: &PublicKey,
+        now: u64,
+        authority: KeyHash,
+    ) -> Result<Decision, MembersError> {
+        let mut locked = self.lock()?;
+        let site = match locked.members.renewal(name, serial) {
+            Ok(site) => site,
+            Err(refusal) => return Ok(Decision::Refused(refusal.to_string())),
+        };
+        let signed = self.sign(&mut locked, site, key, now, authority)?;
+        locked.save()?;
+        Ok(Decision::Signed(signed))
+    }
+
+    fn sign(
+        &self,
+        locked: &mut Locked,
+        site: Site,
+        key: &PublicKey,
+        now: u64,
+        expected: KeyHash,
+    ) -> Result<Signed, MembersError> {
+        let authority = Authority::of(&self.folder)?;
+        if authority.key_hash() != expected {
+            return Err(MembersError::OtherAuthority {
+                folder: self.folder.clone(),
+            });
+        }
+        let lifetime = Duration::from_secs(CERTIFICATE_DAYS * 86_400);
+        let certificate = authority.sign_site(&site.name, key, lifetime, random()?)?;
+        let Some(identity) = identity(&certificate) else {
+            let reason = "the certificate that was made cannot be read";
+            return Err(CertificatesError::Crypto(reason.into()).into());
+        };
+        let issued = Certificate {
+            serial: identity.serial,
+            until: seconds(identity.validity.until),
+        };
+        locked.members.certified(&site, issued, now);
+        Ok(Signed { site, certificate })
+    }
+}
+
+impl Locked {
+    /// Writes the record, and lets other processes change it.
+    ///
+    /// # Errors
+    /// The disk refuses. The file is then unchanged.
+    pub fn save(self) -> Result<(), MembersError> {
+        let written = serde_json::to_vec_pretty(&self.members)
+            .map_err(io::Error::other)
+            .and_then(|bytes| files::replace(&self.path, |file| file.write_all(&bytes)));
+        written.map_err(|reason| MembersError::Disk {
+            path: self.path,
+            reason,
+        })
+    }
+}
+
+/// The hash of the key of the authority in a member's folder.
+///
+/// # Errors
+/// The folder has no `ca.pem` that can be read.
+pub(crate) fn authority_of(certificates: &Path) -> Result<KeyHash, CertificateError> {
+    let path = certificates.join("ca.pem");
+    let chain = chain(&path)?;
+    match chain.first().and_then(|certificate| key_hash(certificate)) {
+        Some(hash) => Ok(hash),
+        None => Err(CertificateError::new(&path, "it holds no certificate")),
+    }
+}
+
+/// Seconds since 1970, UTC.
+#[must_use]
+pub fn now() -> u64 {
+    seconds(std::time::SystemTime::now())
+}
+
+pub(crate) fn seconds(time: std::time::SystemTime) -> u64 {
+    match time.duration_since(std::time::UNIX_EPOCH) {
+        Ok(since) => since.as_secs(),
+        Err(_) => 0,
+    }
+}
+
+fn random<const COUNT: usize>() -> Result<[u8; COUNT], MembersError> {
+    let mut bytes = [0; COUNT];
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    match provider.secure_random.fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(MembersError::Random),
+    }
+}
+
+#[cfg(test)]
+mod tests;

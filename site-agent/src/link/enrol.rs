@@ -1,0 +1,129 @@
+//! How a site gets its certificate: the first one with the token of an invitation, later ones with
+//! the certificate before. Keys are made here and never leave. See docs/developers/PROTOCOL.md.
+
+mod credentials;
+#[cfg(test)]
+mod tests;
+
+use super::quic::{self, Target, Trust};
+use super::{Fallback, LinkConfig, LinkError, Proxies, tls};
+pub(super) use credentials::finish_renewal;
+use credentials::{NewKey, Received};
+use program::private;
+use protocol::case::Role;
+use protocol::enrol::{EnrolAnswer, EnrolRequest, Grant, Token, binding};
+use std::path::Path;
+use transport::certificates::{CertificateError, key_hash, public_key};
+
+/// The port of HTTPS, where the fallback is unless the token says another.
+const HTTPS: u16 = 443;
+
+/// What a site learns when it joins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    pub site: String,
+    pub role: Option<Role>,
+    /// `host:port` of the coordinator's TLS fallback, where the token names one.
+    pub fallback: Option<String>,
+}
+
+/// Joins with a token: makes a key in the folder `certificates`, gets a certificate for it, and
+/// writes both there with the authority's certificate. Repeated after a broken connection, it uses
+/// the same key, for which the same token still works.
+///
+/// # Errors
+/// No way to the coordinator, one of another authority, a token that is refused, or a disk that
+/// fails.
+pub async fn join(token: &Token, certificates: &Path) -> Result<Joined, LinkError> {
+    private::create_folder(certificates)
+        .map_err(|error| CertificateError::new(certificates, error))?;
+    let key = NewKey::keep(&certificates.join("key.pem"))?;
+    let (host, _) = token.coordinator.rsplit_once(':').unwrap_or_default();
+    let address = match token.fallback_address() {
+        Some(address) => address,
+        None => format!("{host}:{HTTPS}"),
+    };
+    let target = Target {
+        coordinator: token.coordinator.clone(),
+        fallback: Some(Fallback {
+            address,
+            proxies: Proxies::read(|name| std::env::var(name).ok()),
+        }),
+        trust: Trust::Authority(token.authority),
+    };
+    let answered = quic::ask_for_certificate(&target, tls::joining(token.authority)?, |exported| {
+        EnrolRequest::Join {
+            invitation: token.invitation,
+            secret: token.secret,
+            binding: binding(&token.secret, &exported, &key.public),
+            public_key: key.public.clone(),
+        }
+    })
+    .await
+    .map_err(no_invitation)?;
+    let grant = granted(answered.answer, &key)?;
+    let authority = answered
+        .chain
+        .into_iter()
+        .find(|certificate| key_hash(certificate) == Some(token.authority));
+    let Some(authority) = authority else {
+        return Err(LinkError::Protocol {
+            reason: "it did not show its authority's certificate".into(),
+        });
+    };
+    let received = Received {
+        certificate: grant.certificate,
+        authority,
+    };
+    received.write(certificates)?;
+    Ok(Joined {
+        site: grant.site,
+        role: grant.role,
+        fallback: token.fallback_address(),
+    })
+}
+
+/// Gets a new certificate for a new key, while the one before is still accepted, and puts both in
+/// the place of the old ones. Open connections go on with the old one.
+///
+/// # Errors
+/// No way to the coordinator, a refusal, or a disk that fails.
+pub async fn renew(config: &LinkConfig) -> Result<(), LinkError> {
+    let key = NewKey::make()?;
+    let target = Target::of(config);
+    let tls = tls::renewing(&config.certificates)?;
+    let answered = quic::ask_for_certificate(&target, tls, |_| EnrolRequest::Renew {
+        public_key: key.public.clone(),
+    })
+    .await?;
+    let grant = granted(answered.answer, &key)?;
+    key.install(&grant.certificate, &config.certificates)?;
+    Ok(())
+}
+
+/// A coordinator without an open invitation wants a certificate of everyone.
+fn no_invitation(error: LinkError) -> LinkError {
+    match error {
+        LinkError::OurCertificate { .. } => LinkError::Refused {
+            reason: "no invitation is open there: this token was used before, has expired or was \
+                     withdrawn"
+                .into(),
+        },
+        error => error,
+    }
+}
+
+/// The certificate in an answer, which must be for our key.
+fn granted(answer: EnrolAnswer, key: &NewKey) -> Result<Grant, LinkError> {
+    match answer {
+        EnrolAnswer::Refused { reason } => Err(LinkError::Refused { reason }),
+        EnrolAnswer::Granted(grant)
+            if public_key(&grant.certificate).as_deref() != Some(key.public.bytes()) =>
+        {
+            Err(LinkError::Protocol {
+                reason: "the certificate that it sent is for another key".into(),
+            })
+        }
+        EnrolAnswer::Granted(grant) => Ok(grant),
+    }
+}
