@@ -1,7 +1,7 @@
 //! Who is let in, and what comes of it.
 
 use super::*;
-use crate::status::client::{ClientError, Request, ask};
+use crate::status::client::{Request, ask};
 use crate::status::token::Token;
 use crate::status::{StatusError, page_file::PageFile};
 
@@ -80,7 +80,11 @@ async fn steering_needs_the_token_in_its_header_and_a_post() {
                     site: "north".into(),
                     force: false,
                 },
-                Err(Refusal::Stopping),
+                Err(Refusal::UnknownSite {
+                    found: "nroth".into(),
+                    nearest: Some("north".parse().unwrap()),
+                    sites: vec!["north".parse().unwrap(), "south".parse().unwrap()],
+                }),
             ),
         ] {
             let command = commands.recv().await.unwrap();
@@ -103,8 +107,10 @@ async fn steering_needs_the_token_in_its_header_and_a_post() {
     });
     let [paused, dropped] = answers.await.unwrap();
     assert_eq!(paused.unwrap(), Done::Paused.to_string());
-    assert!(
-        matches!(dropped.unwrap_err(), ClientError::Refused(reason) if reason == "no such site")
+    assert_eq!(
+        dropped.unwrap_err().to_string(),
+        "the coordinator refuses: there is no site nroth in this federation: did you mean north? \
+         Its sites: north, south"
     );
     driver.await.unwrap();
 }
