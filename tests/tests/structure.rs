@@ -205,18 +205,18 @@ fn nothing_below_a_pure_library_reaches_the_network_and_nothing_below_the_coordi
     assert!(!below("site-agent", &packages).contains("coordinator"));
 }
 
-/// Where the names end and their description begins, in docs/developers/ARCHITECTURE.md's lists of
-/// rooms.
+/// Where the names end and their description begins, in the lists of
+/// docs/developers/ARCHITECTURE.md.
 const DESCRIPTION: usize = 30;
 
-/// The rooms that docs/developers/ARCHITECTURE.md lists, by the folder they are in.
+/// The modules that docs/developers/ARCHITECTURE.md lists, by the folder they are in.
 fn listed() -> BTreeMap<String, BTreeSet<String>> {
     let text = read("docs/developers/ARCHITECTURE.md");
-    let (_, rooms) = text.split_once("## Rooms\n\n```\n").unwrap();
-    let (rooms, _) = rooms.split_once("```").unwrap();
+    let (_, list) = text.split_once("## Modules\n\n```\n").unwrap();
+    let (list, _) = list.split_once("```").unwrap();
     let mut listed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut folder = String::new();
-    for line in rooms.lines() {
+    for line in list.lines() {
         let names: String = line.chars().take(DESCRIPTION).collect();
         if line.starts_with(' ') {
             listed
