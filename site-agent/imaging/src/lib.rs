@@ -4,10 +4,13 @@
 //!
 //! Start reading at [`nifti::read`]: everything else works on the volumes that it gives.
 
+pub mod deface;
 pub mod dicom;
+pub mod folder;
 pub mod import;
 pub mod label;
 pub mod lesions;
+pub mod mask;
 pub mod nifti;
 mod parallel;
 pub mod register;

@@ -1,5 +1,6 @@
 //! Why nothing was registered.
 
+use crate::folder::FolderError;
 use crate::nifti::NiftiError;
 use program::{Class, Explain};
 use std::borrow::Cow;
@@ -27,14 +28,8 @@ pub enum RegisterError {
     NoReference(String),
     #[error("{} is there already, and was not made from these images", .0.display())]
     Exists(PathBuf),
-    #[error("the folder {} cannot be listed: {source}", .folder.display())]
-    Folder { folder: PathBuf, source: io::Error },
-    #[error("{} has no folder of a case with an image SEQUENCE.nii.gz (sequences: {sequences})", .folder.display())]
-    NoImages { folder: PathBuf, sequences: String },
-    #[error("{} lies in {}", .inner.display(), .outer.display())]
-    Nested { inner: PathBuf, outer: PathBuf },
-    #[error("{} holds files, and none of an earlier registration", .0.display())]
-    Occupied(PathBuf),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     #[error("{:?} is no mask and its sequence: write NAME=SEQUENCE", .0)]
     Mask(String),
     #[error("{} cannot be started: {source}", .program.display())]
@@ -43,8 +38,6 @@ pub enum RegisterError {
     OtherProgram(PathBuf),
     #[error("elastix ended with {status}: {words}")]
     Elastix { status: String, words: String },
-    #[error("{}: {source}", .path.display())]
-    Disk { path: PathBuf, source: io::Error },
     /// The report says which.
     #[error("not all images could be used: {0}")]
     NotAll(String),
@@ -60,8 +53,8 @@ impl RegisterError {
     }
 
     pub(super) fn disk(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Disk { path, source }
+        let refused = FolderError::disk(path);
+        move |source| Self::Folder(refused(source))
     }
 }
 
@@ -74,25 +67,18 @@ impl Explain for RegisterError {
             | Self::Apart
             | Self::Elastix { .. }
             | Self::Image { .. } => Class::Data,
-            Self::Folder { .. } | Self::NoImages { .. } | Self::NotAll(_) => Class::Data,
+            Self::NotAll(_) => Class::Data,
             Self::Exists(_)
-            | Self::Nested { .. }
-            | Self::Occupied(_)
             | Self::Mask(_)
             | Self::NoReference(_)
             | Self::NoElastix { .. }
             | Self::OtherProgram(_) => Class::Configuration,
-            Self::Disk { .. } => Class::Disk,
+            Self::Folder(error) => error.class(),
         }
     }
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
-            Self::Folder { .. } | Self::NoImages { .. } => {
-                "give a folder that site-agent import made, or one with files CASE/SEQUENCE.nii.gz"
-            }
-            Self::Nested { .. } => "name a folder outside of the images with --out",
-            Self::Occupied(_) => "name a new or empty folder with --out",
             Self::Exists(_) => "use --force to replace it",
             Self::NoElastix { .. } | Self::OtherProgram(_) => {
                 "install elastix (Debian and Ubuntu: apt install elastix), name the program with \
@@ -102,14 +88,15 @@ impl Explain for RegisterError {
             Self::Unregistered { source, .. } => return source.hint(),
             Self::Mask(_) => "NAME is a file CASE/NAME.nii.gz that was drawn on SEQUENCE",
             Self::NotAll(_) => {
-                "register.json says why; look at the doubtful images, which are in .register/doubtful"
+                "register.json says why; look at the doubtful images, which are in \
+                .register/doubtful"
             }
             Self::Small(_)
             | Self::Constant
             | Self::Apart
             | Self::Elastix { .. }
-            | Self::Image { .. }
-            | Self::Disk { .. } => return None,
+            | Self::Image { .. } => return None,
+            Self::Folder(error) => return error.hint(),
         };
         Some(hint.into())
     }

@@ -3,24 +3,19 @@
 use super::elastix::Elastix;
 use super::error::RegisterError;
 use super::judge::{Judgement, Verdict};
-use super::report::{CaseReport, ImageReport, Report, State, write_json};
+use super::report::{CaseReport, ImageReport, Report, State};
 use super::resample::{resample, resample_mask};
 use super::rigid::Rigid;
 use super::search::{judged, register};
+use crate::folder::{self, ENDING, FolderError, SEQUENCES, write_json};
 use crate::nifti::{self, Volume, write_f32};
 use crate::parallel::in_parallel;
 use program::private;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-/// The sequences, the one first that makes the best reference: the finest, then that which shows
-/// lesions.
-pub(super) const SEQUENCES: [&str; 4] = ["bravo", "t1_post", "t1_pre", "flair"];
-
-const ENDING: &str = ".nii.gz";
 
 /// What is remembered between runs, and the doubtful images.
 const HIDDEN: &str = ".register";
@@ -154,87 +149,32 @@ impl Job {
     }
 
     /// The folders of the input that hold a sequence.
-    fn cases(&self) -> Result<Vec<Case>, RegisterError> {
+    fn cases(&self) -> Result<Vec<Case>, FolderError> {
         let mut cases = Vec::new();
-        for name in names(&self.input)? {
-            let folder = self.input.join(&name);
-            if name.starts_with('.') || !folder.is_dir() {
-                continue;
-            }
-            let files = names(&folder)?;
-            let mut case = Case {
-                name,
-                sequences: Vec::new(),
-                masks: Vec::new(),
-                left_alone: Vec::new(),
-            };
-            let mut used = BTreeSet::new();
-            for sequence in SEQUENCES {
-                let file = format!("{sequence}{ENDING}");
-                if files.contains(&file) {
-                    case.sequences.push(sequence);
-                    used.insert(file);
-                }
-            }
+        for found in folder::cases(&self.input)? {
+            let mut masks = Vec::new();
+            let mut names = Vec::new();
             for mask in &self.masks {
-                let file = format!("{}{ENDING}", mask.name);
-                if files.contains(&file) {
-                    case.masks.push(mask.clone());
-                    used.insert(file);
+                if found.has(&mask.name) {
+                    masks.push(mask.clone());
+                    names.push(mask.name.as_str());
                 }
             }
-            for file in files {
-                if !used.contains(&file) && !file.starts_with('.') {
-                    case.left_alone.push(file);
-                }
-            }
-            if !case.sequences.is_empty() {
-                cases.push(case);
-            }
-        }
-        if cases.is_empty() {
-            return Err(RegisterError::NoImages {
-                folder: self.input.clone(),
-                sequences: SEQUENCES.join(", "),
+            cases.push(Case {
+                left_alone: found.others(&names),
+                name: found.name,
+                sequences: found.sequences,
+                masks,
             });
         }
         Ok(cases)
     }
 
     /// Makes the new folder, unless it is that of an earlier run.
-    fn open(&self) -> Result<(), RegisterError> {
-        let input = self
-            .input
-            .canonicalize()
-            .map_err(RegisterError::disk(&self.input))?;
-        let absolute = std::path::absolute(&self.out).map_err(RegisterError::disk(&self.out))?;
-        // The part of the path that is there tells where links lead.
-        for part in absolute.ancestors() {
-            let Ok(found) = part.canonicalize() else {
-                continue;
-            };
-            if found.starts_with(&input) {
-                return Err(RegisterError::Nested {
-                    inner: absolute.clone(),
-                    outer: input,
-                });
-            }
-            if part == absolute && input.starts_with(&found) {
-                return Err(RegisterError::Nested {
-                    inner: input,
-                    outer: found,
-                });
-            }
-            break;
-        }
-        let hidden = self.out.join(HIDDEN);
-        if self.out.exists() && !hidden.is_dir() && !names(&self.out)?.is_empty() {
-            return Err(RegisterError::Occupied(self.out.clone()));
-        }
-        for folder in [&self.out, &hidden, &hidden.join("cases")] {
-            private::create_folder(folder).map_err(RegisterError::disk(folder))?;
-        }
-        Ok(())
+    fn open(&self) -> Result<(), FolderError> {
+        folder::open(&self.input, &self.out, HIDDEN)?;
+        let records = self.out.join(HIDDEN).join("cases");
+        private::create_folder(&records).map_err(FolderError::disk(&records))
     }
 }
 
@@ -300,10 +240,11 @@ impl Work<'_> {
             // force.
             Ok(bytes) => self.record = serde_json::from_slice(&bytes).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(RegisterError::disk(&path)(error)),
+            Err(error) => return Err(FolderError::disk(&path)(error).into()),
         }
         let folder = self.job.out.join(&self.case.name);
-        private::create_folder(&folder).map_err(RegisterError::disk(&folder))
+        private::create_folder(&folder).map_err(FolderError::disk(&folder))?;
+        Ok(())
     }
 
     fn record_file(&self) -> PathBuf {
@@ -417,7 +358,7 @@ impl Work<'_> {
         let draft = self.job.out.join(HIDDEN).join("work").join(&relative);
         for file in [&path, &draft] {
             if let Some(folder) = file.parent() {
-                private::create_folder(folder).map_err(RegisterError::disk(folder))?;
+                private::create_folder(folder).map_err(FolderError::disk(folder))?;
             }
         }
         write_f32(&draft, &values, &reference.source).map_err(|source| RegisterError::Image {
@@ -434,13 +375,13 @@ impl Work<'_> {
         // killed, the next run knows each image or makes it again.
         for old in [&target, &self.job.out.join(&aside)] {
             if old.exists() {
-                fs::remove_file(old).map_err(RegisterError::disk(old))?;
+                fs::remove_file(old).map_err(FolderError::disk(old))?;
             }
         }
         let report = finished(task, &made, state, place);
         self.record.images.insert(task.name.into(), made);
         write_json(&self.record_file(), &self.record)?;
-        fs::rename(&draft, &path).map_err(RegisterError::disk(&path))?;
+        fs::rename(&draft, &path).map_err(FolderError::disk(&path))?;
         Ok(report)
     }
 }
@@ -473,23 +414,6 @@ fn finished(task: &Task<'_>, made: &Made, state: State, place: &Path) -> ImageRe
 /// The size of a file, `None` where there is none.
 fn size(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|found| found.len())
-}
-
-/// The names in a folder that are text, in order.
-fn names(folder: &Path) -> Result<Vec<String>, RegisterError> {
-    let failed = |source| RegisterError::Folder {
-        folder: folder.into(),
-        source,
-    };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if let Ok(name) = entry.file_name().into_string() {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 #[cfg(test)]
@@ -622,16 +546,28 @@ mod tests {
     fn folders_that_cannot_be_used_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let run = || job(folder.path(), false).run(&mut |_, _| ());
-        assert!(matches!(run(), Err(RegisterError::Folder { .. })));
+        assert!(matches!(
+            run(),
+            Err(RegisterError::Folder(FolderError::Unlisted { .. }))
+        ));
         fs::create_dir_all(folder.path().join("in/a_1")).unwrap();
-        assert!(matches!(run(), Err(RegisterError::NoImages { .. })));
+        assert!(matches!(
+            run(),
+            Err(RegisterError::Folder(FolderError::NoImages(_)))
+        ));
         fs::write(folder.path().join("in/a_1/flair.nii.gz"), "").unwrap();
         let mut nested = job(folder.path(), false);
         nested.out = folder.path().join("in/new/out");
         let refused = nested.run(&mut |_, _| ());
-        assert!(matches!(refused, Err(RegisterError::Nested { .. })));
+        assert!(matches!(
+            refused,
+            Err(RegisterError::Folder(FolderError::Nested { .. }))
+        ));
         fs::create_dir_all(folder.path().join("out/something")).unwrap();
-        assert!(matches!(run(), Err(RegisterError::Occupied(_))));
+        assert!(matches!(
+            run(),
+            Err(RegisterError::Folder(FolderError::Occupied(_)))
+        ));
         for wrong in [
             "lesions",
             "=flair",

@@ -1,7 +1,8 @@
 //! The images of one patient onto the grid of one of them, and a result back onto each.
 
 use super::error::RegisterError;
-use super::folder::{NO_MOVE, SEQUENCES};
+use super::folder::NO_MOVE;
+use crate::folder::SEQUENCES;
 use super::judge::{Judgement, Verdict};
 use super::resample::{resample, resample_mask};
 use super::rigid::Rigid;

@@ -2,9 +2,9 @@
 
 use super::error::RegisterError;
 use super::judge::{Judgement, Verdict};
+use crate::folder::{FolderError, write_json};
 use program::visible::visible;
 use serde::Serialize;
-use std::io::Write;
 use std::path::Path;
 
 /// What became of one image.
@@ -61,7 +61,7 @@ impl Report {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn write(&self, folder: &Path) -> Result<(), RegisterError> {
+    pub fn write(&self, folder: &Path) -> Result<(), FolderError> {
         write_json(&folder.join("register.json"), self)
     }
 
@@ -140,12 +140,4 @@ impl std::fmt::Display for Report {
             self.count(State::Failed)
         )
     }
-}
-
-pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RegisterError> {
-    let text = serde_json::to_string_pretty(value).map_err(std::io::Error::other);
-    text.and_then(|text| {
-        program::files::replace(path, |file| file.write_all((text + "\n").as_bytes()))
-    })
-    .map_err(RegisterError::disk(path))
 }
