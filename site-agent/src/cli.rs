@@ -30,6 +30,10 @@ enum Command {
     Import(commands::import::Args),
     /// Bring all sequences of each case onto one grid.
     Register(commands::register::Args),
+    /// Make a brain mask for each case, by a program such as HD-BET or from images without a skull.
+    Brain(commands::brain::Args),
+    /// Remove the face from all images of each case, by its brain mask.
+    Deface(commands::deface::Args),
     /// Say what a folder of images holds, and print the [data] table for it.
     Inspect(commands::inspect::Args),
     /// Segment one patient with a trained model, or many.
@@ -56,6 +60,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Register(args) => commands::register::run(&args),
+        Command::Brain(args) => commands::brain::run(&args),
+        Command::Deface(args) => commands::deface::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),

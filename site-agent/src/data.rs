@@ -8,6 +8,7 @@ mod assess;
 mod brain;
 mod cache;
 mod config;
+mod demands;
 mod find;
 mod labels;
 mod list;
@@ -160,7 +161,8 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, DataError>) -> Result<
 /// unchanged.
 ///
 /// Cases are prepared in parallel on the current rayon pool, which has the site's number of
-/// threads. The folder `work` receives `cache/` and [`SKIPPED`]. `progress` is called with
+/// threads. The folder `work` receives `cache/`, the masks of `data.brain_command` in `brains/`,
+/// and [`SKIPPED`]. `progress` is called with
 /// `(done, total)` after every case. A bad case is skipped; the order of cases does not depend on
 /// the number of threads.
 ///
@@ -184,6 +186,7 @@ pub fn open(
     } = find_cases(archives, input)?;
     warnings.extend(without_reference(archives));
     let cache = cache::Cache::open(work, input).map_err(disk)?;
+    let masks = demands::mask_cache(work);
     let prepare = |case| {
         let FoundCase {
             archive,
@@ -195,6 +198,7 @@ pub fn open(
             files,
             notes,
         } = candidate;
+        let files = files.and_then(|files| archive.complete(files, input, Some(&masks)));
         match files.and_then(|files| cache.case(&id, &files, archive.lesion_labels())) {
             Err(CaseError::Cache(CaseFileError::Io(error))) => Err(disk(error)),
             outcome => Ok(ReadCase {

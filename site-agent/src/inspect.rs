@@ -121,7 +121,7 @@ pub fn inspect(
         .par_iter()
         .map(|case: &ListedCase| look::case(case, &sequences))
         .collect();
-    let found = survey(&data, None, progress)?;
+    let found = survey(&data, None, None, progress)?;
     Ok(Inspection {
         layout: layout.name,
         table,

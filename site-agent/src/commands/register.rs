@@ -1,9 +1,9 @@
 //! The `register` subcommand: all sequences of each case onto one grid.
 
+use super::print::print;
 use crate::progress_bar::ProgressBar;
 use imaging::register::{Elastix, Job, Mask};
-use program::{Class, Failure};
-use std::io::Write;
+use program::Failure;
 use std::path::PathBuf;
 
 /// Arguments of `register`.
@@ -66,18 +66,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         bar.get_or_insert_with(|| ProgressBar::new("cases registered", total))
             .at(done);
     })?;
-    let text = if args.json {
-        serde_json::to_string_pretty(&report)
-            .map_err(|error| Failure::new(Class::Internal, error))?
-    } else {
-        report.to_string()
-    };
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            return Err(Failure::new(Class::Disk, error));
-        }
-        _ => {}
-    }
+    print(&report, args.json)?;
     match report.left_out() {
         None => Ok(()),
         Some(error) => Err(error.into()),

@@ -4,12 +4,16 @@
 use super::DataError;
 use super::find::{Found, find};
 use super::pattern::Pattern;
+use imaging::brain::{BrainError, Program};
 use protocol::settings::Input;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+/// How long `data.brain_command` may take for one image, if the settings do not say.
+const BRAIN_MINUTES: f64 = 30.0;
 
 /// Where a site's images are: one archive, `[data]`, or several, `[[data]]` each with a name.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +30,8 @@ pub struct DataConfig {
     label: Vec<Pattern>,
     lesion_labels: Vec<u16>,
     brain: Vec<Pattern>,
+    brain_program: Option<Program>,
+    require_defaced: bool,
     drop: Vec<String>,
 }
 
@@ -62,6 +68,10 @@ struct DataTable {
     lesion_labels: Vec<u16>,
     #[serde(default)]
     brain: Names,
+    brain_command: Option<Names>,
+    brain_command_minutes: Option<f64>,
+    #[serde(default)]
+    require_defaced: bool,
     #[serde(default)]
     drop: Names,
 }
@@ -132,9 +142,51 @@ impl TryFrom<DataTable> for DataConfig {
             label,
             lesion_labels: table.lesion_labels,
             brain: table.brain.patterns("brain")?,
+            brain_program: brain_program(table.brain_command, table.brain_command_minutes)?,
+            require_defaced: table.require_defaced,
             drop: table.drop.several(),
         };
         config.check()
+    }
+}
+
+/// The program that makes brain masks: a line with spaces between the words, or a list of words.
+fn brain_program(
+    command: Option<Names>,
+    minutes: Option<f64>,
+) -> Result<Option<Program>, ConfigError> {
+    let words = match command {
+        Some(Names::One(line)) => line.split_whitespace().map(str::to_owned).collect(),
+        Some(Names::Several(words)) => words,
+        None => {
+            let expected = "a time only where data.brain_command is set";
+            return match minutes {
+                Some(minutes) => Err(wrong(
+                    "brain_command_minutes",
+                    minutes.to_string(),
+                    expected,
+                )),
+                None => Ok(None),
+            };
+        }
+    };
+    let found = format!("{words:?}");
+    let minutes = minutes.unwrap_or(BRAIN_MINUTES);
+    match Program::new(words, minutes) {
+        Ok(program) => Ok(Some(program)),
+        Err(BrainError::Minutes(_)) => {
+            let expected = "more than 0 and at most 1440 minutes";
+            Err(wrong(
+                "brain_command_minutes",
+                minutes.to_string(),
+                expected,
+            ))
+        }
+        Err(_) => {
+            let expected = "a program with {in} and {out} among its arguments, as in \
+                hd-bet -i {in} -o {out}";
+            Err(wrong("brain_command", found, expected))
+        }
     }
 }
 
@@ -265,6 +317,8 @@ impl DataConfig {
             label: Vec::new(),
             lesion_labels: Vec::new(),
             brain,
+            brain_program: None,
+            require_defaced: false,
             drop: Vec::new(),
         }
     }
@@ -329,6 +383,16 @@ impl DataConfig {
     /// The patterns of the brain mask.
     pub(super) fn brain(&self) -> &[Pattern] {
         &self.brain
+    }
+
+    /// What makes the brain mask of a case that has no file of one.
+    pub(super) fn brain_program(&self) -> Option<&Program> {
+        self.brain_program.as_ref()
+    }
+
+    /// Whether only images that `site-agent deface` wrote may be used.
+    pub(super) fn require_defaced(&self) -> bool {
+        self.require_defaced
     }
 
     /// All patterns, without those of dropped sequences.
@@ -445,6 +509,13 @@ mod tests {
             (
                 "label = '{patient}/{case}_seg.nii'\nlesion_labels = [4]",
                 "{patient} in every pattern",
+            ),
+            ("brain_command = 'hd-bet -i {in}'", "data.brain_command"),
+            ("brain_command = ['{in}', '{out}']", "data.brain_command"),
+            ("brain_command_minutes = 3", "data.brain_command_minutes"),
+            (
+                "brain_command = 'x {in} {out}'\nbrain_command_minutes = 0",
+                "data.brain_command_minutes",
             ),
             ("cases = '../other/x'", "data.cases"),
             ("cases = ['a', '/srv/x']", "data.cases"),

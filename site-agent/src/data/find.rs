@@ -419,7 +419,7 @@ impl DataConfig {
         Ok(Files {
             sequences,
             label: self.required_file("label", self.label(), name)?,
-            brain: self.required_file("brain mask", self.brain(), name)?,
+            brain: self.brain_file(name)?,
         })
     }
 
@@ -437,6 +437,14 @@ impl DataConfig {
                 what: what.into(),
                 trouble,
             }),
+        }
+    }
+
+    /// The brain mask's file. Without one, the site's command makes it later.
+    fn brain_file(&self, name: &Name) -> Result<Option<PathBuf>, CaseError> {
+        match self.required_file("brain mask", self.brain(), name) {
+            Err(CaseError::Missing(_)) if self.brain_program().is_some() => Ok(None),
+            found => found,
         }
     }
 

@@ -46,10 +46,18 @@ pub fn list_cases(archives: &Archives) -> Result<Vec<ListedCase>, DataError> {
 pub fn list_images(archives: &Archives, input: &Input) -> Result<Listing, DataError> {
     let archives = archives.clone().without_reference();
     let FoundCases {
-        cases,
+        cases: found,
         warnings,
         ignored,
     } = find_cases(&archives, input)?;
+    let mut cases = Vec::with_capacity(found.len());
+    for mut case in found {
+        if let Ok(files) = case.candidate.files {
+            // No program is run here: a mask that data.brain_command would make is missing.
+            case.candidate.files = case.archive.complete(files, input, None);
+        }
+        cases.push(case);
+    }
     Ok(Listing {
         cases: listed(cases),
         warnings,

@@ -2,7 +2,6 @@
 //! warning: the case is used all the same.
 
 use crate::case::Note;
-use metrics::components::{Connectivity, components};
 
 /// Brains outside of this range of volumes, in millilitres, are hardly a patient's.
 const BRAIN_ML: std::ops::RangeInclusive<f64> = 50.0..=5000.0;
@@ -46,29 +45,7 @@ pub(super) struct Shown<'a> {
 /// Fills holes of a mask, in place: voxels from which no path leads to the volume's border. Lesions
 /// or ventricles were cut out of such a mask, and the network would not be shown them.
 pub(super) fn fill_holes(mask: &mut [u8], dims: [usize; 3], notes: &mut Vec<Note>) {
-    let outside: Vec<u8> = mask.iter().map(|&voxel| 1 - voxel).collect();
-    let regions = components(&outside, dims, Connectivity::Six);
-    let mut reaches_border = vec![false; regions.count() + 1];
-    let [depth, height, width] = dims;
-    for (index, &region) in regions.labels.iter().enumerate() {
-        let (z, y, x) = (
-            index / (height * width),
-            index / width % height,
-            index % width,
-        );
-        let at_border =
-            z == 0 || y == 0 || x == 0 || z + 1 == depth || y + 1 == height || x + 1 == width;
-        if at_border {
-            reaches_border[region as usize] = true;
-        }
-    }
-    let mut filled = 0;
-    for (voxel, &region) in mask.iter_mut().zip(&regions.labels) {
-        if region != 0 && !reaches_border[region as usize] {
-            *voxel = 1;
-            filled += 1;
-        }
-    }
+    let filled = imaging::mask::fill_holes(mask, dims);
     if filled > 0 {
         notes.push(Note::new(
             format!("the brain mask has holes of {filled} voxels inside the brain: they are taken as brain"),

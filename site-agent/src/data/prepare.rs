@@ -6,6 +6,7 @@ use super::normalise::normalise;
 use super::plausible;
 use super::trouble::{Trouble, contentless};
 use crate::case::{CaseFileError, Native, Note, Noticed, Placement, Prepared};
+use imaging::brain::BrainError;
 use imaging::label::{NoLabel, label};
 use imaging::nifti::{self, NiftiError, Source, Volume};
 use program::{Class, Explain};
@@ -115,6 +116,11 @@ pub enum CaseError {
         height: usize,
         width: usize,
     },
+    #[error("the brain mask could not be made: {0}")]
+    BrainCommand(#[from] BrainError),
+    /// `data.require_defaced` is set.
+    #[error("{0} is not an image that site-agent deface wrote")]
+    NotDefaced(String),
     #[error("a file of the case changed while it was read")]
     Changed,
     #[error("{0}")]

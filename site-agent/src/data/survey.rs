@@ -1,7 +1,9 @@
-//! Checks a site's images without a federation: every case is read, and nothing is written.
+//! Checks a site's images without a federation: every case is read, and nothing is written but the
+//! masks of `data.brain_command`.
 
 use super::assess::{Assessed, ReadCase, assess};
 use super::config::{Archives, DataConfig};
+use super::demands::mask_cache;
 use super::find::Candidate;
 use super::prepare::{BrainSize, read_native};
 use super::{DataError, FoundCase, FoundCases, find_cases, in_parallel, without_reference};
@@ -9,6 +11,7 @@ use crate::case::Noticed;
 use protocol::settings::Input;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 #[derive(Debug)]
 pub struct Survey {
@@ -59,12 +62,14 @@ pub(super) fn own_sequences(archives: &Archives) -> Input {
 
 /// Reads every case as [`super::open`] does. Without the `federation`'s input, which is the
 /// coordinator's to set, its planes are not looked at, and every sequence of the site is asked for.
+/// Without the site's `work` folder, masks that `data.brain_command` would make are missing.
 ///
 /// # Errors
 /// As [`super::open`], where the folders or the patterns are wrong.
 pub fn survey(
     archives: &Archives,
     federation: Option<&Input>,
+    work: Option<&Path>,
     progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Survey, DataError> {
     let input = federation
@@ -92,6 +97,7 @@ pub fn survey(
         }
         sequences.push((name.clone(), count));
     }
+    let masks = work.map(mask_cache);
     let read = |case| {
         let FoundCase {
             archive,
@@ -104,6 +110,7 @@ pub fn survey(
             notes,
         } = candidate;
         let outcome = files.and_then(|files| {
+            let files = archive.complete(files, &input, masks.as_ref())?;
             let mut native = read_native(&files, &input, archive.lesion_labels())?;
             if federation.is_some() {
                 native.place(&input);

@@ -348,7 +348,7 @@ fn a_survey_reads_every_case_and_says_what_is_wrong() {
     fs::remove_file(site.path("b", "flair")).unwrap();
     site.image("c", "t1", 1.0);
     fs::create_dir_all(site.0.path().join("root/__MACOSX")).unwrap();
-    let survey = |more: &str| survey(&site.config(more), None, &mut |_, _| {}).unwrap();
+    let survey = |more: &str| survey(&site.config(more), None, None, &mut |_, _| {}).unwrap();
     let found = survey("");
     assert_eq!(
         (found.cases, found.usable, found.patients, found.labelled),
@@ -382,7 +382,7 @@ fn a_survey_for_a_federation_names_brains_that_are_larger_than_its_planes() {
     let site = Site::new(&["a", "b"]);
     let look = |plane: Option<usize>| {
         let input = plane.map(|plane| Input { plane, ..input() });
-        survey(&site.config(""), input.as_ref(), &mut |_, _| {}).unwrap()
+        survey(&site.config(""), input.as_ref(), None, &mut |_, _| {}).unwrap()
     };
     let largest = look(None).largest_brain.unwrap();
     assert!(look(None).rows.is_empty());

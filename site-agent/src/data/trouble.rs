@@ -136,6 +136,10 @@ impl CaseError {
             Self::TooLarge { .. } => {
                 "crop the images to the head, or resample them to a coarser spacing"
             }
+            Self::BrainCommand(_) => {
+                "run data.brain_command by hand on one image, or put masks where data.brain says"
+            }
+            Self::NotDefaced(_) => "run site-agent deface, and use the images that it writes",
             Self::Changed => "start again when no other program changes the file",
             Self::Cache(_) => "check the disk of the work folder",
         }

@@ -3,8 +3,8 @@
 //! Schimke and Hale, Quickshear Defacing for Neuroimages (USENIX HealthSec 2011). The brain is
 //! looked at from the side. The lower half of the convex hull of its outline begins at the foremost
 //! point. A line through its first two points, moved down by a margin, is the edge of a plane from
-//! left to right. All below the plane is face. The hull is below the brain, so no voxel of the brain
-//! is below the plane.
+//! left to right. All below the plane is face. The hull is below the brain, so no voxel of the
+//! brain is below the plane.
 
 use protocol::case::Grid;
 

@@ -34,11 +34,10 @@ struct View<'a> {
 /// what was removed in red and the brain outlined. Right: the surface of the head from the front.
 /// `keep` is 1 in the brain and in lesions.
 pub(super) fn draw(volume: &Volume, keep: &[u8], face: &Face) -> ImageResult<Vec<u8>> {
-    let mut sides = [0; 3];
-    for axis in 0..3 {
+    let sides = [0, 1, 2].map(|axis| {
         let mm = volume.grid.dims[axis] as f32 * volume.grid.spacing_mm[axis];
-        sides[axis] = ((mm / PIXEL_MM).round() as usize).clamp(1, MOST);
-    }
+        ((mm / PIXEL_MM).round() as usize).clamp(1, MOST)
+    });
     let view = View {
         volume,
         keep,

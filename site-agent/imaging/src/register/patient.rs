@@ -2,11 +2,11 @@
 
 use super::error::RegisterError;
 use super::folder::NO_MOVE;
-use crate::folder::SEQUENCES;
 use super::judge::{Judgement, Verdict};
 use super::resample::{resample, resample_mask};
 use super::rigid::Rigid;
 use super::search::register;
+use crate::folder::SEQUENCES;
 use crate::nifti::{self, Source, Volume, write_f32};
 use program::private;
 use std::path::{Path, PathBuf};

@@ -11,15 +11,21 @@ use protocol::settings::Federation;
 /// What is found under the patterns, and what is wrong with any case: all of them are read.
 pub(super) fn findings(config: &SiteConfig, federation: Option<Federation>) -> Vec<Finding> {
     let archives = config.data.clone();
+    let work = config.work_folder.clone();
     let checked = federation.is_some();
     let input = federation.map(|federation| federation.input);
     let reading = on_own_thread(config.threads, move || {
         let mut meter = None;
-        data::survey(&archives, input.as_ref(), &mut |done, total| {
-            meter
-                .get_or_insert_with(|| ProgressBar::new("cases looked at", total))
-                .at(done);
-        })
+        data::survey(
+            &archives,
+            input.as_ref(),
+            Some(&work),
+            &mut |done, total| {
+                meter
+                    .get_or_insert_with(|| ProgressBar::new("cases looked at", total))
+                    .at(done);
+            },
+        )
     });
     let reading = match reading {
         Ok(reading) => reading,

@@ -199,7 +199,9 @@ fn a_header_that_cannot_be_is_skipped_and_an_odd_one_is_noted() {
         "{reason}"
     );
     // `doctor` decides alike.
-    let rows = survey(&site.config(""), None, &mut |_, _| ()).unwrap().rows;
+    let rows = survey(&site.config(""), None, None, &mut |_, _| ())
+        .unwrap()
+        .rows;
     let said = |case: &str, words: &str| {
         rows.iter()
             .any(|row| row.case == case && row.what.contains(words))

@@ -1,0 +1,21 @@
+//! Brain masks: from images whose background is zero, or by a program such as HD-BET.
+//!
+//! [`Program`] runs a command on one image and checks what it gives. [`Job`] does this for a folder
+//! of cases, and writes the masks next to the images.
+
+mod cache;
+mod error;
+mod folder;
+mod program;
+mod report;
+mod result;
+
+#[cfg(test)]
+mod tests;
+
+pub use cache::MaskCache;
+pub use error::BrainError;
+pub use folder::{Job, NAME, Way};
+pub use program::Program;
+pub use report::{CaseReport, Report, State};
+pub use result::Mask;
