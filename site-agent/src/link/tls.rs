@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use transport::certificates::{CertificateError, authority, chain, key, key_hash};
 
-/// Reads `ca.pem`, `certificate.pem` and `key.pem` of the folder of a site's certificate folder.
+/// Reads `ca.pem`, `certificate.pem` and `key.pem` of a site's certificate folder.
 pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, CertificateError> {
     finish_renewal(folder)?;
     let mut config = ClientConfig::builder_with_provider(provider())

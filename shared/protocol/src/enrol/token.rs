@@ -214,7 +214,10 @@ mod tests {
     }
 
     /// A token that was printed once must be read by every later release.
-    const GOLDEN: &str = "lacuna1a4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqcaqdaqcqmbyibeeqscijbeeqscijbeeqscijbea3w3dbmn2w4yjomv4gc3lqnrss433sm45dinbtgmzfdjqd";
+    const GOLDEN: &str = concat!(
+        "lacuna1a4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqcaqdaqcqmbyibeeqsci",
+        "jbeeqscijbeeqscijbea3w3dbmn2w4yjomv4gc3lqnrss433sm45dinbtgmzfdjqd"
+    );
 
     #[test]
     fn a_token_is_spelt_as_it_always_was() {

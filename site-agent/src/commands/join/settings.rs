@@ -33,7 +33,7 @@ impl Settings<'_> {
 #     site-agent doctor --config site.toml     checks them, the network and the images
 #     site-agent run --config site.toml        takes part
 #
-# Relative paths are meant from this file's folder. Everything about the model is the coordinator's.
+# Relative paths are meant from this file's folder. All about the model is the coordinator's.
 
 coordinator = {coordinator}
 # TLS over TCP, where the network lets no UDP through. Without this key: the coordinator's host, port
@@ -68,8 +68,8 @@ overlays = "keep"
             None => "images".to_owned(),
         };
         format!(
-            r#"# One path pattern for each sequence that this site has, {{case}} standing for a case's folder or
-# file name; remove the lines of the others.
+            r#"# One path pattern for each sequence that this site has. {{case}} is the case's folder or file
+# name. Remove the lines of the others.
 [data]
 root = {}
 label = "{{case}}/lesion.nii.gz"
