@@ -35,6 +35,8 @@ pub(super) struct Candidate {
     pub(super) notes: Vec<Note>,
 }
 
+/// The cases below the root that the patterns name, each with its files or why it has none.
+///
 /// # Errors
 /// The root cannot be listed, or contains no case.
 pub(super) fn find(config: &DataConfig, input: &Input) -> Result<Found, DataError> {
@@ -55,6 +57,7 @@ pub(super) fn find(config: &DataConfig, input: &Input) -> Result<Found, DataErro
             search.follow(key, pattern, root, 0, &Name::default());
         }
     }
+    // A case that only a pattern of a label or of a mask names counts if one of its files exists.
     search
         .names
         .retain(|name| with_images.contains(name) || !config.existing(name).is_empty());
@@ -270,11 +273,11 @@ impl<'a> Search<'a> {
         Some(names)
     }
 
-    /// Whether the folder of a case is a folder. Records a broken link, and a path that cannot be
+    /// Whether a case's path is a folder. Records a broken link, and a path that cannot be
     /// read, as an unusable case.
     fn is_folder(&mut self, path: &Path, name: &Name) -> bool {
         match look(path) {
-            Presence::Bad(Trouble::Folder) => true,
+            Presence::Folder => true,
             Presence::Bad(trouble @ (Trouble::Dangling(_) | Trouble::Unreadable(_))) => {
                 self.add_unusable(
                     &name.id(),
@@ -379,7 +382,8 @@ fn first_file(
         let path = config.root().join(pattern.file(name));
         match look(&path) {
             Presence::File => return Ok(Some(path)),
-            // The file of a later pattern may be another one: not instead of this in silence.
+            // Do not fall back silently: a later pattern's file may be another image.
+            Presence::Folder => return Err(Trouble::Folder),
             Presence::Bad(trouble) => return Err(trouble),
             Presence::Nothing => {}
         }

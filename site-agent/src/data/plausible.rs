@@ -1,5 +1,5 @@
-//! Whether a case's images and its brain belong together and look like MRI. Everything here is a
-//! warning: the case is used all the same.
+//! Whether a case's images and its brain belong together and look like MRI. What does not is a
+//! warning, and the case is used all the same. Only [`fill_holes`] changes something: the brain mask.
 
 use crate::case::Note;
 
@@ -17,6 +17,9 @@ const STRIPPED: f64 = 1.5;
 const MOST_ASIDE: f64 = 0.1;
 /// The share of the brain in which an image may have the value of its surroundings.
 const MOST_BLANK: f64 = 0.2;
+/// Images whose tissue differs by more than this many times in size are not compared: one shows a
+/// head and the other a brain, or only a part of it.
+const ALIKE_SIZE: f64 = 1.2;
 /// The overlap, as Dice, of the tissue of two skull-stripped images of one patient.
 const LEAST_OVERLAP: f64 = 0.85;
 /// The share of the brain that may be the image's greatest value.
@@ -55,7 +58,7 @@ pub(super) fn fill_holes(mask: &mut [u8], dims: [usize; 3], notes: &mut Vec<Note
 }
 
 /// Compares the brain with the images. `masked` says whether it is from a mask of its own.
-pub(super) fn compare(
+pub(super) fn warn_about_brain_and_images(
     brain: &[u8],
     masked: bool,
     dims: [usize; 3],
@@ -63,30 +66,30 @@ pub(super) fn compare(
     images: &[Shown<'_>],
     notes: &mut Vec<Note>,
 ) {
-    let count = brain.iter().filter(|&&voxel| voxel != 0).count();
-    let ml = count as f64 * voxel_mm3 / 1000.0;
+    let brain_voxels = brain.iter().filter(|&&voxel| voxel != 0).count();
+    let ml = brain_voxels as f64 * voxel_mm3 / 1000.0;
     if !BRAIN_ML.contains(&ml) {
         notes.push(Note::new(
-            format!("the brain has {ml:.3} ml"),
+            format!("the volume of the brain is {ml:.3} ml"),
             "check the units of the spacing, and the brain mask",
         ));
     }
     if masked {
-        compare_mask(brain, count, dims, images, notes);
+        warn_about_mask(brain, brain_voxels, dims, images, notes);
     } else {
-        dark_surroundings(brain, count, images, notes);
+        warn_about_surroundings(brain, brain_voxels, images, notes);
     }
     for shown in images {
-        coverage(brain, count, dims, shown, notes);
-        values(brain, count, shown, notes);
+        warn_about_coverage(brain, brain_voxels, dims, shown, notes);
+        warn_about_values(brain, brain_voxels, shown, notes);
     }
-    compare_images(images, notes);
+    warn_about_places(images, notes);
 }
 
 /// A brain mask of another patient, or one that was shifted or cut.
-fn compare_mask(
+fn warn_about_mask(
     brain: &[u8],
-    count: usize,
+    brain_voxels: usize,
     dims: [usize; 3],
     images: &[Shown<'_>],
     notes: &mut Vec<Note>,
@@ -98,9 +101,9 @@ fn compare_mask(
     let (mut brain_sum, mut tissue_sum) = (0.0, 0.0);
     let (mut first, mut last) = (width, 0);
     for (index, &inside) in brain.iter().enumerate() {
-        let shown = images.iter().any(|shown| shown.tissue[index] != 0);
+        let is_tissue = images.iter().any(|shown| shown.tissue[index] != 0);
         let x = index % width;
-        if shown {
+        if is_tissue {
             tissue += 1;
             tissue_sum += x as f64;
             first = first.min(x);
@@ -109,17 +112,17 @@ fn compare_mask(
         if inside != 0 {
             brain_sum += x as f64;
         }
-        left_out += usize::from(shown && inside == 0);
-        empty += usize::from(!shown && inside != 0);
+        left_out += usize::from(is_tissue && inside == 0);
+        empty += usize::from(!is_tissue && inside != 0);
     }
     let remedy = "check that the brain mask and the images belong together";
-    if empty as f64 > MOST_EMPTY * count as f64 {
+    if empty as f64 > MOST_EMPTY * brain_voxels as f64 {
         notes.push(Note::new(
-            format!("{empty} of {count} voxels of the brain mask show nothing in any image"),
+            format!("{empty} of {brain_voxels} voxels of the brain mask show nothing in any image"),
             remedy,
         ));
     }
-    let stripped = (tissue as f64) <= STRIPPED * count as f64;
+    let stripped = (tissue as f64) <= STRIPPED * brain_voxels as f64;
     if stripped && left_out as f64 > MOST_LEFT_OUT * tissue as f64 {
         notes.push(Note::new(
             format!(
@@ -128,8 +131,8 @@ fn compare_mask(
             remedy,
         ));
     }
-    if tissue > 0 && count > 0 {
-        let aside = (brain_sum / count as f64 - tissue_sum / tissue as f64).abs();
+    if tissue > 0 && brain_voxels > 0 {
+        let aside = (brain_sum / brain_voxels as f64 - tissue_sum / tissue as f64).abs();
         if aside > MOST_ASIDE * (last + 1 - first) as f64 {
             notes.push(Note::new(
                 format!("the middle of the brain mask is {aside:.0} voxels beside the middle of the head"),
@@ -140,17 +143,22 @@ fn compare_mask(
 }
 
 /// Where the brain is everything that is not surroundings: surroundings that are not one value.
-fn dark_surroundings(brain: &[u8], count: usize, images: &[Shown<'_>], notes: &mut Vec<Note>) {
+fn warn_about_surroundings(
+    brain: &[u8],
+    brain_voxels: usize,
+    images: &[Shown<'_>],
+    notes: &mut Vec<Note>,
+) {
     let mut dark = 0;
     for (index, &inside) in brain.iter().enumerate() {
         let is_dark =
             |shown: &Shown<'_>| (shown.image[index] - shown.outside).abs() <= DARK * shown.range;
         dark += usize::from(inside != 0 && images.iter().all(is_dark));
     }
-    if dark as f64 > MOST_DARK * count as f64 {
+    if dark as f64 > MOST_DARK * brain_voxels as f64 {
         notes.push(Note::new(
             format!(
-                "{dark} of {count} voxels that are taken as brain are as dark as what surrounds it"
+                "{dark} of {brain_voxels} voxels that are taken as brain are as dark as what surrounds it"
             ),
             "set data.brain to a brain mask, or set what is not brain to one value",
         ));
@@ -158,9 +166,9 @@ fn dark_surroundings(brain: &[u8], count: usize, images: &[Shown<'_>], notes: &m
 }
 
 /// A sequence that shows only a part of the brain.
-fn coverage(
+fn warn_about_coverage(
     brain: &[u8],
-    count: usize,
+    brain_voxels: usize,
     dims: [usize; 3],
     shown: &Shown<'_>,
     notes: &mut Vec<Note>,
@@ -183,21 +191,21 @@ fn coverage(
     }
     let name = shown.name;
     let remedy = "check that the image covers the whole brain and was copied whole; leave the sequence out of the case if not";
-    if in_empty as f64 > MOST_EMPTY * count as f64 {
+    if in_empty as f64 > MOST_EMPTY * brain_voxels as f64 {
         notes.push(Note::new(
             format!("{name} shows nothing in {empty_slices} of the {slices} slices with brain"),
             remedy,
         ));
-    } else if blank as f64 > MOST_BLANK * count as f64 {
+    } else if blank as f64 > MOST_BLANK * brain_voxels as f64 {
         notes.push(Note::new(
-            format!("{name} shows nothing in {blank} of {count} voxels of the brain"),
+            format!("{name} shows nothing in {blank} of {brain_voxels} voxels of the brain"),
             remedy,
         ));
     }
 }
 
 /// Values that no MRI has: cut off at the top, or only a few different ones.
-fn values(brain: &[u8], count: usize, shown: &Shown<'_>, notes: &mut Vec<Note>) {
+fn warn_about_values(brain: &[u8], brain_voxels: usize, shown: &Shown<'_>, notes: &mut Vec<Note>) {
     let (mut greatest, mut sum) = (f32::NEG_INFINITY, 0.0);
     let mut different: Vec<f32> = Vec::with_capacity(FEWEST_VALUES);
     for (&value, &inside) in shown.image.iter().zip(brain) {
@@ -212,7 +220,7 @@ fn values(brain: &[u8], count: usize, shown: &Shown<'_>, notes: &mut Vec<Note>) 
     }
     let name = shown.name;
     if different.len() < FEWEST_VALUES {
-        // One value throughout is an error elsewhere.
+        // `normalise` refuses an image of one value (`CaseError::Constant`).
         if different.len() > 1 {
             notes.push(Note::new(
                 format!(
@@ -224,7 +232,7 @@ fn values(brain: &[u8], count: usize, shown: &Shown<'_>, notes: &mut Vec<Note>) 
         }
         return;
     }
-    let mean = sum / count as f64;
+    let mean = sum / brain_voxels as f64;
     let near = f64::from(greatest) - NEAR_GREATEST * (f64::from(greatest) - mean);
     let (mut at_greatest, mut below) = (0, 0);
     for (&value, &inside) in shown.image.iter().zip(brain) {
@@ -235,16 +243,16 @@ fn values(brain: &[u8], count: usize, shown: &Shown<'_>, notes: &mut Vec<Note>) 
         }
     }
     // Where nothing was cut off, the greatest values are not more frequent than those below them.
-    if at_greatest as f64 > MOST_GREATEST * count as f64 && at_greatest > below {
+    if at_greatest as f64 > MOST_GREATEST * brain_voxels as f64 && at_greatest > below {
         notes.push(Note::new(
-            format!("{name}: {at_greatest} of {count} voxels of the brain have the greatest value, {greatest}: it was cut off there"),
+            format!("{name}: {at_greatest} of {brain_voxels} voxels of the brain have the greatest value, {greatest}: it was cut off there"),
             "export the image again with all of its values",
         ));
     }
 }
 
 /// Two skull-stripped images that are shifted against each other.
-fn compare_images(images: &[Shown<'_>], notes: &mut Vec<Note>) {
+fn warn_about_places(images: &[Shown<'_>], notes: &mut Vec<Note>) {
     let sizes: Vec<usize> = images
         .iter()
         .map(|shown| shown.tissue.iter().filter(|&&voxel| voxel != 0).count())
@@ -252,13 +260,12 @@ fn compare_images(images: &[Shown<'_>], notes: &mut Vec<Note>) {
     for (index, one) in images.iter().enumerate() {
         for (other, &size) in images.iter().zip(&sizes).skip(index + 1) {
             let (small, large) = (sizes[index].min(size), sizes[index].max(size));
-            // A head and a brain, or a part: not the same tissue.
-            if small == 0 || large as f64 > 1.2 * small as f64 {
+            if small == 0 || large as f64 > ALIKE_SIZE * small as f64 {
                 continue;
             }
             let mut both = 0;
-            for (&one, &other) in one.tissue.iter().zip(&other.tissue) {
-                both += usize::from(one != 0 && other != 0);
+            for (&in_one, &in_other) in one.tissue.iter().zip(&other.tissue) {
+                both += usize::from(in_one != 0 && in_other != 0);
             }
             let overlap = 2.0 * both as f64 / (small + large) as f64;
             if overlap < LEAST_OVERLAP {
@@ -313,8 +320,8 @@ mod tests {
         }
     }
 
-    /// What is said of a brain of these images.
-    fn said(brain: &[u8], masked: bool, images: &[&[f32]]) -> Vec<String> {
+    /// The warnings about a brain of these images.
+    fn warnings(brain: &[u8], masked: bool, images: &[&[f32]]) -> Vec<String> {
         let names = ["t1", "flair"];
         let images: Vec<Shown<'_>> = names
             .iter()
@@ -322,23 +329,23 @@ mod tests {
             .map(|(name, image)| shown(name, image))
             .collect();
         let mut notes = Vec::new();
-        compare(brain, masked, DIMS, 100.0, &images, &mut notes);
+        warn_about_brain_and_images(brain, masked, DIMS, 100.0, &images, &mut notes);
         notes.into_iter().map(|note| note.what).collect()
     }
 
     #[test]
-    fn a_sound_case_is_silent_with_a_mask_and_without() {
+    fn a_sound_case_has_no_warning_with_a_mask_and_without() {
         let brain = ball([10.0, 20.0, 20.0], 15.0);
         let image = image(&brain);
-        assert_eq!(said(&brain, true, &[&image, &image]), [""; 0]);
-        assert_eq!(said(&brain, false, &[&image]), [""; 0]);
+        assert_eq!(warnings(&brain, true, &[&image, &image]), [""; 0]);
+        assert_eq!(warnings(&brain, false, &[&image]), [""; 0]);
         // A whole head around the brain.
         let head = self::image(&ball([10.0, 20.0, 20.0], 19.0));
-        assert_eq!(said(&brain, true, &[&head]), [""; 0]);
+        assert_eq!(warnings(&brain, true, &[&head]), [""; 0]);
     }
 
     #[test]
-    fn holes_of_a_mask_are_filled_and_said() {
+    fn holes_of_a_mask_are_filled_with_a_warning() {
         let brain = ball([10.0, 20.0, 20.0], 15.0);
         let lesion = ball([10.0, 24.0, 20.0], 3.0);
         let mut mask: Vec<u8> = brain.iter().zip(&lesion).map(|(b, l)| b & !l & 1).collect();
@@ -352,31 +359,31 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_of_another_place_is_said() {
+    fn a_mask_of_another_place_is_warned_of() {
         let brain = ball([10.0, 20.0, 20.0], 15.0);
         let image = image(&brain);
         let shifted = ball([10.0, 24.0, 20.0], 15.0);
-        let words = said(&shifted, true, &[&image]).join("; ");
+        let words = warnings(&shifted, true, &[&image]).join("; ");
         assert!(words.contains("show nothing in any image"), "{words}");
         assert!(words.contains("leaves out"), "{words}");
         let mut half = brain.clone();
         for (index, voxel) in half.iter_mut().enumerate() {
             *voxel &= u8::from(index % 40 < 20);
         }
-        let words = said(&half, true, &[&image]).join("; ");
+        let words = warnings(&half, true, &[&image]).join("; ");
         assert!(words.contains("beside the middle"), "{words}");
     }
 
     #[test]
-    fn an_image_of_a_part_of_the_brain_or_of_another_place_is_said() {
+    fn an_image_of_a_part_of_the_brain_or_of_another_place_is_warned_of() {
         let brain = ball([10.0, 20.0, 20.0], 15.0);
         let whole = image(&brain);
         let mut part = whole.clone();
         part[14 * 1600..].fill(0.0);
-        let words = said(&brain, true, &[&whole, &part]).join("; ");
+        let words = warnings(&brain, true, &[&whole, &part]).join("; ");
         assert!(words.contains("flair shows nothing in 4 of the"), "{words}");
         let moved = image(&ball([10.0, 20.0, 26.0], 15.0));
-        let words = said(&brain, true, &[&whole, &moved]).join("; ");
+        let words = warnings(&brain, true, &[&whole, &moved]).join("; ");
         assert!(
             words.contains("t1 and flair show different places"),
             "{words}"
@@ -384,26 +391,26 @@ mod tests {
     }
 
     #[test]
-    fn values_that_no_mri_has_are_said() {
+    fn values_that_no_mri_has_are_warned_of() {
         let brain = ball([10.0, 20.0, 20.0], 15.0);
         let mut image = image(&brain);
         for value in &mut image {
             *value = value.min(550.0);
         }
-        assert!(said(&brain, true, &[&image])[0].contains("it was cut off there"));
+        assert!(warnings(&brain, true, &[&image])[0].contains("it was cut off there"));
         let mask: Vec<f32> = (0..image.len())
             .map(|index| f32::from(brain[index]) * (1.0 + (index % 2) as f32))
             .collect();
-        assert!(said(&brain, true, &[&mask])[0].contains("only 2 different values"));
+        assert!(warnings(&brain, true, &[&mask])[0].contains("only 2 different values"));
     }
 
     #[test]
-    fn a_brain_of_another_size_and_surroundings_that_are_not_one_value_are_said() {
+    fn a_brain_of_another_size_and_surroundings_that_are_not_one_value_are_warned_of() {
         let brain = ball([10.0, 20.0, 20.0], 15.0);
         let sound = image(&brain);
         let images = [shown("t1", &sound)];
         let mut notes = Vec::new();
-        compare(&brain, true, DIMS, 0.1, &images, &mut notes);
+        warn_about_brain_and_images(&brain, true, DIMS, 0.1, &images, &mut notes);
         assert!(notes[0].what.contains("ml"), "{notes:?}");
         let ringing: Vec<f32> = sound
             .iter()
@@ -411,7 +418,7 @@ mod tests {
             .map(|(index, &value)| value + (index % 3) as f32)
             .collect();
         let everywhere: Vec<u8> = ringing.iter().map(|&v| u8::from(v != 0.0)).collect();
-        let words = said(&everywhere, false, &[&ringing]).join("; ");
+        let words = warnings(&everywhere, false, &[&ringing]).join("; ");
         assert!(words.contains("as dark as what surrounds it"), "{words}");
     }
 }

@@ -58,7 +58,7 @@ pub enum CaseError {
     #[error("{0} holds values that are not finite")]
     NotFinite(String),
     /// No voxel of any sequence (or of the mask) is brain.
-    #[error("there is no brain: every voxel is zero")]
+    #[error("there is no brain: no voxel differs from the background (the volume's corners)")]
     NoBrain,
     #[error(
         "{percent:.1} % of the volume would be brain{}",
@@ -310,7 +310,7 @@ pub(super) fn read_native(
         mask.as_deref(),
         &mut noticed.notes,
     )?;
-    plausible::compare(
+    plausible::warn_about_brain_and_images(
         &brain,
         mask.is_some(),
         grid.dims,
@@ -320,6 +320,14 @@ pub(super) fn read_native(
     );
     drop(shown_images);
     drop(mask);
+    // Before the hashes: two such images would be equal, and the reason would mislead.
+    for (name, image) in input.sequences.iter().zip(&images) {
+        if let Some(image) = image
+            && has_one_value(image, &brain)
+        {
+            return Err(CaseError::Constant(name.clone()));
+        }
+    }
     noticed.images = image_hashes(&input.sequences, &images)?;
     if let Some(lesion) = &lesion {
         labels::compare(lesion, &brain, grid.dims, &mut noticed.notes);
@@ -439,6 +447,17 @@ impl NativeCase {
     }
 }
 
+/// Whether the image has the same value in the whole brain.
+fn has_one_value(image: &[f32], brain: &[u8]) -> bool {
+    let mut first = None;
+    for (&value, &inside) in image.iter().zip(brain) {
+        if inside == 1 && *first.get_or_insert(value) != value {
+            return false;
+        }
+    }
+    true
+}
+
 /// The hash of each present image.
 ///
 /// # Errors
@@ -525,6 +544,46 @@ impl Planes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_images_of_one_value_are_constant_and_not_the_same_image() {
+        let grid = Grid {
+            dims: [4, 6, 8],
+            spacing_mm: [1.0; 3],
+        };
+        let source = Source::new(&grid, "RAS", imaging::nifti::Form::Sform).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, values: &[f32]| {
+            let path = folder.path().join(name);
+            nifti::write_f32(&path, values, &source).unwrap();
+            path
+        };
+        let mut mask = vec![0.0; grid.voxels()];
+        mask[80..100].fill(1.0);
+        let files = Files {
+            sequences: vec![
+                Some(write("t1.nii.gz", &vec![7.0; grid.voxels()])),
+                Some(write("t2.nii.gz", &vec![7.0; grid.voxels()])),
+            ],
+            label: None,
+            brain: Some(write("mask.nii.gz", &mask)),
+        };
+        let input = Input {
+            sequences: vec!["t1".into(), "t2".into()],
+            slices: 1,
+            plane: 16,
+            spacing_mm: None,
+            clip_percentiles: None,
+        };
+        let with_mask = prepare("a", &files, &input, &[]);
+        assert!(matches!(with_mask, Err(CaseError::Constant(name)) if name == "t1"));
+        let files = Files {
+            brain: None,
+            ..files
+        };
+        let without_mask = prepare("a", &files, &input, &[]);
+        assert!(matches!(without_mask, Err(CaseError::NoBrain)));
+    }
 
     #[test]
     fn only_whole_labels_are_labels() {

@@ -33,6 +33,7 @@ pub enum Trouble {
 
 pub(super) enum Presence {
     File,
+    Folder,
     Nothing,
     Bad(Trouble),
 }
@@ -44,7 +45,7 @@ pub(super) fn look(path: &Path) -> Presence {
         Err(error) => return absent(path, error),
     };
     if found.is_dir() {
-        Presence::Bad(Trouble::Folder)
+        Presence::Folder
     } else if !found.is_file() {
         Presence::Bad(Trouble::Special)
     } else if found.len() == 0 {
@@ -179,10 +180,7 @@ mod tests {
             look(&path("empty")),
             Presence::Bad(Trouble::Empty)
         ));
-        assert!(matches!(
-            look(&path("folder")),
-            Presence::Bad(Trouble::Folder)
-        ));
+        assert!(matches!(look(&path("folder")), Presence::Folder));
         #[cfg(unix)]
         {
             let link =
