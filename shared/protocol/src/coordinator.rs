@@ -250,7 +250,7 @@ impl StateMachine {
                 connection,
                 message,
             } => {
-                if roster.hears(&site, connection) {
+                if roster.is_current_connection(&site, connection) {
                     self.message(&site, message, now, out);
                 }
             }
@@ -316,7 +316,7 @@ impl StateMachine {
             message,
             SiteMessage::Hello(_) | SiteMessage::Preparing { .. } | SiteMessage::Ready(_)
         ) {
-            roster.hear(site);
+            roster.clear_given_up(site);
         }
         let answered = match message {
             // The transport has handled the first hello; a second one says nothing new.

@@ -7,7 +7,7 @@ use crate::message::{CoordinatorMessage, Hello, Inventory, PROTOCOL, TaskKind};
 use crate::notification::Notification;
 use crate::outcome::SiteRecord;
 use crate::parameters::ParametersId;
-use crate::settings::{Federation, LocalWork, Training};
+use crate::settings::{Federation, Training};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -95,6 +95,7 @@ impl Roster {
         if let Some(site) = self.sites.get(name)
             && site.connection.is_some_and(|other| other > connection)
         {
+            // An older connection's hello, overtaken by a newer one.
             return false;
         }
         if let Some(reason) = self.objection(name, hello, federation) {
@@ -223,7 +224,7 @@ impl Roster {
     }
 
     /// Whether a message on this connection is to be listened to.
-    pub(super) fn hears(&self, name: &SiteName, connection: u64) -> bool {
+    pub(super) fn is_current_connection(&self, name: &SiteName, connection: u64) -> bool {
         self.sites
             .get(name)
             .is_some_and(|site| site.connection == Some(connection))
@@ -242,7 +243,7 @@ impl Roster {
     }
 
     /// A site has sent something: if it was given up, it may be asked again.
-    pub(super) fn hear(&mut self, name: &SiteName) {
+    pub(super) fn clear_given_up(&mut self, name: &SiteName) {
         if let Some(site) = self.sites.get_mut(name) {
             site.given_up = false;
         }
@@ -314,8 +315,8 @@ impl Roster {
         self.with_role(Role::Train, |_| true)
     }
 
-    /// Training sites that a task may be given to: also those away for a moment, not those given
-    /// up.
+    /// Sites of this role that a task may be given to: also those away for a moment, not those
+    /// given up.
     pub(super) fn available(&self, role: Role) -> Vec<SiteName> {
         self.with_role(role, |site| !site.given_up)
     }
@@ -345,14 +346,7 @@ impl Roster {
     /// that the site has.
     pub(super) fn most_steps(&self, name: &SiteName, training: &Training) -> u32 {
         let inventory = self.sites.get(name).and_then(|site| site.inventory);
-        match (training.effort, inventory) {
-            (LocalWork::Steps(steps), _) => steps,
-            (LocalWork::Epochs(epochs), Some(inventory)) => {
-                let draws = inventory.training_slices.saturating_mul(epochs.into());
-                u32::try_from(draws.div_ceil(training.batch.max(1) as u64)).unwrap_or(u32::MAX)
-            }
-            (LocalWork::Epochs(_), None) => 0,
-        }
+        training.steps(inventory.map_or(0, |inventory| inventory.training_slices))
     }
 
     pub(super) fn role(&self, name: &SiteName) -> Role {

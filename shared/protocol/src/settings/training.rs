@@ -85,6 +85,21 @@ pub struct Training {
     pub compute: Compute,
 }
 
+impl Training {
+    /// The optimiser steps of one round at a site with so many training examples. An epoch draws as
+    /// many examples as the site has. The coordinator refuses updates that claim more steps.
+    #[must_use]
+    pub fn steps(&self, examples: u64) -> u32 {
+        match self.effort {
+            LocalWork::Steps(steps) => steps,
+            LocalWork::Epochs(epochs) => {
+                let draws = examples.saturating_mul(epochs.into());
+                u32::try_from(draws.div_ceil(self.batch.max(1) as u64)).unwrap_or(u32::MAX)
+            }
+        }
+    }
+}
+
 /// Random changes to a training example, the same for all sequences and the label where they move
 /// voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
