@@ -5,8 +5,8 @@
 //! effects are executed in order.
 
 mod config;
+mod folder_lock;
 mod journal;
-mod lock;
 mod memory;
 mod models;
 mod prepared;

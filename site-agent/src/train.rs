@@ -5,8 +5,8 @@ mod batch;
 mod fedbn;
 mod loss;
 mod optimiser;
+mod own_thread;
 mod split;
-mod worker;
 
 use crate::case::CachedCase;
 use crate::device::{self, Device, DeviceFault};
@@ -17,15 +17,15 @@ use burn::tensor::{Tensor, TensorData};
 pub use fedbn::with_local_norms;
 use metrics::sequence::SequenceSet;
 pub use optimiser::LocalOptimiser;
+pub use own_thread::on_own_thread;
+pub(crate) use own_thread::panic_message;
 use protocol::message::TaskId;
 use protocol::parameters::Parameters;
-use protocol::settings::{Compute, Federation, LocalWork, Norm};
+use protocol::settings::{Compute, Federation, Norm};
 pub use split::{Origin, split};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
-pub use worker::on_own_thread;
-pub(crate) use worker::said;
 
 /// Batches prepared ahead of the step that uses them.
 const AHEAD: usize = 2;
@@ -43,7 +43,7 @@ pub struct TrainingTask<'a> {
     pub site: &'a str,
     /// The random draws depend on its round, not on its run, so that a site that trains alone sees
     /// the same examples as in the federation.
-    pub task: TaskId,
+    pub id: TaskId,
     /// The global model.
     pub start: &'a Parameters,
     /// The most optimiser steps, where they are fewer than the settings say.
@@ -71,7 +71,7 @@ pub struct TrainingProgress {
     pub done: u32,
     /// Steps in all.
     pub total: u32,
-    /// Mean loss of the last 20 steps.
+    /// Mean loss of the last `RECENT_STEPS` steps.
     pub loss: f32,
     /// Training examples per second since the start.
     pub slices_per_second: f32,
@@ -150,22 +150,23 @@ pub enum TrainError {
 /// # Errors
 /// See [`TrainError`]; a model with anything but finite numbers is never returned.
 pub fn train(
-    task: &TrainingTask<'_>,
+    training: &TrainingTask<'_>,
     device: &Device,
     progress: &mut dyn FnMut(TrainingProgress) -> ControlFlow<Stop>,
 ) -> Result<LocalUpdate, TrainError> {
     let began = Instant::now();
-    let mut batches = Batches::new(task)?;
+    let mut batches = Batches::new(training)?;
     let left_out = batches.left_out();
-    let mut total = steps(task.federation, batches.slices());
-    if let Some(most) = task.most_steps {
+    let settings = &training.federation.training;
+    let mut total = settings.steps(batches.slices() as u64);
+    if let Some(most) = training.most_steps {
         total = total.min(most);
     }
-    let mut trainer = Trainer::new(task, device, total)?;
+    let mut trainer = Trainer::new(training, device, total)?;
     let mut history = LossHistory {
         began,
         total,
-        batch: task.federation.training.batch,
+        batch: settings.batch,
         losses: Vec::new(),
     };
     let mut sequences = SequenceSet::EMPTY;
@@ -192,7 +193,7 @@ pub fn train(
     let losses = &history.losses;
     let last_tenth = losses.len() - losses.len().div_ceil(10);
     Ok(LocalUpdate {
-        parameters: trainer.model.to_parameters(task.start.manifest())?,
+        parameters: trainer.model.to_parameters(training.start.manifest())?,
         slices: history.examples(),
         steps: history.done(),
         asked_steps: total,
@@ -217,17 +218,6 @@ fn prepare_batches(
         let received = sender.send(batch).is_ok();
         if failed || !received {
             return;
-        }
-    }
-}
-
-/// Optimiser steps of a round. An epoch draws as many examples as the site has.
-fn steps(federation: &Federation, examples: usize) -> u32 {
-    match federation.training.effort {
-        LocalWork::Steps(steps) => steps,
-        LocalWork::Epochs(epochs) => {
-            let draws = u64::from(epochs) * examples as u64;
-            u32::try_from(draws.div_ceil(federation.training.batch as u64)).unwrap_or(u32::MAX)
         }
     }
 }
@@ -262,7 +252,7 @@ impl<'a> Trainer<'a> {
         } else {
             None
         };
-        let schedule = training.schedule.factor(task.task.round, federation.rounds);
+        let schedule = training.schedule.factor(task.id.round, federation.rounds);
         Ok(Self {
             federation,
             device,

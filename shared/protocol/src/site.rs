@@ -113,7 +113,8 @@ pub struct Finished {
 /// What the shell has to do, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Store this in place of what was stored before, and go on when it is safe.
+    /// Store this in place of what was stored before, and then go on. If it cannot be stored, only
+    /// a restart has to train again.
     Persist(Finished),
     /// Send a message.
     Send(SiteMessage),
@@ -254,6 +255,8 @@ impl StateMachine {
             }
             Event::Trained(trained) => {
                 self.stored.insert(trained.parameters);
+                // Persist first: the machine must find the result after a crash that follows the
+                // send.
                 let work = self.running(trained.task).map(|job| job.work.clone());
                 out.extend(work.map(|work| Effect::Persist(Finished { work, trained })));
                 self.end(trained.task, Outcome::Trained(trained), &mut out);

@@ -17,9 +17,9 @@ pub(super) struct OwnModel {
     pub(super) parameters: Parameters,
 }
 
-/// A training whose update is stored, but not in the journal.
+/// A training whose update is stored, but not final: its task may have been withdrawn meanwhile.
 #[derive(Debug)]
-pub(super) struct Unjournaled {
+pub(super) struct PendingUpdate {
     pub(super) run: RunId,
     pub(super) update: ParametersId,
     /// The model itself, if the site keeps its normalisation layers.
@@ -28,10 +28,10 @@ pub(super) struct Unjournaled {
 
 #[derive(Debug)]
 pub(super) struct TrainingMemory {
-    /// The last update that the journal names. What its rounding lost is added to the next one.
+    /// The last final update. What its rounding lost is added to the next one.
     last: Option<LastUpdate>,
-    /// It never gets into the journal if its task was withdrawn.
-    unjournaled: Option<Unjournaled>,
+    /// It never becomes final if its task was withdrawn.
+    pending: Option<PendingUpdate>,
     /// The model of the last update, if the site keeps its normalisation layers.
     own: Option<OwnModel>,
 }
@@ -40,12 +40,12 @@ impl TrainingMemory {
     pub(super) fn new(last: Option<LastUpdate>, own: Option<OwnModel>) -> Self {
         Self {
             last,
-            unjournaled: None,
+            pending: None,
             own,
         }
     }
 
-    /// The last update of `run` that the journal names.
+    /// The last final update of `run`.
     pub(super) fn last_update(&self, run: RunId) -> Option<ParametersId> {
         match &self.last {
             Some(last) if last.run == run => Some(last.update),
@@ -62,13 +62,13 @@ impl TrainingMemory {
     }
 
     /// A training has ended.
-    pub(super) fn trained(&mut self, training: Unjournaled) {
-        self.unjournaled = Some(training);
+    pub(super) fn trained(&mut self, training: PendingUpdate) {
+        self.pending = Some(training);
     }
 
-    /// The journal names this update: the next training builds on it.
-    pub(super) fn journaled(&mut self, update: ParametersId) {
-        let Some(training) = self.unjournaled.take() else {
+    /// This update is the result of its task: the next training builds on it.
+    pub(super) fn update_is_final(&mut self, update: ParametersId) {
+        let Some(training) = self.pending.take() else {
             return;
         };
         if training.update != update {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The extension of a file with what the rounding of an update lost.
 const RESIDUAL: &str = "residual";
-/// The extension of a file with the model of which an update was sent.
+/// The extension of a file with the unrounded model that an update was made from.
 const OWN: &str = "own";
 
 /// The folder of stored parameter vectors and of the last update in its encoding. Two more files
@@ -52,7 +52,7 @@ impl Models {
         let mut useful = Vec::new();
         if let Some(update) = kept {
             kept_is_sound = models.is_sound(update);
-            useful.extend(models.left_files(update));
+            useful.extend(models.files_of(update));
             if kept_is_sound {
                 useful.push(models.update(update));
             }
@@ -81,7 +81,7 @@ impl Models {
     }
 
     /// The files that may belong to an update.
-    fn left_files(&self, update: ParametersId) -> [PathBuf; 2] {
+    fn files_of(&self, update: ParametersId) -> [PathBuf; 2] {
         [self.named(update, RESIDUAL), self.named(update, OWN)]
     }
 
@@ -145,35 +145,35 @@ impl Models {
         };
         let mut residual = vec![0.0; self.manifest.len()];
         if let Some(before) = before
-            && let Some(lost) = self.lost(before)
+            && let Some(lost) = self.read_residual(before)
         {
             residual = lost;
         }
         let bytes = encoding.encode(start.values(), learnt.values(), &mut residual);
         let id = ParametersId(*blake3::hash(&bytes).as_bytes());
-        self.leave(&self.named(id, RESIDUAL), &residual)?;
+        self.write_hashed(&self.named(id, RESIDUAL), &residual)?;
         files::replace(&self.update(id), |file| file.write_all(&bytes))?;
         Ok(id)
     }
 
-    /// Keeps the model of which `update` was sent.
+    /// Keeps the unrounded model that `update` was made from.
     pub(super) fn keep_own(&self, update: ParametersId, learnt: &Parameters) -> io::Result<()> {
-        self.leave(&self.named(update, OWN), learnt.values())
+        self.write_hashed(&self.named(update, OWN), learnt.values())
     }
 
-    /// The model of which `update` was sent.
-    pub(super) fn own(&self, update: ParametersId) -> Option<Parameters> {
-        let values = self.left_behind(&self.named(update, OWN))?;
+    /// The unrounded model that `update` was made from.
+    pub(super) fn own_model(&self, update: ParametersId) -> Option<Parameters> {
+        let values = self.read_hashed(&self.named(update, OWN))?;
         Parameters::new(self.manifest.clone(), values).ok()
     }
 
     /// What rounding an update lost.
-    fn lost(&self, update: ParametersId) -> Option<Vec<f32>> {
-        self.left_behind(&self.named(update, RESIDUAL))
+    fn read_residual(&self, update: ParametersId) -> Option<Vec<f32>> {
+        self.read_hashed(&self.named(update, RESIDUAL))
     }
 
     /// Writes values after their hash.
-    fn leave(&self, path: &Path, values: &[f32]) -> io::Result<()> {
+    fn write_hashed(&self, path: &Path, values: &[f32]) -> io::Result<()> {
         let bytes = to_bytes(values);
         files::replace(path, |file| {
             file.write_all(blake3::hash(&bytes).as_bytes())?;
@@ -181,15 +181,16 @@ impl Models {
         })
     }
 
-    /// Reads what [`Self::leave`] wrote: as many values as the model has. `None`, with a warning,
+    /// Reads what [`Self::write_hashed`] wrote: as many values as the model has. `None`, with a warning,
     /// if the file is missing or damaged.
-    fn left_behind(&self, path: &Path) -> Option<Vec<f32>> {
+    fn read_hashed(&self, path: &Path) -> Option<Vec<f32>> {
         let values = std::fs::read(path).ok().and_then(|bytes| unsealed(&bytes));
         match values {
             Some(values) if values.len() == self.manifest.len() => Some(values),
             _ => {
                 tracing::warn!(
-                    "what the last training left behind cannot be read; the next one does without"
+                    "the rounding residual or own model of the last training cannot be read; the next \
+                     training does without"
                 );
                 None
             }
@@ -197,13 +198,13 @@ impl Models {
     }
 
     /// From now on only the files that belong to this update are needed.
-    pub(super) fn keep_behind(&self, update: ParametersId) -> io::Result<()> {
-        let kept = self.left_files(update);
+    pub(super) fn remove_others(&self, update: ParametersId) -> io::Result<()> {
+        let kept = self.files_of(update);
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let extension = path.extension().unwrap_or_default();
-            let left_behind = extension == RESIDUAL || extension == OWN;
-            if left_behind && !kept.contains(&path) {
+            let belongs_to_update = extension == RESIDUAL || extension == OWN;
+            if belongs_to_update && !kept.contains(&path) {
                 std::fs::remove_file(path)?;
             }
         }
@@ -272,7 +273,7 @@ mod tests {
             "what the first lost makes the second another one"
         );
         models.keep_own(second, &learnt).unwrap();
-        models.keep_behind(second).unwrap();
+        models.remove_others(second).unwrap();
         let OpenedModels {
             models,
             kept_is_sound,
@@ -287,7 +288,10 @@ mod tests {
             left,
             ["delta", OWN, RESIDUAL].map(|extension| models.named(second, extension))
         );
-        assert_eq!(models.own(second).map(|own| own.id()), Some(learnt.id()));
+        assert_eq!(
+            models.own_model(second).map(|own| own.id()),
+            Some(learnt.id())
+        );
         // The update may go before the next training, which still wants to know what was lost.
         models.forget(second);
         let OpenedModels {
@@ -295,7 +299,7 @@ mod tests {
             kept_is_sound,
         } = open(Some(second));
         assert!(!kept_is_sound);
-        assert!(models.lost(second).is_some());
+        assert!(models.read_residual(second).is_some());
         let third = models.store(&start, &learnt, Some(second)).unwrap();
         let path = models.named(second, RESIDUAL);
         let mut damaged = std::fs::read(&path).unwrap();

@@ -105,6 +105,7 @@ impl Prepared {
     pub(super) fn scored_cases(&self, cases: Cases) -> Vec<&CachedCase> {
         match cases {
             Cases::Validation => self.with_indices(&self.validation),
+            // Only sites with the role `evaluate` are asked for these, and they train on none.
             Cases::HeldOut => self.cases.iter().collect(),
         }
     }
@@ -160,7 +161,7 @@ mod tests {
             cases: &cases,
             federation: &federation,
             site: "north",
-            task: TaskId {
+            id: TaskId {
                 run: RunId(0),
                 round: 1,
                 kind: TaskKind::Train,

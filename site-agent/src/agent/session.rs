@@ -7,10 +7,10 @@ use super::memory::LastUpdate;
 use super::models::Models;
 use super::prepared::Prepared;
 use super::worker::Worker;
-use super::{lock, renewal};
+use super::{folder_lock, renewal};
 use crate::data::DataError;
 use crate::device::{DeviceError, DeviceFault};
-use crate::link::{Link, LinkError, LinkEvent};
+use crate::link::{Link, LinkEvent};
 use program::private;
 use program::signal::Signal;
 use program::{Class, Failure};
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 /// How long leaving may take: a little longer than the link's own wait.
-const GOODBYE: Duration = Duration::from_secs(4);
+const GOODBYE_LIMIT: Duration = Duration::from_secs(4);
 
 /// What the worker's threads report to the loop.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ struct Connected {
 /// Works for the federation until it is finished.
 ///
 /// # Errors
-/// Settings, data or the coordinator refuse, or `stopped` turns to a signal.
+/// The settings or the data cannot be used, the coordinator refuses the site, or a signal came.
 pub(crate) async fn work(
     config: SiteConfig,
     mut stopped: watch::Receiver<Option<Signal>>,
@@ -93,7 +93,7 @@ pub(crate) async fn work(
         .map_err(|error| disk(&config.work_folder, &error))?;
     private::warn("the work folder", &config.work_folder);
     private::warn("this site's key", &config.certificates.join("key.pem"));
-    let _held = lock::take(&config.work_folder)?;
+    let _held = folder_lock::take(&config.work_folder)?;
     let (tell, mut worker_events) = mpsc::unbounded_channel();
     let connected = connect(&config, &mut stopped).await?;
     let mut link_events = connected.events;
@@ -114,7 +114,7 @@ pub(crate) async fn work(
     // Dropping the link tells the coordinator that the site leaves, which takes a moment. Otherwise
     // the coordinator would wait for the connection's timeout.
     drop(session);
-    let _ = tokio::time::timeout(GOODBYE, wait_until_closed(&mut link_events)).await;
+    let _ = tokio::time::timeout(GOODBYE_LIMIT, wait_until_closed(&mut link_events)).await;
     outcome
 }
 
@@ -146,13 +146,13 @@ impl Session {
                 }
                 event = link_events.recv() => match event {
                     Some(LinkEvent::Closed { reason, again }) => {
-                        self.lost(&reason, again).await?;
+                        self.on_connection_lost(&reason, again).await?;
                         *link_events = self.reconnect(stopped).await?;
                         Next::GoOn
                     }
                     Some(event) => self.on_link_event(event).await?,
                     None => {
-                        self.lost("the link ended", true).await?;
+                        self.on_connection_lost("the link ended", true).await?;
                         *link_events = self.reconnect(stopped).await?;
                         Next::GoOn
                     }
@@ -274,7 +274,7 @@ impl Session {
                 );
                 prepared.check(self.config.role)?;
                 if let Some(member) = &self.member {
-                    member.worker.ready(*prepared);
+                    member.worker.set_prepared(*prepared);
                 }
                 self.handle(Event::Prepared(inventory)).await
             }
@@ -298,7 +298,9 @@ impl Session {
                     }
                 }
                 Effect::Persist(finished) => {
-                    member.worker.journaled(finished.trained.parameters);
+                    member.worker.update_is_final(finished.trained.parameters);
+                    // A failed write does not stop the send: the update is still on disk as a model
+                    // file; only a restart would train again.
                     if let Err(error) = member.persist(&finished) {
                         tracing::warn!(
                             %error,
@@ -331,7 +333,7 @@ impl Session {
         Ok(Next::GoOn)
     }
 
-    async fn lost(&mut self, reason: &str, again: bool) -> Result<(), Failure> {
+    async fn on_connection_lost(&mut self, reason: &str, again: bool) -> Result<(), Failure> {
         self.link = None;
         if !again {
             return Err(Failure::new(
@@ -360,7 +362,7 @@ impl Member {
     /// Writes a result into the journal. Of earlier updates nothing is needed any more.
     fn persist(&self, finished: &Finished) -> io::Result<()> {
         self.journal.keep(finished)?;
-        self.models.keep_behind(finished.trained.parameters)
+        self.models.remove_others(finished.trained.parameters)
     }
 }
 
@@ -388,7 +390,8 @@ async fn connect(
     };
     let began = Instant::now();
     let limit = Duration::from_secs(60 * u64::from(config.reconnect_minutes));
-    for attempt in 0u32.. {
+    let mut attempt = 0u32;
+    loop {
         let error = tokio::select! {
             signal = asked_to_stop(stopped) => return Err(interrupted(signal)),
             connected = Link::connect(link.clone(), hello.clone()) => match connected {
@@ -399,17 +402,14 @@ async fn connect(
         if !error.again() || began.elapsed() > limit {
             return Err(error.into());
         }
-        let pause = pause(attempt, std::process::id());
-        tracing::warn!(%error, seconds = pause.as_secs_f32(), "no connection yet; trying again");
+        let wait = pause(attempt, std::process::id());
+        tracing::warn!(%error, seconds = wait.as_secs_f32(), "no connection yet; trying again");
         tokio::select! {
             signal = asked_to_stop(stopped) => return Err(interrupted(signal)),
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(wait) => {}
         }
+        attempt = attempt.saturating_add(1);
     }
-    Err(LinkError::Closed {
-        reason: "out of attempts".into(),
-    }
-    .into())
 }
 
 /// Doubles from a quarter of a second to half a minute. Half of it is random, so that sites do not

@@ -1,8 +1,8 @@
 //! What a task does: train a model, or score it.
 
-use super::memory::Unjournaled;
+use super::memory::PendingUpdate;
 use super::prepared::Prepared;
-use super::worker::{StopSignal, WorkerContext, lock};
+use super::worker::{StopSignal, WorkerContext, locked};
 use crate::case::CachedCase;
 use crate::device::DeviceFault;
 use crate::evaluate::{EvaluateError, Scored, count_scores, score_cases};
@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// The shortest time between two reports of a training's progress.
-const PROGRESS: Duration = Duration::from_millis(500);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a task has no result. The texts hold no patient data: they go to the coordinator.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +67,12 @@ impl WorkerContext {
         let task = work.task;
         tracing::info!(run = task.run.0, round = task.round, "training");
         let cases = prepared.training_cases();
-        let own = lock(&self.memory).own_model(task.run);
+        let own = locked(&self.memory).own_model(task.run);
         let training = TrainingTask {
             cases: &cases,
             federation: &self.federation,
             site: &self.site,
-            task,
+            id: task,
             start,
             most_steps: work.steps,
             own: own.as_ref(),
@@ -99,7 +99,7 @@ impl WorkerContext {
         if self.keeps_own_norms() {
             learnt = Some(update.parameters);
         }
-        lock(&self.memory).trained(Unjournaled {
+        locked(&self.memory).trained(PendingUpdate {
             run: task.run,
             update: parameters,
             learnt,
@@ -130,7 +130,7 @@ impl WorkerContext {
         start: &Parameters,
         learnt: &Parameters,
     ) -> io::Result<ParametersId> {
-        let before = lock(&self.memory).last_update(run);
+        let before = locked(&self.memory).last_update(run);
         let update = self.models.store(start, learnt, before)?;
         if self.keeps_own_norms() {
             self.models.keep_own(update, learnt)?;
@@ -153,7 +153,7 @@ impl WorkerContext {
             cases = cases.len(),
             "scoring"
         );
-        let own = lock(&self.memory).own_model(task.run);
+        let own = locked(&self.memory).own_model(task.run);
         if let Some(own) = own {
             for model in &mut models {
                 *model = with_local_norms(model, &own);
@@ -227,7 +227,7 @@ impl TrainingReport<'_> {
         self.bar
             .get_or_insert_with(|| ProgressBar::new("training steps", step.total as usize))
             .at(step.done as usize);
-        if self.last.elapsed() >= PROGRESS || step.done == step.total {
+        if self.last.elapsed() >= PROGRESS_INTERVAL || step.done == step.total {
             self.last = Instant::now();
             self.context.tell(Event::Progress(Progress {
                 task: self.task,
@@ -237,7 +237,7 @@ impl TrainingReport<'_> {
                 slices_per_second: step.slices_per_second,
             }));
         }
-        self.stop.training()
+        self.stop.check_training()
     }
 }
 
@@ -274,6 +274,6 @@ impl ScoringReport<'_> {
             loss: None,
             slices_per_second: 0.0,
         }));
-        self.stop.scoring()
+        self.stop.check_scoring()
     }
 }

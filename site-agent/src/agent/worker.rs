@@ -28,9 +28,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// The time between two looks at a running task.
-const WATCH: Duration = Duration::from_millis(200);
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// The shortest time between two messages about compilations.
-const COMPILING: Duration = Duration::from_secs(5);
+const COMPILING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Starts work, one task at a time.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl StopSignal {
     }
 
     /// Whether a training goes on.
-    pub(super) fn training(&self) -> ControlFlow<Stop> {
+    pub(super) fn check_training(&self) -> ControlFlow<Stop> {
         match self.0.load(Ordering::Relaxed) {
             Self::CANCEL => ControlFlow::Break(Stop::Cancelled),
             Self::CONCLUDE => ControlFlow::Break(Stop::Concluded),
@@ -84,7 +84,7 @@ impl StopSignal {
     }
 
     /// Whether scoring goes on. It cannot be concluded early.
-    pub(super) fn scoring(&self) -> ControlFlow<()> {
+    pub(super) fn check_scoring(&self) -> ControlFlow<()> {
         match self.0.load(Ordering::Relaxed) {
             Self::CANCEL => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
@@ -105,7 +105,7 @@ impl Worker {
         let mut own = None;
         if let Some(LastUpdate { run, update }) = last
             && federation.model.norm == Norm::BatchLocal
-            && let Some(parameters) = models.own(update)
+            && let Some(parameters) = models.own_model(update)
         {
             own = Some(OwnModel { run, parameters });
         }
@@ -141,13 +141,13 @@ impl Worker {
         Ok(())
     }
 
-    /// The journal names this update.
-    pub(super) fn journaled(&self, update: ParametersId) {
-        lock(&self.context.memory).journaled(update);
+    /// This update is the result of its task: the next training builds on it.
+    pub(super) fn update_is_final(&self, update: ParametersId) {
+        locked(&self.context.memory).update_is_final(update);
     }
 
     /// Takes the prepared data.
-    pub(super) fn ready(&self, prepared: Prepared) {
+    pub(super) fn set_prepared(&self, prepared: Prepared) {
         let _ = self.context.prepared.set(prepared);
     }
 
@@ -203,9 +203,9 @@ impl WorkerContext {
         let error = match running.join() {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
-            // burn panics where a card refuses.
+            // burn panics when a GPU operation fails.
             Err(panic) if device::is_card(&self.device) => {
-                TaskError::Device(DeviceFault::new(train::said(&*panic)))
+                TaskError::Device(DeviceFault::new(train::panic_message(&*panic)))
             }
             // The coordinator must not wait until its timeout.
             Err(_) => TaskError::Panic,
@@ -217,7 +217,8 @@ impl WorkerContext {
             "the task failed: {reason}"
         );
         self.tell(Event::Failed { task, reason });
-        // A card without free memory works again once there is some.
+        // `Failed` after a check means that the GPU is lost. A GPU without free memory works again
+        // once there is some.
         if let Err(fault @ DeviceFault::Failed(_)) = device::check(&self.device) {
             self.send(WorkerEvent::DeviceLost(fault));
         }
@@ -230,8 +231,8 @@ impl WorkerContext {
         let mut compiled = logging::compiled();
         let mut reported = Instant::now();
         while !running.is_finished() {
-            thread::sleep(WATCH);
-            if logging::compiled() == compiled || reported.elapsed() < COMPILING {
+            thread::sleep(WATCH_INTERVAL);
+            if logging::compiled() == compiled || reported.elapsed() < COMPILING_INTERVAL {
                 continue;
             }
             compiled = logging::compiled();
@@ -247,7 +248,7 @@ impl WorkerContext {
                 loss: None,
                 slices_per_second: 0.0,
             };
-            if let Some(last) = *lock(&self.progress)
+            if let Some(last) = *locked(&self.progress)
                 && last.task == task
             {
                 progress = last;
@@ -259,7 +260,7 @@ impl WorkerContext {
     /// Tells the state machine something.
     pub(super) fn tell(&self, event: Event) {
         if let Event::Progress(progress) = &event {
-            *lock(&self.progress) = Some(*progress);
+            *locked(&self.progress) = Some(*progress);
         }
         self.send(WorkerEvent::Event(event));
     }
@@ -271,6 +272,6 @@ impl WorkerContext {
 }
 
 /// A thread that panicked leaves a complete value: values are only ever replaced.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

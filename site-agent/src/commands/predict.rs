@@ -16,7 +16,7 @@ use crate::device::{self, Device, DeviceFault};
 use crate::logging;
 use crate::model::ModelError;
 use crate::predictor::Predictor;
-use crate::train::{on_own_thread, said};
+use crate::train::{on_own_thread, panic_message};
 pub(crate) use error::PredictError;
 use imaging::dicom::Series;
 use outputs::Outputs;
@@ -194,7 +194,7 @@ fn on_worker<T: Send + 'static>(
     say_compilations(&worker);
     match worker.join() {
         Ok(result) => Ok(result?),
-        Err(panic) => match said(&*panic) {
+        Err(panic) => match panic_message(&*panic) {
             words if device::is_card(device) => {
                 Err(PredictError::Fault(DeviceFault::new(words)).into())
             }

@@ -293,7 +293,7 @@ fn what_does_not_fit_is_an_error_and_the_card_goes_on() {
     });
     let refused = match too_much.join() {
         Ok(answer) => answer.expect_err("four terabytes fit nowhere").to_string(),
-        Err(panic) => DeviceFault::new(crate::train::said(&*panic)).to_string(),
+        Err(panic) => DeviceFault::new(crate::train::panic_message(&*panic)).to_string(),
     };
     assert!(
         refused.contains("memory") || refused.contains("device failed"),

@@ -51,23 +51,23 @@ pub(super) struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// # Errors
     /// When there is no usable case.
-    pub(super) fn new(task: &TrainingTask<'a>) -> Result<Self, TrainError> {
-        let federation = task.federation;
+    pub(super) fn new(training: &TrainingTask<'a>) -> Result<Self, TrainError> {
+        let federation = training.federation;
         let mut cases: Vec<&CachedCase> = Vec::new();
-        for case in task.cases {
+        for case in training.cases {
             if case.has_label() && trainable(federation.dropout, case.present()) {
                 cases.push(case);
             }
         }
         let lesion_views: Vec<&[bool]> = cases.iter().map(|case| case.lesion_views()).collect();
         let slices = Slices::new(&lesion_views, federation.training.lesion_oversampling);
-        let left_out = task.cases.len() - cases.len();
+        let left_out = training.cases.len() - cases.len();
         if slices.len() == 0 {
             return Err(TrainError::NothingToTrainOn { left_out });
         }
         let seed = federation.seed;
-        let round = task.task.round;
-        let site = task.site;
+        let round = training.id.round;
+        let site = training.site;
         Ok(Self {
             cases,
             federation,

@@ -150,7 +150,7 @@ fn task<'a>(
         cases,
         federation,
         site: "north",
-        task: round(1),
+        id: round(1),
         start,
         most_steps: None,
         own: None,
@@ -277,7 +277,7 @@ fn a_lesion_outside_the_middle_of_a_large_brain_is_drawn_whole() {
         cases: &cases,
         federation: &settings,
         site: "north",
-        task: round(1),
+        id: round(1),
         start: &start,
         most_steps: None,
         own: None,
@@ -394,8 +394,8 @@ fn a_fixed_subset_leaves_out_the_cases_without_it_and_needs_one_with_it() {
 
 #[test]
 fn an_epoch_is_as_many_draws_as_there_are_slices() {
-    assert_eq!(steps(&federation("epochs = 2"), 5), 3);
-    assert_eq!(steps(&federation("steps = 7"), 5), 7);
+    assert_eq!(federation("epochs = 2").training.steps(5), 3);
+    assert_eq!(federation("steps = 7").training.steps(5), 7);
 }
 
 #[test]

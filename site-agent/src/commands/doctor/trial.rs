@@ -3,7 +3,7 @@
 use crate::device::{self, Device, DeviceFault};
 use crate::logging;
 use crate::model;
-use crate::train::{LocalOptimiser, on_own_thread, said};
+use crate::train::{LocalOptimiser, on_own_thread, panic_message};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
@@ -72,7 +72,7 @@ pub(super) fn run(device: &Device) -> Result<Trial, DeviceFault> {
     let work = on_own_thread(1, move || steps(&tried))
         .map_err(|error| DeviceFault::Failed(error.to_string()))?;
     work.join()
-        .unwrap_or_else(|panic| Err(DeviceFault::new(said(&*panic))))
+        .unwrap_or_else(|panic| Err(DeviceFault::new(panic_message(&*panic))))
 }
 
 fn steps(device: &Device) -> Result<Trial, DeviceFault> {
