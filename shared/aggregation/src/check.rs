@@ -27,8 +27,9 @@ pub enum CheckError<E> {
 }
 
 /// How many times its own size a model may be changed by one training, taken for 1 where it is
-/// smaller. A sound training stays far below.
-const MOST_TIMES: f64 = 1000.0;
+/// smaller. A sound training stays far below. When all updates of a round are in, they are compared
+/// with one another: `MOST_TIMES_MEDIAN` in the coordinator's outliers.
+const MOST_TIMES_MODEL: f64 = 1000.0;
 
 impl<S: Source> Checked<S> {
     /// How far the update went from `start`, the model that its site started from: the euclidean
@@ -59,11 +60,11 @@ impl<S: Source> Checked<S> {
         }
         self.check_variances(manifest)?;
         let (distance, size) = (difference.sqrt(), size.sqrt());
-        if distance > MOST_TIMES * size.max(1.0) {
+        if distance > MOST_TIMES_MODEL * size.max(1.0) {
             return Err(CheckError::Rejected(UpdateRejection::Far {
                 distance,
                 size,
-                most_times: MOST_TIMES,
+                most_times: MOST_TIMES_MODEL,
             }));
         }
         Ok(distance)

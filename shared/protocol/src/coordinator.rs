@@ -52,7 +52,7 @@ pub use rejection::{
 use roster::Roster;
 use std::time::Duration;
 use task_table::{MostWork, TaskResult, TaskTable};
-use training_run::{Advance, Step, TrainingRun};
+use training_run::{Advance, Moment, TrainingRun};
 
 /// What a federation is to do.
 #[derive(Clone, Debug)]
@@ -210,9 +210,9 @@ impl StateMachine {
 
     /// Whether a site's checked update is, or may yet become, part of a model that is not made.
     #[must_use]
-    pub fn counts_on(&self, site: &SiteName, task: TaskId) -> bool {
+    pub fn awaits_update(&self, site: &SiteName, task: TaskId) -> bool {
         if let Some(training_run) = self.training_runs.get(usize::from(task.run.0))
-            && training_run.counts_on(site, task)
+            && training_run.awaits_update(site, task)
         {
             return true;
         }
@@ -275,8 +275,8 @@ impl StateMachine {
                 let Some(training_run) = self.training_runs.get_mut(usize::from(run.0)) else {
                     return;
                 };
-                let mut step = Step { now, effects: out };
-                if let Some(news) = training_run.aggregated(version, parameters, &mut step) {
+                let mut moment = Moment { now, effects: out };
+                if let Some(news) = training_run.aggregated(version, parameters, &mut moment) {
                     out.push(Effect::Persist(Box::new(self.checkpoint())));
                     out.push(Effect::Report(news));
                 }
@@ -394,7 +394,7 @@ impl StateMachine {
                 site: site.clone(),
                 trained: *trained,
             }),
-            TaskResult::Failed(reason) | TaskResult::Nothing(reason) => {
+            TaskResult::CountsAgainstModel(reason) | TaskResult::Missing(reason) => {
                 Some(Notification::Failed {
                     site: site.clone(),
                     reason: reason.to_string(),
@@ -470,8 +470,8 @@ impl StateMachine {
                     };
                     training_run.consensus_models.clone_from(consensus_models);
                 }
-                let mut step = Step { now, effects: out };
-                match training_run.advance(&mut self.shared, &mut step) {
+                let mut moment = Moment { now, effects: out };
+                match training_run.advance(&mut self.shared, &mut moment) {
                     Ok(Advance::Changed) => is_changed = true,
                     Ok(Advance::Waiting) => {}
                     Err(reason) => {

@@ -90,7 +90,7 @@ impl Buffer {
                 let distances = self.distances.entry(site.clone()).or_default();
                 distances.insert(base, distance);
             }
-            TaskResult::Failed(reason) => {
+            TaskResult::CountsAgainstModel(reason) => {
                 self.failed.insert(site.clone());
                 self.missing.push(Missing {
                     site: site.clone(),
@@ -98,7 +98,7 @@ impl Buffer {
                     reason: reason.to_string(),
                 });
             }
-            TaskResult::Nothing(reason) => self.missing.push(Missing {
+            TaskResult::Missing(reason) => self.missing.push(Missing {
                 site: site.clone(),
                 base,
                 reason: reason.to_string(),

@@ -178,7 +178,7 @@ pub enum Effect {
     },
     /// Store the record of a finished round, which no longer changes, before going on.
     Record {
-        /// The training_run.
+        /// The training run.
         run: RunId,
         /// The record.
         record: Box<RoundRecord>,

@@ -5,11 +5,12 @@
 use super::rejection::UpdateRejection;
 
 /// How many times as far as the median. Sites that do a hundred times the work of others stay below
-/// it, because steps do not all lead the same way.
-const MOST_TIMES: f64 = 100.0;
+/// it, because steps do not all lead the same way. An update alone is compared with its model's size
+/// on arrival: `MOST_TIMES_MODEL` in the aggregation's check.
+const MOST_TIMES_MEDIAN: f64 = 100.0;
 /// With fewer updates it is unknown which of them is wrong. An absolute bound was checked on
 /// arrival.
-const FEWEST: usize = 3;
+const FEWEST_UPDATES: usize = 3;
 
 /// An update to refuse.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +24,7 @@ pub(super) struct Outlier {
 /// The updates to refuse, by their place; the distance is `None` where it is not known.
 pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<Outlier> {
     let mut known: Vec<f64> = distances.iter().flatten().copied().collect();
-    if known.len() < FEWEST {
+    if known.len() < FEWEST_UPDATES {
         return Vec::new();
     }
     known.sort_by(f64::total_cmp);
@@ -32,7 +33,7 @@ pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<Outlier> {
     let mut refused = Vec::new();
     for (index, distance) in distances.iter().enumerate() {
         let Some(distance) =
-            distance.filter(|&distance| median > 0.0 && distance > MOST_TIMES * median)
+            distance.filter(|&distance| median > 0.0 && distance > MOST_TIMES_MEDIAN * median)
         else {
             continue;
         };
@@ -40,7 +41,7 @@ pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<Outlier> {
             distance,
             median,
             updates: known.len(),
-            most_times: MOST_TIMES,
+            most_times: MOST_TIMES_MEDIAN,
         };
         refused.push(Outlier { index, reason });
     }

@@ -31,10 +31,12 @@ pub(super) enum TaskResult {
     },
     /// All cases' scores, in the site's order.
     Scores(SiteResult),
-    /// The site worked and has no result, and why.
-    Failed(TaskFailure),
-    /// There is no result, and the site may not be to blame.
-    Nothing(TaskFailure),
+    /// There is no result, and the model may be why: the site could not work with it, or its update
+    /// was refused. If all sites end so, the model is discarded.
+    CountsAgainstModel(TaskFailure),
+    /// There is no result, and that says nothing about the model: the site was silent or dropped,
+    /// or what it said about its work was refused.
+    Missing(TaskFailure),
 }
 
 /// Where an update's bytes are.
@@ -58,24 +60,24 @@ pub(super) struct TaskSpec {
 
 #[derive(Debug)]
 struct OpenTask {
-    order: TaskSpec,
-    asked: bool,
+    spec: TaskSpec,
+    is_asked: bool,
     /// How often the site was asked.
-    asks: u32,
+    times_asked: u32,
     /// How often since it last got further than before.
-    fruitless: u32,
+    starts_without_progress: u32,
     /// Told to end early, since it was last asked.
-    concluding: bool,
+    concluded_since_asked: bool,
     /// Told to end early at all: its timeout is not renewed by steps after that.
-    told: bool,
+    ever_concluded: bool,
     /// When the task last made progress: its timeout counts from here.
-    moved: Duration,
+    last_progress: Duration,
     /// Since when the task waits for being asked again.
-    waits: Option<Duration>,
+    waiting_since: Option<Duration>,
     /// Steps or cases done since the site was last asked.
     done: u32,
     /// The same, when its connection broke last.
-    before: u32,
+    done_before_break: u32,
     /// The most that it ever had done.
     furthest: u32,
     trained: Option<Trained>,
@@ -83,10 +85,33 @@ struct OpenTask {
     scores: BTreeMap<u32, CaseScore>,
     subsets: BTreeMap<(u32, SequenceSet), SubsetScore>,
     overlays: BTreeMap<u32, Picture>,
-    announced: Option<u32>,
+    /// The number of cases that the site says it scored.
+    announced_cases: Option<u32>,
 }
 
 impl OpenTask {
+    fn new(spec: TaskSpec, now: Duration) -> Self {
+        Self {
+            spec,
+            is_asked: false,
+            times_asked: 0,
+            starts_without_progress: 0,
+            concluded_since_asked: false,
+            ever_concluded: false,
+            last_progress: now,
+            waiting_since: None,
+            done: 0,
+            done_before_break: 0,
+            furthest: 0,
+            trained: None,
+            bytes: Bytes::Missing,
+            scores: BTreeMap::new(),
+            subsets: BTreeMap::new(),
+            overlays: BTreeMap::new(),
+            announced_cases: None,
+        }
+    }
+
     /// Whether these parameters may be the training's update.
     fn wants(&self, parameters: ParametersId) -> bool {
         let announced = self.trained.map(|trained| trained.parameters);
@@ -105,11 +130,12 @@ pub(super) struct MostWork {
 /// The open tasks, in site order.
 #[derive(Debug)]
 pub(super) struct TaskTable {
-    jobs: BTreeMap<(SiteName, TaskId), OpenTask>,
+    tasks: BTreeMap<(SiteName, TaskId), OpenTask>,
     concurrent: usize,
     model_bytes: u64,
     update_bytes: u64,
-    moved: BTreeMap<RunId, u64>,
+    /// Bytes of parameters that were sent and received since they were last taken.
+    bytes_moved: BTreeMap<RunId, u64>,
     /// When the first site was asked for each open training.
     begun: BTreeMap<TaskId, Duration>,
 }
@@ -117,73 +143,55 @@ pub(super) struct TaskTable {
 impl TaskTable {
     pub(super) fn new(concurrent: Option<usize>, model_bytes: u64, update_bytes: u64) -> Self {
         Self {
-            jobs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
             concurrent: concurrent.unwrap_or(usize::MAX),
             model_bytes,
             update_bytes,
-            moved: BTreeMap::new(),
+            bytes_moved: BTreeMap::new(),
             begun: BTreeMap::new(),
         }
     }
 
     /// Adds a task; [`TaskTable::fill`] sends it when the site is free.
-    pub(super) fn add(&mut self, site: &SiteName, task: TaskId, order: TaskSpec, now: Duration) {
-        let job = OpenTask {
-            order,
-            asked: false,
-            asks: 0,
-            fruitless: 0,
-            concluding: false,
-            told: false,
-            moved: now,
-            waits: None,
-            done: 0,
-            before: 0,
-            furthest: 0,
-            trained: None,
-            bytes: Bytes::Missing,
-            scores: BTreeMap::new(),
-            subsets: BTreeMap::new(),
-            overlays: BTreeMap::new(),
-            announced: None,
-        };
-        self.jobs.insert((site.clone(), task), job);
+    pub(super) fn add(&mut self, site: &SiteName, task: TaskId, spec: TaskSpec, now: Duration) {
+        self.tasks
+            .insert((site.clone(), task), OpenTask::new(spec, now));
     }
 
     /// Sends waiting tasks to sites that are ready and have none, as long as fewer than the limit
     /// are at work.
     pub(super) fn fill(&mut self, roster: &mut Roster, now: Duration, out: &mut Vec<Effect>) {
         let mut busy = BTreeSet::new();
-        for ((site, _), job) in &self.jobs {
-            if job.asked {
+        for ((site, _), open_task) in &self.tasks {
+            if open_task.is_asked {
                 busy.insert(site.clone());
             }
         }
         let mut working = busy.iter().filter(|site| roster.is_ready(site)).count();
-        for ((site, task), job) in &mut self.jobs {
+        for ((site, task), open_task) in &mut self.tasks {
             if working >= self.concurrent {
                 return;
             }
-            if job.asked || busy.contains(site) || !roster.is_ready(site) {
+            if open_task.is_asked || busy.contains(site) || !roster.is_ready(site) {
                 continue;
             }
-            job.ask(now);
+            open_task.ask(now);
             self.begun.entry(*task).or_insert(now);
             busy.insert(site.clone());
             working += 1;
-            if let Some(message) = request(*task, job) {
+            if let Some(message) = request(*task, open_task) {
                 out.push(Effect::Send {
                     site: site.clone(),
                     message,
                 });
             }
-            for model in roster.hand_over(site, &job.order.models) {
+            for model in roster.hand_over(site, &open_task.spec.models) {
                 let header = TransferHeader {
                     parameters: model.parameters,
                     bytes: self.model_bytes,
                     task: *task,
                 };
-                *self.moved.entry(task.run).or_default() += self.model_bytes;
+                *self.bytes_moved.entry(task.run).or_default() += self.model_bytes;
                 out.push(Effect::SendParameters {
                     site: site.clone(),
                     header,
@@ -193,10 +201,11 @@ impl TaskTable {
         }
     }
 
-    /// How many more sites may work at once.
+    /// How many more sites may work at once. A ready site whose task waits for its turn counts as
+    /// busy too, because it is asked before a site that has no task yet.
     pub(super) fn room(&self, roster: &Roster) -> usize {
         let mut busy = BTreeSet::new();
-        for (site, _) in self.jobs.keys() {
+        for (site, _) in self.tasks.keys() {
             if roster.is_ready(site) {
                 busy.insert(site);
             }
@@ -205,7 +214,7 @@ impl TaskTable {
     }
 
     pub(super) fn has(&self, site: &SiteName, task: TaskId) -> bool {
-        self.jobs.contains_key(&(site.clone(), task))
+        self.tasks.contains_key(&(site.clone(), task))
     }
 
     /// The result of this task is no longer wanted.
@@ -215,7 +224,7 @@ impl TaskTable {
 
     /// A site's open tasks.
     pub(super) fn tasks(&self, site: &SiteName) -> Vec<TaskId> {
-        self.jobs
+        self.tasks
             .keys()
             .filter(|(name, _)| name == site)
             .map(|(_, task)| *task)
@@ -223,14 +232,14 @@ impl TaskTable {
     }
 
     pub(super) fn is_asked(&self, site: &SiteName, task: TaskId) -> bool {
-        self.jobs
+        self.tasks
             .get(&(site.clone(), task))
-            .is_some_and(|job| job.asked)
+            .is_some_and(|open_task| open_task.is_asked)
     }
 
-    /// Bytes of parameters moved for a training_run since the last call.
-    pub(super) fn take_moved(&mut self, run: RunId) -> u64 {
-        self.moved.remove(&run).unwrap_or(0)
+    /// Bytes of parameters moved for a training run since the last call.
+    pub(super) fn take_bytes_moved(&mut self, run: RunId) -> u64 {
+        self.bytes_moved.remove(&run).unwrap_or(0)
     }
 
     /// A parameter vector arrived: wanted once, for an open training.
@@ -245,11 +254,11 @@ impl TaskTable {
         let TransferHeader {
             parameters, task, ..
         } = header;
-        match self.job(site, task) {
-            Some(job) if task.kind == TaskKind::Train && job.wants(parameters) => {
-                job.bytes = Bytes::Checking(parameters);
-                job.moved = now;
-                *self.moved.entry(task.run).or_default() += self.update_bytes;
+        match self.open_task(site, task) {
+            Some(open_task) if task.kind == TaskKind::Train && open_task.wants(parameters) => {
+                open_task.bytes = Bytes::Checking(parameters);
+                open_task.last_progress = now;
+                *self.bytes_moved.entry(task.run).or_default() += self.update_bytes;
                 out.push(Effect::Check {
                     file,
                     site: site.clone(),
@@ -268,15 +277,15 @@ impl TaskTable {
         task: TaskId,
         result: Result<AcceptedUpdate, UpdateRejection>,
     ) -> Option<TaskResult> {
-        let job = self.job(site, task)?;
+        let open_task = self.open_task(site, task)?;
         match result {
-            Ok(taken) if job.bytes == Bytes::Checking(taken.parameters) => {
-                job.bytes = Bytes::Stored(taken)
+            Ok(taken) if open_task.bytes == Bytes::Checking(taken.parameters) => {
+                open_task.bytes = Bytes::Stored(taken)
             }
             Ok(_) => return None,
             Err(rejection) => {
                 let failure = TaskFailure::Update(rejection);
-                return self.close(site, task, TaskResult::Failed(failure));
+                return self.close(site, task, TaskResult::CountsAgainstModel(failure));
             }
         }
         self.close_if_complete(site, task)
@@ -294,23 +303,23 @@ impl TaskTable {
         if task.kind != TaskKind::Train {
             return None;
         }
-        let job = self.job(site, task)?;
-        if let Some(asked) = job.order.steps {
+        let open_task = self.open_task(site, task)?;
+        if let Some(asked) = open_task.spec.steps {
             most.steps = most.steps.min(asked);
         }
         if let Err(rejection) = check_summary(&trained, most) {
             let failure = TaskFailure::Summary(rejection);
-            return self.close(site, task, TaskResult::Nothing(failure));
+            return self.close(site, task, TaskResult::Missing(failure));
         }
-        if job.trained.replace(trained).is_none() {
-            job.moved = now;
+        if open_task.trained.replace(trained).is_none() {
+            open_task.last_progress = now;
         }
         self.close_if_complete(site, task)
     }
 
     fn close_if_complete(&mut self, site: &SiteName, task: TaskId) -> Option<TaskResult> {
-        let job = self.job(site, task)?;
-        let (Some(trained), Bytes::Stored(taken)) = (job.trained, job.bytes) else {
+        let open_task = self.open_task(site, task)?;
+        let (Some(trained), Bytes::Stored(taken)) = (open_task.trained, open_task.bytes) else {
             return None;
         };
         let answer = if trained.parameters == taken.parameters {
@@ -319,7 +328,7 @@ impl TaskTable {
                 distance: taken.distance,
             }
         } else {
-            TaskResult::Nothing(TaskFailure::OtherParameters {
+            TaskResult::Missing(TaskFailure::OtherParameters {
                 announced: trained.parameters,
                 sent: taken.parameters,
             })
@@ -339,15 +348,15 @@ impl TaskTable {
         if task.kind == TaskKind::Train {
             return None;
         }
-        let job = self.job(site, task)?;
-        let checked = check_score(&job.order.wanted, &score);
-        if job.scores.insert(score.case, score).is_none() {
-            job.moved = now;
+        let open_task = self.open_task(site, task)?;
+        let checked = check_score(&open_task.spec.wanted, &score);
+        if open_task.scores.insert(score.case, score).is_none() {
+            open_task.last_progress = now;
         }
-        let checked = checked.and(check_count(job.scores.len(), most as usize));
+        let checked = checked.and(check_count(open_task.scores.len(), most as usize));
         if let Err(rejection) = checked {
             let failure = TaskFailure::Scores(rejection);
-            return self.close(site, task, TaskResult::Nothing(failure));
+            return self.close(site, task, TaskResult::Missing(failure));
         }
         self.close_if_counted(site, task)
     }
@@ -365,16 +374,19 @@ impl TaskTable {
         if task.kind == TaskKind::Train {
             return None;
         }
-        let job = self.job(site, task)?;
-        let checked = check_subset_score(&job.order.wanted, &score);
-        let before = job.subsets.insert((score.case, score.subset), score);
+        let open_task = self.open_task(site, task)?;
+        let checked = check_subset_score(&open_task.spec.wanted, &score);
+        let before = open_task.subsets.insert((score.case, score.subset), score);
         if before.is_none() {
-            job.moved = now;
+            open_task.last_progress = now;
         }
-        let checked = checked.and(check_count(job.subsets.len(), most as usize * MOST_PARTS));
+        let checked = checked.and(check_count(
+            open_task.subsets.len(),
+            most as usize * MOST_PARTS,
+        ));
         if let Err(rejection) = checked {
             let failure = TaskFailure::Scores(rejection);
-            return self.close(site, task, TaskResult::Nothing(failure));
+            return self.close(site, task, TaskResult::Missing(failure));
         }
         self.close_if_counted(site, task)
     }
@@ -385,17 +397,17 @@ impl TaskTable {
         if !task.run.is_federation() {
             return;
         }
-        let Some(job) = self.job(site, task) else {
+        let Some(open_task) = self.open_task(site, task) else {
             return;
         };
-        if job.order.wanted.thresholds.is_empty() {
+        if open_task.spec.wanted.thresholds.is_empty() {
             return;
         }
-        let is_new = !job.overlays.contains_key(&overlay.case);
-        if is_new && job.overlays.len() >= overlay::MOST {
+        let is_new = !open_task.overlays.contains_key(&overlay.case);
+        if is_new && open_task.overlays.len() >= overlay::MOST {
             return;
         }
-        job.overlays.insert(overlay.case, overlay.picture);
+        open_task.overlays.insert(overlay.case, overlay.picture);
     }
 
     /// A site says that its evaluation ended.
@@ -405,34 +417,40 @@ impl TaskTable {
         task: TaskId,
         cases: u32,
     ) -> Option<TaskResult> {
-        self.job(site, task)?.announced = Some(cases);
+        self.open_task(site, task)?.announced_cases = Some(cases);
         self.close_if_counted(site, task)
     }
 
     fn close_if_counted(&mut self, site: &SiteName, task: TaskId) -> Option<TaskResult> {
-        let job = self.job(site, task)?;
-        let announced = job.announced? as usize;
-        if job.scores.len() < announced {
+        let open_task = self.open_task(site, task)?;
+        let announced = open_task.announced_cases? as usize;
+        if open_task.scores.len() < announced {
             return None;
         }
         let mut parts = Vec::new();
-        if job.order.wanted.subsets {
-            for score in job.scores.values().take(announced) {
+        if open_task.spec.wanted.subsets {
+            for score in open_task.scores.values().take(announced) {
                 parts.extend(score.subset.proper_subsets().map(|part| (score.case, part)));
             }
         }
-        if !parts.iter().all(|part| job.subsets.contains_key(part)) {
+        if !parts
+            .iter()
+            .all(|part| open_task.subsets.contains_key(part))
+        {
             return None;
         }
         let mut result = SiteResult::default();
-        for (_, score) in std::mem::take(&mut job.scores).into_iter().take(announced) {
+        for (_, score) in std::mem::take(&mut open_task.scores)
+            .into_iter()
+            .take(announced)
+        {
             result.cases.push(score);
         }
         // Other subset scores belong to no case.
         for part in &parts {
-            result.subsets.extend(job.subsets.remove(part));
+            result.subsets.extend(open_task.subsets.remove(part));
         }
-        for (case, picture) in std::mem::take(&mut job.overlays) {
+        for (case, picture) in std::mem::take(&mut open_task.overlays) {
             result.overlays.push(Overlay { case, picture });
         }
         self.close(site, task, TaskResult::Scores(result))
@@ -445,7 +463,11 @@ impl TaskTable {
         task: TaskId,
         reason: String,
     ) -> Option<TaskResult> {
-        self.close(site, task, TaskResult::Failed(TaskFailure::Site(reason)))
+        self.close(
+            site,
+            task,
+            TaskResult::CountsAgainstModel(TaskFailure::Site(reason)),
+        )
     }
 
     /// Nothing will come of a task.
@@ -455,11 +477,11 @@ impl TaskTable {
         task: TaskId,
         reason: TaskFailure,
     ) -> Option<TaskResult> {
-        self.close(site, task, TaskResult::Nothing(reason))
+        self.close(site, task, TaskResult::Missing(reason))
     }
 
-    fn job(&mut self, site: &SiteName, task: TaskId) -> Option<&mut OpenTask> {
-        self.jobs.get_mut(&(site.clone(), task))
+    fn open_task(&mut self, site: &SiteName, task: TaskId) -> Option<&mut OpenTask> {
+        self.tasks.get_mut(&(site.clone(), task))
     }
 
     /// Closes a task with this result; `None` if it is not open.
@@ -469,8 +491,8 @@ impl TaskTable {
     }
 
     fn remove(&mut self, site: &SiteName, task: TaskId) -> Option<OpenTask> {
-        let closed = self.jobs.remove(&(site.clone(), task));
-        if !self.jobs.keys().any(|(_, open)| *open == task) {
+        let closed = self.tasks.remove(&(site.clone(), task));
+        if !self.tasks.keys().any(|(_, open)| *open == task) {
             self.begun.remove(&task);
         }
         closed
@@ -586,18 +608,18 @@ fn check_count(found: usize, most: usize) -> Result<(), ScoreRejection> {
 }
 
 /// The request for a task; a training without its one model cannot be asked for.
-fn request(task: TaskId, job: &OpenTask) -> Option<CoordinatorMessage> {
-    let mut models = job.order.models.iter().map(|model| model.parameters);
+fn request(task: TaskId, open_task: &OpenTask) -> Option<CoordinatorMessage> {
+    let mut models = open_task.spec.models.iter().map(|model| model.parameters);
     Some(match task.kind {
         TaskKind::Train => CoordinatorMessage::Train {
             task,
             model: models.next()?,
-            steps: job.order.steps,
+            steps: open_task.spec.steps,
         },
         TaskKind::Evaluate(_) => CoordinatorMessage::Evaluate {
             task,
             models: models.collect(),
-            wanted: job.order.wanted.clone(),
+            wanted: open_task.spec.wanted.clone(),
         },
     })
 }

@@ -23,11 +23,14 @@ use scoring::{Scoring, ScoringGoal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What a training run is doing. After a restart it is asked for again.
+/// What a training run is doing. It is not stored; after a restart the sites are asked again.
 #[derive(Debug)]
 enum Phase {
-    /// Between phases; with the time since when too few sites are there.
-    Rest(Option<Duration>),
+    /// Between phases.
+    Rest {
+        /// Since when too few sites are there.
+        too_few_since: Option<Duration>,
+    },
     /// The durable facts say which sites were asked, and which have answered.
     Training {
         started: Duration,
@@ -52,7 +55,7 @@ struct Buffering {
 }
 
 /// The time at which the machine handles an event, and the effects of that so far.
-pub(super) struct Step<'a> {
+pub(super) struct Moment<'a> {
     pub(super) now: Duration,
     pub(super) effects: &'a mut Vec<Effect>,
 }
@@ -88,7 +91,9 @@ impl TrainingRun {
         Self {
             id,
             progress,
-            phase: Phase::Rest(None),
+            phase: Phase::Rest {
+                too_few_since: None,
+            },
             best_scores: None,
             given_up: false,
             consensus_models: Vec::new(),
@@ -113,7 +118,7 @@ impl TrainingRun {
     }
 
     /// Whether an accepted update waits to be averaged.
-    pub(super) fn counts_on(&self, site: &SiteName, task: TaskId) -> bool {
+    pub(super) fn awaits_update(&self, site: &SiteName, task: TaskId) -> bool {
         if let Some(open) = &self.progress.open
             && let Some(trained) = open.updates.get(site)
             && trained.task == task
@@ -138,67 +143,79 @@ impl TrainingRun {
 
     /// A task of this training run ended. Returns whether there are new facts to store.
     pub(super) fn answered(&mut self, site: &SiteName, task: TaskId, answer: TaskResult) -> bool {
-        if task.kind == TaskKind::Train && matches!(answer, TaskResult::Update { .. }) {
-            self.worked(task.base());
-        }
-        if let Some(buffer) = &mut self.progress.buffer
-            && task.kind == TaskKind::Train
-        {
-            return buffer.settle(site, task, answer);
-        }
-        match (&mut self.phase, task.kind) {
-            (Phase::Training { .. }, TaskKind::Train) => {
-                let Some(open) = &mut self.progress.open else {
-                    return false;
-                };
-                if !open.waiting().contains(site) {
-                    return false;
-                }
-                match answer {
-                    TaskResult::Update { trained, distance } => {
-                        open.updates.insert(site.clone(), trained);
-                        open.distances.insert(site.clone(), distance);
-                    }
-                    TaskResult::Failed(reason) => {
-                        open.failed.insert(site.clone());
-                        open.missing.push((site.clone(), reason.to_string()));
-                    }
-                    TaskResult::Nothing(reason) => {
-                        open.missing.push((site.clone(), reason.to_string()));
-                    }
-                    TaskResult::Scores(_) => return false,
-                }
-                return true;
+        match task.kind {
+            TaskKind::Train => self.training_answered(site, task, answer),
+            TaskKind::Evaluate(cases) => {
+                self.scoring_answered(site, cases, answer);
+                // Scores become facts to store when the scoring is complete.
+                false
             }
-            (Phase::Scoring(scoring), TaskKind::Evaluate(cases)) => {
-                scoring.open.remove(&(site.clone(), cases));
-                let scores = match cases {
-                    Cases::Validation => &mut scoring.validation,
-                    Cases::HeldOut => &mut scoring.held_out,
-                };
-                match answer {
-                    TaskResult::Scores(counted) => {
-                        scores.insert(site.clone(), counted);
-                    }
-                    TaskResult::Failed(reason) => scoring.failed.push(GaveNothing {
-                        site: site.clone(),
-                        reason: reason.to_string(),
-                    }),
-                    TaskResult::Nothing(_) | TaskResult::Update { .. } => {}
-                }
-            }
-            _ => {}
         }
-        false
     }
 
-    /// A new version is stored. Returns what to report, unless this was not awaited; what to record
-    /// becomes an effect.
+    /// Returns whether there are new facts to store.
+    fn training_answered(&mut self, site: &SiteName, task: TaskId, answer: TaskResult) -> bool {
+        if matches!(answer, TaskResult::Update { .. }) {
+            self.mark_usable(task.base());
+        }
+        if let Some(buffer) = &mut self.progress.buffer {
+            return buffer.settle(site, task, answer);
+        }
+        if !matches!(self.phase, Phase::Training { .. }) {
+            return false;
+        }
+        let Some(open) = &mut self.progress.open else {
+            return false;
+        };
+        if !open.waiting().contains(site) {
+            return false;
+        }
+        match answer {
+            TaskResult::Update { trained, distance } => {
+                open.updates.insert(site.clone(), trained);
+                open.distances.insert(site.clone(), distance);
+            }
+            TaskResult::CountsAgainstModel(reason) => {
+                open.failed.insert(site.clone());
+                open.missing.push((site.clone(), reason.to_string()));
+            }
+            TaskResult::Missing(reason) => {
+                open.missing.push((site.clone(), reason.to_string()));
+            }
+            TaskResult::Scores(_) => return false,
+        }
+        true
+    }
+
+    fn scoring_answered(&mut self, site: &SiteName, cases: Cases, answer: TaskResult) {
+        let Phase::Scoring(scoring) = &mut self.phase else {
+            return;
+        };
+        scoring.open.remove(&(site.clone(), cases));
+        let scores = match cases {
+            Cases::Validation => &mut scoring.validation,
+            Cases::HeldOut => &mut scoring.held_out,
+        };
+        match answer {
+            TaskResult::Scores(counted) => {
+                scores.insert(site.clone(), counted);
+            }
+            TaskResult::CountsAgainstModel(reason) => scoring.failed.push(GaveNothing {
+                site: site.clone(),
+                reason: reason.to_string(),
+            }),
+            // A missing site is left out of the scores.
+            TaskResult::Missing(_) | TaskResult::Update { .. } => {}
+        }
+    }
+
+    /// A new version is stored. Returns the notification, or `None` for a version that was not
+    /// awaited.
     pub(super) fn aggregated(
         &mut self,
         version: Version,
         parameters: ParametersId,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Option<Notification> {
         let Phase::Aggregating { started, record } = &mut self.phase else {
             return None;
@@ -206,13 +223,14 @@ impl TrainingRun {
         if record.round != version.0 {
             return None;
         }
-        record.seconds = step.now.saturating_sub(*started).as_secs_f64();
+        record.seconds = moment.now.saturating_sub(*started).as_secs_f64();
         let (updates, seconds) = (record.updates.len(), record.seconds);
         if let Some(buffer) = &mut self.progress.buffer {
             buffer.counted(updates, record.missing.len());
         }
+        // `finish` returns the record of the round before, which can now be written.
         if let Some(before) = self.progress.finish(record.clone()) {
-            step.effects.push(Effect::Record {
+            moment.effects.push(Effect::Record {
                 run: self.id,
                 record: Box::new(before),
             });
@@ -220,7 +238,9 @@ impl TrainingRun {
         self.progress.model = Some(parameters);
         self.progress.open = None;
         self.progress.validated = false;
-        self.phase = Phase::Rest(None);
+        self.phase = Phase::Rest {
+            too_few_since: None,
+        };
         Some(Notification::RoundFinished {
             run: self.id,
             round: version.0,
@@ -236,10 +256,10 @@ impl TrainingRun {
     pub(super) fn advance(
         &mut self,
         shared: &mut SharedState,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Result<Advance, StopReason> {
         if let Some(rule) = self.buffered(shared) {
-            return self.advance_buffer(rule, shared, step);
+            return self.advance_buffer(rule, shared, moment);
         }
         if self.close_buffer(shared) {
             return Ok(Advance::Changed);
@@ -247,28 +267,30 @@ impl TrainingRun {
         match &self.phase {
             Phase::Training { started } if self.all_have_answered() => {
                 let started = *started;
-                self.finish_training(started, shared, step)
+                self.finish_training(started, shared, moment)
             }
-            Phase::Rest(_) if self.progress.discarded.is_some() => {
-                self.restore(&shared.plan, step);
+            Phase::Rest { .. } if self.progress.discarded.is_some() => {
+                self.restore(&shared.plan, moment);
                 Ok(Advance::Waiting)
             }
-            Phase::Rest(_) if shared.is_held() => {
-                self.phase = Phase::Rest(None);
+            Phase::Rest { .. } if shared.is_held() => {
+                self.phase = Phase::Rest {
+                    too_few_since: None,
+                };
                 Ok(Advance::Waiting)
             }
-            Phase::Rest(since) if !self.progress.done => {
-                let since = *since;
-                self.begin_next(shared, since, step)?;
+            Phase::Rest { too_few_since } if !self.progress.done => {
+                let since = *too_few_since;
+                self.begin_next(shared, since, moment)?;
                 let began = matches!(self.phase, Phase::Training { .. });
-                // A run that never had a model is over at once.
+                // A run that never had a model is over at once, and so is a scoring for which no
+                // site has cases.
                 if began || self.progress.done {
                     return Ok(Advance::Changed);
                 }
-                // So is a scoring for which no site has cases.
-                Ok(self.finish_scoring(shared, step))
+                Ok(self.finish_scoring(shared, moment))
             }
-            _ => Ok(self.finish_scoring(shared, step)),
+            _ => Ok(self.finish_scoring(shared, moment)),
         }
     }
 
@@ -280,18 +302,21 @@ impl TrainingRun {
         }
     }
 
+    /// Begins what comes after the last durable fact: the scoring of a new model, else the next
+    /// round. After the last round: the best model's scores for choosing thresholds, the report,
+    /// and then the run is done.
     fn begin_next(
         &mut self,
         shared: &mut SharedState,
         since: Option<Duration>,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Result<(), StopReason> {
-        let done = self.progress.finished;
+        let rounds_done = self.progress.finished;
         if let Some(parameters) = self.progress.model
             && !self.progress.validated
         {
             let held_out = match shared.plan.federation.evaluation.held_out_every {
-                Some(every) => self.is_federation() && done.is_multiple_of(every),
+                Some(every) => self.is_federation() && rounds_done.is_multiple_of(every),
                 None => false,
             };
             let goal = ScoringGoal::Validate { held_out };
@@ -301,14 +326,18 @@ impl TrainingRun {
                 parameters,
             };
             let wanted = EvaluationRequest::default();
-            self.score(shared, vec![model], goal, &wanted, step);
-        } else if done < shared.plan.federation.rounds && !self.given_up && !self.is_consensus() {
-            self.train(shared, since, step)?;
+            self.ask_to_score(shared, vec![model], goal, &wanted, moment);
+        } else if rounds_done < shared.plan.federation.rounds
+            && !self.given_up
+            && !self.is_consensus()
+        {
+            self.ask_to_train(shared, since, moment)?;
         } else if let Some(models) = self.reported() {
             match self.best_scores.take() {
+                // `None` after a restart: ask for them again (`Choose`), then report.
                 None => {
                     let wanted = EvaluationRequest::default();
-                    self.score(shared, models, ScoringGoal::Choose, &wanted, step);
+                    self.ask_to_score(shared, models, ScoringGoal::Choose, &wanted, moment);
                 }
                 Some(scores) => {
                     let wanted = EvaluationRequest {
@@ -316,7 +345,7 @@ impl TrainingRun {
                         sweep: choose_sweep(&scores),
                         subsets: shared.plan.federation.evaluation.subsets,
                     };
-                    self.score(shared, models, ScoringGoal::Report, &wanted, step);
+                    self.ask_to_score(shared, models, ScoringGoal::Report, &wanted, moment);
                 }
             }
         } else {
@@ -338,11 +367,11 @@ impl TrainingRun {
     }
 
     /// Asks the sites of a round to train, or waits for enough of them.
-    fn train(
+    fn ask_to_train(
         &mut self,
         shared: &mut SharedState,
         since: Option<Duration>,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Result<(), StopReason> {
         let round = self.progress.finished + 1;
         let is_open = match &self.progress.open {
@@ -350,7 +379,7 @@ impl TrainingRun {
             None => false,
         };
         if !is_open {
-            let Some(asked) = self.sample(shared, round, since, step)? else {
+            let Some(asked) = self.sample(shared, round, since, moment)? else {
                 return Ok(());
             };
             let mut budgets = BTreeMap::new();
@@ -366,7 +395,7 @@ impl TrainingRun {
                 ..OpenRound::default()
             });
         }
-        let model = self.start(&shared.plan);
+        let model = self.newest_model(&shared.plan);
         let Some(open) = &mut self.progress.open else {
             return Ok(());
         };
@@ -384,14 +413,15 @@ impl TrainingRun {
         let waiting = open.waiting();
         let task = TaskId::training(self.id, model.version);
         for site in &waiting {
-            let order = TaskSpec {
+            let spec = TaskSpec {
                 models: vec![model],
                 steps: open.budgets.get(site).copied(),
                 ..TaskSpec::default()
             };
-            shared.task_table.add(site, task, order, step.now);
+            shared.task_table.add(site, task, spec, moment.now);
         }
-        step.effects
+        moment
+            .effects
             .push(Effect::Report(Notification::RoundStarted {
                 run: self.id,
                 name: self.progress.outcome.name.clone(),
@@ -399,7 +429,9 @@ impl TrainingRun {
                 rounds: shared.plan.federation.rounds,
                 sites: waiting.into_iter().collect(),
             }));
-        self.phase = Phase::Training { started: step.now };
+        self.phase = Phase::Training {
+            started: moment.now,
+        };
         Ok(())
     }
 
@@ -416,15 +448,17 @@ impl TrainingRun {
         shared: &SharedState,
         round: u32,
         since: Option<Duration>,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Result<Option<BTreeSet<SiteName>>, StopReason> {
         let settings = &shared.plan.federation;
         let mut candidates = self.trainers(shared);
         let minimum = self.minimum(shared);
         if candidates.len() < minimum {
-            let since = since.unwrap_or(step.now);
-            self.phase = Phase::Rest(Some(since));
-            if step.now.saturating_sub(since) <= shared.timeout() {
+            let since = since.unwrap_or(moment.now);
+            self.phase = Phase::Rest {
+                too_few_since: Some(since),
+            };
+            if moment.now.saturating_sub(since) <= shared.timeout() {
                 return Ok(None);
             }
             let reason = StopReason::TooFewSites {
@@ -432,7 +466,7 @@ impl TrainingRun {
                 found: candidates.len(),
                 minimum,
             };
-            self.stop(reason, step)?;
+            self.stop(reason, moment)?;
             return Ok(None);
         }
         if let Some(count) = settings.sites.per_round
@@ -456,7 +490,7 @@ impl TrainingRun {
     }
 
     /// The newest model, which the next training starts from.
-    fn start(&self, plan: &Plan) -> ModelRef {
+    fn newest_model(&self, plan: &Plan) -> ModelRef {
         match self.progress.model {
             Some(parameters) => ModelRef {
                 run: self.id,
@@ -487,15 +521,17 @@ impl TrainingRun {
     }
 
     /// Ends the federation; a site's own run only ends itself, with the rounds it has.
-    fn stop(&mut self, reason: StopReason, step: &mut Step<'_>) -> Result<(), StopReason> {
+    fn stop(&mut self, reason: StopReason, moment: &mut Moment<'_>) -> Result<(), StopReason> {
         if self.is_federation() {
             return Err(reason);
         }
         self.given_up = true;
         self.progress.open = None;
-        self.phase = Phase::Rest(None);
+        self.phase = Phase::Rest {
+            too_few_since: None,
+        };
         if let Some(site) = self.progress.outcome.members.first() {
-            step.effects.push(Effect::Report(Notification::Failed {
+            moment.effects.push(Effect::Report(Notification::Failed {
                 site: site.clone(),
                 reason: reason.to_string(),
             }));
@@ -507,10 +543,12 @@ impl TrainingRun {
         &mut self,
         started: Duration,
         shared: &mut SharedState,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Result<Advance, StopReason> {
-        self.refuse_outliers(step);
-        self.phase = Phase::Rest(None);
+        self.refuse_outliers(moment);
+        self.phase = Phase::Rest {
+            too_few_since: None,
+        };
         let Some(OpenRound {
             round,
             asked,
@@ -545,7 +583,7 @@ impl TrainingRun {
                 open.missing.clear();
                 open.failed.clear();
             }
-            self.stop(reason, step)?;
+            self.stop(reason, moment)?;
             return Ok(Advance::Changed);
         }
         let newest = self.progress.newest();
@@ -555,20 +593,20 @@ impl TrainingRun {
             contributions.push(contribution(&site, &trained));
             records.push(update_record(site, &trained, newest));
         }
-        step.effects.push(Effect::Aggregate {
+        moment.effects.push(Effect::Aggregate {
             run: self.id,
             version: newest.next(),
             updates: contributions,
             rate: None,
         });
-        let bytes = shared.task_table.take_moved(self.id);
+        let bytes = shared.task_table.take_bytes_moved(self.id);
         let record = round_record(round, records, missing, bytes);
         self.phase = Phase::Aggregating { started, record };
         Ok(Advance::Waiting)
     }
 
     /// All updates of the round are in: those far beyond the others count as missing.
-    fn refuse_outliers(&mut self, step: &mut Step<'_>) {
+    fn refuse_outliers(&mut self, moment: &mut Moment<'_>) {
         let Some(open) = &mut self.progress.open else {
             return;
         };
@@ -583,7 +621,7 @@ impl TrainingRun {
             open.updates.remove(&site);
             open.distances.remove(&site);
             open.failed.insert(site.clone());
-            step.effects.push(Effect::Report(Notification::Failed {
+            moment.effects.push(Effect::Report(Notification::Failed {
                 site: site.clone(),
                 reason: reason.clone(),
             }));

@@ -108,7 +108,7 @@ fn summary(change: impl Fn(&mut Trained)) -> Option<TaskResult> {
 fn a_refused_summary_says_which_of_its_numbers_cannot_be() {
     assert_eq!(summary(|_| ()), None, "a sound one waits for its bytes");
     let refused = |change: &dyn Fn(&mut Trained)| match summary(change) {
-        Some(TaskResult::Nothing(TaskFailure::Summary(rejection))) => rejection,
+        Some(TaskResult::Missing(TaskFailure::Summary(rejection))) => rejection,
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -186,7 +186,7 @@ fn scored(scores: Vec<CaseScore>) -> Option<TaskResult> {
 #[test]
 fn refused_scores_name_the_case_and_what_is_wrong_with_it() {
     let refused = |scores| match scored(scores) {
-        Some(TaskResult::Nothing(TaskFailure::Scores(rejection))) => rejection,
+        Some(TaskResult::Missing(TaskFailure::Scores(rejection))) => rejection,
         other => panic!("{other:?}"),
     };
     assert_eq!(scored(vec![score(0, &[0.5]), score(1, &[0.5])]), None);
@@ -226,6 +226,6 @@ fn refused_scores_name_the_case_and_what_is_wrong_with_it() {
     let rejection = ScoreRejection::Subset { case: 1 };
     assert_eq!(
         answer,
-        Some(TaskResult::Nothing(TaskFailure::Scores(rejection)))
+        Some(TaskResult::Missing(TaskFailure::Scores(rejection)))
     );
 }

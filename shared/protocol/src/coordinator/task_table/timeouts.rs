@@ -17,14 +17,14 @@ impl OpenTask {
     /// further in between. After that the timeout goes on: a site that crashes at each start does
     /// not hold the round for ever.
     pub(super) fn ask(&mut self, now: Duration) {
-        self.asked = true;
-        self.asks += 1;
-        self.fruitless += 1;
-        if let Some(since) = self.waits.take() {
-            self.moved += now.saturating_sub(since);
+        self.is_asked = true;
+        self.times_asked += 1;
+        self.starts_without_progress += 1;
+        if let Some(since) = self.waiting_since.take() {
+            self.last_progress += now.saturating_sub(since);
         }
-        if self.fruitless <= MOST_STARTS {
-            self.moved = now;
+        if self.starts_without_progress <= MOST_STARTS {
+            self.last_progress = now;
         }
     }
 }
@@ -33,13 +33,13 @@ impl TaskTable {
     /// A site came back: it is asked again for the same tasks. It may have to start from the
     /// beginning, so its earlier steps are no measure of its progress.
     pub(in crate::coordinator) fn ask_again(&mut self, site: &SiteName, now: Duration) {
-        for ((name, _), job) in &mut self.jobs {
-            if name == site && job.asked {
-                job.asked = false;
-                job.concluding = false;
-                job.waits = Some(now);
-                job.before = job.done;
-                job.done = 0;
+        for ((name, _), open_task) in &mut self.tasks {
+            if name == site && open_task.is_asked {
+                open_task.is_asked = false;
+                open_task.concluded_since_asked = false;
+                open_task.waiting_since = Some(now);
+                open_task.done_before_break = open_task.done;
+                open_task.done = 0;
             }
         }
     }
@@ -52,18 +52,20 @@ impl TaskTable {
         now: Duration,
         out: &mut Vec<Effect>,
     ) {
-        for ((site, task), job) in &mut self.jobs {
+        for ((site, task), open_task) in &mut self.tasks {
             let Some(begun) = self.begun.get(task) else {
                 continue;
             };
             let is_over = now.saturating_sub(*begun) >= deadline;
-            let is_training =
-                task.kind == TaskKind::Train && job.asked && job.done > 0 && job.trained.is_none();
-            if is_over && is_training && !job.concluding {
-                job.concluding = true;
-                if !job.told {
-                    job.told = true;
-                    job.moved = now;
+            let is_training = task.kind == TaskKind::Train
+                && open_task.is_asked
+                && open_task.done > 0
+                && open_task.trained.is_none();
+            if is_over && is_training && !open_task.concluded_since_asked {
+                open_task.concluded_since_asked = true;
+                if !open_task.ever_concluded {
+                    open_task.ever_concluded = true;
+                    open_task.last_progress = now;
                 }
                 out.push(Effect::Report(Notification::Concluding {
                     site: site.clone(),
@@ -83,13 +85,13 @@ impl TaskTable {
 
     /// Restarts the timeouts of tasks that no site was asked for yet.
     pub(in crate::coordinator) fn restart_timeouts(&mut self, now: Duration) {
-        for job in self.jobs.values_mut() {
-            if job.asked {
+        for open_task in self.tasks.values_mut() {
+            if open_task.is_asked {
                 continue;
             }
-            job.moved = now;
-            if job.waits.is_some() {
-                job.waits = Some(now);
+            open_task.last_progress = now;
+            if open_task.waiting_since.is_some() {
+                open_task.waiting_since = Some(now);
             }
         }
     }
@@ -103,13 +105,15 @@ impl TaskTable {
         now: Duration,
     ) -> Vec<(SiteName, TaskId)> {
         let mut expired = Vec::new();
-        for ((site, task), job) in &self.jobs {
+        for ((site, task), open_task) in &self.tasks {
             // A site is silent while it receives each model and works on its first case with it.
-            let models = u32::try_from(job.order.models.len().max(1)).unwrap_or(u32::MAX);
-            let since = match job.asked {
-                true => job.moved,
+            let models = u32::try_from(open_task.spec.models.len().max(1)).unwrap_or(u32::MAX);
+            let since = match open_task.is_asked {
+                true => open_task.last_progress,
                 // As long as its site was there, the task waited for its turn.
-                false if !roster.is_ready(site) => job.moved.max(roster.away_since(site)),
+                false if !roster.is_ready(site) => {
+                    open_task.last_progress.max(roster.away_since(site))
+                }
                 false => continue,
             };
             if now.saturating_sub(since) > timeout.saturating_mul(models) {
@@ -126,8 +130,8 @@ impl TaskTable {
         task: TaskId,
         timeout: Duration,
     ) -> TaskFailure {
-        let begun = match self.jobs.get(&(site.clone(), task)) {
-            Some(job) if job.fruitless > 1 => Some(job.asks),
+        let begun = match self.tasks.get(&(site.clone(), task)) {
+            Some(open_task) if open_task.starts_without_progress > 1 => Some(open_task.times_asked),
             _ => None,
         };
         TaskFailure::Silent {
@@ -145,24 +149,24 @@ impl TaskTable {
         most: u32,
         now: Duration,
     ) -> bool {
-        let Some(job) = self.job(site, progress.task) else {
+        let Some(open_task) = self.open_task(site, progress.task) else {
             return false;
         };
-        let most = job.order.steps.map_or(most, |steps| steps.min(most));
-        if progress.done <= job.done || progress.done > most {
+        let most = open_task.spec.steps.map_or(most, |steps| steps.min(most));
+        if progress.done <= open_task.done || progress.done > most {
             return false;
         }
-        if job.done == 0 && (1..progress.done).contains(&job.before) {
+        if open_task.done == 0 && (1..progress.done).contains(&open_task.done_before_break) {
             // It continues where it was: only the connection had broken.
-            job.fruitless = job.fruitless.saturating_sub(1);
+            open_task.starts_without_progress = open_task.starts_without_progress.saturating_sub(1);
         }
-        job.done = progress.done;
-        if job.done > job.furthest {
-            job.furthest = job.done;
-            job.fruitless = 0;
+        open_task.done = progress.done;
+        if open_task.done > open_task.furthest {
+            open_task.furthest = open_task.done;
+            open_task.starts_without_progress = 0;
         }
-        if !job.told && job.fruitless <= MOST_STARTS {
-            job.moved = now;
+        if !open_task.ever_concluded && open_task.starts_without_progress <= MOST_STARTS {
+            open_task.last_progress = now;
         }
         true
     }

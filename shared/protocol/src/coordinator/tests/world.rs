@@ -63,7 +63,7 @@ pub(super) struct World {
     pub(super) now: Duration,
     pub(super) coordinator: StateMachine,
     pub(super) checkpoint: Option<Checkpoint>,
-    /// What was recorded, by training_run and round.
+    /// What was recorded, by training run and round.
     pub(super) records: BTreeMap<(u16, u32), RoundRecord>,
     pub(super) peers: BTreeMap<SiteName, Peer>,
     pub(super) shell: VecDeque<Event>,
@@ -352,7 +352,7 @@ impl World {
         }
     }
 
-    /// All finished rounds of a training_run, in order: those recorded, and the last one among its
+    /// All finished rounds of a training run, in order: those recorded, and the last one among its
     /// facts.
     pub(super) fn rounds(&self, at: usize, run: &RunProgress) -> Vec<RoundRecord> {
         let recorded = self

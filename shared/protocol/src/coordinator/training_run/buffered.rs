@@ -5,7 +5,7 @@
 
 use super::super::buffer::{Asked, Missing};
 use super::{
-    Advance, Buffering, DiscardReason, Effect, GaveNothing, Phase, SharedState, Step, StopReason,
+    Advance, Buffering, DiscardReason, Effect, GaveNothing, Moment, Phase, SharedState, StopReason,
     TaskFailure, TaskSpec, TrainingRun, contribution, round_record, update_record,
 };
 use crate::coordinator::ModelRef;
@@ -49,16 +49,16 @@ impl TrainingRun {
         &mut self,
         rule: Buffered,
         shared: &mut SharedState,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Result<Advance, StopReason> {
         let buffering = match self.phase {
             Phase::Buffering(buffering) => buffering,
-            Phase::Rest(_) if self.progress.discarded.is_some() => {
-                self.restore(&shared.plan, step);
+            Phase::Rest { .. } if self.progress.discarded.is_some() => {
+                self.restore(&shared.plan, moment);
                 return Ok(Advance::Waiting);
             }
-            Phase::Rest(_) => {
-                self.begin_version(rule, shared, step);
+            Phase::Rest { .. } => {
+                self.begin_version(rule, shared, moment);
                 return Ok(Advance::Changed);
             }
             _ => return Ok(Advance::Waiting),
@@ -67,9 +67,9 @@ impl TrainingRun {
         if let Some(buffer) = &self.progress.buffer
             && let Some(count) = buffer.complete(rule.size, minimum)
         {
-            return Ok(self.make_version(count, rule, buffering.started, shared, step));
+            return Ok(self.make_version(count, rule, buffering.started, shared, moment));
         }
-        let asked = self.hand_out(shared, step.now);
+        let asked = self.hand_out(shared, moment.now);
         let is_at_work = match &self.progress.buffer {
             Some(buffer) => !buffer.asked.is_empty(),
             None => false,
@@ -81,14 +81,14 @@ impl TrainingRun {
             });
             return Ok(asked);
         }
-        self.go_without(rule, buffering, shared, step)
+        self.go_without(rule, buffering, shared, moment)
     }
 
     /// A version is made, or a restart happened: takes back what would come too late, and asks
     /// again for the rest.
-    fn begin_version(&mut self, rule: Buffered, shared: &mut SharedState, step: &mut Step<'_>) {
+    fn begin_version(&mut self, rule: Buffered, shared: &mut SharedState, moment: &mut Moment<'_>) {
         let newest = self.progress.newest();
-        let model = self.start(&shared.plan);
+        let model = self.newest_model(&shared.plan);
         let buffer = self.progress.buffer.get_or_insert_default();
         buffer.models.insert(newest, model.parameters);
         for (site, asked) in std::mem::take(&mut buffer.asked) {
@@ -110,7 +110,7 @@ impl TrainingRun {
             shared
                 .task_table
                 .withdraw(&site, TaskId::training(self.id, asked.base));
-            step.effects.push(Effect::Report(Notification::Failed {
+            moment.effects.push(Effect::Report(Notification::Failed {
                 site: site.clone(),
                 reason: reason.clone(),
             }));
@@ -134,23 +134,24 @@ impl TrainingRun {
                 version: asked.base,
                 parameters,
             };
-            let order = TaskSpec {
+            let spec = TaskSpec {
                 models: vec![model],
                 steps: asked.steps,
                 ..TaskSpec::default()
             };
-            shared.task_table.add(site, task, order, step.now);
+            shared.task_table.add(site, task, spec, moment.now);
         }
         self.phase = Phase::Buffering(Buffering {
-            started: step.now,
+            started: moment.now,
             stalled: None,
         });
-        self.hand_out(shared, step.now);
+        self.hand_out(shared, moment.now);
         let mut sites = Vec::new();
         if let Some(buffer) = &self.progress.buffer {
             sites.extend(buffer.asked.keys().cloned());
         }
-        step.effects
+        moment
+            .effects
             .push(Effect::Report(Notification::RoundStarted {
                 run: self.id,
                 name: self.progress.outcome.name.clone(),
@@ -170,7 +171,7 @@ impl TrainingRun {
         };
         let newest = self.progress.newest();
         let trainers = self.trainers(shared);
-        let model = self.start(&shared.plan);
+        let model = self.newest_model(&shared.plan);
         let seconds = shared.plan.federation.training.round_seconds;
         let Some(buffer) = &mut self.progress.buffer else {
             return Advance::Waiting;
@@ -185,14 +186,14 @@ impl TrainingRun {
         free.truncate(room);
         for (_, site) in &free {
             let steps = seconds.and_then(|seconds| self.progress.speeds.get(site)?.budget(seconds));
-            let order = TaskSpec {
+            let spec = TaskSpec {
                 models: vec![model],
                 steps,
                 ..TaskSpec::default()
             };
             shared
                 .task_table
-                .add(site, TaskId::training(self.id, newest), order, now);
+                .add(site, TaskId::training(self.id, newest), spec, now);
             buffer.asked.insert(
                 site.clone(),
                 Asked {
@@ -220,7 +221,7 @@ impl TrainingRun {
         rule: Buffered,
         buffering: Buffering,
         shared: &mut SharedState,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Result<Advance, StopReason> {
         let minimum = self.minimum(shared);
         let mut here = Vec::new();
@@ -236,8 +237,8 @@ impl TrainingRun {
             return Ok(Advance::Waiting);
         };
         let found = buffer.sites();
-        let since = buffering.stalled.unwrap_or(step.now);
-        let is_timeout = step.now.saturating_sub(since) > shared.timeout();
+        let since = buffering.stalled.unwrap_or(moment.now);
+        let is_timeout = moment.now.saturating_sub(since) > shared.timeout();
         // With too few sites connected, one that was given up may still come back.
         let is_hopeless = away.is_empty() && (found >= minimum || here.len() >= minimum);
         if !is_timeout && !is_hopeless {
@@ -252,7 +253,7 @@ impl TrainingRun {
         }
         if found >= minimum {
             let count = buffer.updates.len();
-            return Ok(self.make_version(count, rule, buffering.started, shared, step));
+            return Ok(self.make_version(count, rule, buffering.started, shared, moment));
         }
         let mut missing = Vec::new();
         for one in &buffer.missing {
@@ -268,7 +269,9 @@ impl TrainingRun {
         // The next start asks the sites without an update again, and keeps accepted updates.
         buffer.missing.clear();
         buffer.failed.clear();
-        self.phase = Phase::Rest(None);
+        self.phase = Phase::Rest {
+            too_few_since: None,
+        };
         if have_all_failed && self.discard(&DiscardReason::NoTraining(missing.clone())) {
             return Ok(Advance::Changed);
         }
@@ -288,7 +291,7 @@ impl TrainingRun {
         rule: Buffered,
         started: Duration,
         shared: &mut SharedState,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Advance {
         let newest = self.progress.newest();
         let Some(buffer) = &mut self.progress.buffer else {
@@ -297,7 +300,8 @@ impl TrainingRun {
         let refused = buffer.refuse_outliers(count);
         if !refused.is_empty() {
             for (site, reason) in refused {
-                step.effects
+                moment
+                    .effects
                     .push(Effect::Report(Notification::Failed { site, reason }));
             }
             return Advance::Changed;
@@ -315,13 +319,13 @@ impl TrainingRun {
             missing.push((one.site.clone(), one.reason.clone()));
         }
         let version = newest.next();
-        step.effects.push(Effect::Aggregate {
+        moment.effects.push(Effect::Aggregate {
             run: self.id,
             version,
             updates: contributions,
             rate: Some(rule.rate),
         });
-        let bytes = shared.task_table.take_moved(self.id);
+        let bytes = shared.task_table.take_bytes_moved(self.id);
         self.phase = Phase::Aggregating {
             started,
             record: round_record(version.0, records, missing, bytes),

@@ -1,13 +1,13 @@
 //! Going back to an earlier model when no site can work with the newest one: every update was
 //! checked before it was averaged, and still the average may be a network that gives no numbers.
 
-use super::{DiscardReason, Effect, ModelRef, Phase, Plan, Step, TrainingRun, UsableModel};
+use super::{DiscardReason, Effect, ModelRef, Moment, Phase, Plan, TrainingRun, UsableModel};
 use crate::identity::Version;
 use crate::notification::Notification;
 
 impl TrainingRun {
     /// A site trained from this version, or scored it.
-    pub(super) fn worked(&mut self, version: Version) {
+    pub(super) fn mark_usable(&mut self, version: Version) {
         if let Some(parameters) = self.progress.model
             && version == self.progress.newest()
         {
@@ -37,7 +37,7 @@ impl TrainingRun {
     }
 
     /// Asks to store the last model that is known to work in the place of the discarded one.
-    pub(super) fn restore(&mut self, plan: &Plan, step: &mut Step<'_>) {
+    pub(super) fn restore(&mut self, plan: &Plan, moment: &mut Moment<'_>) {
         let from = match self.progress.sound {
             Some(sound) => ModelRef {
                 run: self.id,
@@ -50,7 +50,7 @@ impl TrainingRun {
                 parameters: plan.initial,
             },
         };
-        step.effects.push(Effect::Restore {
+        moment.effects.push(Effect::Restore {
             run: self.id,
             version: self.progress.newest(),
             from,
@@ -86,7 +86,9 @@ impl TrainingRun {
         if let Some(buffer) = &mut self.progress.buffer {
             buffer.models.insert(version, from.parameters);
         }
-        self.phase = Phase::Rest(None);
+        self.phase = Phase::Rest {
+            too_few_since: None,
+        };
         Some(Notification::WentBack {
             run: self.id,
             round: version.0,

@@ -2,7 +2,7 @@
 
 use super::super::scores::{Scores, dice_by_site, pooled_dice};
 use super::{
-    Advance, Best, DiscardReason, Effect, GaveNothing, ModelRef, Phase, SharedState, Step,
+    Advance, Best, DiscardReason, Effect, GaveNothing, ModelRef, Moment, Phase, SharedState,
     TaskSpec, TrainingRun,
 };
 use crate::case::{Cases, Role};
@@ -58,13 +58,13 @@ impl ScoringGoal {
 
 impl TrainingRun {
     /// Asks for the scores of a model, or of a consensus.
-    pub(super) fn score(
+    pub(super) fn ask_to_score(
         &mut self,
         shared: &mut SharedState,
         models: Vec<ModelRef>,
         goal: ScoringGoal,
         wanted: &EvaluationRequest,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) {
         let version = match models.first() {
             Some(model) if !self.is_consensus() => model.version,
@@ -92,19 +92,21 @@ impl TrainingRun {
                 kind: TaskKind::Evaluate(*cases),
                 pass: goal.pass(),
             };
-            let order = TaskSpec {
+            let spec = TaskSpec {
                 models: models.clone(),
                 wanted: wanted.clone(),
                 steps: None,
             };
-            shared.task_table.add(site, task, order, step.now);
+            shared.task_table.add(site, task, spec, moment.now);
         }
         for cases in kinds {
-            step.effects.push(Effect::Report(Notification::Evaluating {
-                run: self.id,
-                round: version.0,
-                cases,
-            }));
+            moment
+                .effects
+                .push(Effect::Report(Notification::Evaluating {
+                    run: self.id,
+                    round: version.0,
+                    cases,
+                }));
         }
         self.phase = Phase::Scoring(Scoring {
             version,
@@ -121,16 +123,21 @@ impl TrainingRun {
     pub(super) fn finish_scoring(
         &mut self,
         shared: &mut SharedState,
-        step: &mut Step<'_>,
+        moment: &mut Moment<'_>,
     ) -> Advance {
         if !matches!(&self.phase, Phase::Scoring(scoring) if scoring.open.is_empty()) {
             return Advance::Waiting;
         }
-        let Phase::Scoring(scoring) = std::mem::replace(&mut self.phase, Phase::Rest(None)) else {
+        let Phase::Scoring(scoring) = std::mem::replace(
+            &mut self.phase,
+            Phase::Rest {
+                too_few_since: None,
+            },
+        ) else {
             return Advance::Waiting;
         };
         match scoring.goal {
-            ScoringGoal::Validate { .. } => self.validated(scoring, shared, step),
+            ScoringGoal::Validate { .. } => self.validated(scoring, shared, moment),
             ScoringGoal::Choose => self.best_scores = Some(scoring.validation),
             ScoringGoal::Report => {
                 let outcome = &mut self.progress.outcome;
@@ -151,7 +158,7 @@ impl TrainingRun {
         Advance::Changed
     }
 
-    fn validated(&mut self, scoring: Scoring, shared: &mut SharedState, step: &mut Step<'_>) {
+    fn validated(&mut self, scoring: Scoring, shared: &mut SharedState, moment: &mut Moment<'_>) {
         let Scoring {
             models,
             validation,
@@ -165,7 +172,7 @@ impl TrainingRun {
             record.validation = score;
             record.validation_by_site = dice_by_site(&validation);
             record.held_out = pooled_dice(&held_out);
-            record.bytes += shared.task_table.take_moved(self.id);
+            record.bytes += shared.task_table.take_bytes_moved(self.id);
         }
         self.progress.validated = true;
         // Where the sites never scored any model, the fault may be theirs.
@@ -184,7 +191,7 @@ impl TrainingRun {
         }
         if !is_unscored {
             self.progress.scored = true;
-            self.worked(self.progress.newest());
+            self.mark_usable(self.progress.newest());
         }
         // An undefined score is below any other. Of equal scores the later round wins: it has seen
         // more.
@@ -202,7 +209,7 @@ impl TrainingRun {
             self.progress.outcome.best_round = model.version.0;
             self.best_scores = Some(validation);
         }
-        step.effects.push(Effect::Report(Notification::Validated {
+        moment.effects.push(Effect::Report(Notification::Validated {
             run: self.id,
             round: model.version.0,
             score,
