@@ -29,9 +29,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// How a served federation ended, other than well.
+/// Why the loop ended before the federation's outcome.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(crate) enum Interruption {
     /// It cannot go on.
     Stopped(String),
     /// It was asked to stop.
@@ -40,7 +40,7 @@ pub(crate) enum End {
     Store(StoreError),
 }
 
-impl From<StoreError> for End {
+impl From<StoreError> for Interruption {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
@@ -68,7 +68,7 @@ pub(crate) struct Inputs {
 impl Driver {
     /// Serves until the federation ends, or until it was asked to stop and what was at work here is
     /// done.
-    pub(crate) async fn run(mut self, inputs: Inputs) -> Result<Outcome, End> {
+    pub(crate) async fn run(mut self, inputs: Inputs) -> Result<Outcome, Interruption> {
         let Inputs {
             mut inbound,
             mut control,
@@ -83,24 +83,24 @@ impl Driver {
             }
             let draining = self.state.draining;
             if let Some(Draining { signal, until }) = draining
-                && (self.state.awaited == 0 || until <= Instant::now())
+                && (self.state.open_jobs == 0 || until <= Instant::now())
             {
-                break Err(End::Asked(signal));
+                break Err(Interruption::Asked(signal));
             }
-            let goes_on = draining.is_none();
+            let accepts_commands = draining.is_none();
             let handled = tokio::select! {
-                Some(signal) = asked(&mut shutdown), if goes_on => self.drain(signal).await,
-                Some(command) = control.recv(), if goes_on => self.steer(command).await,
+                Some(signal) = asked_to_stop(&mut shutdown), if accepts_commands => self.drain(signal).await,
+                Some(command) = control.recv(), if accepts_commands => self.steer(command).await,
                 Some(result) = done.recv() => self.on_job_done(result).await,
-                Some(arrived) = inbound.recv() => self.arrived(arrived).await,
+                Some(message) = inbound.recv() => self.on_inbound(message).await,
                 _ = clock.tick() => self.dispatch(Event::Tick).await,
             };
             if let Err(end) = handled {
                 break Err(end);
             }
         };
-        let written = over(&mut self.state.exporting).await;
-        let pruned = over(&mut self.state.pruning).await;
+        let written = wait_for(&mut self.state.exporting).await;
+        let pruned = wait_for(&mut self.state.pruning).await;
         self.server.shutdown().await;
         let outcome = end?;
         written?;
@@ -108,8 +108,8 @@ impl Driver {
         Ok(outcome)
     }
 
-    async fn arrived(&mut self, arrived: Inbound) -> Result<(), End> {
-        let event = match arrived {
+    async fn on_inbound(&mut self, inbound: Inbound) -> Result<(), Interruption> {
+        let event = match inbound {
             Inbound::Connected {
                 site,
                 connection,
@@ -142,20 +142,20 @@ impl Driver {
                 file,
                 ..
             } => {
-                self.state.count += 1;
+                self.state.last_file += 1;
                 let received = ReceivedFile {
                     path: file,
                     arrived,
                 };
-                self.state.files.insert(self.state.count, received);
+                self.state.files.insert(self.state.last_file, received);
                 Event::Received {
                     site,
                     header: arrived.header(),
-                    file: self.state.count,
+                    file: self.state.last_file,
                 }
             }
             Inbound::DiskFailed { reason } => {
-                return Err(End::Store(StoreError::Io {
+                return Err(Interruption::Store(StoreError::Io {
                     action: "use",
                     path: self.store.incoming(),
                     error: std::io::Error::other(reason),
@@ -184,11 +184,11 @@ impl Driver {
         self.dispatch(event).await
     }
 
-    async fn on_job_done(&mut self, done: JobResult) -> Result<(), End> {
-        self.state.awaited -= 1;
+    async fn on_job_done(&mut self, done: JobResult) -> Result<(), Interruption> {
+        self.state.open_jobs -= 1;
         let event = match done {
             JobResult::Broken(reason) => {
-                return Err(End::Stopped(format!(
+                return Err(Interruption::Stopped(format!(
                     "work on the sites' updates broke off: {reason}"
                 )));
             }
@@ -231,28 +231,28 @@ impl Driver {
         self.dispatch(event).await
     }
 
-    async fn dispatch(&mut self, event: Event) -> Result<(), End> {
+    async fn dispatch(&mut self, event: Event) -> Result<(), Interruption> {
         for effect in self.machine.handle(event, self.state.began.elapsed()) {
             self.execute(effect).await?;
         }
         Ok(())
     }
 
-    async fn execute(&mut self, effect: Effect) -> Result<(), End> {
+    async fn execute(&mut self, effect: Effect) -> Result<(), Interruption> {
         match effect {
-            Effect::Send { site, message } => note(self.server.send(&site, message)),
+            Effect::Send { site, message } => log_unsent(self.server.send(&site, message)),
             Effect::SendParameters {
                 site,
                 header,
                 model,
             } => {
                 let file = self.store.model(Place {
-                    run: &self.kind(model.run)?,
+                    run: &self.run_kind(model.run)?,
                     version: model.version,
                 });
-                note(self.server.send_parameters(&site, header, file));
+                log_unsent(self.server.send_parameters(&site, header, file));
             }
-            Effect::Close { site, reason } => note(self.server.close(&site, &reason)),
+            Effect::Close { site, reason } => log_unsent(self.server.close(&site, &reason)),
             Effect::Check {
                 file, site, task, ..
             } => self.check(file, site, task)?,
@@ -271,7 +271,7 @@ impl Driver {
                 self.aggregate(run, version, updates, rate)?;
             }
             Effect::Record { run, record } => {
-                let (store, run) = (self.store.clone(), self.kind(run)?);
+                let (store, run) = (self.store.clone(), self.run_kind(run)?);
                 self.blocking(move || store.record(&run, &record)).await?;
             }
             Effect::Restore { run, version, from } => self.restore(run, version, from)?,
@@ -281,25 +281,25 @@ impl Driver {
                     .send_modify(|status| status.apply(&notification, status::now()));
                 let _ = self.notifications.send(notification);
             }
-            Effect::Stop { reason } => return Err(End::Stopped(reason.to_string())),
+            Effect::Stop { reason } => return Err(Interruption::Stopped(reason.to_string())),
             Effect::Finish => self.finish().await?,
         }
         Ok(())
     }
 
-    fn kind(&self, run: RunId) -> Result<RunKind, End> {
+    fn run_kind(&self, run: RunId) -> Result<RunKind, Interruption> {
         match self.machine.run_kind(run) {
             Some(kind) => Ok(kind.clone()),
-            None => Err(End::Stopped(format!("there is no run {}", run.0))),
+            None => Err(Interruption::Stopped(format!("there is no run {}", run.0))),
         }
     }
 
-    fn check(&mut self, file: u64, site: SiteName, task: TaskId) -> Result<(), End> {
+    fn check(&mut self, file: u64, site: SiteName, task: TaskId) -> Result<(), Interruption> {
         let Some(ReceivedFile { path, arrived }) = self.state.files.remove(&file) else {
             return Ok(());
         };
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
-        let run = self.kind(task.run)?;
+        let run = self.run_kind(task.run)?;
         let version = task.base();
         let base = Place { run: &run, version };
         // Now, because the model that it started from may be removed before the check's turn comes.
@@ -319,7 +319,7 @@ impl Driver {
 
     /// Starts disk work. The loop receives its result when it is done, or broke off.
     fn spawn_job(&mut self, work: impl FnOnce() -> JobResult + Send + 'static) {
-        self.state.awaited += 1;
+        self.state.open_jobs += 1;
         let results = self.state.results.clone();
         tokio::spawn(async move {
             let result = tokio::task::spawn_blocking(work).await;
@@ -335,7 +335,7 @@ impl Driver {
         version: Version,
         updates: Vec<Contribution>,
         rate: Option<f64>,
-    ) -> Result<(), End> {
+    ) -> Result<(), Interruption> {
         let mut pairs = Vec::new();
         for contribution in updates {
             let task = TaskId::training(run, contribution.base);
@@ -343,7 +343,7 @@ impl Driver {
             let Some(update) = self.state.checked.remove(&(task, site)) else {
                 let site = &contribution.site;
                 let reason = format!("the checked update of {site} is gone");
-                return Err(End::Stopped(reason));
+                return Err(Interruption::Stopped(reason));
             };
             pairs.push((contribution, update));
         }
@@ -351,9 +351,9 @@ impl Driver {
         let machine = &self.machine;
         self.state
             .checked
-            .retain(|(task, site), _| machine.counts_on(site, *task));
+            .retain(|(task, site), _| machine.awaits_update(site, *task));
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
-        let (federation, kind) = (self.federation.clone(), self.kind(run)?);
+        let (federation, kind) = (self.federation.clone(), self.run_kind(run)?);
         self.spawn_job(move || {
             let average = Average {
                 manifest: &manifest,
@@ -375,8 +375,17 @@ impl Driver {
     }
 
     /// Puts an earlier model in the place of a discarded version.
-    fn restore(&mut self, run: RunId, version: Version, from: ModelRef) -> Result<(), End> {
-        let (store, manifest, kind) = (self.store.clone(), self.manifest.clone(), self.kind(run)?);
+    fn restore(
+        &mut self,
+        run: RunId,
+        version: Version,
+        from: ModelRef,
+    ) -> Result<(), Interruption> {
+        let (store, manifest, kind) = (
+            self.store.clone(),
+            self.manifest.clone(),
+            self.run_kind(run)?,
+        );
         self.spawn_job(move || {
             let earlier = Place {
                 run: &kind,
@@ -395,7 +404,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn persist(&mut self, checkpoint: Checkpoint) -> Result<(), End> {
+    async fn persist(&mut self, checkpoint: Checkpoint) -> Result<(), Interruption> {
         let store = self.store.clone();
         let checkpoint = self
             .blocking(move || store.persist(&checkpoint).map(|()| checkpoint))
@@ -403,7 +412,7 @@ impl Driver {
         self.status
             .send_modify(|status| status.apply_checkpoint(&checkpoint));
         for run in &checkpoint.runs {
-            if self.better(run) {
+            if self.has_new_best(run) {
                 self.export(run).await?;
             }
         }
@@ -412,27 +421,27 @@ impl Driver {
 
     /// Removes what is no longer needed, unless a job does that already: checkpoints come often,
     /// and the next one will do.
-    async fn prune(&mut self, kept: Checkpoint) -> Result<(), End> {
+    async fn prune(&mut self, kept: Checkpoint) -> Result<(), Interruption> {
         if let Some(job) = &self.state.pruning
             && !job.is_finished()
         {
             return Ok(());
         }
-        over(&mut self.state.pruning).await?;
+        wait_for(&mut self.state.pruning).await?;
         let store = self.store.clone();
         self.state.pruning = Some(tokio::task::spawn_blocking(move || store.prune(&kept)));
         Ok(())
     }
 
     /// Whether a run has a better model than the one exported.
-    fn better(&self, run: &RunProgress) -> bool {
+    fn has_new_best(&self, run: &RunProgress) -> bool {
         match run.best {
             Some(best) => self.state.exported.get(&run.outcome.name) != Some(&best.version),
             None => false,
         }
     }
 
-    async fn export(&mut self, run: &RunProgress) -> Result<(), End> {
+    async fn export(&mut self, run: &RunProgress) -> Result<(), Interruption> {
         let Some(best) = run.best else { return Ok(()) };
         self.state
             .exported
@@ -450,8 +459,8 @@ impl Driver {
         version: Version,
         weights: ParametersId,
         export: Export,
-    ) -> Result<(), End> {
-        over(&mut self.state.exporting).await?;
+    ) -> Result<(), Interruption> {
+        wait_for(&mut self.state.exporting).await?;
         let federation = &self.federation;
         let card = ModelCard {
             name: federation.name.clone(),
@@ -476,7 +485,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn finish(&mut self) -> Result<(), End> {
+    async fn finish(&mut self) -> Result<(), Interruption> {
         let checkpoint = self.machine.checkpoint();
         for run in &checkpoint.runs {
             self.export(run).await?;
@@ -485,8 +494,8 @@ impl Driver {
                     .await?;
             }
         }
-        over(&mut self.state.exporting).await?;
-        over(&mut self.state.pruning).await?;
+        wait_for(&mut self.state.exporting).await?;
+        wait_for(&mut self.state.pruning).await?;
         let mut outcome = self.machine.outcome(self.state.began.elapsed());
         let store = self.store.clone();
         let work = move || {
@@ -502,8 +511,8 @@ impl Driver {
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, End> {
-        finished(tokio::task::spawn_blocking(work)).await
+    ) -> Result<T, Interruption> {
+        join_disk_job(tokio::task::spawn_blocking(work)).await
     }
 }
 
@@ -523,29 +532,29 @@ fn operating_points(run: &RunProgress, version: Version) -> OperatingPoints {
     OperatingPoints::of(outcome.threshold_dice, outcome.threshold, &validation)
 }
 
-async fn over(work: &mut BackgroundJob) -> Result<(), End> {
+async fn wait_for(work: &mut BackgroundJob) -> Result<(), Interruption> {
     match work.take() {
-        Some(work) => finished(work).await,
+        Some(work) => join_disk_job(work).await,
         None => Ok(()),
     }
 }
 
-async fn finished<T>(work: JoinHandle<Result<T, StoreError>>) -> Result<T, End> {
+async fn join_disk_job<T>(work: JoinHandle<Result<T, StoreError>>) -> Result<T, Interruption> {
     match work.await {
         Ok(result) => Ok(result?),
-        Err(error) => Err(End::Stopped(format!(
+        Err(error) => Err(Interruption::Stopped(format!(
             "writing to the run folder broke off: {error}"
         ))),
     }
 }
 
 /// The signal, once it comes; `None` when nothing is left that could give one.
-async fn asked(shutdown: &mut watch::Receiver<Option<Signal>>) -> Option<Signal> {
+async fn asked_to_stop(shutdown: &mut watch::Receiver<Option<Signal>>) -> Option<Signal> {
     *shutdown.wait_for(Option::is_some).await.ok()?
 }
 
 /// A site that is gone is told nothing: its `Closed` is on its way.
-fn note(sent: Result<(), SendError>) {
+fn log_unsent(sent: Result<(), SendError>) {
     if let Err(error) = sent {
         tracing::debug!(%error, "not sent");
     }

@@ -3,7 +3,7 @@
 mod accepted;
 mod start;
 
-use crate::driver::{Driver, DriverState, End, Inputs};
+use crate::driver::{Driver, DriverState, Inputs, Interruption};
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::status::{self, Page, Status, StatusError, Web};
 use crate::store::{Store, StoreError};
@@ -112,12 +112,12 @@ fn remedy(error: &ModelFileError) -> Cow<'static, str> {
     }
 }
 
-impl From<End> for ServeError {
-    fn from(end: End) -> Self {
-        match end {
-            End::Stopped(reason) => Self::Stopped(reason),
-            End::Asked(signal) => Self::Asked(signal),
-            End::Store(error) => Self::Store(error),
+impl From<Interruption> for ServeError {
+    fn from(interruption: Interruption) -> Self {
+        match interruption {
+            Interruption::Stopped(reason) => Self::Stopped(reason),
+            Interruption::Asked(signal) => Self::Asked(signal),
+            Interruption::Store(error) => Self::Store(error),
         }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct DriverState {
     /// Received files, by the numbers that the state machine knows them by.
     pub(super) files: HashMap<u64, ReceivedFile>,
     /// The number of the last received file.
-    pub(super) count: u64,
+    pub(super) last_file: u64,
     pub(super) checked: Accepted,
     pub(super) exported: BTreeMap<RunKind, Version>,
     /// The job that writes a model for people; one at a time.
@@ -71,7 +71,7 @@ pub(crate) struct DriverState {
     pub(super) results: mpsc::UnboundedSender<JobResult>,
     pub(super) outcome: Option<Outcome>,
     /// Results that are still to come.
-    pub(super) awaited: usize,
+    pub(super) open_jobs: usize,
     /// The coordinator was asked to stop.
     pub(super) draining: Option<Draining>,
 }
@@ -83,14 +83,14 @@ impl DriverState {
         Self {
             began,
             files: HashMap::new(),
-            count: 0,
+            last_file: 0,
             checked,
             exported: BTreeMap::new(),
             exporting: None,
             pruning: None,
             results,
             outcome: None,
-            awaited: 0,
+            open_jobs: 0,
             draining: None,
         }
     }

@@ -1,7 +1,7 @@
 //! The operator's commands, and the stop that loses nothing.
 
 use super::state::Draining;
-use super::{Driver, End};
+use super::{Driver, Interruption};
 use crate::nearest::nearest;
 use crate::status::{Action, Command, Done, Refusal};
 use program::signal::Signal;
@@ -14,7 +14,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 impl Driver {
     /// Begins nothing new, and lets updates that are being checked and rounds that are being
     /// averaged finish: what was accepted is not lost to a stop.
-    pub(super) async fn drain(&mut self, signal: Signal) -> Result<(), End> {
+    pub(super) async fn drain(&mut self, signal: Signal) -> Result<(), Interruption> {
         self.state.draining = Some(Draining {
             signal,
             until: Instant::now() + DRAIN,
@@ -23,7 +23,7 @@ impl Driver {
     }
 
     /// Does what the operator wants. The answer is sent when it is done and stored.
-    pub(super) async fn steer(&mut self, command: Command) -> Result<(), End> {
+    pub(super) async fn steer(&mut self, command: Command) -> Result<(), Interruption> {
         let Decision { step, done } = match self.decide(command.action) {
             Ok(decision) => decision,
             Err(refusal) => {
@@ -38,12 +38,14 @@ impl Driver {
             Step::Dispatch(event) => self.dispatch(event).await,
         };
         let answer = match (&handled, done) {
-            (Err(End::Stopped(reason)), Done::Dropped { site }) => Ok(Done::DroppedAndStopped {
-                site,
-                reason: reason.clone(),
-            }),
-            (Ok(()) | Err(End::Stopped(_)), done) => Ok(done),
-            (Err(End::Asked(_) | End::Store(_)), _) => Err(Refusal::Stopping),
+            (Err(Interruption::Stopped(reason)), Done::Dropped { site }) => {
+                Ok(Done::DroppedAndStopped {
+                    site,
+                    reason: reason.clone(),
+                })
+            }
+            (Ok(()) | Err(Interruption::Stopped(_)), done) => Ok(done),
+            (Err(Interruption::Asked(_) | Interruption::Store(_)), _) => Err(Refusal::Stopping),
         };
         let _ = command.answer.send(answer);
         handled
