@@ -89,7 +89,9 @@ impl Driver {
             }
             let accepts_commands = draining.is_none();
             let handled = tokio::select! {
-                Some(signal) = asked_to_stop(&mut shutdown), if accepts_commands => self.drain(signal).await,
+                Some(signal) = asked_to_stop(&mut shutdown), if accepts_commands => {
+                    self.drain(signal).await
+                }
                 Some(command) = control.recv(), if accepts_commands => self.steer(command).await,
                 Some(result) = done.recv() => self.on_job_done(result).await,
                 Some(message) = inbound.recv() => self.on_inbound(message).await,

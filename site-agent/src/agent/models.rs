@@ -181,16 +181,16 @@ impl Models {
         })
     }
 
-    /// Reads what [`Self::write_hashed`] wrote: as many values as the model has. `None`, with a warning,
-    /// if the file is missing or damaged.
+    /// Reads what [`Self::write_hashed`] wrote: as many values as the model has. `None`, with a
+    /// warning, if the file is missing or damaged.
     fn read_hashed(&self, path: &Path) -> Option<Vec<f32>> {
         let values = std::fs::read(path).ok().and_then(|bytes| unsealed(&bytes));
         match values {
             Some(values) if values.len() == self.manifest.len() => Some(values),
             _ => {
                 tracing::warn!(
-                    "the rounding residual or own model of the last training cannot be read; the next \
-                     training does without"
+                    "the rounding residual or own model of the last training cannot be read; \
+                     the next training does without"
                 );
                 None
             }

@@ -1,5 +1,6 @@
 //! Whether a case's images and its brain belong together and look like MRI. What does not is a
-//! warning, and the case is used all the same. Only [`fill_holes`] changes something: the brain mask.
+//! warning, and the case is used all the same. Only [`fill_holes`] changes something: the brain
+//! mask.
 
 use crate::case::Note;
 

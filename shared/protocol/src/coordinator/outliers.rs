@@ -5,8 +5,8 @@
 use super::rejection::UpdateRejection;
 
 /// How many times as far as the median. Sites that do a hundred times the work of others stay below
-/// it, because steps do not all lead the same way. An update alone is compared with its model's size
-/// on arrival: `MOST_TIMES_MODEL` in the aggregation's check.
+/// it, because steps do not all lead the same way. On arrival each update is compared with the size
+/// of its model: `MOST_TIMES_MODEL` in the aggregation's check.
 const MOST_TIMES_MEDIAN: f64 = 100.0;
 /// With fewer updates it is unknown which of them is wrong. An absolute bound was checked on
 /// arrival.

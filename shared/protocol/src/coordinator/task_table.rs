@@ -202,7 +202,7 @@ impl TaskTable {
     }
 
     /// How many more sites may work at once. A ready site whose task waits for its turn counts as
-    /// busy too, because it is asked before a site that has no task yet.
+    /// busy too, because it takes a place before tasks that are given out now.
     pub(super) fn room(&self, roster: &Roster) -> usize {
         let mut busy = BTreeSet::new();
         for (site, _) in self.tasks.keys() {
