@@ -626,4 +626,5 @@ fn a_sequence_that_fits_nowhere_is_left_out_and_named() {
         summary.warnings
     );
     assert!(!summary.registered[0].used && summary.registered[0].mask.is_none());
+    assert!(args.out.join("registered/dark.png").exists());
 }
