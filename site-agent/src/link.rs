@@ -8,7 +8,7 @@ mod race;
 mod tls;
 mod tunnel;
 
-pub use enrol::{Joined, join, renew};
+pub use enrol::{Joined, is_of_same_authority, join, renew};
 use program::{Class, Explain};
 use protocol::codec::{CodecError, Frame, sentence};
 use protocol::message::{CoordinatorMessage, Hello, SiteMessage, TransferHeader};

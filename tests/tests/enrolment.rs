@@ -138,6 +138,16 @@ impl Stage {
             .unwrap()
     }
 
+    /// Joins in the folder of a site that has joined before.
+    fn join_again(&self, hospital: &str, token: &str) -> Output {
+        Command::new(binary("site-agent"))
+            .args(["join", token])
+            .current_dir(self.path(hospital))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
     fn run(&self, hospital: &str) -> Program {
         let arguments = ["run", "--config", "site.toml"];
         Program::start("site-agent", &arguments, &self.path(hospital), "agent.log")
@@ -196,12 +206,13 @@ fn a_hospital_joins_with_one_line_and_trains_and_no_token_works_twice() {
     let again = stage.join("thief", &token, "north");
     assert_eq!(again.status.code(), Some(5), "{}", said(&again));
     assert!(said(&again).contains("used before"), "{}", said(&again));
-    let twice = stage.join("north", &token, "north");
-    assert!(
-        said(&twice).contains("there is a site in . already"),
-        "{}",
-        said(&twice)
-    );
+    // The same site may ask again, for example after an answer that was lost. Its settings stay.
+    let settings = stage.path("north/site.toml");
+    let before = std::fs::read_to_string(&settings).unwrap() + "# mine\n";
+    std::fs::write(&settings, &before).unwrap();
+    let twice = stage.join_again("north", &token);
+    assert!(twice.status.success(), "{}", said(&twice));
+    assert_eq!(std::fs::read_to_string(&settings).unwrap(), before);
     let north = stage.run("north");
     let south = stage.join("south", &stage.invite("south", &[]), "south");
     assert!(south.status.success(), "{}", said(&south));
@@ -296,6 +307,26 @@ fn a_site_that_is_revoked_in_the_middle_is_out_at_once_and_stays_out() {
     );
     let listed = said(&stage.coordinator(&["sites"]));
     assert!(listed.contains("revoked on"), "{listed}");
+    // A new invitation lets it in again, in the same folder and with the same settings.
+    std::fs::write(&path, &settings).unwrap();
+    let joined = stage.join_again("north", &stage.invite("north", &[]));
+    assert!(joined.status.success(), "{}", said(&joined));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), settings);
+    let north = stage.run("north");
+    north.until("work", |words| words.contains("data ready"));
+    // But no token of another federation.
+    let init = ["init", "--out", "other", "--coordinator-name", "127.0.0.1"];
+    done("coordinator", &init, stage.folder.path());
+    let address = ["--address", &stage.address];
+    let arguments = [&["invite", "north", "--authority", "other"], &address[..]].concat();
+    let foreign = stage.coordinator(&arguments);
+    let refused = stage.join_again("north", text(&foreign.stdout).trim());
+    assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("a site of another federation"),
+        "{}",
+        said(&refused)
+    );
     let unknown = stage.coordinator(&["revoke", "nort"]);
     assert!(
         said(&unknown).contains("did you mean north?"),

@@ -5,6 +5,7 @@
 //! Start reading at [`nifti::read`]: everything else works on the volumes that it gives.
 
 pub mod brain;
+mod canvas;
 pub mod deface;
 pub mod dicom;
 pub mod folder;

@@ -32,8 +32,8 @@ pub struct Args {
 /// Runs it.
 ///
 /// # Errors
-/// A token that is mistyped or refused, no way to the coordinator, a folder in which a site is
-/// already, or something that `doctor` finds.
+/// A token that is mistyped or refused, no way to the coordinator, a folder in which a site of
+/// another federation is, or something that `doctor` finds.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let token = Token::parse(&args.token).map_err(|error| {
         let what = format!("this is not a token: {error}");
@@ -44,15 +44,27 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let out = args.out.strip_prefix(".").unwrap_or(&args.out);
     let path = out.join(SETTINGS);
     let certificates = out.join(CERTIFICATES);
-    if path.exists() || certificates.join("certificate.pem").exists() {
-        let what = format!("there is a site in {} already", args.out.display());
-        let hint = "`site-agent run --config site.toml` takes part; join another federation in \
-                    another folder (--out)";
+    let is_again = link::is_of_same_authority(&token, &certificates)?;
+    if is_again == Some(false) || (is_again.is_none() && path.exists()) {
+        let what = format!(
+            "there is a site of another federation in {}",
+            args.out.display()
+        );
+        let hint = "join in another folder (--out)";
         return Err(Failure::new(Class::Configuration, what).hint(hint));
     }
+    // A site that joins once more, because its certificate has expired or was revoked, keeps its
+    // settings. So does one whose first attempt broke off after the settings were written.
+    let keeps_settings = path.exists();
     // Asked before the token is used up.
     let data = match &args.data {
+        Some(_) if keeps_settings => {
+            let what = format!("{} is there already and is kept", path.display());
+            let hint = "leave --data out, and change the [data] table of that file instead";
+            return Err(Failure::new(Class::Configuration, what).hint(hint));
+        }
         Some(folder) => Some(folder.clone()),
+        None if keeps_settings => None,
         None => ask_for_data()?,
     };
     if let Some(folder) = &data
@@ -64,7 +76,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     println!("joining the federation at {}", token.coordinator);
     let runtime = program::threads::runtime(Some(2))?;
     let joined = runtime.block_on(link::join(&token, &certificates))?;
-    let text = write_settings(&path, &token, &joined, data.as_deref())?;
+    let text = if keeps_settings {
+        format!("{} stays as it was", path.display())
+    } else {
+        write_settings(&path, &token, &joined, data.as_deref())?
+    };
     println!(
         "joined as {}, to {}: the key was made here and stays in {}\n{text}",
         joined.site,

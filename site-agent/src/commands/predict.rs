@@ -54,7 +54,7 @@ pub struct Args {
     brain: Option<PathBuf>,
     /// Segment every patient of a folder. Without --sequence, their images are
     /// {case}/SEQUENCE.nii.gz for each sequence that the model knows, as `import` and `register`
-    /// write them. A last part with * or ? chooses patients: registered/mets-0*. What an earlier
+    /// write them, and {case}/brain.nii.gz is the brain mask where there is one. A last part with * or ? chooses patients: registered/mets-0*. What an earlier
     /// run has finished is kept.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["dicom", "series"])]
     cases: Option<PathBuf>,

@@ -13,7 +13,7 @@ use program::private;
 use protocol::case::Role;
 use protocol::enrol::{EnrolAnswer, EnrolRequest, Grant, Token, binding};
 use std::path::Path;
-use transport::certificates::{CertificateError, key_hash, public_key};
+use transport::certificates::{CertificateError, chain, key_hash, public_key};
 
 /// The port of HTTPS, where the fallback is unless the token says another.
 const HTTPS: u16 = 443;
@@ -37,6 +37,8 @@ pub struct Joined {
 pub async fn join(token: &Token, certificates: &Path) -> Result<Joined, LinkError> {
     private::create_folder(certificates)
         .map_err(|error| CertificateError::new(certificates, error))?;
+    // A renewed pair that waits must not replace what comes now.
+    finish_renewal(certificates)?;
     let key = NewKey::keep(&certificates.join("key.pem"))?;
     let (host, _) = token.coordinator.rsplit_once(':').unwrap_or_default();
     let address = match token.fallback_address() {
@@ -81,6 +83,26 @@ pub async fn join(token: &Token, certificates: &Path) -> Result<Joined, LinkErro
         role: grant.role,
         fallback: token.fallback_address(),
     })
+}
+
+/// Whether a folder holds certificates of the token's authority; `None` where it holds none.
+///
+/// # Errors
+/// The authority's file cannot be read.
+pub fn is_of_same_authority(
+    token: &Token,
+    certificates: &Path,
+) -> Result<Option<bool>, CertificateError> {
+    let path = certificates.join("ca.pem");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let authorities = chain(&path)?;
+    Ok(Some(
+        authorities
+            .iter()
+            .any(|one| key_hash(one) == Some(token.authority)),
+    ))
 }
 
 /// Gets a new certificate for a new key, while the one before is still accepted, and puts both in

@@ -1,9 +1,9 @@
 //! A picture of a de-faced image: what is left of the head, from the side and from the front.
 
 use super::face::Face;
+use crate::canvas::Canvas;
 use crate::nifti::Volume;
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder, ImageResult};
+use image::ImageResult;
 
 /// One pixel, millimetres.
 const PIXEL_MM: f32 = 1.0;
@@ -13,13 +13,6 @@ const REMOVED: [u8; 3] = [110, 25, 25];
 const OUTLINE: [u8; 3] = [60, 220, 90];
 /// What is brighter than this share of the brain is a part of the head.
 const HEAD: f32 = 0.25;
-
-/// Rows of coloured pixels.
-struct Canvas {
-    width: usize,
-    height: usize,
-    pixels: Vec<u8>,
-}
 
 /// A volume that is looked at in pixels of one size.
 struct View<'a> {
@@ -45,29 +38,11 @@ pub(super) fn draw(volume: &Volume, keep: &[u8], face: &Face) -> ImageResult<Vec
         sides,
     };
     let [depth, height, width] = sides;
-    let mut canvas = Canvas {
-        width: height + width,
-        height: depth,
-        pixels: vec![0; 3 * depth * (height + width)],
-    };
+    let mut canvas = Canvas::new(height + width, depth);
     let brightness = view.brightness();
     view.draw_side(&mut canvas, brightness);
     view.draw_front(&mut canvas, brightness);
-    let mut bytes = Vec::new();
-    PngEncoder::new(&mut bytes).write_image(
-        &canvas.pixels,
-        canvas.width as u32,
-        canvas.height as u32,
-        ExtendedColorType::Rgb8,
-    )?;
-    Ok(bytes)
-}
-
-impl Canvas {
-    fn set(&mut self, column: usize, row: usize, colour: [u8; 3]) {
-        let at = 3 * (row * self.width + column);
-        self.pixels[at..at + 3].copy_from_slice(&colour);
-    }
+    canvas.png()
 }
 
 impl View<'_> {

@@ -36,6 +36,8 @@ pub enum RegisterError {
     NoElastix { program: PathBuf, source: io::Error },
     #[error("{} does not answer as elastix does", .0.display())]
     OtherProgram(PathBuf),
+    #[error("the picture of a doubtful image: {0}")]
+    Picture(image::ImageError),
     #[error("elastix ended with {status}: {words}")]
     Elastix { status: String, words: String },
     /// The report says which.
@@ -68,6 +70,7 @@ impl Explain for RegisterError {
             | Self::Elastix { .. }
             | Self::Image { .. } => Class::Data,
             Self::NotAll(_) => Class::Data,
+            Self::Picture(_) => Class::Internal,
             Self::Exists(_)
             | Self::Mask(_)
             | Self::NoReference(_)
@@ -88,13 +91,14 @@ impl Explain for RegisterError {
             Self::Unregistered { source, .. } => return source.hint(),
             Self::Mask(_) => "NAME is a file CASE/NAME.nii.gz that was drawn on SEQUENCE",
             Self::NotAll(_) => {
-                "register.json says why; look at the doubtful images, which are in \
-                .register/doubtful"
+                "register.json says why; look at the doubtful images and their pictures, which are \
+                 in .register/doubtful"
             }
             Self::Small(_)
             | Self::Constant
             | Self::Apart
             | Self::Elastix { .. }
+            | Self::Picture(_)
             | Self::Image { .. } => return None,
             Self::Folder(error) => return error.hint(),
         };

@@ -3,6 +3,7 @@
 use super::elastix::Elastix;
 use super::error::RegisterError;
 use super::judge::{Judgement, Verdict};
+use super::picture::checkerboard;
 use super::report::{CaseReport, ImageReport, Report, State};
 use super::resample::{resample, resample_mask};
 use super::rigid::Rigid;
@@ -10,11 +11,11 @@ use super::search::{judged, register};
 use crate::folder::{self, ENDING, FolderError, SEQUENCES, write_json};
 use crate::nifti::{self, Volume, write_f32};
 use crate::parallel::in_parallel;
-use program::private;
+use program::{files, private};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// What is remembered between runs, and the doubtful images.
@@ -373,10 +374,20 @@ impl Work<'_> {
         };
         // The record comes between what was there and the new image: whenever the program is
         // killed, the next run knows each image or makes it again.
-        for old in [&target, &self.job.out.join(&aside)] {
+        let picture = self
+            .job
+            .out
+            .join(&aside)
+            .with_file_name(format!("{}.png", task.name));
+        for old in [&target, &self.job.out.join(&aside), &picture] {
             if old.exists() {
                 fs::remove_file(old).map_err(FolderError::disk(old))?;
             }
+        }
+        if is_doubtful && !task.is_mask {
+            let png = checkerboard(reference, &values).map_err(RegisterError::Picture)?;
+            files::replace(&picture, |file| file.write_all(&png))
+                .map_err(FolderError::disk(&picture))?;
         }
         let report = finished(task, &made, state, place);
         self.record.images.insert(task.name.into(), made);
@@ -498,6 +509,7 @@ mod tests {
         let out = folder.path().join("out");
         assert!(!out.join("b_1/flair.nii.gz").exists());
         assert!(out.join(".register/doubtful/b_1/flair.nii.gz").exists());
+        assert!(out.join(".register/doubtful/b_1/flair.png").exists());
         let read = |file: &str| nifti::read(&out.join(file)).unwrap();
         let (reference, brought) = (read("a_1/t1_post.nii.gz"), read("a_1/flair.nii.gz"));
         assert_eq!(reference.values, t1.values);

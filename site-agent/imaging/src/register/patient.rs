@@ -3,12 +3,14 @@
 use super::error::RegisterError;
 use super::folder::NO_MOVE;
 use super::judge::{Judgement, Verdict};
+use super::picture::checkerboard;
 use super::resample::{resample, resample_mask};
 use super::rigid::Rigid;
 use super::search::register;
 use crate::folder::SEQUENCES;
 use crate::nifti::{self, Source, Volume, write_f32};
-use program::private;
+use program::{files, private};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// One image of a patient.
@@ -99,7 +101,8 @@ impl Patient {
             .map(|(_, image)| image)
     }
 
-    /// Writes an image on the reference's grid as `NAME.nii.gz`.
+    /// Writes an image on the reference's grid as `NAME.nii.gz`, and for a doubtful one the
+    /// picture `NAME.png`, squares of it and of the reference by turns.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -116,6 +119,12 @@ impl Patient {
             path: path.clone(),
             source,
         })?;
+        if !image.doubts().is_empty() {
+            let png = checkerboard(fixed, &values).map_err(RegisterError::Picture)?;
+            let picture = path.with_file_name(format!("{}.png", image.name));
+            files::replace(&picture, |file| file.write_all(&png))
+                .map_err(RegisterError::disk(&picture))?;
+        }
         Ok(path)
     }
 

@@ -1,5 +1,6 @@
 //! Many patients: each into a folder of its own, and one table of all.
 
+use super::error::hint_for;
 use super::outputs::MASK;
 use super::patient::Patient;
 use super::summary::Summary;
@@ -23,6 +24,9 @@ use std::path::{Path, PathBuf};
 
 /// The table of all patients.
 const TABLE: &str = "predictions.csv";
+
+/// The brain mask that is looked for where patterns are not given.
+const BRAIN: &str = "brain.nii.gz";
 
 /// What became of one patient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -194,7 +198,7 @@ impl Job {
     ) -> Result<(State, Summary), PredictError> {
         let files = match &case.files {
             Ok(files) => files.clone(),
-            Err(error) => return Err(PredictError::Unusable(error.to_string(), error.hint())),
+            Err(error) => return Err(PredictError::Unusable(error.to_string(), hint_for(error))),
         };
         let read: Vec<&Path> = self.read.iter().map(PathBuf::as_path).collect();
         let out = self.out.join(&case.case);
@@ -278,6 +282,10 @@ fn folder_of_cases(
     }
     let brain = match brain {
         Some(path) => vec![pattern("brain", path)?],
+        // What `site-agent brain` writes.
+        None if given.is_empty() && any_case_has(&root, BRAIN) => {
+            vec![pattern("brain", &Path::new("{case}").join(BRAIN))?]
+        }
         None => Vec::new(),
     };
     Ok(DataConfig::of_images(root, chosen, sequences, brain).into())

@@ -76,7 +76,7 @@ pub(crate) enum PredictError {
     Data(#[from] DataError),
     /// One of many patients; the second is what to do.
     #[error("{0}")]
-    Unusable(String, Option<Cow<'static, str>>),
+    Unusable(String, Cow<'static, str>),
     #[error("no folder in {} has an image of one of the model's sequences: {}.nii.gz",
         .folder.display(), .known.join(".nii.gz, "))]
     NoCases { folder: PathBuf, known: Vec<String> },
@@ -132,7 +132,7 @@ impl Explain for PredictError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
-            Self::Case(error) => return error.hint(),
+            Self::Case(error) => return Some(hint_for(error)),
             Self::Device(error) => return error.hint(),
             Self::Fault(fault) => return fault.hint(),
             Self::Model(error) => return error.hint(),
@@ -141,7 +141,7 @@ impl Explain for PredictError {
             Self::Register(error) => return error.hint(),
             Self::SiteFile(error) => return error.hint(),
             Self::Data(error) => return error.hint(),
-            Self::Unusable(_, hint) => return hint.clone(),
+            Self::Unusable(_, hint) => return Some(hint.clone()),
             Self::NoCases { .. } => {
                 "say where the images are below the folder with --sequence NAME={case}/FILE"
             }
@@ -185,4 +185,9 @@ impl Explain for PredictError {
         };
         Some(hint.into())
     }
+}
+
+/// What to do about a patient's files.
+pub(super) fn hint_for(error: &CaseError) -> Cow<'static, str> {
+    error.hint().unwrap_or_else(|| error.remedy().into())
 }

@@ -135,8 +135,8 @@ impl Registered {
         for image in self.patient.others() {
             if !image.doubts().is_empty() {
                 warnings.push(format!(
-                    "{} was left out: its registration onto {reference} is doubtful ({}); compare \
-                     registered/{}.nii.gz with it",
+                    "{} was left out: its registration onto {reference} is doubtful ({}); \
+                     registered/{}.png shows both",
                     image.name,
                     image.doubts().join("; "),
                     image.name

@@ -443,6 +443,16 @@ fn every_patient_of_a_folder_has_a_result_of_its_own_and_finished_ones_are_kept(
         ["a-1,segmented,bright dark", "a-2,segmented,dark"]
     );
 
+    // A brain mask in the folders is used, and then every patient needs one.
+    let source = Source::new(&GRID, "LPI", Form::Qform).unwrap();
+    let brain: Vec<u8> = (0..GRID.voxels())
+        .map(|at| u8::from(at % 24 >= 4))
+        .collect();
+    write_u8(&root.join("a-1/brain.nii.gz"), &brain, &source).unwrap();
+    assert_eq!(run(&many).unwrap_err().class, Class::Data);
+    assert_eq!(table(&many)[1], "a-2,left out,");
+    std::fs::remove_file(root.join("a-1/brain.nii.gz")).unwrap();
+
     // The same by patterns, and by a site's file.
     many.cases = Some(root.clone());
     many.sequences = vec![("dark".into(), "{case}/dark.nii.gz".into())];
@@ -616,4 +626,5 @@ fn a_sequence_that_fits_nowhere_is_left_out_and_named() {
         summary.warnings
     );
     assert!(!summary.registered[0].used && summary.registered[0].mask.is_none());
+    assert!(args.out.join("registered/dark.png").exists());
 }
