@@ -51,27 +51,27 @@ pub(crate) struct Remedies {
 }
 
 pub(crate) const UDP: Remedies = Remedies {
-    in_use: "another program listens there, maybe another coordinator (`ss -ulnp` shows which): stop it, \
-             or name another port in serve.listen or with --listen",
+    in_use: "another program listens there, maybe another coordinator (`ss -ulnp` shows which): \
+             stop it, or name another port in serve.listen or with --listen",
     denied: "ports below 1024 need a privilege: name another one in serve.listen or with --listen",
-    unknown: "this machine has no such address: 0.0.0.0 in serve.listen or --listen means all of its \
-              addresses",
+    unknown: "this machine has no such address: 0.0.0.0 in serve.listen or --listen means all of \
+              its addresses",
 };
 pub(crate) const FALLBACK: Remedies = Remedies {
     in_use: "another program listens there (`ss -tlnp` shows which): name another address in \
              serve.fallback or with --fallback, or say \"off\"",
-    denied: "ports below 1024 need a privilege: docs/users/OPERATIONS.md says how to be allowed to use \
-             443; another port in serve.fallback or --fallback needs none",
-    unknown: "this machine has no such address: 0.0.0.0 in serve.fallback or --fallback means all of its \
-              addresses",
+    denied: "ports below 1024 need a privilege: docs/users/OPERATIONS.md says how to be allowed \
+             to use 443; another port in serve.fallback or --fallback needs none",
+    unknown: "this machine has no such address: 0.0.0.0 in serve.fallback or --fallback means \
+              all of its addresses",
 };
 pub(crate) const STATUS: Remedies = Remedies {
-    in_use: "another program listens there, maybe another coordinator's page (`ss -tlnp` shows which): \
-             name another address in serve.status or with --status, or say \"off\"",
-    denied: "ports below 1024 need a privilege: name another address in serve.status or with --status, \
-             or say \"off\"",
-    unknown: "this machine has no such address: name another one in serve.status or with --status, or \
-              say \"off\"",
+    in_use: "another program listens there, maybe another coordinator's page (`ss -tlnp` shows \
+             which): name another address in serve.status or with --status, or say \"off\"",
+    denied: "ports below 1024 need a privilege: name another address in serve.status or with \
+             --status, or say \"off\"",
+    unknown: "this machine has no such address: name another one in serve.status or with \
+              --status, or say \"off\"",
 };
 
 impl Remedies {

@@ -43,7 +43,8 @@ pub struct Issued {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesError {
     #[error(
-        "{0:?} is not a name that a site can have: letters, digits, '-', '_' and '.', 64 at most, and not \"coordinator\""
+        "{0:?} is not a name that a site can have: letters, digits, '-', '_' and '.', 64 at \
+         most, and not \"coordinator\""
     )]
     SiteName(String),
     #[error("{name:?} is neither a DNS name nor an IP address: {reason}")]
@@ -175,7 +176,8 @@ impl Issued {
                 Some(COORDINATOR) | None => format!("{}: for the coordinator\n", folder.display()),
                 Some(site) => {
                     format!(
-                        "{}: send it to the site {site} alone, over a channel that no one else can read\n",
+                        "{}: send it to the site {site} alone, over a channel that no one else \
+                         can read\n",
                         folder.display()
                     )
                 }

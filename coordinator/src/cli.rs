@@ -6,8 +6,9 @@ use program::failure::{Failure, report};
 use std::process::ExitCode;
 
 /// Shown under `--help`.
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad configuration, 4 bad or missing data, \
-5 federation or network, 6 disk, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM)";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad \
+                          configuration, 4 bad or missing data, 5 federation or network, 6 disk, \
+                          130 interrupted (Ctrl-C), 143 terminated (SIGTERM)";
 
 /// Launches the rounds of a federation and reports how its model does at sites that took no part.
 #[derive(Parser)]

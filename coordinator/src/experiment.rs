@@ -249,8 +249,9 @@ mod tests {
     fn a_begun_experiment_may_grow_and_another_one_is_left_alone() {
         let text = |name: &str| {
             format!(
-                "name = '{name}'\nrounds = 1\n[input]\nsequences = ['a']\n[[simulate.sites]]\nname = 'n'\nrole = 'train'\n\
-                 cases = 2\n[experiment]\nseeds = [1]\narms = [{{ name = 'one' }}]\n"
+                "name = '{name}'\nrounds = 1\n[input]\nsequences = \
+                 ['a']\n[[simulate.sites]]\nname = 'n'\nrole = 'train'\ncases = \
+                 2\n[experiment]\nseeds = [1]\narms = [{{ name = 'one' }}]\n"
             )
         };
         let folder = tempfile::tempdir().unwrap();
@@ -281,8 +282,9 @@ mod tests {
 
     #[test]
     fn what_is_left_is_told_from_what_was() {
-        let text = "name = 'x'\nrounds = 1\n[input]\nsequences = ['a']\n[[simulate.sites]]\nname = 'n'\nrole = 'train'\n\
-            cases = 2\n[experiment]\nseeds = [1, 2]\narms = [{ name = 'one' }, { name = 'two' }]\n";
+        let text = "name = 'x'\nrounds = 1\n[input]\nsequences = ['a']\n[[simulate.sites]]\nname \
+                    = 'n'\nrole = 'train'\ncases = 2\n[experiment]\nseeds = [1, 2]\narms = [{ \
+                    name = 'one' }, { name = 'two' }]\n";
         let experiment = Experiment::from_toml(text).unwrap();
         let runs: Vec<(&Arm, u64)> = experiment.arms.iter().map(|arm| (arm, 2)).collect();
         let mut clock = Clock {

@@ -195,7 +195,8 @@ fn line(notification: &Notification) -> Option<String> {
                 ""
             };
             format!(
-                "{site} is ready: {} training, {} validation, {} held-out cases, {} skipped{warning}",
+                "{site} is ready: {} training, {} validation, {} held-out cases, {} \
+                 skipped{warning}",
                 inventory.training_cases,
                 inventory.validation_cases,
                 inventory.held_out_cases,

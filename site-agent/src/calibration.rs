@@ -74,7 +74,8 @@ pub enum CalibrationError {
         reason: String,
     },
     /// It was made for other weights.
-    #[error("the calibration {} is of another model: of {name}, round {round}, weights {found}; this one's are {expected}",
+    #[error("the calibration {} is of another model: of {name}, round {round}, weights {found}; \
+             this one's are {expected}",
         .path.display())]
     OtherModel {
         /// Which file.
@@ -177,7 +178,8 @@ impl Calibration {
         let table =
             toml::to_string(self).map_err(|error| CalibrationError::Encode(error.to_string()))?;
         let text = format!(
-            "# A site's own thresholds for one model, for `site-agent predict --calibration`.\n{table}"
+            "# A site's own thresholds for one model, for `site-agent predict \
+             --calibration`.\n{table}"
         );
         files::replace(path, |file| file.write_all(text.as_bytes())).map_err(|error| {
             CalibrationError::Disk {

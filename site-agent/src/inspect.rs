@@ -63,8 +63,9 @@ impl Explain for InspectError {
         let hint = match self {
             Self::Folder { .. } => "give the folder that holds the cases",
             Self::Unknown { .. } => {
-                "give the folder that holds the cases' folders, or write the [data] table by hand \
-                 (docs/users/DATA.md); DICOM exports are brought into a known layout by site-agent import"
+                "give the folder that holds the cases' folders, or write the [data] table by \
+                 hand (docs/users/DATA.md); DICOM exports are brought into a known layout by \
+                 site-agent import"
             }
             Self::Data(error) => return error.hint(),
             Self::Page { .. } | Self::PageInside(_) => "name another file with --html",

@@ -161,7 +161,8 @@ fn check(table: &Text) -> Result<(), ExperimentError> {
             );
         }
         if arm.pool && !table.may_pool {
-            let reason = "pool puts all sites' images in one place; say experiment.may_pool = true if that is allowed";
+            let reason = "pool puts all sites' images in one place; say experiment.may_pool = \
+                          true if that is allowed";
             return wrong(format!("arms: {}", arm.name), reason);
         }
         if arm.pool && arm.with_local {
@@ -236,10 +237,10 @@ mod tests {
         [[simulate.sites]]\nname = 'north'\nrole = 'train'\ncases = 3\n\
         [[simulate.sites]]\nname = 'south'\nrole = 'train'\ncases = 3\n\
         [[simulate.sites]]\nname = 'harbour'\nrole = 'evaluate'\ncases = 3\n";
-    const ARMS: &str = "[experiment]\nseeds = [1, 2]\nmay_pool = true\n\
-        [[experiment.arms]]\nname = 'dropout'\nwith_local = true\n\
-        [[experiment.arms]]\nname = 'fixed'\nset = { dropout = { fixed = ['flair'] }, model = { norm = 'group' } }\n\
-        [[experiment.arms]]\nname = 'pooled'\npool = true\n";
+    const ARMS: &str = "[experiment]\nseeds = [1, 2]\nmay_pool = true\n[[experiment.arms]]\nname \
+                        = 'dropout'\nwith_local = true\n[[experiment.arms]]\nname = 'fixed'\nset \
+                        = { dropout = { fixed = ['flair'] }, model = { norm = 'group' } \
+                        }\n[[experiment.arms]]\nname = 'pooled'\npool = true\n";
 
     fn read(arms: &str) -> Result<Experiment, ExperimentError> {
         Experiment::from_toml(&format!("{BASE}{arms}"))

@@ -54,10 +54,11 @@ pub(super) fn pictures(report: &Report) -> Result<Vec<Figure>, DrawError> {
         Figure {
             name: PICTURES[0],
             title: "Dice with every subset of sequences, at every site: best-Dice threshold",
-            caption: "A full dot is a sequence that the model was shown; a dash is a subset that no patient of the site \
-                      has, or a site without a lesion. Large: mean Dice per patient, at the threshold of the best \
-                      validation Dice. Small: the same patients' change against everything they have. The frame marks \
-                      everything that the site has.",
+            caption: "A full dot is a sequence that the model was shown; a dash is a subset that \
+                      no patient of the site has, or a site without a lesion. Large: mean Dice \
+                      per patient, at the threshold of the best validation Dice. Small: the same \
+                      patients' change against everything they have. The frame marks everything \
+                      that the site has.",
             svg: dice_at_dice,
         },
         Figure {
@@ -68,9 +69,11 @@ pub(super) fn pictures(report: &Report) -> Result<Vec<Figure>, DrawError> {
         },
         Figure {
             name: PICTURES[2],
-            title: "Lesions found with every subset of sequences, at every site: best-Dice threshold",
-            caption: "The share of a patient's lesions that the model finds, averaged over patients. A subset that finds \
-                      more may also call more: compare with the Dice above.",
+            title: "Lesions found with every subset of sequences, at every site: best-Dice \
+                    threshold",
+            caption: "The share of a patient's lesions that the model finds, averaged over \
+                      patients. A subset that finds more may also call more: compare with the \
+                      Dice above.",
             svg: lesions_at_dice,
         },
         Figure {
@@ -206,8 +209,8 @@ fn costliest(one: &Without) -> Option<String> {
     );
     Some(if change < 0.0 {
         format!(
-            "The hardest sequence to do without is {}: Dice falls from {with:.3} to {without:.3} on average, in the \
-             {patients} from {sites} that have it and others.",
+            "The hardest sequence to do without is {}: Dice falls from {with:.3} to {without:.3} \
+             on average, in the {patients} from {sites} that have it and others.",
             one.sequence
         )
     } else {
@@ -263,9 +266,10 @@ pub(super) fn section(report: &Report, figures: &[Figure]) -> String {
         .map(figure)
         .collect();
     format!(
-        "<h2>What a missing sequence costs</h2>\n<p>{}</p>\n{}<p class=\"note\">Patients, held out or validation, who have \
-         the sequence and at least one other; each is compared with himself. Best Dice: at the threshold of the best \
-         validation Dice. Youden: at Youden's threshold, the publication's.</p>\n{}",
+        "<h2>What a missing sequence costs</h2>\n<p>{}</p>\n{}<p class=\"note\">Patients, held \
+         out or validation, who have the sequence and at least one other; each is compared with \
+         himself. Best Dice: at the threshold of the best validation Dice. Youden: at Youden's \
+         threshold, the publication's.</p>\n{}",
         headline(report)
             .map(|words| escape(&words))
             .unwrap_or_default(),

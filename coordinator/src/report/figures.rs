@@ -58,9 +58,9 @@ fn roc_curve(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     Ok(Some(Figure {
         name: "roc",
         title: "ROC of all voxels together",
-        caption: "All voxels of all held-out patients together. The circles are the operating points chosen on \
-                  validation patients of the training sites: best Dice on the left, Youden on the right. The whole \
-                  volume looks better than the brain \
+        caption: "All voxels of all held-out patients together. The circles are the operating \
+                  points chosen on validation patients of the training sites: best Dice on the \
+                  left, Youden on the right. The whole volume looks better than the brain \
                   because the air around the head is easy.",
         svg: plot::roc(&curves)?,
     }))
@@ -85,8 +85,8 @@ fn mean_roc(outcome: &Outcome) -> Result<Vec<Figure>, DrawError> {
     }
     roc_pair(
         &curves,
-        "Each held-out patient's own curve, averaged at each false positive rate; in the brain unless it says otherwise. \
-         The band is the 95 % interval of the mean over patients.",
+        "Each held-out patient's own curve, averaged at each false positive rate; in the brain \
+         unless it says otherwise. The band is the 95 % interval of the mean over patients.",
     )
 }
 
@@ -150,9 +150,9 @@ fn dice_by_site(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     Ok(svg.map(|svg| Figure {
         name: "dice",
         title: "Dice of each patient, by site",
-        caption: "Each point is a patient. The box holds the middle half of a site's patients, its line is the \
-                  median, the whiskers reach the lowest and the highest patient. Both operating points: best Dice and \
-                  Youden.",
+        caption: "Each point is a patient. The box holds the middle half of a site's patients, \
+                  its line is the median, the whiskers reach the lowest and the highest patient. \
+                  Both operating points: best Dice and Youden.",
         svg,
     }))
 }
@@ -172,9 +172,9 @@ fn comparison(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     Ok(svg.map(|svg| Figure {
         name: "comparison",
         title: "Training together against training alone",
-        caption: "Dice of each patient at the sites that took no part, under the federation's model and under the \
-                  model that each site trained by itself with the same settings, each at both operating points. Each \
-                  point is a patient.",
+        caption: "Dice of each patient at the sites that took no part, under the federation's \
+                  model and under the model that each site trained by itself with the same \
+                  settings, each at both operating points. Each point is a patient.",
         svg,
     }))
 }
@@ -205,8 +205,9 @@ fn false_findings(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     Ok(svg.map(|svg| Figure {
         name: "false-findings",
         title: "False findings in each patient, without and with a size limit",
-        caption: "Marked regions that touch no lesion, at the sites that took no part: all of them, and those of at \
-                  least 10 mm³, at both operating points. Each point is a patient.",
+        caption: "Marked regions that touch no lesion, at the sites that took no part: all of \
+                  them, and those of at least 10 mm³, at both operating points. Each point is a \
+                  patient.",
         svg,
     }))
 }
@@ -272,9 +273,10 @@ fn free_response(outcome: &Outcome) -> Result<Option<Figure>, DrawError> {
     Ok(Some(Figure {
         name: "froc",
         title: "Lesions found against false findings (FROC)",
-        caption: "Each point is a threshold found on validation patients; lesions of all held-out patients together. \
-                  Up is more lesions found, left is fewer false findings. A curve turns back where false regions grow \
-                  together or into a lesion. A line for those of at least 10 mm³ is drawn where it differs.",
+        caption: "Each point is a threshold found on validation patients; lesions of all \
+                  held-out patients together. Up is more lesions found, left is fewer false \
+                  findings. A curve turns back where false regions grow together or into a \
+                  lesion. A line for those of at least 10 mm³ is drawn where it differs.",
         svg: plot::lines(&axes, &lines)?,
     }))
 }
@@ -296,8 +298,8 @@ fn by_size(report: &Report) -> Result<Option<Figure>, DrawError> {
     Ok(Some(Figure {
         name: "sizes",
         title: "Lesions found, by size",
-        caption: "Lesions of all held-out patients together. The diameter is that of a ball of the lesion's volume. \
-                  At both operating points.",
+        caption: "Lesions of all held-out patients together. The diameter is that of a ball of \
+                  the lesion's volume. At both operating points.",
         svg: plot::bars("share of lesions found", &bars)?,
     }))
 }

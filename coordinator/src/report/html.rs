@@ -45,7 +45,8 @@ pub(super) fn page(report: &Report, figures: &[Figure], outcome: &Outcome) -> St
 /// What left the sites.
 fn left(outcome: &Outcome) -> &'static str {
     if overlays::any(outcome) {
-        "No patient's name left a site: sites sent model parameters and counts, and pictures where they permit it."
+        "No patient's name left a site: sites sent model parameters and counts, and pictures \
+         where they permit it."
     } else {
         "No image and no patient's name left a site: sites sent model parameters and counts."
     }
@@ -74,8 +75,8 @@ fn summary(report: &Report) -> String {
         .map(|words| format!("<p>{}</p>", escape(&words)))
         .unwrap_or_default();
     format!(
-        "<p class=\"headline\">{}</p>{verdict}{}{silent}<p class=\"facts\">{} training sites · {} rounds, the model of round {} \
-         reported · {} · {} of parameters exchanged</p>",
+        "<p class=\"headline\">{}</p>{verdict}{}{silent}<p class=\"facts\">{} training sites · \
+         {} rounds, the model of round {} reported · {} · {} of parameters exchanged</p>",
         escape(&headline(report)),
         worst.collect::<String>(),
         federation.members.len(),
@@ -173,11 +174,12 @@ fn performance(report: &Report) -> String {
     let [dice, youden] = [thresholds.dice, thresholds.youden]
         .map(|threshold| threshold.map_or("–".into(), |t| format!("{t:.4}")));
     format!(
-        "<h2>How it does at each site</h2>\n{}<p class=\"note\">Mean ± standard deviation over patients; a dash where a \
-         number is undefined. A voxel counts as lesion where its probability is at least {dice} (the best Dice, for \
-         outlines and volumes) or {youden} (Youden, the publication's, which finds the most and marks too much); both \
-         were chosen on validation patients of the training sites. Validation patients chose thresholds and model, so \
-         their numbers flatter.</p>",
+        "<h2>How it does at each site</h2>\n{}<p class=\"note\">Mean ± standard deviation over \
+         patients; a dash where a number is undefined. A voxel counts as lesion where its \
+         probability is at least {dice} (the best Dice, for outlines and volumes) or {youden} \
+         (Youden, the publication's, which finds the most and marks too much); both were chosen \
+         on validation patients of the training sites. Validation patients chose thresholds and \
+         model, so their numbers flatter.</p>",
         table(&words(&SCORE_HEAD), &rows)
     )
 }
@@ -249,23 +251,22 @@ fn rounds(report: &Report) -> String {
 }
 
 fn glossary() -> &'static str {
-    "<details><summary>What the numbers mean</summary>\n<dl>\
-     <dt>Dice</dt><dd>Overlap of the marked with the true lesion volume: twice the shared voxels over the sum of both. \
-     1 is perfect, 0 is no overlap. Undefined where there is no lesion and none was marked.</dd>\
-     <dt>IoU</dt><dd>Shared voxels over voxels in either; Dice / (2 - Dice).</dd>\
-     <dt>Precision, recall</dt><dd>The share of marked voxels that are lesion; the share of lesion voxels that are \
-     marked.</dd>\
-     <dt>AUC</dt><dd>The chance that a lesion voxel scores higher than another voxel, in the brain or over the whole \
-     volume. It does not depend on a threshold.</dd>\
-     <dt>Best Dice, Youden</dt><dd>The two ways to choose from which probability a voxel is marked. The first gives the best \
-     Dice on validation patients and is for outlines and volumes. The second is the publication's: it finds the most and \
-     marks far more than the lesions.</dd>\
-     <dt>Calibration</dt><dd>Whether the probabilities are what they say: of the voxels given 30 %, three in ten should be \
-     lesion.</dd>\
-     <dt>False findings</dt><dd>Connected marked regions that touch no true lesion.</dd>\
-     <dt>Lesions found</dt><dd>True lesions (connected regions, corners count) that the marking touches.</dd>\
-     <dt>Held out</dt><dd>A site whose images the model never saw: neither to learn nor to choose anything.</dd>\
-     </dl></details>"
+    "<details><summary>What the numbers mean</summary>\n<dl><dt>Dice</dt><dd>Overlap of the \
+     marked with the true lesion volume: twice the shared voxels over the sum of both. 1 is \
+     perfect, 0 is no overlap. Undefined where there is no lesion and none was \
+     marked.</dd><dt>IoU</dt><dd>Shared voxels over voxels in either; Dice / (2 - \
+     Dice).</dd><dt>Precision, recall</dt><dd>The share of marked voxels that are lesion; the \
+     share of lesion voxels that are marked.</dd><dt>AUC</dt><dd>The chance that a lesion voxel \
+     scores higher than another voxel, in the brain or over the whole volume. It does not depend \
+     on a threshold.</dd><dt>Best Dice, Youden</dt><dd>The two ways to choose from which \
+     probability a voxel is marked. The first gives the best Dice on validation patients and is \
+     for outlines and volumes. The second is the publication's: it finds the most and marks far \
+     more than the lesions.</dd><dt>Calibration</dt><dd>Whether the probabilities are what they \
+     say: of the voxels given 30 %, three in ten should be lesion.</dd><dt>False \
+     findings</dt><dd>Connected marked regions that touch no true lesion.</dd><dt>Lesions \
+     found</dt><dd>True lesions (connected regions, corners count) that the marking \
+     touches.</dd><dt>Held out</dt><dd>A site whose images the model never saw: neither to learn \
+     nor to choose anything.</dd></dl></details>"
 }
 
 fn settings(report: &Report) -> String {

@@ -35,10 +35,9 @@ pub(super) fn escape(text: &str) -> String {
 pub(super) fn document(name: &str, software: &str, body: &str, footer: &str) -> String {
     let (name, software) = (escape(name), escape(software));
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{name}: report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n{body}\n\
-         <footer>Written by coordinator {software}. {footer}</footer>\n</main>\n</body>\n</html>\n"
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{name}: \
+         report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n{body}\n<footer>Written by coordinator {software}. {footer}</footer>\n</main>\n</body>\n</html>\n"
     )
 }
 

@@ -11,8 +11,9 @@ use protocol::overlay::{
     representative,
 };
 
-const STAY: &str = "each finds its best, median and worst case in the folder overlays of its work folder, unless its \
-                    settings say overlays = \"off\"; with overlays = \"send\" they are shown here.";
+const STAY: &str = "each finds its best, median and worst case in the folder overlays of its \
+                    work folder, unless its settings say overlays = \"off\"; with overlays = \
+                    \"send\" they are shown here.";
 
 /// One picture, and what it represents.
 type Shown<'a> = (Representative, &'a Picture);
@@ -90,9 +91,9 @@ fn shown(scores: &SiteScores) -> Vec<Shown<'_>> {
 fn figure(scores: &SiteScores, (one, picture): Shown<'_>) -> String {
     let (site, rank) = (escape(scores.site.as_str()), one.rank);
     format!(
-        "<figure>\n<img src=\"data:image/jpeg;base64,{}\" alt=\"{site}, {rank} case: probabilities, and what \
-         was found and missed\">\n<figcaption><strong>{site}</strong> ({}), {rank} of its cases: Dice {:.3}\
-         </figcaption>\n</figure>",
+        "<figure>\n<img src=\"data:image/jpeg;base64,{}\" alt=\"{site}, {rank} case: \
+         probabilities, and what was found and missed\">\n<figcaption><strong>{site}</strong> \
+         ({}), {rank} of its cases: Dice {:.3}</figcaption>\n</figure>",
         picture.base64(),
         use_of(scores.role),
         one.dice
@@ -108,12 +109,12 @@ fn legend() -> String {
         )
     };
     format!(
-        "<p>For each site that lets them be shown, its best, median and worst case by the whole patient's Dice at the \
-         threshold used above: the axial slice with most lesion, on the sequence in which the lesions stand out brightest (the \
-         front above, the patient's left on the right).</p>\n\
-         <p class=\"legend\">Left, the probability of lesion: 0 <span class=\"scale\" \
-         style=\"background:linear-gradient(to right,{})\"></span> 1, fading below the threshold.<br>\
-         Right, at the threshold: {} · {} · {}</p>",
+        "<p>For each site that lets them be shown, its best, median and worst case by the whole \
+         patient's Dice at the threshold used above: the axial slice with most lesion, on the \
+         sequence in which the lesions stand out brightest (the front above, the patient's left \
+         on the right).</p>\n<p class=\"legend\">Left, the probability of lesion: 0 <span \
+         class=\"scale\" style=\"background:linear-gradient(to right,{})\"></span> 1, fading \
+         below the threshold.<br>Right, at the threshold: {} · {} · {}</p>",
         stops.join(","),
         swatch(TRUE_POSITIVE, "lesion found (true positive)"),
         swatch(FALSE_POSITIVE, "called lesion and is none (false positive)"),

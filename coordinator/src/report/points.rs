@@ -53,8 +53,9 @@ pub(super) fn operating_points(report: &Report) -> String {
         "≥ 10 mm³",
     ]);
     format!(
-        "<h2>Operating points</h2>\n{}<p class=\"note\">Held-out patients. Youden weighs sensitivity and \
-         specificity alike, and lesions are rare: it finds much and calls too much. The Dice threshold calls less.</p>\n{}",
+        "<h2>Operating points</h2>\n{}<p class=\"note\">Held-out patients. Youden weighs \
+         sensitivity and specificity alike, and lesions are rare: it finds much and calls too \
+         much. The Dice threshold calls less.</p>\n{}",
         table(&head, &rows),
         limits(&report.federation.validation_curve)
     )
@@ -96,8 +97,9 @@ fn limits(curve: &[FrocPoint]) -> String {
         "False findings per patient",
     ]);
     format!(
-        "{}<p class=\"note\">Validation patients, at the thresholds that were counted: the names are those of \
-         <code>site-agent predict --operating-point</code>. A dash where even the highest counted threshold has more.</p>",
+        "{}<p class=\"note\">Validation patients, at the thresholds that were counted: the names \
+         are those of <code>site-agent predict --operating-point</code>. A dash where even the \
+         highest counted threshold has more.</p>",
         table(&head, &rows)
     )
 }
@@ -130,9 +132,10 @@ pub(super) fn diagram(report: &Report) -> Result<Option<Figure>, DrawError> {
     Ok(Some(Figure {
         name: CALIBRATION,
         title: "Are the probabilities what they say?",
-        caption: "Voxels of the brain by the probability that they were given, in ten ranges: the mean probability of a range \
-                  against the share of lesion in it. On the grey line both are equal; below it the model is surer of lesions \
-                  than it should be, above it not sure enough.",
+        caption: "Voxels of the brain by the probability that they were given, in ten ranges: \
+                  the mean probability of a range against the share of lesion in it. On the grey \
+                  line both are equal; below it the model is surer of lesions than it should be, \
+                  above it not sure enough.",
         svg: plot::reliability(&lines)?,
     }))
 }
@@ -176,9 +179,10 @@ pub(super) fn calibration(report: &Report, figures: &[Figure]) -> String {
         "of voxels given 0.1 or more",
     ]);
     format!(
-        "{}\n{}<p class=\"note\">The mean over voxels of the brain of how far a range's probability is from its share of \
-         lesion. Nearly all voxels are healthy and given next to nothing, so the first number is small for any model; the \
-         second leaves the lowest range out.</p>",
+        "{}\n{}<p class=\"note\">The mean over voxels of the brain of how far a range's \
+         probability is from its share of lesion. Nearly all voxels are healthy and given next \
+         to nothing, so the first number is small for any model; the second leaves the lowest \
+         range out.</p>",
         figure(picture),
         table(&head, &rows)
     )

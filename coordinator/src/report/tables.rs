@@ -48,8 +48,9 @@ pub(super) fn cohort(report: &Report) -> String {
         "held out",
     ]);
     format!(
-        "<h2>Table 1. Patients and lesions</h2>\n{}<p class=\"note\">Lesions are connected regions of the reference (corners \
-         count). Skipped patients could not be read; the site's own skip report names them.</p>",
+        "<h2>Table 1. Patients and lesions</h2>\n{}<p class=\"note\">Lesions are connected \
+         regions of the reference (corners count). Skipped patients could not be read; the \
+         site's own skip report names them.</p>",
         table(&head, &rows)
     )
 }
@@ -102,8 +103,9 @@ pub(super) fn arms(report: &Report) -> String {
         String::new()
     } else {
         p_note("the federation")
-            + " A site alone trained with the same settings and as many rounds, and chose its thresholds on its own \
-               validation patients; the consensus is the mean of the probabilities of all of those."
+            + " A site alone trained with the same settings and as many rounds, and chose its \
+               thresholds on its own validation patients; the consensus is the mean of the \
+               probabilities of all of those."
     };
     side_by_side(
         "Table 3a. Models on the held-out patients, at the threshold of the best Dice",
@@ -121,8 +123,9 @@ pub(super) fn arms(report: &Report) -> String {
 /// What the p values of a comparison are.
 pub(super) fn p_note(reference: &str) -> String {
     format!(
-        " p against {}, two-sided: Wilcoxon's signed-rank test, which knows that the patients are the same, / rank-sum test, \
-         the publication's; each corrected (Holm) for all the p values of its kind shown here.",
+        " p against {}, two-sided: Wilcoxon's signed-rank test, which knows that the patients \
+         are the same, / rank-sum test, the publication's; each corrected (Holm) for all the p \
+         values of its kind shown here.",
         escape(reference)
     )
 }
@@ -150,7 +153,8 @@ pub(super) fn side_by_side(
     let patients = comparison.arms.first().map_or(0, |arm| arm.cases);
     format!(
         "<h2>{title}</h2>\n{}<p class=\"note\">{patients} patients. Mean ± standard deviation \
-         over patients; in brackets the 95 % interval of the mean (bootstrap over patients).{note}</p>",
+         over patients; in brackets the 95 % interval of the mean (bootstrap over \
+         patients).{note}</p>",
         table(&head, &rows)
     )
 }

@@ -38,7 +38,9 @@ pub(super) fn table(report: &Report) -> String {
     }
     lines.push(String::new());
     lines.push(
-        "best Dice: for outlines and volumes. Youden: the publication's, finds the most and marks too much.".into(),
+        "best Dice: for outlines and volumes. Youden: the publication's, finds the most and \
+         marks too much."
+            .into(),
     );
     lines.join("\n")
 }
@@ -82,6 +84,7 @@ fn terminal_row(cells: &[&str; 8]) -> String {
         found,
     ] = cells;
     format!(
-        "{name:<24} {part:<10} {cases:>5}  {threshold:<16}  {brain:>15}  {dice:>15}  {false_findings:>14}  {found}"
+        "{name:<24} {part:<10} {cases:>5}  {threshold:<16}  {brain:>15}  {dice:>15}  \
+         {false_findings:>14}  {found}"
     )
 }

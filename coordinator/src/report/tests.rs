@@ -395,9 +395,10 @@ fn the_page_needs_nothing_else_and_leaks_no_markup() {
         assert!(page.contains(&svg), "{figure}");
     }
     assert!(page.contains("out of &lt;memory&gt;"));
-    assert!(
-        page.contains("In 3 patients from 1 site that took no part in training, the model found 6 of 9 (67 %) lesions")
-    );
+    assert!(page.contains(
+        "In 3 patients from 1 site that took no part in training, the model found \
+                       6 of 9 (67 %) lesions"
+    ));
 }
 
 /// Two sites with other numbers at each threshold, so that nothing can stand for the other point

@@ -85,7 +85,8 @@ pub(super) fn headline(report: &Report) -> String {
         .filter(|site| site.role == Role::Evaluate && site.cases > 0)
         .count();
     if held_out.scores.lesions.is_none() || held_out.scores.metrics.auc_volume.mean.is_none() {
-        return "No patient of a site outside the training was scored, so nothing can be said about new hospitals."
+        return "No patient of a site outside the training was scored, so nothing can be said \
+                about new hospitals."
             .into();
     }
     let [dice, youden] = at_points(&held_out.scores).map(|point| {
@@ -97,9 +98,10 @@ pub(super) fn headline(report: &Report) -> String {
         )
     });
     format!(
-        "In {} from {} that took no part in training, the model found {} lesions with {} false findings per patient and \
-         a mean Dice of {} at the threshold of the best validation Dice; {} with {} and {} at Youden's threshold, the \
-         publication's. AUC {} in the brain and {} over the whole volume.",
+        "In {} from {} that took no part in training, the model found {} lesions with {} false \
+         findings per patient and a mean Dice of {} at the threshold of the best validation \
+         Dice; {} with {} and {} at Youden's threshold, the publication's. AUC {} in the brain \
+         and {} over the whole volume.",
         counted(held_out.cases, "patient", "patients"),
         counted(sites, "site", "sites"),
         dice.0,
@@ -122,8 +124,8 @@ pub(super) fn silent(report: &Report) -> Option<String> {
         let name = &site.name;
         if all == 0 {
             sentences.push(format!(
-                "{name}'s labels hold no lesion in any case: its Dice says nothing. If there should be some, look at \
-                 data.lesion_labels there."
+                "{name}'s labels hold no lesion in any case: its Dice says nothing. If there \
+                 should be some, look at data.lesion_labels there."
             ));
         } else if site
             .scores
@@ -156,13 +158,13 @@ pub(super) fn verdict(report: &Report) -> Option<String> {
         let point = POINTS[place];
         Some(if together > best {
             format!(
-                "Trained together, held-out Dice is {together:.3} ({point}); the best of the sites alone ({name}) reaches \
-                 {best:.3}."
+                "Trained together, held-out Dice is {together:.3} ({point}); the best of the \
+                 sites alone ({name}) reaches {best:.3}."
             )
         } else {
             format!(
-                "Training together did not pay here: {name} reaches a held-out Dice of {best:.3} ({point}), the federation \
-                 {together:.3}."
+                "Training together did not pay here: {name} reaches a held-out Dice of {best:.3} \
+                 ({point}), the federation {together:.3}."
             )
         })
     };

@@ -63,7 +63,8 @@ fn differences(card: &ModelCard, federation: &Federation) -> Vec<String> {
                 let before = before.as_deref().unwrap_or("unset");
                 let now = now.as_deref().unwrap_or("unset");
                 found.push(format!(
-                    "the weights to start from were trained with {} = {before}; this federation has {now}",
+                    "the weights to start from were trained with {} = {before}; this federation \
+                     has {now}",
                     setting.key
                 ));
             }

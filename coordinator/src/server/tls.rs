@@ -123,8 +123,8 @@ pub(super) fn check_clock(folder: &Path, now: SystemTime) -> Result<(), Certific
     }
     let [from, until, now] = [from, until, now].map(httpdate::fmt_http_date);
     let reason = format!(
-        "it is valid from {from} until {until}, and it is {now} by this machine's clock: renew the certificate if its time is \
-         over, set the clock if that is wrong"
+        "it is valid from {from} until {until}, and it is {now} by this machine's clock: renew \
+         the certificate if its time is over, set the clock if that is wrong"
     );
     Err(CertificateError::new(&path, reason))
 }

@@ -313,8 +313,9 @@ fn disk<'a>(
 mod tests {
     use super::*;
 
-    const CONFIG: &str = "name = 'x'\nrounds = 1\n[input]\nsequences = ['bravo', 'flair']\n[simulate.phantom]\nplane = 32\n\
-        [[simulate.sites]]\nname = 'north'\nrole = 'train'\ncases = 3\nlacks = ['flair']\n";
+    const CONFIG: &str = "name = 'x'\nrounds = 1\n[input]\nsequences = ['bravo', \
+                          'flair']\n[simulate.phantom]\nplane = 32\n[[simulate.sites]]\nname = \
+                          'north'\nrole = 'train'\ncases = 3\nlacks = ['flair']\n";
 
     fn plan() -> Plan {
         Plan::from_toml(CONFIG, 2).unwrap()

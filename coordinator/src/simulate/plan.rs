@@ -93,15 +93,16 @@ pub(crate) enum PlanError {
     #[error("simulate.sites names \"{0}\" twice")]
     SameName(SiteName),
     #[error(
-        "simulate.sites: {0} and {1} have the same images (data.root, patterns and cases): the same patients would train and evaluate, \
-         or count twice"
+        "simulate.sites: {0} and {1} have the same images (data.root, patterns and cases): the \
+         same patients would train and evaluate, or count twice"
     )]
     SameImages(SiteName, SiteName),
     #[error("simulate.sites: {0} needs either cases = N (phantoms) or a data table (folders)")]
     NoImages(SiteName),
     /// `lacks` or `scanner` together with folders.
     #[error(
-        "simulate.sites: {0} has a data table: lacks and scanner are for phantoms (leave sequences out by data.drop)"
+        "simulate.sites: {0} has a data table: lacks and scanner are for phantoms (leave \
+         sequences out by data.drop)"
     )]
     LacksFolders(SiteName),
     #[error("simulate.sites: {site} lacks {sequence:?}, which is not in input.sequences")]
@@ -329,7 +330,8 @@ mod tests {
 
     #[test]
     fn the_federation_expects_just_the_simulated_sites_and_shares_the_cores() {
-        let folders = "[[simulate.sites]]\nname = 'south'\nrole = 'evaluate'\n[simulate.sites.data]\nroot = '/x'\n";
+        let folders = "[[simulate.sites]]\nname = 'south'\nrole = \
+                       'evaluate'\n[simulate.sites.data]\nroot = '/x'\n";
         let plan = plan(&format!("[simulate]\nthreads = 2\n{NORTH}{folders}")).unwrap();
         assert_eq!(plan.federation.sites.expected, ["north", "south"]);
         assert_eq!(plan.federation.sites.concurrent, Some(2));
@@ -375,7 +377,8 @@ mod tests {
     fn two_sites_with_the_same_images_are_refused_by_name() {
         let site = |name: &str, root: &str| {
             format!(
-                "[[simulate.sites]]\nname = '{name}'\nrole = 'train'\n[simulate.sites.data]\nroot = '{root}'\n"
+                "[[simulate.sites]]\nname = '{name}'\nrole = \
+                 'train'\n[simulate.sites.data]\nroot = '{root}'\n"
             )
         };
         for root in ["/mri/x", "/mri/x/", "/mri//x", "/mri/./x"] {

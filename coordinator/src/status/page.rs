@@ -15,7 +15,7 @@ pub(super) fn page(nonce: &str) -> String {
 /// What the page may do.
 pub(super) fn policy(nonce: &str) -> String {
     format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
-         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src \
+         'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }

@@ -120,7 +120,8 @@ pub(crate) fn no_run_folder(folder: &Path) -> Failure {
     let hint;
     if !folder.exists() {
         what = format!("there is no folder {path}");
-        hint = "is it spelled right, and was the run ever started? `coordinator serve` makes the folder";
+        hint = "is it spelled right, and was the run ever started? `coordinator serve` makes the \
+                folder";
     } else if !folder.is_dir() {
         what = format!("{path} is a file, not a run folder");
         hint = "name the folder that the coordinator writes to";

@@ -239,7 +239,8 @@ impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         match self {
             Self::NoToken => {
-                let words = "The token is needed: open /?token=TOKEN, or send Authorization: Bearer TOKEN.\n";
+                let words = "The token is needed: open /?token=TOKEN, or send Authorization: \
+                             Bearer TOKEN.\n";
                 (
                     StatusCode::UNAUTHORIZED,
                     [("www-authenticate", "Bearer")],

@@ -14,7 +14,8 @@ mod rule_state;
 
 fn federation(batch: usize) -> Federation {
     let text = format!(
-        "name = 'x'\nrounds = 2\n[training]\nbatch = {batch}\n[input]\nsequences = ['a']\nslices = 1\n"
+        "name = 'x'\nrounds = 2\n[training]\nbatch = {batch}\n[input]\nsequences = ['a']\nslices \
+         = 1\n"
     );
     Federation::from_toml(&text).unwrap()
 }
@@ -472,7 +473,8 @@ fn only_models_that_something_leads_to_stay() {
 #[test]
 fn an_exported_model_is_the_file_that_encoding_gives() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "name = 'x'\nrounds = 2\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset = 'tiny'\nwidth = 4\n";
+    let text = "name = 'x'\nrounds = 2\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset \
+                = 'tiny'\nwidth = 4\n";
     let Federation {
         name, input, model, ..
     } = Federation::from_toml(text).unwrap();
@@ -541,7 +543,8 @@ fn an_exported_model_is_the_file_that_encoding_gives() {
 #[test]
 fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "name = 'x'\nrounds = 2\nupdates = 'int8'\n[input]\nsequences = ['a']\nslices = 1\n[model]\npreset = 'tiny'\nwidth = 4\n";
+    let text = "name = 'x'\nrounds = 2\nupdates = 'int8'\n[input]\nsequences = ['a']\nslices = \
+                1\n[model]\npreset = 'tiny'\nwidth = 4\n";
     let federation = Federation::from_toml(text).unwrap();
     let manifest = Arc::new(protocol::architecture::manifest(
         &federation.model,

@@ -55,7 +55,8 @@ pub fn warn(what: &str, path: &Path) {
         let own = if path.is_dir() { 700 } else { 600 };
         let path = path.display();
         tracing::warn!(
-            "other users of this machine may look at {what} {path} (mode {mode:o}): chmod {own} {path}"
+            "other users of this machine may look at {what} {path} (mode {mode:o}): chmod {own} \
+             {path}"
         );
     }
 }

@@ -52,12 +52,14 @@ pub enum ModelFileError {
     Card(String),
     /// What is before the weights is not what was written.
     #[error(
-        "the file is damaged or was changed: its header does not have the hash that it was written with"
+        "the file is damaged or was changed: its header does not have the hash that it was \
+         written with"
     )]
     Header,
     /// The weights are not those that were written.
     #[error(
-        "the file is damaged or was changed: its weights have the hash {found}, and were written with {expected}"
+        "the file is damaged or was changed: its weights have the hash {found}, and were written \
+         with {expected}"
     )]
     Weights {
         /// What the file says.

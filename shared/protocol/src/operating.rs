@@ -34,10 +34,12 @@ impl OperatingPoint {
         match self {
             Self::Dice => "the best Dice on validation patients: for outlines and volumes",
             Self::Youden => {
-                "the publication's, by Youden's index: finds the most, and marks far more than the lesions"
+                "the publication's, by Youden's index: finds the most, and marks far more than \
+                 the lesions"
             }
             Self::FalsePositives(_) => {
-                "the lowest measured threshold at which validation patients had so few false findings each"
+                "the lowest measured threshold at which validation patients had so few false \
+                 findings each"
             }
         }
     }
@@ -129,7 +131,8 @@ pub enum OperatingError {
     },
     /// Even the highest counted threshold gives more false findings.
     #[error(
-        "no counted threshold has as few as {most} false findings per patient: the fewest were {fewest}"
+        "no counted threshold has as few as {most} false findings per patient: the fewest were \
+         {fewest}"
     )]
     TooFew {
         /// What was asked for.

@@ -8,8 +8,8 @@ pub enum TextError {
     Wide(&'static str),
     /// One byte a letter, and letters beyond ASCII among them.
     #[error(
-        "the byte {byte:#04x} in line {line}, column {column} is not UTF-8: the file seems to be in Latin-1 or Windows-1252 \
-         (ANSI); save it as UTF-8"
+        "the byte {byte:#04x} in line {line}, column {column} is not UTF-8: the file seems to be \
+         in Latin-1 or Windows-1252 (ANSI); save it as UTF-8"
     )]
     Narrow {
         /// The line, from 1.
@@ -96,7 +96,8 @@ pub fn explain(error: &toml::de::Error, text: &str) -> String {
         text.get(start..)?.lines().next()
     });
     if line.is_some_and(|line| line.contains('\\')) {
-        let hint = "a backslash in double quotes begins an escape: write a Windows path in single quotes, or with /";
+        let hint = "a backslash in double quotes begins an escape: write a Windows path in \
+                    single quotes, or with /";
         return format!("{}\n{hint}", error.to_string().trim_end());
     }
     error.to_string()

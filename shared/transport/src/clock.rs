@@ -42,14 +42,15 @@ mod tests {
     #[test]
     fn seconds_become_dates() {
         let words = in_words(
-            "invalid peer certificate: certificate not valid yet: verification time 1000000000 (UNIX), but certificate is \
-             not valid before 1700000000 (700000000 seconds in future)",
+            "invalid peer certificate: certificate not valid yet: verification time 1000000000 \
+             (UNIX), but certificate is not valid before 1700000000 (700000000 seconds in future)",
         );
         assert_eq!(
             words,
-            "invalid peer certificate: certificate not valid yet: verification time Sun, 09 Sep 2001 01:46:40 GMT by this \
-             machine's clock, but certificate is not valid before Tue, 14 Nov 2023 22:13:20 GMT (700000000 seconds in \
-             future): is this machine's clock right?"
+            "invalid peer certificate: certificate not valid yet: verification time Sun, 09 Sep \
+             2001 01:46:40 GMT by this machine's clock, but certificate is not valid before Tue, \
+             14 Nov 2023 22:13:20 GMT (700000000 seconds in future): is this machine's clock \
+             right?"
         );
     }
 

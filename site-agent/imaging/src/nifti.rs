@@ -56,7 +56,8 @@ pub enum NiftiError {
     Format(&'static str),
     /// Fewer bytes than the header announces.
     #[error(
-        "the file is cut short: it holds {found} of {expected} bytes (unpacked); copy or export it again"
+        "the file is cut short: it holds {found} of {expected} bytes (unpacked); copy or export \
+         it again"
     )]
     Truncated {
         /// Bytes that the header asks for.
@@ -66,7 +67,8 @@ pub enum NiftiError {
     },
     /// A compressed file that breaks off behind its voxels.
     #[error(
-        "the compressed file breaks off before its checksum, so that it cannot be trusted; copy it again"
+        "the compressed file breaks off before its checksum, so that it cannot be trusted; copy \
+         it again"
     )]
     Unfinished,
     /// A compressed file with a wrong code or checksum.
@@ -109,7 +111,8 @@ pub enum NiftiError {
     #[error("the orientation does not describe a grid")]
     Affine,
     /// No form of the header can be used.
-    #[error("the header does not say where the voxels are: {}{fault}; export the file again from its source",
+    #[error("the header does not say where the voxels are: {}{fault}; export the file again from \
+             its source",
         .form.spoken())]
     Unplaced {
         /// The form that counts.
@@ -119,8 +122,8 @@ pub enum NiftiError {
     },
     /// A voxel that no image of a patient has.
     #[error(
-        "voxels of {mm} mm are impossible (0.01 to 100 mm are possible): pixdim, sform and xyzt_units, \
-        which says {unit}, do not go together"
+        "voxels of {mm} mm are impossible (0.01 to 100 mm are possible): pixdim, sform and \
+         xyzt_units, which says {unit}, do not go together"
     )]
     Spacing {
         /// As the header has it.

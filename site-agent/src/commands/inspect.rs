@@ -83,8 +83,9 @@ fn words(found: &Inspection) -> String {
             let [x, y, z] = image.spacing_mm;
             let [low, first, last, high] = image.intensities;
             text += &format!(
-                "  {:8} {width} x {height} x {depth} voxels of {x:.2} x {y:.2} x {z:.2} mm, values {low:.1} to {high:.1} \
-                 (1st and 99th percentile {first:.1} and {last:.1})\n",
+                "  {:8} {width} x {height} x {depth} voxels of {x:.2} x {y:.2} x {z:.2} mm, \
+                 values {low:.1} to {high:.1} (1st and 99th percentile {first:.1} and \
+                 {last:.1})\n",
                 visible(&image.sequence)
             );
         }

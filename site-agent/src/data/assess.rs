@@ -193,7 +193,8 @@ fn group<T>(
     for (one, other) in compared.shared {
         let note = Note::new(
             format!(
-                "shares an image with {}, voxel by voxel: both are kept on the same side of the split",
+                "shares an image with {}, voxel by voxel: both are kept on the same side of the \
+                 split",
                 names[one]
             ),
             "check which of the two cases the image belongs to",

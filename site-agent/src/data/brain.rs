@@ -97,7 +97,10 @@ fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
                 .filter(|&&value| value.round() != outside.round())
                 .count();
             notes.push(Note::new(
-                format!("the brain mask holds {outside} in its corners, not 0: brain are {count} voxels that differ"),
+                format!(
+                    "the brain mask holds {outside} in its corners, not 0: brain are {count} \
+                         voxels that differ"
+                ),
                 "check that the mask is not inverted",
             ));
         }
@@ -107,7 +110,10 @@ fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
             .count();
         if nearly > 0 {
             notes.push(Note::new(
-                format!("the brain mask holds {nearly} values that are nearly zero, but not zero: they are not brain"),
+                format!(
+                    "the brain mask holds {nearly} values that are nearly zero, but not \
+                         zero: they are not brain"
+                ),
                 "resample masks with nearest-neighbour interpolation",
             ));
         }
@@ -135,8 +141,8 @@ fn from_mask(mask: &[f32], dims: [usize; 3], notes: &mut Vec<Note>) -> Vec<u8> {
     });
     notes.push(Note::new(
         format!(
-            "the brain mask holds values between none and all: brain are the {} voxels beyond {half}; {} voxels \
-             between that and {outside} are not",
+            "the brain mask holds values between none and all: brain are the {} voxels beyond \
+             {half}; {} voxels between that and {outside} are not",
             brain.iter().filter(|&&voxel| voxel == 1).count(),
             doubtful.count()
         ),

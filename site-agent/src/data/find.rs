@@ -224,7 +224,8 @@ impl<'a> Search<'a> {
                 );
                 self.notes.push(Note::new(
                     what,
-                    "correct the pattern, or give the user that runs the program the right to read the folder",
+                    "correct the pattern, or give the user that runs the program the right to \
+                     read the folder",
                 ));
                 return None;
             }

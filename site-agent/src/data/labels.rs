@@ -46,15 +46,23 @@ pub(super) fn compare(lesion: &[u8], brain: &[u8], dims: [usize; 3], notes: &mut
         let lost = touched.iter().filter(|touched| !**touched).count();
         if lost > 0 {
             notes.push(Note::new(
-                format!("{lost} of {} lesions are outside the brain", regions.count()),
-                "check that the brain mask covers the whole brain: the network is not shown these lesions",
+                format!(
+                    "{lost} of {} lesions are outside the brain",
+                    regions.count()
+                ),
+                "check that the brain mask covers the whole brain: the network is not shown \
+                 these lesions",
             ));
         }
     }
     if (all - outside) as f64 > MAX_LESION_SHARE * brain_voxels as f64 {
         notes.push(Note::new(
-            format!("lesion fills {} of {brain_voxels} brain voxels", all - outside),
-            "check that the label is not inverted, and that data.lesion_labels names no value of the brain",
+            format!(
+                "lesion fills {} of {brain_voxels} brain voxels",
+                all - outside
+            ),
+            "check that the label is not inverted, and that data.lesion_labels names no value of \
+             the brain",
         ));
     }
 }
@@ -112,8 +120,8 @@ pub(super) fn judge(cases: &[(usize, &Noticed)], lesion_labels: &[u16]) -> Verdi
                 place,
                 Note::new(
                     format!(
-                        "the label has none of data.lesion_labels {lesion_labels:?}, but {held}: taken as a case \
-                         without lesion"
+                        "the label has none of data.lesion_labels {lesion_labels:?}, but {held}: \
+                         taken as a case without lesion"
                     ),
                     "check that the case has no lesion",
                 ),

@@ -42,8 +42,12 @@ pub(super) fn normalise(
     }
     if furthest > MAX_SCORE {
         notes.push(Note::new(
-            format!("{name}: its brightest or darkest voxels are {furthest:.0} standard deviations from its mean"),
-            "check for an implant or a broken export: such values leave tissue with almost no contrast",
+            format!(
+                "{name}: its brightest or darkest voxels are {furthest:.0} standard \
+                     deviations from its mean"
+            ),
+            "check for an implant or a broken export: such values leave tissue with almost no \
+             contrast",
         ));
     }
     Ok(())
@@ -77,8 +81,9 @@ fn clip_beyond(
     if quartiles > 0.0 && span > MAX_PERCENTILE_RATIO * quartiles {
         notes.push(Note::new(
             format!(
-                "{name}: many voxels are far from the rest (percentiles {low} and {high}, while the middle half \
-                 of the voxels is within {quartiles}): tissue has almost no contrast"
+                "{name}: many voxels are far from the rest (percentiles {low} and {high}, while \
+                 the middle half of the voxels is within {quartiles}): tissue has almost no \
+                 contrast"
             ),
             "check for an implant, padding inside the brain mask, or a broken export",
         ));
@@ -96,8 +101,8 @@ fn clip_beyond(
         let [lowest, highest] = range(&inside);
         notes.push(Note::new(
             format!(
-                "{name}: {outliers} of {} voxels are far beyond the rest ({lowest} to {highest}, the rest about \
-                 {low} to {high}); they are clipped",
+                "{name}: {outliers} of {} voxels are far beyond the rest ({lowest} to {highest}, \
+                 the rest about {low} to {high}); they are clipped",
                 inside.len()
             ),
             "check for an implant or a broken export",
@@ -109,12 +114,13 @@ fn clip_beyond(
     if dark > 0 && outliers == 0 {
         notes.push(Note::new(
             format!(
-                "{name}: {dark} of {} voxels are far darker than the rest (down to {}, the rest from about {low}); \
-                 they are clipped",
+                "{name}: {dark} of {} voxels are far darker than the rest (down to {}, the rest \
+                 from about {low}); they are clipped",
                 inside.len(),
                 range(&inside)[0]
             ),
-            "check for bright voxels that became negative because the file's type holds no larger numbers",
+            "check for bright voxels that became negative because the file's type holds no \
+             larger numbers",
         ));
     }
     for (value, &brain) in image.iter_mut().zip(brain) {

@@ -81,7 +81,8 @@ impl Pattern {
             .contains(['{', '}', '$', '*', '?']);
         if foreign || !text.contains(CASE) {
             return Err(wrong(
-                "a path below data.root that contains {case}, optionally {patient}, and no other wildcard",
+                "a path below data.root that contains {case}, optionally {patient}, and no other \
+                 wildcard",
             ));
         }
         Ok(Self(parts.into_iter().map(pieces).collect()))

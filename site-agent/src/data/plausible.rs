@@ -52,7 +52,10 @@ pub(super) fn fill_holes(mask: &mut [u8], dims: [usize; 3], notes: &mut Vec<Note
     let filled = imaging::mask::fill_holes(mask, dims);
     if filled > 0 {
         notes.push(Note::new(
-            format!("the brain mask has holes of {filled} voxels inside the brain: they are taken as brain"),
+            format!(
+                "the brain mask has holes of {filled} voxels inside the brain: they are \
+                     taken as brain"
+            ),
             "check that the mask was not made without lesions or ventricles",
         ));
     }
@@ -136,7 +139,10 @@ fn warn_about_mask(
         let aside = (brain_sum / brain_voxels as f64 - tissue_sum / tissue as f64).abs();
         if aside > MOST_ASIDE * (last + 1 - first) as f64 {
             notes.push(Note::new(
-                format!("the middle of the brain mask is {aside:.0} voxels beside the middle of the head"),
+                format!(
+                    "the middle of the brain mask is {aside:.0} voxels beside the middle of \
+                         the head"
+                ),
                 remedy,
             ));
         }
@@ -159,7 +165,8 @@ fn warn_about_surroundings(
     if dark as f64 > MOST_DARK * brain_voxels as f64 {
         notes.push(Note::new(
             format!(
-                "{dark} of {brain_voxels} voxels that are taken as brain are as dark as what surrounds it"
+                "{dark} of {brain_voxels} voxels that are taken as brain are as dark as what \
+                 surrounds it"
             ),
             "set data.brain to a brain mask, or set what is not brain to one value",
         ));
@@ -191,7 +198,8 @@ fn warn_about_coverage(
         }
     }
     let name = shown.name;
-    let remedy = "check that the image covers the whole brain and was copied whole; leave the sequence out of the case if not";
+    let remedy = "check that the image covers the whole brain and was copied whole; leave the \
+                  sequence out of the case if not";
     if in_empty as f64 > MOST_EMPTY * brain_voxels as f64 {
         notes.push(Note::new(
             format!("{name} shows nothing in {empty_slices} of the {slices} slices with brain"),
@@ -246,7 +254,10 @@ fn warn_about_values(brain: &[u8], brain_voxels: usize, shown: &Shown<'_>, notes
     // Where nothing was cut off, the greatest values are not more frequent than those below them.
     if at_greatest as f64 > MOST_GREATEST * brain_voxels as f64 && at_greatest > below {
         notes.push(Note::new(
-            format!("{name}: {at_greatest} of {brain_voxels} voxels of the brain have the greatest value, {greatest}: it was cut off there"),
+            format!(
+                "{name}: {at_greatest} of {brain_voxels} voxels of the brain have the \
+                     greatest value, {greatest}: it was cut off there"
+            ),
             "export the image again with all of its values",
         ));
     }

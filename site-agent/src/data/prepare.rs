@@ -45,7 +45,8 @@ pub enum CaseError {
         error: NiftiError,
     },
     #[error(
-        "{first} and {second} have different grids: {first} has {first_grid}; {second} has {second_grid}"
+        "{first} and {second} have different grids: {first} has {first_grid}; {second} has \
+         {second_grid}"
     )]
     Grids {
         /// The sequence that gives the case its grid.
@@ -62,7 +63,8 @@ pub enum CaseError {
     NoBrain,
     #[error(
         "{percent:.1} % of the volume would be brain{}",
-        if *.mask { ", by the brain mask" } else { ": almost no voxel has the value of the background" }
+        if *.mask { ", by the brain mask" } else { ": almost no voxel has the value of the \
+                                                    background" }
     )]
     AllBrain {
         percent: f64,
@@ -79,7 +81,8 @@ pub enum CaseError {
     },
     /// A label with other values than the other labels of the site.
     #[error(
-        "the label has none of data.lesion_labels {listed:?}, but {held}, which no other label of the site has"
+        "the label has none of data.lesion_labels {listed:?}, but {held}, which no other label \
+         of the site has"
     )]
     ForeignLabel {
         /// Its values, each with the number of voxels.
@@ -109,7 +112,8 @@ pub enum CaseError {
     Label(#[from] NoLabel),
     /// More than fits into memory.
     #[error(
-        "the brain needs {depth} slices of {height} x {width} model pixels, more than a case may have"
+        "the brain needs {depth} slices of {height} x {width} model pixels, more than a case may \
+         have"
     )]
     TooLarge {
         depth: usize,
@@ -426,11 +430,12 @@ impl NativeCase {
         if canvas != [input.plane; 2] {
             self.noticed.notes.push(Note::new(
                 format!(
-                    "the brain does not fit the model's plane of {0} x {0} pixels: the network sees it in overlapping \
-                     windows over {height} x {width} pixels",
+                    "the brain does not fit the model's plane of {0} x {0} pixels: the network \
+                     sees it in overlapping windows over {height} x {width} pixels",
                     input.plane
                 ),
-                "nothing, if the brain really is that large; otherwise set data.brain, or ask the federation for a larger input.plane",
+                "nothing, if the brain really is that large; otherwise set data.brain, or ask \
+                 the federation for a larger input.plane",
             ));
         }
         (placement, canvas)
@@ -620,7 +625,8 @@ mod tests {
             std::env::var_os("LACUNA_DATA").map(|root| Path::new(&root).join("glioma-tcga"))
         else {
             eprintln!(
-                "SKIPPED: real_cases_have_the_reference_statistics needs LACUNA_DATA, the folder of glioma-tcga"
+                "SKIPPED: real_cases_have_the_reference_statistics needs LACUNA_DATA, the folder \
+                 of glioma-tcga"
             );
             return;
         };

@@ -108,7 +108,8 @@ pub(super) fn time_points(ids: &[&str]) -> Option<Note> {
     );
     Some(Note::new(
         what,
-        "write {patient} for the patient's part in every pattern, so that no patient is in both training and validation",
+        "write {patient} for the patient's part in every pattern, so that no patient is in both \
+         training and validation",
     ))
 }
 

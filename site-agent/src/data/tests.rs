@@ -81,8 +81,9 @@ impl Site {
     fn config(&self, more: &str) -> Archives {
         let root = self.0.path().join("root");
         let text = format!(
-            "root = '{}'\nlabel = '{{case}}/{{case}}_seg.nii.gz'\nlesion_labels = [4]\n{more}\n[sequences]\n\
-             t1 = '{{case}}/{{case}}_t1.nii.gz'\nflair = ['{{case}}/FLAIR.nii', '{{case}}/{{case}}_flair.nii.gz']\n",
+            "root = '{}'\nlabel = '{{case}}/{{case}}_seg.nii.gz'\nlesion_labels = \
+             [4]\n{more}\n[sequences]\nt1 = '{{case}}/{{case}}_t1.nii.gz'\nflair = \
+             ['{{case}}/FLAIR.nii', '{{case}}/{{case}}_flair.nii.gz']\n",
             root.display()
         );
         toml::from_str::<DataConfig>(&text).unwrap().into()
@@ -477,8 +478,8 @@ fn patients_and_their_time_points_are_found_by_folder_and_by_name() {
     );
     let table =
         "sequences = { t1 = 'sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_t1.nii' }\n";
-    let expected = "2: no file of its sequences exists, such as sub-2/ses-{case}/anat/sub-2_ses-{case}_t1.nii; \
-                    its folder contains readme";
+    let expected = "2: no file of its sequences exists, such as \
+                    sub-2/ses-{case}/anat/sub-2_ses-{case}_t1.nii; its folder contains readme";
     assert_eq!(
         found(&site, table),
         ["1/a: usable", "1/b: usable", expected]

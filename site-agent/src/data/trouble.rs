@@ -100,7 +100,8 @@ impl CaseError {
         match self {
             Self::Content { trouble, .. } => match trouble {
                 Trouble::Dangling(_) | Trouble::Pointer(_) => {
-                    "fetch the content (datalad get, git annex get or git lfs pull), or repair the link"
+                    "fetch the content (datalad get, git annex get or git lfs pull), or repair \
+                     the link"
                 }
                 Trouble::Folder | Trouble::Special => {
                     "put the image file there, or correct the pattern"
@@ -113,7 +114,8 @@ impl CaseError {
             },
             Self::Missing(_) => "add the file, or leave the case out with data.cases",
             Self::NoSequences { .. } => {
-                "correct the pattern or the names of the files; data.cases can leave out folders that are no cases"
+                "correct the pattern or the names of the files; data.cases can leave out folders \
+                 that are no cases"
             }
             Self::File { .. } | Self::NotFinite(_) | Self::Constant(_) => {
                 "copy or export the file again"

@@ -51,7 +51,8 @@ pub(super) fn recognise(folder: &Path) -> Option<Layout> {
                     .push((name.to_owned(), format!("{start}{ending}")));
             }
             _ => notes.push(format!(
-                "files ..._{ending} are none of the model's sequences, or a second one, and are left out"
+                "files ..._{ending} are none of the model's sequences, or a second one, and are \
+                 left out"
             )),
         }
     }

@@ -230,8 +230,8 @@ impl Layout {
             let values = self.values(pattern);
             if values.len() > 1 {
                 self.notes.push(format!(
-                    "labels have the values {values:?}, and all of them are taken as lesion: correct lesion_labels where \
-                     some are not"
+                    "labels have the values {values:?}, and all of them are taken as lesion: \
+                     correct lesion_labels where some are not"
                 ));
             }
             self.patterns.lesion_labels = values;

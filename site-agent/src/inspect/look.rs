@@ -215,7 +215,8 @@ impl LabelLook {
             [] => format!("label: {values}; no lesions"),
             [one] => format!("label: {values}; 1 lesion of {one:.0} mm3"),
             [largest, .., smallest] => format!(
-                "label: {values}; {} lesions of {smallest:.0} to {largest:.0} mm3, together {:.0} mm3",
+                "label: {values}; {} lesions of {smallest:.0} to {largest:.0} mm3, together \
+                 {:.0} mm3",
                 self.lesions_mm3.len(),
                 self.lesions_mm3.iter().sum::<f64>()
             ),

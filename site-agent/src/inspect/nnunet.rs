@@ -40,7 +40,8 @@ pub(super) fn recognise(folder: &Path) -> Option<Layout> {
                 ));
             }
             _ => notes.push(format!(
-                "channel {number} ({channel}) is none of the model's sequences, or a second one, and is left out"
+                "channel {number} ({channel}) is none of the model's sequences, or a second one, \
+                 and is left out"
             )),
         }
     }

@@ -13,17 +13,19 @@ const QUALITY: u8 = 85;
 /// The outline of lesions.
 const OUTLINE: [u8; 3] = [255, 80, 60];
 
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222}\
-table{border-collapse:collapse}td,th{padding:.2em .7em;border-bottom:1px solid #ddd;text-align:left}\
-pre{background:#f4f4f4;padding:.8em;overflow-x:auto}article{display:flex;gap:1.2em;margin:1em 0;flex-wrap:wrap}\
-figure{margin:0}figcaption{font-size:.85em;color:#555}";
+const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2em \
+                     auto;max-width:70em;padding:0 \
+                     1em;color:#222}table{border-collapse:collapse}td,th{padding:.2em \
+                     .7em;border-bottom:1px solid \
+                     #ddd;text-align:left}pre{background:#f4f4f4;padding:.8em;overflow-x:auto}article{display:flex;gap:1.2em;margin:1em 0;flex-wrap:wrap}figure{margin:0}figcaption{font-size:.85em;color:#555}";
 
 /// The page.
 pub(super) fn html(inspection: &Inspection) -> String {
     let mut text = format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{} cases</title><style>{STYLE}</style>\n\
-         <h1>{} cases, layout {}</h1>\n<p>{} can be used, of {} patients. This page names cases and shows slices of \
-         heads: it must not leave the site.</p>\n<pre>{}</pre>\n",
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{} \
+         cases</title><style>{STYLE}</style>\n<h1>{} cases, layout {}</h1>\n<p>{} can be used, \
+         of {} patients. This page names cases and shows slices of heads: it must not leave the \
+         site.</p>\n<pre>{}</pre>\n",
         inspection.cases.len(),
         inspection.cases.len(),
         escape(inspection.layout),
@@ -47,8 +49,8 @@ pub(super) fn html(inspection: &Inspection) -> String {
         }
         text += "</table>\n";
     }
-    text += "<h2>Cases</h2>\n<p>The axial slice with most lesion, or the middle one; the front above, the patient's left \
-             on the right. Lesions are outlined.</p>\n";
+    text += "<h2>Cases</h2>\n<p>The axial slice with most lesion, or the middle one; the front \
+             above, the patient's left on the right. Lesions are outlined.</p>\n";
     for case in &inspection.cases {
         text += &article(case);
     }
@@ -62,20 +64,22 @@ fn article(case: &CaseLook) -> String {
         && let Some(picture) = picture(slice)
     {
         text += &format!(
-            "<figure><img src=\"data:image/jpeg;base64,{}\" alt=\"a slice of {}\"><figcaption>{}</figcaption></figure>\n",
+            "<figure><img src=\"data:image/jpeg;base64,{}\" alt=\"a slice of \
+             {}\"><figcaption>{}</figcaption></figure>\n",
             picture.base64(),
             escape(&case.case),
             escape(&slice.sequence)
         );
     }
-    text += "<div><table><tr><th>sequence<th>voxels<th>spacing, mm<th>lowest, 1 %, 99 %, highest</tr>\n";
+    text += "<div><table><tr><th>sequence<th>voxels<th>spacing, mm<th>lowest, 1 %, 99 %, \
+             highest</tr>\n";
     for image in &case.images {
         let [width, height, depth] = image.voxels;
         let [x, y, z] = image.spacing_mm;
         let [low, first, last, high] = image.intensities;
         text += &format!(
-            "<tr><td>{}<td>{width} x {height} x {depth}<td>{x:.2} x {y:.2} x {z:.2}<td>{low:.1}, {first:.1}, {last:.1}, \
-             {high:.1}</tr>\n",
+            "<tr><td>{}<td>{width} x {height} x {depth}<td>{x:.2} x {y:.2} x {z:.2}<td>{low:.1}, \
+             {first:.1}, {last:.1}, {high:.1}</tr>\n",
             escape(&image.sequence)
         );
     }

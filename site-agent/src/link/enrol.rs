@@ -89,10 +89,7 @@ pub async fn join(token: &Token, certificates: &Path) -> Result<Joined, LinkErro
 ///
 /// # Errors
 /// The authority's file cannot be read.
-pub fn is_of_same_authority(
-    token: &Token,
-    certificates: &Path,
-) -> Result<Option<bool>, CertificateError> {
+pub fn is_of_same_authority(token: &Token, certificates: &Path) -> Result<Option<bool>, LinkError> {
     let path = certificates.join("ca.pem");
     if !path.exists() {
         return Ok(None);

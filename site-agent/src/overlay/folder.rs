@@ -14,8 +14,10 @@ pub(super) const FOLDER: &str = "overlays";
 pub(super) const INDEX: &str = "overlays.json";
 
 /// What to see, for those who open the folder.
-const LEGEND: &str = "Left: the probability of lesion from violet, 0, to yellow, 1 (viridis), fading below the threshold. Right, at \
-    the threshold: green found, vermilion wrongly called, blue missed. The front is above, the patient's left on the right.";
+const LEGEND: &str = "Left: the probability of lesion from violet, 0, to yellow, 1 (viridis), \
+                      fading below the threshold. Right, at the threshold: green found, \
+                      vermilion wrongly called, blue missed. The front is above, the patient's \
+                      left on the right.";
 
 /// What the index says of a picture.
 pub(super) struct Entry {

@@ -29,7 +29,8 @@ pub(super) fn page(experiment: &Experiment, first: &Outcome, figures: &[Figure])
         pictures.join("\n"),
         cost(experiment),
     ];
-    let footer = "The numbers are in experiment.json next to this file; each run's own full report is in its folder.";
+    let footer = "The numbers are in experiment.json next to this file; each run's own full \
+                  report is in its folder.";
     document(
         &experiment.name,
         &experiment.software,
@@ -102,8 +103,8 @@ fn first_sentence(experiment: &Experiment) -> Option<String> {
     let first = experiment.models.first()?;
     let [dice, youden] = at_points(first).map(|at| mean_sd(at.metrics.dice, 3));
     Some(format!(
-        "{}: Dice {dice} at the threshold of the best validation Dice and {youden} at Youden's, the publication's, over {} \
-         of sites that took no part.",
+        "{}: Dice {dice} at the threshold of the best validation Dice and {youden} at Youden's, \
+         the publication's, over {} of sites that took no part.",
         first.name,
         counted(experiment.cases, "patient", "patients")
     ))
@@ -161,9 +162,9 @@ fn headlines(experiment: &Experiment) -> String {
         lists += "</ul>";
     }
     format!(
-        "<p class=\"headline\">{first}</p>{lists}<p class=\"note\">In brackets the 95 % interval of the mean \
-         difference over these patients; it says nothing about other sites. Better or worse is said only where the \
-         corrected signed-rank test agrees (p below 0.05).</p>"
+        "<p class=\"headline\">{first}</p>{lists}<p class=\"note\">In brackets the 95 % interval \
+         of the mean difference over these patients; it says nothing about other sites. Better \
+         or worse is said only where the corrected signed-rank test agrees (p below 0.05).</p>"
     )
 }
 
@@ -201,10 +202,11 @@ fn seeds(experiment: &Experiment) -> String {
         "Dice at the pooled Youden",
     ]);
     format!(
-        "<h2>How far the seeds are from each other</h2>\n{}<p class=\"note\">Mean ± standard deviation over seeds of the mean \
-         over held-out patients. The last column is each patient's mean over seeds, ± over patients, at Youden's \
-         threshold of all validation voxels together. A seed changes the initial weights, the order of examples, \
-         dropout and augmentation; patients and split stay.</p>",
+        "<h2>How far the seeds are from each other</h2>\n{}<p class=\"note\">Mean ± standard \
+         deviation over seeds of the mean over held-out patients. The last column is each \
+         patient's mean over seeds, ± over patients, at Youden's threshold of all validation \
+         voxels together. A seed changes the initial weights, the order of examples, dropout and \
+         augmentation; patients and split stay.</p>",
         html_table(&head, &rows)
     )
 }
@@ -254,8 +256,9 @@ fn subsets(experiment: &Experiment) -> String {
     let mut head = words(&["Shown", "Patients", "Threshold by"]);
     head.extend(arms.iter().map(|model| escape(&model.name)));
     format!(
-        "<h2>Dice with every subset of sequences, held-out patients</h2>\n{}<p class=\"note\">Mean ± standard deviation \
-         over seeds. A model trained on one fixed subset knows its parts only.</p>",
+        "<h2>Dice with every subset of sequences, held-out patients</h2>\n{}<p \
+         class=\"note\">Mean ± standard deviation over seeds. A model trained on one fixed \
+         subset knows its parts only.</p>",
         html_table(&head, &rows)
     )
 }
@@ -302,8 +305,8 @@ fn cost(experiment: &Experiment) -> String {
         "Best round of each seed",
     ]);
     format!(
-        "<h2>What it cost</h2>\n{}<p class=\"note\">Time with everything that was trained and scored in the run, on this \
-         machine.</p>",
+        "<h2>What it cost</h2>\n{}<p class=\"note\">Time with everything that was trained and \
+         scored in the run, on this machine.</p>",
         html_table(&head, &rows)
     )
 }

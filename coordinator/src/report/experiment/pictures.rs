@@ -68,8 +68,9 @@ fn mean_roc(models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
         });
     roc_pair(
         &curves.collect::<Vec<_>>(),
-        "In the brain. Each held-out patient's own curves, averaged over seeds and then over patients at each false \
-         positive rate. The band is the 95 % interval of the mean over patients.",
+        "In the brain. Each held-out patient's own curves, averaged over seeds and then over \
+         patients at each false positive rate. The band is the 95 % interval of the mean over \
+         patients.",
     )
 }
 
@@ -85,9 +86,10 @@ fn dice(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
     Ok(svg.map(|svg| Figure {
         name: "dice",
         title: "Dice of each held-out patient",
-        caption: "Each point is a patient, averaged over seeds. The box holds the middle half of the patients, its line \
-                  is the median, the whiskers reach the lowest and the highest. Both operating points: best Dice is \
-                  blue; Youden, the publication's, is orange.",
+        caption: "Each point is a patient, averaged over seeds. The box holds the middle half of \
+                  the patients, its line is the median, the whiskers reach the lowest and the \
+                  highest. Both operating points: best Dice is blue; Youden, the publication's, \
+                  is orange.",
         svg,
     }))
 }
@@ -107,8 +109,9 @@ fn false_findings(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
     Ok(svg.map(|svg| Figure {
         name: "false-findings",
         title: "False findings in each held-out patient, without and with a size limit",
-        caption: "Marked regions that touch no lesion: all of them, and those of at least 10 mm³. Each point is a \
-                  patient, averaged over seeds. Best Dice is blue; Youden, the publication's, is orange.",
+        caption: "Marked regions that touch no lesion: all of them, and those of at least 10 \
+                  mm³. Each point is a patient, averaged over seeds. Best Dice is blue; Youden, \
+                  the publication's, is orange.",
         svg,
     }))
 }
@@ -167,8 +170,9 @@ fn learning(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
     Ok(Some(Figure {
         name: "validation",
         title: "Learning curves",
-        caption: "Dice over all validation voxels at its best threshold, after each round; the mean over seeds. Arms \
-                  that pool their data or set another dropout see other inputs, so compare shapes rather than heights.",
+        caption: "Dice over all validation voxels at its best threshold, after each round; the \
+                  mean over seeds. Arms that pool their data or set another dropout see other \
+                  inputs, so compare shapes rather than heights.",
         svg: plot::lines(&axes, &lines)?,
     }))
 }

@@ -25,11 +25,18 @@ fn validation(report: &Report) -> Result<Option<Figure>, DrawError> {
             round.validation_dice
         })
     };
-    Ok(picture(report, report.lineages().map(of).collect(), Some(1.0), "validation Dice")?.map(|svg| Figure {
+    Ok(picture(
+        report,
+        report.lineages().map(of).collect(),
+        Some(1.0),
+        "validation Dice",
+    )?
+    .map(|svg| Figure {
         name: "validation",
         title: "Learning curve",
-        caption: "Dice over all validation voxels at its best threshold, after each round. The round with the highest \
-                  value gives the reported model. A site that trains alone is validated on its own patients only.",
+        caption: "Dice over all validation voxels at its best threshold, after each round. The \
+                  round with the highest value gives the reported model. A site that trains \
+                  alone is validated on its own patients only.",
         svg,
     }))
 }
@@ -46,12 +53,15 @@ fn validation_by_site(report: &Report) -> Result<Option<Figure>, DrawError> {
         line(&report.federation, site.clone(), own)
     };
     let lines = report.federation.members.iter().map(of).collect();
-    Ok(picture(report, lines, Some(1.0), "validation Dice")?.map(|svg| Figure {
-        name: "validation-sites",
-        title: "Learning curve at each site",
-        caption: "The federation's model on each site's own validation patients, at the site's own best threshold.",
-        svg,
-    }))
+    Ok(
+        picture(report, lines, Some(1.0), "validation Dice")?.map(|svg| Figure {
+            name: "validation-sites",
+            title: "Learning curve at each site",
+            caption: "The federation's model on each site's own validation patients, at the site's \
+                  own best threshold.",
+            svg,
+        }),
+    )
 }
 
 fn loss(report: &Report) -> Result<Option<Figure>, DrawError> {
@@ -66,12 +76,15 @@ fn loss(report: &Report) -> Result<Option<Figure>, DrawError> {
         line(&report.federation, site.clone(), own)
     };
     let lines = report.federation.members.iter().map(of).collect();
-    Ok(picture(report, lines, None, "training loss")?.map(|svg| Figure {
-        name: "loss",
-        title: "Training loss at each site",
-        caption: "Mean loss of each round at each site. Lower is better; sites differ because their images do.",
-        svg,
-    }))
+    Ok(
+        picture(report, lines, None, "training loss")?.map(|svg| Figure {
+            name: "loss",
+            title: "Training loss at each site",
+            caption: "Mean loss of each round at each site. Lower is better; sites differ because \
+                  their images do.",
+            svg,
+        }),
+    )
 }
 
 fn time(report: &Report) -> Result<Option<Figure>, DrawError> {
@@ -92,8 +105,8 @@ fn time(report: &Report) -> Result<Option<Figure>, DrawError> {
     Ok(picture(report, lines, None, "seconds")?.map(|svg| Figure {
         name: "time",
         title: "Time of each round",
-        caption: "From the round's beginning to the averaged model, and the training at each site in between; sites that \
-                  share a machine wait for each other.",
+        caption: "From the round's beginning to the averaged model, and the training at each \
+                  site in between; sites that share a machine wait for each other.",
         svg,
     }))
 }

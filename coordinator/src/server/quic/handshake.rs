@@ -171,7 +171,8 @@ async fn second_agent(shared: &Shared, site: &SiteName, from: &str) -> Option<Cl
         return None;
     }
     let reason = format!(
-        "{site} {TWICE}, from {}: a second agent with the same certificate came from {from}, which is not let in",
+        "{site} {TWICE}, from {}: a second agent with the same certificate came from {from}, \
+         which is not let in",
         known.from
     );
     Some(CloseReason::new(CloseCode::Stranger, reason))

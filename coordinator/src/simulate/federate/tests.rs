@@ -11,8 +11,9 @@ const CONFIG: &str = "name = 'x'\nrounds = 1\n[input]\nsequences = ['bravo', 'fl
 fn simulation(folder: &std::path::Path, run: &str) -> Simulation {
     let agent = folder.join("agent.sh");
     let script = format!(
-        "#!/bin/sh\nif [ $1 = phantom ]; then\n  site=$(basename $(dirname $3))\n  mkdir -p $5/$site\n  \
-         printf '[data]\\nroot = \"%s\"\\n' $5/$site > $5/$site/data.toml\n  exit 0\nfi\n{run}\n"
+        "#!/bin/sh\nif [ $1 = phantom ]; then\n  site=$(basename $(dirname $3))\n  mkdir -p \
+         $5/$site\n  printf '[data]\\nroot = \"%s\"\\n' $5/$site > $5/$site/data.toml\n  exit \
+         0\nfi\n{run}\n"
     );
     std::fs::write(&agent, script).unwrap();
     std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();

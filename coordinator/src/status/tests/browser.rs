@@ -25,7 +25,8 @@ fn chromium() -> Option<PathBuf> {
         .find(|file| file.is_file());
     if found.is_none() {
         eprintln!(
-            "SKIPPED: there is no Chromium; install one or set LACUNA_CHROMIUM to test the page in a browser"
+            "SKIPPED: there is no Chromium; install one or set LACUNA_CHROMIUM to test the page \
+             in a browser"
         );
     }
     found

@@ -103,7 +103,8 @@ proptest! {
         let new = moved(Aggregation::SequenceAware, rate, &models, &updates);
         for (index, value) in new.iter().enumerate() {
             let expected = expected(rate, &models, &updates, index);
-            prop_assert!((f64::from(*value) - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{value} {expected}");
+            prop_assert!((f64::from(*value) - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{value} \
+                {expected}");
         }
     }
 }

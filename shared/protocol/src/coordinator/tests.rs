@@ -21,7 +21,8 @@ fn undisturbed(extra: &str, with_local: bool) -> World {
     world
 }
 
-const EXPECTED: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum = 2, concurrent = 2 }";
+const EXPECTED: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum \
+                        = 2, concurrent = 2 }";
 
 #[test]
 fn a_quiet_federation_runs_its_rounds_and_reports_the_best_model() {

@@ -114,9 +114,9 @@ pub(super) const TABLE: Table = Table {
             kind: "table",
             default: DefaultValue::Unset("each round waits for its sites"),
             rule: Rule::Parts(
-                "no sites.per_round, sites.deadline_s or evaluation.held_out_every with it: every \
-                 site takes part, no version waits for a site, and only the last model is scored on \
-                 held-out sites",
+                "no sites.per_round, sites.deadline_s or evaluation.held_out_every with it: \
+                 every site takes part, no version waits for a site, and only the last model is \
+                 scored on held-out sites",
                 setting_of_rounds,
             ),
             meaning: "Turns this mode on.",

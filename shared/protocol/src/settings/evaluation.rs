@@ -84,8 +84,8 @@ pub(super) const TABLE: Table = Table {
             kind: "true or false",
             default: DefaultValue::Value("true"),
             rule: Rule::Any,
-            meaning: "Score the final model also on every subset of each case's sequences: 15 times \
-                the work with four sequences.",
+            meaning: "Score the final model also on every subset of each case's sequences: 15 \
+                      times the work with four sequences.",
             value: |settings| plain(settings.evaluation.subsets),
         },
         Setting {

@@ -152,8 +152,8 @@ pub(super) const TABLE: Table = Table {
             kind: "list of two numbers, percentiles",
             default: DefaultValue::Value("[1.0, 99.0]"),
             rule: Rule::Value(
-                "two percentiles, the first from 0 to 25, the second from 75 to 100; [0, 100] clips \
-                 nothing",
+                "two percentiles, the first from 0 to 25, the second from 75 to 100; [0, 100] \
+                 clips nothing",
                 clip_percentiles_work,
             ),
             meaning: "Values in the brain beyond these percentiles, by more than three times the \

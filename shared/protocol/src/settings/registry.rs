@@ -310,15 +310,17 @@ mod tests {
 
     #[test]
     fn printed_settings_are_read_as_the_same_settings() {
-        let everything = "name = 'x'\nseed = 3\nrounds = 9\naggregation = 'fed-avg'\nupdates = 'int8'\n\
-            dropout = { fixed = ['flair'] }\n\
-            [input]\nsequences = ['bravo', 'flair']\nslices = 3\nplane = 100\nspacing_mm = 0.94\n\
-            clip_percentiles = [0, 100]\n\
-            [model]\npreset = 'small'\nnorm = 'batch-local'\nhead_dropout = 0.25\n\
-            [training]\nsteps = 7\nround_seconds = 60\noptimiser = 'sgd'\nlearning_rate = 1e-9\n\
-            schedule = { step = { every = 2, factor = 0.5 } }\nclip_norm = 0\nproximal = 0.01\ncompute = 'bf16'\n\
-            [evaluation]\nvalidation_share = 0.3\nheld_out_every = 2\nsubsets = false\nsplit_seed = 5\n\
-            [sites]\nexpected = ['a', 'b']\nminimum = 2\nper_round = 2\nconcurrent = 1\ndeadline_s = 5\n";
+        let everything = "name = 'x'\nseed = 3\nrounds = 9\naggregation = 'fed-avg'\nupdates = \
+                          'int8'\ndropout = { fixed = ['flair'] }\n[input]\nsequences = \
+                          ['bravo', 'flair']\nslices = 3\nplane = 100\nspacing_mm = \
+                          0.94\nclip_percentiles = [0, 100]\n[model]\npreset = 'small'\nnorm = \
+                          'batch-local'\nhead_dropout = 0.25\n[training]\nsteps = \
+                          7\nround_seconds = 60\noptimiser = 'sgd'\nlearning_rate = \
+                          1e-9\nschedule = { step = { every = 2, factor = 0.5 } }\nclip_norm = \
+                          0\nproximal = 0.01\ncompute = 'bf16'\n[evaluation]\nvalidation_share = \
+                          0.3\nheld_out_every = 2\nsubsets = false\nsplit_seed = \
+                          5\n[sites]\nexpected = ['a', 'b']\nminimum = 2\nper_round = \
+                          2\nconcurrent = 1\ndeadline_s = 5\n";
         let bernoulli =
             format!("dropout = {{ bernoulli = 0.5 }}\n{LEAST}[buffered]\nsize = 2\nrate = 0.7\n");
         for text in [LEAST, everything, &bernoulli] {

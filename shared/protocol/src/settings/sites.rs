@@ -105,8 +105,8 @@ pub(super) const TABLE: Table = Table {
             kind: "list of names",
             default: DefaultValue::Value("[]"),
             rule: Rule::Type(VALID_NAME),
-            meaning: "The sites that may connect; rounds begin when all of them have joined. Empty: \
-                every site with a certificate of the authority may.",
+            meaning: "The sites that may connect; rounds begin when all of them have joined. \
+                      Empty: every site with a certificate of the authority may.",
             value: |settings| plain(names(&settings.sites.expected)),
         },
         Setting {

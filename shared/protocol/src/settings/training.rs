@@ -293,8 +293,8 @@ pub(super) const TABLE: Table = Table {
                 "factors between 0 and 10, and every at least 1",
                 |settings| settings.training.schedule.works(),
             ),
-            meaning: "The learning rate over the rounds: constant, half a cosine down to last times \
-                the first, or multiplied by factor after every so many rounds.",
+            meaning: "The learning rate over the rounds: constant, half a cosine down to last \
+                      times the first, or multiplied by factor after every so many rounds.",
             value: |settings| choice(&settings.training.schedule),
         },
         Setting {

@@ -300,7 +300,8 @@ fn a_training_that_could_not_begin_by_the_deadline_gives_nothing_and_says_so() {
     machine.handle(train(1, 7));
     let told = machine.handle(conclude(1));
     assert!(
-        matches!(&told[..], [Effect::Send(SiteMessage::Failed { reason, .. })] if reason.contains("first step"))
+        matches!(&told[..], [Effect::Send(SiteMessage::Failed { reason, .. })] if reason.contains("first \
+            step"))
     );
     assert_eq!(
         machine.handle(received(1, 7)),

@@ -35,8 +35,8 @@ pub enum PlaceError {
     #[error("a mask of {dims:?} voxels came with {found} values")]
     Values { dims: [usize; 3], found: usize },
     #[error(
-        "{outside:.0} of {marked:.0} mm3 that are marked are outside the series: it shows another part of the body, or \
-         the images were moved before they were segmented"
+        "{outside:.0} of {marked:.0} mm3 that are marked are outside the series: it shows \
+         another part of the body, or the images were moved before they were segmented"
     )]
     Outside { marked: f64, outside: f64 },
 }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 pub enum ImportError {
     #[error("the folder {} cannot be listed: {source}", .folder.display())]
     Folder { folder: PathBuf, source: io::Error },
-    #[error("none of the {files} files in {} is a DICOM image that can be used ({damaged} are damaged DICOM files)",
+    #[error("none of the {files} files in {} is a DICOM image that can be used ({damaged} are \
+             damaged DICOM files)",
         .folder.display())]
     NoImages {
         folder: PathBuf,
@@ -87,21 +88,24 @@ impl Explain for ImportError {
                 "restore the file from a backup, or import everything into a new folder"
             }
             Self::Record { .. } => {
-                "restore it from a backup, or delete it and the case's folder to import the case again"
+                "restore it from a backup, or delete it and the case's folder to import the case \
+                 again"
             }
             Self::Answers { .. } => {
-                "each line below [series] is \"SERIES\" = \"SEQUENCE\", or \"no\"; import.json has the names of the \
-                 series"
+                "each line below [series] is \"SERIES\" = \"SEQUENCE\", or \"no\"; import.json \
+                 has the names of the series"
             }
             Self::NoConverter { .. } => {
-                "install dcm2niix (Debian and Ubuntu: apt install dcm2niix; elsewhere: pip install dcm2niix), or name \
-                 the program with --dcm2niix"
+                "install dcm2niix (Debian and Ubuntu: apt install dcm2niix; elsewhere: pip \
+                 install dcm2niix), or name the program with --dcm2niix"
             }
             Self::KeyInFolder(_) | Self::KeyExists(_) => {
-                "name another place with --key; it holds the names of patients, and belongs where nobody else reads it"
+                "name another place with --key; it holds the names of patients, and belongs \
+                 where nobody else reads it"
             }
             Self::NotAll(_) => {
-                "import.json and the table above say what and why; answers.toml or a terminal settles what is in doubt"
+                "import.json and the table above say what and why; answers.toml or a terminal \
+                 settles what is in doubt"
             }
             Self::Rules(error) => return error.hint(),
             Self::Disk { .. } => return None,

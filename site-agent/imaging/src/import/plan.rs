@@ -171,8 +171,8 @@ impl Plan {
             if names.len() > 1 {
                 let names: Vec<String> = names.into_iter().collect();
                 plan.notes.push(format!(
-                    "{} have the same name and day of birth: if they are one patient, cases of that patient could be \
-                     used for training and for validation",
+                    "{} have the same name and day of birth: if they are one patient, cases of \
+                     that patient could be used for training and for validation",
                     names.join(" and ")
                 ));
             }
@@ -221,8 +221,8 @@ fn notes(patient: &Patient, name: &str, out_of_order: bool) -> Vec<String> {
     }
     if out_of_order {
         notes.push(format!(
-            "{name} has a study from before one that was imported earlier: the numbers of its cases are not in order \
-             of date"
+            "{name} has a study from before one that was imported earlier: the numbers of its \
+             cases are not in order of date"
         ));
     }
     notes

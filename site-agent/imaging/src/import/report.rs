@@ -305,9 +305,10 @@ pub fn data_table(
     }
     let root = toml::Value::String(folder.path().display().to_string());
     let mut text = format!(
-        "[data]\nroot = {root}\n# label = \"{{patient}}_{{case}}/lesion.nii.gz\"   # needed for training: the lesions' \
-         masks\n# lesion_labels = [1]\n# brain = \"{{patient}}_{{case}}/brain.nii.gz\"    # needed where skulls are not \
-         removed: brain masks\n\n[data.sequences]\n"
+        "[data]\nroot = {root}\n# label = \"{{patient}}_{{case}}/lesion.nii.gz\"   # needed for \
+         training: the lesions' masks\n# lesion_labels = [1]\n# brain = \
+         \"{{patient}}_{{case}}/brain.nii.gz\"    # needed where skulls are not removed: brain \
+         masks\n\n[data.sequences]\n"
     );
     for name in sequences {
         text += &format!("{name} = \"{{patient}}_{{case}}/{name}.nii.gz\"\n");

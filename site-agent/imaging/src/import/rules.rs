@@ -453,8 +453,9 @@ impl Checked {
 mod tests {
     use super::*;
 
-    const LEAST: &str = "version = 1\n[contrast]\nafter = ['post']\nbefore = ['pre']\nno_agent = ['']\n\
-        [[sequence]]\nafter = 't1'\nabout = 'x'\none_of = [{ kind = 'y', when = { tr_ms = [1, 2] } }]\n";
+    const LEAST: &str = "version = 1\n[contrast]\nafter = ['post']\nbefore = ['pre']\nno_agent = \
+                         ['']\n[[sequence]]\nafter = 't1'\nabout = 'x'\none_of = [{ kind = 'y', \
+                         when = { tr_ms = [1, 2] } }]\n";
 
     #[test]
     fn the_built_in_rules_are_sound_and_name_the_four_sequences() {

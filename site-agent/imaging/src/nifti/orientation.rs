@@ -250,7 +250,8 @@ impl std::fmt::Display for Source {
         let [x, y, z] = self.canonical_affine().0.map(|row| row[3]);
         write!(
             f,
-            "{w} x {h} x {d} voxels of {sw:.3} x {sh:.3} x {sd:.3} mm, first at ({x:.2}, {y:.2}, {z:.2}) mm"
+            "{w} x {h} x {d} voxels of {sw:.3} x {sh:.3} x {sd:.3} mm, first at ({x:.2}, {y:.2}, \
+             {z:.2}) mm"
         )
     }
 }

@@ -65,7 +65,8 @@ impl Warning {
                 "compare the spacing with the scanner's, or export the file again from its source"
             }
             Self::Longer => {
-                "check the number of slices, and that the file holds one volume: what follows is not used"
+                "check the number of slices, and that the file holds one volume: what follows is \
+                 not used"
             }
             Self::Offset { .. } | Self::Junk => "copy or export the file once more",
         }
@@ -75,38 +76,71 @@ impl Warning {
 impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoForm => {
-                f.write_str("the header has neither sform nor qform: left and right are assumed, see docs/users/DATA.md")
-            }
+            Self::NoForm => f.write_str(
+                "the header has neither sform nor qform: left and right are assumed, \
+                             see docs/users/DATA.md",
+            ),
             Self::Unusable { form, fault } => {
-                let other = if *form == Form::Sform { Form::Qform } else { Form::Sform };
-                write!(f, "the {form} cannot be used ({fault}): the {other} places the volume")
+                let other = if *form == Form::Sform {
+                    Form::Qform
+                } else {
+                    Form::Sform
+                };
+                write!(
+                    f,
+                    "the {form} cannot be used ({fault}): the {other} places the volume"
+                )
             }
-            Self::Disagreement { apart_mm, sform, qform } => write!(
+            Self::Disagreement {
+                apart_mm,
+                sform,
+                qform,
+            } => write!(
                 f,
-                "sform and qform place a corner {apart_mm:.1} mm apart (the stored axes run {sform} by the sform, \
-                 {qform} by the qform): the sform is used"
+                "sform and qform place a corner {apart_mm:.1} mm apart (the stored axes run \
+                 {sform} by the sform, {qform} by the qform): the sform is used"
             ),
             Self::Lengths { pixdim, sform } => {
                 let (pixdim, sform) = (millimetres(pixdim), millimetres(sform));
-                write!(f, "a voxel has {pixdim} mm by pixdim and {sform} mm by the sform: pixdim is used")
+                write!(
+                    f,
+                    "a voxel has {pixdim} mm by pixdim and {sform} mm by the sform: pixdim \
+                           is used"
+                )
             }
             Self::NoPixdim { sform } => {
-                write!(f, "pixdim names no spacing: the sform's is used, {} mm", millimetres(sform))
+                write!(
+                    f,
+                    "pixdim names no spacing: the sform's is used, {} mm",
+                    millimetres(sform)
+                )
             }
             Self::Sign(pixdim) => {
                 let pixdim = millimetres(pixdim);
-                write!(f, "pixdim is negative, {pixdim}: the sign is ignored, but ITK turns such an axis around")
+                write!(
+                    f,
+                    "pixdim is negative, {pixdim}: the sign is ignored, but ITK turns such \
+                           an axis around"
+                )
             }
-            Self::Unit(code) => write!(f, "{code} in xyzt_units is no unit of length: millimetres are assumed"),
+            Self::Unit(code) => write!(
+                f,
+                "{code} in xyzt_units is no unit of length: \
+                                           millimetres are assumed"
+            ),
             Self::Offset { stored, taken } => {
-                write!(f, "vox_offset is {stored}: by the length of the file the voxels begin at byte {taken}")
+                write!(
+                    f,
+                    "vox_offset is {stored}: by the length of the file the voxels begin at \
+                           byte {taken}"
+                )
             }
             Self::Longer => f.write_str(
                 "the file goes on behind the voxels that its header describes, by a slice or more",
             ),
             Self::Junk => f.write_str(
-                "bytes that are not gzip follow the compressed volume and were left out; the volume's checksum is right",
+                "bytes that are not gzip follow the compressed volume and were left out; the \
+                 volume's checksum is right",
             ),
         }
     }

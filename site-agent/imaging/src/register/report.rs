@@ -110,7 +110,8 @@ impl std::fmt::Display for Report {
                 if let Some(judgement) = &image.judgement {
                     write!(
                         formatter,
-                        " moved {:.2} mm and {:.2} degrees, mutual information {:.3} to {:.3}, covers {:.0} %",
+                        " moved {:.2} mm and {:.2} degrees, mutual information {:.3} to {:.3}, \
+                         covers {:.0} %",
                         judgement.moved_mm,
                         judgement.turned_degrees,
                         judgement.information_before,

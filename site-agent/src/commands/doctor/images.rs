@@ -58,8 +58,8 @@ fn planes(found: &Survey, checked: bool) -> Option<Finding> {
         if checked {
             "those that do not fit the federation's planes are in the table of the data"
         } else {
-            "whether they fit the federation's planes was not looked at: --federation FILE, the coordinator's \
-             settings, does"
+            "whether they fit the federation's planes was not looked at: --federation FILE, the \
+             coordinator's settings, does"
         }
     );
     Some(Finding::good("planes", words))
@@ -85,7 +85,8 @@ fn finding(found: Survey) -> Finding {
         );
     }
     let finding = if found.usable == 0 || !found.labelled {
-        let hint = "data.label and data.lesion_labels say where lesions are marked; without them no case can be used";
+        let hint = "data.label and data.lesion_labels say where lesions are marked; without them \
+                    no case can be used";
         let hint = if found.labelled {
             "the table below says why"
         } else {

@@ -34,8 +34,8 @@ fn disk(available: std::io::Result<u64>) -> Finding {
     match available {
         Ok(bytes) => {
             let words = format!("{:.1} GB are free", bytes as f64 / 1e9);
-            let remedy = "three models and the prepared cases must fit: docs/users/OPERATIONS.md says how much each takes; \
-                make room, or set another work_folder";
+            let remedy = "three models and the prepared cases must fit: docs/users/OPERATIONS.md \
+                          says how much each takes; make room, or set another work_folder";
             match bytes {
                 ..NO_ROOM => Finding::bad("disk", Failure::new(Class::Disk, words).hint(remedy)),
                 NO_ROOM..LITTLE_ROOM => Finding::warning("disk", words, remedy),
@@ -92,11 +92,19 @@ fn memory() -> Finding {
     match available(&text) {
         Some(bytes) if bytes < LITTLE_MEMORY => Finding::bad(
             "memory",
-            Failure::new(Class::Configuration, format!("{} MB are available", bytes >> 20)).hint(
-                "docs/users/OPERATIONS.md says what each preset needs; close other programs or use another machine",
+            Failure::new(
+                Class::Configuration,
+                format!("{} MB are available", bytes >> 20),
+            )
+            .hint(
+                "docs/users/OPERATIONS.md says what each preset needs; close other programs or \
+                 use another machine",
             ),
         ),
-        Some(bytes) => Finding::good("memory", format!("{:.1} GB are available", bytes as f64 / 1e9)),
+        Some(bytes) => Finding::good(
+            "memory",
+            format!("{:.1} GB are available", bytes as f64 / 1e9),
+        ),
         None => Finding::good("memory", "unknown on this system"),
     }
 }

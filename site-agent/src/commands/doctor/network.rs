@@ -219,7 +219,8 @@ fn ways(coordinator: &str, heard: Heard) -> Vec<Finding> {
         Err(LinkError::Unreachable { reason, .. }) if around => Finding::warning(
             "udp",
             format!(
-                "seems to be blocked: {coordinator}: {reason}. The TLS tunnel is used, which is slower"
+                "seems to be blocked: {coordinator}: {reason}. The TLS tunnel is used, which is \
+                 slower"
             ),
             "ask the network's people to let UDP out to that port, and its answers in",
         ),
@@ -310,8 +311,8 @@ fn explained(error: LinkError) -> Failure {
     let failure = Failure::from(error);
     if silent {
         failure.hint(
-            "is the coordinator running? May this machine send UDP to that port, and do answers come back through the \
-             firewall?",
+            "is the coordinator running? May this machine send UDP to that port, and do answers \
+             come back through the firewall?",
         )
     } else {
         failure
@@ -501,8 +502,9 @@ mod tests {
             from: day(10),
             until: day(100),
         };
-        let table = "coordinator = 'host:4433'\ncertificates = 'pki'\nrole = 'train'\nwork_folder = 'work'\n[data]\n\
-            root = 'mri'\nsequences = { flair = '{case}/flair.nii.gz' }\nlabel = '{case}/seg.nii.gz'\nlesion_labels = [1]\n";
+        let table = "coordinator = 'host:4433'\ncertificates = 'pki'\nrole = \
+                     'train'\nwork_folder = 'work'\n[data]\nroot = 'mri'\nsequences = { flair = \
+                     '{case}/flair.nii.gz' }\nlabel = '{case}/seg.nii.gz'\nlesion_labels = [1]\n";
         let config: SiteConfig = toml::from_str(table).unwrap();
         let states =
             [10, 69, 70, 71, 101].map(|now| certificates(&config, validity, day(now)).state);

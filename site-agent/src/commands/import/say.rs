@@ -135,8 +135,8 @@ fn summary(report: &Report, folder: &Folder) -> String {
         folder.path().join("import.json").display()
     );
     if counts.in_doubt > 0 {
-        text += "Series in doubt are left out. Run this in a terminal to be asked, or write answers.toml into the folder \
-                 of the images.\n";
+        text += "Series in doubt are left out. Run this in a terminal to be asked, or write \
+                 answers.toml into the folder of the images.\n";
     }
     text
 }
@@ -155,14 +155,17 @@ fn grids(report: &Report) -> String {
             differ.push(format!("  {} ({})\n", case.case, names.join(", ")));
         }
     }
-    let mut text = "\nNOT DONE BY THIS COMMAND: the sequences of a case must be registered to one grid, each case needs a \
-                    brain mask (or images without skull), and training needs masks of the lesions.\n"
+    let mut text = "\nNOT DONE BY THIS COMMAND: the sequences of a case must be registered to \
+                    one grid, each case needs a brain mask (or images without skull), and \
+                    training needs masks of the lesions.\n"
         .to_owned();
     if differ.is_empty() {
-        text += "The sequences of each case are on one grid. The head may have moved between them all the same.\n";
+        text += "The sequences of each case are on one grid. The head may have moved between \
+                 them all the same.\n";
     } else {
         text += &format!(
-            "The sequences are on different grids in these cases ({}), which are skipped until they are registered:\n{}",
+            "The sequences are on different grids in these cases ({}), which are skipped until \
+             they are registered:\n{}",
             differ.len(),
             differ.concat()
         );

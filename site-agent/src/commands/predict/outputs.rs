@@ -110,8 +110,7 @@ impl Outputs {
     /// One line for each lesion, the largest first.
     pub(super) fn write_table(&self, lesions: &[Lesion]) -> io::Result<()> {
         let mut text = String::from(
-            "number,right_mm,front_mm,top_mm,voxels,volume_mm3,slices,longest_mm,across_mm,mean_probability,\
-             max_probability,measurable\n",
+            "number,right_mm,front_mm,top_mm,voxels,volume_mm3,slices,longest_mm,across_mm,mean_probability,max_probability,measurable\n",
         );
         for lesion in lesions {
             let [right, front, top] = lesion.centre_mm;

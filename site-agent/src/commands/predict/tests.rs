@@ -473,7 +473,7 @@ fn every_patient_of_a_folder_has_a_result_of_its_own_and_finished_ones_are_kept(
     run(&many).unwrap();
     assert_eq!(
         table(&many),
-        ["a-1,kept,dark", "a-2,kept,dark", "b-1,segmented,dark"]
+        ["a-1,kept,dark", "a-2,kept,dark", "b-1,kept,dark"]
     );
 }
 

@@ -46,11 +46,13 @@ pub(super) enum ScoreError {
         second_rule: String,
     },
     #[error(
-        "{0:?} is no pattern: expected a path below the folder with {{case}} in it and no other wildcard"
+        "{0:?} is no pattern: expected a path below the folder with {{case}} in it and no other \
+         wildcard"
     )]
     Pattern(String),
     #[error(
-        "one pattern of --pair names patients and the other does not: {{patient}} must be in both or in neither"
+        "one pattern of --pair names patients and the other does not: {{patient}} must be in \
+         both or in neither"
     )]
     Patients,
     #[error("{failed} of {all} cases could not be scored; each is named above")]
@@ -89,12 +91,12 @@ impl Explain for ScoreError {
                 "Resample one onto the other's grid first; scoring never resamples."
             }
             Self::LabelsNeeded { .. } => {
-                "Say --labels (and --prediction-labels where they differ). Only a mask of 0 and one other value needs \
-                 none."
+                "Say --labels (and --prediction-labels where they differ). Only a mask of 0 and \
+                 one other value needs none."
             }
             Self::NoPairs { .. } | Self::Ambiguous { .. } | Self::Pattern(_) | Self::Patients => {
-                "Say which files are meant: --pair '{case}/lesion.nii.gz' '{case}/mask.nii.gz', or --reference-suffix \
-                 and --prediction-suffix."
+                "Say which files are meant: --pair '{case}/lesion.nii.gz' '{case}/mask.nii.gz', \
+                 or --reference-suffix and --prediction-suffix."
             }
             _ => return None,
         };
@@ -109,7 +111,7 @@ pub(super) fn describe(source: &Source) -> String {
     let [z, y, x] = grid.spacing_mm;
     let [right, front, top] = source.canonical_affine().0.map(|row| row[3]);
     format!(
-        "{width} x {height} x {depth} voxels of {x} x {y} x {z} mm (right, front, top), the first at \
-         ({right:.1}, {front:.1}, {top:.1}) mm"
+        "{width} x {height} x {depth} voxels of {x} x {y} x {z} mm (right, front, top), the \
+         first at ({right:.1}, {front:.1}, {top:.1}) mm"
     )
 }

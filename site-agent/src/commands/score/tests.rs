@@ -10,7 +10,8 @@ use std::path::Path;
 fn gliomas() -> Option<(PathBuf, Value)> {
     let Some(data) = std::env::var_os("LACUNA_DATA") else {
         eprintln!(
-            "SKIPPED: set LACUNA_DATA to the folder that holds glioma-tcga to check the reference numbers"
+            "SKIPPED: set LACUNA_DATA to the folder that holds glioma-tcga to check the \
+             reference numbers"
         );
         return None;
     };

@@ -3,12 +3,12 @@
 use super::*;
 use world::{learnt, task};
 
-const DEADLINE: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum = 2, deadline_s = 2 }\n\
-                        training = { steps = 4 }";
-const BUDGETS: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum = 2, concurrent = 2 }\n\
-                       training = { steps = 4, round_seconds = 4 }";
-const BOTH: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum = 2, deadline_s = 2 }\n\
-                    training = { steps = 4, round_seconds = 7 }";
+const DEADLINE: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum \
+                        = 2, deadline_s = 2 }\ntraining = { steps = 4 }";
+const BUDGETS: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum \
+                       = 2, concurrent = 2 }\ntraining = { steps = 4, round_seconds = 4 }";
+const BOTH: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum = \
+                    2, deadline_s = 2 }\ntraining = { steps = 4, round_seconds = 7 }";
 
 /// Everything that is on its way arrives; nobody works.
 fn arrive(world: &mut World) {
@@ -213,10 +213,11 @@ fn more_steps_than_a_site_was_asked_for_are_refused() {
 }
 
 /// Two updates make a version; of two sites at least.
-const BUFFERED: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum = 2 }\n\
-                        buffered = { size = 2, max_staleness = 1 }";
-const CAREFUL: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum = 2, concurrent = 2 }\n\
-                       buffered = { size = 3 }\ntraining = { steps = 4, round_seconds = 4 }";
+const BUFFERED: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum \
+                        = 2 }\nbuffered = { size = 2, max_staleness = 1 }";
+const CAREFUL: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum \
+                       = 2, concurrent = 2 }\nbuffered = { size = 3 }\ntraining = { steps = 4, \
+                       round_seconds = 4 }";
 
 /// Who counted in each version, and how much older the model was that each started from.
 fn counted(world: &World) -> Vec<Vec<(SiteName, u32)>> {

@@ -2,8 +2,8 @@
 
 use super::*;
 
-const PATIENT: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum = 2, patience_s = 20 }\n\
-                       training = { steps = 50 }";
+const PATIENT: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum \
+                       = 2, patience_s = 20 }\ntraining = { steps = 50 }";
 
 /// Three sites were asked to train; all but the first have answered.
 fn waiting(extra: &str) -> World {

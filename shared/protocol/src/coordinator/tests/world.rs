@@ -92,7 +92,8 @@ pub(super) fn hash(parts: &[&[u8]]) -> ParametersId {
 
 pub(super) fn settings(extra: &str) -> Federation {
     let text = format!(
-        "name = 'world'\nrounds = 3\n{extra}\n[input]\nsequences = ['a', 'b']\n[model]\npreset = 'tiny'\n"
+        "name = 'world'\nrounds = 3\n{extra}\n[input]\nsequences = ['a', 'b']\n[model]\npreset = \
+         'tiny'\n"
     );
     Federation::from_toml(&text).unwrap()
 }

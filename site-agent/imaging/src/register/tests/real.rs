@@ -10,7 +10,8 @@ use std::path::Path;
 fn a_real_image_that_is_moved_is_brought_back() {
     let Some(root) = std::env::var_os("LACUNA_DATA") else {
         eprintln!(
-            "SKIPPED: a_real_image_that_is_moved_is_brought_back needs LACUNA_DATA, the folder of glioma-tcga"
+            "SKIPPED: a_real_image_that_is_moved_is_brought_back needs LACUNA_DATA, the folder \
+             of glioma-tcga"
         );
         return;
     };
