@@ -44,7 +44,7 @@ pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);
 /// pixels.
 pub(super) const WIDTH: u32 = 1440;
 pub(super) const TEXT: u32 = 26;
-/// Room for the names beside a picture.
+/// Room for the names next to a picture.
 const NAMES: u32 = 380;
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<
@@ -164,7 +164,7 @@ fn fitting(name: &str, room: i32) -> String {
     }
 }
 
-/// Names beside their colours, at the picture's right.
+/// Names next to their colours, at the picture's right.
 fn legend<'n>(root: &Area<'_>, names: impl Iterator<Item = &'n str>) -> Result<(), DrawError> {
     let left = (WIDTH - NAMES) as i32 + 30;
     let style = ("sans-serif", TEXT)

@@ -144,7 +144,7 @@ fn an_outcome_has_all_rounds_but_those_whose_record_is_gone() {
         outcome.runs[0].rounds.clone()
     };
     assert_eq!(rounds(), [1, 2, 3, 4].map(record));
-    // A record that stands beyond the checkpoint was written before they were: it is written again.
+    // A record that is later than the checkpoint was written before they were: it is written again.
     store.record(&RunKind::Federation, &record(4)).unwrap();
     assert_eq!(rounds(), [1, 2, 3, 4].map(record));
     fs::remove_file(folder.path().join("records/federation/round-0002.json")).unwrap();

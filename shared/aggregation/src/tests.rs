@@ -163,7 +163,7 @@ fn a_stem_block_is_averaged_over_the_sites_that_hold_its_sequence() {
         slices,
         sequences: SequenceSet::from_bits(bits),
     };
-    // Sequence 0: both sites; sequence 1: the second alone; sequence 2: nobody.
+    // Sequence 0: both sites; sequence 1: the second alone; sequence 2: none.
     let sites = [constant(1.0, 3, 0b001), constant(5.0, 1, 0b011)];
     let new = average(
         Aggregation::SequenceAware,

@@ -7,7 +7,7 @@ use super::confusion::ratio;
 use super::overlap::Overlaps;
 use std::collections::BTreeMap;
 
-/// Pairs below this Dice are no match, and each match is worth this much beside its Dice.
+/// Pairs below this Dice are no match, and each match is worth this much besides its Dice.
 const LEAST: f64 = 1e-6;
 
 /// Lesions of reference and prediction in pairs.

@@ -288,10 +288,10 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// Every tensor in the file must be the network's, but for what torchvision keeps beside its
+/// Every tensor in the file must be the network's, but for what torchvision keeps besides its
 /// network.
 fn no_strangers(tensors: &SafeTensors<'_>, manifest: &Manifest) -> Result<(), ModelFileError> {
-    let beside =
+    let is_extra =
         |name: &str| name.starts_with("aux_classifier.") || name.ends_with(".num_batches_tracked");
     let known: std::collections::HashSet<_> = manifest
         .tensors
@@ -301,7 +301,7 @@ fn no_strangers(tensors: &SafeTensors<'_>, manifest: &Manifest) -> Result<(), Mo
     let stranger = tensors
         .names()
         .into_iter()
-        .filter(|name| !known.contains(name) && !beside(name))
+        .filter(|name| !known.contains(name) && !is_extra(name))
         .min();
     stranger.map_or(Ok(()), |name| {
         Err(ModelFileError::Unexpected {

@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .threads
         .filter(|&threads| threads > 0)
         .unwrap_or(cores);
-    let beside = args
+    let next_to_out = args
         .out
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let folder = settings
         .work_folder
         .as_ref()
-        .map_or_else(|| beside.to_owned(), |folder| relative.join(folder));
+        .map_or_else(|| next_to_out.to_owned(), |folder| relative.join(folder));
     let workplace = Workplace(folder.join(format!(".calibrate-{}", std::process::id())));
     let lost = |reason: String| {
         Failure::new(

@@ -140,7 +140,7 @@ fn warn_about_mask(
         if aside > MOST_ASIDE * (last + 1 - first) as f64 {
             notes.push(Note::new(
                 format!(
-                    "the middle of the brain mask is {aside:.0} voxels beside the middle of \
+                    "the middle of the brain mask is {aside:.0} voxels away from the middle of \
                          the head"
                 ),
                 remedy,
@@ -383,7 +383,7 @@ mod tests {
             *voxel &= u8::from(index % 40 < 20);
         }
         let words = warnings(&half, true, &[&image]).join("; ");
-        assert!(words.contains("beside the middle"), "{words}");
+        assert!(words.contains("away from the middle"), "{words}");
     }
 
     #[test]

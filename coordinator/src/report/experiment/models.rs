@@ -18,7 +18,7 @@ pub(super) struct Lineage<'f> {
     pub(super) runs: Vec<(&'f Finished, &'f RunOutcome)>,
 }
 
-/// In the order of the arms: an arm's federation, then what it has beside it. Where all have some
+/// In the order of the arms: an arm's federation, then its other models. Where all have some
 /// seeds in common, only those count, so that an experiment that is not finished compares like with
 /// like.
 pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {

@@ -118,7 +118,7 @@ fn traffic(report: &Report) -> Result<Option<Figure>, DrawError> {
     Ok(picture(report, vec![federation], None, "MB of parameters")?.map(|svg| Figure {
         name: "traffic",
         title: "Parameters sent and received in each round",
-        caption: "All sites together, both directions. Scores and messages are small beside it.",
+        caption: "All sites together, both directions. Scores and messages are small compared with it.",
         svg,
     }))
 }

@@ -68,7 +68,7 @@ pub struct DiceAt {
     pub dice: MeanSd,
 }
 
-/// Cases that have a sequence and others beside it, with and without it.
+/// Cases that have a sequence and others as well, with and without it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Without {
     /// The sequence.

@@ -91,9 +91,9 @@ impl Pass {
         let length = |parts: [f64; 3]| parts.iter().map(|part| part * part).sum::<f64>().sqrt();
         let mut area = self.diagonal * length(face);
         for axis in 0..3 {
-            let mut beside = face;
-            beside[axis] = 0.0;
-            area += self.between[turn[axis]] * length(beside) + self.along[turn[axis]] * face[axis];
+            let mut across = face;
+            across[axis] = 0.0;
+            area += self.between[turn[axis]] * length(across) + self.along[turn[axis]] * face[axis];
         }
         area
     }

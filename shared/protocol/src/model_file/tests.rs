@@ -50,7 +50,7 @@ fn parameters(card: &ModelCard) -> Parameters {
 }
 
 /// A state dict as torchvision would save it: `colours` stem channels, `classes` outputs, and what
-/// it keeps beside.
+/// it keeps besides.
 fn state_dict(colours: usize, classes: usize, change: impl Fn(&mut Specs)) -> Vec<u8> {
     let card = card();
     let mut specs: Vec<_> = manifest(&card.model, &card.input)

@@ -216,7 +216,7 @@ impl Task<'_> {
         }
         let packed = self.volume(case, sequence, series)?.packed()?;
         if size.is_some() && !self.force {
-            // Written by a run that was killed before it could keep its record, or by somebody else.
+            // Written by a run that was killed before it could keep its record, or by another program.
             if fs::read(&target)? != packed {
                 return Err(Trouble::Foreign);
             }

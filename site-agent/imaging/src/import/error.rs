@@ -20,7 +20,7 @@ pub enum ImportError {
         files: usize,
         damaged: usize,
     },
-    #[error("{} lies in {}", .inner.display(), .outer.display())]
+    #[error("{} is in {}", .inner.display(), .outer.display())]
     Nested { inner: PathBuf, outer: PathBuf },
     #[error("{} holds files, and none of an earlier import", .0.display())]
     Occupied(PathBuf),
@@ -37,7 +37,7 @@ pub enum ImportError {
     Answers { path: PathBuf, what: String },
     #[error("the converter {} cannot be started: {source}", .program.display())]
     NoConverter { program: PathBuf, source: io::Error },
-    #[error("the key {} lies in the folder of the images", .0.display())]
+    #[error("the key {} is in the folder of the images", .0.display())]
     KeyInFolder(PathBuf),
     #[error("{} is there already, and is no key of an import", .0.display())]
     KeyExists(PathBuf),
@@ -101,7 +101,7 @@ impl Explain for ImportError {
             }
             Self::KeyInFolder(_) | Self::KeyExists(_) => {
                 "name another place with --key; it holds the names of patients, and belongs \
-                 where nobody else reads it"
+                 where no one else reads it"
             }
             Self::NotAll(_) => {
                 "import.json and the table above say what and why; answers.toml or a terminal \

@@ -1,4 +1,4 @@
-//! The table of cases and patients, which is written only where somebody asks for it.
+//! The table of cases and patients, which is written only on request.
 
 use super::error::ImportError;
 use super::folder::Folder;

@@ -1,4 +1,4 @@
-//! Names that nobody can trace back without the salt.
+//! Names that no one can trace back without the salt.
 
 /// Bytes of a salt.
 pub(super) const SALT: usize = 32;

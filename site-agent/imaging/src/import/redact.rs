@@ -15,7 +15,7 @@ const SHORT: usize = 3;
 /// The words that identify the patients of an export.
 pub(super) struct Redactor {
     words: BTreeSet<String>,
-    /// Whether a word identifies somebody, for the words that were asked for: the same few are in
+    /// Whether a word identifies a person, for the words that were asked for: the same few are in
     /// most descriptions.
     known: RefCell<BTreeMap<String, bool>>,
 }

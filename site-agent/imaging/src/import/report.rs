@@ -178,7 +178,7 @@ pub struct Counts {
     pub kept: usize,
     pub planned: usize,
     pub failed: usize,
-    /// Series that nobody has decided on.
+    /// Series that are not decided.
     pub in_doubt: usize,
     /// Cases with an image.
     pub cases: usize,

@@ -343,7 +343,7 @@ fn is_cut_short(path: &Path, object: &DefaultDicomObject, image: &Image) -> bool
     let Ok(length) = file.seek(SeekFrom::End(0)) else {
         return true;
     };
-    // The rest of the pixels' own element head stands between its tag and the pixels.
+    // The rest of the pixels' own element head is between its tag and the pixels.
     let implicit = syntax.trim_end_matches('\0') == NATIVE[0];
     let head = if implicit { 4 } else { 8 };
     let Some(before) = length.checked_sub(needed.saturating_add(head)) else {

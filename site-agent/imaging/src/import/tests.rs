@@ -351,7 +351,7 @@ fn study(series: &[Facts]) -> Scan {
     }
 }
 
-/// A folder for images beside an export.
+/// A folder for images next to an export.
 fn open_folder(folder: &std::path::Path) -> Folder {
     let input = folder.join("export");
     std::fs::create_dir_all(&input).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 
 const HOURS: Duration = Duration::from_secs(7200);
 
-/// Everything that is on its way arrives; nobody works.
+/// Everything that is on its way arrives; no site works.
 fn arrive(world: &mut World) {
     for _ in 0..8 {
         for name in world.names() {
@@ -136,7 +136,7 @@ fn a_dropped_site_is_told_is_missing_and_is_not_asked_again() {
         .flat_map(|round| &round.updates)
         .map(|update| update.site.as_str());
     assert_eq!(all.collect::<Vec<_>>(), ["site-1", "site-2"].repeat(3));
-    assert!(rounds[1].missing.is_empty(), "nobody asked it");
+    assert!(rounds[1].missing.is_empty(), "it was not asked");
 }
 
 #[test]

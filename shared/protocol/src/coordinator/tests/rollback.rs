@@ -151,7 +151,7 @@ fn a_model_that_no_site_can_train_from_gives_its_place_to_the_one_before() {
     ] {
         let mut world = connected(&extra, 4);
         work(&mut world);
-        // Nobody ever scored a model, so that failing at it says nothing yet.
+        // No site ever scored a model, so that failing at it says nothing yet.
         if !extra.contains("buffered") {
             fail(&mut world);
             assert_eq!((run(&world).validated, went_back(&world)), (true, vec![]));

@@ -1,4 +1,4 @@
-//! Slow sites: a deadline, budgets of steps, and versions that wait for nobody.
+//! Slow sites: a deadline, budgets of steps, and versions that wait for no site.
 
 use super::*;
 use world::{learnt, task};
@@ -10,7 +10,7 @@ const BUDGETS: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held
 const BOTH: &str = "sites = { expected = ['site-0', 'site-1', 'site-2', 'held-out'], minimum = \
                     2, deadline_s = 2 }\ntraining = { steps = 4, round_seconds = 7 }";
 
-/// Everything that is on its way arrives; nobody works.
+/// Everything that is on its way arrives; no site works.
 fn arrive(world: &mut World) {
     for _ in 0..8 {
         for name in world.names() {

@@ -718,7 +718,7 @@ impl World {
         }
     }
 
-    /// Everything that is on its way arrives, and what follows from it; nobody works.
+    /// Everything that is on its way arrives, and what follows from it; no site works.
     pub(super) fn arrive(&mut self) {
         let under_way = |peer: &Peer| {
             let (down, up) = (&peer.down, &peer.up);
