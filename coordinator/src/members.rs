@@ -32,6 +32,9 @@ pub enum MembersError {
         path: PathBuf,
         reason: serde_json::Error,
     },
+    /// There was a record, because its lock is there.
+    #[error("{path} is missing, and sites were invited or revoked", path = path.display())]
+    Missing { path: PathBuf },
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
     #[error("the system provides no random bytes")]
@@ -45,7 +48,9 @@ impl Explain for MembersError {
     fn class(&self) -> Class {
         match self {
             Self::Disk { .. } => Class::Disk,
-            Self::Damaged { .. } | Self::OtherAuthority { .. } => Class::Configuration,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::OtherAuthority { .. } => {
+                Class::Configuration
+            }
             Self::Certificates(error) => error.class(),
             Self::Random => Class::Internal,
         }
@@ -56,6 +61,11 @@ impl Explain for MembersError {
             Self::Damaged { .. } => Some(
                 "put back a copy of it. Without it, certificates that were revoked would be \
                  accepted again"
+                    .into(),
+            ),
+            Self::Missing { .. } => Some(
+                "put back a copy of it. Without it, certificates that were revoked would be \
+                 accepted again. If no site was ever revoked, remove .members.lock next to it"
                     .into(),
             ),
             Self::Certificates(error) => error.hint(),
@@ -73,6 +83,8 @@ pub struct MembersFile {
 /// The record while it is being changed. No other process changes it meanwhile.
 pub struct Locked {
     pub members: Members,
+    /// As it is in the file.
+    before: Members,
     path: PathBuf,
     _lock: File,
 }
@@ -133,10 +145,10 @@ impl MembersFile {
         }
     }
 
-    /// The record. Without a file, no site was ever invited or revoked.
+    /// The record. Without a file and its lock, no site was ever invited or revoked.
     ///
     /// # Errors
-    /// The file is damaged, or the disk refuses.
+    /// The file is damaged or lost, or the disk refuses.
     pub fn read(&self) -> Result<Members, MembersError> {
         self.parse(self.bytes()?.as_deref())
     }
@@ -147,6 +159,10 @@ impl MembersFile {
     /// They are not what was written.
     pub(crate) fn parse(&self, bytes: Option<&[u8]>) -> Result<Members, MembersError> {
         let Some(bytes) = bytes else {
+            if self.folder.join(LOCK).exists() {
+                let path = self.folder.join(FILE);
+                return Err(MembersError::Missing { path });
+            }
             return Ok(Members::default());
         };
         serde_json::from_slice(bytes).map_err(|reason| MembersError::Damaged {
@@ -161,14 +177,23 @@ impl MembersFile {
     /// # Errors
     /// As [`MembersFile::read`].
     pub fn lock(&self) -> Result<Locked, MembersError> {
+        // Before the lock's file says that there was a record.
+        self.read()?;
         let path = self.folder.join(LOCK);
+        let is_first = !path.exists();
         let locked = private::create_file(&path).and_then(|file| {
             file.lock()?;
             Ok(file)
         });
         let lock = locked.map_err(|reason| MembersError::Disk { path, reason })?;
+        let members = match self.bytes()? {
+            // The lock was made just now.
+            None if is_first => Members::default(),
+            bytes => self.parse(bytes.as_deref())?,
+        };
         Ok(Locked {
-            members: self.read()?,
+            before: members.clone(),
+            members,
             path: self.folder.join(FILE),
             _lock: lock,
         })
@@ -213,16 +238,13 @@ impl MembersFile {
         let mut locked = self.lock()?;
         let judged = locked.members.judge(joining, now);
         let decision = match judged {
-            Ok(site) => Decision::Signed(self.sign(
-                &mut locked,
-                site,
-                joining.public_key,
-                now,
-                authority,
-            )?),
+            Ok(site) => {
+                let key = joining.public_key;
+                Decision::Signed(self.sign(&mut locked, site, key, None, now, authority)?)
+            }
             Err(refusal) => Decision::Refused(refusal.to_string()),
         };
-        // Also a wrong attempt is kept.
+        // A wrong attempt may count too.
         locked.save()?;
         Ok(decision)
     }
@@ -244,7 +266,7 @@ impl MembersFile {
             Ok(site) => site,
             Err(refusal) => return Ok(Decision::Refused(refusal.to_string())),
         };
-        let signed = self.sign(&mut locked, site, key, now, authority)?;
+        let signed = self.sign(&mut locked, site, key, Some(serial), now, authority)?;
         locked.save()?;
         Ok(Decision::Signed(signed))
     }
@@ -254,6 +276,7 @@ impl MembersFile {
         locked: &mut Locked,
         site: Site,
         key: &PublicKey,
+        shown: Option<&str>,
         now: u64,
         expected: KeyHash,
     ) -> Result<Signed, MembersError> {
@@ -273,17 +296,20 @@ impl MembersFile {
             serial: identity.serial,
             until: seconds(identity.validity.until),
         };
-        locked.members.certified(&site, issued, now);
+        locked.members.certified(&site, issued, shown, now);
         Ok(Signed { site, certificate })
     }
 }
 
 impl Locked {
-    /// Writes the record, and lets other processes change it.
+    /// Writes the record if it changed, and lets other processes change it.
     ///
     /// # Errors
     /// The disk refuses. The file is then unchanged.
     pub fn save(self) -> Result<(), MembersError> {
+        if self.members == self.before && self.path.exists() {
+            return Ok(());
+        }
         let written = serde_json::to_vec_pretty(&self.members)
             .map_err(io::Error::other)
             .and_then(|bytes| files::replace(&self.path, |file| file.write_all(&bytes)));

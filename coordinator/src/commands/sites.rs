@@ -158,7 +158,7 @@ mod tests {
                 serial: "01".into(),
                 until: now + 100,
             };
-            locked.members.certified(&site, certificate, now);
+            locked.members.certified(&site, certificate, None, now);
         }
         locked.members.revoke("west", now);
         locked.save().unwrap();

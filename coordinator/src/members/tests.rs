@@ -140,6 +140,12 @@ fn a_damaged_record_is_an_error_and_never_an_empty_one() {
         );
         assert!(file.lock().is_err());
     }
+    // A lost one is no empty one either.
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(file.read(), Err(MembersError::Missing { .. })));
+    let again = file.invite("south", Role::Train, now(), now() + 60);
+    assert!(matches!(again, Err(MembersError::Missing { .. })));
+    assert!(!path.exists());
 }
 
 #[test]

@@ -75,6 +75,7 @@ impl Enrolment {
     pub(super) fn refresh(&self) {
         let bytes = match self.file.bytes() {
             Ok(bytes) if bytes == self.known().bytes => return,
+            Ok(None) => return tracing::error!("the record of members is gone: put it back"),
             Ok(bytes) => bytes,
             Err(error) => return tracing::error!(%error, "the record of members was not read"),
         };

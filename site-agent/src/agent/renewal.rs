@@ -9,7 +9,7 @@ use transport::certificates::validity;
 /// The longest time without a look at the certificate: it may be replaced by hand, and a machine
 /// that sleeps does not count this time.
 const LOOK: Duration = Duration::from_secs(3600);
-/// The shortest and the longest pause after a renewal that failed.
+/// The shortest and the longest pause after a renewal that failed; the shortest after any.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(600);
 const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
 
@@ -47,6 +47,9 @@ async fn renew_always(link: &LinkConfig, tell: &mpsc::Sender<()>) {
                 if tell.send(()).await.is_err() {
                     return;
                 }
+                // If the new one is due already, because a clock is wrong, others must not be kept
+                // busy by that.
+                sleep(SHORTEST_PAUSE).await;
             }
             Err(error) => {
                 let until = httpdate::fmt_http_date(validity.until);

@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 pub const MOST_WRONG: u32 = 5;
 /// Certificates of one site that are remembered, the newest: a site could renew again and again.
 const MOST_CERTIFICATES: usize = 16;
+/// Seconds for which an invitation that was used still answers its user, whose first answer may
+/// have been lost.
+const ANSWERED: u64 = 3600;
 /// How long an invitation that is over is remembered, so that its holder is told why.
 const REMEMBERED: u64 = 30 * 86_400;
 
@@ -143,9 +146,13 @@ impl Invitation {
     }
 
     /// Whether a request about it may still be answered with a certificate: an open one, or one
-    /// that was used and whose user may not have received the answer.
+    /// that was just used and whose user may not have received the answer.
     fn is_heard(&self, now: u64) -> bool {
-        self.wrong < MOST_WRONG && now < self.expires
+        let is_answered = match &self.used {
+            Some(used) => now < used.at.saturating_add(ANSWERED),
+            None => true,
+        };
+        is_answered && self.wrong < MOST_WRONG && now < self.expires
     }
 }
 
@@ -181,8 +188,8 @@ impl Members {
             .any(|invitation| invitation.is_heard(now))
     }
 
-    /// Judges a request to join. A wrong one is counted. The same key may ask again until the
-    /// invitation expires, because the answer to it may have been lost.
+    /// Judges a request to join. A wrong one is counted. The same key may ask again for an hour,
+    /// because the answer to it may have been lost.
     ///
     /// # Errors
     /// Why no certificate may be signed.
@@ -216,6 +223,9 @@ impl Members {
         if invitation.expires <= now {
             return Err(JoinRefusal::Expired);
         }
+        if !invitation.is_heard(now) {
+            return Err(JoinRefusal::Used);
+        }
         if invitation.used.is_none() {
             invitation.used = Some(Use { at: now, key });
         }
@@ -237,14 +247,23 @@ impl Members {
         })
     }
 
-    /// Notes a certificate that was signed.
-    pub fn certified(&mut self, site: &Site, certificate: Certificate, now: u64) {
+    /// Notes a certificate that was signed. `shown` is the serial number of the one that it
+    /// renews: the site may not receive the new one and go on with that.
+    pub fn certified(
+        &mut self,
+        site: &Site,
+        certificate: Certificate,
+        shown: Option<&str>,
+        now: u64,
+    ) {
         let member = self.sites.entry(site.name.clone()).or_default();
         member.role = site.role;
         member.certificates.retain(|earlier| now < earlier.until);
         member.certificates.push(certificate);
-        let surplus = member.certificates.len().saturating_sub(MOST_CERTIFICATES);
-        member.certificates.drain(..surplus);
+        while member.certificates.len() > MOST_CERTIFICATES {
+            let is_shown = shown == Some(member.certificates[0].serial.as_str());
+            member.certificates.remove(usize::from(is_shown));
+        }
     }
 
     /// Whether a certificate of the authority is accepted: `site` and `serial` are the

@@ -68,10 +68,29 @@ fn a_token_lets_one_key_in_and_answers_the_same_key_again() {
     assert!(members.is_open(NOW));
     assert_eq!(ask(&mut members, 1, 1, 7, NOW), Ok(north()));
     assert_eq!(ask(&mut members, 1, 1, 8, NOW), Err(JoinRefusal::Used));
-    assert_eq!(ask(&mut members, 1, 1, 7, NOW + HOUR), Ok(north()));
+    assert_eq!(ask(&mut members, 1, 1, 7, NOW + HOUR - 1), Ok(north()));
+    assert!(members.is_open(NOW + HOUR - 1) && !members.is_open(NOW + HOUR));
+    assert_eq!(
+        ask(&mut members, 1, 1, 7, NOW + HOUR),
+        Err(JoinRefusal::Used)
+    );
     let expired = ask(&mut members, 1, 1, 7, NOW + 48 * HOUR);
     assert_eq!(expired, Err(JoinRefusal::Expired));
     assert_eq!(members.invitations[0].state(NOW), InvitationState::Used);
+}
+
+#[test]
+fn renewals_that_do_not_arrive_do_not_shut_the_site_out() {
+    let mut members = Members::default();
+    members.revoke("north", NOW);
+    members.certified(&north(), certificate("shown"), None, NOW);
+    for number in 0..40 {
+        let renewed = certificate(&format!("{number:02}"));
+        members.certified(&north(), renewed, Some("shown"), NOW);
+    }
+    assert_eq!(members.check("north", "shown"), Ok(()));
+    assert_eq!(members.check("north", "39"), Ok(()));
+    assert!(members.check("north", "00").is_err());
 }
 
 #[test]
@@ -137,7 +156,7 @@ fn a_revoked_site_is_refused_until_it_is_invited_again() {
     let mut members = Members::default();
     invite(&mut members, 1, "north");
     ask(&mut members, 1, 1, 7, NOW).unwrap();
-    members.certified(&north(), certificate("01"), NOW);
+    members.certified(&north(), certificate("01"), None, NOW);
     assert_eq!(members.check("north", "01"), Ok(()));
     // One that `coordinator init` made.
     assert_eq!(members.check("north", "ff"), Ok(()));
@@ -154,7 +173,7 @@ fn a_revoked_site_is_refused_until_it_is_invited_again() {
     );
     invite(&mut members, 2, "north");
     ask(&mut members, 2, 2, 8, NOW + 2 * HOUR).unwrap();
-    members.certified(&north(), certificate("02"), NOW + 2 * HOUR);
+    members.certified(&north(), certificate("02"), None, NOW + 2 * HOUR);
     assert_eq!(members.check("north", "02"), Ok(()));
     assert_eq!(members.check("north", "01"), revoked);
     assert_eq!(members.renewal("north", "02"), Ok(north()));
@@ -165,7 +184,7 @@ fn the_record_is_kept_without_any_secret() {
     let mut members = Members::default();
     invite(&mut members, 1, "north");
     ask(&mut members, 1, 1, 7, NOW).unwrap();
-    members.certified(&north(), certificate("01"), NOW);
+    members.certified(&north(), certificate("01"), None, NOW);
     let text = serde_json::to_string(&members).unwrap();
     assert_eq!(serde_json::from_str::<Members>(&text).unwrap(), members);
     let bytes = serde_json::to_string(&[1u8; 16]).unwrap();
