@@ -119,7 +119,7 @@ pub(super) fn to_kernel(
     }
 }
 
-/// Some images of a batch. All of them are not copied.
+/// Some images of a batch, without a copy of the others.
 fn images(batch: &CubeTensor, first: usize, count: usize) -> CubeTensor {
     let [all, height, width, channels] = batch.shape().dims();
     if count == all {
