@@ -177,8 +177,6 @@ impl MembersFile {
     /// # Errors
     /// As [`MembersFile::read`].
     pub fn lock(&self) -> Result<Locked, MembersError> {
-        // Before the lock's file says that there was a record.
-        self.read()?;
         let path = self.folder.join(LOCK);
         let is_first = !path.exists();
         let locked = private::create_file(&path).and_then(|file| {
