@@ -10,10 +10,10 @@
 //!                          updates/SITE.f32, or SITE.bf16, SITE.int8: trained from the model before
 //!                          updates.json: what each update counts for, and its base
 //!                          rule.f32: what the aggregation rule keeps for the next model, if anything
-//! alone-SITE/round-NNNN/   the same for a site's own lineage
+//! alone-SITE/round-NNNN/   the same for a site's own training run
 //! records/RUN/             round-NNNN.json: the record of a round, with its checksum, written when
 //!                          the next round is finished
-//! models/                  the best and the last model of each lineage as safetensors
+//! models/                  the best and the last model of each training run as safetensors
 //! outcome.json             what the report is made of
 //! incoming/                updates on their way in
 //! status-page.json         where the status page is while a coordinator works here

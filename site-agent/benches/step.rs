@@ -5,8 +5,8 @@
 //! (the layers and batches of docs/developers/PERFORMANCE.md's comparison with PyTorch, output
 //! stride 16), `paper` (the same as `full` at output stride 8, the publication's network) or `demo`
 //! (the network of configs/demo.toml, output stride 8). Prints one JSON line: seconds of the first
-//! run of each, with everything that a card compiles then, median seconds of the others, and the
-//! losses. With `--profile`, another JSON line a kernel of one training step on a card follows,
+//! run of each, with everything that a GPU compiles then, median seconds of the others, and the
+//! losses. With `--profile`, another JSON line a kernel of one training step on a GPU follows,
 //! those that took longest first.
 
 use burn::module::Module;
@@ -160,7 +160,7 @@ impl Training {
     }
 }
 
-/// What the kernels of a card took, by name.
+/// What the kernels of a GPU took, by name.
 #[cfg(feature = "gpu")]
 mod profile {
     use super::{Failure, Training};
@@ -408,9 +408,7 @@ fn measure(args: &Args) -> Result<(), Failure> {
         #[cfg(feature = "gpu")]
         profile::print(&mut training, &device)?;
         #[cfg(not(feature = "gpu"))]
-        return Err(
-            "only cards have kernels to list: build with --features site-agent/cuda".into(),
-        );
+        return Err("only GPUs have kernels to list: build with --features site-agent/cuda".into());
     }
     Ok(())
 }

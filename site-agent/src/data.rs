@@ -7,8 +7,10 @@
 mod assess;
 mod brain;
 mod cache;
+mod case_error;
 mod config;
 mod demands;
+mod file_trouble;
 mod find;
 mod labels;
 mod list;
@@ -21,17 +23,18 @@ mod report;
 mod same_patient;
 mod site_file;
 mod survey;
-mod trouble;
 
 use crate::case::{CachedCase, CaseFileError, Note, disk_hint};
 use assess::{Assessed, ReadCase, assess};
 pub(crate) use brain::tissue;
+pub use case_error::CaseError;
 pub(crate) use config::home;
 pub use config::{Archives, ConfigError, DataConfig};
+pub use file_trouble::FileTrouble;
 use find::Candidate;
 pub use list::{ListedCase, Listing, list_cases, list_images};
-pub(crate) use pattern::{Name as CaseName, Pattern as CasePattern};
-pub use prepare::{CaseError, Files, prepare};
+pub(crate) use pattern::{CaseName, CasePattern};
+pub use prepare::{Files, prepare};
 use program::{Class, Explain};
 use protocol::settings::Input;
 use rayon::prelude::*;
@@ -43,7 +46,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 pub use survey::{Row, Survey, survey};
-pub use trouble::Trouble;
 
 /// The file in the work folder that lists the cases left out, with the reasons, and warnings about
 /// others. It stays at the site.

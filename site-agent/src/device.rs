@@ -1,13 +1,13 @@
 //! Where the network runs, and the operators that it is made of.
 //!
 //! Only this module names burn's backends. `operators` defines each operator and its gradient once
-//! for all devices; `processor` and `card` compute them on each kind of device.
+//! for all devices; `processor` and `gpu` compute them on each kind of device.
 
 mod atrous;
 #[cfg(feature = "gpu")]
 mod cache;
 #[cfg(feature = "gpu")]
-mod card;
+mod gpu;
 mod matrix;
 mod normal;
 #[cfg(feature = "cuda")]
@@ -82,17 +82,17 @@ impl Explain for DeviceError {
         let hint = match self {
             Self::Unknown(_) | Self::NotBuilt { .. } => "device = \"cpu\" works everywhere",
             Self::Absent { .. } => {
-                "is the card's driver installed and does `nvidia-smi` or `vulkaninfo` list it? \
+                "is the GPU's driver installed and does `nvidia-smi` or `vulkaninfo` list it? \
                  device = \"cpu\" works everywhere"
             }
             Self::Missing { remedy, .. } => remedy,
             Self::Lost(_) => {
-                "a program cannot take up a lost card again: start it again, and nothing that was \
-                 finished is lost. `site-agent doctor` checks the card; device = \"cpu\" works \
+                "a program cannot take up a lost GPU again: start it again, and nothing that was \
+                 finished is lost. `site-agent doctor` checks the GPU; device = \"cpu\" works \
                  everywhere"
             }
             Self::Broken { .. } => {
-                "is another program using all of the card's memory, is it at least of compute \
+                "is another program using all of the GPU's memory, is it at least of compute \
                  capability 7.0, and is its driver up to date? device = \"cpu\" works everywhere"
             }
         };
@@ -106,7 +106,7 @@ pub enum DeviceFault {
     /// It has less free memory than was asked for.
     #[error("the device has too little memory: {0}")]
     OutOfMemory(String),
-    /// Anything else, such as a program that could not be compiled, or a lost card.
+    /// Anything else, such as a program that could not be compiled, or a lost GPU.
     #[error("the device failed: {0}")]
     Failed(String),
 }
@@ -119,7 +119,7 @@ impl Explain for DeviceFault {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::OutOfMemory(_) => {
-                "close other programs that use the card; `site-agent doctor` reports what fits. \
+                "close other programs that use the GPU; `site-agent doctor` reports what fits. \
                  --device cpu works everywhere"
             }
             Self::Failed(_) => {
@@ -187,7 +187,7 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Device
     let shape = data.shape().clone();
     let dtype = data.dtype();
     let bytes = data.into_bytes();
-    // A lost card is noticed only here. The other ways to read the values would panic.
+    // A lost GPU is noticed only here. The other ways to read the values would panic.
     bytes
         .read(Default::default())
         .map_err(|error| DeviceFault::new(&error.to_string()))?;
@@ -195,22 +195,22 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Device
     Ok(data.iter::<f32>().collect())
 }
 
-/// Whether a device still works after a fault: one that only lacked memory does, a lost card does
+/// Whether a device still works after a fault: one that only lacked memory does, a lost GPU does
 /// not.
 ///
 /// # Errors
 /// Why the device could not compute a small sum.
 pub(crate) fn check(device: &Device) -> Result<(), DeviceFault> {
     #[cfg(feature = "gpu")]
-    if is_card(device) {
-        return card::check(device);
+    if is_gpu(device) {
+        return gpu::check(device);
     }
     let _ = device;
     Ok(())
 }
 
-/// Whether the device is a card, where each new shape of a tensor costs preparations.
-pub(crate) fn is_card(device: &Device) -> bool {
+/// Whether the device is a GPU, where each new shape of a tensor costs preparations.
+pub(crate) fn is_gpu(device: &Device) -> bool {
     device.clone().without_autodiff() != Device::flex()
 }
 
@@ -226,7 +226,7 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     open_with(name, None)
 }
 
-/// The same, with a folder for what is compiled for cards, instead of one in the user's cache
+/// The same, with a folder for what is compiled for GPUs, instead of one in the user's cache
 /// folder. A process has one such folder: the first device's.
 ///
 /// # Errors
@@ -257,7 +257,7 @@ pub fn prepare(name: &str) {
 #[cfg(feature = "cuda")]
 fn cuda(index: usize, kernel_cache: Option<&Path>) -> Result<Device, DeviceError> {
     nvidia::check()?;
-    card::open("cuda", burn::tensor::DeviceType::Cuda, index, kernel_cache)
+    gpu::open("cuda", burn::tensor::DeviceType::Cuda, index, kernel_cache)
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -267,7 +267,7 @@ fn cuda(_index: usize, _kernel_cache: Option<&Path>) -> Result<Device, DeviceErr
 
 #[cfg(feature = "vulkan")]
 fn vulkan(index: usize, kernel_cache: Option<&Path>) -> Result<Device, DeviceError> {
-    card::open(
+    gpu::open(
         "vulkan",
         burn::tensor::DeviceType::Vulkan,
         index,
@@ -283,7 +283,7 @@ fn vulkan(_index: usize, _kernel_cache: Option<&Path>) -> Result<Device, DeviceE
 /// The device's memory in bytes; `None` for the processor.
 pub(crate) fn memory(device: &Device) -> Option<u64> {
     #[cfg(feature = "gpu")]
-    return card::memory(device);
+    return gpu::memory(device);
     #[cfg(not(feature = "gpu"))]
     {
         let _ = device;
@@ -295,7 +295,7 @@ pub(crate) fn memory(device: &Device) -> Option<u64> {
 pub(crate) fn computes_in(device: &Device, compute: Compute) -> bool {
     match compute {
         Compute::F32 => true,
-        Compute::Bf16 => is_card(device) && device.supports_dtype(FloatDType::BF16),
+        Compute::Bf16 => is_gpu(device) && device.supports_dtype(FloatDType::BF16),
     }
 }
 
@@ -452,7 +452,7 @@ mod names {
 
     #[cfg(not(feature = "gpu"))]
     #[test]
-    fn a_build_without_cards_says_how_to_get_them() {
+    fn a_build_without_gpus_says_how_to_get_them() {
         for (name, feature) in [
             ("cuda:1", "site-agent/cuda"),
             ("vulkan", "site-agent/vulkan"),

@@ -1,4 +1,4 @@
-//! Logs on standard error, and how many programs were compiled for a card.
+//! Logs on standard error, and how many programs were compiled for a GPU.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tracing_log::{LogTracer, log};
@@ -8,7 +8,7 @@ const COMPILATION: &str = "cubecl::compilation";
 
 static COMPILED: AtomicUsize = AtomicUsize::new(0);
 
-/// How many programs were compiled for a card since this one started.
+/// How many programs were compiled for a GPU since this one started.
 pub(crate) fn compiled() -> usize {
     COMPILED.load(Ordering::Relaxed)
 }

@@ -97,7 +97,7 @@ impl Predictor {
         for group in wanted.chunks(self.batch) {
             // On a card the last, smaller group is filled up, because each new shape costs
             // preparations.
-            let examples = if device::is_card(&self.device) {
+            let examples = if device::is_gpu(&self.device) {
                 self.batch
             } else {
                 group.len()

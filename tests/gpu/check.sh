@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Proves the programs on a card, and measures them beside PyTorch.
+# Proves the programs on a GPU, and measures them next to PyTorch.
 #
-#   tests/gpu/check.sh pack FILE     builds here and packs what must travel (needs no card)
+#   tests/gpu/check.sh pack FILE     builds here and packs what must travel (needs no GPU)
 #   tests/gpu/check.sh unpack FILE   unpacks it into the folder where it is called
 #   ./check.sh run [DEVICE]          there: runs it all within 8 minutes, on cuda unless DEVICE says otherwise
 #
@@ -17,12 +17,12 @@ pack() {
   cd "$(dirname "$0")/../.."
   packed=$(mktemp -d)
   # The packages and features of .ci/run, each time the same: with others, burn would be compiled again.
-  local cards="--release --locked -p coordinator -p site-agent -p journeys
+  local gpus="--release --locked -p coordinator -p site-agent -p journeys
     --features site-agent/cuda,site-agent/vulkan --target-dir $target"
-  cargo build $cards --bins
+  cargo build $gpus --bins
   # Cargo names test programs by a hash: it says where they are.
   executable() {
-    cargo test $cards --no-run --message-format json "$@" 2>/dev/null |
+    cargo test $gpus --no-run --message-format json "$@" 2>/dev/null |
       grep -o '"executable":"[^"]*/site_agent-[^"]*"\|"executable":"[^"]*/step-[^"]*"' | tail -n 1 | cut -d '"' -f 4
   }
   cp $target/release/site-agent $target/release/coordinator "$packed"
@@ -83,10 +83,10 @@ run() {
   # a. The same numbers as the processor's: three training steps and probabilities; every operator and its gradient.
   part "tiny compared with the processor" 90 ./step tiny --device "$device" --against cpu
   part "$large compared with the processor" 100 ./step $large --batch 2 --threads $threads --device "$device" --against cpu
-  part "operators, training, mixed precision" 120 ./units --test-threads 4 device:: train::tests::cards
+  part "operators, training, mixed precision" 120 ./units --test-threads 4 device:: train::tests::gpu
   # b. A federation at the publication's size.
   part "federation" 120 ./check.sh federation "$device"
-  # c. Speed, next to PyTorch on the same card in the same minutes. The second start has everything compiled.
+  # c. Speed, next to PyTorch on the same GPU in the same minutes. The second start has everything compiled.
   part "doctor" 60 ./site-agent doctor --device "$device"
   for compute in f32 bf16; do
     for batch in $batches; do
@@ -98,7 +98,7 @@ run() {
   if python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
     part "PyTorch" 60 python3 pytorch.py paper:8:f32 full:8:f32 paper:8:bf16 full:8:bf16 paper:32:bf16 paper:32:f32
   else
-    echo '{"part": "PyTorch", "skipped": "no PyTorch that sees a card"}'
+    echo '{"part": "PyTorch", "skipped": "no PyTorch that sees a GPU"}'
   fi
   # d. Where a training step's time goes.
   part "profile" 40 ./step $large --batch ${batches%% *} --device "$device" --repeats 3 --profile

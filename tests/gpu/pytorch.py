@@ -1,4 +1,4 @@
-"""PyTorch on the same card: torchvision's DeepLabV3 with our stem and one class, as check.sh runs ours; JSON lines.
+"""PyTorch on the same GPU: torchvision's DeepLabV3 with our stem and one class, as check.sh runs ours; JSON lines.
 
 Usage: python pytorch.py SIZE:BATCH:COMPUTE ...    SIZE full (output stride 16) or paper (8); COMPUTE f32 (with TF32) or bf16
 """

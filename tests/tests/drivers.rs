@@ -1,6 +1,6 @@
-//! What a site is told where NVIDIA's driver, its compiler for kernels or the card fails.
+//! What a site is told where NVIDIA's driver, its compiler for kernels or the GPU fails.
 //!
-//! No card is needed: `fixtures/cuda_driver.c` takes the driver's place, and fails where a test
+//! No GPU is needed: `fixtures/cuda_driver.c` takes the driver's place, and fails where a test
 //! wants it to. The programs must be built for CUDA, as `.ci/run` does; otherwise these tests say
 //! that they checked nothing.
 
@@ -40,7 +40,7 @@ impl Machine {
         std::fs::write(self.path(folder).join("cuda_fp16.h"), "").unwrap();
     }
 
-    /// What `site-agent doctor` says of the first CUDA card.
+    /// What `site-agent doctor` says of the first CUDA GPU.
     fn doctor(&self, fault: &str) -> Said {
         let libraries = [self.path("driver"), self.path("compiler")];
         let output = Command::new(binary("site-agent"))
@@ -92,20 +92,20 @@ impl Said {
 }
 
 #[test]
-fn a_driver_that_fails_answers_for_no_card_and_a_busy_card_says_so() {
+fn a_driver_that_fails_answers_for_no_gpu_and_a_busy_gpu_says_so() {
     let machine = Machine::new();
     let said = machine.doctor("cuInit=999");
     if !said.is_of_cuda() {
         return;
     }
-    said.must_say("is the card's driver installed and does `nvidia-smi`");
+    said.must_say("is the GPU's driver installed and does `nvidia-smi`");
     machine
         .doctor("cuDevicePrimaryCtxRetain=46")
         .must_say("CUDA-capable device(s) is/are busy or unavailable");
 }
 
 #[test]
-fn a_card_without_memory_says_so_before_a_federation_begins() {
+fn a_gpu_without_memory_says_so_before_a_federation_begins() {
     let machine = Machine::new();
     let said = machine.doctor("cuMemAlloc_v2=2");
     if said.is_of_cuda() {
@@ -123,7 +123,7 @@ fn a_kernel_that_does_not_compile_is_shown_with_the_compilers_words() {
 }
 
 #[test]
-fn a_card_that_vanishes_or_computes_nonsense_is_not_used() {
+fn a_gpu_that_vanishes_or_computes_nonsense_is_not_used() {
     let machine = Machine::new();
     let said = machine.doctor("cuLaunchKernel=719");
     if said.is_of_cuda() {

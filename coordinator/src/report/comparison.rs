@@ -14,7 +14,7 @@ const DRAWS: usize = 10_000;
 /// Held-out patients by site and place: the same patient in every arm.
 pub(super) type Patients = BTreeMap<(String, u32), Values>;
 
-/// All lineages of a federation, each at its own threshold; without any held-out case there is
+/// All training runs of a federation, each at its own threshold; without any held-out case there is
 /// nothing to compare.
 pub(super) fn comparison(
     outcome: &Outcome,
@@ -44,7 +44,7 @@ pub(super) fn compare(arms: &[(String, Patients)], seed: u64) -> Option<Comparis
     })
 }
 
-/// A lineage's held-out patients at a threshold.
+/// A training run's held-out patients at a threshold.
 pub(super) fn held_out_at(run: &RunOutcome, threshold: Option<f32>) -> Patients {
     let sites = run.scores.iter().filter(|site| site.role == Role::Evaluate);
     let patients = sites.flat_map(|site| {

@@ -83,7 +83,7 @@ fn summary(report: &Report) -> String {
         federation.rounds.len(),
         federation.best_round,
         duration(report.seconds),
-        bytes(report.lineages().map(|lineage| lineage.bytes).sum()),
+        bytes(report.training_runs().map(|run| run.bytes).sum()),
     )
 }
 

@@ -32,7 +32,7 @@ pub struct Report {
     pub seconds: f64,
     /// The federation's own model; its keys are at the top level.
     #[serde(flatten)]
-    pub federation: Lineage,
+    pub federation: TrainingRun,
     /// The held-out site with the lowest mean Dice.
     pub worst_held_out: Option<Worst>,
     /// The same at the other point of equal rank, [`Thresholds::dice`].
@@ -42,17 +42,17 @@ pub struct Report {
     /// The same at [`Thresholds::dice`].
     pub comparison_at_dice: Option<Comparison>,
     /// Each training site's model trained without the others, when asked for: the comparison.
-    pub alone: Vec<Lineage>,
+    pub alone: Vec<TrainingRun>,
     /// The consensus of those: the mean of their probabilities, without any federation; null where
     /// no site trained alone.
-    pub consensus: Option<Lineage>,
+    pub consensus: Option<TrainingRun>,
     /// The settings everything ran with.
     pub settings: Federation,
 }
 
-/// One lineage of models and how the best of them does.
+/// One training run of models and how the best of them does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Lineage {
+pub struct TrainingRun {
     /// `federation`, `alone:SITE`, or `consensus`.
     pub run: RunKind,
     /// The sites that trained it.

@@ -11,17 +11,18 @@ use protocol::case::{Cases, Role};
 use protocol::identity::SiteName;
 use protocol::outcome::{Outcome, RoundRecord, RunKind, RunOutcome, SiteRecord, SiteScores};
 
-/// The report of an outcome. Runs without a federation lineage give one without any sites.
+/// The report of an outcome. Runs without a federation training run give one without any sites.
 #[must_use]
 pub fn summarise(outcome: &Outcome) -> Report {
-    let federation = federation_run(outcome).map_or_else(no_lineage, |run| lineage(run, outcome));
+    let federation =
+        federation_run(outcome).map_or_else(no_training_run, |run| training_run(run, outcome));
     let (consensus, alone): (Vec<_>, Vec<_>) = outcome
         .runs
         .iter()
         .skip(1)
-        .map(|run| lineage(run, outcome))
+        .map(|run| training_run(run, outcome))
         // Only the consensus never trained.
-        .partition(|lineage| lineage.rounds.is_empty());
+        .partition(|run| run.rounds.is_empty());
     Report {
         version: VERSION,
         software: env!("CARGO_PKG_VERSION").into(),
@@ -40,13 +41,13 @@ pub fn summarise(outcome: &Outcome) -> Report {
     }
 }
 
-/// The federation's own lineage: the first.
+/// The federation's own training run: the first.
 pub(super) fn federation_run(outcome: &Outcome) -> Option<&RunOutcome> {
     outcome.runs.first()
 }
 
-fn no_lineage() -> Lineage {
-    Lineage {
+fn no_training_run() -> TrainingRun {
+    TrainingRun {
         run: RunKind::Federation,
         members: Vec::new(),
         best_round: 0,
@@ -74,10 +75,10 @@ impl From<&RunOutcome> for Thresholds {
     }
 }
 
-fn lineage(run: &RunOutcome, outcome: &Outcome) -> Lineage {
+fn training_run(run: &RunOutcome, outcome: &Outcome) -> TrainingRun {
     let thresholds = Thresholds::from(run);
     let names = &outcome.federation.input.sequences;
-    Lineage {
+    TrainingRun {
         run: run.name.clone(),
         members: run.members.iter().map(SiteName::to_string).collect(),
         best_round: run.best_round,
@@ -143,8 +144,8 @@ fn site(record: &SiteRecord, names: &[String], run: &RunOutcome, thresholds: Thr
 }
 
 impl Report {
-    /// The federation's lineage, then those of the sites alone, then their consensus.
-    pub(super) fn lineages(&self) -> impl Iterator<Item = &Lineage> {
+    /// The federation's training run, then those of the sites alone, then their consensus.
+    pub(super) fn training_runs(&self) -> impl Iterator<Item = &TrainingRun> {
         std::iter::once(&self.federation)
             .chain(&self.alone)
             .chain(&self.consensus)

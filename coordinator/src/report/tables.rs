@@ -94,10 +94,10 @@ pub(super) fn arms(report: &Report) -> String {
     let (Some(at_dice), Some(comparison)) = (&report.comparison_at_dice, &report.comparison) else {
         return String::new();
     };
-    // The comparison has the report's lineages in this order.
+    // The comparison has the report's training runs in this order.
     let mut named = vec![plain_run(&report.federation.run)];
-    for lineage in report.alone.iter().chain(&report.consensus) {
-        named.push(plain_run(&lineage.run));
+    for training in report.alone.iter().chain(&report.consensus) {
+        named.push(plain_run(&training.run));
     }
     let tests = if comparison.tests.is_empty() {
         String::new()

@@ -27,10 +27,10 @@ pub(super) fn table(report: &Report) -> String {
     for site in report.federation.sites.iter().filter(|site| site.cases > 0) {
         lines.extend(score_rows(&site.name, site.role, site.cases, &site.scores));
     }
-    for lineage in report.alone.iter().chain(&report.consensus) {
-        let group = &lineage.pooled.held_out;
+    for training in report.alone.iter().chain(&report.consensus) {
+        let group = &training.pooled.held_out;
         lines.extend(score_rows(
-            &plain_run(&lineage.run),
+            &plain_run(&training.run),
             Role::Evaluate,
             group.cases,
             &group.scores,

@@ -104,7 +104,7 @@ fn site(name: &str, role: Role, sequences: SequenceSet) -> SiteRecord {
     }
 }
 
-fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
+fn outcome_of_run(name: &str, members: &[&str], quality: u64) -> RunOutcome {
     let round = |round: u32| RoundRecord {
         round,
         updates: members
@@ -170,7 +170,7 @@ fn lineage(name: &str, members: &[&str], quality: u64) -> RunOutcome {
 /// A federation whose model is of this quality.
 pub(super) fn outcome_of(quality: u64) -> Outcome {
     Outcome {
-        runs: vec![lineage("federation", &["north", "south"], quality)],
+        runs: vec![outcome_of_run("federation", &["north", "south"], quality)],
         ..outcome(false)
     }
 }
@@ -179,11 +179,11 @@ pub(crate) fn outcome(with_local: bool) -> Outcome {
     let text =
         "name = 'test'\nrounds = 4\n[input]\nsequences = ['bravo', 't1_pre', 't1_post', 'flair']\n";
     let full = SequenceSet::full(4);
-    let mut runs = vec![lineage("federation", &["north", "south"], 80)];
+    let mut runs = vec![outcome_of_run("federation", &["north", "south"], 80)];
     if with_local {
         runs.extend([
-            lineage("alone:north", &["north"], 50),
-            lineage("alone:south", &["south"], 60),
+            outcome_of_run("alone:north", &["north"], 50),
+            outcome_of_run("alone:south", &["south"], 60),
         ]);
     }
     Outcome {

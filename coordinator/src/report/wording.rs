@@ -1,6 +1,6 @@
 //! Numbers and sentences for people.
 
-use super::schema::{AtPoint, Lesions, Lineage, MeanSd, Report, Scores};
+use super::schema::{AtPoint, Lesions, MeanSd, Report, Scores, TrainingRun};
 use protocol::case::Role;
 use protocol::outcome::RunKind;
 
@@ -143,8 +143,8 @@ pub(super) fn silent(report: &Report) -> Option<String> {
 /// Whether training together paid, when the sites also trained alone: at both operating points.
 pub(super) fn verdict(report: &Report) -> Option<String> {
     let at = |place: usize| {
-        let dice = |lineage: &Lineage| {
-            at_points(&lineage.pooled.held_out.scores)[place]
+        let dice = |training: &TrainingRun| {
+            at_points(&training.pooled.held_out.scores)[place]
                 .metrics
                 .dice
                 .mean
@@ -153,7 +153,7 @@ pub(super) fn verdict(report: &Report) -> Option<String> {
         let alone = report
             .alone
             .iter()
-            .filter_map(|lineage| Some((dice(lineage)?, plain_run(&lineage.run))));
+            .filter_map(|training| Some((dice(training)?, plain_run(&training.run))));
         let (best, name) = alone.max_by(|a, b| a.0.total_cmp(&b.0))?;
         let point = POINTS[place];
         Some(if together > best {

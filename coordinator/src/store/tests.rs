@@ -610,7 +610,7 @@ fn rounded_updates_are_decoded_from_the_model_that_they_started_from() {
         "more was lost than the site knows"
     );
 
-    // A scale that is no number is refused, wherever it stands.
+    // A scale that is no number is refused, wherever it is.
     let mut wrong = bytes.clone();
     let at = encoding.spans(0..1).next().unwrap().bytes.start as usize;
     wrong[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());

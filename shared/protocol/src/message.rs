@@ -17,7 +17,7 @@ pub const ALPN: &[u8] = b"lacuna/6";
 /// The most models whose consensus a site is asked to score.
 pub const MAX_MODELS: usize = 64;
 
-/// One lineage of models: the federation's, one site's that trains alone for comparison, or the
+/// One training run of models: the federation's, one site's that trains alone for comparison, or the
 /// consensus of the latter.
 ///
 /// Number 0 is always the federation; its runs' names and members are in the coordinator's
@@ -26,10 +26,10 @@ pub const MAX_MODELS: usize = 64;
 pub struct RunId(pub u16);
 
 impl RunId {
-    /// The federation's own lineage: the first.
+    /// The federation's own training run: the first.
     pub const FEDERATION: Self = Self(0);
 
-    /// Whether this is the federation's own lineage.
+    /// Whether this is the federation's own training run.
     #[must_use]
     pub fn is_federation(self) -> bool {
         self == Self::FEDERATION
@@ -51,7 +51,7 @@ pub enum TaskKind {
 /// made it, 0 for the initial model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskId {
-    /// The lineage.
+    /// The training run.
     pub run: RunId,
     /// The round.
     pub round: u32,

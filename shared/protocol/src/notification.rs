@@ -41,7 +41,7 @@ pub enum Notification {
     },
     /// A round began.
     RoundStarted {
-        /// The lineage.
+        /// The training run.
         run: RunId,
         /// Whose models it makes.
         name: RunKind,
@@ -80,7 +80,7 @@ pub enum Notification {
     },
     /// A round's aggregate was stored.
     RoundFinished {
-        /// The lineage.
+        /// The training run.
         run: RunId,
         /// The round.
         round: u32,
@@ -91,7 +91,7 @@ pub enum Notification {
     },
     /// Scoring of a model began.
     Evaluating {
-        /// The lineage.
+        /// The training run.
         run: RunId,
         /// The round whose model is scored.
         round: u32,
@@ -100,7 +100,7 @@ pub enum Notification {
     },
     /// The validation score of a round's model: the pooled Dice at its best threshold.
     Validated {
-        /// The lineage.
+        /// The training run.
         run: RunId,
         /// The round whose model was scored.
         round: u32,
@@ -111,7 +111,7 @@ pub enum Notification {
     },
     /// No site could work with a round's model: an earlier one goes on in its place.
     WentBack {
-        /// The lineage.
+        /// The training run.
         run: RunId,
         /// The round whose model was discarded.
         round: u32,

@@ -16,7 +16,7 @@ pub struct Outcome {
     pub federation: Federation,
     /// Every site that took part, by name.
     pub sites: Vec<SiteRecord>,
-    /// The federation's lineage first, then each site's own and their consensus, when
+    /// The federation's training run first, then each site's own and their consensus, when
     /// `--with-local` asked for them.
     pub runs: Vec<RunOutcome>,
     /// Seconds from start to end.
@@ -34,7 +34,7 @@ pub struct SiteRecord {
     pub inventory: Inventory,
 }
 
-/// Whose models a lineage is of. Files have it as `federation`, `alone:SITE` or `consensus`.
+/// Whose models a training run is of. Files have it as `federation`, `alone:SITE` or `consensus`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RunKind {
@@ -49,9 +49,9 @@ pub enum RunKind {
     Consensus,
 }
 
-/// A text that names no lineage.
+/// A text that names no training run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is no lineage; expected federation, alone:SITE or consensus")]
+#[error("{found:?} is no training run; expected federation, alone:SITE or consensus")]
 pub struct UnknownRun {
     /// The text.
     pub found: String,
@@ -92,7 +92,7 @@ impl TryFrom<String> for RunKind {
     }
 }
 
-/// One lineage of models.
+/// One training run of models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOutcome {
     /// Whose models these are.
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lineage_is_read_as_it_is_written_and_no_other_text_is_one() {
+    fn a_training_run_is_read_as_it_is_written_and_no_other_text_is_one() {
         let site = "north".parse().unwrap();
         for (kind, text) in [
             (RunKind::Federation, "federation"),

@@ -42,7 +42,7 @@ pub struct PlironOptions {
 /// What a compiler would give.
 #[derive(Clone, Debug)]
 pub enum PlironArtifact {
-    /// A module for NVIDIA cards.
+    /// A module for NVIDIA GPUs.
     NvptxCode(NvptxModule),
 }
 
@@ -126,14 +126,14 @@ pub mod shared {
     pub mod lowered_features {
         use cubecl_core::ir::DeviceProperties;
 
-        /// A kind of card.
+        /// A kind of GPU.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum GpuTarget {
             /// NVIDIA's.
             Nvptx,
         }
 
-        /// Nothing is restricted: NVRTC compiles what the card offers.
+        /// Nothing is restricted: NVRTC compiles what the GPU offers.
         pub fn restrict_features(_properties: &mut DeviceProperties, _target: GpuTarget) {}
     }
 }

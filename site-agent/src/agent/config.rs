@@ -35,7 +35,7 @@ pub struct SiteConfig {
     /// The arithmetic of the network, where the device supports it; the federation's when left out.
     #[serde(default)]
     pub compute: Option<Compute>,
-    /// Where programs compiled for a card are kept; the user's own cache folder when left out.
+    /// Where programs compiled for a GPU are kept; the user's own cache folder when left out.
     #[serde(default)]
     pub kernel_cache: Option<PathBuf>,
     /// Threads for preparing data and for the model; all cores when left out.

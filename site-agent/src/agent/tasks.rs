@@ -36,7 +36,7 @@ pub(super) enum TaskError {
     Unstored(#[source] io::Error),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
-    /// A card that panicked.
+    /// A GPU that panicked.
     #[error(transparent)]
     Device(#[from] DeviceFault),
     #[error("the task broke off by an internal error; the site's log says more")]

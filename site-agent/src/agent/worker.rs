@@ -204,7 +204,7 @@ impl WorkerContext {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
             // burn panics when a GPU operation fails.
-            Err(panic) if device::is_card(&self.device) => {
+            Err(panic) if device::is_gpu(&self.device) => {
                 TaskError::Device(DeviceFault::new(train::panic_message(&*panic)))
             }
             // The coordinator must not wait until its timeout.
@@ -224,7 +224,7 @@ impl WorkerContext {
         }
     }
 
-    /// While programs are compiled for a card there is no other progress for minutes. This says so
+    /// While programs are compiled for a GPU there is no other progress for minutes. This says so
     /// in the log and to the coordinator, which would take the site for lost. Returns when the task
     /// has ended.
     fn report_compilations<T>(&self, task: TaskId, running: &JoinHandle<T>) {
@@ -238,7 +238,7 @@ impl WorkerContext {
             compiled = logging::compiled();
             reported = Instant::now();
             tracing::info!(
-                "compiling programs for the card, {compiled} so far; they are kept for the next \
+                "compiling programs for the GPU, {compiled} so far; they are kept for the next \
                  start"
             );
             let mut progress = Progress {

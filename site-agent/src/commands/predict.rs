@@ -195,7 +195,7 @@ fn on_worker<T: Send + 'static>(
     match worker.join() {
         Ok(result) => Ok(result?),
         Err(panic) => match panic_message(&*panic) {
-            words if device::is_card(device) => {
+            words if device::is_gpu(device) => {
                 Err(PredictError::Fault(DeviceFault::new(words)).into())
             }
             _ => Err(lost("a thread panicked".into())),

@@ -3,7 +3,7 @@
 
 use super::DataError;
 use super::find::{Found, find};
-use super::pattern::Pattern;
+use super::pattern::CasePattern;
 use imaging::brain::{BrainError, Program};
 use protocol::settings::Input;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -26,10 +26,10 @@ pub struct DataConfig {
     name: Option<String>,
     root: PathBuf,
     cases: Vec<String>,
-    sequences: BTreeMap<String, Vec<Pattern>>,
-    label: Vec<Pattern>,
+    sequences: BTreeMap<String, Vec<CasePattern>>,
+    label: Vec<CasePattern>,
     lesion_labels: Vec<u16>,
-    brain: Vec<Pattern>,
+    brain: Vec<CasePattern>,
     brain_program: Option<Program>,
     require_defaced: bool,
     drop: Vec<String>,
@@ -98,10 +98,10 @@ impl Names {
         }
     }
 
-    fn patterns(self, key: &str) -> Result<Vec<Pattern>, ConfigError> {
+    fn patterns(self, key: &str) -> Result<Vec<CasePattern>, ConfigError> {
         let mut patterns = Vec::new();
         for text in self.several() {
-            match Pattern::parse(&text) {
+            match CasePattern::parse(&text) {
                 Ok(pattern) => patterns.push(pattern),
                 Err(error) => return Err(wrong(key, error.found, error.expected)),
             }
@@ -306,8 +306,8 @@ impl DataConfig {
     pub(crate) fn of_images(
         root: PathBuf,
         cases: Vec<String>,
-        sequences: BTreeMap<String, Vec<Pattern>>,
-        brain: Vec<Pattern>,
+        sequences: BTreeMap<String, Vec<CasePattern>>,
+        brain: Vec<CasePattern>,
     ) -> Self {
         Self {
             name: None,
@@ -360,7 +360,7 @@ impl DataConfig {
     }
 
     /// The sequences that the site has, each with its name and its patterns.
-    pub(super) fn images(&self) -> impl Iterator<Item = (&str, &[Pattern])> {
+    pub(super) fn images(&self) -> impl Iterator<Item = (&str, &[CasePattern])> {
         self.sequences
             .iter()
             .filter(|(name, _)| !self.drop.contains(name))
@@ -368,7 +368,7 @@ impl DataConfig {
     }
 
     /// The patterns of a sequence; empty if the site does not have it.
-    pub(super) fn images_of(&self, sequence: &str) -> &[Pattern] {
+    pub(super) fn images_of(&self, sequence: &str) -> &[CasePattern] {
         self.images()
             .find(|(name, _)| *name == sequence)
             .map(|(_, patterns)| patterns)
@@ -376,12 +376,12 @@ impl DataConfig {
     }
 
     /// The patterns of the reference segmentation.
-    pub(super) fn label(&self) -> &[Pattern] {
+    pub(super) fn label(&self) -> &[CasePattern] {
         &self.label
     }
 
     /// The patterns of the brain mask.
-    pub(super) fn brain(&self) -> &[Pattern] {
+    pub(super) fn brain(&self) -> &[CasePattern] {
         &self.brain
     }
 
@@ -396,7 +396,7 @@ impl DataConfig {
     }
 
     /// All patterns, without those of dropped sequences.
-    pub(super) fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &CasePattern> {
         self.images()
             .flat_map(|(_, patterns)| patterns)
             .chain(&self.label)
@@ -408,7 +408,7 @@ impl DataConfig {
         self.label
             .iter()
             .chain(self.sequences.values().flatten())
-            .any(Pattern::names_patients)
+            .any(CasePattern::names_patients)
     }
 
     /// # Errors
@@ -438,7 +438,7 @@ impl DataConfig {
 
     /// Checks what takes more than one key.
     fn check(self) -> Result<Self, ConfigError> {
-        let mut patterns: Vec<(String, &Pattern)> = Vec::new();
+        let mut patterns: Vec<(String, &CasePattern)> = Vec::new();
         for (name, of_sequence) in &self.sequences {
             for pattern in of_sequence {
                 patterns.push((format!("sequences.{name}"), pattern));

@@ -2,9 +2,11 @@
 //! becomes a case, even if it can only be reported as unusable.
 
 use super::config::DataConfig;
+use super::file_trouble::{FileTrouble, Presence, look};
 use super::litter::{is_copy, is_litter};
-use super::pattern::{Name, Pattern, filled, fit, fits, is_known, is_wildcard};
-use super::trouble::{Presence, Trouble, look};
+use super::pattern::{
+    CaseName, CasePattern, fill_in, is_known, is_wildcard, match_name, matches_wildcard,
+};
 use super::{CaseError, DataError, Files};
 use crate::case::Note;
 use protocol::settings::Input;
@@ -48,13 +50,13 @@ pub(super) fn find(config: &DataConfig, input: &Input) -> Result<Found, DataErro
     let mut search = Search::new(config);
     for (key, patterns) in config.images() {
         for pattern in patterns {
-            search.follow(key, pattern, root, 0, &Name::default());
+            search.follow(key, pattern, root, 0, &CaseName::default());
         }
     }
     let with_images = search.names.clone();
     for (key, patterns) in [("label", config.label()), ("brain", config.brain())] {
         for pattern in patterns {
-            search.follow(key, pattern, root, 0, &Name::default());
+            search.follow(key, pattern, root, 0, &CaseName::default());
         }
     }
     // A case that only a pattern of a label or of a mask names counts if one of its files exists.
@@ -132,7 +134,7 @@ struct Search<'a> {
     config: &'a DataConfig,
     /// Folders that a pattern names without a placeholder: they belong to no single case.
     folders: BTreeSet<PathBuf>,
-    names: BTreeSet<Name>,
+    names: BTreeSet<CaseName>,
     /// Cases for which no set of files was found, and why.
     unusable: BTreeMap<String, CaseError>,
     ignored: BTreeSet<String>,
@@ -156,7 +158,14 @@ impl<'a> Search<'a> {
     }
 
     /// Follows a pattern from a folder down, until the values of all its placeholders are known.
-    fn follow(&mut self, key: &str, pattern: &Pattern, folder: &Path, depth: usize, known: &Name) {
+    fn follow(
+        &mut self,
+        key: &str,
+        pattern: &CasePattern,
+        folder: &Path,
+        depth: usize,
+        known: &CaseName,
+    ) {
         let Some(part) = pattern.parts().get(depth) else {
             return;
         };
@@ -164,7 +173,7 @@ impl<'a> Search<'a> {
             return self.follow(
                 key,
                 pattern,
-                &folder.join(filled(part, known)),
+                &folder.join(fill_in(part, known)),
                 depth + 1,
                 known,
             );
@@ -175,7 +184,7 @@ impl<'a> Search<'a> {
         let last = depth + 1 == pattern.parts().len();
         let mut any_match = false;
         for text in &entries {
-            let Some(name) = fit(part, text, known) else {
+            let Some(name) = match_name(part, text, known) else {
                 continue;
             };
             let path = folder.join(text);
@@ -198,7 +207,7 @@ impl<'a> Search<'a> {
                 self.follow(key, pattern, &path, depth + 1, &name);
             }
         }
-        if !any_match && *known != Name::default() {
+        if !any_match && *known != CaseName::default() {
             self.add_unusable(&known.id(), nothing_matches(pattern, known, &entries));
         }
     }
@@ -208,16 +217,16 @@ impl<'a> Search<'a> {
     fn entries(
         &mut self,
         key: &str,
-        pattern: &Pattern,
+        pattern: &CasePattern,
         folder: &Path,
         depth: usize,
-        known: &Name,
+        known: &CaseName,
     ) -> Option<BTreeSet<String>> {
         let listed =
             fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
         let entries = match listed {
             Ok(entries) => entries,
-            Err(error) if *known == Name::default() => {
+            Err(error) if *known == CaseName::default() => {
                 let what = format!(
                     "the folder {} of data.{key} cannot be listed: {error}",
                     self.below(folder)
@@ -235,7 +244,7 @@ impl<'a> Search<'a> {
                     &known.id(),
                     CaseError::Content {
                         what,
-                        trouble: Trouble::Unreadable(error),
+                        trouble: FileTrouble::Unreadable(error),
                     },
                 );
                 return None;
@@ -257,7 +266,7 @@ impl<'a> Search<'a> {
                     if is_litter(&name) {
                         continue;
                     }
-                    let Some(case) = fit(part, &name, known) else {
+                    let Some(case) = match_name(part, &name, known) else {
                         continue;
                     };
                     let what = format!("the file or folder {name}");
@@ -265,7 +274,7 @@ impl<'a> Search<'a> {
                         &case.id(),
                         CaseError::Content {
                             what,
-                            trouble: Trouble::Name,
+                            trouble: FileTrouble::Name,
                         },
                     );
                 }
@@ -276,10 +285,10 @@ impl<'a> Search<'a> {
 
     /// Whether a case's path is a folder. Records a broken link, and a path that cannot be
     /// read, as an unusable case.
-    fn is_folder(&mut self, path: &Path, name: &Name) -> bool {
+    fn is_folder(&mut self, path: &Path, name: &CaseName) -> bool {
         match look(path) {
             Presence::Folder => true,
-            Presence::Bad(trouble @ (Trouble::Dangling(_) | Trouble::Unreadable(_))) => {
+            Presence::Bad(trouble @ (FileTrouble::Dangling(_) | FileTrouble::Unreadable(_))) => {
                 self.add_unusable(
                     &name.id(),
                     CaseError::Content {
@@ -333,7 +342,7 @@ impl<'a> Search<'a> {
             return;
         }
         let mut ids: BTreeSet<String> = self.unusable.keys().cloned().collect();
-        ids.extend(self.names.iter().map(Name::id));
+        ids.extend(self.names.iter().map(CaseName::id));
         for wanted in wanted {
             if ids.iter().any(|id| names_case(wanted, id)) {
                 continue;
@@ -355,12 +364,16 @@ impl<'a> Search<'a> {
 /// Whether an entry of `data.cases` is the name of a case, or of its patient.
 fn names_case(wanted: &str, id: &str) -> bool {
     let patient = id.split_once('/').map_or(id, |(patient, _)| patient);
-    fits(wanted, id) || fits(wanted, patient)
+    matches_wildcard(wanted, id) || matches_wildcard(wanted, patient)
 }
 
 /// The error of a patient's folder in which no name matches.
-fn nothing_matches(pattern: &Pattern, known: &Name, entries: &BTreeSet<String>) -> CaseError {
-    let wanted = Name {
+fn nothing_matches(
+    pattern: &CasePattern,
+    known: &CaseName,
+    entries: &BTreeSet<String>,
+) -> CaseError {
+    let wanted = CaseName {
         case: Some("{case}".into()),
         ..known.clone()
     };
@@ -376,15 +389,15 @@ fn nothing_matches(pattern: &Pattern, known: &Name, entries: &BTreeSet<String>) 
 /// What is wrong with the first path that exists, if it is no file.
 fn first_file(
     config: &DataConfig,
-    patterns: &[Pattern],
-    name: &Name,
-) -> Result<Option<PathBuf>, Trouble> {
+    patterns: &[CasePattern],
+    name: &CaseName,
+) -> Result<Option<PathBuf>, FileTrouble> {
     for pattern in patterns {
         let path = config.root().join(pattern.file(name));
         match look(&path) {
             Presence::File => return Ok(Some(path)),
             // Do not fall back silently: a later pattern's file may be another image.
-            Presence::Folder => return Err(Trouble::Folder),
+            Presence::Folder => return Err(FileTrouble::Folder),
             Presence::Bad(trouble) => return Err(trouble),
             Presence::Nothing => {}
         }
@@ -394,7 +407,7 @@ fn first_file(
 
 impl DataConfig {
     /// The paths of a case that exist, whether they are files or not.
-    fn existing(&self, name: &Name) -> Vec<PathBuf> {
+    fn existing(&self, name: &CaseName) -> Vec<PathBuf> {
         let mut paths = Vec::new();
         for pattern in self.patterns() {
             if !pattern.knows(name) {
@@ -408,7 +421,7 @@ impl DataConfig {
         paths
     }
 
-    fn files(&self, name: &Name, input: &Input) -> Result<Files, CaseError> {
+    fn files(&self, name: &CaseName, input: &Input) -> Result<Files, CaseError> {
         let mut sequences = Vec::with_capacity(input.sequences.len());
         for sequence in &input.sequences {
             let patterns = self.images_of(sequence);
@@ -432,8 +445,8 @@ impl DataConfig {
     fn required_file(
         &self,
         what: &'static str,
-        patterns: &[Pattern],
-        name: &Name,
+        patterns: &[CasePattern],
+        name: &CaseName,
     ) -> Result<Option<PathBuf>, CaseError> {
         match first_file(self, patterns, name) {
             Ok(None) if !patterns.is_empty() => Err(CaseError::Missing(what)),
@@ -446,14 +459,14 @@ impl DataConfig {
     }
 
     /// The brain mask's file. Without one, the site's command makes it later.
-    fn brain_file(&self, name: &Name) -> Result<Option<PathBuf>, CaseError> {
+    fn brain_file(&self, name: &CaseName) -> Result<Option<PathBuf>, CaseError> {
         match self.required_file("brain mask", self.brain(), name) {
             Err(CaseError::Missing(_)) if self.brain_program().is_some() => Ok(None),
             found => found,
         }
     }
 
-    fn no_sequences(&self, name: &Name) -> CaseError {
+    fn no_sequences(&self, name: &CaseName) -> CaseError {
         let Some(wanted) = self.images().flat_map(|(_, patterns)| patterns).next() else {
             return CaseError::Missing("sequence");
         };
@@ -473,7 +486,7 @@ impl DataConfig {
     }
 
     /// Warnings about sequences without a file where a file with a similar name exists.
-    fn similar_names(&self, name: &Name) -> Vec<Note> {
+    fn similar_names(&self, name: &CaseName) -> Vec<Note> {
         let mut notes = Vec::new();
         for (sequence, patterns) in self.images() {
             let missing = patterns.iter().all(|pattern| {

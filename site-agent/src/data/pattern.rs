@@ -9,13 +9,13 @@ const PATIENT: &str = "{patient}";
 
 /// A path below the root. `{case}` and `{patient}` mean the same text wherever they occur.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Pattern(Vec<Part>);
+pub(crate) struct CasePattern(Vec<NamePattern>);
 
 /// The name of one folder or file in a pattern.
-pub(super) type Part = Vec<Piece>;
+pub(super) type NamePattern = Vec<NamePiece>;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Piece {
+pub(super) enum NamePiece {
     Text(String),
     Case,
     Patient,
@@ -32,12 +32,12 @@ pub(crate) struct PatternError {
 
 /// The values of the placeholders, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name {
+pub(crate) struct CaseName {
     pub(super) patient: Option<String>,
     pub(super) case: Option<String>,
 }
 
-impl Name {
+impl CaseName {
     /// The case's name: `PATIENT/CASE` where patterns name patients.
     pub(crate) fn id(&self) -> String {
         let case = self.case.as_deref().unwrap_or_default();
@@ -49,16 +49,16 @@ impl Name {
     }
 
     /// The value of a placeholder; `None` for text.
-    fn value_of(&mut self, piece: &Piece) -> Option<&mut Option<String>> {
+    fn value_of(&mut self, piece: &NamePiece) -> Option<&mut Option<String>> {
         match piece {
-            Piece::Text(_) => None,
-            Piece::Case => Some(&mut self.case),
-            Piece::Patient => Some(&mut self.patient),
+            NamePiece::Text(_) => None,
+            NamePiece::Case => Some(&mut self.case),
+            NamePiece::Patient => Some(&mut self.patient),
         }
     }
 }
 
-impl Pattern {
+impl CasePattern {
     /// # Errors
     /// A text that is no path below the root, or that has no `{case}`.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
@@ -93,30 +93,36 @@ impl Pattern {
         self.0
             .iter()
             .flatten()
-            .any(|piece| *piece == Piece::Patient)
+            .any(|piece| *piece == NamePiece::Patient)
     }
 
     /// The names of its folders and its file, from the root on.
-    pub(super) fn parts(&self) -> &[Part] {
+    pub(super) fn parts(&self) -> &[NamePattern] {
         &self.0
     }
 
     /// Whether a name has a value for each placeholder of the pattern.
-    pub(super) fn knows(&self, name: &Name) -> bool {
+    pub(super) fn knows(&self, name: &CaseName) -> bool {
         name.case.is_some() && (name.patient.is_some() || !self.names_patients())
     }
 
     /// The file of one case, below the root.
-    pub(crate) fn file(&self, name: &Name) -> PathBuf {
-        self.0.iter().map(|part| filled(part, name)).collect()
+    pub(crate) fn file(&self, name: &CaseName) -> PathBuf {
+        self.0.iter().map(|part| fill_in(part, name)).collect()
     }
 
     /// Adds the names of all files below the root that match.
-    pub(crate) fn discover(&self, root: &Path, names: &mut BTreeSet<Name>) {
-        self.discover_below(root, 0, &Name::default(), names);
+    pub(crate) fn discover(&self, root: &Path, names: &mut BTreeSet<CaseName>) {
+        self.discover_below(root, 0, &CaseName::default(), names);
     }
 
-    fn discover_below(&self, path: &Path, depth: usize, known: &Name, names: &mut BTreeSet<Name>) {
+    fn discover_below(
+        &self,
+        path: &Path,
+        depth: usize,
+        known: &CaseName,
+        names: &mut BTreeSet<CaseName>,
+    ) {
         let Some(part) = self.0.get(depth) else {
             if path.is_file() {
                 names.insert(known.clone());
@@ -124,7 +130,7 @@ impl Pattern {
             return;
         };
         if is_known(part, known) {
-            return self.discover_below(&path.join(filled(part, known)), depth + 1, known, names);
+            return self.discover_below(&path.join(fill_in(part, known)), depth + 1, known, names);
         }
         let Ok(entries) = std::fs::read_dir(path) else {
             return;
@@ -137,7 +143,7 @@ impl Pattern {
             if is_litter(text) {
                 continue;
             }
-            if let Some(name) = fit(part, text, known) {
+            if let Some(name) = match_name(part, text, known) {
                 self.discover_below(&entry.path(), depth + 1, &name, names);
             }
         }
@@ -148,7 +154,7 @@ impl Pattern {
         let mut folders = Vec::new();
         let mut path = root.to_path_buf();
         for part in &self.0 {
-            let [Piece::Text(text)] = part.as_slice() else {
+            let [NamePiece::Text(text)] = part.as_slice() else {
                 break;
             };
             path.push(text);
@@ -158,9 +164,9 @@ impl Pattern {
     }
 }
 
-impl std::fmt::Display for Pattern {
+impl std::fmt::Display for CasePattern {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = Name {
+        let name = CaseName {
             patient: Some(PATIENT.into()),
             case: Some(CASE.into()),
         };
@@ -168,19 +174,19 @@ impl std::fmt::Display for Pattern {
     }
 }
 
-fn pieces(mut part: &str) -> Part {
+fn pieces(mut part: &str) -> NamePattern {
     let mut pieces = Vec::new();
     while !part.is_empty() {
         if let Some(rest) = part.strip_prefix(CASE) {
-            pieces.push(Piece::Case);
+            pieces.push(NamePiece::Case);
             part = rest;
         } else if let Some(rest) = part.strip_prefix(PATIENT) {
-            pieces.push(Piece::Patient);
+            pieces.push(NamePiece::Patient);
             part = rest;
         } else {
             let first = part.chars().next().map_or(0, char::len_utf8);
             let end = part[first..].find('{').map_or(part.len(), |at| first + at);
-            pieces.push(Piece::Text(part[..end].into()));
+            pieces.push(NamePiece::Text(part[..end].into()));
             part = &part[end..];
         }
     }
@@ -188,46 +194,46 @@ fn pieces(mut part: &str) -> Part {
 }
 
 /// The name of a folder or file, with the values of its placeholders.
-pub(super) fn filled(part: &[Piece], name: &Name) -> String {
+pub(super) fn fill_in(part: &[NamePiece], name: &CaseName) -> String {
     let mut filled = String::new();
     for piece in part {
         filled += match piece {
-            Piece::Text(text) => text,
-            Piece::Case => name.case.as_deref().unwrap_or_default(),
-            Piece::Patient => name.patient.as_deref().unwrap_or_default(),
+            NamePiece::Text(text) => text,
+            NamePiece::Case => name.case.as_deref().unwrap_or_default(),
+            NamePiece::Patient => name.patient.as_deref().unwrap_or_default(),
         };
     }
     filled
 }
 
 /// Whether the name of a folder or file is known without listing the folder above it.
-pub(super) fn is_known(part: &[Piece], name: &Name) -> bool {
+pub(super) fn is_known(part: &[NamePiece], name: &CaseName) -> bool {
     part.iter().all(|piece| match piece {
-        Piece::Text(_) => true,
-        Piece::Case => name.case.is_some(),
-        Piece::Patient => name.patient.is_some(),
+        NamePiece::Text(_) => true,
+        NamePiece::Case => name.case.is_some(),
+        NamePiece::Patient => name.patient.is_some(),
     })
 }
 
 /// The values of the placeholders, if the name of a folder or file matches. A placeholder takes as
 /// much text as it can: in `{patient}-{case}` the case is the text after the last dash.
-pub(super) fn fit(part: &[Piece], text: &str, known: &Name) -> Option<Name> {
+pub(super) fn match_name(part: &[NamePiece], text: &str, known: &CaseName) -> Option<CaseName> {
     let Some((first, rest)) = part.split_first() else {
         return text.is_empty().then(|| known.clone());
     };
-    if let Piece::Text(prefix) = first {
-        return fit(rest, text.strip_prefix(prefix.as_str())?, known);
+    if let NamePiece::Text(prefix) = first {
+        return match_name(rest, text.strip_prefix(prefix.as_str())?, known);
     }
     let mut name = known.clone();
     if let Some(Some(value)) = name.value_of(first).cloned() {
-        return fit(rest, text.strip_prefix(value.as_str())?, known);
+        return match_name(rest, text.strip_prefix(value.as_str())?, known);
     }
     for (start, character) in text.char_indices().rev() {
         let end = start + character.len_utf8();
         if let Some(slot) = name.value_of(first) {
             *slot = Some(text[..end].into());
         }
-        if let Some(found) = fit(rest, &text[end..], &name) {
+        if let Some(found) = match_name(rest, &text[end..], &name) {
             return Some(found);
         }
     }
@@ -235,7 +241,7 @@ pub(super) fn fit(part: &[Piece], text: &str, known: &Name) -> Option<Name> {
 }
 
 /// Whether `name` matches `pattern`, in which `*` is any text and `?` is one character.
-pub(super) fn fits(pattern: &str, name: &str) -> bool {
+pub(super) fn matches_wildcard(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let mut p = 0;
@@ -270,7 +276,7 @@ mod tests {
     use super::*;
 
     fn id(part: &str, text: &str) -> Option<String> {
-        fit(&pieces(part), text, &Name::default()).map(|name| name.id())
+        match_name(&pieces(part), text, &CaseName::default()).map(|name| name.id())
     }
 
     #[test]
@@ -312,9 +318,9 @@ mod tests {
             assert_eq!(id(part, text).as_deref(), expected, "{part} {text}");
         }
         let pattern =
-            Pattern::parse("sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii")
+            CasePattern::parse("sub-{patient}/ses-{case}/anat/sub-{patient}_ses-{case}_seg.nii")
                 .unwrap();
-        let name = Name {
+        let name = CaseName {
             patient: Some("07".into()),
             case: Some("pre".into()),
         };
@@ -325,7 +331,7 @@ mod tests {
         assert!(
             pattern.names_patients()
                 && pattern.knows(&name)
-                && !pattern.knows(&Name {
+                && !pattern.knows(&CaseName {
                     patient: None,
                     ..name
                 })
@@ -352,10 +358,10 @@ mod tests {
         std::fs::create_dir(folder.path().join("08/08_pre_seg.nii")).unwrap();
         let found = |text: &str| {
             let mut names = BTreeSet::new();
-            Pattern::parse(text)
+            CasePattern::parse(text)
                 .unwrap()
                 .discover(folder.path(), &mut names);
-            names.iter().map(Name::id).collect::<Vec<_>>()
+            names.iter().map(CaseName::id).collect::<Vec<_>>()
         };
         assert_eq!(
             found("{patient}/{patient}_{case}_seg.nii"),
@@ -374,7 +380,7 @@ mod tests {
             ("?b*", "ab"),
             ("case-1", "case-1"),
         ] {
-            assert!(fits(pattern, name), "{pattern} {name}");
+            assert!(matches_wildcard(pattern, name), "{pattern} {name}");
         }
         for (pattern, name) in [
             ("a*c", "abcd"),
@@ -383,7 +389,7 @@ mod tests {
             ("case-1", "case-11"),
             ("*a?", "ba"),
         ] {
-            assert!(!fits(pattern, name), "{pattern} {name}");
+            assert!(!matches_wildcard(pattern, name), "{pattern} {name}");
         }
     }
 
@@ -400,7 +406,7 @@ mod tests {
             "{case}/*.nii",
             "{case}\\x.nii",
         ] {
-            assert!(Pattern::parse(text).is_err(), "{text}");
+            assert!(CasePattern::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Keeps programs that were compiled for a card from one start to the next.
+//! Keeps programs that were compiled for a GPU from one start to the next.
 //!
-//! A card's programs are compiled when they are first needed, which takes a second each. They are
+//! A GPU's programs are compiled when they are first needed, which takes a second each. They are
 //! kept in a folder of the machine's user, for all agents and for `predict`. cubecl keeps those for
-//! different kinds of cards apart; the name of the file keeps our releases and NVIDIA's drivers
+//! different kinds of GPUs apart; the name of the file keeps our releases and NVIDIA's drivers
 //! apart.
 
 use cubecl::config::cache::CacheConfig;

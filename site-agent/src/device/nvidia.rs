@@ -1,7 +1,7 @@
-//! The libraries that NVIDIA's cards need: the driver, the compiler for kernels (NVRTC) and its
+//! The libraries that NVIDIA's GPUs need: the driver, the compiler for kernels (NVRTC) and its
 //! headers.
 //!
-//! They are searched for before a card is opened, because the errors of the bindings do not say
+//! They are searched for before a GPU is opened, because the errors of the bindings do not say
 //! what is missing. NVRTC is loaded by name from the paths of the system's loader; the headers are
 //! in `CUDA_PATH`. Where they came with Python's packages or conda instead, the program restarts
 //! itself with both variables set: a process cannot change them for its own loader.
@@ -15,7 +15,7 @@ const HEADER: &str = "cuda_fp16.h";
 const FOUND: &str = "LACUNA_NVRTC_FOUND";
 
 const DRIVER: &str = "install NVIDIA's driver, 525 or later (Debian: `apt install \
-    nvidia-driver`); in a container, start it with the card passed through. device = \"cpu\" works \
+    nvidia-driver`); in a container, start it with the GPU passed through. device = \"cpu\" works \
     everywhere";
 const NVRTC: &str = "it is in Debian's `libnvrtc12` or NVIDIA's `cuda-nvrtc-12-9`, in `pip install \
     nvidia-cuda-nvrtc-cu12`, conda's `cuda-nvrtc` and the CUDA toolkit; the folder of libnvrtc.so \

@@ -1,25 +1,25 @@
-//! Every operator and its gradient on a card against the processor.
+//! Every operator and its gradient on a GPU against the processor.
 //!
-//! The card is what `LACUNA_DEVICE` names, Vulkan's first device where it is not set: Mesa's
-//! software card will do.
+//! The GPU is what `LACUNA_DEVICE` names, Vulkan's first device where it is not set: Mesa's
+//! software GPU will do.
 
 use super::{adam as adam_of, read as read_checked, *};
 use burn::tensor::TensorData;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 
-/// A card, and how far its results may be from the processor's, relative to their size.
-pub(crate) struct Card {
+/// A GPU, and how far its results may be from the processor's, relative to their size.
+pub(crate) struct Gpu {
     pub(crate) device: Device,
     pub(crate) tolerance: f64,
 }
 
-/// The card to test, or a loud word that there is none.
-pub(crate) fn card() -> Option<Card> {
+/// The GPU to test, or a loud word that there is none.
+pub(crate) fn gpu() -> Option<Gpu> {
     let name = std::env::var("LACUNA_DEVICE").unwrap_or_else(|_| "vulkan".into());
     match open(&name) {
         // NVIDIA's matrix units round to 10 bits what they multiply.
-        Ok(device) => Some(Card {
+        Ok(device) => Some(Gpu {
             device,
             tolerance: if name.starts_with("cuda") { 2e-3 } else { 1e-5 },
         }),
@@ -100,14 +100,14 @@ fn check(left: &Found, right: &Found, tolerance: f64) -> Result<(), TestCaseErro
     Ok(())
 }
 
-/// Runs `operator` on the card and on the processor, with shapes drawn by `strategy`.
+/// Runs `operator` on the GPU and on the processor, with shapes drawn by `strategy`.
 fn agree<S: Strategy>(
     cases: u32,
     strategy: S,
     inputs: impl Fn(&S::Value) -> Vec<(Vec<usize>, usize)>,
     operator: impl Fn(&S::Value, &[Tensor<4>]) -> Tensor<4>,
 ) {
-    let Some(Card { device, tolerance }) = card() else {
+    let Some(Gpu { device, tolerance }) = gpu() else {
         return;
     };
     let config = ProptestConfig {
@@ -170,7 +170,7 @@ fn convolutions_are_the_processors() {
 
 #[test]
 fn a_convolution_of_channels_that_lie_apart_is_the_processors() {
-    let Some(Card { device, tolerance }) = card() else {
+    let Some(Gpu { device, tolerance }) = gpu() else {
         return;
     };
     let run = |device: &Device| {
@@ -252,7 +252,7 @@ fn joins_are_the_processors() {
 
 #[test]
 fn steps_of_the_optimisers_are_the_processors() {
-    let Some(Card { device, .. }) = card() else {
+    let Some(Gpu { device, .. }) = gpu() else {
         return;
     };
     let run = |device: &Device, length: usize| {
@@ -283,8 +283,8 @@ fn steps_of_the_optimisers_are_the_processors() {
 }
 
 #[test]
-fn what_does_not_fit_is_an_error_and_the_card_goes_on() {
-    let Some(Card { device, .. }) = card() else {
+fn what_does_not_fit_is_an_error_and_the_gpu_goes_on() {
+    let Some(Gpu { device, .. }) = gpu() else {
         return;
     };
     let huge = device.clone();
@@ -304,7 +304,7 @@ fn what_does_not_fit_is_an_error_and_the_card_goes_on() {
 
 #[test]
 fn the_same_sum_is_the_same_bits_again() {
-    let Some(Card { device, .. }) = card() else {
+    let Some(Gpu { device, .. }) = gpu() else {
         return;
     };
     let sum = || {
@@ -318,7 +318,7 @@ fn the_same_sum_is_the_same_bits_again() {
 
 #[test]
 fn what_is_not_a_number_stays_visible() {
-    let Some(Card { device, .. }) = card() else {
+    let Some(Gpu { device, .. }) = gpu() else {
         return;
     };
     let input = Tensor::<4>::from_data(TensorData::new(vec![f32::NAN, 1.0], [1, 1, 2, 1]), &device);

@@ -125,7 +125,7 @@ impl<'a> View<'a> {
         [(255.0 * self.value(&self.slice.grey, place)).round() as u8; 3]
     }
 
-    /// A pixel of the left panel. What is called lesion covers the background, what lies below the
+    /// A pixel of the left panel. What is called lesion covers the background, what is below the
     /// threshold fades: at the low thresholds that lesions need, the bare probability would leave
     /// nothing to see.
     fn probable(&self, row: usize, column: usize) -> Colour {

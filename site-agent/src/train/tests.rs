@@ -451,12 +451,12 @@ fn local_normalisation_starts_from_the_sites_own() {
     );
 }
 
-/// Training on a card against the processor, and mixed precision against 32 bits.
+/// Training on a GPU against the processor, and mixed precision against 32 bits.
 #[cfg(feature = "gpu")]
-mod cards {
+mod gpu {
     use super::*;
     use crate::device::computes_in;
-    use crate::device::tests::{Card, card};
+    use crate::device::tests::{Gpu, gpu};
     use protocol::settings::Norm;
 
     fn on(device: &Device, federation: &Federation, compute: Compute) -> LocalUpdate {
@@ -482,8 +482,8 @@ mod cards {
     }
 
     #[test]
-    fn three_steps_on_a_card_are_the_processors() {
-        let Some(Card { device, tolerance }) = card() else {
+    fn three_steps_on_a_gpu_are_the_processors() {
+        let Some(Gpu { device, tolerance }) = gpu() else {
             return;
         };
         let mut settings = Vec::new();
@@ -505,31 +505,31 @@ mod cards {
             settings.push(changed);
         }
         for federation in settings {
-            let (card, processor) = (
+            let (gpu, processor) = (
                 on(&device, &federation, Compute::F32),
                 on(&Device::flex(), &federation, Compute::F32),
             );
-            let apart = (card.mean_loss - processor.mean_loss).abs();
+            let apart = (gpu.mean_loss - processor.mean_loss).abs();
             assert!(
                 apart < 1e-3,
                 "{} {}: {federation:?}",
-                card.mean_loss,
+                gpu.mean_loss,
                 processor.mean_loss
             );
             // A step of Adam is as long as the learning rate, whatever rounding did to a gradient
             // near zero.
             let allowed = if tolerance > 1e-3 { 6e-3 } else { 1e-3 };
             assert!(
-                furthest(&card, &processor) < allowed,
+                furthest(&gpu, &processor) < allowed,
                 "{}: {federation:?}",
-                furthest(&card, &processor)
+                furthest(&gpu, &processor)
             );
         }
     }
 
     #[test]
-    fn the_same_training_on_a_card_gives_the_same_bits() {
-        let Some(Card { device, .. }) = card() else {
+    fn the_same_training_on_a_gpu_gives_the_same_bits() {
+        let Some(Gpu { device, .. }) = gpu() else {
             return;
         };
         let federation = federation("steps = 3");
@@ -542,11 +542,11 @@ mod cards {
 
     #[test]
     fn mixed_precision_learns_as_32_bits_do() {
-        let Some(Card { device, .. }) = card() else {
+        let Some(Gpu { device, .. }) = gpu() else {
             return;
         };
         if !computes_in(&device, Compute::Bf16) {
-            eprintln!("SKIPPED, NOTHING WAS CHECKED: this card has no bfloat16");
+            eprintln!("SKIPPED, NOTHING WAS CHECKED: this GPU has no bfloat16");
             return;
         }
         let federation = federation("steps = 10");

@@ -1,4 +1,4 @@
-//! Every model of an experiment: each arm's lineages, over all seeds.
+//! Every model of an experiment: each arm's training runs, over all seeds.
 
 use super::super::case_metrics::{self, Values, averaged as mean_values};
 use super::super::comparison::{Patients, compare, held_out_at};
@@ -12,8 +12,8 @@ use super::Finished;
 use protocol::outcome::{RunKind, RunOutcome};
 use std::collections::BTreeSet;
 
-/// One lineage of an arm, with every seed that is finished.
-pub(super) struct Lineage<'f> {
+/// One training run of an arm, with every seed that is finished.
+pub(super) struct ArmModel<'f> {
     pub(super) name: String,
     pub(super) runs: Vec<(&'f Finished, &'f RunOutcome)>,
 }
@@ -21,8 +21,8 @@ pub(super) struct Lineage<'f> {
 /// In the order of the arms: an arm's federation, then its other models. Where all have some
 /// seeds in common, only those count, so that an experiment that is not finished compares like with
 /// like.
-pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
-    let mut models: Vec<Lineage<'_>> = Vec::new();
+pub(super) fn models(finished: &[Finished]) -> Vec<ArmModel<'_>> {
+    let mut models: Vec<ArmModel<'_>> = Vec::new();
     let arms = |run: &RunKind| {
         let with = finished
             .iter()
@@ -45,14 +45,14 @@ pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
             };
             match models.iter_mut().find(|model| model.name == name) {
                 Some(model) => model.runs.push((one, run)),
-                None => models.push(Lineage {
+                None => models.push(ArmModel {
                     name,
                     runs: vec![(one, run)],
                 }),
             }
         }
     }
-    let seeds = |model: &Lineage<'_>| {
+    let seeds = |model: &ArmModel<'_>| {
         model
             .runs
             .iter()
@@ -74,7 +74,7 @@ pub(super) fn models(finished: &[Finished]) -> Vec<Lineage<'_>> {
     models
 }
 
-impl Lineage<'_> {
+impl ArmModel<'_> {
     /// Whether this is the arm's main model.
     pub(super) fn is_federation(&self) -> bool {
         self.runs
@@ -161,7 +161,7 @@ impl Lineage<'_> {
 
 /// All models side by side, each run at its own threshold; empty without a held-out patient.
 fn compare_at(
-    models: &[Lineage<'_>],
+    models: &[ArmModel<'_>],
     threshold: fn(&RunOutcome) -> Option<f32>,
     seed: u64,
 ) -> Comparison {
@@ -176,7 +176,7 @@ fn compare_at(
 }
 
 /// The whole `experiment.json`.
-pub(super) fn summary(name: &str, models: &[Lineage<'_>], seed: u64) -> Experiment {
+pub(super) fn summary(name: &str, models: &[ArmModel<'_>], seed: u64) -> Experiment {
     let at_dice = compare_at(models, |run| run.threshold_dice, seed);
     let at_youden = compare_at(models, |run| run.threshold, seed);
     Experiment {

@@ -7,7 +7,7 @@ use super::super::plot::{self, Axes, DrawError, Line, Row};
 use super::super::schema::{Experiment, MeanSd};
 use super::super::summary::summarise;
 use super::super::{ablation, roc};
-use super::models::Lineage;
+use super::models::ArmModel;
 use protocol::case::Cases;
 use protocol::outcome::RunKind;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// [`DrawError`], which would be a fault of ours.
 pub(super) fn draw(
     experiment: &Experiment,
-    models: &[Lineage<'_>],
+    models: &[ArmModel<'_>],
 ) -> Result<Vec<Figure>, DrawError> {
     let figures = [dice(models)?, false_findings(models)?, learning(models)?]
         .into_iter()
@@ -32,11 +32,11 @@ pub(super) fn draw(
 }
 
 /// The first model on every subset of sequences, at the sites of its first run.
-fn subsets(experiment: &Experiment, models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
-    let (Some(model), Some(lineage)) = (experiment.models.first(), models.first()) else {
+fn subsets(experiment: &Experiment, models: &[ArmModel<'_>]) -> Result<Vec<Figure>, DrawError> {
+    let (Some(model), Some(arm_model)) = (experiment.models.first(), models.first()) else {
         return Ok(Vec::new());
     };
-    let Some((finished, _)) = lineage.runs.first() else {
+    let Some((finished, _)) = arm_model.runs.first() else {
         return Ok(Vec::new());
     };
     let mut report = summarise(&finished.outcome);
@@ -46,8 +46,8 @@ fn subsets(experiment: &Experiment, models: &[Lineage<'_>]) -> Result<Vec<Figure
 }
 
 /// The arms' own models and the consensus: with the sites alone there would be too many bands.
-fn mean_roc(models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
-    let alone = |model: &&Lineage<'_>| {
+fn mean_roc(models: &[ArmModel<'_>]) -> Result<Vec<Figure>, DrawError> {
+    let alone = |model: &&ArmModel<'_>| {
         model
             .runs
             .iter()
@@ -74,7 +74,7 @@ fn mean_roc(models: &[Lineage<'_>]) -> Result<Vec<Figure>, DrawError> {
     )
 }
 
-fn dice(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
+fn dice(models: &[ArmModel<'_>]) -> Result<Option<Figure>, DrawError> {
     let mut rows = Vec::new();
     for model in models {
         for (colour, point) in POINTS.iter().enumerate() {
@@ -94,7 +94,7 @@ fn dice(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
     }))
 }
 
-fn false_findings(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
+fn false_findings(models: &[ArmModel<'_>]) -> Result<Option<Figure>, DrawError> {
     let mut rows = Vec::new();
     for model in models {
         for (colour, point) in POINTS.iter().enumerate() {
@@ -116,7 +116,7 @@ fn false_findings(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
     }))
 }
 
-fn row(model: &Lineage<'_>, metric: &str, point: &Point, name: String, colour: usize) -> Row {
+fn row(model: &ArmModel<'_>, metric: &str, point: &Point, name: String, colour: usize) -> Row {
     let values = model
         .patients_at(point.1)
         .into_values()
@@ -129,8 +129,8 @@ fn row(model: &Lineage<'_>, metric: &str, point: &Point, name: String, colour: u
 }
 
 /// Validation Dice after each round, the mean over seeds, of the arms' own models.
-fn learning(models: &[Lineage<'_>]) -> Result<Option<Figure>, DrawError> {
-    let line = |model: &Lineage<'_>| {
+fn learning(models: &[ArmModel<'_>]) -> Result<Option<Figure>, DrawError> {
+    let line = |model: &ArmModel<'_>| {
         let mut rounds: BTreeMap<u32, Vec<Option<f64>>> = BTreeMap::new();
         for round in model.runs.iter().flat_map(|(_, run)| &run.rounds) {
             rounds

@@ -1,7 +1,7 @@
 //! How training went, round by round.
 
 use super::super::plot::{self, Axes, DrawError, Line};
-use super::super::schema::{Lineage, Report, Round};
+use super::super::schema::{Report, Round, TrainingRun};
 use super::{Figure, plain_run};
 
 /// Learning curves, time and traffic.
@@ -20,14 +20,14 @@ pub(super) fn curves(report: &Report) -> Result<impl Iterator<Item = Figure> + u
 }
 
 fn validation(report: &Report) -> Result<Option<Figure>, DrawError> {
-    let of = |lineage: &Lineage| {
-        line(lineage, plain_run(&lineage.run), |round| {
+    let of = |training: &TrainingRun| {
+        line(training, plain_run(&training.run), |round| {
             round.validation_dice
         })
     };
     Ok(picture(
         report,
-        report.lineages().map(of).collect(),
+        report.training_runs().map(of).collect(),
         Some(1.0),
         "validation Dice",
     )?
@@ -123,8 +123,8 @@ fn traffic(report: &Report) -> Result<Option<Figure>, DrawError> {
     }))
 }
 
-fn line(lineage: &Lineage, name: String, value: impl Fn(&Round) -> Option<f64>) -> Line {
-    let points = lineage
+fn line(training: &TrainingRun, name: String, value: impl Fn(&Round) -> Option<f64>) -> Line {
+    let points = training
         .rounds
         .iter()
         .filter_map(|round| Some((f64::from(round.round), value(round)?)));
@@ -162,8 +162,8 @@ fn picture(
 /// An axis that gives each round's point half a round of air.
 fn rounds(report: &Report) -> (f64, f64) {
     let last = report
-        .lineages()
-        .flat_map(|lineage| &lineage.rounds)
+        .training_runs()
+        .flat_map(|training| &training.rounds)
         .map(|round| round.round)
         .max();
     (0.5, f64::from(last.unwrap_or(1)) + 0.5)

@@ -50,7 +50,7 @@ pub struct ModelAtPoint {
 /// One way to get a model, with every seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
-    /// For people: the arm's name, and which lineage of it.
+    /// For people: the arm's name, and which training run of it.
     pub name: String,
     /// The arm.
     pub arm: String,
@@ -84,9 +84,9 @@ pub struct SeedRun {
     pub seed: u64,
     /// The run's folder, below the experiment's, with its own full report.
     pub folder: String,
-    /// Seconds that the whole run took, with every lineage in it.
+    /// Seconds that the whole run took, with every training run in it.
     pub seconds: f64,
-    /// Bytes of parameters that this lineage sent and received.
+    /// Bytes of parameters that this training run sent and received.
     pub bytes: u64,
     /// The round whose model is reported.
     pub best_round: u32,

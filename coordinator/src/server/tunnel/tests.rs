@@ -33,7 +33,7 @@ const PATIENT: Limits = Limits {
 struct Stage {
     tunnels: Tunnels,
     origins: Origins,
-    /// Stands for the QUIC port.
+    /// In place of the QUIC port.
     quic: UdpSocket,
     authority: rustls::RootCertStore,
 }

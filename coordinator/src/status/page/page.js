@@ -16,7 +16,7 @@ function make(tag, text, kind) {
   return element;
 }
 
-// Builds a part anew only when its data changed, so that what is selected stays.
+// Rebuilds a part only when its data changed, so that what is selected stays.
 function put(id, data, build) {
   const key = JSON.stringify(data);
   if (shown.get(id) === key) return;
@@ -162,7 +162,7 @@ async function ask() {
     if (answer.status === 401) return [null, "This page needs its token: open it once as /?token=TOKEN."];
     if (answer.ok) return [await answer.json(), null];
   } catch {
-    // Said below: for whoever looks, no answer and a broken one are the same.
+    // The message is below the page: for the reader, no answer and a broken one are the same.
   }
   const known = `No connection to the coordinator. What is shown is of ${clock(heard)}.`;
   return [null, heard === null ? "The coordinator does not answer." : known];

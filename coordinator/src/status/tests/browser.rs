@@ -65,7 +65,7 @@ async fn document(program: &Path, address: SocketAddr) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Stands between browser and page, and is told before each question for the status which one it
+/// A proxy between browser and page that is told before each question for the status which one it
 /// is. When it is told not to go on it is gone, with the question unanswered.
 async fn passage(
     listener: TcpListener,
@@ -175,7 +175,7 @@ async fn the_page_shows_the_federation_and_follows_it() {
     );
     assert!(
         dom.contains("<p id=\"lost\" role=\"alert\" hidden"),
-        "the connection stands"
+        "the connection is open"
     );
 }
 

@@ -1,6 +1,6 @@
 //! Open tasks: who was asked for what, and what of the answer is here.
 
-mod timeouts;
+mod time_limits;
 
 use super::roster::Roster;
 use super::scores::SiteResult;

@@ -34,7 +34,7 @@ pub enum Compute {
     /// 32-bit reals.
     #[default]
     F32,
-    /// Mixed precision: convolutions and features in bfloat16. Faster on cards that have it; the
+    /// Mixed precision: convolutions and features in bfloat16. Faster on GPUs that have it; the
     /// processor never does.
     Bf16,
 }

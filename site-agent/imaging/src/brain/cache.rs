@@ -15,7 +15,7 @@ const METHOD: &str = "1";
 #[derive(Debug)]
 pub struct MaskCache {
     folder: PathBuf,
-    /// A program uses all cores or the card by itself: one runs at a time.
+    /// A program uses all cores or the GPU by itself: one runs at a time.
     running: Mutex<()>,
 }
 

@@ -144,9 +144,9 @@ mod programs {
     fn what_goes_wrong_is_said_with_the_programs_words() {
         let folder = tempfile::tempdir().unwrap();
         let work = folder.path();
-        let failed = refused("echo fine; echo 'no card' >&2; exit 3", work);
+        let failed = refused("echo fine; echo 'no GPU' >&2; exit 3", work);
         let said = failed.to_string();
-        assert!(said.contains("3") && said.contains("no card"), "{said}");
+        assert!(said.contains("3") && said.contains("no GPU"), "{said}");
         assert!(matches!(refused("true", work), BrainError::Nothing(_)));
         let text = refused("echo no image > \"$2\"", work);
         assert!(matches!(text, BrainError::Result(_)));

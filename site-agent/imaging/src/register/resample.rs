@@ -5,7 +5,7 @@ use super::rigid::Rigid;
 use crate::nifti::{Affine, Volume};
 use crate::vector::Vector;
 
-/// Goes through the voxels of a grid and says where each lies in another image.
+/// Goes through the voxels of a grid and says where each is in another image.
 struct Lookup {
     fixed: Affine,
     moving: Affine,

@@ -122,7 +122,7 @@ fn available(meminfo: &str) -> Option<u64> {
         .map(|kilobytes| kilobytes << 10)
 }
 
-/// The device computes something; a card also runs the publication's network, which compiles what
+/// The device computes something; a GPU also runs the publication's network, which compiles what
 /// that needs ahead of a federation, and shows how many slices of a batch fit.
 pub(super) fn device(name: &str, kernel_cache: Option<&Path>) -> Vec<Finding> {
     let device = match device::open_with(name, kernel_cache) {
@@ -130,10 +130,10 @@ pub(super) fn device(name: &str, kernel_cache: Option<&Path>) -> Vec<Finding> {
         Err(error) => return vec![Finding::bad("device", error.into())],
     };
     let mut findings = vec![Finding::good("device", format!("{name} computes"))];
-    if device::is_card(&device) {
+    if device::is_gpu(&device) {
         findings.push(match trial::run(&device) {
-            Ok(trial) => Finding::good("card", trial.to_string()),
-            Err(fault) => Finding::bad("card", fault.into()),
+            Ok(trial) => Finding::good("gpu", trial.to_string()),
+            Err(fault) => Finding::bad("gpu", fault.into()),
         });
     }
     findings

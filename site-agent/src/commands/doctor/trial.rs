@@ -1,4 +1,4 @@
-//! A card's trial: a step of the publication's network.
+//! A GPU's trial: a step of the publication's network.
 
 use crate::device::{self, Device, DeviceFault};
 use crate::logging;
@@ -27,9 +27,9 @@ pub(super) struct Trial {
     second: f64,
     /// Programs that were compiled.
     compiled: usize,
-    /// Bytes that the step took on the card.
+    /// Bytes that the step took on the GPU.
     taken: Option<u64>,
-    /// Bytes that the card has.
+    /// Bytes that the GPU has.
     memory: Option<u64>,
 }
 
@@ -65,10 +65,10 @@ impl fmt::Display for Trial {
 /// Two training steps and an inference.
 ///
 /// # Errors
-/// The card failed, which may be too little memory.
+/// The GPU failed, which may be too little memory.
 pub(super) fn run(device: &Device) -> Result<Trial, DeviceFault> {
     let tried = device.clone();
-    // burn panics where a card refuses: on a thread of its own that is an answer.
+    // burn panics where a GPU refuses: on a thread of its own that is an answer.
     let work = on_own_thread(1, move || steps(&tried))
         .map_err(|error| DeviceFault::Failed(error.to_string()))?;
     work.join()

@@ -19,7 +19,7 @@ use metrics::score::{
 use metrics::sequence::SequenceSet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What lies on one direction of a connection: messages in order, parameter streams in order, but
+/// What is in transit in one direction of a connection: messages in order, parameter streams in order, but
 /// the two kinds overtake one another.
 pub(super) struct Line<M> {
     pub(super) messages: VecDeque<M>,
@@ -363,7 +363,7 @@ impl World {
         recorded.chain(&run.outcome.rounds).cloned().collect()
     }
 
-    /// What is averaged stands among the kept facts, each site's from one model once.
+    /// What is averaged is among the recorded facts, each site's from one model once.
     fn counts_what_is_kept(&self, run: RunId, updates: &[Contribution], buffered: bool) {
         let kept = &self.checkpoint.as_ref().unwrap().runs[usize::from(run.0)];
         let of = |update: &Contribution| (update.site.clone(), TaskId::training(run, update.base));

@@ -1,6 +1,6 @@
-//! A card that fails in the middle of a round.
+//! A GPU that fails in the middle of a round.
 //!
-//! `fixtures/vulkan_driver.c` wraps the machine's Vulkan driver, such as Mesa's software card, and
+//! `fixtures/vulkan_driver.c` wraps the machine's Vulkan driver, such as Mesa's software GPU, and
 //! makes it fail while a certain file exists. The programs must be built for Vulkan, and
 //! `VK_DRIVER_FILES` must name the driver's description, as in `.ci/run`. Otherwise these tests
 //! print that they checked nothing.
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// The site called west trains on the card.
+/// The site called west trains on the GPU.
 fn settings() -> String {
     let simulation = Simulation {
         name: "faults",
@@ -33,10 +33,10 @@ fn settings() -> String {
     simulation.toml()
 }
 
-/// A software card is slow, and this machine may be busy.
+/// A software GPU is slow, and this machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A federation on a card whose faults a test turns on and off.
+/// A federation on a GPU whose faults a test turns on and off.
 struct Machine {
     folder: tempfile::TempDir,
     /// The library of the driver behind ours.
@@ -65,7 +65,7 @@ impl Machine {
         };
         machine.build_driver();
         std::fs::write(machine.path("federation.toml"), settings()).unwrap();
-        // A card that no machine has is enough to hear how many there are.
+        // A GPU that no machine has is enough to hear how many there are.
         let doctor = machine
             .command("site-agent")
             .args(["doctor", "--device", "vulkan:77"])
@@ -98,7 +98,7 @@ impl Machine {
         command
             .env("VK_DRIVER_FILES", self.path("driver.json"))
             .env("CARD_DRIVER", &self.driver)
-            .env("CARD_FAULT", self.path("fault"))
+            .env("GPU_FAULT", self.path("fault"))
             .env("XDG_RUNTIME_DIR", self.folder.path());
         command
     }
@@ -173,7 +173,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn a_card_without_free_memory_loses_its_round_and_takes_part_in_the_next() {
+fn a_gpu_without_free_memory_loses_its_round_and_takes_part_in_the_next() {
     let Some(machine) = Machine::new() else {
         return;
     };
@@ -196,7 +196,7 @@ fn a_card_without_free_memory_loses_its_round_and_takes_part_in_the_next() {
 }
 
 #[test]
-fn a_lost_card_ends_its_site_with_clear_words_and_the_same_command_goes_on() {
+fn a_lost_gpu_ends_its_site_with_clear_words_and_the_same_command_goes_on() {
     let Some(machine) = Machine::new() else {
         return;
     };

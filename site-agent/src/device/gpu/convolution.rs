@@ -1,6 +1,6 @@
-//! Convolutions and their gradients on a card.
+//! Convolutions and their gradients on a GPU.
 //!
-//! Matrix units are used where the card has them, plain programs where it has none. The gradient
+//! Matrix units are used where the GPU has them, plain programs where it has none. The gradient
 //! with respect to the kernel is a product of matrices: what the kernel saw at every place, times
 //! what came of it.
 
@@ -20,16 +20,16 @@ use cubek_matmul::definition::{MatmulElems, MatmulGlobalElems};
 use cubek_matmul::multi_level;
 use cubek_std::InputBinding;
 
-/// Values of patches gathered at once, of which a card must have room for.
+/// Values of patches gathered at once, of which a GPU must have room for.
 const MOST_PATCHES: usize = 1 << 27;
 /// Rows and columns of a matrix that one group of threads multiplies.
 const TILE: usize = 64;
-/// Groups of threads that keep a large card busy.
-const BUSY_CARD: usize = 256;
+/// Groups of threads that keep a large GPU busy.
+const BUSY_GPU: usize = 256;
 /// Rows below which a sum is not split further.
 const LEAST_SPLIT: usize = 128;
 
-/// How matrix units are used where a card has them: every tile is loaded by all threads together.
+/// How matrix units are used where a GPU has them: every tile is loaded by all threads together.
 const TILED: Strategy = Strategy::Inferred {
     algorithm: ConvAlgorithm::SimpleSyncCyclic,
     tile_kind: AcceleratedTileKind::Cmma,
@@ -165,7 +165,7 @@ fn channels_last(kernel: CubeTensor) -> CubeTensor {
     into_contiguous(CubeBackend::float_permute(kernel, &[0, 2, 3, 1]))
 }
 
-/// Runs a convolution or one of its gradients on matrix units, and says whether the card can.
+/// Runs a convolution or one of its gradients on matrix units, and says whether the GPU can.
 fn tiled(
     inputs: ConvolutionInputs,
     [left, right, out]: [&CubeTensor; 3],
@@ -335,13 +335,13 @@ fn products(left: &CubeTensor, right: &CubeTensor) -> CubeTensor {
     output
 }
 
-/// In how many parts a product's sums over `rows` are made, so that all of the card has work: a
+/// In how many parts a product's sums over `rows` are made, so that all of the GPU has work: a
 /// power of two.
 fn splits(rows: usize, products: usize) -> usize {
     let mut splits = 1;
     while rows.is_multiple_of(2 * splits)
         && rows / splits > 2 * LEAST_SPLIT
-        && products * splits < BUSY_CARD
+        && products * splits < BUSY_GPU
     {
         splits *= 2;
     }

@@ -1,7 +1,7 @@
-//! Federations and predictions on a card, compared with the processor's.
+//! Federations and predictions on a GPU, compared with the processor's.
 //!
-//! `LACUNA_DEVICE` names the card; the default is Vulkan's first device. Mesa's software card is
-//! enough. The programs must be built for cards, as in `.ci/run`. Without a card or such a build,
+//! `LACUNA_DEVICE` names the GPU; the default is Vulkan's first device. Mesa's software GPU is
+//! enough. The programs must be built for GPUs, as in `.ci/run`. Without a GPU or such a build,
 //! these tests print that they checked nothing.
 
 #![allow(clippy::unwrap_used, reason = "a journey that cannot go on has failed")]
@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 /// `device` is the one of the sites called west, which trains, and harbour, which evaluates.
 fn settings(device: &str) -> String {
     let simulation = Simulation {
-        name: "cards",
+        name: "gpu",
         seed: 5,
         rounds: 2,
         slices: 3,
@@ -35,11 +35,11 @@ fn settings(device: &str) -> String {
 /// How far two models, or two probabilities, may be apart after the few steps of these tests.
 const APART: f32 = 1e-3;
 
-fn card_name() -> String {
+fn gpu_name() -> String {
     std::env::var("LACUNA_DEVICE").unwrap_or_else(|_| "vulkan".into())
 }
 
-/// A program of ours that keeps what it compiles for cards in `cache`.
+/// A program of ours that keeps what it compiles for GPUs in `cache`.
 fn program(name: &str, cache: &Path) -> Command {
     let mut command = Command::new(binary(name));
     command
@@ -48,9 +48,9 @@ fn program(name: &str, cache: &Path) -> Command {
     command
 }
 
-/// What the site-agent says of a card that no machine has.
+/// What the site-agent says of a GPU that no machine has.
 fn absent(folder: &Path) -> Output {
-    let name = card_name();
+    let name = gpu_name();
     let backend = name.split(':').next().unwrap();
     let device = format!("{backend}:77");
     program("site-agent", folder)
@@ -59,8 +59,8 @@ fn absent(folder: &Path) -> Output {
         .unwrap()
 }
 
-/// Whether there is a card and the programs were built for it. Prints a message if not.
-fn there_is_a_card(folder: &Path) -> bool {
+/// Whether there is a GPU and the programs were built for it. Prints a message if not.
+fn there_is_a_gpu(folder: &Path) -> bool {
     let said = absent(folder);
     let said =
         String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
@@ -68,7 +68,7 @@ fn there_is_a_card(folder: &Path) -> bool {
     if said.contains("asked for, but") && !none {
         return true;
     }
-    eprintln!("SKIPPED, NOTHING WAS CHECKED: no card for these programs: {said}");
+    eprintln!("SKIPPED, NOTHING WAS CHECKED: no GPU for these programs: {said}");
     false
 }
 
@@ -114,17 +114,17 @@ fn held_out(report: &serde_json::Value, metric: &str) -> f64 {
 }
 
 #[test]
-fn a_federation_of_processors_and_cards_comes_to_what_processors_alone_come_to() {
+fn a_federation_of_processors_and_gpus_comes_to_what_processors_alone_come_to() {
     let folder = tempfile::tempdir().unwrap();
-    if !there_is_a_card(folder.path()) {
+    if !there_is_a_gpu(folder.path()) {
         return;
     }
-    let card = card_name();
+    let gpu = gpu_name();
     let plain = simulate(folder.path(), "cpu", "plain");
-    let mixed = simulate(folder.path(), &card, "mixed");
+    let mixed = simulate(folder.path(), &gpu, "mixed");
     let apart = most_apart(&model(&plain), &model(&mixed));
     assert!(apart <= APART, "{apart}");
-    assert!(apart > 0.0, "the card was not used");
+    assert!(apart > 0.0, "the GPU was not used");
     let plain = held_out(&report(&plain), "auc_brain");
     let mixed = held_out(&report(&mixed), "auc_brain");
     let apart = (plain - mixed).abs();
@@ -134,11 +134,11 @@ fn a_federation_of_processors_and_cards_comes_to_what_processors_alone_come_to()
 #[test]
 fn what_was_compiled_is_kept_and_damage_to_it_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    if !there_is_a_card(folder.path()) {
+    if !there_is_a_gpu(folder.path()) {
         return;
     }
-    let card = card_name();
-    let first = model(&simulate(folder.path(), &card, "first"));
+    let gpu = gpu_name();
+    let first = model(&simulate(folder.path(), &gpu, "first"));
     let kept = files(&folder.path().join("cache"));
     assert!(!kept.is_empty(), "nothing is kept of what was compiled");
     for file in kept {
@@ -148,7 +148,7 @@ fn what_was_compiled_is_kept_and_damage_to_it_changes_nothing() {
         bytes.extend_from_slice(b"damage");
         std::fs::write(&file, bytes).unwrap();
     }
-    assert_eq!(model(&simulate(folder.path(), &card, "damaged")), first);
+    assert_eq!(model(&simulate(folder.path(), &gpu, "damaged")), first);
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -168,9 +168,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_prediction_on_a_card_is_that_of_the_processor() {
+fn a_prediction_on_a_gpu_is_that_of_the_processor() {
     let folder = tempfile::tempdir().unwrap();
-    if !there_is_a_card(folder.path()) {
+    if !there_is_a_gpu(folder.path()) {
         return;
     }
     let run = simulate(folder.path(), "cpu", "run");
@@ -201,14 +201,14 @@ fn a_prediction_on_a_card_is_that_of_the_processor() {
             .unwrap()
             .values
     };
-    let apart = most_apart(&predict("cpu"), &predict(&card_name()));
+    let apart = most_apart(&predict("cpu"), &predict(&gpu_name()));
     assert!(apart <= APART, "{apart}");
 }
 
 #[test]
-fn a_card_that_is_not_there_is_named_with_how_many_are_and_ends_with_the_code_for_devices() {
+fn a_gpu_that_is_not_there_is_named_with_how_many_are_and_ends_with_the_code_for_devices() {
     let folder = tempfile::tempdir().unwrap();
-    if !there_is_a_card(folder.path()) {
+    if !there_is_a_gpu(folder.path()) {
         return;
     }
     let output = absent(folder.path());

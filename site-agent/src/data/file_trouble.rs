@@ -1,7 +1,6 @@
 //! Files that exist and contain no image: broken links, pointers to content that was not fetched,
 //! empty files.
 
-use super::CaseError;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ const POINTER: u64 = 1 << 15;
 
 /// Why a path of a case is not a file with content.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum FileTrouble {
     /// A broken link, with its target.
     #[error("the link points to {}, which is not there", .0.display())]
     Dangling(PathBuf),
@@ -35,7 +34,7 @@ pub(super) enum Presence {
     File,
     Folder,
     Nothing,
-    Bad(Trouble),
+    Bad(FileTrouble),
 }
 
 /// Looks at a path without reading what is there.
@@ -47,9 +46,9 @@ pub(super) fn look(path: &Path) -> Presence {
     if found.is_dir() {
         Presence::Folder
     } else if !found.is_file() {
-        Presence::Bad(Trouble::Special)
+        Presence::Bad(FileTrouble::Special)
     } else if found.len() == 0 {
-        Presence::Bad(Trouble::Empty)
+        Presence::Bad(FileTrouble::Empty)
     } else {
         Presence::File
     }
@@ -59,16 +58,16 @@ pub(super) fn look(path: &Path) -> Presence {
 fn absent(path: &Path, error: io::Error) -> Presence {
     let link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if link => {
-            Presence::Bad(Trouble::Dangling(fs::read_link(path).unwrap_or_default()))
-        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if link => Presence::Bad(
+            FileTrouble::Dangling(fs::read_link(path).unwrap_or_default()),
+        ),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Presence::Nothing,
-        _ => Presence::Bad(Trouble::Unreadable(error)),
+        _ => Presence::Bad(FileTrouble::Unreadable(error)),
     }
 }
 
 /// Why a file that is not a volume has no content; `None` if it has content.
-pub(super) fn contentless(path: &Path) -> Option<Trouble> {
+pub(super) fn why_no_content(path: &Path) -> Option<FileTrouble> {
     let mut start = Vec::new();
     let file = fs::File::open(path).ok()?;
     file.take(POINTER).read_to_end(&mut start).ok()?;
@@ -76,77 +75,22 @@ pub(super) fn contentless(path: &Path) -> Option<Trouble> {
 }
 
 /// Recognises the pointer files of Git LFS and git-annex, whose content was not fetched.
-fn pointer(content: &[u8]) -> Option<Trouble> {
+fn pointer(content: &[u8]) -> Option<FileTrouble> {
     if content.is_empty() {
-        return Some(Trouble::Empty);
+        return Some(FileTrouble::Empty);
     }
     let start = &content[..content.len().min(256)];
     let text = String::from_utf8_lossy(start);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with("version https://git-lfs") {
-        return Some(Trouble::Pointer("Git LFS"));
+        return Some(FileTrouble::Pointer("Git LFS"));
     }
     // An unlocked file of git-annex, or a link on a system that stores links as text.
     let annexed = text.starts_with("/annex/objects/") || text.contains(".git/annex/objects/");
     if annexed && (content.len() as u64) < POINTER {
-        return Some(Trouble::Pointer("git-annex"));
+        return Some(FileTrouble::Pointer("git-annex"));
     }
     None
-}
-
-impl CaseError {
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Content { trouble, .. } => match trouble {
-                Trouble::Dangling(_) | Trouble::Pointer(_) => {
-                    "fetch the content (datalad get, git annex get or git lfs pull), or repair \
-                     the link"
-                }
-                Trouble::Folder | Trouble::Special => {
-                    "put the image file there, or correct the pattern"
-                }
-                Trouble::Empty => "copy or export the file again",
-                Trouble::Unreadable(_) => {
-                    "give the user that runs the program the right to read it"
-                }
-                Trouble::Name => "rename it with UTF-8 characters",
-            },
-            Self::Missing(_) => "add the file, or leave the case out with data.cases",
-            Self::NoSequences { .. } => {
-                "correct the pattern or the names of the files; data.cases can leave out folders \
-                 that are no cases"
-            }
-            Self::File { .. } | Self::NotFinite(_) | Self::Constant(_) => {
-                "copy or export the file again"
-            }
-            Self::Grids { .. } => "register the volumes to one grid",
-            Self::NoBrain => "check the brain mask, or the images if there is none",
-            Self::AllBrain { mask: true, .. } => "check the brain mask",
-            Self::AllBrain { mask: false, .. } => {
-                "set data.brain to brain masks, or use skull-stripped images"
-            }
-            Self::SameImage { .. } => {
-                "one of the two files has the wrong name, or was copied over the other"
-            }
-            Self::SameCase { .. } => "delete one of the two, or leave it out with data.cases",
-            Self::ForeignLabel { .. } => {
-                "use the same values in all labels, or list all of them in data.lesion_labels"
-            }
-            Self::Label(_) => {
-                "resample labels with nearest-neighbour interpolation, or apply a threshold to them"
-            }
-            Self::TooLarge { .. } => {
-                "crop the images to the head, or resample them to a coarser spacing"
-            }
-            Self::BrainCommand(_) => {
-                "run data.brain_command by hand on one image, or put masks where data.brain says"
-            }
-            Self::NotDefaced(_) => "run site-agent deface, and use the images that it writes",
-            Self::Changed => "start again when no other program changes the file",
-            Self::Cache(_) => "check the disk of the work folder",
-        }
-    }
 }
 
 #[cfg(test)]
@@ -180,7 +124,7 @@ mod tests {
         assert!(matches!(look(&path("file/below")), Presence::Nothing));
         assert!(matches!(
             look(&path("empty")),
-            Presence::Bad(Trouble::Empty)
+            Presence::Bad(FileTrouble::Empty)
         ));
         assert!(matches!(look(&path("folder")), Presence::Folder));
         #[cfg(unix)]
@@ -191,11 +135,11 @@ mod tests {
             link("round", "round");
             link("file", "sound");
             assert!(
-                matches!(look(&path("dangling")), Presence::Bad(Trouble::Dangling(to)) if to == Path::new("gone"))
+                matches!(look(&path("dangling")), Presence::Bad(FileTrouble::Dangling(to)) if to == Path::new("gone"))
             );
             assert!(matches!(
                 look(&path("round")),
-                Presence::Bad(Trouble::Unreadable(_))
+                Presence::Bad(FileTrouble::Unreadable(_))
             ));
             assert!(matches!(look(&path("sound")), Presence::File));
         }

@@ -1,6 +1,6 @@
-//! The operators on a card, through cubecl: the same programs for NVIDIA's CUDA and for Vulkan.
+//! The operators on a GPU, through cubecl: the same programs for NVIDIA's CUDA and for Vulkan.
 //!
-//! Nothing is chosen by trying what is fastest, so results do not depend on how busy the card is,
+//! Nothing is chosen by trying what is fastest, so results do not depend on how busy the GPU is,
 //! and the first step needs no trials.
 
 mod convolution;
@@ -31,7 +31,7 @@ const MOST_SQUARES: usize = 1 << 15;
 /// The most rows that one thread sums alone.
 const FEW_PARTS: usize = 64;
 
-/// Opens a card and computes a sum on it, so that a fault shows now and not in a round.
+/// Opens a GPU and computes a sum on it, so that a fault shows now and not in a round.
 pub(super) fn open(
     backend: &'static str,
     kind: DeviceType,
@@ -58,7 +58,7 @@ pub(super) fn open(
     }
 }
 
-/// Computes a sum on a card.
+/// Computes a sum on a GPU.
 pub(super) fn check(device: &Device) -> Result<(), DeviceFault> {
     let device = device.clone().without_autodiff();
     // Drivers and their bindings panic where something is wrong, on threads of their own too: here
@@ -76,10 +76,10 @@ pub(super) fn check(device: &Device) -> Result<(), DeviceFault> {
     }
 }
 
-/// The libraries that panic where a card refuses.
+/// The libraries that panic where a GPU refuses.
 const LIBRARIES: [&str; 4] = ["burn-", "cubecl-", "cudarc-", "wgpu-"];
 
-/// From now on panics of these libraries are a line of the log. They are answers of a card, and
+/// From now on panics of these libraries are a line of the log. They are answers of a GPU, and
 /// what asked for the work hears of them; a trace of the libraries' own code helps no user.
 fn quieten_panics() {
     static QUIET: std::sync::Once = std::sync::Once::new();
@@ -89,7 +89,7 @@ fn quieten_panics() {
             let file = panic.location().map_or("", |location| location.file());
             if LIBRARIES.iter().any(|library| file.contains(library)) {
                 let words = panic.payload_as_str().unwrap_or("no reason given");
-                tracing::debug!("the card's libraries broke off work: {words}");
+                tracing::debug!("the GPU's libraries broke off work: {words}");
             } else {
                 before(panic);
             }
@@ -120,10 +120,10 @@ fn without_panics<T: Send + 'static>(
     (done, std::mem::take(&mut *heard))
 }
 
-/// Bytes of memory that a card has.
+/// Bytes of memory that a GPU has.
 pub(super) fn memory(device: &Device) -> Option<u64> {
     match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Cube(card) => card.client().properties().memory.max_memory(),
+        DispatchDevice::Cube(gpu) => gpu.client().properties().memory.max_memory(),
         _ => None,
     }
 }
@@ -138,7 +138,7 @@ fn element(tensor: &CubeTensor) -> ElemType {
     ElemType::Float(kind)
 }
 
-/// An uninitialised tensor on the same card.
+/// An uninitialised tensor on the same GPU.
 fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
     empty_device_contiguous_dtype(
         like.client.clone(),
@@ -148,7 +148,7 @@ fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> 
     )
 }
 
-/// An uninitialised tensor of the same shape and type on the same card.
+/// An uninitialised tensor of the same shape and type on the same GPU.
 fn empty_like(other: &CubeTensor) -> CubeTensor {
     empty_device_contiguous_dtype(
         other.client.clone(),

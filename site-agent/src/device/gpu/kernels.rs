@@ -1,4 +1,4 @@
-//! The programs that run on a card, one value a thread, neighbouring threads on neighbouring
+//! The programs that run on a GPU, one value a thread, neighbouring threads on neighbouring
 //! values.
 //!
 //! Values are stored in the tensors' own type and computed with in 32 bits.
@@ -250,7 +250,7 @@ pub(super) fn multiply<I: Float>(
 }
 
 /// Products of matrices, the left ones transposed: from `[batch, n, rows]` and `[batch, n,
-/// columns]` to `[batch, rows, columns]`. For cards without matrix units.
+/// columns]` to `[batch, rows, columns]`. For GPUs without matrix units.
 #[cube(launch)]
 pub(super) fn multiply_turned<L: Float, R: Float>(
     left: &[L],

@@ -1,5 +1,5 @@
-//! How long the coordinator waits for a site: a timeout that counts from the last progress of its
-//! task.
+//! The two time limits of a task: the deadline after which a training is to end, and the timeout
+//! after which the coordinator stops waiting for a site. A timeout counts from the last progress.
 
 use super::super::roster::Roster;
 use super::{Effect, OpenTask, TaskFailure, TaskTable};
