@@ -14,8 +14,10 @@ use protocol::architecture::{initial, manifest};
 use protocol::coordinator::{Plan, StateMachine};
 use protocol::model_file::ModelFileError;
 use protocol::notification::Notification;
+use protocol::operating::OperatingPoints;
 use protocol::outcome::Outcome;
 use protocol::settings::Federation;
+use start::StartModel;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -57,6 +59,8 @@ pub enum ServeError {
     Stopped(String),
     #[error("asked to stop")]
     Asked(Signal),
+    #[error("rounds = 0 evaluates a given model, and none is given")]
+    NothingToEvaluate,
     #[error("the weights {}: {error}", .path.display())]
     Unreadable {
         path: PathBuf,
@@ -79,7 +83,7 @@ impl Explain for ServeError {
             Self::Stopped(_) => Class::Federation,
             Self::Asked(signal) => (*signal).into(),
             Self::Unreadable { .. } => Class::Disk,
-            Self::Weights { .. } => Class::Configuration,
+            Self::NothingToEvaluate | Self::Weights { .. } => Class::Configuration,
         }
     }
 
@@ -91,6 +95,7 @@ impl Explain for ServeError {
             Self::Stopped(_) | Self::Asked(_) => {
                 Some("the same command goes on where it stopped".into())
             }
+            Self::NothingToEvaluate => Some("name a model file with --start".into()),
             Self::Unreadable { .. } => None,
             Self::Weights { error, .. } => Some(remedy(error)),
         }
@@ -143,11 +148,15 @@ pub async fn serve(
         Some(checkpoint) => accepted::recover(&store, &manifest, checkpoint),
         None => Default::default(),
     };
-    let weights = match &config.start {
-        Some(file) => start::read_weights(file, &federation)?,
-        None => initial(&manifest, federation.seed),
+    let start = match &config.start {
+        Some(file) => start::read_model(file, &federation)?,
+        None if federation.rounds == 0 => return Err(ServeError::NothingToEvaluate),
+        None => StartModel {
+            parameters: initial(&manifest, federation.seed),
+            points: OperatingPoints::default(),
+        },
     };
-    let initial = start::prepare(&store, weights, &manifest, checkpoint.as_ref())?;
+    let initial = start::prepare(&store, start.parameters, &manifest, checkpoint.as_ref())?;
     status.apply_checkpoint(&checkpoint.clone().unwrap_or_default());
     if status.paused {
         // The person who starts it again must learn why nothing begins.
@@ -186,6 +195,7 @@ pub async fn serve(
         federation: (*federation).clone(),
         with_local: config.with_local,
         initial,
+        initial_points: start.points,
         model_bytes: manifest.bytes(),
         update_bytes: store.update_bytes(&manifest),
     };

@@ -74,14 +74,21 @@ fn summary(report: &Report) -> String {
     let silent = silent(report)
         .map(|words| format!("<p>{}</p>", escape(&words)))
         .unwrap_or_default();
+    let training = if federation.rounds.is_empty() {
+        "No training: a given model was evaluated".to_owned()
+    } else {
+        format!(
+            "{} training sites · {} rounds, the model of round {} reported",
+            federation.members.len(),
+            federation.rounds.len(),
+            federation.best_round,
+        )
+    };
     format!(
-        "<p class=\"headline\">{}</p>{verdict}{}{silent}<p class=\"facts\">{} training sites · \
-         {} rounds, the model of round {} reported · {} · {} of parameters exchanged</p>",
+        "<p class=\"headline\">{}</p>{verdict}{}{silent}<p class=\"facts\">{training} · {} · {} of \
+         parameters exchanged</p>",
         escape(&headline(report)),
         worst.collect::<String>(),
-        federation.members.len(),
-        federation.rounds.len(),
-        federation.best_round,
         duration(report.seconds),
         bytes(report.training_runs().map(|run| run.bytes).sum()),
     )
@@ -173,13 +180,17 @@ fn performance(report: &Report) -> String {
     let thresholds = federation.thresholds;
     let [dice, youden] = [thresholds.dice, thresholds.youden]
         .map(|threshold| threshold.map_or("–".into(), |t| format!("{t:.4}")));
+    let chosen_by = if federation.rounds.is_empty() && federation.pooled.validation.cases == 0 {
+        "both are the given model's own, because no site has validation patients."
+    } else {
+        "both were chosen on validation patients. Validation patients chose thresholds and \
+         model, so their numbers flatter."
+    };
     format!(
         "<h2>How it does at each site</h2>\n{}<p class=\"note\">Mean ± standard deviation over \
          patients; a dash where a number is undefined. A voxel counts as lesion where its \
          probability is at least {dice} (the best Dice, for outlines and volumes) or {youden} \
-         (Youden, the publication's, which finds the most and marks too much); both were chosen \
-         on validation patients of the training sites. Validation patients chose thresholds and \
-         model, so their numbers flatter.</p>",
+         (Youden, the publication's, which finds the most and marks too much); {chosen_by}</p>",
         table(&words(&SCORE_HEAD), &rows)
     )
 }

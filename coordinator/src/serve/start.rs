@@ -5,11 +5,19 @@ use super::ServeError;
 use crate::store::{Place, Store, StoreError};
 use protocol::coordinator::Checkpoint;
 use protocol::model_file::{ModelCard, import_state_dict};
+use protocol::operating::OperatingPoints;
 use protocol::parameters::{Manifest, Parameters, ParametersId};
 use protocol::settings::Federation;
 use protocol::settings::registry::TABLES;
 use std::path::Path;
 use std::sync::Arc;
+
+/// A federation's initial model.
+pub(super) struct StartModel {
+    pub(super) parameters: Parameters,
+    /// Its own thresholds, as far as its file has some.
+    pub(super) points: OperatingPoints,
+}
 
 /// Reads the weights of a model file or of a torchvision state dict. Warns where the file's model
 /// was trained on other input than the federation's: the weights are usable and may need some
@@ -17,7 +25,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The file cannot be read, or its model is not of the federation's network.
-pub(super) fn read_weights(file: &Path, federation: &Federation) -> Result<Parameters, ServeError> {
+pub(super) fn read_model(file: &Path, federation: &Federation) -> Result<StartModel, ServeError> {
     let bytes = std::fs::read(file).map_err(|error| ServeError::Unreadable {
         path: file.into(),
         error,
@@ -35,12 +43,17 @@ pub(super) fn read_weights(file: &Path, federation: &Federation) -> Result<Param
             "the weights to start from carry no hash: damage to the file would not be noticed"
         );
     }
-    if let Some(card) = &imported.card {
-        for difference in differences(card, federation) {
+    let mut points = OperatingPoints::default();
+    if let Some(card) = imported.card {
+        for difference in differences(&card, federation) {
             tracing::warn!(file = %file.display(), "{difference}");
         }
+        points = card.operating_points;
     }
-    Ok(imported.parameters)
+    Ok(StartModel {
+        parameters: imported.parameters,
+        points,
+    })
 }
 
 /// How the input that a model was trained on differs from the federation's, in sentences.
@@ -122,7 +135,6 @@ mod tests {
     use program::{Class, Explain};
     use protocol::architecture::{initial, manifest};
     use protocol::model_file::encode;
-    use protocol::operating::OperatingPoints;
 
     const SETTINGS: &str = "name = 'x'\nrounds = 1\n[model]\npreset = 'tiny'\nwidth = 4\n\
         [input]\nsequences = ['t1', 'flair']\nspacing_mm = 0.94\nplane = 64\n";
@@ -184,10 +196,10 @@ mod tests {
         let manifest = Arc::new(manifest(&earlier.model, &earlier.input));
         let weights = initial(&manifest, 5);
         std::fs::write(&file, encode(&weights, &card(&earlier)).unwrap()).unwrap();
-        assert_eq!(read_weights(&file, &earlier).unwrap(), weights);
+        assert_eq!(read_model(&file, &earlier).unwrap().parameters, weights);
         // What merely differs is read.
         let other = federation("spacing_mm = 0.94", "spacing_mm = 1.5");
-        assert_eq!(read_weights(&file, &other).unwrap(), weights);
+        assert_eq!(read_model(&file, &other).unwrap().parameters, weights);
         for (from, to, remedy) in [
             (
                 "['t1', 'flair']",
@@ -206,7 +218,7 @@ mod tests {
             ),
             ("width = 4", "width = 8", "[model] and [input]"),
         ] {
-            let error = read_weights(&file, &federation(from, to)).unwrap_err();
+            let error = read_model(&file, &federation(from, to)).err().unwrap();
             assert_eq!(error.class(), Class::Configuration, "{error}");
             let hint = error.hint().unwrap_or_default();
             assert!(hint.contains(remedy), "{error}: {hint}");

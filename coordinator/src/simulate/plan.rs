@@ -255,7 +255,8 @@ impl Plan {
                 }
             }
         }
-        if !sites.iter().any(|site| site.role == Role::Train) {
+        let trains = sites.iter().any(|site| site.role == Role::Train);
+        if !trains && federation.rounds > 0 {
             return Err(PlanError::NoTrainingSite);
         }
         federation.sites.expected = sites.iter().map(|site| site.name.clone()).collect();

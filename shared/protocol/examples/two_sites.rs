@@ -15,6 +15,7 @@ use protocol::coordinator::{self, AcceptedUpdate, Plan};
 use protocol::identity::SiteName;
 use protocol::message::{Hello, Inventory, PROTOCOL, TaskKind, Trained};
 use protocol::notification::Notification;
+use protocol::operating::OperatingPoints;
 use protocol::parameters::ParametersId;
 use protocol::settings::{Compute, Federation};
 use protocol::site;
@@ -45,6 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         federation: Federation::from_toml(SETTINGS)?,
         with_local: false,
         initial: ParametersId([0; 32]),
+        initial_points: OperatingPoints::default(),
         model_bytes: 4,
         update_bytes: 4,
     };

@@ -36,6 +36,7 @@ mod training_run;
 use crate::identity::SiteName;
 use crate::message::{CoordinatorMessage, MAX_MODELS, RunId, SiteMessage, TaskId, TaskKind};
 use crate::notification::Notification;
+use crate::operating::OperatingPoints;
 use crate::outcome::{Outcome, RunKind};
 use crate::parameters::ParametersId;
 use crate::settings::Federation;
@@ -63,6 +64,9 @@ pub struct Plan {
     pub with_local: bool,
     /// The initial model.
     pub initial: ParametersId,
+    /// The initial model's own thresholds. They are used where no site trains and none has
+    /// validation cases.
+    pub initial_points: OperatingPoints,
     /// Bytes of one model.
     pub model_bytes: u64,
     /// Bytes of one update.
@@ -82,6 +86,11 @@ struct SharedState {
 }
 
 impl SharedState {
+    /// Whether the sites only evaluate the initial model.
+    fn only_evaluates(&self) -> bool {
+        self.plan.federation.rounds == 0
+    }
+
     fn timeout(&self) -> Duration {
         Duration::from_secs(u64::from(self.plan.federation.sites.patience_s))
     }
@@ -108,7 +117,9 @@ pub struct StateMachine {
 impl StateMachine {
     /// A federation that begins, or goes on from a checkpoint of the same settings.
     #[must_use]
-    pub fn new(plan: Plan, checkpoint: Option<Checkpoint>, now: Duration) -> Self {
+    pub fn new(mut plan: Plan, checkpoint: Option<Checkpoint>, now: Duration) -> Self {
+        // Without rounds there is nothing that a site could learn alone.
+        plan.with_local &= plan.federation.rounds > 0;
         let checkpoint = checkpoint.unwrap_or_default();
         let roster = Roster::new(&plan.federation, &checkpoint, now);
         let dispatch = if checkpoint.paused {
@@ -128,6 +139,11 @@ impl StateMachine {
                 RunKind::Federation,
                 Vec::new(),
             ));
+        }
+        if plan.federation.rounds == 0
+            && let Some(federation) = training_runs.first_mut()
+        {
+            federation.reports_initial_model(plan.initial);
         }
         let task_table = TaskTable::new(
             plan.federation.sites.concurrent,
@@ -418,7 +434,12 @@ impl StateMachine {
         let minimum = self.shared.plan.federation.sites.minimum;
         let waiting = self.shared.roster.awaited();
         let quiet = self.shared.roster.silence(now) > self.shared.timeout();
-        let enough = self.shared.roster.present_trainers() >= minimum;
+        let present = if self.shared.only_evaluates() {
+            self.shared.roster.present()
+        } else {
+            self.shared.roster.present_trainers()
+        };
+        let enough = present >= minimum;
         let local = self.shared.plan.with_local && self.training_runs.len() == 1;
         let finished = !local && self.training_runs.iter().all(TrainingRun::is_done);
         // Where too few sites are left because some were dropped, waiting does not help: the

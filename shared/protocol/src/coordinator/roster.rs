@@ -303,6 +303,11 @@ impl Roster {
         awaited
     }
 
+    /// How many sites are ready, of any role.
+    pub(super) fn present(&self) -> usize {
+        self.sites.values().filter(|site| site.ready).count()
+    }
+
     pub(super) fn present_trainers(&self) -> usize {
         self.sites
             .values()

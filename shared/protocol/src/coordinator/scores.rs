@@ -1,7 +1,7 @@
 //! From the cases' counts to a round's validation score and the thresholds of the report.
 
 use crate::identity::SiteName;
-use crate::operating::{choose, sweep};
+use crate::operating::{Chosen, OperatingPoints, choose, sweep};
 use crate::outcome::RunOutcome;
 use crate::overlay::Overlay;
 use metrics::score::{CaseScore, ScoreHistogram, SubsetScore};
@@ -58,6 +58,23 @@ pub(super) fn choose_thresholds(validation: &Scores, outcome: &mut RunOutcome) -
     outcome.threshold_pooled = chosen.youden_pooled;
     outcome.threshold_dice = chosen.dice;
     chosen.all()
+}
+
+/// Whether no site counted any case.
+pub(super) fn has_no_cases(scores: &Scores) -> bool {
+    scores.values().all(|counted| counted.cases.is_empty())
+}
+
+/// Takes a model's own thresholds for the report. Returns those that exist, in the outcome's order.
+pub(super) fn keep_thresholds(points: &OperatingPoints, outcome: &mut RunOutcome) -> Vec<f32> {
+    let kept = Chosen {
+        youden: points.youden,
+        youden_pooled: None,
+        dice: points.dice,
+    };
+    outcome.threshold = kept.youden;
+    outcome.threshold_dice = kept.dice;
+    kept.all()
 }
 
 /// Thresholds for a free-response curve, found on the validation cases.

@@ -205,8 +205,67 @@ fn a_validating_site_helps_to_choose_and_never_trains() {
     assert!(world.peers["judge"].trained.is_empty());
 }
 
+/// A federation that evaluates the model that it is given.
+fn evaluation_only(extra: &str, trainers: usize) -> World {
+    let mut world = World::new(extra, true, trainers);
+    world.plan.federation.rounds = 0;
+    world.restart();
+    world.calm();
+    world
+}
+
 #[test]
-fn without_subsets_in_the_settings_nobody_is_asked_for_them() {
+fn without_rounds_the_initial_model_is_evaluated_and_no_site_trains() {
+    let world = evaluation_only(EXPECTED, 3);
+    let outcome = world.finished.unwrap();
+    assert_eq!(outcome.runs.len(), 1, "no site trains alone either");
+    let run = &outcome.runs[0];
+    assert!(run.rounds.is_empty() && run.best_round == 0);
+    assert_eq!(run.scores.len(), 4);
+    assert!(run.scores.iter().all(|scores| !scores.cases.is_empty()));
+    assert!(world.peers.values().all(|peer| peer.trained.is_empty()));
+    // Validation patients choose the thresholds where there are some.
+    assert!(run.threshold.is_some() && run.threshold_dice != Some(0.75));
+}
+
+#[test]
+fn without_validation_cases_a_given_model_keeps_its_own_thresholds() {
+    let world = evaluation_only("sites = { expected = ['held-out'] }", 0);
+    let outcome = world.finished.unwrap();
+    let run = &outcome.runs[0];
+    assert_eq!(
+        [run.threshold, run.threshold_pooled, run.threshold_dice],
+        [Some(0.25), None, Some(0.75)]
+    );
+    let counted: Vec<f32> = run.scores[0].cases[0]
+        .at
+        .iter()
+        .map(|at| at.threshold)
+        .collect();
+    assert_eq!(counted, [0.25, 0.75]);
+}
+
+#[test]
+fn an_evaluation_goes_on_after_a_restart() {
+    let mut world = World::new(EXPECTED, false, 3);
+    world.plan.federation.rounds = 0;
+    world.restart();
+    for name in world.names() {
+        world.connect(&name);
+    }
+    for _ in 0..20 {
+        for name in world.names() {
+            world.exchange(&name);
+        }
+    }
+    world.restart();
+    world.calm();
+    let undisturbed = evaluation_only(EXPECTED, 3).finished.unwrap();
+    assert_eq!(world.finished.unwrap().runs, undisturbed.runs);
+}
+
+#[test]
+fn without_subsets_in_the_settings_no_site_is_asked_for_them() {
     let world = undisturbed(
         &format!("{EXPECTED}\nevaluation = {{ subsets = false }}"),
         false,
@@ -336,7 +395,7 @@ fn a_stopped_round_keeps_what_was_accepted_of_it() {
     );
     world.restart();
     world.calm();
-    // `obey` and `work` would have noticed an update that is asked for again, or a training that is
+    // `carry_out` and `work` would have noticed an update that is asked for again, or a training that is
     // done again.
     assert_eq!(world.finished.unwrap().runs[0].rounds[0].updates.len(), 3);
 }

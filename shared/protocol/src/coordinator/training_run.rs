@@ -8,7 +8,7 @@ mod scoring;
 use super::checkpoint::{Best, OpenRound, RunProgress, UsableModel};
 use super::outliers::{Outlier, outliers};
 use super::rejection::DiscardReason;
-use super::scores::{Scores, choose_sweep, choose_thresholds};
+use super::scores::{Scores, choose_sweep, choose_thresholds, has_no_cases, keep_thresholds};
 use super::task_table::{TaskResult, TaskSpec};
 use super::{Contribution, Effect, ModelRef, Plan, SharedState};
 use super::{GaveNothing, StopReason, TaskFailure};
@@ -98,6 +98,15 @@ impl TrainingRun {
             given_up: false,
             consensus_models: Vec::new(),
         }
+    }
+
+    /// There is no round: the report is about the model that the federation starts from.
+    pub(super) fn reports_initial_model(&mut self, initial: ParametersId) {
+        self.progress.best = Some(Best {
+            version: Version::INITIAL,
+            parameters: initial,
+            score: None,
+        });
     }
 
     /// The consensus of what these sites learn alone.
@@ -340,8 +349,14 @@ impl TrainingRun {
                     self.ask_to_score(shared, models, ScoringGoal::Choose, &wanted, moment);
                 }
                 Some(scores) => {
+                    let outcome = &mut self.progress.outcome;
+                    let thresholds = if shared.only_evaluates() && has_no_cases(&scores) {
+                        keep_thresholds(&shared.plan.initial_points, outcome)
+                    } else {
+                        choose_thresholds(&scores, outcome)
+                    };
                     let wanted = EvaluationRequest {
-                        thresholds: choose_thresholds(&scores, &mut self.progress.outcome),
+                        thresholds,
                         sweep: choose_sweep(&scores),
                         subsets: shared.plan.federation.evaluation.subsets,
                     };

@@ -117,10 +117,15 @@ pub(super) const TABLE: Table = Table {
             key: "rounds",
             kind: "integer, rounds",
             default: DefaultValue::Required,
-            rule: Rule::Value("between 1 and 100000", |settings| {
-                (1..=100_000).contains(&settings.rounds)
-            }),
-            meaning: "Rounds of training; in buffered mode, versions of the model.",
+            rule: Rule::Value(
+                "between 1 and 100000, or 0 without [buffered]",
+                |settings| {
+                    let any_work = settings.rounds > 0 || settings.buffered.is_none();
+                    any_work && settings.rounds <= 100_000
+                },
+            ),
+            meaning: "Rounds of training; in buffered mode, versions of the model. With 0, the \
+                sites only evaluate the model that --start names.",
             value: |settings| plain(settings.rounds),
         },
         Setting {

@@ -124,7 +124,9 @@ fn a_dropped_site_is_told_is_missing_and_is_not_asked_again() {
     };
     let at = effects.iter().position(told).unwrap();
     assert!(matches!(&effects[at + 1], Effect::Close { site, .. } if site == "site-0"));
-    effects.into_iter().for_each(|effect| world.obey(effect));
+    effects
+        .into_iter()
+        .for_each(|effect| world.carry_out(effect));
     world.calm();
     let rounds = &world.finished.unwrap().runs[0].rounds;
     assert_eq!(

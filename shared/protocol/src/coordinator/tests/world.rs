@@ -9,6 +9,7 @@ use crate::jpeg::tests::bones;
 use crate::message::{
     EvaluationRequest, Hello, Inventory, PROTOCOL, Progress, TaskKind, Trained, TransferHeader,
 };
+use crate::operating::OperatingPoints;
 use crate::outcome::RoundRecord;
 use crate::overlay::Overlay;
 use crate::settings::LocalWork;
@@ -177,6 +178,11 @@ impl World {
             federation,
             with_local,
             initial: ParametersId([7; 32]),
+            initial_points: OperatingPoints {
+                dice: Some(0.75),
+                youden: Some(0.25),
+                ..OperatingPoints::default()
+            },
             model_bytes: 4,
             update_bytes: 4,
         };
@@ -225,11 +231,11 @@ impl World {
 
     pub(super) fn tell(&mut self, event: Event) {
         for effect in self.coordinator.handle(event, self.now) {
-            self.obey(effect);
+            self.carry_out(effect);
         }
     }
 
-    pub(super) fn obey(&mut self, effect: Effect) {
+    pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send { site, message } => {
                 if let CoordinatorMessage::Conclude { task } = &message {
