@@ -6,7 +6,7 @@ pub(crate) mod folder;
 pub(crate) mod plan;
 
 use crate::report;
-use crate::serve::serve;
+use crate::serve::{ServeError, serve};
 use federate::Simulation;
 use folder::Folder;
 use plan::Plan;
@@ -33,6 +33,10 @@ pub(crate) fn execute(
     with_local: bool,
     start: Option<PathBuf>,
 ) -> Result<Outcome, Failure> {
+    // Said before phantoms are made, not after.
+    if plan.federation.rounds == 0 && start.is_none() {
+        return Err(ServeError::NothingToEvaluate.into());
+    }
     let simulation = Simulation {
         plan,
         folder,

@@ -34,8 +34,12 @@ fn settings() -> String {
 }
 
 fn simulate(folder: &Path, out: &str) -> Output {
+    simulate_with(folder, &settings(), out, &[])
+}
+
+fn simulate_with(folder: &Path, settings: &str, out: &str, more: &[&Path]) -> Output {
     let config = folder.join("journey.toml");
-    std::fs::write(&config, settings()).unwrap();
+    std::fs::write(&config, settings).unwrap();
     let arguments = [
         Path::new("simulate"),
         &config,
@@ -44,6 +48,7 @@ fn simulate(folder: &Path, out: &str) -> Output {
     ];
     Command::new(binary("coordinator"))
         .args(arguments)
+        .args(more)
         .output()
         .unwrap()
 }
@@ -211,4 +216,52 @@ fn an_unknown_key_ends_with_its_name_and_the_code_for_configuration() {
         .unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stderr).contains("stepz"));
+}
+
+/// The same model, validation patients and held-out patients give the same numbers.
+#[test]
+fn a_model_is_evaluated_again_without_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained = simulate(folder.path(), "trained");
+    assert!(
+        trained.status.success(),
+        "{}",
+        String::from_utf8_lossy(&trained.stderr)
+    );
+    let only_evaluate = settings().replace("rounds = 2", "rounds = 0");
+    let nothing = simulate_with(folder.path(), &only_evaluate, "nothing", &[]);
+    let said = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert_eq!(nothing.status.code(), Some(3), "{said}");
+    assert!(said.contains("name a model file with --start"), "{said}");
+
+    let model = folder
+        .path()
+        .join("trained/models/federation.safetensors");
+    let evaluated = simulate_with(
+        folder.path(),
+        &only_evaluate,
+        "evaluated",
+        &[Path::new("--start"), &model],
+    );
+    assert!(
+        evaluated.status.success(),
+        "{}",
+        String::from_utf8_lossy(&evaluated.stderr)
+    );
+    let first = json(&folder.path().join("trained/report.json"));
+    let second = json(&folder.path().join("evaluated/report.json"));
+    assert_eq!(second["federation"]["rounds"], serde_json::json!([]));
+    assert_eq!(
+        second["federation"]["thresholds"],
+        first["federation"]["thresholds"]
+    );
+    let metrics = |report: &serde_json::Value| {
+        let sites = report["sites"].as_array().unwrap();
+        let harbour = sites.iter().find(|site| site["name"] == "harbour").unwrap();
+        harbour["metrics"].clone()
+    };
+    assert!(metrics(&first)["auc_volume"]["mean"].is_number());
+    assert_eq!(metrics(&second), metrics(&first));
+    let html = std::fs::read_to_string(folder.path().join("evaluated/report.html")).unwrap();
+    assert!(html.contains("No training: a given model was evaluated"));
 }
