@@ -54,7 +54,7 @@ import json, pathlib, sys
 folder = pathlib.Path(sys.argv[1])
 report = json.loads((folder / "report.json").read_text())
 rounds = [{"seconds": round(r["seconds"], 1), "slices_a_second": [round(u["slices"] / u["seconds"], 1) for u in r["updates"]],
-           "compute": [u["compute"] for u in r["updates"]]} for r in report["federation"]["rounds"]]
+           "compute": [u["compute"] for u in r["updates"]]} for r in report["rounds"]]
 harbour = next(site for site in report["sites"] if site["name"] == "harbour")["metrics"]
 print(json.dumps({"federation": rounds, "auc_brain": harbour["auc_brain"]["mean"], "dice": harbour["dice"]["mean"]}))
 PYTHON
@@ -73,10 +73,11 @@ federation() {
 }
 
 run() {
-  local device=${1:-cuda} large=paper medium=full batches="8 32 1" threads=8
+  local device=${1:-cuda} large=paper networks="paper full" batches="8 32 1" repeats=10 threads=8 doctor_limit=60
   cd "$(dirname "$0")"
   if [[ $device != cuda* ]]; then
-    large=tiny medium=tiny batches="2 1" threads=2
+    # The doctor tries the publication's network in any case, which takes a processor minutes.
+    large=tiny networks=tiny batches="2 1" repeats=3 threads=2 doctor_limit=400
   fi
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
   export LACUNA_DEVICE=$device
@@ -87,11 +88,12 @@ run() {
   # b. A federation at the publication's size.
   part "federation" 120 ./check.sh federation "$device"
   # c. Speed, next to PyTorch on the same GPU in the same minutes. The second start has everything compiled.
-  part "doctor" 60 ./site-agent doctor --device "$device"
+  part "doctor" $doctor_limit ./site-agent doctor --device "$device"
   for compute in f32 bf16; do
     for batch in $batches; do
-      for network in $large $medium; do
-        part "$network $batch $compute" 40 ./step $network --batch $batch --compute $compute --device "$device" --repeats 10
+      for network in $networks; do
+        part "$network $batch $compute" 40 ./step $network --batch $batch --compute $compute --device "$device" \
+          --repeats $repeats
       done
     done
   done
