@@ -9,11 +9,13 @@ mod authority;
 
 pub use authority::Authority;
 use authority::Member;
+pub(crate) use authority::is_on_curve;
 use program::{Class, Explain};
 use protocol::identity::is_valid_name;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// The coordinator's folder; no site may have this name.
@@ -47,6 +49,12 @@ pub enum CertificatesError {
          most, and not \"coordinator\""
     )]
     SiteName(String),
+    /// As an address, it would be none of the names in a certificate.
+    #[error("{0} is an IP address, and a site needs a name")]
+    SiteAddress(String),
+    /// On some disks both would have the same folder.
+    #[error("{name} differs from {known}, which is known here, only in the case of letters")]
+    Alike { name: String, known: String },
     #[error("{name:?} is neither a DNS name nor an IP address: {reason}")]
     CoordinatorName { name: String, reason: String },
     /// The coordinator's certificate is to be made, and no name for it was given.
@@ -55,8 +63,8 @@ pub enum CertificatesError {
     /// The authority in the folder cannot be used.
     #[error("{path}: {reason}", path = path.display())]
     Authority { path: PathBuf, reason: String },
-    /// Nothing can be signed in this folder.
-    #[error("{path} is missing, so no certificate can be signed", path = path.display())]
+    /// Nothing can be signed or revoked in this folder.
+    #[error("{path} is missing: there is no authority that can sign", path = path.display())]
     NoAuthority { path: PathBuf },
     #[error("{path}: {reason}", path = path.display())]
     Disk { path: PathBuf, reason: io::Error },
@@ -68,6 +76,8 @@ impl Explain for CertificatesError {
     fn class(&self) -> Class {
         match self {
             Self::SiteName(_)
+            | Self::SiteAddress(_)
+            | Self::Alike { .. }
             | Self::CoordinatorName { .. }
             | Self::NoCoordinatorName
             | Self::Authority { .. }
@@ -82,6 +92,7 @@ impl Explain for CertificatesError {
             Self::NoCoordinatorName => Some(
                 "give it with --coordinator-name, such as lacuna.example.org or 10.0.0.5".into(),
             ),
+            Self::SiteAddress(_) | Self::Alike { .. } => Some("give the site another name".into()),
             Self::NoAuthority { .. } => Some(
                 "`coordinator init` makes an authority; --config or --authority says where it is"
                     .into(),
@@ -100,8 +111,12 @@ impl Explain for CertificatesError {
 /// # Errors
 /// A name that cannot be used, an authority that cannot sign, or a disk that fails.
 pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
-    for name in &request.sites {
+    for (place, name) in request.sites.iter().enumerate() {
         check_site_name(name)?;
+        check_unlike_folders(&request.out, name)?;
+        for earlier in &request.sites[..place] {
+            check_unlike(name, earlier)?;
+        }
     }
     for name in &request.coordinator_names {
         authority::check_host(name)?;
@@ -145,8 +160,40 @@ pub fn issue(request: &Request) -> Result<Issued, CertificatesError> {
 /// It is no name of a site, or that of another file in the authority's folder.
 pub(crate) fn check_site_name(name: &str) -> Result<(), CertificatesError> {
     let taken = [COORDINATOR, "ca.pem", "ca.key", crate::members::FILE];
-    if taken.contains(&name) || !is_valid_name(name) {
+    let is_taken = taken.iter().any(|taken| taken.eq_ignore_ascii_case(name));
+    if is_taken || !is_valid_name(name) {
         return Err(CertificatesError::SiteName(name.to_owned()));
+    }
+    if name.parse::<IpAddr>().is_ok() {
+        return Err(CertificatesError::SiteAddress(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// Checks that no folder of another member has the same name in other letters.
+///
+/// # Errors
+/// One has.
+pub(crate) fn check_unlike_folders(out: &Path, name: &str) -> Result<(), CertificatesError> {
+    // Without a folder there are no other members.
+    for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
+        if let Ok(known) = entry.file_name().into_string() {
+            check_unlike(name, &known)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a name is not a known one in other letters.
+///
+/// # Errors
+/// It is.
+pub(crate) fn check_unlike(name: &str, known: &str) -> Result<(), CertificatesError> {
+    if name != known && name.eq_ignore_ascii_case(known) {
+        return Err(CertificatesError::Alike {
+            name: name.to_owned(),
+            known: known.to_owned(),
+        });
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! The file `members.json` in the authority's folder: invitations, the sites that have joined, and
 //! those that were revoked. Commands and a running coordinator change it, one at a time.
 
-use crate::certificates::{Authority, CertificatesError};
+use crate::certificates::{
+    Authority, CertificatesError, check_unlike, check_unlike_folders, is_on_curve,
+};
 use program::{Class, Explain, files, private};
 use protocol::case::Role;
 use protocol::enrol::{
@@ -21,6 +23,9 @@ const LOCK: &str = ".members.lock";
 /// Days until a certificate expires that a site got for itself. The agent renews it long before.
 const CERTIFICATE_DAYS: u64 = 90;
 
+/// What is said about a public key that is none.
+const NO_POINT: &str = "the public key is not a point of the curve P-256";
+
 /// Why the record of members cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum MembersError {
@@ -37,6 +42,9 @@ pub enum MembersError {
     Missing { path: PathBuf },
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
+    /// What this user writes, the coordinator could not read.
+    #[error("{path} belongs to another user, who alone can read it", path = path.display())]
+    OtherUser { path: PathBuf },
     #[error("the system provides no random bytes")]
     Random,
     /// The coordinator's certificate is of another authority than the one in the folder.
@@ -48,9 +56,10 @@ impl Explain for MembersError {
     fn class(&self) -> Class {
         match self {
             Self::Disk { .. } => Class::Disk,
-            Self::Damaged { .. } | Self::Missing { .. } | Self::OtherAuthority { .. } => {
-                Class::Configuration
-            }
+            Self::Damaged { .. }
+            | Self::Missing { .. }
+            | Self::OtherUser { .. }
+            | Self::OtherAuthority { .. } => Class::Configuration,
             Self::Certificates(error) => error.class(),
             Self::Random => Class::Internal,
         }
@@ -66,6 +75,11 @@ impl Explain for MembersError {
             Self::Missing { .. } => Some(
                 "put back a copy of it. Without it, certificates that were revoked would be \
                  accepted again. If no site was ever revoked, remove .members.lock next to it"
+                    .into(),
+            ),
+            Self::OtherUser { .. } => Some(
+                "nothing was changed: run this as the user who runs the coordinator, which would \
+                 not notice it otherwise"
                     .into(),
             ),
             Self::Certificates(error) => error.hint(),
@@ -113,7 +127,7 @@ impl MembersFile {
     #[must_use]
     pub fn of_authority(folder: &Path) -> Self {
         Self {
-            folder: folder.to_path_buf(),
+            folder: whole(folder),
         }
     }
 
@@ -121,7 +135,8 @@ impl MembersFile {
     /// folder is the one above it.
     #[must_use]
     pub fn of_coordinator(certificates: &Path) -> Self {
-        match certificates.parent() {
+        // What is above "." or above a link is only known of the whole path.
+        match whole(certificates).parent() {
             Some(folder) if !folder.as_os_str().is_empty() => Self::of_authority(folder),
             _ => Self::of_authority(Path::new(".")),
         }
@@ -132,12 +147,18 @@ impl MembersFile {
         &self.folder
     }
 
+    /// The file itself.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(FILE)
+    }
+
     /// The file's bytes; `None` where there is no file.
     ///
     /// # Errors
     /// The disk refuses.
     pub(crate) fn bytes(&self) -> Result<Option<Vec<u8>>, MembersError> {
-        let path = self.folder.join(FILE);
+        let path = self.path();
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -160,13 +181,13 @@ impl MembersFile {
     pub(crate) fn parse(&self, bytes: Option<&[u8]>) -> Result<Members, MembersError> {
         let Some(bytes) = bytes else {
             if self.folder.join(LOCK).exists() {
-                let path = self.folder.join(FILE);
+                let path = self.path();
                 return Err(MembersError::Missing { path });
             }
             return Ok(Members::default());
         };
         serde_json::from_slice(bytes).map_err(|reason| MembersError::Damaged {
-            path: self.folder.join(FILE),
+            path: self.path(),
             reason,
         })
     }
@@ -177,6 +198,7 @@ impl MembersFile {
     /// # Errors
     /// As [`MembersFile::read`].
     pub fn lock(&self) -> Result<Locked, MembersError> {
+        self.check_user()?;
         let path = self.folder.join(LOCK);
         let is_first = !path.exists();
         let locked = private::create_file(&path).and_then(|file| {
@@ -192,15 +214,35 @@ impl MembersFile {
         Ok(Locked {
             before: members.clone(),
             members,
-            path: self.folder.join(FILE),
+            path: self.path(),
             _lock: lock,
         })
+    }
+
+    /// Refuses to write what the coordinator could not read: root can change a record that another
+    /// user made for itself alone, and would take it away from that user.
+    fn check_user(&self) -> Result<(), MembersError> {
+        for name in [FILE, LOCK, "ca.key"] {
+            let path = self.folder.join(name);
+            if !path.exists() {
+                continue;
+            }
+            if private::open_to_others(&path).is_some() {
+                return Ok(());
+            }
+            return match private::is_own(&path) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(MembersError::OtherUser { path }),
+                Err(reason) => Err(MembersError::Disk { path, reason }),
+            };
+        }
+        Ok(())
     }
 
     /// Makes an invitation. Its secret is stored nowhere.
     ///
     /// # Errors
-    /// As [`MembersFile::lock`].
+    /// As [`MembersFile::lock`], or a name that another member has in other letters.
     pub fn invite(
         &self,
         site: &str,
@@ -211,6 +253,10 @@ impl MembersFile {
         let invitation = InvitationId(random()?);
         let secret = Secret::new(random()?);
         let mut locked = self.lock()?;
+        check_unlike_folders(&self.folder, site)?;
+        if let Some(known) = locked.members.alike(site) {
+            check_unlike(site, known)?;
+        }
         let new = NewInvitation {
             id: invitation,
             secret,
@@ -233,6 +279,9 @@ impl MembersFile {
         now: u64,
         authority: KeyHash,
     ) -> Result<Decision, MembersError> {
+        if !is_on_curve(joining.public_key) {
+            return Ok(Decision::Refused(NO_POINT.into()));
+        }
         let mut locked = self.lock()?;
         let judged = locked.members.judge(joining, now);
         let decision = match judged {
@@ -259,6 +308,9 @@ impl MembersFile {
         now: u64,
         authority: KeyHash,
     ) -> Result<Decision, MembersError> {
+        if !is_on_curve(key) {
+            return Ok(Decision::Refused(NO_POINT.into()));
+        }
         let mut locked = self.lock()?;
         let site = match locked.members.renewal(name, serial) {
             Ok(site) => site,
@@ -293,8 +345,9 @@ impl MembersFile {
         let issued = Certificate {
             serial: identity.serial,
             until: seconds(identity.validity.until),
+            renews: shown.map(str::to_owned),
         };
-        locked.members.certified(&site, issued, shown, now);
+        locked.members.certified(&site, issued, now);
         Ok(Signed { site, certificate })
     }
 }
@@ -316,6 +369,11 @@ impl Locked {
             reason,
         })
     }
+}
+
+/// A path from the root on, without links; as it is where it leads nowhere yet.
+fn whole(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// The hash of the key of the authority in a member's folder.

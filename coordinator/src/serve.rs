@@ -4,6 +4,7 @@ mod accepted;
 mod start;
 
 use crate::driver::{Driver, DriverState, Inputs, Interruption};
+use crate::members::MembersFile;
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::status::{self, Page, Status, StatusError, Web};
 use crate::store::{Store, StoreError};
@@ -186,7 +187,10 @@ pub async fn serve(
         "the coordinator's key",
         &server.certificates.join("key.pem"),
     );
+    let members = MembersFile::of_coordinator(&server.certificates);
+    private::warn("the authority's key", &members.folder().join("ca.key"));
     let server = Server::bind(server, events).await?;
+    tracing::info!(record = %members.path().display(), "invitations and revocations");
     tracing::info!(address = %server.local_addr(), "listening");
     if let Some(address) = server.fallback_addr() {
         tracing::info!(%address, "listening for sites without UDP");

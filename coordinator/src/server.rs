@@ -161,7 +161,8 @@ impl Server {
         config: ServerConfig,
         events: mpsc::Sender<Inbound>,
     ) -> Result<Self, ServerError> {
-        let enrolment = Arc::new(Enrolment::open(&config.certificates)?);
+        let expected = config.expected_sites.clone();
+        let enrolment = Arc::new(Enrolment::open(&config.certificates, expected)?);
         let tls = tls::configuration(&config.certificates, enrolment.clone())?;
         tls::check_clock(&config.certificates, SystemTime::now())?;
         if let Err(reason) = transport::file_transfer::remove_whole_files(&config.incoming) {

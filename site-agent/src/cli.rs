@@ -24,6 +24,8 @@ enum Command {
     Join(commands::join::Args),
     /// Take part in a federation and work for it until it is finished.
     Run(commands::run::Args),
+    /// Say yes to a federation, or to its changed settings, where the site's policy asks for that.
+    Approve(commands::approve::Args),
     /// Check what this site needs before it joins: certificates, the way to the coordinator, disk,
     /// device, data.
     Doctor(commands::doctor::Args),
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
     let outcome: Result<(), Failure> = match command {
         Command::Join(args) => commands::join::run(&args),
         Command::Run(args) => commands::run::run(&args),
+        Command::Approve(args) => commands::approve::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Register(args) => commands::register::run(&args),

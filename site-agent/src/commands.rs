@@ -1,6 +1,7 @@
 //! The subcommands: what each is called with, and its run. They call the engines, which know
 //! nothing of them.
 
+pub mod approve;
 pub mod brain;
 pub mod calibrate;
 pub mod deface;

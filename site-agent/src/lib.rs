@@ -17,6 +17,7 @@ pub mod model;
 pub mod output;
 pub mod overlay;
 pub mod phantom;
+pub mod policy;
 pub mod predictor;
 pub(crate) mod progress_bar;
 pub mod train;

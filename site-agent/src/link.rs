@@ -153,6 +153,12 @@ pub enum LinkError {
         /// Why.
         reason: String,
     },
+    /// The certificate that the coordinator signed for us is not what it should be.
+    #[error("the certificate that the coordinator sent is not taken: {reason}")]
+    NewCertificate {
+        /// Why.
+        reason: String,
+    },
     /// The other end speaks another protocol, or another version of ours.
     #[error("the coordinator does not speak our protocol: {reason}")]
     Protocol {
@@ -217,6 +223,9 @@ impl Explain for LinkError {
             Self::Refused { reason } if reason.contains(TWICE) => {
                 "stop one of the two agents, or give each site its own certificate folder \
                  (`coordinator init --sites`)"
+            }
+            Self::NewCertificate { .. } => {
+                "no key and no certificate here was changed; ask the federation's operator"
             }
             Self::Protocol { .. } => "coordinator and site-agent must be of the same release",
             _ => return None,
@@ -334,6 +343,11 @@ impl Link {
     /// The fallback's address is none.
     pub fn proxy(fallback: &Fallback) -> Result<Option<String>, LinkError> {
         tunnel::proxy(fallback)
+    }
+
+    /// Ends the connection at once, and tells the coordinator why.
+    pub fn leave(&self, reason: &str) {
+        self.connection.leave(&sentence(reason));
     }
 
     /// Says how many bytes the model's parameters take ([`protocol::parameters::Manifest::bytes`]),

@@ -15,6 +15,7 @@ use journeys::program::{Program, done};
 use protocol::enrol::PublicKey;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,27 @@ impl Stage {
             .unwrap()
     }
 
+    /// Joins with a token that no list of processes shows.
+    fn join_by_input(&self, hospital: &str, token: &str, images: &str) -> Output {
+        let folder = self.path(hospital);
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut joining = Command::new(binary("site-agent"))
+            .args(["join", "-", "--data"])
+            .arg(self.path("images").join(images))
+            .current_dir(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // As a mail program wraps it.
+        let (begin, end) = token.split_at(60);
+        let mut input = joining.stdin.take().unwrap();
+        write!(input, "{begin}\n  {end}\n").unwrap();
+        drop(input);
+        joining.wait_with_output().unwrap()
+    }
+
     /// Joins in the folder of a site that has joined before.
     fn join_again(&self, hospital: &str, token: &str) -> Output {
         Command::new(binary("site-agent"))
@@ -151,6 +173,26 @@ impl Stage {
     fn run(&self, hospital: &str) -> Program {
         let arguments = ["run", "--config", "site.toml"];
         Program::start("site-agent", &arguments, &self.path(hospital), "agent.log")
+    }
+
+    /// Adds the table `[policy]` to a site's settings, or replaces it.
+    fn set_policy(&self, hospital: &str, policy: &str) {
+        let path = self.path(hospital).join("site.toml");
+        let settings = read(&path);
+        let (before, _) = settings
+            .split_once("\n[policy]\n")
+            .unwrap_or((&settings, ""));
+        std::fs::write(&path, format!("{before}\n[policy]\n{policy}\n")).unwrap();
+    }
+
+    fn approve(&self, hospital: &str, more: &[&str]) -> Output {
+        Command::new(binary("site-agent"))
+            .args(["approve", "--config", "site.toml"])
+            .args(more)
+            .current_dir(self.path(hospital))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     fn is_over(&self) -> bool {
@@ -214,9 +256,12 @@ fn a_hospital_joins_with_one_line_and_trains_and_no_token_works_twice() {
     assert!(twice.status.success(), "{}", said(&twice));
     assert_eq!(std::fs::read_to_string(&settings).unwrap(), before);
     let north = stage.run("north");
-    let south = stage.join("south", &stage.invite("south", &[]), "south");
+    let south = stage.join_by_input("south", &stage.invite("south", &[]), "south");
     assert!(south.status.success(), "{}", said(&south));
     let south = stage.run("south");
+    // Nothing was said, because nothing was piped.
+    let silent = stage.join_by_input("silent", &" ".repeat(70), "south");
+    assert_eq!(silent.status.code(), Some(3), "{}", said(&silent));
     coordinator.until("the end", |_| stage.is_over());
     let rounds = stage.rounds();
     assert_eq!(
@@ -276,8 +321,23 @@ fn a_site_that_is_revoked_in_the_middle_is_out_at_once_and_stays_out() {
     let [mut north, south] = both(&stage);
     south.until("work", |words| words.contains("data ready"));
     north.until("work", |words| words.contains("data ready"));
+    // Not in a folder that no coordinator looks at.
+    std::fs::create_dir(stage.path("empty")).unwrap();
+    let elsewhere = ["revoke", "north", "--force", "--authority", "empty"];
+    let wrong = stage.coordinator(&elsewhere);
+    assert_eq!(wrong.status.code(), Some(3), "{}", said(&wrong));
+    assert!(said(&wrong).contains("no authority"), "{}", said(&wrong));
+    let again = stage.coordinator(&["invite", "north", "--config", "coordinator.toml"]);
+    assert!(
+        said(&again).contains("has joined already"),
+        "{}",
+        said(&again)
+    );
     let revoked = stage.coordinator(&["revoke", "north"]);
     assert!(revoked.status.success(), "{}", said(&revoked));
+    let record = stage.path("pki/members.json").canonicalize().unwrap();
+    let record = record.display().to_string();
+    assert!(said(&revoked).contains(&record), "{}", said(&revoked));
     assert_eq!(north.end().code(), Some(5), "{}", north.words());
     assert!(north.words().contains("was revoked"), "{}", north.words());
     drop(coordinator);
@@ -395,4 +455,64 @@ fn a_certificate_that_is_renewed_in_the_middle_of_a_run_costs_no_round() {
         model(&stage) == model(&undisturbed),
         "the renewal changed the model"
     );
+}
+
+#[test]
+fn a_site_works_only_for_what_its_own_settings_and_a_person_there_permit() {
+    let stage = Stage::new("rounds = 1\ntraining = { steps = 4, batch = 4 }");
+    let coordinator = stage.serve("coordinator.log");
+    for site in ["north", "south"] {
+        let joined = stage.join(site, &stage.invite(site, &[]), site);
+        assert!(joined.status.success(), "{}", said(&joined));
+    }
+    stage.set_policy("north", "approval = 'settings'");
+    let nothing = stage.approve("north", &["--yes"]);
+    assert_eq!(nothing.status.code(), Some(3), "{}", said(&nothing));
+    let mut north = stage.run("north");
+    assert_eq!(north.end().code(), Some(5), "{}", north.words());
+    assert!(north.words().contains("must say yes"), "{}", north.words());
+    coordinator.until("the refusal", |words| {
+        words.contains("refused by this site's own settings: a person there must say yes")
+    });
+    let unasked = stage.approve("north", &[]);
+    assert_eq!(unasked.status.code(), Some(3), "{}", said(&unasked));
+    let approved = stage.approve("north", &["--yes"]);
+    let words = said(&approved);
+    assert!(approved.status.success(), "{words}");
+    assert!(words.contains("enrolment is a new federation"), "{words}");
+    assert!(words.contains("training.steps = 4"), "{words}");
+    let agents = ["north", "south"].map(|site| stage.run(site));
+    coordinator.until("the end", |_| stage.is_over());
+    assert_eq!(stage.rounds()[0]["updates"].as_array().unwrap().len(), 2);
+    drop((coordinator, agents));
+    // The coordinator asks for more than was agreed on.
+    let path = stage.path("coordinator.toml");
+    let settings = read(&path)
+        .replace("rounds = 1", "rounds = 2")
+        .replace("steps = 4", "steps = 5")
+        .replace("run_folder = 'run'", "run_folder = 'again'");
+    std::fs::write(&path, settings).unwrap();
+    let coordinator = stage.serve("again.log");
+    let mut north = stage.run("north");
+    assert_eq!(north.end().code(), Some(5), "{}", north.words());
+    let approved = stage.approve("north", &["--yes"]);
+    let words = said(&approved);
+    assert!(words.contains("has changed since"), "{words}");
+    assert!(words.contains("training.steps: 4 before, 5 now"), "{words}");
+    assert!(words.contains("rounds: 1 before, 2 now"), "{words}");
+    assert!(!words.contains("training.batch"), "{words}");
+    stage.set_policy("south", "max_steps = 4");
+    let mut south = stage.run("south");
+    assert_eq!(south.end().code(), Some(5), "{}", south.words());
+    let refusal = "a round has 5 steps, and policy.max_steps is 4";
+    assert!(south.words().contains(refusal), "{}", south.words());
+    coordinator.until("the refusal", |words| words.contains(refusal));
+    // A task that is refused leaves the site in the federation.
+    stage.set_policy("south", "max_trainings_per_day = 1");
+    let _north = stage.run("north");
+    let south = stage.run("south");
+    coordinator.until("the second round", |words| {
+        words.contains("as many as policy.max_trainings_per_day")
+    });
+    assert!(south.words().contains("a task is refused"));
 }

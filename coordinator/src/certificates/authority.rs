@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
 };
+use rustls::crypto::aws_lc_rs::kx_group::SECP256R1;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::fs::{File, OpenOptions};
@@ -261,6 +262,16 @@ fn fingerprint(pair: &KeyPair) -> String {
 
 fn new_key() -> Result<KeyPair, CertificatesError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(crypto)
+}
+
+/// Whether a key is a point of the curve P-256. A certificate for another one would be of no use.
+pub(crate) fn is_on_curve(key: &PublicKey) -> bool {
+    // To agree on a secret with a key, it is checked completely.
+    let agreed = match SECP256R1.start() {
+        Ok(exchange) => exchange.complete(key.bytes()),
+        Err(error) => Err(error),
+    };
+    agreed.is_ok()
 }
 
 /// Checks that a site could connect to a name.

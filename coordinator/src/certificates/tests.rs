@@ -138,3 +138,24 @@ fn an_authority_that_cannot_sign_is_named_and_never_replaced() {
     assert!(matches!(refused, Err(CertificatesError::Authority { path, .. }) if path == key));
     assert!(!key.exists());
 }
+
+#[test]
+fn a_site_has_no_address_as_its_name_and_none_that_another_has_in_other_letters() {
+    for name in ["10.0.0.5", "192.168.1.1"] {
+        let refused = check_site_name(name);
+        assert!(
+            matches!(refused, Err(CertificatesError::SiteAddress(_))),
+            "{name}"
+        );
+    }
+    check_site_name("10.0.0.5.north").unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let together = issue(&request(out.path(), &["north", "North"]));
+    assert!(matches!(together, Err(CertificatesError::Alike { .. })));
+    assert!(!out.path().join("north").exists());
+    let reserved = issue(&request(out.path(), &["Coordinator"]));
+    assert!(matches!(reserved, Err(CertificatesError::SiteName(_))));
+    issue(&request(out.path(), &["north"])).unwrap();
+    let later = issue(&request(out.path(), &["NORTH"]));
+    assert!(matches!(later, Err(CertificatesError::Alike { .. })));
+}

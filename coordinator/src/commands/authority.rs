@@ -1,7 +1,7 @@
 //! Which authority a command is about: that of a coordinator's settings, or a folder.
 
 use super::serve::{Listening, listening};
-use crate::certificates::COORDINATOR;
+use crate::certificates::{COORDINATOR, CertificatesError};
 use crate::members::MembersFile;
 use program::Failure;
 use std::path::PathBuf;
@@ -28,6 +28,20 @@ pub(super) struct Place {
 }
 
 impl Where {
+    /// The same, where there is an authority: who revokes a site in the wrong folder must not
+    /// believe that it is out.
+    ///
+    /// # Errors
+    /// The settings cannot be read, or there is no authority.
+    pub(super) fn known_place(&self) -> Result<Place, Failure> {
+        let place = self.place()?;
+        let path = place.file.folder().join("ca.pem");
+        if !path.exists() {
+            return Err(CertificatesError::NoAuthority { path }.into());
+        }
+        Ok(place)
+    }
+
     /// # Errors
     /// The settings cannot be read.
     pub(super) fn place(&self) -> Result<Place, Failure> {

@@ -4,7 +4,7 @@ use super::authority::{Place, Where};
 use super::serve::DEFAULT_PORT;
 use crate::certificates::{Authority, check_site_name, hosts};
 use crate::members::{self, Invited, authority_of};
-use program::{Class, Failure};
+use program::{Class, Failure, private};
 use protocol::case::Role;
 use protocol::enrol::{Token, is_address};
 use std::time::{Duration, SystemTime};
@@ -79,7 +79,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let coordinator = address(args, &place)?;
     let now = members::now();
     let expires = now + args.expires.as_secs();
-    let was_revoked = place.file.read()?.is_revoked(&args.site);
+    let members = place.file.read()?;
+    let was_revoked = members.is_revoked(&args.site);
+    let valid_until = members.valid_until(&args.site, now);
+    private::warn("the authority's key", &place.file.folder().join("ca.key"));
     let Invited { invitation, secret } =
         place
             .file
@@ -98,6 +101,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         eprintln!(
             "{} was revoked; with this token it can join again.",
             args.site
+        );
+    }
+    if let Some(until) = valid_until {
+        eprintln!(
+            "{site} has joined already. Its present certificate stays accepted until {until}, also \
+             after it has joined with this token; if its key may be in other hands, `coordinator \
+             revoke {site}` first, and then invite it.",
+            site = args.site,
+            until = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(until))
         );
     }
     eprintln!(

@@ -26,7 +26,7 @@ pub struct Args {
 /// An unknown site, or a disk that refuses.
 pub fn run(args: &Args) -> Result<(), Failure> {
     check_site_name(&args.site)?;
-    let file = args.place.place()?.file;
+    let file = args.place.known_place()?.file;
     let mut locked = file.lock()?;
     let folder: PathBuf = file.folder().join(&args.site);
     if !args.force && !locked.members.knows(&args.site) && !folder.is_dir() {
@@ -38,17 +38,22 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             Some(name) => format!(": did you mean {name}?"),
             None => String::new(),
         };
-        let what = format!("no site {} is known here{meant}", args.site);
+        let what = format!(
+            "no site {} is known in {}{meant}",
+            args.site,
+            file.folder().display()
+        );
         let hint = "`coordinator sites` lists them; --force revokes the name all the same";
         return Err(Failure::new(Class::Configuration, what).hint(hint));
     }
     locked.members.revoke(&args.site, members::now());
     locked.save()?;
     println!(
-        "{site} is revoked: a running coordinator disconnects it within a second, and none lets \
+        "{site} is revoked in {record}: a running coordinator disconnects it within a second, and none lets \
          it in again. `coordinator drop {site}` also keeps rounds from waiting for it; \
          `coordinator invite {site}` lets it join again.",
-        site = args.site
+        site = args.site,
+        record = file.path().display()
     );
     Ok(())
 }

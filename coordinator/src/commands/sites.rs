@@ -37,7 +37,7 @@ struct Row {
 /// # Errors
 /// The record of members cannot be read.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let file = args.place.place()?.file;
+    let file = args.place.known_place()?.file;
     let mut rows = rows(&file.read()?, members::now());
     add_folders(&mut rows, &file);
     if args.json {
@@ -49,7 +49,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     if rows.is_empty() {
-        println!("no site was invited yet: `coordinator invite SITE`");
+        let folder = file.folder().display();
+        println!("no site was invited yet in {folder}: `coordinator invite SITE`");
     }
     for (site, row) in &rows {
         println!("{site:20} {:10} {}", row.role.unwrap_or("-"), row.words());
@@ -157,8 +158,9 @@ mod tests {
             let certificate = Certificate {
                 serial: "01".into(),
                 until: now + 100,
+                renews: None,
             };
-            locked.members.certified(&site, certificate, None, now);
+            locked.members.certified(&site, certificate, now);
         }
         locked.members.revoke("west", now);
         locked.save().unwrap();

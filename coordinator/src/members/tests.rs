@@ -192,3 +192,79 @@ fn the_record_is_for_its_owner_alone_and_holds_no_secret() {
         .replace(char::is_whitespace, "");
     assert!(!text.contains(secret.trim_matches(['[', ']'])));
 }
+
+#[test]
+fn a_key_that_is_no_point_of_the_curve_is_refused_and_uses_up_nothing() {
+    let (_folder, file, hash) = authority();
+    let invited = file
+        .invite("north", Role::Train, now(), now() + 60)
+        .unwrap();
+    let mut bytes = vec![7; 65];
+    bytes[0] = 4;
+    let no_point = PublicKey::try_from(bytes).unwrap();
+    let refused = join(&file, &invited, &no_point, hash);
+    assert!(refused.is_err_and(|why| why.contains("curve P-256")));
+    let (_, key) = key();
+    let signed = join(&file, &invited, &key, hash).unwrap();
+    let serial = identity(&signed.certificate).unwrap().serial;
+    let refused = file.renew("north", &serial, &no_point, now(), hash);
+    assert!(matches!(refused, Ok(Decision::Refused(why)) if why.contains("curve P-256")));
+    assert_eq!(file.read().unwrap().sites["north"].certificates.len(), 1);
+}
+
+#[test]
+fn a_name_that_another_member_has_in_other_letters_is_not_invited() {
+    let (folder, file, _) = authority();
+    let invite = |site: &str| file.invite(site, Role::Train, now(), now() + 60);
+    invite("North").unwrap();
+    std::fs::create_dir(folder.path().join("WEST")).unwrap();
+    for (site, known) in [("north", "North"), ("west", "WEST")] {
+        match invite(site) {
+            Err(MembersError::Certificates(error)) => {
+                assert!(error.to_string().contains(known), "{error}");
+            }
+            other => panic!("{site}: {:?}", other.err()),
+        }
+    }
+    assert!(invite("North").is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn the_authoritys_folder_is_the_real_one_above_the_certificates() {
+    let (folder, file, _) = authority();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("certificates");
+    std::os::unix::fs::symlink(folder.path().join("coordinator"), &link).unwrap();
+    let roundabout = folder.path().join("coordinator/../coordinator/.");
+    for certificates in [link, roundabout] {
+        let found = MembersFile::of_coordinator(&certificates);
+        assert_eq!(found.folder(), file.folder(), "{}", certificates.display());
+    }
+    assert!(file.path().is_absolute());
+}
+
+#[cfg(unix)]
+#[test]
+fn root_does_not_take_the_record_away_from_the_user_who_runs_the_coordinator() {
+    let (folder, file, _) = authority();
+    let revoke = || {
+        let mut locked = file.lock()?;
+        locked.members.revoke("north", now());
+        locked.save()
+    };
+    let give = |name: &str| std::os::unix::fs::chown(folder.path().join(name), Some(65_534), None);
+    if give("ca.key").is_err() {
+        println!("SKIPPED: only root can give a file to another user");
+        return;
+    }
+    // Before there is a record.
+    assert!(matches!(revoke(), Err(MembersError::OtherUser { path }) if path.ends_with("ca.key")));
+    assert!(!file.path().exists());
+    std::os::unix::fs::chown(folder.path().join("ca.key"), Some(0), None).unwrap();
+    revoke().unwrap();
+    give(FILE).unwrap();
+    let before = std::fs::read(file.path()).unwrap();
+    assert!(matches!(revoke(), Err(MembersError::OtherUser { path }) if path.ends_with(FILE)));
+    assert_eq!(std::fs::read(file.path()).unwrap(), before);
+}

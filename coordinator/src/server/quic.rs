@@ -12,7 +12,7 @@ mod connection;
 mod enrol;
 mod handshake;
 
-use super::enrolment::{Enrolment, Shown};
+use super::enrolment::Enrolment;
 use super::peers::Peers;
 use super::tunnel::Origins;
 use super::{Inbound, ServerConfig, ServerError};
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -36,7 +36,8 @@ use transport::quic::{self, FAREWELL, number};
 
 /// Connections at the same time, finished handshakes or not.
 const CONNECTIONS: usize = 1024;
-/// How often the record of members is looked at: a revoked site is disconnected within this time.
+/// How often the record of members is looked at, and each connection compares itself with it: a
+/// revoked site is disconnected within twice this time.
 const LOOK: Duration = Duration::from_millis(250);
 /// Streams that a site may have open: one for messages, one for parameters. The number is raised,
 /// for all sites and by one, when a site is asked whether it is still there.
@@ -72,10 +73,6 @@ struct KnownConnection {
     connection: Connection,
     /// Where it comes from, for people.
     from: String,
-    /// Of the certificate that it shows.
-    serial: String,
-    /// When that certificate expires.
-    until: SystemTime,
 }
 
 #[derive(Debug)]
@@ -120,34 +117,26 @@ impl Shared {
     }
 }
 
-/// Ends the connections whose certificates are no longer accepted: revoked, or expired.
+/// Keeps the record of members as it is on the disk. Each connection looks at it by itself.
 async fn watch_members(shared: Arc<Shared>) {
     let mut looks = tokio::time::interval(LOOK);
+    let mut has_failed = false;
     loop {
         looks.tick().await;
         let enrolment = shared.enrolment.clone();
         // It reads a file.
-        if tokio::task::spawn_blocking(move || enrolment.refresh())
-            .await
-            .is_err()
-        {
-            return;
-        }
-        let now = SystemTime::now();
-        for (site, known) in shared.connections().iter() {
-            let shown = Shown {
-                site: site.clone(),
-                serial: known.serial.clone(),
-            };
-            if let Some(reason) = shared.enrolment.refusal(&shown) {
-                known
-                    .connection
-                    .close(number(CloseCode::Stranger), reason.as_bytes());
-            } else if known.until < now {
-                let reason = "the certificate of this connection has expired";
-                known
-                    .connection
-                    .close(number(CloseCode::Closed), reason.as_bytes());
+        match tokio::task::spawn_blocking(move || enrolment.refresh()).await {
+            Ok(()) => has_failed = false,
+            // The runtime ends, and this program with it.
+            Err(error) if error.is_cancelled() => return,
+            Err(error) if has_failed => tracing::debug!(%error, "the record of members again"),
+            Err(error) => {
+                has_failed = true;
+                tracing::error!(
+                    %error,
+                    "the record of members cannot be looked at: a site that is revoked now may \
+                     stay connected"
+                );
             }
         }
     }
@@ -164,8 +153,11 @@ impl Endpoint {
         let crypto = QuicServerConfig::try_from(tls)
             .map_err(|error| CertificateError::new(&config.certificates, error))?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        let mut transport = quic::settings(STREAMS);
+        // Raised for a site that is admitted.
+        transport.receive_window(quic::STRANGERS_WINDOW.into());
         server
-            .transport_config(Arc::new(quic::settings(STREAMS)))
+            .transport_config(Arc::new(transport))
             .max_incoming(CONNECTIONS);
         let listen = config.listen;
         let (endpoint, local) =

@@ -3,7 +3,6 @@
 
 use super::enrolment::{Enrolment, Shown};
 use protocol::enrol;
-use protocol::identity::SiteName;
 use protocol::message::ALPN;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -14,9 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 use transport::certificates::{
-    CertificateError, Validity, authority, chain, identity, key, validity,
+    CertificateError, Validity, authority, chain, identity, key, site_name, validity,
 };
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Judges sites' certificates: of the federation's authority, and not revoked. While an invitation
 /// is open, a site may come without one, to ask for it.
@@ -144,44 +142,12 @@ pub(super) fn tunnel(folder: &Path) -> Result<ServerConfig, CertificateError> {
     Ok(config)
 }
 
-/// The site that a verified certificate was made for: its only DNS name, or its common name if it
-/// has none. `None` when it has several names, or one that is not valid for a site.
-pub(super) fn site_name(certificate: &[u8]) -> Option<SiteName> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let alternatives = parsed.subject_alternative_name().ok()?;
-    let names: Vec<&str> = match alternatives {
-        Some(extension) => extension
-            .value
-            .general_names
-            .iter()
-            .filter_map(dns_name)
-            .collect(),
-        None => parsed
-            .subject()
-            .iter_common_name()
-            .filter_map(|name| name.as_str().ok())
-            .collect(),
-    };
-    match names[..] {
-        [name] => name.parse().ok(),
-        _ => None,
-    }
-}
-
 /// The site and the serial number of a certificate; `None` where it does not name one site.
 pub(super) fn shown(certificate: &[u8]) -> Option<Shown> {
     Some(Shown {
         site: site_name(certificate)?,
         serial: identity(certificate)?.serial,
     })
-}
-
-fn dns_name<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
-    if let GeneralName::DNSName(name) = name {
-        Some(name)
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]

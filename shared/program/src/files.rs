@@ -25,15 +25,18 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
 }
 
 /// A name that no other writer of this or another process uses.
-fn temporary(path: &Path) -> PathBuf {
+pub(crate) fn temporary(path: &Path) -> PathBuf {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     path.with_file_name(format!(".{name}.{}-{number}.partial", std::process::id()))
 }
 
-/// Makes a rename durable. Only Unix can open a folder for this.
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Makes the rename of a file or folder durable. Only Unix can open the folder that it is in.
+///
+/// # Errors
+/// The system's error.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if cfg!(unix) => {
             let folder = if folder.as_os_str().is_empty() {

@@ -48,6 +48,28 @@ pub fn open_to_others(path: &Path) -> Option<u32> {
     }
 }
 
+/// Whether a file or folder belongs to the user whose files this program makes next to it. Only for
+/// root can this be otherwise with a file that is for its owner alone.
+///
+/// # Errors
+/// The system's error: it does not exist, or no file can be made next to it.
+pub fn is_own(path: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let owner = std::fs::metadata(path)?.uid();
+        let probe = crate::files::temporary(path);
+        let made = create_file(&probe)?.metadata();
+        std::fs::remove_file(&probe)?;
+        Ok(made?.uid() == owner)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        Ok(true)
+    }
+}
+
 /// Warns in the log when other users of this machine can read something, with the command that ends
 /// this.
 pub fn warn(what: &str, path: &Path) {
@@ -80,5 +102,20 @@ mod tests {
         create_folder(&below).unwrap();
         assert_eq!(open_to_others(&below), Some(0o750));
         assert_eq!(open_to_others(&folder.path().join("nothing")), None);
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_told_from_an_own_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state");
+        create_file(&file).unwrap();
+        assert!(is_own(&file).unwrap());
+        assert!(is_own(&folder.path().join("nothing")).is_err());
+        if std::os::unix::fs::chown(&file, Some(65_534), None).is_err() {
+            println!("SKIPPED: only root can give a file to another user");
+            return;
+        }
+        assert!(!is_own(&file).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -3,12 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use protocol::enrol::KeyHash;
+use protocol::identity::SiteName;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 /// A certificate or key that is missing or cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +129,39 @@ pub fn key_hash(certificate: &[u8]) -> Option<KeyHash> {
 pub fn public_key(certificate: &[u8]) -> Option<Vec<u8>> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     Some(parsed.public_key().subject_public_key.data.to_vec())
+}
+
+/// The site that a verified certificate was made for: its only DNS name, or its common name if it
+/// has none. `None` when it has several names, or one that is not valid for a site.
+#[must_use]
+pub fn site_name(certificate: &[u8]) -> Option<SiteName> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let alternatives = parsed.subject_alternative_name().ok()?;
+    let names: Vec<&str> = match alternatives {
+        Some(extension) => extension
+            .value
+            .general_names
+            .iter()
+            .filter_map(dns_name)
+            .collect(),
+        None => parsed
+            .subject()
+            .iter_common_name()
+            .filter_map(|name| name.as_str().ok())
+            .collect(),
+    };
+    match names[..] {
+        [name] => name.parse().ok(),
+        _ => None,
+    }
+}
+
+fn dns_name<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
+    if let GeneralName::DNSName(name) = name {
+        Some(name)
+    } else {
+        None
+    }
 }
 
 /// A certificate in DER as PEM.

@@ -19,6 +19,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const STREAM_WINDOW: u32 = 4 << 20;
 /// Bytes that a connection may have in flight towards this end.
 pub const CONNECTION_WINDOW: u32 = STREAM_WINDOW + (256 << 10);
+/// The same while it is not known who the other end is: enough for a greeting and for a request for
+/// a certificate.
+pub const STRANGERS_WINDOW: u32 = 128 << 10;
 /// Bytes that a connection may have in flight towards the other end.
 pub const SEND_WINDOW: u64 = 8 << 20;
 /// Largest datagrams to probe for, in bytes: jumbo frames and loopback. quinn hands the system up

@@ -5,6 +5,7 @@ use super::models::Models;
 use crate::data::{self, Archives};
 use crate::link::{Fallback, LinkConfig, Proxies};
 use crate::overlay::Overlays;
+use crate::policy::Policy;
 use program::{Class, Explain};
 use protocol::case::Role;
 use protocol::settings::Compute;
@@ -48,6 +49,9 @@ pub struct SiteConfig {
     /// out.
     #[serde(default)]
     pub overlays: Overlays,
+    /// What the coordinator may ask for.
+    #[serde(default)]
+    pub policy: Policy,
     /// Where the images are and what they are called.
     pub data: Archives,
 }
@@ -323,6 +327,9 @@ lesion_labels = [1]
             ("gpus = 1", "gpus"),
             ("threads = 0", "threads is 0"),
             ("role = 'judge'", "role"),
+            ("policy = { max_step = 1 }", "max_step"),
+            ("policy = { hours_utc = '20-6' }", "20:00-06:00"),
+            ("policy = { approval = 'always' }", "always"),
             ("kernel_cache = '~otto/x'", "kernel_cache is \"~otto/x\""),
         ] {
             let error = with(line).unwrap_err().to_string();

@@ -55,7 +55,8 @@ async fn renew_always(link: &LinkConfig, tell: &mpsc::Sender<()>) {
                 let until = httpdate::fmt_http_date(validity.until);
                 tracing::warn!(
                     %error,
-                    "the certificate was not renewed; it is valid until {until}. Trying again later"
+                    "the certificate was not renewed: the one before stays in use and is valid \
+                     until {until}. Trying again later"
                 );
                 sleep(pause(validity, SystemTime::now())).await;
             }

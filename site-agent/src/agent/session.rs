@@ -11,11 +11,13 @@ use super::{folder_lock, renewal};
 use crate::data::DataError;
 use crate::device::{DeviceError, DeviceFault};
 use crate::link::{Link, LinkEvent};
+use crate::policy::{Approvals, Asked, Proposal, Usage};
 use program::private;
 use program::signal::Signal;
 use program::{Class, Failure};
 use protocol::architecture;
-use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, TransferHeader};
+use protocol::case::Role;
+use protocol::message::{CoordinatorMessage, Hello, PROTOCOL, SiteMessage, TransferHeader};
 use protocol::settings::Federation;
 use protocol::site::{Effect, Event, Finished, StateMachine};
 use rand::RngExt;
@@ -23,11 +25,14 @@ use random::{Purpose, stream};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 
 /// How long leaving may take: a little longer than the link's own wait.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(4);
+
+/// How a refusal begins that the coordinator reads.
+const BY_POLICY: &str = "refused by this site's own settings";
 
 /// What the worker's threads report to the loop.
 #[derive(Debug)]
@@ -47,6 +52,9 @@ struct Member {
     models: Models,
     journal: Journal,
     worker: Worker,
+    usage: Usage,
+    /// Examples to train on; none before the data is ready.
+    examples: u64,
 }
 
 struct Session {
@@ -118,12 +126,9 @@ pub(crate) async fn work(
     outcome
 }
 
+/// Until the link has ended and nothing of it is on its way any more: not even the reason.
 async fn wait_until_closed(events: &mut mpsc::Receiver<LinkEvent>) {
-    while let Some(event) = events.recv().await {
-        if matches!(event, LinkEvent::Closed { .. }) {
-            return;
-        }
-    }
+    while events.recv().await.is_some() {}
 }
 
 impl Session {
@@ -170,6 +175,13 @@ impl Session {
                 if let CoordinatorMessage::Welcome { federation, site } = &message {
                     self.welcome(federation, site.as_str())?;
                 }
+                if let Some(refusal) = self.refuse_task(&message)? {
+                    if let Some(link) = &self.link {
+                        // As every message: a broken link reports that itself.
+                        let _ = link.send(refusal).await;
+                    }
+                    return Ok(Next::GoOn);
+                }
                 self.handle(Event::Message(message)).await
             }
             LinkEvent::Parameters { header, file } => {
@@ -209,7 +221,10 @@ impl Session {
         };
         tracing::info!(site, federation = %federation.name, rounds = federation.rounds, "welcome");
         let manifest = Arc::new(architecture::manifest(&federation.model, &federation.input));
+        let proposal = Proposal::of(&federation);
+        self.check_policy(&federation, &proposal)?;
         let work = &self.config.work_folder;
+        let usage = Usage::read(work, proposal.settings)?;
         let journal = Journal::new(work, &federation, &self.config.data);
         let finished = journal.read();
         let last = finished.as_ref().map(|finished| LastUpdate {
@@ -246,9 +261,71 @@ impl Session {
             models,
             journal,
             worker,
+            usage,
+            examples: 0,
         });
         self.set_model_bytes();
         Ok(())
+    }
+
+    /// Leaves a federation that this site's own settings do not permit, or that a person here must
+    /// say yes to first. The coordinator is told why.
+    fn check_policy(&self, federation: &Federation, proposal: &Proposal) -> Result<(), Failure> {
+        let policy = &self.config.policy;
+        if let Err(refusal) = policy.judge(federation) {
+            self.leave(&format!("{BY_POLICY}: {refusal}"));
+            let what = format!("this site does not work for {}: {refusal}", federation.name);
+            let hint = "[policy] in this site's settings says what is permitted";
+            return Err(Failure::new(Class::Federation, what).hint(hint));
+        }
+        let approvals = Approvals::of_work_folder(&self.config.work_folder);
+        if approvals.permit(policy.approval, proposal)? {
+            return Ok(());
+        }
+        approvals.wait(proposal)?;
+        self.leave(&format!(
+            "{BY_POLICY}: a person there must say yes to these settings first"
+        ));
+        let what = format!("a person must say yes to {} first", federation.name);
+        let hint = "`site-agent approve` with the same --config shows its settings and asks";
+        Err(Failure::new(Class::Federation, what).hint(hint))
+    }
+
+    fn leave(&self, reason: &str) {
+        if let Some(link) = &self.link {
+            link.leave(reason);
+        }
+    }
+
+    /// What is said to a task that this site's own settings do not permit now; `None` to one that
+    /// they permit, which then counts as begun.
+    fn refuse_task(
+        &mut self,
+        message: &CoordinatorMessage,
+    ) -> Result<Option<SiteMessage>, Failure> {
+        let Some(member) = &mut self.member else {
+            return Ok(None);
+        };
+        let Some(asked) = Asked::of(message, &member.federation, member.examples) else {
+            return Ok(None);
+        };
+        let now = SystemTime::now();
+        let may_train = self.config.role == Role::Train;
+        let policy = &self.config.policy;
+        let task = asked.task;
+        match policy.judge_task(&asked, may_train, &member.usage, now) {
+            Ok(()) => {
+                if policy.counts() {
+                    member.usage.begin(task, now)?;
+                }
+                Ok(None)
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, "a task is refused");
+                let reason = format!("{BY_POLICY}: {refusal}");
+                Ok(Some(SiteMessage::Failed { task, reason }))
+            }
+        }
     }
 
     /// Tells a new link how long a model is.
@@ -273,7 +350,8 @@ impl Session {
                     "data ready"
                 );
                 prepared.check(self.config.role)?;
-                if let Some(member) = &self.member {
+                if let Some(member) = &mut self.member {
+                    member.examples = inventory.training_slices;
                     member.worker.set_prepared(*prepared);
                 }
                 self.handle(Event::Prepared(inventory)).await

@@ -167,6 +167,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             Some(path) => Some(federation::read(path)?),
             None => None,
         };
+        if let Some(federation) = &federation {
+            findings.push(federation::policy(&config.policy, federation));
+        }
         findings.extend(images::findings(&config, federation));
     } else if let Some(name) = &args.device {
         device::prepare(name);

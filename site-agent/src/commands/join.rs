@@ -9,18 +9,22 @@ use program::{Class, Failure};
 use protocol::case::Role;
 use protocol::enrol::Token;
 use settings::Settings;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The files and folders that are written.
 const SETTINGS: &str = "site.toml";
 const CERTIFICATES: &str = "certificates";
+/// Bytes of standard input that can be a token.
+const LONGEST_INPUT: u64 = 4096;
 
 /// Arguments of `join`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The token that the federation's operator sent. It works once.
-    token: String,
+    /// The token that the federation's operator sent. It works once. Without it, or with "-", it
+    /// is asked for, or read from standard input: other users of this machine see the arguments of
+    /// commands.
+    token: Option<String>,
     /// The folder of the images. Without it, it is asked for.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -35,7 +39,11 @@ pub struct Args {
 /// A token that is mistyped or refused, no way to the coordinator, a folder in which a site of
 /// another federation is, or something that `doctor` finds.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let token = Token::parse(&args.token).map_err(|error| {
+    let token = match args.token.as_deref() {
+        None | Some("-") => ask_for_token()?,
+        Some(token) => token.to_owned(),
+    };
+    let token = Token::parse(&token).map_err(|error| {
         let what = format!("this is not a token: {error}");
         Failure::new(Class::Configuration, what)
             .hint("paste the line that the federation's operator sent, all of it")
@@ -136,6 +144,23 @@ fn write_settings(
     let written = program::files::replace(path, |file| file.write_all(settings.text().as_bytes()));
     written.map_err(|error| Failure::new(Class::Disk, format!("{}: {error}", path.display())))?;
     Ok(said)
+}
+
+/// The token that the person at the terminal pastes, or what another program says.
+fn ask_for_token() -> Result<String, Failure> {
+    let input = std::io::stdin();
+    let mut token = String::new();
+    let read = if input.is_terminal() {
+        print!("The token that the federation's operator sent: ");
+        std::io::stdout()
+            .flush()
+            .and_then(|()| input.lock().read_line(&mut token))
+    } else {
+        // It may have been wrapped into several lines.
+        input.lock().take(LONGEST_INPUT).read_to_string(&mut token)
+    };
+    read.map_err(|error| Failure::new(Class::Configuration, format!("no token: {error}")))?;
+    Ok(token)
 }
 
 /// The folder that the person at the terminal names; `None` without a terminal or an answer.

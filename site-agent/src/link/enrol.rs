@@ -1,19 +1,21 @@
 //! How a site gets its certificate: the first one with the token of an invitation, later ones with
 //! the certificate before. Keys are made here and never leave. See docs/developers/PROTOCOL.md.
 
+mod check;
 mod credentials;
 #[cfg(test)]
 mod tests;
 
 use super::quic::{self, Target, Trust};
 use super::{Fallback, LinkConfig, LinkError, Proxies, tls};
+use check::NotTaken;
 pub(super) use credentials::finish_renewal;
-use credentials::{NewKey, Received};
+use credentials::{Joining, NewKey};
 use program::private;
 use protocol::case::Role;
 use protocol::enrol::{EnrolAnswer, EnrolRequest, Grant, Token, binding};
 use std::path::Path;
-use transport::certificates::{CertificateError, chain, key_hash, public_key};
+use transport::certificates::{CertificateError, authority, chain, key_hash, public_key};
 
 /// The port of HTTPS, where the fallback is unless the token says another.
 const HTTPS: u16 = 443;
@@ -28,8 +30,9 @@ pub struct Joined {
 }
 
 /// Joins with a token: makes a key in the folder `certificates`, gets a certificate for it, and
-/// writes both there with the authority's certificate. Repeated after a broken connection, it uses
-/// the same key, for which the same token still works.
+/// writes both there with the authority's certificate. Repeated with the same token after a broken
+/// connection, it uses the same key, for which the token still works. Another key that is in the
+/// folder is never used: it may be known to whoever put it there.
 ///
 /// # Errors
 /// No way to the coordinator, one of another authority, a token that is refused, or a disk that
@@ -39,7 +42,11 @@ pub async fn join(token: &Token, certificates: &Path) -> Result<Joined, LinkErro
         .map_err(|error| CertificateError::new(certificates, error))?;
     // A renewed pair that waits must not replace what comes now.
     finish_renewal(certificates)?;
-    let key = NewKey::keep(&certificates.join("key.pem"))?;
+    let joining = Joining {
+        folder: certificates,
+        invitation: token.invitation,
+    };
+    let key = joining.key()?;
     let (host, _) = token.coordinator.rsplit_once(':').unwrap_or_default();
     let address = match token.fallback_address() {
         Some(address) => address,
@@ -73,11 +80,8 @@ pub async fn join(token: &Token, certificates: &Path) -> Result<Joined, LinkErro
             reason: "it did not show its authority's certificate".into(),
         });
     };
-    let received = Received {
-        certificate: grant.certificate,
-        authority,
-    };
-    received.write(certificates)?;
+    check::first(&grant.certificate, &authority, &grant.site).map_err(not_taken)?;
+    joining.finish(&key, &grant.certificate, &authority)?;
     Ok(Joined {
         site: grant.site,
         role: grant.role,
@@ -111,13 +115,22 @@ pub async fn renew(config: &LinkConfig) -> Result<(), LinkError> {
     let key = NewKey::make()?;
     let target = Target::of(config);
     let tls = tls::renewing(&config.certificates)?;
+    let before = chain(&config.certificates.join("certificate.pem"))?;
+    let authority = authority(&config.certificates.join("ca.pem"))?;
     let answered = quic::ask_for_certificate(&target, tls, |_| EnrolRequest::Renew {
         public_key: key.public.clone(),
     })
     .await?;
     let grant = granted(answered.answer, &key)?;
+    check::renewed(&grant.certificate, authority, &before).map_err(not_taken)?;
     key.install(&grant.certificate, &config.certificates)?;
     Ok(())
+}
+
+fn not_taken(reason: NotTaken) -> LinkError {
+    LinkError::NewCertificate {
+        reason: reason.to_string(),
+    }
 }
 
 /// A coordinator without an open invitation wants a certificate of everyone.
@@ -139,9 +152,7 @@ fn granted(answer: EnrolAnswer, key: &NewKey) -> Result<Grant, LinkError> {
         EnrolAnswer::Granted(grant)
             if public_key(&grant.certificate).as_deref() != Some(key.public.bytes()) =>
         {
-            Err(LinkError::Protocol {
-                reason: "the certificate that it sent is for another key".into(),
-            })
+            Err(not_taken(NotTaken::Key))
         }
         EnrolAnswer::Granted(grant) => Ok(grant),
     }

@@ -172,6 +172,10 @@ impl Connection {
         self.expected.send_replace(Some(bytes));
     }
 
+    pub(super) fn leave(&self, reason: &str) {
+        self.quic.close(number(CloseCode::Done), reason.as_bytes());
+    }
+
     pub(super) fn closed(&self) -> LinkError {
         let reason = match self.quic.close_reason() {
             Some(error) => Ended::by(&error).reason,

@@ -11,20 +11,59 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use transport::certificates::{CertificateError, authority, chain, key, key_hash};
 
 /// Reads `ca.pem`, `certificate.pem` and `key.pem` of a site's certificate folder.
 pub(super) fn configuration(folder: &Path) -> Result<ClientConfig, CertificateError> {
+    for _ in 1..MOST_READS {
+        match read(folder) {
+            Err(Unusable::Pair(_)) => std::thread::sleep(MOVE),
+            Err(Unusable::Other(error)) => return Err(error),
+            Ok(config) => return Ok(config),
+        }
+    }
+    match read(folder) {
+        Err(Unusable::Pair(error) | Unusable::Other(error)) => Err(error),
+        Ok(config) => Ok(config),
+    }
+}
+
+/// How often a pair is read, and how long to wait in between: key and certificate do not fit each
+/// other for the moment in which another program puts a renewed pair in its place.
+const MOST_READS: u32 = 10;
+const MOVE: Duration = Duration::from_millis(20);
+
+/// Why the files of a folder cannot be used.
+enum Unusable {
+    /// Key and certificate do not fit each other.
+    Pair(CertificateError),
+    Other(CertificateError),
+}
+
+impl From<CertificateError> for Unusable {
+    fn from(error: CertificateError) -> Self {
+        Self::Other(error)
+    }
+}
+
+fn read(folder: &Path) -> Result<ClientConfig, Unusable> {
     finish_renewal(folder)?;
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let built = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| CertificateError::new(folder, error))?
         .with_root_certificates(authority(&folder.join("ca.pem"))?)
         .with_client_auth_cert(
             chain(&folder.join("certificate.pem"))?,
             key(&folder.join("key.pem"))?,
-        )
-        .map_err(|error| CertificateError::new(folder, error))?;
+        );
+    let mut config = match built {
+        Ok(config) => config,
+        Err(error @ Error::InconsistentKeys(_)) => {
+            return Err(Unusable::Pair(CertificateError::new(folder, error)));
+        }
+        Err(error) => return Err(CertificateError::new(folder, error).into()),
+    };
     config.alpn_protocols = vec![ALPN.to_vec()];
     // Every connection shows its certificate, and nothing can be replayed.
     config.resumption = rustls::client::Resumption::disabled();

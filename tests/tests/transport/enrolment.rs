@@ -1,6 +1,6 @@
 //! Who is given a certificate, and whose certificate is no longer accepted.
 
-use crate::intruder::{connect, tls};
+use crate::intruder::{Intruder, connect, tls};
 use crate::stage::{Stage, certify, hello, soon};
 use coordinator::members::{Invited, MembersFile, now};
 use coordinator::server::Inbound;
@@ -10,6 +10,7 @@ use protocol::enrol::{
     ALPN, EXPORTER, EnrolAnswer, EnrolRequest, Members, PublicKey, Secret, Token, binding,
 };
 use quinn::{Connection, ConnectionError};
+use rustls::crypto::aws_lc_rs::kx_group::SECP256R1;
 use site_agent::link::{self, Fallback, Link, LinkConfig, LinkError, LinkEvent, Proxies};
 use std::net::UdpSocket;
 
@@ -133,6 +134,29 @@ async fn a_revoked_site_is_disconnected_at_once_and_others_are_not() {
     drop((north, south));
 }
 
+/// Two connections that come together race to be the one that is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_connection_of_a_revoked_site_stays_whatever_others_came_with_it() {
+    let mut stage = Stage::open(4, &[]).await;
+    let (one, other) = tokio::join!(
+        Intruder::greeting(&stage, "north"),
+        Intruder::greeting(&stage, "north")
+    );
+    assert!(matches!(stage.event().await, Inbound::Connected { .. }));
+    revoke(&stage, "north");
+    let mut reasons = Vec::new();
+    for intruder in [one, other] {
+        match soon(intruder.connection.closed()).await {
+            ConnectionError::ApplicationClosed(close) => {
+                reasons.push(String::from_utf8_lossy(&close.reason).into_owned());
+            }
+            ended => panic!("{ended}"),
+        }
+    }
+    let is_revoked = |reason: &String| reason.contains("was revoked");
+    assert!(reasons.iter().any(is_revoked), "{reasons:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_of_another_authority_is_told_nothing() {
     let stage = Stage::open(4, &[]).await;
@@ -160,6 +184,8 @@ async fn a_renewed_certificate_is_shown_by_the_next_connection() {
     soon(link::join(&token, &stage.path("one"))).await.unwrap();
     let read = |name: &str| std::fs::read_to_string(stage.path("one").join(name)).unwrap();
     let before = (read("key.pem"), read("certificate.pem"));
+    // Certificates end at a whole second, and only one that ends later is taken.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     soon(link::renew(&joined(&stage, "one"))).await.unwrap();
     assert_ne!(before, (read("key.pem"), read("certificate.pem")));
     assert_eq!(members(&stage).sites["east"].certificates.len(), 2);
@@ -218,11 +244,10 @@ impl Hostile {
     }
 }
 
-/// A point that looks like a key. No one has its private half.
-fn key(first: u8) -> PublicKey {
-    let mut bytes = vec![first; 65];
-    bytes[0] = 4;
-    PublicKey::try_from(bytes).unwrap()
+/// A new key, without its private half.
+fn key() -> PublicKey {
+    let exchange = SECP256R1.start().unwrap();
+    PublicKey::try_from(exchange.pub_key().to_vec()).unwrap()
 }
 
 fn request(token: &Token, exported: &[u8; 32], public_key: PublicKey) -> Vec<u8> {
@@ -248,7 +273,7 @@ async fn a_hostile_client_gets_no_certificate_and_closes_the_invitation_that_it_
     let token = invite(&stage, "east", Role::Train).await;
     // A request that was made for another session, and one for another key.
     let first = Hostile::new(&stage, None).await;
-    let copied = request(&token, &first.exported(), key(1));
+    let copied = request(&token, &first.exported(), key());
     let second = Hostile::new(&stage, None).await;
     let answer = reason(soon(second.ask(&copied)).await);
     assert!(
@@ -268,7 +293,7 @@ async fn a_hostile_client_gets_no_certificate_and_closes_the_invitation_that_it_
         }
     }
     // A renewal without a certificate.
-    let renew = encode(&EnrolRequest::Renew { public_key: key(1) }).unwrap();
+    let renew = encode(&EnrolRequest::Renew { public_key: key() }).unwrap();
     let client = Hostile::new(&stage, None).await;
     let answer = reason(soon(client.ask(&renew)).await);
     assert!(answer.contains("no certificate was shown"), "{answer}");
@@ -279,7 +304,7 @@ async fn a_hostile_client_gets_no_certificate_and_closes_the_invitation_that_it_
     };
     for _ in 0..4 {
         let client = Hostile::new(&stage, None).await;
-        let answer = reason(soon(client.ask(&request(&guess, &client.exported(), key(1)))).await);
+        let answer = reason(soon(client.ask(&request(&guess, &client.exported(), key()))).await);
         assert!(answer.contains("not of an open invitation"), "{answer}");
     }
     assert_eq!(members(&stage).invitations[0].wrong, 5);
@@ -292,16 +317,34 @@ async fn a_hostile_client_gets_no_certificate_and_closes_the_invitation_that_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_cannot_make_the_coordinator_hold_more_than_a_little() {
+    let stage = Stage::open(4, &[]).await;
+    invite(&stage, "east", Role::Train).await;
+    let client = Hostile::new(&stage, None).await;
+    // The coordinator waits for a request on the first stream, and reads none of the second.
+    let _first = client.connection.open_bi().await.unwrap();
+    let (mut second, _answers) = client.connection.open_bi().await.unwrap();
+    let chunk = [7; 16 << 10];
+    let mut taken = 0;
+    let silence = std::time::Duration::from_millis(500);
+    while let Ok(written) = tokio::time::timeout(silence, second.write(&chunk)).await {
+        taken += written.unwrap();
+        assert!(taken <= 4 << 20, "it takes all");
+    }
+    assert_eq!(taken, transport::quic::STRANGERS_WINDOW as usize);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_address_may_ask_only_so_often() {
     let stage = Stage::open(4, &[]).await;
     let token = invite(&stage, "east", Role::Train).await;
-    let renew = encode(&EnrolRequest::Renew { public_key: key(1) }).unwrap();
+    let renew = encode(&EnrolRequest::Renew { public_key: key() }).unwrap();
     for _ in 0..10 {
         let client = Hostile::new(&stage, None).await;
         reason(soon(client.ask(&renew)).await);
     }
     let client = Hostile::new(&stage, None).await;
-    let answer = soon(client.ask(&request(&token, &client.exported(), key(1)))).await;
+    let answer = soon(client.ask(&request(&token, &client.exported(), key()))).await;
     assert!(reason(answer).contains("too many requests"));
     assert!(members(&stage).invitations[0].used.is_none());
 }
@@ -336,7 +379,7 @@ async fn a_client_without_a_certificate_can_only_ask_for_one_and_only_while_an_i
 async fn a_site_cannot_have_the_certificate_of_another_renewed() {
     let mut stage = Stage::open(4, &[]).await;
     let client = Hostile::new(&stage, Some("north")).await;
-    let renew = encode(&EnrolRequest::Renew { public_key: key(1) }).unwrap();
+    let renew = encode(&EnrolRequest::Renew { public_key: key() }).unwrap();
     match soon(client.ask(&renew)).await {
         // Whatever it asks for, it is given its own name.
         Some(EnrolAnswer::Granted(grant)) => assert_eq!(grant.site, "north"),

@@ -14,8 +14,13 @@ fn authority() -> (tempfile::TempDir, Enrolment) {
         days: 30,
     })
     .unwrap();
-    let enrolment = Enrolment::open(&folder.path().join("coordinator")).unwrap();
+    let enrolment = open(&folder, &[]).unwrap();
     (folder, enrolment)
+}
+
+fn open(folder: &tempfile::TempDir, expected: &[&str]) -> Result<Enrolment, CertificateError> {
+    let expected = expected.iter().map(|name| name.parse().unwrap()).collect();
+    Enrolment::open(&folder.path().join("coordinator"), expected)
 }
 
 fn key() -> PublicKey {
@@ -40,12 +45,21 @@ fn join(invited: &members::Invited) -> EnrolRequest {
 }
 
 fn ask(enrolment: &Enrolment, request: &EnrolRequest, shown: Option<Shown>) -> EnrolAnswer {
+    ask_from(enrolment, request, shown, FROM)
+}
+
+fn ask_from(
+    enrolment: &Enrolment,
+    request: &EnrolRequest,
+    shown: Option<Shown>,
+    from: IpAddr,
+) -> EnrolAnswer {
     let exported = SESSION;
     enrolment.answer(&Asked {
         request,
         exported,
         shown,
-        from: FROM,
+        from,
     })
 }
 
@@ -80,13 +94,13 @@ fn what_commands_change_is_known_after_the_next_look() {
             .is_some_and(|reason| reason.contains("revoked"))
     );
     // After a restart too.
-    let restarted = Enrolment::open(&folder.path().join("coordinator")).unwrap();
+    let restarted = open(&folder, &[]).unwrap();
     assert!(restarted.refusal(&shown).is_some());
     // What cannot be read changes nothing.
     std::fs::write(folder.path().join(members::FILE), "{").unwrap();
     enrolment.refresh();
     assert!(enrolment.refusal(&shown).is_some());
-    assert!(Enrolment::open(&folder.path().join("coordinator")).is_err());
+    assert!(open(&folder, &[]).is_err());
 }
 
 #[test]
@@ -148,4 +162,117 @@ fn without_the_authoritys_key_a_token_is_refused_and_not_used_up() {
         ask(&enrolment, &request, None),
         EnrolAnswer::Granted(_)
     ));
+}
+
+/// A certificate of north that was shown, by its serial number.
+fn north(serial: String) -> Shown {
+    let site = "north".parse().unwrap();
+    Shown { site, serial }
+}
+
+#[test]
+fn a_site_that_is_no_longer_expected_gets_no_new_certificate() {
+    let (folder, enrolment) = authority();
+    let shown = north(serial(ask(
+        &enrolment,
+        &join(&invite(&folder, "north")),
+        None,
+    )));
+    let renew = EnrolRequest::Renew { public_key: key() };
+    let restarted = open(&folder, &["south"]).unwrap();
+    let answer = ask(&restarted, &renew, Some(shown.clone()));
+    assert!(
+        matches!(&answer, EnrolAnswer::Refused { reason } if reason.contains("not one of")),
+        "{answer:?}"
+    );
+    let expected = open(&folder, &["south", "north"]).unwrap();
+    serial(ask(&expected, &renew, Some(shown)));
+}
+
+#[test]
+fn renewals_count_for_each_site_and_not_for_an_address_that_many_share() {
+    let (folder, enrolment) = authority();
+    let renew = EnrolRequest::Renew { public_key: key() };
+    for number in 0..12 {
+        let site = format!("site-{number}");
+        let serial = serial(ask_from(
+            &enrolment,
+            &join(&invite(&folder, &site)),
+            None,
+            IpAddr::from([192, 0, 2, number]),
+        ));
+        let site = site.parse().unwrap();
+        let answer = ask(&enrolment, &renew, Some(Shown { site, serial }));
+        assert!(matches!(answer, EnrolAnswer::Granted(_)), "{answer:?}");
+    }
+    let site: SiteName = "site-0".parse().unwrap();
+    for _ in 0..10 {
+        let serial = "00".into();
+        let shown = Shown {
+            site: site.clone(),
+            serial,
+        };
+        ask(&enrolment, &renew, Some(shown));
+    }
+    let serial = "00".into();
+    let answer = ask(&enrolment, &renew, Some(Shown { site, serial }));
+    assert!(
+        matches!(&answer, EnrolAnswer::Refused { reason } if reason.contains("from this site")),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_damaged_record_is_said_once_until_something_changes() {
+    let (folder, enrolment) = authority();
+    invite(&folder, "north");
+    enrolment.refresh();
+    let path = folder.path().join(members::FILE);
+    let sound = std::fs::read(&path).unwrap();
+    std::fs::write(&path, "{").unwrap();
+    let problem = enrolment.read_again();
+    assert!(problem.is_some() && enrolment.is_news(problem.as_ref()));
+    let problem = enrolment.read_again();
+    assert!(!enrolment.is_news(problem.as_ref()));
+    std::fs::remove_file(&path).unwrap();
+    let problem = enrolment.read_again();
+    assert!(enrolment.is_news(problem.as_ref()), "{problem:?}");
+    std::fs::write(&path, sound).unwrap();
+    assert_eq!(enrolment.read_again(), None);
+    assert!(enrolment.is_news(None) && !enrolment.is_news(None));
+}
+
+#[test]
+fn a_copied_key_that_renews_itself_is_noticed_and_a_lost_answer_is_not_mistaken_for_one() {
+    let (folder, enrolment) = authority();
+    let first = north(serial(ask(
+        &enrolment,
+        &join(&invite(&folder, "north")),
+        None,
+    )));
+    enrolment.note_use(&first);
+    let renew = || EnrolRequest::Renew { public_key: key() };
+    // The answer is lost, and the site asks again.
+    ask(&enrolment, &renew(), Some(first.clone()));
+    let own = north(serial(ask(&enrolment, &renew(), Some(first.clone()))));
+    enrolment.note_use(&own);
+    enrolment.note_use(&own);
+    assert!(!enrolment.suspects("north"));
+    // Who has copied the first key renews it too.
+    ask(&enrolment, &renew(), Some(first));
+    assert!(enrolment.suspects("north"));
+    // A restarted coordinator notices it when both are in use.
+    let (folder, enrolment) = authority();
+    let first = north(serial(ask(
+        &enrolment,
+        &join(&invite(&folder, "north")),
+        None,
+    )));
+    let own = north(serial(ask(&enrolment, &renew(), Some(first.clone()))));
+    let copied = north(serial(ask(&enrolment, &renew(), Some(first))));
+    let restarted = open(&folder, &[]).unwrap();
+    restarted.note_use(&own);
+    assert!(!restarted.suspects("north"));
+    restarted.note_use(&copied);
+    assert!(restarted.suspects("north"));
 }

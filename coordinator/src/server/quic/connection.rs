@@ -1,10 +1,10 @@
 //! An admitted site's connection: messages and parameters, both ways.
 
-use super::Shared;
 use super::close_reason::CloseReason;
 use super::handshake::GREETING;
+use super::{KnownConnection, LOOK, Shared};
 use crate::server::Inbound;
-use crate::server::enrolment::Shown;
+use crate::server::enrolment::{Enrolment, Shown};
 use crate::server::peers::{ConnectionHandle, Disconnect, Outbound};
 use protocol::codec::CloseCode;
 use protocol::codec::transfer::{Receiving, TransferError};
@@ -33,9 +33,8 @@ const LEAST_WINDOW: u64 = 512 << 10;
 
 /// A site that was admitted, and the streams of its messages.
 pub(super) struct Admitted {
-    pub(super) site: SiteName,
-    /// Of its certificate.
-    pub(super) serial: String,
+    /// Its certificate.
+    pub(super) shown: Shown,
     /// When its certificate expires.
     pub(super) until: SystemTime,
     pub(super) hello: Hello,
@@ -45,48 +44,58 @@ pub(super) struct Admitted {
 
 /// Serves an admitted site's connection until it ends.
 pub(super) async fn serve_site(
-    connection: &Connection,
+    known: &KnownConnection,
     shared: &Shared,
     admitted: Admitted,
     tunnelled: bool,
 ) {
-    let handle = shared.peers.enter(&admitted.site).await;
-    let shown = Shown {
-        site: admitted.site.clone(),
-        serial: admitted.serial,
-    };
+    let Admitted {
+        shown,
+        until,
+        hello,
+        sending,
+        receiving,
+    } = admitted;
+    let connection = &known.connection;
     let ConnectionHandle {
         control,
         transfers,
         disconnect,
         connection: number_of,
         alive,
-    } = handle;
+    } = shared.peers.enter(&shown.site).await;
+    // Not before: of two connections that come together, the one that stays must be known.
+    shared
+        .connections()
+        .insert(shown.site.clone(), known.clone());
+    shared.enrolment.note_use(&shown);
     let site = SiteConnection {
-        site: admitted.site,
+        site: shown.site.clone(),
         number: number_of,
         connection,
         shared,
         requested_close: OnceLock::new(),
     };
+    site.share_windows();
     site.report(Inbound::Connected {
         site: site.site.clone(),
         connection: site.number,
-        hello: admitted.hello,
+        hello,
         tunnelled,
         key_exchange: transport::quic::key_exchange(connection),
     })
     .await;
     let CloseReason { code, reason } = tokio::select! {
-        ended = site.receive_messages(admitted.receiving) => ended,
-        ended = site.send_messages(admitted.sending, control) => ended,
-        ended = site.receive_parameters() => ended,
-        ended = site.send_parameters(transfers) => ended,
+        // First: what is refused must not be read any more.
+        biased;
+        ended = no_longer_accepted(&shown, until, &shared.enrolment) => ended,
         ended = disconnected(disconnect) => ended,
+        ended = site.send_messages(sending, control) => ended,
+        ended = site.send_parameters(transfers) => ended,
+        ended = site.receive_messages(receiving) => ended,
+        ended = site.receive_parameters() => ended,
     };
     connection.close(number(code), reason.as_bytes());
-    // A connection that was closed for it only says that it is closed.
-    let reason = shared.enrolment.refusal(&shown).unwrap_or(reason);
     shared.forget(&site.site, connection);
     shared.peers.leave(&site.site, site.number);
     site.report(Inbound::Closed {
@@ -96,6 +105,25 @@ pub(super) async fn serve_site(
     })
     .await;
     drop(alive);
+}
+
+/// Waits until a connection's certificate is revoked or has expired.
+async fn no_longer_accepted(
+    shown: &Shown,
+    until: SystemTime,
+    enrolment: &Enrolment,
+) -> CloseReason {
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        if let Some(reason) = enrolment.refusal(shown) {
+            return CloseReason::new(CloseCode::Stranger, reason);
+        }
+        if until < SystemTime::now() {
+            let reason = "the certificate of this connection has expired";
+            return CloseReason::new(CloseCode::Closed, reason);
+        }
+    }
 }
 
 async fn disconnected(mut disconnect: watch::Receiver<Disconnect>) -> CloseReason {

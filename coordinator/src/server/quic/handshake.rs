@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
-use transport::certificates::identity;
+use transport::certificates::{identity, site_name};
 use transport::quic::number;
 use transport::{clock, frame};
 
@@ -50,16 +50,13 @@ pub(super) async fn serve(incoming: Incoming, shared: Arc<Shared>) {
     }
     match admit(&connection, &shared, &from.to_string()).await {
         Ok(admitted) => {
-            tracing::info!(%from, site = %admitted.site, "a site connected");
-            let known = KnownConnection {
-                connection: connection.clone(),
-                from: from.to_string(),
-                serial: admitted.serial.clone(),
-                until: admitted.until,
-            };
-            shared.connections().insert(admitted.site.clone(), known);
+            tracing::info!(%from, site = %admitted.shown.site, "a site connected");
             shared.origins.admit(remote);
-            serve_site(&connection, &shared, admitted, from.is_tunnel()).await;
+            let known = KnownConnection {
+                connection,
+                from: from.to_string(),
+            };
+            serve_site(&known, &shared, admitted, from.is_tunnel()).await;
         }
         Err(CloseReason { code, reason }) => {
             tracing::warn!(%from, reason, "a connection was refused");
@@ -79,7 +76,7 @@ async fn admit(
         Ok(greeted) => greeted?,
         Err(_) => return Err(CloseReason::new(CloseCode::Violation, "no greeting came")),
     };
-    match second_agent(shared, &admitted.site, from).await {
+    match second_agent(shared, &admitted.shown.site, from).await {
         Some(refusal) => Err(refusal),
         None => Ok(admitted),
     }
@@ -90,14 +87,11 @@ async fn greet(connection: &Connection, shared: &Shared) -> Result<Admitted, Clo
         let reason = "no certificate was shown";
         return Err(CloseReason::new(CloseCode::Stranger, reason));
     };
-    let (Some(site), Some(identity)) = (tls::site_name(&certificate), identity(&certificate))
-    else {
+    let (Some(site), Some(identity)) = (site_name(&certificate), identity(&certificate)) else {
         let reason = "the certificate does not name one site";
         return Err(CloseReason::new(CloseCode::Stranger, reason));
     };
-    let expected = &shared.config.expected_sites;
-    if !expected.is_empty() && !expected.contains(&site) {
-        let reason = format!("{site} is not one of this federation's sites");
+    if let Some(reason) = shared.enrolment.unexpected(&site) {
         return Err(CloseReason::new(CloseCode::Stranger, reason));
     }
     let (sending, mut receiving) = match connection.accept_bi().await {
@@ -126,8 +120,10 @@ async fn greet(connection: &Connection, shared: &Shared) -> Result<Admitted, Clo
         return Err(CloseReason::new(CloseCode::Stranger, reason));
     }
     Ok(Admitted {
-        site,
-        serial: identity.serial,
+        shown: Shown {
+            site,
+            serial: identity.serial,
+        },
         until: identity.validity.until,
         hello,
         sending,

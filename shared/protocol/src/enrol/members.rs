@@ -58,6 +58,9 @@ pub struct Certificate {
     /// Hexadecimal.
     pub serial: String,
     pub until: u64,
+    /// The serial number of the certificate that was shown for it; `None` for a first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<String>,
 }
 
 /// A site that joined by an invitation, or whose certificates are no longer accepted.
@@ -201,12 +204,13 @@ impl Members {
         else {
             return Err(JoinRefusal::Unknown);
         };
+        if !is_hash(&invitation.secret_hash, joining.secret.hash()) {
+            // Who does not know the secret is not told either that it is closed.
+            invitation.wrong = invitation.wrong.saturating_add(1).min(MOST_WRONG);
+            return Err(JoinRefusal::Unknown);
+        }
         if invitation.wrong >= MOST_WRONG {
             return Err(JoinRefusal::Closed);
-        }
-        if !is_hash(&invitation.secret_hash, joining.secret.hash()) {
-            invitation.wrong += 1;
-            return Err(JoinRefusal::Unknown);
         }
         let expected = binding(joining.secret, joining.exported, joining.public_key);
         if blake3::Hash::from_bytes(expected) != blake3::Hash::from_bytes(joining.binding) {
@@ -247,21 +251,16 @@ impl Members {
         })
     }
 
-    /// Notes a certificate that was signed. `shown` is the serial number of the one that it
-    /// renews: the site may not receive the new one and go on with that.
-    pub fn certified(
-        &mut self,
-        site: &Site,
-        certificate: Certificate,
-        shown: Option<&str>,
-        now: u64,
-    ) {
+    /// Notes a certificate that was signed. The one that it renews is kept: the site may not
+    /// receive the new one and go on with that.
+    pub fn certified(&mut self, site: &Site, certificate: Certificate, now: u64) {
+        let shown = certificate.renews.clone();
         let member = self.sites.entry(site.name.clone()).or_default();
         member.role = site.role;
         member.certificates.retain(|earlier| now < earlier.until);
         member.certificates.push(certificate);
         while member.certificates.len() > MOST_CERTIFICATES {
-            let is_shown = shown == Some(member.certificates[0].serial.as_str());
+            let is_shown = shown.as_deref() == Some(member.certificates[0].serial.as_str());
             member.certificates.remove(usize::from(is_shown));
         }
     }
@@ -283,6 +282,57 @@ impl Members {
             return Err(MemberRefusal::Revoked(site.to_owned()));
         }
         Ok(())
+    }
+
+    /// The serial numbers of certificates of a site that cannot be in use together with this one,
+    /// unless a key was copied: those that were made from it or, like it, from the same one. A site
+    /// that has received a new certificate never shows the one before again.
+    #[must_use]
+    pub fn rivals(&self, site: &str, serial: &str) -> Vec<&str> {
+        let Some(member) = self.sites.get(site) else {
+            return Vec::new();
+        };
+        let mut made_from = None;
+        for certificate in &member.certificates {
+            if certificate.serial == serial {
+                made_from = certificate.renews.as_deref();
+            }
+        }
+        let mut rivals = Vec::new();
+        for other in &member.certificates {
+            let renews = other.renews.as_deref();
+            let is_rival = renews == Some(serial) || (renews.is_some() && renews == made_from);
+            if is_rival && other.serial != serial {
+                rivals.push(other.serial.as_str());
+            }
+        }
+        rivals
+    }
+
+    /// A known name that differs from this one only in the case of letters. Two such sites would
+    /// share a folder on some disks.
+    #[must_use]
+    pub fn alike(&self, name: &str) -> Option<&str> {
+        let invited = self.invitations.iter().map(|invitation| &invitation.site);
+        for known in self.sites.keys().chain(invited) {
+            if known != name && known.eq_ignore_ascii_case(name) {
+                return Some(known);
+            }
+        }
+        None
+    }
+
+    /// Until when the newest accepted certificate of a site is valid, if one is valid now.
+    #[must_use]
+    pub fn valid_until(&self, site: &str, now: u64) -> Option<u64> {
+        let member = self.sites.get(site)?;
+        let mut newest = None;
+        for certificate in &member.certificates {
+            if now < certificate.until {
+                newest = newest.max(Some(certificate.until));
+            }
+        }
+        newest
     }
 
     /// What a site was invited to do, if it was invited.

@@ -52,6 +52,11 @@ device = "cpu"
 # work_folder/overlays; "send": also to the coordinator, for its report.
 overlays = "keep"
 
+# What this site permits; without it, whatever the federation's settings say. More keys are in
+# docs/users/OPERATIONS.md.
+# [policy]
+# approval = "settings"        # a person must say yes (`site-agent approve`) to new or changed settings
+
 # Where the images are. `site-agent inspect FOLDER` says what a folder holds.
 {table}"#,
             site = self.site,

@@ -17,6 +17,9 @@ use transport::quic::number;
 /// The longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// The longest time from the first packet to the end of the conversation.
+const LONGEST: Duration = Duration::from_secs(120);
+
 /// What the coordinator said, and the certificates that it showed, in DER.
 pub(in crate::link) struct Answered {
     pub(in crate::link) answer: EnrolAnswer,
@@ -24,8 +27,22 @@ pub(in crate::link) struct Answered {
 }
 
 /// Connects, sends the request for this session, and returns the answer. `request` is given the
-/// session's keying material.
+/// session's keying material. Takes no longer than [`LONGEST`], whatever the other end does.
 pub(in crate::link) async fn ask_for_certificate(
+    target: &Target,
+    tls: rustls::ClientConfig,
+    request: impl FnOnce([u8; 32]) -> EnrolRequest,
+) -> Result<Answered, LinkError> {
+    match timeout(LONGEST, ask(target, tls, request)).await {
+        Ok(answered) => answered,
+        Err(_) => Err(LinkError::Unreachable {
+            coordinator: target.coordinator.clone(),
+            reason: format!("no certificate came within {} seconds", LONGEST.as_secs()),
+        }),
+    }
+}
+
+async fn ask(
     target: &Target,
     tls: rustls::ClientConfig,
     request: impl FnOnce([u8; 32]) -> EnrolRequest,

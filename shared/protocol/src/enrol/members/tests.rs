@@ -57,6 +57,14 @@ fn certificate(serial: &str) -> Certificate {
     Certificate {
         serial: serial.into(),
         until: NOW + 90 * 24 * HOUR,
+        renews: None,
+    }
+}
+
+fn renewed(serial: &str, renews: &str) -> Certificate {
+    Certificate {
+        renews: Some(renews.into()),
+        ..certificate(serial)
     }
 }
 
@@ -83,14 +91,55 @@ fn a_token_lets_one_key_in_and_answers_the_same_key_again() {
 fn renewals_that_do_not_arrive_do_not_shut_the_site_out() {
     let mut members = Members::default();
     members.revoke("north", NOW);
-    members.certified(&north(), certificate("shown"), None, NOW);
+    members.certified(&north(), certificate("shown"), NOW);
     for number in 0..40 {
-        let renewed = certificate(&format!("{number:02}"));
-        members.certified(&north(), renewed, Some("shown"), NOW);
+        let renewed = renewed(&format!("{number:02}"), "shown");
+        members.certified(&north(), renewed, NOW);
     }
     assert_eq!(members.check("north", "shown"), Ok(()));
     assert_eq!(members.check("north", "39"), Ok(()));
     assert!(members.check("north", "00").is_err());
+}
+
+#[test]
+fn two_certificates_that_only_a_copied_key_can_both_use_are_rivals() {
+    let mut members = Members::default();
+    members.certified(&north(), certificate("first"), NOW);
+    members.certified(&north(), renewed("second", "first"), NOW);
+    members.certified(&north(), renewed("third", "second"), NOW);
+    assert_eq!(members.rivals("north", "first"), ["second"]);
+    assert_eq!(members.rivals("north", "second"), ["third"]);
+    assert!(members.rivals("north", "third").is_empty());
+    members.certified(&north(), renewed("other", "first"), NOW);
+    assert_eq!(members.rivals("north", "second"), ["third", "other"]);
+    assert_eq!(members.rivals("north", "other"), ["second"]);
+    // Two invitations: the earlier certificate is used until the site joins with the later token.
+    members.certified(&north(), certificate("invited"), NOW);
+    assert!(members.rivals("north", "invited").is_empty());
+    assert!(members.rivals("south", "first").is_empty());
+}
+
+#[test]
+fn a_name_in_other_letters_is_found_whether_invited_or_joined() {
+    let mut members = Members::default();
+    invite(&mut members, 1, "North");
+    assert_eq!(members.alike("north"), Some("North"));
+    assert_eq!(members.alike("North"), None);
+    members.certified(&north(), certificate("01"), NOW);
+    assert_eq!(members.alike("NORTH"), Some("north"));
+    assert_eq!(members.alike("south"), None);
+}
+
+#[test]
+fn a_site_is_live_while_a_certificate_of_it_is_accepted_and_valid() {
+    let mut members = Members::default();
+    let until = certificate("01").until;
+    members.certified(&north(), certificate("01"), NOW);
+    assert_eq!(members.valid_until("north", NOW), Some(until));
+    assert_eq!(members.valid_until("north", until), None);
+    members.revoke("north", NOW);
+    assert_eq!(members.valid_until("north", NOW), None);
+    assert_eq!(members.valid_until("south", NOW), None);
 }
 
 #[test]
@@ -112,6 +161,10 @@ fn wrong_secrets_close_an_invitation_and_learn_nothing_before() {
     }
     assert_eq!(ask(&mut members, 1, 1, 7, NOW), Err(JoinRefusal::Closed));
     assert!(!members.is_open(NOW));
+    // Who guesses does not learn that it is closed now, and changes nothing.
+    let before = members.clone();
+    assert_eq!(ask(&mut members, 1, 2, 7, NOW), Err(JoinRefusal::Unknown));
+    assert_eq!(members, before);
     // An invitation that does not exist looks the same as one with another secret.
     assert_eq!(ask(&mut members, 9, 9, 7, NOW), Err(JoinRefusal::Unknown));
 }
@@ -156,7 +209,7 @@ fn a_revoked_site_is_refused_until_it_is_invited_again() {
     let mut members = Members::default();
     invite(&mut members, 1, "north");
     ask(&mut members, 1, 1, 7, NOW).unwrap();
-    members.certified(&north(), certificate("01"), None, NOW);
+    members.certified(&north(), certificate("01"), NOW);
     assert_eq!(members.check("north", "01"), Ok(()));
     // One that `coordinator init` made.
     assert_eq!(members.check("north", "ff"), Ok(()));
@@ -173,7 +226,7 @@ fn a_revoked_site_is_refused_until_it_is_invited_again() {
     );
     invite(&mut members, 2, "north");
     ask(&mut members, 2, 2, 8, NOW + 2 * HOUR).unwrap();
-    members.certified(&north(), certificate("02"), None, NOW + 2 * HOUR);
+    members.certified(&north(), certificate("02"), NOW + 2 * HOUR);
     assert_eq!(members.check("north", "02"), Ok(()));
     assert_eq!(members.check("north", "01"), revoked);
     assert_eq!(members.renewal("north", "02"), Ok(north()));
@@ -184,7 +237,7 @@ fn the_record_is_kept_without_any_secret() {
     let mut members = Members::default();
     invite(&mut members, 1, "north");
     ask(&mut members, 1, 1, 7, NOW).unwrap();
-    members.certified(&north(), certificate("01"), None, NOW);
+    members.certified(&north(), certificate("01"), NOW);
     let text = serde_json::to_string(&members).unwrap();
     assert_eq!(serde_json::from_str::<Members>(&text).unwrap(), members);
     let bytes = serde_json::to_string(&[1u8; 16]).unwrap();
