@@ -46,6 +46,10 @@ pub struct Federation {
     /// How updates travel.
     #[serde(default)]
     pub updates: Precision,
+    /// An update that went more than this many times as far from its model as the median update of
+    /// its round is refused.
+    #[serde(default = "general::default_outlier_factor")]
+    pub outlier_factor: f64,
     pub evaluation: Evaluation,
     pub sites: Sites,
     /// Rounds that wait for no site; `None` for rounds that wait for their sites.

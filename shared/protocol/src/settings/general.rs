@@ -34,6 +34,12 @@ pub enum Precision {
     Int8,
 }
 
+/// Sites that do a hundred times the work of others stay below it, because steps do not all lead
+/// the same way.
+pub(super) fn default_outlier_factor() -> f64 {
+    100.0
+}
+
 /// [`DropOut`] as the file writes it: sequences by name.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
@@ -156,6 +162,18 @@ pub(super) const TABLE: Table = Table {
             rule: Rule::Any,
             meaning: "How updates travel: unrounded, in half the bytes, or in a quarter.",
             value: |settings| choice(&settings.updates),
+        },
+        Setting {
+            key: "outlier_factor",
+            kind: "number, times",
+            default: DefaultValue::Value("100.0"),
+            rule: Rule::Value("between 2 and 1000000", |settings| {
+                (2.0..=1e6).contains(&settings.outlier_factor)
+            }),
+            meaning: "An update that went more than this many times as far from its model as the \
+                median of the round's updates is refused. With fewer than 3 updates it is not \
+                known which is wrong, and none is.",
+            value: |settings| plain(settings.outlier_factor),
         },
     ],
 };

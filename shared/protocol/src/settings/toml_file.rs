@@ -2,7 +2,7 @@
 
 use super::buffered::BufferedToml;
 use super::evaluation::EvaluationToml;
-use super::general::DropOutToml;
+use super::general::{DropOutToml, default_outlier_factor};
 use super::input::InputToml;
 use super::model::ModelToml;
 use super::sites::SitesToml;
@@ -45,6 +45,8 @@ pub(super) struct SettingsFile {
     aggregation: Aggregation,
     #[serde(default)]
     updates: Precision,
+    #[serde(default = "default_outlier_factor")]
+    outlier_factor: f64,
     #[serde(default, deserialize_with = "EvaluationToml::deserialize")]
     evaluation: Evaluation,
     #[serde(default)]
@@ -95,6 +97,7 @@ impl SettingsFile {
             training: self.training.resolve()?,
             aggregation: self.aggregation,
             updates: self.updates,
+            outlier_factor: self.outlier_factor,
             evaluation: self.evaluation,
             sites: self.sites.resolve()?,
             buffered: self.buffered,
