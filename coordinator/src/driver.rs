@@ -6,8 +6,8 @@ mod steer;
 
 use crate::server::{Inbound, SendError, Server};
 use crate::status::{self, Command, Status};
-use crate::store::{CheckOutcome, Export, Place, Store, StoreError};
-use aggregation::{Average, named_rule};
+use crate::store::{CheckOutcome, Export, FileSource, Place, Store, StoreError};
+use aggregation::{Average, Rule, named_rule, rule_for_one, with_optimiser};
 use metrics::score::CaseScore;
 use program::signal::Signal;
 use protocol::case::Cases;
@@ -357,10 +357,15 @@ impl Driver {
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
         let (federation, kind) = (self.federation.clone(), self.run_kind(run)?);
         self.spawn_job(move || {
+            let rule = if run.is_federation() {
+                federation_rule(&federation, rate)
+            } else {
+                rule_for_one(federation.aggregation)
+            };
             let average = Average {
                 manifest: &manifest,
                 input: &federation.input,
-                rule: &*named_rule(federation.aggregation, rate),
+                rule: &*rule,
             };
             let place = Place {
                 run: &kind,
@@ -515,6 +520,15 @@ impl Driver {
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Interruption> {
         join_disk_job(tokio::task::spawn_blocking(work)).await
+    }
+}
+
+/// The rule by which the federation's own models are made; `rate` is that of a buffer.
+fn federation_rule(federation: &Federation, rate: Option<f64>) -> Box<dyn Rule<FileSource>> {
+    let rule = named_rule(federation.aggregation, rate);
+    match federation.server_optimiser {
+        Some(optimiser) => with_optimiser(rule, optimiser),
+        None => rule,
     }
 }
 
