@@ -7,7 +7,7 @@ mod steer;
 use crate::server::{Inbound, SendError, Server};
 use crate::status::{self, Command, Status};
 use crate::store::{CheckOutcome, Export, FileSource, Place, Store, StoreError};
-use aggregation::{Average, Rule, named_rule, rule_for_one, with_optimiser};
+use aggregation::{Average, Rule, named_rule, not_learnt, rule_for_one, with_optimiser};
 use metrics::score::CaseScore;
 use program::signal::Signal;
 use protocol::case::Cases;
@@ -338,6 +338,9 @@ impl Driver {
         updates: Vec<Contribution>,
         rate: Option<f64>,
     ) -> Result<(), Interruption> {
+        if run.is_federation() {
+            self.warn_of_sequences(&updates);
+        }
         let mut pairs = Vec::new();
         for contribution in updates {
             let task = TaskId::training(run, contribution.base);
@@ -379,6 +382,21 @@ impl Driver {
             }
         });
         Ok(())
+    }
+
+    /// Says once for each sequence that the settings' rule learns nothing of it, because too few
+    /// sites hold it.
+    fn warn_of_sequences(&mut self, updates: &[Contribution]) {
+        let settings = &self.federation;
+        for thin in not_learnt(settings.aggregation, &settings.input, updates) {
+            if self.state.not_learnt.insert(thin.sequence.to_owned()) {
+                let (sequence, holders) = (thin.sequence, thin.holders);
+                tracing::warn!(
+                    "{sequence} is not learnt: {holders} of this round's sites hold it, too few \
+                     for this aggregation to tell whether one of them is faulty"
+                );
+            }
+        }
     }
 
     /// Puts an earlier model in the place of a discarded version.

@@ -24,8 +24,9 @@ use protocol::parameters::Manifest;
 use protocol::settings::Input;
 pub use round::{Models, Round, Update};
 pub use rules::{
-    Compare, FedAvg, FedBuff, GeometricMedian, Krum, Median, Rule, SequenceAware, ServerAdaptive,
-    ServerMomentum, TrimmedMean, Variant, named_rule, rule_for_one, with_optimiser,
+    Compare, FedAvg, FedBuff, GeometricMedian, Krum, Median, NotLearnt, Rule, SequenceAware,
+    ServerAdaptive, ServerMomentum, TrimmedMean, Variant, named_rule, not_learnt, rule_for_one,
+    with_optimiser,
 };
 pub use segment::{Cut, Segment};
 

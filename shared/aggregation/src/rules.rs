@@ -21,7 +21,8 @@ pub use fedbuff::FedBuff;
 pub use geometric_median::GeometricMedian;
 pub use krum::Krum;
 pub use median::Median;
-use protocol::settings::{Aggregation, ServerOptimiser};
+use protocol::coordinator::Contribution;
+use protocol::settings::{Aggregation, Input, ServerOptimiser};
 pub use sequence_aware::SequenceAware;
 pub use server::{ServerAdaptive, ServerMomentum, Variant};
 pub use trimmed_mean::TrimmedMean;
@@ -123,6 +124,37 @@ pub fn with_optimiser<S: Source + 'static>(
         tau,
         variant,
     })
+}
+
+/// A sequence that sites hold, and of which a rule learns nothing because they are too few.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotLearnt<'a> {
+    /// Its name.
+    pub sequence: &'a str,
+    /// How many of the round's sites hold it.
+    pub holders: usize,
+}
+
+/// The sequences that a round's sites hold and whose channels of the stem a rule leaves as they are.
+#[must_use]
+pub fn not_learnt<'a>(
+    name: Aggregation,
+    input: &'a Input,
+    updates: &[Contribution],
+) -> Vec<NotLearnt<'a>> {
+    let mut all = Vec::new();
+    for (index, sequence) in input.sequences.iter().enumerate() {
+        let mut holders = 0;
+        for update in updates {
+            if update.sequences.contains(index) {
+                holders += 1;
+            }
+        }
+        if holders > 0 && holders <= name.most_ignored_holders() {
+            all.push(NotLearnt { sequence, holders });
+        }
+    }
+    all
 }
 
 /// The rule of a site that trains alone, for comparison. There is one update: nothing to be guarded

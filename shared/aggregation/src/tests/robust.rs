@@ -293,3 +293,31 @@ fn running_statistics_do_not_decide_which_updates_krum_chooses() {
     assert_eq!(made.values[..3], [3000.0; 3], "their medians");
     assert_eq!(made.values[27..31], [0.0; 4], "the weights in the middle");
 }
+
+#[test]
+fn what_is_said_not_to_be_learnt_is_what_stays_as_it_is() {
+    let newest = Made::first(&vec![0.5; manifest().len()]);
+    let input = input();
+    // Not the geometric median: it always moves by the share of the holders' weights.
+    let others = [ROBUST[0], ROBUST[1], ROBUST[2], ROBUST[3]];
+    for name in others.into_iter().chain([Aggregation::SequenceAware]) {
+        for holders in 1..=SITES {
+            let mut sites = Vec::new();
+            let mut updates = Vec::new();
+            for index in 0..SITES {
+                let bits = if index < holders { 0b111 } else { 0b011 };
+                sites.push(constant(1.0, bits));
+                updates.push(update(index, &sites[index]).0);
+            }
+            let made = make(&*rule(name, None), &newest, &sites);
+            let is_learnt = last_sequence(&made.values) != [0.5; 8];
+            let mut said = Vec::new();
+            if !is_learnt {
+                let sequence = "s2";
+                said.push(NotLearnt { sequence, holders });
+            }
+            let found = not_learnt(name, &input, &updates);
+            assert_eq!(found, said, "{name:?} with {holders} holders");
+        }
+    }
+}

@@ -45,6 +45,19 @@ impl Aggregation {
         !matches!(self, Self::FedAvg | Self::SequenceAware)
     }
 
+    /// Of a sequence that so many sites hold, or fewer, the rule learns nothing: each of them may be
+    /// one that sends anything.
+    #[must_use]
+    pub fn most_ignored_holders(self) -> usize {
+        match self {
+            Self::FedAvg | Self::SequenceAware | Self::GeometricMedian => 0,
+            Self::Median => 1,
+            Self::TrimmedMean { faulty }
+            | Self::Krum { faulty }
+            | Self::MultiKrum { faulty, .. } => faulty,
+        }
+    }
+
     /// The fewest updates with which the rule holds what it promises.
     fn fewest_updates(self) -> usize {
         match self {
