@@ -6,8 +6,8 @@ mod steer;
 
 use crate::server::{Inbound, SendError, Server};
 use crate::status::{self, Command, Status};
-use crate::store::{CheckOutcome, Export, Place, Store, StoreError};
-use aggregation::{Average, named_rule};
+use crate::store::{CheckOutcome, Export, FileSource, Place, Store, StoreError};
+use aggregation::{Average, Rule, named_rule, not_learnt, rule_for_one, with_optimiser};
 use metrics::score::CaseScore;
 use program::signal::Signal;
 use protocol::case::Cases;
@@ -338,6 +338,9 @@ impl Driver {
         updates: Vec<Contribution>,
         rate: Option<f64>,
     ) -> Result<(), Interruption> {
+        if run.is_federation() {
+            self.warn_of_sequences(&updates);
+        }
         let mut pairs = Vec::new();
         for contribution in updates {
             let task = TaskId::training(run, contribution.base);
@@ -357,10 +360,15 @@ impl Driver {
         let (store, manifest) = (self.store.clone(), self.manifest.clone());
         let (federation, kind) = (self.federation.clone(), self.run_kind(run)?);
         self.spawn_job(move || {
+            let rule = if run.is_federation() {
+                federation_rule(&federation, rate)
+            } else {
+                rule_for_one(federation.aggregation)
+            };
             let average = Average {
                 manifest: &manifest,
                 input: &federation.input,
-                rule: &*named_rule(federation.aggregation, rate),
+                rule: &*rule,
             };
             let place = Place {
                 run: &kind,
@@ -374,6 +382,21 @@ impl Driver {
             }
         });
         Ok(())
+    }
+
+    /// Says once for each sequence that the settings' rule learns nothing of it, because too few
+    /// sites hold it.
+    fn warn_of_sequences(&mut self, updates: &[Contribution]) {
+        let settings = &self.federation;
+        for thin in not_learnt(settings.aggregation, &settings.input, updates) {
+            if self.state.not_learnt.insert(thin.sequence.to_owned()) {
+                let (sequence, holders) = (thin.sequence, thin.holders);
+                tracing::warn!(
+                    "{sequence} is not learnt: {holders} of this round's sites hold it, too few \
+                     for this aggregation to tell whether one of them is faulty"
+                );
+            }
+        }
     }
 
     /// Puts an earlier model in the place of a discarded version.
@@ -515,6 +538,15 @@ impl Driver {
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Interruption> {
         join_disk_job(tokio::task::spawn_blocking(work)).await
+    }
+}
+
+/// The rule by which the federation's own models are made; `rate` is that of a buffer.
+fn federation_rule(federation: &Federation, rate: Option<f64>) -> Box<dyn Rule<FileSource>> {
+    let rule = named_rule(federation.aggregation, rate);
+    match federation.server_optimiser {
+        Some(optimiser) => with_optimiser(rule, optimiser),
+        None => rule,
     }
 }
 

@@ -209,6 +209,7 @@ impl Server {
     pub fn send(&self, site: &SiteName, mut message: CoordinatorMessage) -> Result<(), SendError> {
         match &mut message {
             CoordinatorMessage::Refused { reason: text }
+            | CoordinatorMessage::NotCounted { reason: text, .. }
             | CoordinatorMessage::Finished { summary: text } => {
                 *text = sentence(text);
             }

@@ -377,7 +377,10 @@ impl Site {
                         self.held.remove(&id);
                         self.pool.forget(id);
                     }
-                    Effect::Persist(_) | Effect::Cancel | Effect::Conclude => {}
+                    Effect::Persist(_)
+                    | Effect::Cancel
+                    | Effect::Conclude
+                    | Effect::NotCounted { .. } => {}
                     Effect::Leave { .. } => return Ok(true),
                     Effect::Refused { reason } => return Err(LinkError::Refused { reason }),
                 }

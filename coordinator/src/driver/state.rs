@@ -8,7 +8,7 @@ use protocol::identity::{SiteName, Version};
 use protocol::message::{RunId, TaskId};
 use protocol::outcome::{Outcome, RunKind};
 use protocol::parameters::ParametersId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -74,6 +74,8 @@ pub(crate) struct DriverState {
     pub(super) open_jobs: usize,
     /// The coordinator was asked to stop.
     pub(super) draining: Option<Draining>,
+    /// Sequences of which was said that they are not learnt.
+    pub(super) not_learnt: BTreeSet<String>,
 }
 
 impl DriverState {
@@ -92,6 +94,7 @@ impl DriverState {
             outcome: None,
             open_jobs: 0,
             draining: None,
+            not_learnt: BTreeSet::new(),
         }
     }
 }

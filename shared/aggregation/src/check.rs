@@ -28,7 +28,7 @@ pub enum CheckError<E> {
 
 /// How many times its own size a model may be changed by one training, taken for 1 where it is
 /// smaller. A sound training stays far below. When all updates of a round are in, they are compared
-/// with one another: `MOST_TIMES_MEDIAN` in the coordinator's outliers.
+/// with one another: `outlier_factor` in the settings.
 const MOST_TIMES_MODEL: f64 = 1000.0;
 
 impl<S: Source> Checked<S> {

@@ -2,23 +2,32 @@
 //! complete model.
 //!
 //! A [`Rule`] says how; those that the settings name are in `rules`, one file each. It sees one
-//! block of all updates at a time. Sums run in `f64` over the sites in the order of their names, so
+//! block of all updates at a time. A rule that judges whole updates gets the distances between them
+//! first, for which all blocks are read once more.
+//!
+//! Sums run in `f64` over the sites in the order of their names, so
 //! neither the order of arrival nor the size of the blocks changes a bit of the result.
 
 mod check;
+mod distances;
 mod pipeline;
 mod round;
 mod rules;
 mod segment;
 
 pub use check::{CheckError, Checked};
+pub use distances::Distances;
 pub use pipeline::{Block, Made};
 use protocol::coordinator::Contribution;
 use protocol::identity::{SiteName, Version};
 use protocol::parameters::Manifest;
 use protocol::settings::Input;
 pub use round::{Models, Round, Update};
-pub use rules::{FedAvg, FedBuff, Rule, SequenceAware, named_rule};
+pub use rules::{
+    Compare, FedAvg, FedBuff, GeometricMedian, Krum, Median, NotLearnt, Rule, SequenceAware,
+    ServerAdaptive, ServerMomentum, TrimmedMean, Variant, named_rule, not_learnt, rule_for_one,
+    with_optimiser,
+};
 pub use segment::{Cut, Segment};
 
 /// Values handled at a time: with its sums and what is read for it, a block stays in a core's
@@ -90,7 +99,11 @@ impl<S: Source> Average<'_, S> {
         updates: Vec<(Contribution, Checked<S>)>,
         write: impl FnMut(Made<'_>) -> Result<(), S::Error> + Send,
     ) -> Result<(), AggregateError<S::Error>> {
-        let round = Round::new(models, updates)?;
+        let mut round = Round::new(models, updates)?;
+        if let Some(compare) = self.rule.compare() {
+            let distances = Distances::measure(&round, self.manifest, self.input)?;
+            round.score(&compare.scores(&distances));
+        }
         let segments = self.rule.cut().segments(self.manifest, self.input);
         pipeline::in_order(&segments, self.rule, &round, write)
     }

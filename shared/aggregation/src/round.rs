@@ -52,6 +52,9 @@ impl<S: Source> Shared<S> {
 pub struct Update<S> {
     /// The site, its weight, its sequences, and the version that it started from.
     pub contribution: Contribution,
+    /// What the rule made of its distances to the others, see
+    /// [`Rule::compare`](crate::Rule::compare); 0 for a rule that does not compare.
+    pub score: f64,
     values: Shared<S>,
 }
 
@@ -118,6 +121,7 @@ impl<S: Source> Round<S> {
         for (contribution, update) in updates {
             shared.push(Update {
                 contribution,
+                score: 0.0,
                 values: Shared::new(update.source),
             });
         }
@@ -136,6 +140,18 @@ impl<S: Source> Round<S> {
     /// The version of the newest model.
     pub fn newest(&self) -> Version {
         self.newest
+    }
+
+    /// All updates, in site order.
+    pub(crate) fn all(&self) -> &[Update<S>] {
+        &self.updates
+    }
+
+    /// Keeps what the rule made of the distances, in the same order.
+    pub(crate) fn score(&mut self, scores: &[f64]) {
+        for (update, score) in self.updates.iter_mut().zip(scores) {
+            update.score = *score;
+        }
     }
 
     /// The updates that have anything to say about a segment, in site order.

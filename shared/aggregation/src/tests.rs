@@ -9,8 +9,13 @@ use protocol::settings::Aggregation;
 
 mod buffered;
 mod golden;
+mod hostile;
+mod known;
+mod made;
 mod page;
 mod pipeline;
+mod robust;
+mod server;
 mod state;
 
 const OUT: usize = 2;

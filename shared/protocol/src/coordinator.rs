@@ -418,6 +418,14 @@ impl StateMachine {
             }
             TaskResult::Scores(_) => None,
         };
+        let refusal = match &answer {
+            TaskResult::CountsAgainstModel(reason) | TaskResult::Missing(reason)
+                if reason.is_refusal() =>
+            {
+                Some(reason.to_string())
+            }
+            _ => None,
+        };
         if let Some(training_run) = self.training_runs.get_mut(usize::from(task.run.0))
             && training_run.answered(site, task, answer)
         {
@@ -425,6 +433,9 @@ impl StateMachine {
         }
         if let Some(news) = news {
             out.push(Effect::Report(news));
+        }
+        if let Some(reason) = refusal {
+            out.push(not_counted(site, task, reason));
         }
     }
 
@@ -547,6 +558,14 @@ impl StateMachine {
             models.extend(training_run.best());
         }
         Some(models)
+    }
+}
+
+/// Tells a site that what it sent for a task was refused.
+fn not_counted(site: &SiteName, task: TaskId, reason: String) -> Effect {
+    Effect::Send {
+        site: site.clone(),
+        message: CoordinatorMessage::NotCounted { task, reason },
     }
 }
 

@@ -293,6 +293,13 @@ pub enum CoordinatorMessage {
         /// The training.
         task: TaskId,
     },
+    /// What the site sent for this task was refused, and counts for nothing.
+    NotCounted {
+        /// The task.
+        task: TaskId,
+        /// A sentence for people: which condition does not hold, with its figures.
+        reason: String,
+    },
 }
 
 /// Goes before the bytes of a parameter vector on a stream of its own.

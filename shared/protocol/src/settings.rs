@@ -5,6 +5,7 @@
 //! type, default, meaning and rule of every key. docs/developers/adding-a-setting.md shows how to
 //! add one.
 
+mod aggregation;
 mod buffered;
 mod evaluation;
 mod general;
@@ -17,9 +18,10 @@ mod toml_file;
 mod training;
 
 use crate::dropout::DropOut;
+pub use aggregation::{Aggregation, ServerOptimiser};
 pub use buffered::Buffered;
 pub use evaluation::Evaluation;
-pub use general::{Aggregation, Precision};
+pub use general::Precision;
 pub use input::Input;
 pub use model::{Layout, Model, Norm};
 pub use schedule::Schedule;
@@ -43,9 +45,17 @@ pub struct Federation {
     pub dropout: DropOut,
     pub training: Training,
     pub aggregation: Aggregation,
+    /// What the server does with what [`Federation::aggregation`] makes; `None` where that is the
+    /// next model.
+    #[serde(default)]
+    pub server_optimiser: Option<ServerOptimiser>,
     /// How updates travel.
     #[serde(default)]
     pub updates: Precision,
+    /// An update that went more than this many times as far from its model as the median update of
+    /// its round is refused.
+    #[serde(default = "general::default_outlier_factor")]
+    pub outlier_factor: f64,
     pub evaluation: Evaluation,
     pub sites: Sites,
     /// Rounds that wait for no site; `None` for rounds that wait for their sites.

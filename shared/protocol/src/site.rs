@@ -133,6 +133,13 @@ pub enum Effect {
         /// A sentence for people.
         summary: String,
     },
+    /// The coordinator refused what this site sent for a task.
+    NotCounted {
+        /// The task.
+        task: TaskId,
+        /// A sentence for people.
+        reason: String,
+    },
     /// The coordinator will not have this site.
     Refused {
         /// A sentence for people.
@@ -303,6 +310,9 @@ impl StateMachine {
                 out,
             ),
             CoordinatorMessage::Conclude { task } => self.conclude(task, out),
+            CoordinatorMessage::NotCounted { task, reason } => {
+                out.push(Effect::NotCounted { task, reason });
+            }
             CoordinatorMessage::Finished { summary } => {
                 self.cancel(out);
                 out.push(Effect::Leave { summary });

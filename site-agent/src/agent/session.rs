@@ -405,6 +405,12 @@ impl Session {
                     tracing::info!("finished: {summary}");
                     return Ok(Next::Over);
                 }
+                Effect::NotCounted { task, reason } => {
+                    let round = task.round;
+                    tracing::warn!(
+                        "the coordinator does not count this site's work of round {round}: {reason}"
+                    );
+                }
                 Effect::Refused { reason } => return Err(refused(&reason)),
             }
         }

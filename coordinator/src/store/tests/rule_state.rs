@@ -2,7 +2,8 @@
 
 use super::buffered::update;
 use super::*;
-use aggregation::{AggregateError, Block, Round, Rule};
+use aggregation::{AggregateError, Block, Round, Rule, with_optimiser};
+use protocol::settings::ServerOptimiser;
 
 /// Makes models of how often the rule was at work.
 struct Counting;
@@ -28,6 +29,16 @@ impl Rule<FileSource> for Counting {
 
 /// Makes the model of a round of one update.
 fn aggregate(store: &Store, round: u32) -> ParametersId {
+    aggregate_by(&Counting, store, round, 1.0)
+}
+
+/// The same by any rule, of one update of these values.
+fn aggregate_by(
+    rule: &dyn Rule<FileSource>,
+    store: &Store,
+    round: u32,
+    value: f32,
+) -> ParametersId {
     let manifest = manifest();
     let input = Input {
         sequences: vec!["a".into()],
@@ -39,9 +50,9 @@ fn aggregate(store: &Store, round: u32) -> ParametersId {
     let average = Average {
         manifest: &manifest,
         input: &input,
-        rule: &Counting,
+        rule,
     };
-    let updates = vec![update(store, ("north", round - 1), 1.0, 8)];
+    let updates = vec![update(store, ("north", round - 1), value, 8)];
     store.aggregate(&average, place(round), updates).unwrap()
 }
 
@@ -77,4 +88,61 @@ fn what_a_rule_kept_goes_with_its_model() {
         assert_eq!(model.exists(), state.exists(), "round {round}");
     }
     assert!(!store.rule_state(FIRST).exists());
+}
+
+/// The models of four rounds, each made of another update. `interrupted` makes each of them twice,
+/// with the folder closed and opened before both.
+fn four_rounds(optimiser: ServerOptimiser, interrupted: bool) -> Vec<ParametersId> {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = with_optimiser(named_rule(Aggregation::FedAvg, None), optimiser);
+    let mut store = open(folder.path()).0;
+    store.put_model(START, &model(0.25)).unwrap();
+    let mut made = Vec::new();
+    for (round, value) in [(1, 1.0), (2, 0.7), (3, -0.3), (4, 0.1)] {
+        if interrupted {
+            for _ in 0..2 {
+                store.persist(&checkpoint(round - 1)).unwrap();
+                drop(store);
+                store = open(folder.path()).0;
+                aggregate_by(&*rule, &store, round, value);
+            }
+        }
+        made.push(aggregate_by(&*rule, &store, round, value));
+    }
+    made
+}
+
+#[test]
+fn an_optimiser_that_is_interrupted_makes_the_same_models_to_the_bit() {
+    let (rate, beta1, beta2, tau) = (0.05, 0.9, 0.99, 0.1);
+    let mut all = Vec::new();
+    for optimiser in [
+        ServerOptimiser::Momentum {
+            rate: 1.0,
+            beta: 0.9,
+        },
+        ServerOptimiser::Adam {
+            rate,
+            beta1,
+            beta2,
+            tau,
+        },
+        ServerOptimiser::Yogi {
+            rate,
+            beta1,
+            beta2,
+            tau,
+        },
+        ServerOptimiser::Adagrad { rate, beta1, tau },
+    ] {
+        let undisturbed = four_rounds(optimiser, false);
+        assert_eq!(four_rounds(optimiser, true), undisturbed, "{optimiser:?}");
+        all.extend(undisturbed);
+    }
+    let different: std::collections::BTreeSet<ParametersId> = all.iter().copied().collect();
+    assert_eq!(
+        different.len(),
+        all.len(),
+        "what is kept changes every model"
+    );
 }

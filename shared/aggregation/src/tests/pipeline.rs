@@ -1,6 +1,8 @@
 //! Models of many blocks: the order in which threads make them shows nowhere.
 
+use super::made::{make_of, rule};
 use super::*;
+use protocol::settings::ServerOptimiser;
 
 /// Several batches of blocks, the last one short.
 const LENGTH: usize = 40 * BLOCK + 77;
@@ -183,4 +185,45 @@ fn what_fails_in_a_late_block_fails_the_whole() {
         run(LENGTH, LENGTH - 1),
         Err(AggregateError::Storage("full"))
     );
+}
+
+#[test]
+fn any_number_of_threads_makes_the_same_of_rules_that_compare_or_keep() {
+    let mut sites = Vec::new();
+    for seed in 1..=3 {
+        sites.push(Site {
+            values: vector(seed),
+            slices: 8,
+            sequences: SequenceSet::full(SEQUENCES),
+        });
+    }
+    let adam = ServerOptimiser::Adam {
+        rate: 0.01,
+        beta1: 0.9,
+        beta2: 0.99,
+        tau: 1e-3,
+    };
+    for (name, optimiser) in [
+        (Aggregation::Krum { faulty: 1 }, None),
+        (Aggregation::GeometricMedian, None),
+        (Aggregation::Median, Some(adam)),
+    ] {
+        let rule = rule(name, optimiser);
+        let mut expected = None;
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let first = made::Made::first(&vector(4));
+            let made =
+                pool.install(|| make_of(&*rule, &wide(), &input(), &first, (&sites, &[0, 1, 2])));
+            let expected = expected.get_or_insert_with(|| made.clone());
+            assert!(
+                bits(&made.values) == bits(&expected.values)
+                    && bits(&made.state) == bits(&expected.state),
+                "{name:?} with {threads} threads"
+            );
+        }
+    }
 }

@@ -37,6 +37,7 @@ pub(super) fn coordinator_message(message: &CoordinatorMessage) -> Checked {
             Ok(())
         }
         CoordinatorMessage::Refused { reason } => check_text(COORDINATOR, "reason", reason),
+        CoordinatorMessage::NotCounted { reason, .. } => check_text(COORDINATOR, "reason", reason),
         CoordinatorMessage::Finished { summary } => check_text(COORDINATOR, "summary", summary),
         CoordinatorMessage::Train { steps, .. } => {
             ensure(*steps != Some(0), COORDINATOR, "steps", "none")

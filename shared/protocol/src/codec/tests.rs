@@ -275,6 +275,13 @@ fn coordinator_messages_and_headers_are_spelt_as_they_always_were() {
         &CoordinatorMessage::Conclude { task: TASK },
         "080000000500fb2c01010101",
     );
+    assert_golden(
+        &CoordinatorMessage::NotCounted {
+            task: TASK,
+            reason: "far".into(),
+        },
+        "0c0000000600fb2c0101010103666172",
+    );
     let header = TransferHeader {
         parameters: model,
         bytes: 160_000_000,

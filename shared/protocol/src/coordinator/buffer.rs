@@ -142,23 +142,24 @@ impl Buffer {
         sites.len()
     }
 
-    /// Refuses those of the first `count` updates that went much further than the others. Gives
-    /// sites and reasons.
-    pub(super) fn refuse_outliers(&mut self, count: usize) -> Vec<(SiteName, String)> {
+    /// Refuses those of the first `count` updates that went more than `most_times` as far as the
+    /// median of them. Gives what is missing now.
+    pub(super) fn refuse_outliers(&mut self, count: usize, most_times: f64) -> Vec<Missing> {
         let mut distances = Vec::new();
         for (site, trained) in &self.updates[..count] {
             distances.push(self.distance(site, trained.task.base()));
         }
         let mut refused = Vec::new();
-        for Outlier { index, reason } in outliers(&distances).into_iter().rev() {
+        for Outlier { index, reason } in outliers(&distances, most_times).into_iter().rev() {
             let (site, trained) = self.updates.remove(index);
             let reason = TaskFailure::Update(reason).to_string();
-            self.missing.push(Missing {
-                site: site.clone(),
+            let missing = Missing {
+                site,
                 base: trained.task.base(),
-                reason: reason.clone(),
-            });
-            refused.push((site, reason));
+                reason,
+            };
+            self.missing.push(missing.clone());
+            refused.push(missing);
         }
         self.forget_distances();
         refused

@@ -4,12 +4,8 @@
 
 use super::rejection::UpdateRejection;
 
-/// How many times as far as the median. Sites that do a hundred times the work of others stay below
-/// it, because steps do not all lead the same way. On arrival each update is compared with the size
-/// of its model: `MOST_TIMES_MODEL` in the aggregation's check.
-const MOST_TIMES_MEDIAN: f64 = 100.0;
-/// With fewer updates it is unknown which of them is wrong. An absolute bound was checked on
-/// arrival.
+/// With fewer updates it is unknown which of them is wrong. On arrival each of them was compared
+/// with the size of its model: `MOST_TIMES_MODEL` in the aggregation's check.
 const FEWEST_UPDATES: usize = 3;
 
 /// An update to refuse.
@@ -21,8 +17,9 @@ pub(super) struct Outlier {
     pub(super) reason: UpdateRejection,
 }
 
-/// The updates to refuse, by their place; the distance is `None` where it is not known.
-pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<Outlier> {
+/// The updates that went more than `most_times` as far as the median, which is the setting
+/// `outlier_factor`, by their place; the distance is `None` where it is not known.
+pub(super) fn outliers(distances: &[Option<f64>], most_times: f64) -> Vec<Outlier> {
     let mut known: Vec<f64> = distances.iter().flatten().copied().collect();
     if known.len() < FEWEST_UPDATES {
         return Vec::new();
@@ -33,7 +30,7 @@ pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<Outlier> {
     let mut refused = Vec::new();
     for (index, distance) in distances.iter().enumerate() {
         let Some(distance) =
-            distance.filter(|&distance| median > 0.0 && distance > MOST_TIMES_MEDIAN * median)
+            distance.filter(|&distance| median > 0.0 && distance > most_times * median)
         else {
             continue;
         };
@@ -41,7 +38,7 @@ pub(super) fn outliers(distances: &[Option<f64>]) -> Vec<Outlier> {
             distance,
             median,
             updates: known.len(),
-            most_times: MOST_TIMES_MEDIAN,
+            most_times,
         };
         refused.push(Outlier { index, reason });
     }
@@ -54,7 +51,7 @@ mod tests {
 
     fn refused(distances: &[f64]) -> Vec<usize> {
         let known: Vec<Option<f64>> = distances.iter().copied().map(Some).collect();
-        outliers(&known)
+        outliers(&known, 100.0)
             .into_iter()
             .map(|outlier| outlier.index)
             .collect()
@@ -77,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_reason_names_both_distances() {
-        let outlier = outliers(&[Some(1.0), None, Some(1.5), Some(3e38)]).remove(0);
+        let outlier = outliers(&[Some(1.0), None, Some(1.5), Some(3e38)], 100.0).remove(0);
         let reason = outlier.reason.to_string();
         assert!(
             reason.contains("3.000e38") && reason.contains("of 3 updates, 1.500e0"),

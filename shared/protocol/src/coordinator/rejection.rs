@@ -198,6 +198,22 @@ pub enum TaskFailure {
     UnknownModel { version: Version },
 }
 
+impl TaskFailure {
+    /// Whether the site sent a result that is refused: it learns why.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Update(_) | Self::Summary(_) | Self::Scores(_) | Self::OtherParameters { .. } => {
+                true
+            }
+            Self::Site(_)
+            | Self::Silent { .. }
+            | Self::Dropped
+            | Self::Stale { .. }
+            | Self::UnknownModel { .. } => false,
+        }
+    }
+}
+
 /// Why a dropped site is refused, and why it is missing in a round.
 const DROPPED: &str = "dropped by the operator";
 

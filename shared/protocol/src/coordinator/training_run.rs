@@ -10,7 +10,7 @@ use super::outliers::{Outlier, outliers};
 use super::rejection::DiscardReason;
 use super::scores::{Scores, choose_sweep, choose_thresholds, has_no_cases, keep_thresholds};
 use super::task_table::{TaskResult, TaskSpec};
-use super::{Contribution, Effect, ModelRef, Plan, SharedState};
+use super::{Contribution, Effect, ModelRef, Plan, SharedState, not_counted};
 use super::{GaveNothing, StopReason, TaskFailure};
 use crate::case::{Cases, Role};
 use crate::identity::{SiteName, Version};
@@ -560,7 +560,7 @@ impl TrainingRun {
         shared: &mut SharedState,
         moment: &mut Moment<'_>,
     ) -> Result<Advance, StopReason> {
-        self.refuse_outliers(moment);
+        self.refuse_outliers(shared.plan.federation.outlier_factor, moment);
         self.phase = Phase::Rest {
             too_few_since: None,
         };
@@ -621,7 +621,8 @@ impl TrainingRun {
     }
 
     /// All updates of the round are in: those far beyond the others count as missing.
-    fn refuse_outliers(&mut self, moment: &mut Moment<'_>) {
+    fn refuse_outliers(&mut self, most_times: f64, moment: &mut Moment<'_>) {
+        let task = TaskId::training(self.id, self.progress.newest());
         let Some(open) = &mut self.progress.open else {
             return;
         };
@@ -630,12 +631,15 @@ impl TrainingRun {
         for site in &sites {
             distances.push(open.distances.get(site).copied());
         }
-        for Outlier { index, reason } in outliers(&distances) {
+        for Outlier { index, reason } in outliers(&distances, most_times) {
             let site = sites[index].clone();
             let reason = TaskFailure::Update(reason).to_string();
             open.updates.remove(&site);
             open.distances.remove(&site);
             open.failed.insert(site.clone());
+            moment
+                .effects
+                .push(not_counted(&site, task, reason.clone()));
             moment.effects.push(Effect::Report(Notification::Failed {
                 site: site.clone(),
                 reason: reason.clone(),

@@ -1,24 +1,13 @@
 //! The keys before the first table: the federation's name and length, how sequences drop out in
 //! training, and how updates travel and become the next model.
 
+use super::aggregation::{wrong_aggregation, wrong_optimiser};
 use super::registry::{DefaultValue, Rule, Setting, Table, choice, plain};
 use super::{Federation, SettingsError};
 use crate::dropout::DropOut;
 use crate::identity::{VALID_NAME, is_valid_name};
 use metrics::sequence::SequenceSet;
 use serde::{Deserialize, Serialize};
-
-/// How updates become the next global model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Aggregation {
-    /// Each tensor averaged over all sites, weighted by slices seen (McMahan et al. 2017).
-    FedAvg,
-    /// The same, but each sequence's slice of the stem is averaged over the sites that hold the
-    /// sequence: the others had no gradient there, and averaging their stale values would undo what
-    /// was learnt.
-    SequenceAware,
-}
 
 /// How an update travels from its site to the coordinator. See [`crate::update_encoding`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,6 +21,12 @@ pub enum Precision {
     /// The same change, as 8-bit multiples of a scale; rounding errors are added to the next
     /// round's change. A quarter of the bytes.
     Int8,
+}
+
+/// Sites that do a hundred times the work of others stay below it, because steps do not all lead
+/// the same way.
+pub(super) fn default_outlier_factor() -> f64 {
+    100.0
 }
 
 /// [`DropOut`] as the file writes it: sequences by name.
@@ -142,12 +137,39 @@ pub(super) const TABLE: Table = Table {
         },
         Setting {
             key: "aggregation",
-            kind: "\"sequence-aware\" or \"fed-avg\"",
+            kind: "\"sequence-aware\", \"fed-avg\", \"median\", \"geometric-median\", \
+                { trimmed-mean = { faulty = F } }, { krum = { faulty = F } } or \
+                { multi-krum = { faulty = F, chosen = M } }",
             default: DefaultValue::Value("\"sequence-aware\""),
-            rule: Rule::Any,
-            meaning: "How updates are averaged: sequence-aware averages the weights of a sequence \
-                only over the sites that have it.",
+            rule: Rule::Parts(
+                "rounds of enough updates (sites.minimum): 2 * faulty + 1 for trimmed-mean, 2 * \
+                 faulty + 3 for krum and multi-krum, 3 for the medians; faulty at least 1, chosen \
+                 between 1 and sites.minimum - faulty - 2; sequence-aware or fed-avg with \
+                 [buffered]",
+                wrong_aggregation,
+            ),
+            meaning: "How updates become the next model. fed-avg is their mean, weighted by \
+                slices; sequence-aware is the same, with the weights of a sequence only of the \
+                sites that have it. The others hold against so many faulty or hostile sites: \
+                median and trimmed-mean value by value, krum and multi-krum by choosing the \
+                updates closest to others, geometric-median as a whole.",
             value: |settings| choice(&settings.aggregation),
+        },
+        Setting {
+            key: "server_optimiser",
+            kind: "{ momentum = { rate = R, beta = B } }, { adam = { rate = R, beta1 = B, beta2 = \
+                B, tau = T } }, { yogi = (as adam) } or { adagrad = { rate = R, beta1 = B, tau = \
+                T } }",
+            default: DefaultValue::Unset("what aggregation makes is the next model"),
+            rule: Rule::Parts(
+                "a rate above 0 and at most 10, betas at least 0 and below 1, tau between 1e-10 \
+                 and 1, and no [buffered], which has a rate of its own",
+                wrong_optimiser,
+            ),
+            meaning: "An optimiser on the server, which goes on from the newest model in the \
+                direction of what aggregation makes. Left out: beta and beta1 0.9 (adagrad 0), \
+                beta2 0.99, tau 0.001, and the rate of momentum 1.",
+            value: |settings| choice(&settings.server_optimiser?),
         },
         Setting {
             key: "updates",
@@ -156,6 +178,18 @@ pub(super) const TABLE: Table = Table {
             rule: Rule::Any,
             meaning: "How updates travel: unrounded, in half the bytes, or in a quarter.",
             value: |settings| choice(&settings.updates),
+        },
+        Setting {
+            key: "outlier_factor",
+            kind: "number, times",
+            default: DefaultValue::Value("100.0"),
+            rule: Rule::Value("between 2 and 1000000", |settings| {
+                (2.0..=1e6).contains(&settings.outlier_factor)
+            }),
+            meaning: "An update that went more than this many times as far from its model as the \
+                median of the round's updates is refused. With fewer than 3 updates it is not \
+                known which is wrong, and none is.",
+            value: |settings| plain(settings.outlier_factor),
         },
     ],
 };

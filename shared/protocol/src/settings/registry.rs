@@ -323,7 +323,12 @@ mod tests {
                           2\nconcurrent = 1\ndeadline_s = 5\n";
         let bernoulli =
             format!("dropout = {{ bernoulli = 0.5 }}\n{LEAST}[buffered]\nsize = 2\nrate = 0.7\n");
-        for text in [LEAST, everything, &bernoulli] {
+        let robust = format!(
+            "aggregation = {{ multi-krum = {{ faulty = 1, chosen = 2 }} }}\nserver_optimiser = \
+             {{ yogi = {{ rate = 0.01, tau = 1e-9 }} }}\noutlier_factor = 12\n{LEAST}[sites]\n\
+             minimum = 5\n"
+        );
+        for text in [LEAST, everything, &bernoulli, &robust] {
             let settings = read(text);
             let printed = settings.to_toml();
             assert_eq!(read(&printed), settings, "{printed}");

@@ -2,12 +2,12 @@
 
 use super::buffered::BufferedToml;
 use super::evaluation::EvaluationToml;
-use super::general::DropOutToml;
+use super::general::{DropOutToml, default_outlier_factor};
 use super::input::InputToml;
 use super::model::ModelToml;
 use super::sites::SitesToml;
 use super::training::TrainingToml;
-use super::{Aggregation, Buffered, Evaluation, Federation, Precision};
+use super::{Aggregation, Buffered, Evaluation, Federation, Precision, ServerOptimiser};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -44,7 +44,11 @@ pub(super) struct SettingsFile {
     #[serde(default = "default_aggregation")]
     aggregation: Aggregation,
     #[serde(default)]
+    server_optimiser: Option<ServerOptimiser>,
+    #[serde(default)]
     updates: Precision,
+    #[serde(default = "default_outlier_factor")]
+    outlier_factor: f64,
     #[serde(default, deserialize_with = "EvaluationToml::deserialize")]
     evaluation: Evaluation,
     #[serde(default)]
@@ -94,7 +98,9 @@ impl SettingsFile {
             model: self.model.resolve(),
             training: self.training.resolve()?,
             aggregation: self.aggregation,
+            server_optimiser: self.server_optimiser,
             updates: self.updates,
+            outlier_factor: self.outlier_factor,
             evaluation: self.evaluation,
             sites: self.sites.resolve()?,
             buffered: self.buffered,
@@ -162,6 +168,87 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_too_few_updates_would_break_names_the_fewest() {
+        let refused = |rule: &str, minimum: usize| {
+            let text = format!("aggregation = {rule}\n{LEAST}[sites]\nminimum = {minimum}\n");
+            let error = Federation::from_toml(&text).err()?.to_string();
+            assert!(error.starts_with("aggregation is "), "{error}");
+            assert!(
+                error.contains(&format!("{minimum}; expected rounds of enough")),
+                "{error}"
+            );
+            Some(error)
+        };
+        for (rule, fewest) in [
+            ("'median'", 3),
+            ("'geometric-median'", 3),
+            ("{ trimmed-mean = { faulty = 2 } }", 5),
+            ("{ krum = { faulty = 1 } }", 5),
+            ("{ krum = { faulty = 2 } }", 7),
+            ("{ multi-krum = { faulty = 1, chosen = 2 } }", 5),
+        ] {
+            assert!(refused(rule, fewest - 1).is_some(), "{rule}");
+            assert_eq!(refused(rule, fewest), None, "{rule}");
+        }
+        let chosen = "{ multi-krum = { faulty = 1, chosen = 3 } }";
+        assert!(refused(chosen, 5).is_some());
+        assert_eq!(refused(chosen, 6), None);
+        let huge = "{ krum = { faulty = 9223372036854775807 } }";
+        assert!(refused(huge, 5).is_some());
+    }
+
+    #[test]
+    fn a_rule_or_optimiser_that_ignores_stale_updates_is_refused_in_a_buffer_by_its_own_key() {
+        let buffered = |line: &str| {
+            let text = format!("{line}\n{LEAST}[sites]\nminimum = 9\n[buffered]\nsize = 9\n");
+            Federation::from_toml(&text).map_err(|error| error.to_string())
+        };
+        assert!(buffered("aggregation = 'fed-avg'").is_ok());
+        for rule in [
+            "'median'",
+            "'geometric-median'",
+            "{ trimmed-mean = { faulty = 1 } }",
+            "{ krum = { faulty = 1 } }",
+            "{ multi-krum = { faulty = 1, chosen = 2 } }",
+        ] {
+            let error = buffered(&format!("aggregation = {rule}")).unwrap_err();
+            let named = error.starts_with("aggregation is ") && error.contains("with [buffered];");
+            assert!(named, "{error}");
+        }
+        let error = buffered("server_optimiser = { momentum = {} }").unwrap_err();
+        let named = error.starts_with("server_optimiser is ") && error.contains("with [buffered];");
+        assert!(named, "{error}");
+    }
+
+    #[test]
+    fn an_optimisers_values_are_those_of_the_publication_and_a_typo_is_refused() {
+        let optimiser = |text: &str| {
+            Federation::from_toml(&format!("server_optimiser = {text}\n{LEAST}"))
+                .map(|federation| federation.server_optimiser)
+        };
+        let adam = ServerOptimiser::Adam {
+            rate: 0.01,
+            beta1: 0.9,
+            beta2: 0.99,
+            tau: 1e-3,
+        };
+        assert_eq!(optimiser("{ adam = { rate = 0.01 } }"), Ok(Some(adam)));
+        let adagrad = ServerOptimiser::Adagrad {
+            rate: 0.01,
+            beta1: 0.0,
+            tau: 1e-3,
+        };
+        assert_eq!(
+            optimiser("{ adagrad = { rate = 0.01 } }"),
+            Ok(Some(adagrad))
+        );
+        let typo = optimiser("{ adam = { rate = 0.01, beta3 = 0.9 } }").unwrap_err();
+        assert!(typo.to_string().contains("beta3"), "{typo}");
+        let missing = optimiser("{ yogi = {} }").unwrap_err();
+        assert!(missing.to_string().contains("rate"), "{missing}");
+    }
+
+    #[test]
     fn values_that_cannot_work_name_their_key() {
         for (addition, key) in [
             ("slices = 4\n", "input.slices"),
@@ -213,6 +300,34 @@ mod tests {
         ] {
             let error = Federation::from_toml(&format!("{LEAST}{addition}")).unwrap_err();
             assert!(error.to_string().starts_with(key), "{addition}: {error}");
+        }
+        for (first, key) in [
+            ("outlier_factor = 1.9", "outlier_factor is 1.9"),
+            ("outlier_factor = inf", "outlier_factor is inf"),
+            ("outlier_factor = nan", "outlier_factor is NaN"),
+            (
+                "aggregation = { trimmed-mean = { faulty = 0 } }",
+                "aggregation",
+            ),
+            (
+                "server_optimiser = { momentum = { rate = 0 } }",
+                "server_optimiser",
+            ),
+            (
+                "server_optimiser = { adam = { rate = 0.1, beta2 = 1.0 } }",
+                "server_optimiser",
+            ),
+            (
+                "server_optimiser = { yogi = { rate = 0.1, tau = 0.0 } }",
+                "server_optimiser",
+            ),
+            (
+                "server_optimiser = { adagrad = { rate = nan } }",
+                "server_optimiser",
+            ),
+        ] {
+            let error = Federation::from_toml(&format!("{first}\n{LEAST}")).unwrap_err();
+            assert!(error.to_string().starts_with(key), "{first}: {error}");
         }
     }
 }

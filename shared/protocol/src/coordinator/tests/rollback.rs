@@ -62,7 +62,39 @@ fn an_update_far_beyond_the_others_is_refused_by_name_and_the_round_goes_on() {
         }
         let told = |notification: &&Notification| matches!(notification, Notification::Failed { site, .. } if site == "site-2");
         assert_eq!(world.happened.iter().filter(told).count(), 3);
+        for (index, (site, task, reason)) in world.not_counted.iter().enumerate() {
+            let expected = "its update was refused: it is 3.000e38 away from the model that it \
+                started from, more than 100 times the median of 4 updates, 1.000e0";
+            assert_eq!((site.as_str(), reason.as_str()), ("site-2", expected));
+            assert_eq!(*task, world::task(index as u32 + 1));
+        }
+        assert_eq!(world.not_counted.len(), 3, "the site itself is told");
     }
+}
+
+#[test]
+fn the_settings_say_how_far_an_update_may_go() {
+    let mut world = World::new(&format!("outlier_factor = 7.0\n{FOUR}"), false, 4);
+    world.distances = BTreeMap::from([(site_name("site-2"), 7.1), (site_name("site-1"), 6.9)]);
+    world.calm();
+    for (site, _, reason) in &world.not_counted {
+        assert_eq!(site.as_str(), "site-2");
+        assert!(reason.contains("more than 7 times"), "{reason}");
+    }
+    assert_eq!(world.not_counted.len(), 3);
+}
+
+#[test]
+fn refused_updates_do_not_count_for_the_fewest_that_a_round_needs() {
+    let all = FOUR.replace("minimum = 2", "minimum = 4");
+    let mut world = World::new(&all, false, 4);
+    world.distances = BTreeMap::from([(site_name("site-3"), 1e6)]);
+    world.calm();
+    let stopped = world.stopped.unwrap();
+    assert!(
+        stopped.starts_with("round 1 has 3 of at least 4 updates (site-3: its update was refused"),
+        "{stopped}"
+    );
 }
 
 #[test]

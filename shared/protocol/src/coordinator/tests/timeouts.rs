@@ -240,5 +240,9 @@ fn a_weight_beyond_what_was_asked_for_is_refused() {
             "{}",
             missing(&world)
         );
+        world.arrive();
+        let told = &world.not_counted;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].2, missing(&world), "the site is told the same");
     }
 }

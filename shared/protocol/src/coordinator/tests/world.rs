@@ -81,6 +81,8 @@ pub(super) struct World {
     pub(super) distances: BTreeMap<SiteName, f64>,
     /// What happened.
     pub(super) happened: Vec<Notification>,
+    /// What sites were told that their work does not count for, and why.
+    pub(super) not_counted: Vec<(SiteName, TaskId, String)>,
 }
 
 pub(super) fn hash(parts: &[&[u8]]) -> ParametersId {
@@ -222,6 +224,7 @@ impl World {
             accepted: BTreeSet::new(),
             distances: BTreeMap::new(),
             happened: Vec::new(),
+            not_counted: Vec::new(),
         }
     }
 
@@ -408,16 +411,14 @@ impl World {
             "an update is counted twice: {named:?}"
         );
         let over = run.finished == self.plan.federation.rounds;
-        let missing = rounds.iter().flat_map(|round| &round.missing);
-        let missing = missing
-            .chain(run.open.iter().flat_map(|open| &open.missing))
-            .cloned();
-        let buffered = run.buffer.iter().flat_map(|buffer| &buffer.missing);
-        let missing = missing.chain(buffered.map(|one| (one.site.clone(), one.reason.clone())));
-        let refused: Vec<SiteName> = missing
-            .filter(|(_, reason)| reason.contains("its update was refused"))
-            .map(|(site, _)| site)
-            .collect();
+        let mut refused = BTreeSet::new();
+        for notification in &self.happened {
+            if let Notification::Failed { site, reason } = notification
+                && reason.contains("its update was refused")
+            {
+                refused.insert(site.clone());
+            }
+        }
         let lost: Vec<_> = self
             .accepted
             .difference(&once)
@@ -444,6 +445,9 @@ impl World {
                 site::Effect::Conclude => peer.concluded = true,
                 site::Effect::Cancel | site::Effect::Leave { .. } => peer.work = None,
                 site::Effect::Forget(_) => {}
+                site::Effect::NotCounted { task, reason } => {
+                    self.not_counted.push((site_name(name), task, reason));
+                }
                 site::Effect::Refused { reason } => panic!("refused: {reason}"),
             }
         }

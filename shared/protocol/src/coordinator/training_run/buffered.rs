@@ -8,7 +8,7 @@ use super::{
     Advance, Buffering, DiscardReason, Effect, GaveNothing, Moment, Phase, SharedState, StopReason,
     TaskFailure, TaskSpec, TrainingRun, contribution, round_record, update_record,
 };
-use crate::coordinator::ModelRef;
+use crate::coordinator::{ModelRef, not_counted};
 use crate::identity::{SiteName, Version};
 use crate::message::{TaskId, Trained};
 use crate::notification::Notification;
@@ -297,9 +297,14 @@ impl TrainingRun {
         let Some(buffer) = &mut self.progress.buffer else {
             return Advance::Waiting;
         };
-        let refused = buffer.refuse_outliers(count);
+        let most_times = shared.plan.federation.outlier_factor;
+        let refused = buffer.refuse_outliers(count, most_times);
         if !refused.is_empty() {
-            for (site, reason) in refused {
+            for Missing { site, base, reason } in refused {
+                let task = TaskId::training(self.id, base);
+                moment
+                    .effects
+                    .push(not_counted(&site, task, reason.clone()));
                 moment
                     .effects
                     .push(Effect::Report(Notification::Failed { site, reason }));

@@ -1,8 +1,8 @@
-//! An aggregation rule that no release has: the median of each value over the sites.
+//! An aggregation rule that no release has: the mean in which every site counts the same.
 //! `docs/developers/adding-a-rule.md` goes through it.
 //!
 //! ```sh
-//! cargo run --release --locked -p aggregation --example median_rule
+//! cargo run --release --locked -p aggregation --example equal_mean_rule
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "an example, whose input is known")]
@@ -15,11 +15,10 @@ use protocol::identity::Version;
 use protocol::parameters::{Kind, Manifest, ParametersId, TensorSpec, to_bytes};
 use protocol::settings::Input;
 
-/// The median of each value over the updates, whatever their weights (Yin et al. 2018, arXiv
-/// 1803.01498): fewer than half of the sites can send what they like and not move it far.
-struct Median;
+/// The mean of the updates, in which every site counts the same, however many slices it has seen.
+struct EqualMean;
 
-impl<S: Source> Rule<S> for Median {
+impl<S: Source> Rule<S> for EqualMean {
     fn cut(&self) -> Cut {
         Cut {
             sequences: true,
@@ -32,29 +31,26 @@ impl<S: Source> Rule<S> for Median {
         round: &Round<S>,
         block: &mut Block<'_>,
     ) -> Result<(), AggregateError<S::Error>> {
-        let mut learnt: Vec<Vec<f32>> = Vec::new();
+        let mut sites = 0;
         for update in round.updates(block.segment) {
             update.read(block.start, block.update)?;
-            learnt.push(block.update.to_vec());
+            for (sum, value) in block.sums.iter_mut().zip(&*block.update) {
+                *sum += f64::from(*value);
+            }
+            sites += 1;
         }
-        if learnt.is_empty() {
+        if sites == 0 {
             return round.read_model(round.newest(), block.start, block.values);
         }
-        let mut column = vec![0.0; learnt.len()];
-        for (index, value) in block.values.iter_mut().enumerate() {
-            for (site, values) in learnt.iter().enumerate() {
-                column[site] = values[index];
-            }
-            column.sort_unstable_by(f32::total_cmp);
-            let (low, high) = (column[(column.len() - 1) / 2], column[column.len() / 2]);
-            *value = 0.5 * low + 0.5 * high;
+        for (value, sum) in block.values.iter_mut().zip(&*block.sums) {
+            *value = (sum / f64::from(sites)) as f32;
         }
         Ok(())
     }
 }
 
 /// What a rule makes of three sites' updates of a model of four values, which was 0.
-fn next_model<'a>(rule: &dyn Rule<&'a [f32]>, updates: &'a [[f32; 4]; 3]) -> Vec<f32> {
+fn next_model<'a>(rule: &dyn Rule<&'a [f32]>, updates: &'a [(u64, [f32; 4]); 3]) -> Vec<f32> {
     let manifest = Manifest {
         tensors: vec![TensorSpec {
             name: "classifier.4.bias".into(),
@@ -70,12 +66,12 @@ fn next_model<'a>(rule: &dyn Rule<&'a [f32]>, updates: &'a [[f32; 4]; 3]) -> Vec
         clip_percentiles: None,
     };
     let mut checked = Vec::new();
-    for (site, values) in ["east", "north", "south"].iter().zip(updates) {
+    for (site, (slices, values)) in ["east", "north", "south"].iter().zip(updates) {
         let parameters = ParametersId(*blake3::hash(&to_bytes(values)).as_bytes());
         let contribution = Contribution {
             site: site.parse().unwrap(),
             parameters,
-            slices: 100,
+            slices: *slices,
             sequences: SequenceSet::full(1),
             base: Version::INITIAL,
         };
@@ -103,15 +99,16 @@ fn next_model<'a>(rule: &dyn Rule<&'a [f32]>, updates: &'a [[f32; 4]; 3]) -> Vec
 }
 
 fn main() {
-    // The scanner of the south has written one value a thousand times too large.
+    // The south has three times as many slices as the others.
     let updates = [
-        [1.0, 2.0, 3.0, 4.0],
-        [1.5, 2.5, 3.5, 4.5],
-        [2.0, 3.0, 4000.0, 5.0],
+        (100, [1.0, 2.0, 3.0, 4.0]),
+        (100, [1.5, 2.5, 3.5, 4.5]),
+        (300, [3.5, 4.5, 5.5, 6.5]),
     ];
     let mean = next_model(&FedAvg, &updates);
-    let median = next_model(&Median, &updates);
+    let equal = next_model(&EqualMean, &updates);
     println!("fed-avg {mean:?}");
-    println!("median  {median:?}");
-    assert_eq!(median, [1.5, 2.5, 3.5, 4.5]);
+    println!("equal   {equal:?}");
+    assert_eq!(mean, [2.6, 3.6, 4.6, 5.6]);
+    assert_eq!(equal, [2.0, 3.0, 4.0, 5.0]);
 }
