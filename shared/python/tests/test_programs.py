@@ -85,7 +85,7 @@ def test_each_exit_code_has_its_exception() -> None:
 
 
 def test_messages_and_hints_can_have_several_lines() -> None:
-    log = "1 of 2 done\nwarning: odd\nerror: one\ntwo: hint\nhint: try\nthis\n"
+    log = "1 of 2 done\nwarning: odd\nerror: one\n  two: hint\nhint: try\n  this\n"
     error = errors.failure(["program"], 4, log)
     assert (error.message, error.hint) == ("one\ntwo: hint", "try\nthis")
     assert errors.warnings_of(log) == ["odd"]

@@ -85,6 +85,28 @@ def test_models_trained_alone_have_reports_of_the_same_form(report: lacuna_fl.Re
         alone["north"].comparison()
 
 
+def test_patients_have_a_row_at_each_operating_point(report: lacuna_fl.Report) -> None:
+    for at in POINTS:
+        cases = report.cases(at)
+        ours = cases[(cases["run"] == "federation") & (cases["site"] == "harbour")]
+        assert list(ours["case"]) == [0, 1]
+        assert ours["dice"].mean() == pytest.approx(report.sites(at)["dice"]["harbour"])
+        assert ours["reference_lesions"].sum() == 20
+    curves = report.curves()
+    ours = curves[(curves["run"] == "federation") & (curves["site"] == "all")]
+    expected = report.rounds()["validation_dice"].to_list()
+    assert ours["validation_dice"].to_list() == pytest.approx(expected)
+
+
+def test_a_report_outside_of_its_run_folder_has_no_patients(
+    tmp_path: Path, report: lacuna_fl.Report
+) -> None:
+    elsewhere = tmp_path / "report.json"
+    elsewhere.write_text(json.dumps(report.data))
+    with pytest.raises(lacuna_fl.DataError, match="cases.csv"):
+        lacuna_fl.Report.open(elsewhere).cases()
+
+
 def test_lesions_by_size_add_up_to_all(report: lacuna_fl.Report) -> None:
     lesions = report.lesions().groupby("site")["reference"].sum()
     assert lesions["harbour"] == report.sites().loc["harbour", "held_out_lesions"]

@@ -114,7 +114,8 @@ def _message_and_hint(log: str) -> tuple[str, str | None]:
             part = hint
             line = line.removeprefix("hint: ")
         if part is not None:
-            part.append(line)
+            # The programs indent the lines after the first.
+            part.append(line.removeprefix("  "))
     if not message:
         # Where some files of a folder were left out, the program only warns, and ends with code 4.
         return "\n".join(warnings_of(log)), None

@@ -288,6 +288,30 @@ class Report:
         columns = ["threshold", "sensitivity", "false_positives", "false_positives_10mm3"]
         return pandas.DataFrame(self.data["validation_curve"], columns=columns)
 
+    def curves(self) -> pandas.DataFrame:
+        """`curves.csv`: the curves of all runs, a row for each round and for each site in it."""
+        return self._table("curves.csv")
+
+    def cases(self, at: Point = "dice") -> pandas.DataFrame:
+        """`cases.csv`: a row for each patient under each model. It is only in the run folder.
+
+        Patients have no names here: `case` is a patient's place in the site's list.
+        """
+        cases = self._table("cases.csv")
+        chosen = cases[cases["operating_point"] == at]
+        return chosen.drop(columns="operating_point").reset_index(drop=True)
+
+    def _table(self, name: str) -> pandas.DataFrame:
+        import pandas
+
+        path = self.folder / name
+        if not path.is_file():
+            raise DataError(
+                f"there is no {path}",
+                "`coordinator report RUN_FOLDER` writes it into the run folder",
+            )
+        return pandas.read_csv(path)
+
     def _matrix(self, at: Point) -> Mapping[str, Any]:
         matrix: Mapping[str, Any] | None = self.data[_key("matrix", at)]
         if matrix is None:
