@@ -76,7 +76,7 @@ for program in coordinator site-agent; do
     together="Recommends: lacuna-site-agent"
     ;;
   site-agent)
-    cp configs/site-*.toml configs/sequences.toml "$tree/usr/share/doc/$package/examples"
+    cp configs/site-train.toml configs/site-evaluate.toml configs/sequences.toml "$tree/usr/share/doc/$package/examples"
     about="a hospital's part in a federation, and prediction"
     together="Suggests: dcm2niix, lacuna-coordinator"
     ;;
