@@ -24,6 +24,10 @@ demo CONFIG="configs/demo.toml":
     cargo build --release --locked
     ./target/release/coordinator simulate {{ CONFIG }}
 
+# The files of a release, in target/packages: a tarball, Debian packages, a Python wheel, licences, checksums.
+release *ARGS:
+    shared/packages/release.sh {{ ARGS }}
+
 # One benchmark: step, prepare, transfer, aggregate, overhead or soak. `just bench step demo`, `just bench soak rounds`.
 bench NAME *ARGS:
     cargo build --release --locked

@@ -1,8 +1,12 @@
 //! The command line. Each subcommand's arguments and its `run` are in its own file of `commands`.
 
 use crate::commands;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use program::about::About;
 use program::failure::{Failure, report};
+use program::{Class, pages};
+use protocol::message::PROTOCOL;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -51,14 +55,46 @@ enum Command {
     Resume(commands::status::Where),
     /// Exclude a site from a running federation, for the rest of this run.
     Drop(commands::steer::DropArgs),
+    /// Print completions for a shell.
+    Completions { shell: pages::Shell },
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man { folder: PathBuf },
 }
 
-/// Parses the command line, runs the command, and turns its outcome into an exit code.
+impl Command {
+    /// Whether it runs a federation, so that the log says which build did.
+    fn runs_a_federation(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_) | Self::Simulate(_) | Self::Experiment(_)
+        )
+    }
+}
+
+/// Parses the command line, runs the command, and turns its outcome into an exit code. `commit` is
+/// what the program was built from, where the build knows it.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(commit: Option<&'static str>) -> ExitCode {
     // Warnings, such as a connection refused for its certificate; `RUST_LOG=info` shows more.
     program::logging::start("warn");
-    let outcome: Result<(), Failure> = match Cli::parse().command {
+    let about = About {
+        version: env!("CARGO_PKG_VERSION"),
+        commit,
+        protocol: PROTOCOL,
+        devices: &[],
+    };
+    // clap keeps texts for as long as the program lives; this happens once.
+    let version: &'static str = about.lines().leak();
+    let given = Cli::command().long_version(version).get_matches();
+    let command = match Cli::from_arg_matches(&given) {
+        Ok(cli) => cli.command,
+        Err(error) => error.exit(),
+    };
+    if command.runs_a_federation() {
+        eprintln!("coordinator {}", about.line());
+    }
+    let outcome: Result<(), Failure> = match command {
         Command::Init(args) => commands::init::run(&args),
         Command::Invite(args) => commands::invite::run(&args),
         Command::Sites(args) => commands::sites::run(&args),
@@ -73,6 +109,10 @@ pub fn main() -> ExitCode {
         Command::Pause(place) => commands::steer::pause(&place),
         Command::Resume(place) => commands::steer::resume(&place),
         Command::Drop(args) => commands::steer::drop_site(&args),
+        Command::Completions { shell } => pages::print_completions(shell, Cli::command())
+            .map_err(|error| Failure::new(Class::Disk, error)),
+        Command::Man { folder } => pages::write_manual(Cli::command(), &folder)
+            .map_err(|error| Failure::new(Class::Disk, error)),
     };
     report(outcome)
 }

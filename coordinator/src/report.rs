@@ -4,6 +4,7 @@
 mod ablation;
 mod case_metrics;
 mod comparison;
+mod csv;
 pub(crate) mod experiment;
 mod figures;
 mod heatmap;
@@ -89,8 +90,9 @@ pub fn read(run_folder: &Path) -> Result<Outcome, ReportError> {
     serde_json::from_slice(&text).map_err(|source| ReportError::Outcome { path, source })
 }
 
-/// Writes `report.json`, `report.html` and `figures/*.svg` into the folder `out`, which is made if
-/// need be.
+/// Writes `report.json`, `report.html`, `curves.csv` and `figures/*.svg` into the folder `out`,
+/// which is made if need be; and `cases.csv`, which has a row for each patient, where that is the
+/// run folder.
 ///
 /// # Errors
 /// [`ReportError::Disk`]; [`ReportError::Draw`] would be a fault of ours.
@@ -115,6 +117,10 @@ pub fn write(outcome: &Outcome, out: &Path) -> Result<(), ReportError> {
         )?;
     }
     put(&out.join("report.json"), &json(&report)?, own)?;
+    put(&out.join("curves.csv"), &csv::curves(outcome), own)?;
+    if own {
+        put(&out.join("cases.csv"), &csv::cases(outcome), own)?;
+    }
     put(
         &out.join("report.html"),
         &html::page(&report, &figures, outcome),

@@ -1,8 +1,12 @@
 //! What was typed. Each subcommand's arguments and its `run` are in its own file of `commands`.
 
 use crate::commands;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use program::about::About;
 use program::failure::{Failure, report};
+use program::{Class, pages};
+use protocol::message::PROTOCOL;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Shown under `--help`.
@@ -47,14 +51,35 @@ enum Command {
     Score(Box<commands::score::Args>),
     /// Write a synthetic multi-centre cohort as NIfTI files.
     Phantom(Box<commands::phantom::Args>),
+    /// Print completions for a shell.
+    Completions { shell: pages::Shell },
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man { folder: PathBuf },
 }
 
-/// Parses the command line, runs the command, and turns its outcome into an exit code.
+/// Parses the command line, runs the command, and turns its outcome into an exit code. `commit` is
+/// what the program was built from, where the build knows it.
 #[must_use]
-pub fn main() -> ExitCode {
-    let command = Cli::parse().command;
+pub fn main(commit: Option<&'static str>) -> ExitCode {
+    let about = About {
+        version: env!("CARGO_PKG_VERSION"),
+        commit,
+        protocol: PROTOCOL,
+        devices: crate::device::BUILT_IN,
+    };
+    // clap keeps texts for as long as the program lives; this happens once.
+    let version: &'static str = about.lines().leak();
+    let given = Cli::command().long_version(version).get_matches();
+    let command = match Cli::from_arg_matches(&given) {
+        Ok(cli) => cli.command,
+        Err(error) => error.exit(),
+    };
     match &command {
-        Command::Run(args) => crate::logging::start("info", args.json),
+        Command::Run(args) => {
+            crate::logging::start("info", args.json);
+            tracing::info!("site-agent {}", about.line());
+        }
         _ => crate::logging::start("warn", false),
     }
     let outcome: Result<(), Failure> = match command {
@@ -71,6 +96,10 @@ pub fn main() -> ExitCode {
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Score(args) => commands::score::run(&args),
         Command::Phantom(args) => commands::phantom::run(&args),
+        Command::Completions { shell } => pages::print_completions(shell, Cli::command())
+            .map_err(|error| Failure::new(Class::Disk, error)),
+        Command::Man { folder } => pages::write_manual(Cli::command(), &folder)
+            .map_err(|error| Failure::new(Class::Disk, error)),
     };
     report(outcome)
 }

@@ -26,6 +26,15 @@ use protocol::settings::Compute;
 use std::borrow::Cow;
 use std::path::Path;
 
+/// The kinds of devices that this program was built for.
+pub(crate) const BUILT_IN: &[&str] = &[
+    "cpu",
+    #[cfg(feature = "cuda")]
+    "cuda",
+    #[cfg(feature = "vulkan")]
+    "vulkan",
+];
+
 /// Why a device cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {

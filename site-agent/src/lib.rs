@@ -6,7 +6,6 @@ pub mod calibration;
 pub mod case;
 pub mod cli;
 pub mod commands;
-pub(crate) mod csv;
 pub mod data;
 pub mod device;
 pub mod evaluate;

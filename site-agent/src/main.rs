@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    site_agent::cli::main()
+    // Read here, so that a release that says its commit only compiles this file again.
+    site_agent::cli::main(option_env!("LACUNA_COMMIT"))
 }

@@ -73,6 +73,7 @@ fn anothers_report(args: &Args) -> Option<PathBuf> {
     for name in [
         "report.html",
         "report.json",
+        "curves.csv",
         "experiment.html",
         "experiment.json",
     ] {

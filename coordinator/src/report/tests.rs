@@ -1,6 +1,7 @@
 //! The report of federations that never ran.
 
 mod comparison;
+mod csv;
 mod matrix;
 mod overlays;
 

@@ -66,17 +66,30 @@ impl ChildError {
 /// # Errors
 /// [`ChildError::NoBinary`].
 pub(crate) fn binary() -> Result<PathBuf, ChildError> {
-    let name = format!("site-agent{}", std::env::consts::EXE_SUFFIX);
     let own = std::env::current_exe().map_err(|source| ChildError::Start {
-        what: name.clone(),
+        what: "site-agent".into(),
         source,
     })?;
-    let path = own.with_file_name(name);
+    let path = site_agent_next_to(&own);
     if path.is_file() {
         Ok(path)
     } else {
         Err(ChildError::NoBinary(path))
     }
+}
+
+/// Packages give both programs the same prefix: next to `lacuna-coordinator` is
+/// `lacuna-site-agent`.
+fn site_agent_next_to(coordinator: &Path) -> PathBuf {
+    let suffix = std::env::consts::EXE_SUFFIX;
+    let own = coordinator
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let prefix = own
+        .strip_suffix(&format!("coordinator{suffix}"))
+        .unwrap_or_default();
+    coordinator.with_file_name(format!("{prefix}site-agent{suffix}"))
 }
 
 /// Child processes. Dropping this kills them.
@@ -193,6 +206,24 @@ mod tests {
         children
             .start("the agent of north", Path::new("/bin/sh"), &arguments, log)
             .unwrap();
+    }
+
+    #[test]
+    fn both_programs_have_the_same_prefix() {
+        let next_to = |own: &str| site_agent_next_to(Path::new(own)).display().to_string();
+        let suffix = std::env::consts::EXE_SUFFIX;
+        assert_eq!(
+            next_to(&format!("/opt/coordinator{suffix}")),
+            format!("/opt/site-agent{suffix}")
+        );
+        assert_eq!(
+            next_to(&format!("/usr/bin/lacuna-coordinator{suffix}")),
+            format!("/usr/bin/lacuna-site-agent{suffix}")
+        );
+        assert_eq!(
+            next_to(&format!("/opt/renamed{suffix}")),
+            format!("/opt/site-agent{suffix}")
+        );
     }
 
     #[tokio::test]

@@ -5,13 +5,13 @@ use super::outputs::MASK;
 use super::patient::Patient;
 use super::summary::Summary;
 use super::{Args, PredictError, Segmenter, as_json, on_worker, read_model, warn_of_missing_hash};
-use crate::csv;
 use crate::data::{
     Archives, CasePattern, DataConfig, ListedCase, Listing, list_images, read_site_file,
 };
 use crate::output;
 use crate::predictor::Predictor;
 use crate::progress_bar::ProgressBar;
+use program::csv;
 use program::visible::visible;
 use program::{Class, Explain, Failure};
 use protocol::settings::Input;

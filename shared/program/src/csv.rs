@@ -2,7 +2,8 @@
 
 /// A text as a cell. What a spreadsheet would take for a formula gets an apostrophe before it,
 /// which makes it text.
-pub(crate) fn cell(text: &str) -> String {
+#[must_use]
+pub fn cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
     let text = if formula {
         format!("'{text}")
