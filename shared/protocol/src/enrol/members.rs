@@ -314,12 +314,9 @@ impl Members {
     #[must_use]
     pub fn alike(&self, name: &str) -> Option<&str> {
         let invited = self.invitations.iter().map(|invitation| &invitation.site);
-        for known in self.sites.keys().chain(invited) {
-            if known != name && known.eq_ignore_ascii_case(name) {
-                return Some(known);
-            }
-        }
-        None
+        let mut known = self.sites.keys().chain(invited);
+        let alike = known.find(|&known| known != name && known.eq_ignore_ascii_case(name))?;
+        Some(alike)
     }
 
     /// Until when the newest accepted certificate of a site is valid, if one is valid now.
