@@ -23,17 +23,17 @@ pub struct Args {
         long,
         value_name = "MINUTES",
         default_value_t = 30.0,
-        requires = "command"
+        conflicts_with_all = ["network", "zeros"]
     )]
     minutes: f64,
     /// Where the network runs: cpu, cuda, cuda:N, vulkan or vulkan:N.
-    #[arg(long, default_value = "cpu", requires = "network")]
+    #[arg(long, default_value = "cpu", conflicts_with_all = ["command", "zeros"])]
     device: String,
     /// Where programs compiled for a card are kept, instead of the user's own cache folder.
-    #[arg(long, value_name = "DIR", requires = "network")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["command", "zeros"])]
     kernel_cache: Option<PathBuf>,
     /// Threads for the network to compute with; all cores when left out.
-    #[arg(long, value_name = "COUNT", requires = "network")]
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["command", "zeros"])]
     threads: Option<usize>,
     /// Make all masks again, and replace those that are there.
     #[arg(long)]
