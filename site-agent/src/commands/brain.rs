@@ -29,7 +29,7 @@ pub struct Args {
     /// Where the network runs: cpu, cuda, cuda:N, vulkan or vulkan:N.
     #[arg(long, default_value = "cpu", conflicts_with_all = ["command", "zeros"])]
     device: String,
-    /// Where programs compiled for a card are kept, instead of the user's own cache folder.
+    /// Where programs compiled for a GPU are kept, instead of the user's own cache folder.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["command", "zeros"])]
     kernel_cache: Option<PathBuf>,
     /// Threads for the network to compute with; all cores when left out.
@@ -106,7 +106,7 @@ fn on_worker(args: &Args, job: Job) -> Result<Report, Failure> {
     let worker = on_own_thread(args.threads.unwrap_or(cores), work);
     match worker.map_err(|error| lost(error.to_string()))?.join() {
         Ok(report) => Ok(report?),
-        // A card's libraries panic where it refuses.
+        // A GPU's libraries panic where it refuses.
         Err(panic) if args.device != "cpu" => Err(DeviceFault::new(panic_message(&*panic)).into()),
         Err(_) => Err(lost("a thread panicked".into())),
     }
