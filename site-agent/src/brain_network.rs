@@ -206,7 +206,7 @@ impl Network for BrainNetwork {
 fn coarse_dims(dims: [usize; 3], spacing_mm: [f32; 3]) -> Result<[usize; 3], BrainNetworkError> {
     let mut coarse = [0; 3];
     let mut covered_mm = [0; 3];
-    for axis in 0..3 {
+    for axis in [0, 1, 2] {
         let mm = dims[axis] as f64 * f64::from(spacing_mm[axis]);
         covered_mm[axis] = mm.round() as usize;
         coarse[axis] = ((mm / SPACING_MM).round_ties_even() as usize).max(1);
