@@ -37,8 +37,11 @@ enum Command {
     Import(commands::import::Args),
     /// Bring all sequences of each case onto one grid.
     Register(commands::register::Args),
-    /// Make a brain mask for each case, by a program such as HD-BET or from images without a skull.
+    /// Make a brain mask for each case: by HD-BET's network, by a program, or from images without a
+    /// skull.
     Brain(commands::brain::Args),
+    /// Convert HD-BET's published weights into a file for `brain --network`.
+    BrainNetwork(commands::brain_network::Args),
     /// Remove the face from all images of each case, by its brain mask.
     Deface(commands::deface::Args),
     /// Say what a folder of images holds, and print the [data] table for it.
@@ -90,6 +93,7 @@ pub fn main(commit: Option<&'static str>) -> ExitCode {
         Command::Import(args) => commands::import::run(&args),
         Command::Register(args) => commands::register::run(&args),
         Command::Brain(args) => commands::brain::run(&args),
+        Command::BrainNetwork(args) => commands::brain_network::run(&args),
         Command::Deface(args) => commands::deface::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Predict(args) => commands::predict::run(&args),

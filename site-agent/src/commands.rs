@@ -3,6 +3,7 @@
 
 pub mod approve;
 pub mod brain;
+pub mod brain_network;
 pub mod calibrate;
 pub mod deface;
 pub mod doctor;

@@ -2,6 +2,7 @@
 //! sends nothing but parameters and counts, and pictures of a few cases where the site permits it.
 
 pub mod agent;
+pub mod brain_network;
 pub mod calibration;
 pub mod case;
 pub mod cli;

@@ -40,6 +40,8 @@ pub enum BrainError {
         "what the command wrote is no mask ({0}), and not the image with zeros outside of the brain"
     )]
     NoMask(NoMask),
+    #[error("the network cannot find the brain: {0}")]
+    Network(Box<dyn std::error::Error + Send + Sync>),
     #[error("the mask is no brain: it has {ml:.1} ml, {percent:.1} % of the volume")]
     NoBrain { ml: f64, percent: f64 },
     /// The report says which.

@@ -1,6 +1,7 @@
 //! A folder of cases: a brain mask next to the images of each.
 
 use super::error::BrainError;
+use super::network::{self, Network};
 use super::program::Program;
 use super::report::{CaseReport, Report, State};
 use super::result::Mask;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The name of the mask that is written.
 pub const NAME: &str = "brain";
@@ -22,12 +24,14 @@ const HIDDEN: &str = ".brain";
 const METHOD: &str = "1";
 
 /// How a mask is made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Way {
     /// The voxels that are not zero in at least one sequence.
     Zeros,
     /// By a program, from the first of [`folder::SEQUENCES`] that the case has.
     Program(Program),
+    /// By a network, from the same image.
+    Network(Arc<dyn Network>),
 }
 
 /// What is to be done.
@@ -51,8 +55,8 @@ struct Record {
 }
 
 impl Job {
-    /// Makes the masks of all cases, one after the other, and writes `brain.json`. A program uses
-    /// all cores by itself.
+    /// Makes the masks of all cases, one after the other, and writes `brain.json`. Programs and
+    /// networks use all cores by themselves.
     ///
     /// # Errors
     /// The folder cannot be used. Trouble with one case is in the report.
@@ -68,6 +72,7 @@ impl Job {
                 case: case.name.clone(),
                 state: State::Failed,
                 images: self.images(case),
+                network: None,
                 ml: None,
                 filled_voxels: None,
                 why: None,
@@ -86,7 +91,7 @@ impl Job {
     fn images(&self, case: &CaseFolder) -> Vec<String> {
         let count = match self.way {
             Way::Zeros => case.sequences.len(),
-            Way::Program(_) => 1,
+            Way::Program(_) | Way::Network(_) => 1,
         };
         let names = case.sequences.iter().take(count);
         names.map(|name| (*name).to_owned()).collect()
@@ -140,11 +145,14 @@ impl Job {
         done.state = State::Written;
         done.ml = Some(mask.ml);
         done.filled_voxels = Some(mask.filled);
+        if let Way::Network(network) = &self.way {
+            done.network = Some(network.name());
+        }
         Ok(())
     }
 
     fn mask(&self, images: &[Volume], names: &[String]) -> Result<Mask, BrainError> {
-        let program = match &self.way {
+        match &self.way {
             Way::Zeros => {
                 for (image, name) in images.iter().zip(names) {
                     if !images[0].source.same_place(&image.source) {
@@ -154,17 +162,18 @@ impl Job {
                         });
                     }
                 }
-                return Mask::of_zeros(images);
+                Mask::of_zeros(images)
             }
-            Way::Program(program) => program,
-        };
-        program.mask(&images[0], &self.folder.join(HIDDEN))
+            Way::Program(program) => program.mask(&images[0], &self.folder.join(HIDDEN)),
+            Way::Network(network) => network::mask(&**network, &images[0]),
+        }
     }
 
     fn from(&self, case: &CaseFolder, names: &[String]) -> Result<String, BrainError> {
         let mut text = match &self.way {
             Way::Zeros => format!("{METHOD} zeros"),
             Way::Program(program) => format!("{METHOD} {:?}", program.words()),
+            Way::Network(network) => format!("{METHOD} network {}", network.name()),
         };
         for name in names {
             let path = self.path(case, name);

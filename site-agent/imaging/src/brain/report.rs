@@ -23,6 +23,9 @@ pub struct CaseReport {
     pub state: State,
     /// The sequences that the mask is made from.
     pub images: Vec<String>,
+    /// The network that made it here; `None` where it was made otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     /// The volume of the brain, millilitres; `None` where it was not computed here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ml: Option<f64>,
@@ -79,6 +82,9 @@ impl std::fmt::Display for Report {
             write!(formatter, "{:20} {state:8}", visible(&case.case))?;
             if let Some(ml) = case.ml {
                 write!(formatter, " {ml:.0} ml, from {}", case.images.join(", "))?;
+            }
+            if let Some(network) = &case.network {
+                write!(formatter, ", by {network}")?;
             }
             if let Some(filled @ 1..) = case.filled_voxels {
                 write!(formatter, ", {filled} voxels of holes filled")?;

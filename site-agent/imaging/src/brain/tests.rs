@@ -5,6 +5,7 @@ use crate::nifti::{Form, Source, Volume, read, write_f32};
 use protocol::case::Grid;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 /// 160 mm in each direction, 10 mm voxels.
 const GRID: Grid = Grid {
@@ -217,4 +218,56 @@ mod programs {
             .unwrap();
         assert_eq!(runs(), 3);
     }
+}
+
+/// Finds a brain where the image is bright, and none in an image without a bright voxel.
+#[derive(Debug)]
+struct Bright(&'static str);
+
+impl Network for Bright {
+    fn name(&self) -> String {
+        self.0.into()
+    }
+
+    fn brain(&self, image: &Volume) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        let mut brain = Vec::new();
+        for &value in &image.values {
+            brain.push(u8::from(value > 1000.0));
+        }
+        if brain.contains(&1) {
+            Ok(brain)
+        } else {
+            Err("the image is dark".into())
+        }
+    }
+}
+
+#[test]
+fn a_networks_masks_are_checked_named_and_made_again_for_another_network() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a/t1_post.nii.gz", &stripped());
+    write(folder.path(), "a/flair.nii.gz", &ball(3.0, |_| 7.0));
+    write(folder.path(), "b/flair.nii.gz", &ball(3.0, |_| 7.0));
+    write(folder.path(), "c/flair.nii.gz", &ball(1.0, |_| 2000.0));
+    let mut job = Job {
+        folder: folder.path().into(),
+        way: Way::Network(Arc::new(Bright("one"))),
+        force: false,
+    };
+    let report = job.run(&mut |_, _| ()).unwrap();
+    let (w, k, f) = (State::Written, State::Kept, State::Failed);
+    assert_eq!(states(&report), [w, f, f], "{report}");
+    assert_eq!(report.cases[0].network.as_deref(), Some("one"));
+    assert!(report.to_string().contains("t1_post, by one"), "{report}");
+    let whys: Vec<_> = report.cases.iter().map(|case| case.why.clone()).collect();
+    assert!(whys[1].as_ref().unwrap().contains("the image is dark"));
+    assert!(whys[2].as_ref().unwrap().contains("no brain"));
+    let mask = read(&folder.path().join("a/brain.nii.gz")).unwrap();
+    assert_eq!(one_where_not_zero(&mask), one_where_not_zero(&stripped()));
+
+    assert_eq!(states(&job.run(&mut |_, _| ()).unwrap()), [k, f, f]);
+    job.way = Way::Network(Arc::new(Bright("two")));
+    assert_eq!(states(&job.run(&mut |_, _| ()).unwrap()), [f, f, f]);
+    job.force = true;
+    assert_eq!(states(&job.run(&mut |_, _| ()).unwrap()), [w, f, f]);
 }
