@@ -17,8 +17,6 @@ out=$root/target/packages
 stage=$out/stage
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 machine=$(uname -m)
-export SOURCE_DATE_EPOCH
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 commit=$(git rev-parse --short=12 HEAD)
 git diff --quiet HEAD || commit="$commit and changes"
 
@@ -26,6 +24,10 @@ step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
 
 step "build"
 LACUNA_COMMIT=$commit cargo build --release --locked "$@"
+
+# Not before the build: C libraries would be compiled again for it.
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH
 
 step "stage"
 rm -rf "$out"
