@@ -77,7 +77,7 @@ run() {
   cd "$(dirname "$0")"
   if [[ $device != cuda* ]]; then
     # The doctor tries the publication's network in any case, which takes a processor minutes.
-    large=tiny networks=tiny batches="2 1" repeats=3 threads=2 doctor_limit=400
+    large=tiny networks=tiny batches="2 1" repeats=3 threads=2 doctor_limit=900
   fi
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
   export LACUNA_DEVICE=$device
