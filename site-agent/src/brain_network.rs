@@ -27,7 +27,7 @@ pub use weights::WeightsError;
 const SPACING_MM: f64 = 1.5;
 /// The least voxels along each side that the network is shown; an image is continued by zeros.
 const LEAST_SIDE: usize = 128;
-/// The most voxels that the network is shown, about 380 mm in each direction: it then needs 9 GB.
+/// The most voxels that the network is shown: about 380 mm in each direction.
 const MOST_VOXELS: usize = 1 << 24;
 
 /// Why an image has no mask.
