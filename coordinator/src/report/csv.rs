@@ -114,7 +114,7 @@ pub(super) fn cases(outcome: &Outcome) -> String {
                         site.site.to_string(),
                         site.role.word().to_owned(),
                         case.case.to_string(),
-                        sequences(case.subset, names),
+                        cell(&sequences(case.subset, names)),
                         point.to_owned(),
                         number(threshold),
                     ];
@@ -162,8 +162,8 @@ fn number(value: Option<impl Display>) -> String {
     value.map_or(String::new(), |value| value.to_string())
 }
 
+/// The cells are numbers, names of sites (letters, digits, dashes inside), and what `cell` made.
 fn add_row(text: &mut String, cells: &[String]) {
-    let cells: Vec<String> = cells.iter().map(|text| cell(text)).collect();
     text.push_str(&cells.join(","));
     text.push('\n');
 }
