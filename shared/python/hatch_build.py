@@ -1,7 +1,7 @@
 """Puts Lacuna's two programs into the wheel, if LACUNA_WHEEL_PROGRAMS names their folder.
 
 Without it the wheel is pure Python, and the programs must be installed in another way. With it, pip
-installs them as `lacuna-coordinator` and `lacuna-site-agent`; licences that lie beside them are put
+installs them as `lacuna-coordinator` and `lacuna-site-agent`; licences in the same folder are put
 into the wheel too. The wheel's tag says which version of
 glibc they need: that of the newest symbol that one of them refers to.
 """

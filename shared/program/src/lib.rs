@@ -1,8 +1,8 @@
 //! What both programs need: ending with an exit code and a hint ([`failure`]), logs ([`logging`]),
 //! stop signals ([`signal`]), network threads ([`threads`]), replacing files ([`files`]), files for
 //! their owner alone ([`private`]), JSON files with a checksum ([`sealed_json`]), printing foreign
-//! names ([`visible`]), cells of tables ([`csv`]), which build they are ([`about`]), and their command line for shells and as
-//! manual pages ([`pages`]).
+//! names ([`visible`]), cells of tables ([`csv`]), which build they are ([`about`]), and their
+//! command line for shells and as manual pages ([`pages`]).
 
 pub mod about;
 pub mod csv;

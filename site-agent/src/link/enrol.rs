@@ -32,7 +32,7 @@ pub struct Joined {
 /// Joins with a token: makes a key in the folder `certificates`, gets a certificate for it, and
 /// writes both there with the authority's certificate. Repeated with the same token after a broken
 /// connection, it uses the same key, for which the token still works. Another key that is in the
-/// folder is never used: it may be known to whoever put it there.
+/// folder is never used: others may know it.
 ///
 /// # Errors
 /// No way to the coordinator, one of another authority, a token that is refused, or a disk that

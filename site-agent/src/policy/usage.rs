@@ -35,7 +35,7 @@ impl Explain for UsageError {
         match self {
             Self::Disk { .. } => None,
             Self::Damaged { .. } => {
-                Some("remove it: the trainings of this day are then counted anew".into())
+                Some("remove it: the trainings of this day are then counted from zero".into())
             }
         }
     }

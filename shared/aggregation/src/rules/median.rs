@@ -8,7 +8,7 @@ use crate::segment::Cut;
 use crate::{AggregateError, Source};
 
 /// Each value is the median of the updates' values. While fewer than half of the sites are faulty,
-/// it lies between values of sound sites, whatever the others send. Slices count for nothing: they
+/// it is between values of sound sites, whatever the others send. Slices count for nothing: they
 /// are what a site says of itself.
 ///
 /// Each sequence's channels of the stem are the median over the sites that hold the sequence; the

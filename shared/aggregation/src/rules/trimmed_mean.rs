@@ -8,7 +8,7 @@ use crate::segment::Cut;
 use crate::{AggregateError, Source};
 
 /// Each value is the mean of the updates' values without the `faulty` lowest and the `faulty`
-/// highest ones. With so many faulty sites at most, it lies between values of sound sites. Slices
+/// highest ones. With so many faulty sites at most, it is between values of sound sites. Slices
 /// count for nothing, and sequences are told apart, as for [`Median`](super::Median).
 ///
 /// The settings see to it that a round has more than twice as many updates. For a sequence that

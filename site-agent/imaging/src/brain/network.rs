@@ -6,8 +6,8 @@ use crate::nifti::Volume;
 use std::error::Error;
 use std::fmt::Debug;
 
-/// A network that finds the brain in the image of a head. This crate has none: whoever computes
-/// networks hands it in.
+/// A network that finds the brain in the image of a head. This crate has none: the program that
+/// computes networks hands it in.
 pub trait Network: Debug + Send + Sync {
     /// Which network it is, for reports. Two that give different masks have different names.
     fn name(&self) -> String;
